@@ -1,0 +1,104 @@
+"""What a model family is, as data. Nothing here runs a network or opens a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Prediction = Literal["eps", "v", "x0", "flow", "edm"]
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Sizes of the denoising U-Net (1.x layout; Rombach et al. 2022, appendix E).
+
+    `heads` is a fixed number of heads per block (1.x) and `head_dim` a fixed width (2.x, XL); exactly one is set.
+    `attention[i]` says whether level i has transformer blocks; the middle always has.
+    """
+
+    in_channels: int = 4
+    out_channels: int = 4
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    blocks: int = 2
+    attention: tuple[bool, ...] = (True, True, True, False)
+    context_dim: int = 768
+    heads: int | None = 8
+    head_dim: int | None = None
+    linear_projection: bool = False
+    groups: int = 32
+
+    def heads_at(self, channels: int) -> int:
+        return self.heads if self.heads is not None else channels // (self.head_dim or 64)
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Sizes of the KL autoencoder; latents = (moments - shift) * scale, `2**(len(channels)-1)` pixels a side each."""
+
+    in_channels: int = 3
+    latent_channels: int = 4
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    blocks: int = 2
+    groups: int = 32
+    scale: float = 0.18215
+    shift: float = 0.0
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent along one side."""
+        return 2 ** (len(self.channels) - 1)
+
+
+@dataclass(frozen=True)
+class CLIPTextConfig:
+    """Sizes of a CLIP text transformer (Radford et al. 2021). `eos_token_id` marks the pooled position."""
+
+    vocab_size: int = 49408
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    layers: int = 12
+    heads: int = 12
+    max_length: int = 77
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    bos_token_id: int = 49406
+    eos_token_id: int = 49407
+    pad_token_id: int = 49407
+    projection_dim: int | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Discrete training noise levels: `kind` names how beta runs from start to end over `steps`."""
+
+    kind: Literal["scaled_linear", "linear"] = "scaled_linear"
+    start: float = 0.00085
+    end: float = 0.012
+    steps: int = 1000
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Settings that a user who says nothing gets, as the authors of the release advise."""
+
+    width: int = 512
+    height: int = 512
+    steps: int = 30
+    cfg: float = 7.5
+    sampler: str = "dpmpp_2m"
+    schedule: str = "karras"
+    clip_skip: int = 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A model family, or one model of it: its networks, its diffusion and its habits."""
+
+    family: str
+    title: str
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    text: CLIPTextConfig = field(default_factory=CLIPTextConfig)
+    prediction: Prediction = "eps"
+    noise: Schedule = field(default_factory=Schedule)
+    defaults: Defaults = field(default_factory=Defaults)
+    licence: str = ""
