@@ -1,0 +1,237 @@
+"""CLIP's tokenizer: lower-cased byte-level BPE whose last symbol of every word carries `</w>`.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (2021), section 2.4. The ids are
+those of OpenAI's original code, from the repair of broken text to the order of merges; the work is done by `tokenizers`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+
+import ftfy
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+from sfumato.errors import SfumatoError
+from sfumato.files import atomic_write
+
+BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+END_OF_WORD = "</w>"
+CLIP_LENGTH = 77
+
+# The original pattern ignores case. After lower-casing only the long s still makes a difference.
+_WORD = (
+    re.escape(BOS) + "|" + re.escape(EOS) + r"|'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+)
+
+
+def clean(text: str) -> str:
+    """Repair mojibake, resolve HTML entities (twice, as the original), collapse white space, lower-case."""
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return re.sub(r"\s+", " ", text.strip()).strip().lower()
+
+
+def byte_symbols() -> list[str]:
+    """The 256 printable stand-ins for bytes, in the order in which CLIP's vocabulary lists them.
+
+    Printable Latin-1 bytes stand for themselves and come first; the others are shifted past U+0100.
+    """
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
+
+
+class CLIPTokenizer:
+    """Text to ids and back. Immutable, so one instance serves any number of threads.
+
+    `vocab` maps symbols to ids, `merges` lists pairs by rank; `bos`, `eos` and `pad` are symbols of the vocabulary.
+    `max_length` counts bos and eos. Raises SfumatoError if the parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        vocab: Mapping[str, int],
+        merges: Sequence[tuple[str, str]],
+        *,
+        bos: str = BOS,
+        eos: str = EOS,
+        pad: str = EOS,
+        max_length: int = CLIP_LENGTH,
+    ) -> None:
+        missing = [token for token in (bos, eos, pad) if token not in vocab]
+        if missing:
+            raise SfumatoError(f"the tokenizer's vocabulary lacks {missing[0]!r}; take vocab.json and its settings together")
+        try:
+            model = models.BPE(vocab=dict(vocab), merges=list(merges), end_of_word_suffix=END_OF_WORD, unk_token=eos)
+        except Exception as error:  # `tokenizers` raises bare Exception
+            raise SfumatoError(f"merges and vocabulary of the tokenizer do not fit together: {error}") from error
+        self._merges = list(merges)
+        self._special = {token: vocab[token] for token in (bos, eos)}
+        self._bos, self._eos, self._pad = bos, eos, pad
+        self._backend = Tokenizer(model)
+        self._backend.pre_tokenizer = _pre_tokenizer()
+        self._backend.decoder = decoders.ByteLevel()
+        self.max_length = max_length
+        self.vocab_size = max(vocab.values()) + 1
+        self.bos_token_id, self.eos_token_id, self.pad_token_id = vocab[bos], vocab[eos], vocab[pad]
+
+    @classmethod
+    def openai(cls) -> CLIPTokenizer:
+        """The 49,408 symbols of CLIP ViT-L/14, which ship with the package. Pads with eos, as Stable Diffusion 1.x."""
+        packed = resources.files("sfumato").joinpath("assets/clip/merges.txt.gz").read_bytes()
+        merges = _parse_merges(gzip.decompress(packed).decode())
+        return cls(_clip_layout(merges), merges)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> CLIPTokenizer:
+        """Read the `tokenizer/` folder of a diffusers or transformers model.
+
+        Needs `vocab.json` and `merges.txt`; `special_tokens_map.json` and `tokenizer_config.json` are used if they are
+        there. Raises SfumatoError for missing or broken files.
+        """
+        folder = Path(folder)
+        vocab = _read_json(folder / "vocab.json")
+        merges = _parse_merges(_read_text(folder / "merges.txt"))
+        settings: dict[str, object] = {}
+        for name in ("special_tokens_map.json", "tokenizer_config.json"):
+            if (folder / name).exists():
+                settings |= _read_json(folder / name)
+        eos = _token(settings.get("eos_token"), EOS)
+        length = settings.get("model_max_length")
+        return cls(
+            vocab,
+            merges,
+            bos=_token(settings.get("bos_token"), BOS),
+            eos=eos,
+            pad=_token(settings.get("pad_token"), eos),
+            # transformers writes 1e30 where no limit was set.
+            max_length=length if isinstance(length, int) and 2 < length < 1_000_000 else CLIP_LENGTH,
+        )
+
+    @classmethod
+    def train(cls, corpus: Iterable[str], vocab_size: int, *, max_length: int = CLIP_LENGTH) -> CLIPTokenizer:
+        """Learn merges from `corpus` and lay the vocabulary out as CLIP's: bytes, bytes with `</w>`, merges, bos, eos.
+
+        The result has `vocab_size` symbols, or fewer if the corpus has no more pairs to merge. Every byte has a symbol,
+        so any text encodes. Raises SfumatoError if `vocab_size` leaves no room for a merge.
+        """
+        fixed = 2 * 256 + 2
+        if vocab_size <= fixed:
+            raise SfumatoError(f"a vocabulary of {vocab_size} is too small; bytes and marks alone take {fixed}")
+        learner = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
+        learner.pre_tokenizer = _pre_tokenizer()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=2,
+            initial_alphabet=byte_symbols(),
+            end_of_word_suffix=END_OF_WORD,
+            show_progress=False,
+        )
+        learner.train_from_iterator((clean(text) for text in corpus), trainer)
+        learned = json.loads(learner.to_str())["model"]["merges"]
+        # The trainer lists only those `x</w>` it met, so it may have learnt more merges than there is room for.
+        merges = [(left, right) for left, right in islice(learned, vocab_size - fixed)]
+        return cls(_clip_layout(merges), merges, max_length=max_length)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `vocab.json`, `merges.txt` and the two settings files, as `transformers.CLIPTokenizer` reads them."""
+        folder = Path(folder)
+        vocab = sorted(self._backend.get_vocab().items(), key=lambda item: item[1])
+        tokens = {"bos_token": self._bos, "eos_token": self._eos, "pad_token": self._pad, "unk_token": self._eos}
+        config = tokens | {"model_max_length": self.max_length, "tokenizer_class": "CLIPTokenizer", "do_lower_case": True}
+        merges = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in self._merges)
+        for name, content in {
+            "vocab.json": json.dumps(dict(vocab), ensure_ascii=False),
+            "merges.txt": merges,
+            "special_tokens_map.json": json.dumps(tokens, indent=2) + "\n",
+            "tokenizer_config.json": json.dumps(config, indent=2) + "\n",
+        }.items():
+            with atomic_write(folder / name) as file:
+                file.write(content.encode())
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` without bos and eos, however many there are."""
+        text = clean(text)
+        if not any(token in text for token in self._special):
+            return self._backend.encode(text, add_special_tokens=False).ids
+        # bos and eos typed by the user count only where the word pattern sees them: not in "!<|endoftext|>".
+        ids: list[int] = []
+        for word, _ in self._backend.pre_tokenizer.pre_tokenize_str(text):
+            ids += [self._special[word]] if word in self._special else [t.id for t in self._backend.model.tokenize(word)]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`, one space between words; bytes that are not UTF-8 become U+FFFD."""
+        return self._backend.decode(list(ids), skip_special_tokens=False).replace(END_OF_WORD, " ").rstrip(" ")
+
+    def pad(self, ids: Sequence[int], length: int | None = None, pad_id: int | None = None) -> list[int]:
+        """bos, the first `length - 2` ids, eos, then `pad_id` up to `length` (defaults: the tokenizer's own)."""
+        length = self.max_length if length is None else length
+        pad_id = self.pad_token_id if pad_id is None else pad_id
+        row = [self.bos_token_id, *ids[: length - 2], self.eos_token_id]
+        return row + [pad_id] * (length - len(row))
+
+    def overflow(self, text: str, length: int | None = None) -> int:
+        """How many tokens of `text` a row of `length` leaves out."""
+        length = self.max_length if length is None else length
+        return max(0, len(self.encode(text)) - (length - 2))
+
+    def __call__(self, texts: Sequence[str], length: int | None = None, pad_id: int | None = None) -> Tensor:
+        """Rows of `pad(encode(text))`: int64 (B, length)."""
+        rows = [self.pad(self.encode(text), length, pad_id) for text in texts]
+        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.max_length if length is None else length)
+
+
+def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+def _clip_layout(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
+    symbols = byte_symbols()
+    order = [*symbols, *(symbol + END_OF_WORD for symbol in symbols), *(left + right for left, right in merges), BOS, EOS]
+    # Two merges may spell the same symbol; it has one id.
+    return {symbol: index for index, symbol in enumerate(dict.fromkeys(order))}
+
+
+def _parse_merges(text: str) -> list[tuple[str, str]]:
+    lines = [line.split(" ") for line in text.split("\n") if line and not line.startswith("#version")]
+    broken = next((line for line in lines if len(line) != 2), None)
+    if broken is not None:
+        raise SfumatoError(f"merges.txt has the line {' '.join(broken)!r}; expected two symbols with a space between")
+    return [(left, right) for left, right in lines]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SfumatoError(f"cannot read {path} of the tokenizer: {error}; fetch the model's tokenizer folder again") from error
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(_read_text(path))
+    except ValueError as error:
+        raise SfumatoError(f"{path} is not valid JSON: {error}; fetch the model's tokenizer folder again") from error
+    if not isinstance(content, dict):
+        raise SfumatoError(f"{path} holds a JSON {type(content).__name__}; expected an object")
+    return content
+
+
+def _token(value: object, default: str) -> str:
+    """A special token is written either as its text or as a record of an `AddedToken`."""
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else default
