@@ -13,14 +13,15 @@ class UNetConfig:
     """Sizes of the denoising U-Net (1.x layout; Rombach et al. 2022, appendix E).
 
     `heads` is a fixed number of heads per block (1.x) and `head_dim` a fixed width (2.x, XL); exactly one is set.
-    `attention[i]` says whether level i has transformer blocks; the middle always has.
+    `depth[i]` is the number of transformer layers after each residual block of level i, 0 for none.
     """
 
     in_channels: int = 4
     out_channels: int = 4
     channels: tuple[int, ...] = (320, 640, 1280, 1280)
     blocks: int = 2
-    attention: tuple[bool, ...] = (True, True, True, False)
+    depth: tuple[int, ...] = (1, 1, 1, 0)
+    middle_depth: int = 1
     context_dim: int = 768
     heads: int | None = 8
     head_dim: int | None = None
@@ -28,6 +29,7 @@ class UNetConfig:
     groups: int = 32
 
     def heads_at(self, channels: int) -> int:
+        """Number of attention heads in a block of the given width."""
         return self.heads if self.heads is not None else channels // (self.head_dim or 64)
 
 

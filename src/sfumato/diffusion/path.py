@@ -1,0 +1,36 @@
+"""The road from data to noise: x = alpha(sigma) x0 + sigma n, with alpha = 1 - c sigma."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+def per_row(value: Tensor, like: Tensor) -> Tensor:
+    """A coefficient per row (B,) shaped to multiply `like` (B, ...), in its dtype and on its device."""
+    return value.to(like.device, like.dtype).reshape(-1, *[1] * (like.dim() - 1))
+
+
+@dataclass(frozen=True)
+class Path:
+    """c = 0: variance exploding coordinates of every eps, v, x0 and edm model. c = 1: rectified flow."""
+
+    c: float = 0.0
+
+    def alpha(self, sigma):
+        """How much of the picture is left at noise level sigma (float or tensor)."""
+        return 1 - self.c * sigma
+
+    def noised(self, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """Data x0 (B, ...) at noise levels sigma (B,)."""
+        return per_row(self.alpha(sigma), x0) * x0 + per_row(sigma, x0) * noise
+
+
+EXPLODING = Path(0.0)
+FLOW = Path(1.0)
+
+
+def path_of(prediction: str) -> Path:
+    """The path that belongs to a kind of prediction."""
+    return FLOW if prediction == "flow" else EXPLODING

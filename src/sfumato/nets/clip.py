@@ -1,0 +1,119 @@
+"""The CLIP text transformer (Radford et al. 2021, section 2.4): causal, pre-norm, learned positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.spec import CLIPTextConfig
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """Hidden states (B, L, D) after the embedding and after every layer, none normalised, and what they are read by."""
+
+    hidden: tuple[Tensor, ...]
+    final_norm: nn.LayerNorm
+    ends: Tensor  # (B,) position of the end token
+
+    def skip(self, clip_skip: int) -> Tensor:
+        """Normalised output of the last layer (1), the last but one (2) ...: (B, L, D)."""
+        return self.final_norm(self.hidden[-clip_skip])
+
+    @property
+    def last(self) -> Tensor:
+        return self.skip(1)
+
+    @property
+    def pooled(self) -> Tensor:
+        """Normalised last state at the end token (B, D), before any projection."""
+        rows = torch.arange(len(self.ends), device=self.ends.device)
+        return self.final_norm(self.hidden[-1][rows, self.ends])
+
+
+class Embeddings(nn.Module):
+    def __init__(self, cfg: CLIPTextConfig):
+        super().__init__()
+        self.token_embedding = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
+        self.position_embedding = nn.Embedding(cfg.max_length, cfg.hidden_size)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, cfg: CLIPTextConfig):
+        super().__init__()
+        self.heads = cfg.heads
+        d = cfg.hidden_size
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(d, d) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            project(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, nh, L, hs)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out_proj(h.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    def __init__(self, cfg: CLIPTextConfig):
+        super().__init__()
+        self.quick = cfg.activation == "quick_gelu"
+        self.fc1 = nn.Linear(cfg.hidden_size, cfg.intermediate_size)
+        self.fc2 = nn.Linear(cfg.intermediate_size, cfg.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc1(x)
+        return self.fc2(x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, cfg: CLIPTextConfig):
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(cfg.hidden_size)
+        self.self_attn = SelfAttention(cfg)
+        self.layer_norm2 = nn.LayerNorm(cfg.hidden_size)
+        self.mlp = MLP(cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.self_attn(self.layer_norm1(x))
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class Encoder(nn.Module):
+    def __init__(self, cfg: CLIPTextConfig):
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(cfg) for _ in range(cfg.layers))
+
+
+class Transformer(nn.Module):
+    def __init__(self, cfg: CLIPTextConfig):
+        super().__init__()
+        self.embeddings = Embeddings(cfg)
+        self.encoder = Encoder(cfg)
+        self.final_layer_norm = nn.LayerNorm(cfg.hidden_size)
+
+
+class CLIPText(nn.Module):
+    """Token ids (B, L), L at most `cfg.max_length` -> TextStates."""
+
+    def __init__(self, cfg: CLIPTextConfig):
+        super().__init__()
+        self.cfg = cfg
+        self.text_model = Transformer(cfg)
+        if cfg.projection_dim is not None:
+            self.text_projection = nn.Linear(cfg.hidden_size, cfg.projection_dim, bias=False)
+
+    def forward(self, ids: Tensor) -> TextStates:
+        model = self.text_model
+        hidden = [model.embeddings(ids)]
+        for layer in model.encoder.layers:
+            hidden.append(layer(hidden[-1]))
+        # argmax finds the first end token; the padding after it is often the same token.
+        ends = (ids == self.cfg.eos_token_id).int().argmax(1)
+        return TextStates(tuple(hidden), model.final_layer_norm, ends)

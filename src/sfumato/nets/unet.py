@@ -1,0 +1,233 @@
+"""The denoising U-Net of 1.x, 2.x and XL (Rombach et al. 2022, section 3.3 and appendix E)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.diffusion.cond import Cond
+from sfumato.nets.blocks import Downsample, ResBlock, Upsample
+from sfumato.spec import UNetConfig
+
+
+def sinusoidal(t: Tensor, width: int) -> Tensor:
+    """Times (B,) -> embedding (B, width), float32: cosines then sines, periods up to 10000 (Vaswani et al. 2017)."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float32, device=t.device))
+    angles = t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], 1)
+
+
+class TimeEmbedding(nn.Module):
+    def __init__(self, cin: int, width: int):
+        super().__init__()
+        self.linear_1 = nn.Linear(cin, width)
+        self.linear_2 = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x (B, L, C) over context (B, M, D), or over x itself."""
+
+    def __init__(self, channels: int, context: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(channels, channels, bias=False)
+        self.to_k = nn.Linear(context, channels, bias=False)
+        self.to_v = nn.Linear(context, channels, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        context = x if context is None else context
+        q, k, v = (
+            y.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, nh, L, hs)
+            for y in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
+        h = F.scaled_dot_product_attention(q, k, v)
+        return self.to_out[0](h.transpose(1, 2).flatten(2))
+
+
+class GEGLU(nn.Module):
+    """Gated linear unit with exact GELU (Shazeer 2020)."""
+
+    def __init__(self, cin: int, cout: int):
+        super().__init__()
+        self.proj = nn.Linear(cin, 2 * cout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, -1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        # The slot in the middle is the dropout of the layout that names these weights.
+        self.net = nn.ModuleList([GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[2](self.net[0](x))
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention, cross-attention to the text, feed-forward; each normalised before and added after."""
+
+    def __init__(self, channels: int, context: int, heads: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn1 = Attention(channels, channels, heads)
+        self.norm2 = nn.LayerNorm(channels)
+        self.attn2 = Attention(channels, context, heads)
+        self.norm3 = nn.LayerNorm(channels)
+        self.ff = FeedForward(channels)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), context)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer layers over the positions of a feature map, with a residual: (B, C, h, w) -> (B, C, h, w)."""
+
+    def __init__(self, channels: int, depth: int, cfg: UNetConfig):
+        super().__init__()
+        self.linear = cfg.linear_projection
+        self.norm = nn.GroupNorm(cfg.groups, channels, eps=1e-6)
+        self.proj_in = nn.Linear(channels, channels) if self.linear else nn.Conv2d(channels, channels, 1)
+        self.transformer_blocks = nn.ModuleList(
+            TransformerLayer(channels, cfg.context_dim, cfg.heads_at(channels)) for _ in range(depth)
+        )
+        self.proj_out = nn.Linear(channels, channels) if self.linear else nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        h = self.norm(x)
+        if self.linear:
+            h = self.proj_in(h.flatten(2).transpose(1, 2))  # (B, hw, C)
+        else:
+            h = self.proj_in(h).flatten(2).transpose(1, 2)
+        for layer in self.transformer_blocks:
+            h = layer(h, context)
+        if self.linear:
+            h = self.proj_out(h).transpose(1, 2).unflatten(2, x.shape[2:])
+        else:
+            h = self.proj_out(h.transpose(1, 2).unflatten(2, x.shape[2:]))
+        return x + h
+
+
+class Level(nn.Module):
+    """One resolution: residual blocks, each with its own transformer where the level has any."""
+
+    def __init__(self, cins: list[int], cout: int, depth: int, cfg: UNetConfig):
+        super().__init__()
+        embedding = 4 * cfg.channels[0]
+        self.resnets = nn.ModuleList(ResBlock(cin, cout, cfg.groups, 1e-5, embedding) for cin in cins)
+        if depth:
+            self.attentions = nn.ModuleList(SpatialTransformer(cout, depth, cfg) for _ in cins)
+        self.depth = depth
+
+    def block(self, i: int, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
+        """The i-th residual block and its transformer."""
+        x = self.resnets[i](x, embedding)
+        return self.attentions[i](x, context) if self.depth else x
+
+
+class DownLevel(Level):
+    def __init__(self, cins: list[int], cout: int, depth: int, cfg: UNetConfig, last: bool):
+        super().__init__(cins, cout, depth, cfg)
+        if not last:
+            self.downsamplers = nn.ModuleList([Downsample(cout)])
+        self.last = last
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> list[Tensor]:
+        """Every feature map that a skip connection carries; the last is the level's output."""
+        maps = []
+        for i in range(len(self.resnets)):
+            x = self.block(i, x, embedding, context)
+            maps.append(x)
+        if not self.last:
+            maps.append(self.downsamplers[0](x))
+        return maps
+
+
+class UpLevel(Level):
+    def __init__(self, cins: list[int], cout: int, depth: int, cfg: UNetConfig, last: bool):
+        super().__init__(cins, cout, depth, cfg)
+        if not last:
+            self.upsamplers = nn.ModuleList([Upsample(cout)])
+        self.last = last
+
+    def forward(self, x: Tensor, skips: list[Tensor], embedding: Tensor, context: Tensor) -> Tensor:
+        """Takes its skips from the end of the list."""
+        for i in range(len(self.resnets)):
+            x = self.block(i, torch.cat([x, skips.pop()], 1), embedding, context)
+        if self.last:
+            return x
+        return self.upsamplers[0](x, size=tuple(skips[-1].shape[2:]))
+
+
+class Middle(nn.Module):
+    def __init__(self, channels: int, cfg: UNetConfig):
+        super().__init__()
+        embedding = 4 * cfg.channels[0]
+        self.resnets = nn.ModuleList(ResBlock(channels, channels, cfg.groups, 1e-5, embedding) for _ in range(2))
+        self.attentions = nn.ModuleList([SpatialTransformer(channels, cfg.middle_depth, cfg)])
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
+        x = self.attentions[0](self.resnets[0](x, embedding), context)
+        return self.resnets[1](x, embedding)
+
+
+class UNet(nn.Module):
+    """x (B, C, h, w), t (B,) in training steps, cond -> (B, out, h, w).
+
+    `cond.concat` joins x along the channels. `control` adds a feature map to every skip connection, in the order in
+    which the encoder makes them, and its last one to the middle (Zhang et al. 2023).
+    """
+
+    def __init__(self, cfg: UNetConfig):
+        super().__init__()
+        self.cfg = cfg
+        widths, last = cfg.channels, len(cfg.channels) - 1
+        self.conv_in = nn.Conv2d(cfg.in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimeEmbedding(widths[0], 4 * widths[0])
+
+        skips = [widths[0]]  # channels of the skip connections, in the order they are made
+        self.down_blocks = nn.ModuleList()
+        for i, width in enumerate(widths):
+            cins = [widths[max(i - 1, 0)]] + [width] * (cfg.blocks - 1)
+            self.down_blocks.append(DownLevel(cins, width, cfg.depth[i], cfg, last=i == last))
+            skips += [width] * (cfg.blocks + (i < last))
+
+        self.mid_block = Middle(widths[-1], cfg)
+
+        self.up_blocks = nn.ModuleList()
+        below = widths[-1]
+        for i in range(last, -1, -1):
+            cins = [(below if j == 0 else widths[i]) + skips.pop() for j in range(cfg.blocks + 1)]
+            self.up_blocks.append(UpLevel(cins, widths[i], cfg.depth[i], cfg, last=i == 0))
+            below = widths[i]
+
+        self.conv_norm_out = nn.GroupNorm(cfg.groups, widths[0], eps=1e-5)
+        self.conv_out = nn.Conv2d(widths[0], cfg.out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
+        embedding = self.time_embedding(sinusoidal(t, self.cfg.channels[0]).to(x.dtype))
+        if cond.concat is not None:
+            x = torch.cat([x, cond.concat], 1)
+
+        skips = [self.conv_in(x)]
+        for level in self.down_blocks:
+            skips += level(skips[-1], embedding, cond.tokens)
+        x = self.mid_block(skips[-1], embedding, cond.tokens)
+        if control:
+            x = x + control[-1]
+            skips = [skip + extra for skip, extra in zip(skips, control[:-1], strict=True)]
+        for level in self.up_blocks:
+            x = level(x, skips, embedding, cond.tokens)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))

@@ -1,0 +1,133 @@
+"""The KL autoencoder between pictures and latents (Rombach et al. 2022, section 3.1 and appendix G)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.nets.blocks import Downsample, ResBlock, Upsample
+from sfumato.spec import VAEConfig
+
+EPS = 1e-6
+
+
+class SpatialAttention(nn.Module):
+    """Single-head attention over all positions, with a residual: (B, C, h, w) -> (B, C, h, w)."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.group_norm = nn.GroupNorm(groups, channels, eps=EPS)
+        self.to_q = nn.Linear(channels, channels)
+        self.to_k = nn.Linear(channels, channels)
+        self.to_v = nn.Linear(channels, channels)
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # (B, hw, C)
+        q, k, v = (project(tokens).unsqueeze(1) for project in (self.to_q, self.to_k, self.to_v))  # (B, 1, hw, C)
+        h = self.to_out[0](F.scaled_dot_product_attention(q, k, v).squeeze(1))
+        return x + h.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class MiddleBlock(nn.Module):
+    """Residual block, attention, residual block at the lowest resolution."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.resnets = nn.ModuleList([ResBlock(channels, channels, groups, EPS) for _ in range(2)])
+        self.attentions = nn.ModuleList([SpatialAttention(channels, groups)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resnets[1](self.attentions[0](self.resnets[0](x)))
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution, then a step down or up unless it is the last."""
+
+    def __init__(self, cin: int, cout: int, blocks: int, groups: int, step: Downsample | Upsample | None):
+        super().__init__()
+        self.resnets = nn.ModuleList([ResBlock(cin if i == 0 else cout, cout, groups, EPS) for i in range(blocks)])
+        if isinstance(step, Downsample):
+            self.downsamplers = nn.ModuleList([step])
+        elif step is not None:
+            self.upsamplers = nn.ModuleList([step])
+        self.has_step = step is not None
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.resnets:
+            x = block(x)
+        if not self.has_step:
+            return x
+        return (self.downsamplers if hasattr(self, "downsamplers") else self.upsamplers)[0](x)
+
+
+class Encoder(nn.Module):
+    """Pictures (B, 3, H, W) -> mean and log-variance stacked (B, 2C, H/f, W/f)."""
+
+    def __init__(self, cfg: VAEConfig):
+        super().__init__()
+        widths, last = cfg.channels, len(cfg.channels) - 1
+        self.conv_in = nn.Conv2d(cfg.in_channels, widths[0], 3, padding=1)
+        self.down_blocks = nn.ModuleList(
+            Level(widths[max(i - 1, 0)], c, cfg.blocks, cfg.groups, Downsample(c, one_sided=True) if i < last else None)
+            for i, c in enumerate(widths)
+        )
+        self.mid_block = MiddleBlock(widths[-1], cfg.groups)
+        self.conv_norm_out = nn.GroupNorm(cfg.groups, widths[-1], eps=EPS)
+        self.conv_out = nn.Conv2d(widths[-1], 2 * cfg.latent_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x)
+        for level in self.down_blocks:
+            x = level(x)
+        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
+
+
+class Decoder(nn.Module):
+    """Latents (B, C, h, w) -> pictures (B, 3, f h, f w), about -1 to 1."""
+
+    def __init__(self, cfg: VAEConfig):
+        super().__init__()
+        widths, last = cfg.channels[::-1], len(cfg.channels) - 1
+        self.conv_in = nn.Conv2d(cfg.latent_channels, widths[0], 3, padding=1)
+        self.mid_block = MiddleBlock(widths[0], cfg.groups)
+        self.up_blocks = nn.ModuleList(
+            Level(widths[max(i - 1, 0)], c, cfg.blocks + 1, cfg.groups, Upsample(c) if i < last else None)
+            for i, c in enumerate(widths)
+        )
+        self.conv_norm_out = nn.GroupNorm(cfg.groups, widths[-1], eps=EPS)
+        self.conv_out = nn.Conv2d(widths[-1], cfg.in_channels, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.mid_block(self.conv_in(z))
+        for level in self.up_blocks:
+            x = level(x)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+
+class VAE(nn.Module):
+    """Encoder, decoder and the 1x1 convolutions between; latents here are unscaled (see `VAEConfig.scale`)."""
+
+    def __init__(self, cfg: VAEConfig):
+        super().__init__()
+        self.cfg = cfg
+        self.encoder = Encoder(cfg)
+        self.decoder = Decoder(cfg)
+        self.quant_conv = nn.Conv2d(2 * cfg.latent_channels, 2 * cfg.latent_channels, 1)
+        self.post_quant_conv = nn.Conv2d(cfg.latent_channels, cfg.latent_channels, 1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in [-1, 1] -> moments (B, 2C, H/f, W/f): mean, then log-variance."""
+        return self.quant_conv(self.encoder(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Unscaled latents (B, C, h, w) -> pictures (B, 3, f h, f w), not clamped."""
+        return self.decoder(self.post_quant_conv(z))
+
+    def to_latents(self, mean: Tensor) -> Tensor:
+        """The denoising network's units, about unit variance."""
+        return (mean - self.cfg.shift) * self.cfg.scale
+
+    def from_latents(self, latents: Tensor) -> Tensor:
+        """Back from the denoising network's units."""
+        return latents / self.cfg.scale + self.cfg.shift
