@@ -1,0 +1,169 @@
+"""Reading the emoji set: memory-mapped pictures, concepts, the splits, and training samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfumato.data import captions
+from sfumato.data.captions import Concept
+from sfumato.data.emoji import FORMAT, MANIFEST
+from sfumato.errors import SfumatoError
+
+SPLITS = ("train", "unseen_concept", "unseen_picture")
+
+
+def compose(rgba: Tensor | np.ndarray, rgb: Tensor | np.ndarray | Sequence[int]) -> Tensor:
+    """Lay uint8 RGBA (..., H, W, 4) over plain 8-bit RGB (..., 3): float32 (..., 3, H, W) in [-1, 1].
+
+    The leading dimensions broadcast; everything runs on the device of `rgba`.
+    """
+    picture = torch.as_tensor(rgba).to(torch.float32)
+    colour = torch.as_tensor(rgb, device=picture.device).to(torch.float32)[..., None, None, :]
+    alpha = picture[..., 3:] / 255
+    mixed = colour + (picture[..., :3] - colour) * alpha
+    return (mixed / 127.5 - 1).movedim(-1, -3).contiguous()
+
+
+class EmojiData:
+    """A set that `sfumato data build emoji` made; pictures stay on disk and are mapped into memory.
+
+    Pictures are numbered style by style in the order of `captions.STYLES`. Raises SfumatoError when the folder is not
+    a complete set.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / MANIFEST).is_file():
+            raise SfumatoError(
+                f"{self.path} is not a complete emoji set (no {MANIFEST}); run `sfumato data build emoji {self.path}`"
+            )
+        try:
+            manifest = self._json(MANIFEST)
+            if manifest["format"] != FORMAT:
+                raise SfumatoError(
+                    f"{self.path} has format {manifest['format']}, expected {FORMAT}; build it again in a new folder"
+                )
+            self.size: int = manifest["size"]
+            self._check_files(manifest["files"])
+            self.concepts: tuple[Concept, ...] = tuple(_concept(entry) for entry in self._json("concepts.json"))
+            rows = {style: self._json(f"images-{style}.json")["hex"] for style in captions.STYLES}
+            held_out = self._json("holdout.json")
+            self._concepts_held_out = frozenset(held_out["concepts"])
+            self._pictures_held_out = frozenset(held_out["pictures"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SfumatoError(f"{self.path} is damaged ({error}); delete the folder and build it again") from error
+        by_hex = {concept.hex: i for i, concept in enumerate(self.concepts)}
+        unknown = {code for codes in rows.values() for code in codes} - by_hex.keys()
+        if unknown:
+            raise SfumatoError(f"{self.path}: pictures without a concept, such as {min(unknown)}; build the set again")
+        self._pictures = {style: self._map(style, len(codes)) for style, codes in rows.items()}
+        self._styles = [style for style, codes in rows.items() for _ in codes]
+        self._rows = [row for codes in rows.values() for row in range(len(codes))]
+        self._concept_of = [by_hex[code] for codes in rows.values() for code in codes]
+        self._where = {(self.concept(i).hex, self.style(i)): i for i in range(len(self))}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def picture(self, i: int) -> np.ndarray:
+        """RGBA, uint8 (size, size, 4), straight alpha; a read-only view of the file."""
+        return self._pictures[self._styles[i]][self._rows[i]]
+
+    def pictures(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """A copy of several pictures, uint8 (N, size, size, 4)."""
+        return np.stack([self.picture(int(i)) for i in indices])
+
+    def concept(self, i: int) -> Concept:
+        return self.concepts[self._concept_of[i]]
+
+    def concept_index(self, i: int) -> int:
+        """Place of the picture's concept in `concepts`."""
+        return self._concept_of[i]
+
+    def style(self, i: int) -> str:
+        return self._styles[i]
+
+    def find(self, hex: str, style: str) -> int | None:
+        """Number of the picture of this concept in this style, or None where the style lacks it."""
+        return self._where.get((hex, style))
+
+    def split(self, i: int) -> str:
+        """One of SPLITS: what training may see, concepts kept from it, single pictures kept from it."""
+        code = self.concept(i).hex
+        if code in self._concepts_held_out:
+            return "unseen_concept"
+        return "unseen_picture" if f"{self.style(i)}/{code}" in self._pictures_held_out else "train"
+
+    @cached_property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Numbers of the pictures of each split, int64, ascending."""
+        names = [self.split(i) for i in range(len(self))]
+        return {split: np.array([i for i, name in enumerate(names) if name == split], np.int64) for split in SPLITS}
+
+    def sample(self, i: int, rng: Random) -> tuple[Tensor, str, str]:
+        """A training sample: picture (3, size, size) in [-1, 1] on some background, its caption, its language."""
+        language = captions.language(rng)
+        colour = captions.background(rng)
+        rgb = colour.sample(rng) if colour else (255, 255, 255)
+        text = captions.caption(self.concept(i), self.style(i), language, rng, colour)
+        return compose(self.picture(i).copy(), rgb), text, language
+
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SfumatoError(f"cannot read {self.path / name}: {error.strerror}; build the set again") from error
+
+    def _check_files(self, files: dict[str, dict]) -> None:
+        for name, expected in files.items():
+            file = self.path / name
+            size = file.stat().st_size if file.is_file() else None
+            if size != expected["bytes"]:
+                found = "missing" if size is None else f"{size} bytes"
+                raise SfumatoError(
+                    f"{file} is {found}, expected {expected['bytes']} bytes; delete {MANIFEST} and build again"
+                )
+
+    def _map(self, style: str, count: int) -> np.ndarray:
+        pictures = np.load(self.path / f"images-{style}.npy", mmap_mode="r", allow_pickle=False)
+        expected = (count, self.size, self.size, 4)
+        if pictures.shape != expected or pictures.dtype != np.uint8:
+            raise SfumatoError(
+                f"{self.path}/images-{style}.npy is {pictures.dtype} {pictures.shape}, expected uint8 {expected}; "
+                "build the set again"
+            )
+        return pictures
+
+
+def corpus(data: EmojiData, samples: int = 2, seed: int = 0) -> Iterator[str]:
+    """Text for a tokenizer: grammar phrases, names, keywords, and `samples` captions a picture of the training split.
+
+    Names of held-out concepts are left out too.
+    """
+    yield from captions.phrases()
+    train = data.splits["train"]
+    for index in sorted({data.concept_index(int(i)) for i in train}):
+        concept = data.concepts[index]
+        for language in captions.LANGUAGES:
+            yield concept.names[language]
+            yield from concept.keywords[language]
+    rng = Random(seed)
+    for i in train:
+        for _ in range(samples):
+            language = rng.choice(captions.LANGUAGES)
+            colour = captions.background(rng)
+            yield captions.caption(data.concept(int(i)), data.style(int(i)), language, rng, colour)
+
+
+def _concept(entry: dict) -> Concept:
+    keywords = {language: tuple(words) for language, words in entry["keywords"].items()}
+    return Concept(entry["hex"], entry["emoji"], entry["group"], entry["subgroup"], entry["names"], keywords)
