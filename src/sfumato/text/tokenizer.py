@@ -1,7 +1,7 @@
 """CLIP's tokenizer: lower-cased byte-level BPE whose last symbol of every word carries `</w>`.
 
-Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (2021), section 2.4. The ids are
-those of OpenAI's original code, from the repair of broken text to the order of merges; the work is done by `tokenizers`.
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (2021), section 2.4. The ids
+are those of OpenAI's code, from the repair of broken text to the order of merges; `tokenizers` does the work.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
 CLIP_LENGTH = 77
 
-# The original pattern ignores case. After lower-casing only the long s still makes a difference.
-_WORD = (
-    re.escape(BOS) + "|" + re.escape(EOS) + r"|'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
-)
+# The original pattern ignores case. After lower-casing only the long s, U+017F, still makes a difference.
+_WORD = re.escape(BOS) + "|" + re.escape(EOS) + r"|'[s\x{17F}]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
 def clean(text: str) -> str:
@@ -65,9 +63,11 @@ class CLIPTokenizer:
         pad: str = EOS,
         max_length: int = CLIP_LENGTH,
     ) -> None:
+        if not all(isinstance(index, int) and index >= 0 for index in vocab.values()):
+            raise SfumatoError("the tokenizer's vocabulary must give every symbol an id, a whole number from 0")
         missing = [token for token in (bos, eos, pad) if token not in vocab]
         if missing:
-            raise SfumatoError(f"the tokenizer's vocabulary lacks {missing[0]!r}; take vocab.json and its settings together")
+            raise SfumatoError(f"the tokenizer's vocabulary lacks {missing[0]!r}; take all its files from one model")
         try:
             model = models.BPE(vocab=dict(vocab), merges=list(merges), end_of_word_suffix=END_OF_WORD, unk_token=eos)
         except Exception as error:  # `tokenizers` raises bare Exception
@@ -145,7 +145,7 @@ class CLIPTokenizer:
         folder = Path(folder)
         vocab = sorted(self._backend.get_vocab().items(), key=lambda item: item[1])
         tokens = {"bos_token": self._bos, "eos_token": self._eos, "pad_token": self._pad, "unk_token": self._eos}
-        config = tokens | {"model_max_length": self.max_length, "tokenizer_class": "CLIPTokenizer", "do_lower_case": True}
+        config = tokens | {"model_max_length": self.max_length, "tokenizer_class": "CLIPTokenizer"}
         merges = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in self._merges)
         for name, content in {
             "vocab.json": json.dumps(dict(vocab), ensure_ascii=False),
@@ -164,7 +164,10 @@ class CLIPTokenizer:
         # bos and eos typed by the user count only where the word pattern sees them: not in "!<|endoftext|>".
         ids: list[int] = []
         for word, _ in self._backend.pre_tokenizer.pre_tokenize_str(text):
-            ids += [self._special[word]] if word in self._special else [t.id for t in self._backend.model.tokenize(word)]
+            if word in self._special:
+                ids.append(self._special[word])
+            else:
+                ids.extend(token.id for token in self._backend.model.tokenize(word))
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -200,7 +203,8 @@ def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
 
 def _clip_layout(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
     symbols = byte_symbols()
-    order = [*symbols, *(symbol + END_OF_WORD for symbol in symbols), *(left + right for left, right in merges), BOS, EOS]
+    merged = (left + right for left, right in merges)
+    order = [*symbols, *(symbol + END_OF_WORD for symbol in symbols), *merged, BOS, EOS]
     # Two merges may spell the same symbol; it has one id.
     return {symbol: index for index, symbol in enumerate(dict.fromkeys(order))}
 
@@ -217,14 +221,14 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SfumatoError(f"cannot read {path} of the tokenizer: {error}; fetch the model's tokenizer folder again") from error
+        raise SfumatoError(f"cannot read the tokenizer's {path}: {error}; fetch the folder again") from error
 
 
 def _read_json(path: Path) -> dict:
     try:
         content = json.loads(_read_text(path))
     except ValueError as error:
-        raise SfumatoError(f"{path} is not valid JSON: {error}; fetch the model's tokenizer folder again") from error
+        raise SfumatoError(f"{path} is not valid JSON: {error}; fetch the folder again") from error
     if not isinstance(content, dict):
         raise SfumatoError(f"{path} holds a JSON {type(content).__name__}; expected an object")
     return content
