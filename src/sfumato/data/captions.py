@@ -79,9 +79,9 @@ COLOURS = (
     _colour(0x189830, 0x30B048, "green/เขียว/绿色/hijau/зелене/зеленому/緑"),
     _colour(0xA8E8A0, 0xC0F8B8, "light green/เขียวอ่อน/浅绿色/hijau muda/світло-зелене/світло-зеленому/黄緑"),
     _colour(0x004818, 0x186030, "dark green/เขียวเข้ม/深绿色/hijau tua/темно-зелене/темно-зеленому/濃い緑"),
-    _colour(0x18B0A8, 0x38CCC4, "turquoise/เขียวขุ่น/青绿色/pirus/бірюзове/бірюзовому/青緑"),
+    _colour(0x18B0A8, 0x38CCC4, "turquoise/ฟ้าอมเขียว/青绿色/pirus/бірюзове/бірюзовому/青緑"),
     _colour(0x1858D8, 0x3078F8, "blue/น้ำเงิน/蓝色/biru/синє/синьому/青"),
-    _colour(0xA0D4F8, 0xBCE8FF, "light blue/ฟ้าอ่อน/浅蓝色/biru muda/блакитне/блакитному/水色"),
+    _colour(0xA0D4F8, 0xBCE8FF, "light blue/ฟ้า/浅蓝色/biru muda/блакитне/блакитному/水色"),
     _colour(0x081850, 0x203078, "dark blue/น้ำเงินเข้ม/深蓝色/biru tua/темно-синє/темно-синьому/紺色"),
     _colour(0x7020A8, 0x9038C8, "purple/ม่วง/紫色/ungu/фіолетове/фіолетовому/紫"),
     _colour(0xD0B8F4, 0xE4CCFF, "lavender/ม่วงอ่อน/淡紫色/lavendel/лавандове/лавандовому/薄紫"),
@@ -164,7 +164,7 @@ _GRAMMARS = {
     "th": _Grammar(
         ", ",
         ("{s}", "{s}", "{s}", "รูป{s}"),
-        ("{s}, {y}", "{s}, {y}", "{y} {s}", "{y}ของ{s}", "{s} {y}"),
+        ("{s}, {y}", "{s}, {y}", "{y} {s}", "{y} รูป{s}", "{s} {y}"),
         ("{p} บนพื้นหลังสี{c}", "{p}, พื้นหลังสี{c}", "{p} พื้นหลังสี{c}"),
     ),
     "zh": _Grammar(
@@ -269,6 +269,7 @@ def _with_article(name: str) -> str:
     links = [i for i, word in enumerate(words) if word in ("with", "of", "in", "on", "and", "without")]
     head = words[links[0] - 1] if links and links[0] > 0 else words[-1]
     plural = head == "people" or (head.endswith("s") and not head.endswith(("ss", "us")))
+    vowel = name[0] in "aeiou" and not name.startswith(("one", "un", "eu"))
     if plural or not name.replace(" ", "").replace("-", "").isalpha() or name != name.lower():
         return name
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return f"{'an' if vowel else 'a'} {name}"

@@ -11,8 +11,8 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,8 @@ def build_emoji(
     done = 0
     for style, source in sources.items():
         codes = [code for code in order if code in source]
-        _build_style(out, style, codes, source, size, lambda n, s=style, d=done: report(d + n, total, f"draw {s}"))
+        for row in _build_style(out, style, codes, source, size):
+            report(done + row, total, f"draw {style}")
         done += len(codes)
 
     _write_json(out / "concepts.json", [asdict(concept) for concept in concepts])
@@ -204,7 +205,7 @@ def _concepts(archives: Mapping[str, Path]) -> list[Concept]:
 
 def _keywords(tags: Iterable[str], name: str) -> tuple[str, ...]:
     """Tags as words: no repeats, no copy of the name, no emoticons such as ":D"."""
-    words = {}
+    words: dict[str, str] = {}
     for tag in tags:
         word = " ".join(tag.replace("_", " ").split())
         if sum(map(str.isalpha, word)) * 2 > len(word) and word.casefold() != name.casefold():
@@ -214,10 +215,11 @@ def _keywords(tags: Iterable[str], name: str) -> tuple[str, ...]:
 
 def _rarest_first(concepts: list[Concept]) -> list[Concept]:
     counts = {language: Counter(word for c in concepts for word in c.keywords[language]) for language in LANGUAGES}
-    for concept in concepts:
-        for language, words in concept.keywords.items():
-            concept.keywords[language] = tuple(sorted(words, key=lambda word: (counts[language][word], word)))
-    return concepts
+
+    def ordered(language: str, words: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(words, key=lambda word: (counts[language][word], word)))
+
+    return [replace(c, keywords={lang: ordered(lang, words) for lang, words in c.keywords.items()}) for c in concepts]
 
 
 def _bare(emoji: str) -> str:
@@ -281,14 +283,13 @@ def _draw(data: bytes, size: int) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _build_style(
-    out: Path, style: str, codes: list[str], source: Mapping[str, bytes], size: int, report: Callable[[int], None]
-) -> None:
+def _build_style(out: Path, style: str, codes: list[str], source: Mapping[str, bytes], size: int) -> Iterator[int]:
+    """Draw and write one style unless that is done; yields the number of pictures that stand."""
     array, index = out / f"images-{style}.npy", out / f"images-{style}.json"
     entry = {"style": style, "package": str(PACKAGES[style]), "size": size, "hex": codes}
     # The index is written after the pictures: where it matches, the pictures are complete.
     if array.is_file() and index.is_file() and json.loads(index.read_text(encoding="utf-8")) == entry:
-        report(len(codes))
+        yield len(codes)
         return
     pictures = np.empty((len(codes), size, size, 4), np.uint8)
     for row, code in enumerate(codes):
@@ -300,7 +301,7 @@ def _build_style(
             raise SfumatoError(
                 f"cannot draw {code} of {PACKAGES[style]} ({error}); delete the cache and retry"
             ) from error
-        report(row + 1)
+        yield row + 1
     with atomic_write(array) as file:
         np.save(file, pictures)
     _write_json(index, entry)
