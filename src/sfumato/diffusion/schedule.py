@@ -63,8 +63,8 @@ def _ending_in_zero(sigmas: Tensor) -> Tensor:
 
 
 def discrete(table: NoiseTable, n: int) -> Tensor:
-    """Evenly spaced times from the last training step to the first."""
-    return _ending_in_zero(table.sigma(torch.linspace(len(table.sigmas) - 1, 0, n, dtype=torch.float64)))
+    """Evenly spaced times from the last training step to the first, rounded to float32 as k-diffusion has them."""
+    return _ending_in_zero(table.sigma(torch.linspace(len(table.sigmas) - 1, 0, n)))
 
 
 def sgm_uniform(table: NoiseTable, n: int) -> Tensor:

@@ -1,0 +1,180 @@
+"""The only loop that calls a network.
+
+Samplers and guides are generators. They yield `Row`s, questions to a network, and receive the answers; what they
+yield besides passes through to the caller. `drive` collects the rows of all jobs, asks each network as few times as
+possible and sends the answers back, so one picture and a hundred mixed requests take the same road.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.diffusion import predict
+from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.path import Path, path_of, per_row
+from sfumato.diffusion.schedule import NoiseTable
+from sfumato.spec import Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Denoiser:
+    """A network with the meaning of its output: (x, sigma, cond) -> estimate of x0.
+
+    x is float32 whatever the network computes in; the network's own precision begins and ends at its call.
+    """
+
+    network: nn.Module
+    prediction: Prediction
+    table: NoiseTable
+
+    @property
+    def path(self) -> Path:
+        return path_of(self.prediction)
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
+        """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype."""
+        weight = next(self.network.parameters())
+        c_in, _, _ = predict.preconditioning(self.prediction, sigma)
+        t = self.table.time(sigma).to(weight.device, torch.float32)
+        scaled = (per_row(c_in, x) * x).to(weight.device, weight.dtype)
+        output = self.network(scaled, t, cond.to(weight.device, weight.dtype))
+        return predict.from_output(self.prediction, output.to(x.device, x.dtype), x, sigma)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One question: what is x0, given x (1, C, h, w) at noise level sigma under cond (one row)?"""
+
+    x: Tensor
+    sigma: float
+    cond: Cond
+    denoiser: Denoiser
+
+    @property
+    def bucket(self) -> tuple:
+        """Rows with equal buckets can share a call."""
+        concat = None if self.cond.concat is None else self.cond.concat.shape
+        return id(self.denoiser), self.x.shape, self.cond.tokens.shape, concat
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Progress of a sampler: about to leave step `index` of `total`, at x (1, C, h, w) with the estimate x0."""
+
+    index: int
+    total: int
+    sigma: float
+    x: Tensor
+    x0: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A job's result."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Failed:
+    """A job's failure; the other jobs go on."""
+
+    error: Exception
+
+
+Job = Generator[list[Row] | Step, list[Tensor], Tensor]
+"""Yields questions and steps, receives answers, returns the final x."""
+
+
+def together(*jobs: Generator) -> Generator[list[Row], list[Tensor], list]:
+    """Run questions side by side so that they share network calls; returns the results in order."""
+    results: list = [None] * len(jobs)
+    waiting: dict[int, list[Row]] = {}
+
+    def resume(i: int, answers: list[Tensor] | None) -> None:
+        try:
+            waiting[i] = jobs[i].send(answers)
+        except StopIteration as stop:
+            results[i] = stop.value
+
+    for i in range(len(jobs)):
+        resume(i, None)
+    while waiting:
+        current, waiting = waiting, {}
+        answers = yield [row for rows in current.values() for row in rows]
+        for i, rows in current.items():
+            own, answers = answers[: len(rows)], answers[len(rows) :]
+            resume(i, own)
+    return results
+
+
+def _ask(rows: Sequence[Row]) -> list[Tensor]:
+    sigmas = torch.tensor([row.sigma for row in rows], dtype=torch.float64)
+    x = torch.cat([row.x for row in rows])
+    return list(rows[0].denoiser(x, sigmas, Cond.cat([row.cond for row in rows])).split(1))
+
+
+def drive(jobs: Sequence[Job], max_rows: int = 8) -> Iterator[tuple[int, Step | Finished | Failed]]:
+    """Run jobs to their end, at most `max_rows` rows in a network call, and report (job number, event) as it happens.
+
+    Close the iterator to cancel. A job whose own code or network call raises is reported as Failed; rows that shared
+    the failing call are asked again one at a time, so that a neighbour never pays.
+    """
+    try:
+        yield from _drive(list(jobs), max_rows)
+    finally:
+        for job in jobs:
+            job.close()
+
+
+@torch.no_grad()
+def _drive(jobs: list[Job], max_rows: int) -> Iterator[tuple[int, Step | Finished | Failed]]:
+    waiting: dict[int, list[Row]] = {}
+
+    def resume(i: int, answers: list[Tensor] | None, error: Exception | None = None) -> Iterator[tuple[int, object]]:
+        try:
+            event = jobs[i].send(answers) if error is None else jobs[i].throw(error)
+            while isinstance(event, Step):
+                yield i, event
+                event = next(jobs[i])
+            waiting[i] = event
+        except StopIteration as stop:
+            yield i, Finished(stop.value)
+        except Exception as failure:
+            yield i, Failed(failure)
+
+    for i in range(len(jobs)):
+        yield from resume(i, None)
+    while waiting:
+        current, waiting = waiting, {}
+        buckets: dict[tuple, list[tuple[int, int]]] = {}
+        for i, rows in current.items():
+            for k, row in enumerate(rows):
+                buckets.setdefault(row.bucket, []).append((i, k))
+        answers: dict[tuple[int, int], Tensor] = {}
+        errors: dict[int, Exception] = {}
+        for places in buckets.values():
+            for start in range(0, len(places), max_rows):
+                _answer(current, places[start : start + max_rows], answers, errors)
+        for i, rows in current.items():
+            yield from resume(i, None if i in errors else [answers[i, k] for k in range(len(rows))], errors.get(i))
+
+
+def _answer(
+    rows: dict[int, list[Row]],
+    places: list[tuple[int, int]],
+    answers: dict[tuple[int, int], Tensor],
+    errors: dict[int, Exception],
+) -> None:
+    try:
+        answers.update(zip(places, _ask([rows[i][k] for i, k in places]), strict=True))
+    except Exception as error:
+        if len(places) == 1:
+            errors[places[0][0]] = error
+            return
+        for place in places:
+            _answer(rows, [place], answers, errors)

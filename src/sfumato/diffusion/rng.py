@@ -1,0 +1,66 @@
+"""One noise stream per picture, so that a picture never depends on what else is drawn beside it.
+
+Noise is made on the CPU in float32 and moved, so every device starts from the same numbers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+import torch
+from torch import Tensor
+
+
+class NoiseStream:
+    """Unit-variance noise of one picture. Two streams of one seed give the same tensors in the same order."""
+
+    def __init__(self, seed: int, shape: tuple[int, ...], device: torch.device | str = "cpu"):
+        self.generator = torch.Generator("cpu").manual_seed(seed)
+        self.shape = shape
+        self.device = device
+
+    def normal(self) -> Tensor:
+        """The next tensor of the stream."""
+        return torch.randn(self.shape, generator=self.generator).to(self.device)
+
+    def __call__(self, sigma: float, sigma_next: float) -> Tensor:
+        """Independent noise for a step; the noise levels do not matter."""
+        return self.normal()
+
+
+class BrownianPath:
+    """Noise for steps of a stochastic differential equation, read from one Brownian motion over sigma.
+
+    Overlapping steps get correlated noise, as solvers of second order need. Points that were asked for are kept, and
+    new ones between them are drawn from the Brownian bridge.
+    """
+
+    def __init__(self, stream: NoiseStream):
+        self.stream = stream
+        self.times: list[float] = []
+        self.values: dict[float, Tensor] = {}
+
+    def _add(self, time: float, value: Tensor) -> Tensor:
+        insort(self.times, time)
+        self.values[time] = value
+        return value
+
+    def at(self, time: float) -> Tensor:
+        """The value of the motion at a time, up to a constant."""
+        if time in self.values:
+            return self.values[time]
+        if not self.times:
+            return self._add(time, torch.zeros(self.stream.shape, device=self.stream.device))
+        noise, i = self.stream.normal(), bisect_left(self.times, time)
+        if i in (0, len(self.times)):
+            nearest = self.times[0 if i == 0 else -1]
+            return self._add(time, self.values[nearest] + abs(time - nearest) ** 0.5 * noise)
+        low, high = self.times[i - 1], self.times[i]
+        share = (time - low) / (high - low)
+        mean = torch.lerp(self.values[low], self.values[high], share)
+        return self._add(time, mean + (share * (high - time)) ** 0.5 * noise)
+
+    def __call__(self, sigma: float, sigma_next: float) -> Tensor:
+        """Unit-variance noise of the step from sigma to sigma_next."""
+        start = self.at(sigma)
+        return (self.at(sigma_next) - start) / abs(sigma_next - sigma) ** 0.5
