@@ -58,7 +58,7 @@ def fetch(package: Package, cache: Path) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as folder:
-            command = [npm, "pack", str(package), "--pack-destination", folder, "--ignore-scripts", "--silent"]
+            command = [npm, "pack", str(package), "--pack-destination", folder, "--ignore-scripts", "--loglevel=error"]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_SECONDS)
             found = list(Path(folder).glob("*.tgz"))
             if done.returncode or len(found) != 1:
