@@ -1,0 +1,132 @@
+"""Picture files in and out, with the settings that drew a picture inside its file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import ExifTags, Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from sfumato.errors import SfumatoError
+from sfumato.files import atomic_write
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+# 200 MB once decoded to RGB. A file of a few hundred kilobytes can declare far more.
+MAX_PIXELS = 8192 * 8192
+
+# The text chunk in which the community's tools look for settings.
+PNG_KEY = "parameters"
+
+# EXIF 2.3, section 4.6.5: UserComment begins with 8 bytes that name its character code.
+_UTF16, _ASCII = b"UNICODE\0", b"ASCII\0\0\0"
+
+# JPEG's usual halving of colour resolution would blur the small pictures drawn here; WebP can be exact.
+_OPTIONS: dict[str, dict[str, object]] = {
+    "PNG": {},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True},
+}
+
+
+def encode(image: Image.Image, suffix: str = ".png", infotext: str | None = None) -> bytes:
+    """The file of `image` in the format that `suffix` names (.png .jpg .jpeg .webp), with `infotext` inside it.
+
+    PNG and WebP are lossless; JPEG is written at quality 95 with full colour resolution. Raises SfumatoError for an
+    unknown suffix, or where the picture or the text is too large for the format.
+    """
+    kind = FORMATS.get(suffix.lower())
+    if kind is None:
+        raise SfumatoError(f"cannot write pictures as {suffix or 'a file without suffix'!r}; use {', '.join(FORMATS)}")
+    options = dict(_OPTIONS[kind])
+    if infotext is not None:
+        # Lone surrogates stand for bytes of the command line that were no text; no file format can hold them.
+        infotext = infotext.encode(errors="replace").decode()
+        if kind == "PNG":
+            chunks = PngInfo()
+            chunks.add_text(PNG_KEY, infotext)
+            options["pnginfo"] = chunks
+        else:
+            exif = Image.Exif()
+            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _UTF16 + infotext.encode("utf_16_be")
+            options["exif"] = exif
+    file = io.BytesIO()
+    try:
+        (image.convert("RGB") if kind == "JPEG" else image).save(file, kind, **options)
+    except (OSError, ValueError) as error:
+        raise SfumatoError(f"cannot write this picture as {kind}: {error}; PNG has room for it") from error
+    return file.getvalue()
+
+
+def save(image: Image.Image, path: str | Path, infotext: str | None = None) -> None:
+    """Write `image` to `path` at once or not at all, in the format of its suffix; see `encode`."""
+    content = encode(image, Path(path).suffix, infotext)
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Read a PNG, JPEG or WebP file upright and in RGB; what is transparent becomes white.
+
+    Raises SfumatoError for other formats, for files that are broken and for more than MAX_PIXELS.
+    """
+    with _opened(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            # 16-bit grey: Pillow would clip it.
+            return image.point(lambda value: value / 257).convert("L").convert("RGB")
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+
+
+def read_infotext(path: str | Path) -> str | None:
+    """The settings inside a PNG, JPEG or WebP file, or None. Raises SfumatoError as `open_image`."""
+    with _opened(path) as image:
+        text = image.info.get(PNG_KEY)
+        if isinstance(text, str):
+            return text
+        comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+    return _decode_comment(comment) if isinstance(comment, bytes) else None
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """A decoded picture within the limits; every failure of the decoders becomes one line."""
+    path = Path(path)
+    if not path.is_file():
+        raise SfumatoError(f"{path} is not a file; expected a picture" if path.exists() else f"there is no file {path}")
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own limit only warns, and after ours nothing is left to warn of.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=sorted(set(FORMATS.values())))
+        with image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise SfumatoError(f"{path} has {width}x{height} pixels; the limit is {MAX_PIXELS:,}; scale it down")
+            image.load()
+            yield image
+    except SfumatoError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise SfumatoError(f"{path} is no PNG, JPEG or WebP picture; convert it to one of these") from None
+    except Exception as error:  # broken files make the decoders raise nearly anything
+        raise SfumatoError(f"cannot read {path}: {error}; it seems to be damaged") from error
+
+
+def _decode_comment(comment: bytes) -> str | None:
+    code, text = comment[:8], comment[8:]
+    if code == _ASCII:
+        return text.decode("ascii", errors="replace")
+    if code != _UTF16:
+        return None
+    # The standard leaves the byte order open. Fields are ASCII, so the half with more zeros is the high one.
+    big = text[0::2].count(0) >= text[1::2].count(0)
+    return text.decode("utf_16_be" if big else "utf_16_le", errors="replace")
