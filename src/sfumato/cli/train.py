@@ -1,0 +1,36 @@
+"""`sfumato train`: the autoencoder, the text-and-image model and the denoiser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Train models.", no_args_is_help=True)
+
+Config = Annotated[str, typer.Argument(help="A TOML file, or the name of a recipe that ships with sfumato.")]
+Data = Annotated[Path, typer.Option(help="Folder that `sfumato data build emoji` made.")]
+Out = Annotated[Path, typer.Option(help="Folder of the run.")]
+Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Refuse to go on from a checkpoint in the run folder.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the config's.")]
+Minutes = Annotated[float | None, typer.Option(min=0, help="Stop with a checkpoint after so many minutes.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
+
+
+@app.command()
+def vae(
+    config: Config,
+    data: Data,
+    out: Out,
+    fresh: Fresh = False,
+    steps: Steps = None,
+    max_minutes: Minutes = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train the autoencoder between pictures and latents."""
+    from sfumato.train.run import Options, train_vae
+
+    train_vae(config, data, out, Options(fresh, steps, max_minutes, device, threads))

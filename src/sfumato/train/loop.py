@@ -1,0 +1,318 @@
+"""The one training loop: a task says what to learn from, the loop how.
+
+Step k draws its batch and its noise from (seed, k) alone, see `stateless`, so there is no random state to save and an
+interrupted run ends with the weights of an uninterrupted one, bit for bit, on the same machine and threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from sfumato.errors import SfumatoError
+from sfumato.files import atomic_write
+from sfumato.train import checkpoint
+from sfumato.train.config import LoopConfig
+from sfumato.train.ema import EMA
+from sfumato.train.report import Report
+from sfumato.train.stateless import stream
+
+Batch = dict[str, Tensor]
+
+
+class Task(Protocol):
+    """What a run learns. `validate`, `samples` and `export` find the averaged weights in `networks`."""
+
+    networks: nn.Module
+
+    def batch(self, step: int) -> Batch:
+        """The samples of a step, on the CPU; a pure function of the config's seed and `step`. May run in a thread."""
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar to minimise, and scalars to log; torch's generators are seeded for the step."""
+
+    def validate(self) -> dict[str, float]:
+        """Figures on data that training does not see."""
+
+    def samples(self) -> Image.Image:
+        """A sheet for a person."""
+
+    def export(self, folder: Path) -> None:
+        """Write what the next stage or a user loads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: steps done in all, why ("done", "time" or "signal"), the last figures."""
+
+    step: int
+    reason: str
+    metrics: dict[str, float]
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is the GPU where there is one. Raises SfumatoError for a device this machine lacks."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SfumatoError(f"device '{name}' is not usable here; choose auto, cpu or cuda") from error
+    return device
+
+
+def autocast(cfg: LoopConfig, device: torch.device) -> torch.autocast:
+    """The context that forward passes of a training step run in."""
+    bf16 = cfg.precision == "bf16"
+    if cfg.precision == "auto":
+        bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_computes_bf16()
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+
+def learning_rate(cfg: LoopConfig, step: int, steps: int) -> float:
+    """Rate of step number `step` (from 0) of `steps`."""
+    if step < cfg.warmup:
+        return cfg.lr * (step + 1) / cfg.warmup
+    if cfg.schedule == "constant":
+        return cfg.lr
+    if cfg.schedule == "cosine":
+        share = (step - cfg.warmup) / max(steps - cfg.warmup, 1)
+        fall = (1 + math.cos(math.pi * min(share, 1))) / 2
+    else:
+        fall = min(1.0, max(0.0, (steps - step) / max(cfg.decay * steps, 1)))
+    return cfg.lr * (cfg.lr_end + (1 - cfg.lr_end) * fall)
+
+
+def train(
+    task: Task,
+    cfg: LoopConfig,
+    run: Path,
+    *,
+    record: Any,
+    device: torch.device,
+    resume: bool = True,
+    max_minutes: float | None = None,
+) -> Outcome:
+    """Train `task` into the folder `run` until `cfg.steps`, the time limit, SIGINT or SIGTERM.
+
+    `record` is the whole config (a dataclass), kept in every checkpoint. Whatever ends the run, it leaves a
+    checkpoint, a sheet and an export. Raises SfumatoError when the loss is no longer finite, and for a run folder
+    whose checkpoint belongs to other networks.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    networks = task.networks.to(device)
+    optimizer = _adamw(networks, cfg, device)
+    ema = EMA(networks, cfg.ema)
+    found = checkpoint.find(run)
+    start = 0
+    if found and not resume:
+        raise SfumatoError(f"{run} holds a run already ({found.name}); choose another folder, or leave out --fresh")
+    if found:
+        start = _restore(found, device, networks, optimizer, ema)
+
+    def state() -> dict[str, Any]:
+        return {
+            "networks": networks.state_dict(),
+            "ema": ema.average,
+            "optimizer": optimizer.state_dict(),
+            "config": dataclasses.asdict(record),
+        }
+
+    metrics: dict[str, float] = {}
+    began = saved = time.monotonic()
+    reason = "done"
+    with Report(run, start, cfg.steps) as report, _signals() as signalled:
+        if found:
+            report.say(f"going on from {found}")
+        window = _Window()
+        step = start
+        for step, batch in enumerate(_batches(task, start, cfg.steps, ahead=device.type == "cuda"), start + 1):
+            metrics_now = _step(task, networks, optimizer, ema, cfg, batch, step - 1, device)
+            window.add(len(next(iter(batch.values()))), metrics_now)
+            report.advance(step)
+            if step % cfg.log_every == 0 or step == cfg.steps:
+                report.scalars(step, {"lr": optimizer.param_groups[0]["lr"]} | window.flush())
+            if step % cfg.validate_every == 0 and step < cfg.steps:
+                metrics = _validate(task, ema, report, step)
+                window.restart_clock()
+            if step % cfg.sample_every == 0 and step < cfg.steps:
+                _sheet(task, ema, run, step)
+                window.restart_clock()
+            now = time.monotonic()
+            if signalled or (max_minutes is not None and now - began >= max_minutes * 60):
+                reason = "signal" if signalled else "time"
+                break
+            if now - saved >= cfg.checkpoint_minutes * 60:
+                checkpoint.save(run, step, state())
+                _export(task, ema, run)
+                saved = time.monotonic()
+                window.restart_clock()
+        path = checkpoint.save(run, step, state())
+        if reason != "signal":
+            metrics = _validate(task, ema, report, step)
+            _sheet(task, ema, run, step)
+        _export(task, ema, run)
+        ended = "finished" if reason == "done" else "stopped; the same command goes on from there"
+        report.say(f"step {step}: {path} written, {ended}")
+    return Outcome(step, reason, metrics)
+
+
+class _Window:
+    """Means of logged values and the rate since the last line."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = self._samples = 0
+        self._seconds = 0.0
+        self._since = time.monotonic()
+
+    def add(self, samples: int, values: dict[str, float]) -> None:
+        now = time.monotonic()
+        self._seconds += now - self._since
+        self._since = now
+        self._samples += samples
+        self._count += 1
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def restart_clock(self) -> None:
+        """Leave out what passed since the last step: it was no training."""
+        self._since = time.monotonic()
+
+    def flush(self) -> dict[str, float]:
+        means = {name: value / self._count for name, value in self._sums.items()}
+        means["samples/s"] = self._samples / self._seconds
+        self.__init__()
+        return means
+
+
+def _step(
+    task: Task,
+    networks: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: EMA,
+    cfg: LoopConfig,
+    batch: Batch,
+    step: int,
+    device: torch.device,
+) -> dict[str, float]:
+    torch.manual_seed(int(stream(cfg.seed, "torch", step).integers(2**63)))
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(cfg, step, cfg.steps)
+    moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    with autocast(cfg, device):
+        loss, extras = task.loss(moved)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(networks.parameters(), cfg.clip)
+    values = {"loss": loss.item(), "grad_norm": norm.item()} | {name: value.item() for name, value in extras.items()}
+    if not math.isfinite(values["loss"]) or not math.isfinite(values["grad_norm"]):
+        raise SfumatoError(
+            f"step {step + 1}: loss {values['loss']}, gradient norm {values['grad_norm']}; "
+            "lower lr or clip and start again from the last checkpoint"
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    ema.update(step)
+    return values
+
+
+def _batches(task: Task, start: int, stop: int, ahead: bool) -> Iterator[Batch]:
+    """Batches in order; with `ahead` a thread prepares the next while the device works on this one."""
+    if not ahead:
+        yield from map(task.batch, range(start, stop))
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pending = [pool.submit(task.batch, step) for step in range(start, min(start + 4, stop))]
+        for step in range(start, stop):
+            batch = pending.pop(0).result()
+            if step + 4 < stop:
+                pending.append(pool.submit(task.batch, step + 4))
+            yield batch
+
+
+def _adamw(networks: nn.Module, cfg: LoopConfig, device: torch.device) -> torch.optim.AdamW:
+    """Weight decay for matrices and kernels only."""
+    parameters = [p for p in networks.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": cfg.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=cfg.lr, betas=(cfg.beta1, cfg.beta2), fused=device.type in ("cuda", "cpu"))
+
+
+def _restore(
+    path: Path, device: torch.device, networks: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA
+) -> int:
+    state = checkpoint.load(path, device)
+    own, theirs = networks.state_dict(), state["networks"]
+    differing = sorted(
+        name for name in own.keys() | theirs.keys()
+        if name not in own or name not in theirs or own[name].shape != theirs[name].shape
+    )  # fmt: skip
+    if differing:
+        raise SfumatoError(
+            f"{path} belongs to other networks ({len(differing)} weights differ, first {differing[0]}); "
+            "choose another run folder or the config it was started with"
+        )
+    networks.load_state_dict(theirs)
+    optimizer.load_state_dict(state["optimizer"])
+    ema.load(state["ema"])
+    return state["step"]
+
+
+def _validate(task: Task, ema: EMA, report: Report, step: int) -> dict[str, float]:
+    with ema.applied(), torch.no_grad():
+        metrics = {f"val/{name}": value for name, value in task.validate().items()}
+    report.scalars(step, metrics)
+    return metrics
+
+
+def _sheet(task: Task, ema: EMA, run: Path, step: int) -> None:
+    with ema.applied(), torch.no_grad():
+        picture = task.samples()
+    with atomic_write(run / "samples" / f"step-{step:08d}.png") as file:
+        picture.save(file, "PNG")
+
+
+def _export(task: Task, ema: EMA, run: Path) -> None:
+    with ema.applied(), torch.no_grad():
+        task.export(run / "export")
+
+
+def _cpu_computes_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals that asked to stop, as they arrive; a second one acts at once, as it would have without us."""
+    arrived: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _frame: object) -> None:
+        arrived.append(number)
+        restore()
+
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield arrived
+    finally:
+        restore()

@@ -1,0 +1,95 @@
+"""Where a run tells how it goes: a progress line, a JSONL file, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sfumato.files import atomic_write
+
+LOG = "log.jsonl"
+
+
+def duration(seconds: float) -> str:
+    """ "1:02:03"."""
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+class Report:
+    """Opened with the step a run starts from: later records of an earlier, interrupted try are dropped."""
+
+    def __init__(self, run: Path, start: int, steps: int):
+        self._path = run / LOG
+        self._steps = steps
+        self._start, self._began = start, time.monotonic()
+        self._drop_after(start)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = _tensorboard(run, start)
+        self._bar: Progress | None = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
+            self._task = self._bar.add_task("", total=steps, completed=start)
+
+    def __enter__(self) -> Report:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Record values reached after `step` steps, and say them."""
+        self._file.write(json.dumps({"step": step} | values) + "\n")
+        self._file.flush()
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._bar:
+            self._bar.update(self._task, completed=step, description=text)
+        else:
+            left = (time.monotonic() - self._began) / max(step - self._start, 1) * (self._steps - step)
+            self.say(f"{step}/{self._steps}  {text}  left {duration(left)}")
+
+    def advance(self, step: int) -> None:
+        """Move the bar only."""
+        if self._bar:
+            self._bar.update(self._task, completed=step)
+
+    def say(self, line: str) -> None:
+        """One line for the person who watches."""
+        if self._bar:
+            self._bar.console.print(line, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def _drop_after(self, start: int) -> None:
+        if not self._path.exists():
+            return
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= start]
+        with atomic_write(self._path) as file:
+            file.writelines(kept)
+
+
+def _tensorboard(run: Path, start: int):
+    """A TensorBoard writer where the optional package is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(run / "tensorboard"), purge_step=start or None)

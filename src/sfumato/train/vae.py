@@ -1,0 +1,168 @@
+"""Training the KL autoencoder (Rombach et al. 2022, section 3.1) on pictures laid over plain colours.
+
+The reconstruction loss is L1 plus squared error plus L1 of the differences between neighbours, which keeps outlines
+sharp without the adversary and the pretrained features of the original.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from sfumato.data.captions import COLOURS
+from sfumato.data.dataset import EmojiData, compose
+from sfumato.errors import SfumatoError
+from sfumato.files import atomic_write
+from sfumato.nets.vae import VAE
+from sfumato.spec import VAEConfig
+from sfumato.train.config import LoopConfig, build
+from sfumato.train.loop import Batch
+from sfumato.train.sheet import sheet
+from sfumato.train.stateless import stream
+
+FILE = "vae.safetensors"
+
+
+@dataclass(frozen=True)
+class VAETraining:
+    """Recipe of an autoencoder.
+
+    Every `full_every`-th step sees whole pictures, as many as have the pixels of `loop.batch` crops of side `crop`
+    (0: crops only). `white` is the share of white backgrounds. The weight `kl` is per nat and value of the picture.
+    """
+
+    loop: LoopConfig
+    net: VAEConfig = field(default_factory=VAEConfig)
+    crop: int = 64
+    full_every: int = 4
+    white: float = 0.3
+    mse: float = 2.0
+    edges: float = 0.5
+    kl: float = 1e-4
+    held_out: int = 192
+
+
+class VAETask:
+    """See `loop.Task`."""
+
+    def __init__(self, cfg: VAETraining, data: EmojiData):
+        if cfg.crop % cfg.net.factor or cfg.crop > data.size:
+            raise SfumatoError(f"crop is {cfg.crop}; expected a multiple of {cfg.net.factor} up to {data.size}")
+        self.cfg, self.data = cfg, data
+        torch.manual_seed(cfg.loop.seed)
+        self.networks = VAE(cfg.net)
+        if cfg.loop.compile:
+            self.networks.encoder.compile()
+            self.networks.decoder.compile()
+        self._train = data.splits["train"]
+        held_out = np.concatenate([data.splits["unseen_concept"], data.splits["unseen_picture"]])
+        spread = np.linspace(0, len(held_out) - 1, min(cfg.held_out, len(held_out))).astype(int)
+        self._held_out = held_out[spread]
+
+    def batch(self, step: int) -> Batch:
+        cfg, size = self.cfg, self.data.size
+        whole = cfg.full_every > 0 and step % cfg.full_every == 0
+        side = size if whole else cfg.crop
+        count = max(1, cfg.loop.batch * cfg.crop**2 // side**2)
+        rng = stream(cfg.loop.seed, "vae", step)
+        corners = rng.integers(0, size - side + 1, (count, 2))
+        flips = rng.random(count) < 0.5
+        rgba = np.empty((count, side, side, 4), np.uint8)
+        for row, i in enumerate(rng.choice(self._train, count)):
+            y, x = corners[row]
+            cut = self.data.picture(int(i))[y : y + side, x : x + side]
+            rgba[row] = cut[:, ::-1] if flips[row] else cut
+        rgb = rng.integers(0, 256, (count, 3))
+        rgb[rng.random(count) < cfg.white] = 255
+        return {"rgba": torch.from_numpy(rgba), "rgb": torch.from_numpy(rgb)}
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        cfg, x = self.cfg, compose(batch["rgba"], batch["rgb"])
+        mean, logvar = self.networks.encode(x).float().chunk(2, 1)
+        logvar = logvar.clamp(-30, 20)
+        std = (logvar / 2).exp()
+        y = self.networks.decode(mean + std * torch.randn_like(mean)).float()
+        l1, mse = (y - x).abs().mean(), (y - x).square().mean()
+        edges = sum((y.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (2, 3))
+        kl = (mean.square() + logvar.exp() - 1 - logvar).sum() / 2 / x.numel()
+        loss = l1 + cfg.mse * mse + cfg.edges * edges + cfg.kl * kl
+        extras = {"l1": l1, "mse": mse, "kl": kl, "noise": std.mean() / mean.std()}
+        return loss, {name: value.detach() for name, value in extras.items()}
+
+    def validate(self) -> dict[str, float]:
+        """PSNR in dB, mean over held-out pictures: on white, on colours, and of both; scale of the latents."""
+        figures = {}
+        for name, rgb in (("white", _white(len(self._held_out))), ("colours", _cycle(len(self._held_out)))):
+            scores = []
+            for rows in torch.arange(len(self._held_out)).split(16):
+                x = self._compose(self._held_out[rows.numpy()], rgb[rows])
+                y = self.networks.decode(self.networks.encode(x).chunk(2, 1)[0]).clamp(-1, 1)
+                scores.append(-10 * ((y - x) / 2).square().mean((1, 2, 3)).log10())
+            figures[f"psnr_{name}"] = torch.cat(scores).mean().item()
+        return figures | {"psnr": sum(figures.values()) / 2, "scale": self.scale()}
+
+    def scale(self, count: int = 256) -> float:
+        """One over the standard deviation of the latent means of training pictures on white and on colours."""
+        spread = np.linspace(0, len(self._train) - 1, min(count, len(self._train))).astype(int)
+        rgb = torch.cat([_white(len(spread) // 2), _cycle(len(spread) - len(spread) // 2)])
+        means = [
+            self.networks.encode(self._compose(self._train[spread[rows.numpy()]], rgb[rows])).chunk(2, 1)[0]
+            for rows in torch.arange(len(spread)).split(16)
+        ]
+        return 1 / torch.cat(means).std().item()
+
+    def samples(self) -> Image.Image:
+        """Rows of held-out originals, each above its reconstruction."""
+        rows = []
+        for indices in np.array_split(self._held_out[: min(48, len(self._held_out))], 4):
+            x = self._compose(indices, torch.cat([_white(len(indices) // 2), _cycle(len(indices))])[: len(indices)])
+            rows += [x, self.networks.decode(self.networks.encode(x).chunk(2, 1)[0])]
+        return sheet([row for row in rows if len(row)])
+
+    def export(self, folder: Path) -> None:
+        save_vae(folder, self.networks, dataclasses.replace(self.cfg.net, scale=self.scale()))
+
+    def _compose(self, indices: np.ndarray, rgb: Tensor) -> Tensor:
+        device = next(self.networks.parameters()).device
+        return compose(torch.from_numpy(self.data.pictures(indices)).to(device), rgb.to(device))
+
+
+def save_vae(folder: Path, net: nn.Module, cfg: VAEConfig) -> None:
+    """Weights and config in one file, so that the two belong together."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    with atomic_write(folder / FILE) as file:
+        file.write(save(weights, {"config": json.dumps(dataclasses.asdict(cfg))}))
+
+
+def load_vae(folder: str | Path) -> VAE:
+    """The autoencoder that `sfumato train vae` left in RUN/export; `.cfg` holds the measured scale.
+
+    Raises SfumatoError for a folder without one.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise SfumatoError(f"{folder} holds no {FILE}; give the export folder of `sfumato train vae`")
+    with safe_open(path, "pt") as file:
+        cfg = build(VAEConfig, json.loads(file.metadata()["config"]), str(path))
+        net = VAE(cfg)
+        net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
+    return net.eval().requires_grad_(False)
+
+
+def _white(count: int) -> Tensor:
+    return torch.full((count, 3), 255)
+
+
+def _cycle(count: int) -> Tensor:
+    """The middles of the named colours, over and over: (count, 3)."""
+    middles = [[(low + high) / 2 for low, high in zip(c.low, c.high, strict=True)] for c in COLOURS]
+    return torch.tensor([middles[i % len(middles)] for i in range(count)])
