@@ -1,0 +1,21 @@
+"""The model families. To add one, write its file and list it here; nothing else names a family."""
+
+from __future__ import annotations
+
+from sfumato.errors import SfumatoError
+from sfumato.families import sd1
+from sfumato.families.base import Family
+from sfumato.families.later import KNOWN
+
+FAMILIES: tuple[Family, ...] = (sd1.FAMILY,)
+
+__all__ = ["FAMILIES", "KNOWN", "Family", "family"]
+
+
+def family(name: str) -> Family:
+    """The family of this name. Raises SfumatoError when there is none."""
+    for candidate in FAMILIES:
+        if candidate.name == name:
+            return candidate
+    known = ", ".join(candidate.name for candidate in FAMILIES)
+    raise SfumatoError(f"there is no model family {name!r}; known are {known}")

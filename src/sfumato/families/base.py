@@ -1,0 +1,81 @@
+"""What a family file declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sfumato.spec import Spec
+from sfumato.weights.checkpoint import Checkpoint
+from sfumato.weights.keymap import KeyMap, Rule, Shapes
+
+Rules = Callable[[Spec, str, Iterable[str]], list[Rule]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which the models of a family are stored.
+
+    `prefixes` is what the names of each part begin with. `recognise(shapes)` says whether a file is of this family and
+    layout. `spec(checkpoint)` reads sizes and habits, and raises SfumatoError for what is not supported.
+    `rules(spec, part, names)` maps the parameter names of a part; `ema` renames the U-Net's or transformer's tensors to
+    the averaged ones, where the layout can hold them.
+    """
+
+    prefixes: Mapping[str, str]
+    recognise: Callable[[Shapes], bool]
+    spec: Callable[[Checkpoint], Spec]
+    rules: Rules
+    ignored: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+    ema: Callable[[str], str] | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """A line of releases: its full-size model, its networks, and how its files are laid out.
+
+    `networks(spec)` builds the modules by part name; `denoiser` is the part that EMA weights exist of.
+    """
+
+    spec: Spec
+    networks: Callable[[Spec], dict[str, nn.Module]]
+    layouts: Mapping[str, Layout]
+    denoiser: str = "unet"
+
+    @property
+    def name(self) -> str:
+        return self.spec.family
+
+    def build(self, spec: Spec) -> dict[str, nn.Module]:
+        """The networks of a model, on the meta device: shapes without memory."""
+        with torch.device("meta"):
+            return self.networks(spec)
+
+    def keymap(self, spec: Spec, layout: str, networks: Mapping[str, nn.Module], ema: bool = False) -> KeyMap:
+        """The map of a layout; with `ema`, of its averaged weights (only where the layout has an `ema`)."""
+        chosen = self.layouts[layout]
+        rules = {part: tuple(chosen.rules(spec, part, network.state_dict())) for part, network in networks.items()}
+        result = KeyMap(rules, chosen.ignored, chosen.aliases)
+        return result.renamed(self.denoiser, chosen.ema) if ema and chosen.ema else result
+
+    def expected(self, spec: Spec, layout: str, ema: bool = False) -> dict[str, tuple[int, ...]]:
+        """Every tensor that a complete file of this model holds, with its shape."""
+        networks = self.build(spec)
+        keymap = self.keymap(spec, layout, networks, ema)
+        return {
+            name: tuple(tensor.shape)
+            for part, network in networks.items()
+            for name, tensor in keymap.to_theirs(part, network.state_dict()).items()
+        }
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model that is recognised but cannot be used yet; `recognise(shapes)` as in Layout."""
+
+    title: str
+    recognise: Callable[[Shapes], bool]

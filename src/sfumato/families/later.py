@@ -1,0 +1,41 @@
+"""Releases that are recognised by their tensors but cannot be used yet, the most particular first."""
+
+from __future__ import annotations
+
+from sfumato.families.base import Known
+from sfumato.weights.keymap import Shapes
+
+
+def _has(*prefixes: str):
+    return lambda shapes: any(name.startswith(prefixes) for name in shapes)
+
+
+def _inputs(*counts: int):
+    """A U-Net whose first convolution takes one of these numbers of channels."""
+
+    def recognise(shapes: Shapes) -> bool:
+        names = ("model.diffusion_model.input_blocks.0.0.weight", "unet/conv_in.weight")
+        return any(len(shapes.get(name, ())) == 4 and shapes[name][1] in counts for name in names)
+
+    return recognise
+
+
+def _linear_projection(shapes: Shapes) -> bool:
+    return len(shapes.get("unet/mid_block.attentions.0.proj_in.weight", ())) == 2
+
+
+KNOWN = (
+    Known("Stable Diffusion 3 or 3.5", _has("model.diffusion_model.joint_blocks.", "joint_blocks.")),
+    Known(
+        "Stable Diffusion 3 or 3.5",
+        lambda shapes: "transformer/transformer_blocks.0.norm1_context.linear.weight" in shapes,
+    ),
+    Known("Stable Diffusion XL", _has("conditioner.embedders.1.", "text_encoder_2/")),
+    Known("the Stable Diffusion XL refiner", _has("conditioner.embedders.0.model.")),
+    Known("the Stable Diffusion x4 upscaler", _has("low_scale_model.", "unet/class_embedding.")),
+    Known("Stable Diffusion 2.0 depth", _has("depth_model.", "depth_estimator/")),
+    Known("a Stable Diffusion inpainting model", _inputs(9)),
+    Known("InstructPix2Pix", _inputs(8)),
+    Known("Stable Diffusion 2.x", _has("cond_stage_model.model.")),
+    Known("Stable Diffusion 2.x", _linear_projection),
+)

@@ -1,0 +1,50 @@
+"""The KL autoencoder in the original layout (latent-diffusion's `model.py`): names and sizes, for every release."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from sfumato.spec import VAEConfig
+from sfumato.weights.keymap import CONV1X1, IDENTITY, Rule, Shapes
+
+GROUPS = 32  # of every norm in this layout
+
+ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+# Folder files written before diffusers 0.16 name the attention otherwise.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def rules(cfg: VAEConfig, names: Iterable[str], prefix: str) -> list[Rule]:
+    """The map of all parameters `names` of our autoencoder; `prefix` stands before theirs."""
+    last = len(cfg.channels) - 1
+
+    def theirs(name: str) -> str:
+        name = re.sub(r"down_blocks\.(\d+)\.resnets", r"down.\1.block", name)
+        name = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", name)
+        # They count the levels of the decoder from the finest.
+        name = re.sub(r"up_blocks\.(\d+)\.resnets", lambda m: f"up.{last - int(m[1])}.block", name)
+        name = re.sub(r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"up.{last - int(m[1])}.upsample", name)
+        name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
+        name = re.sub(r"mid_block\.attentions\.0\.(.+)\.", lambda m: f"mid.attn_1.{ATTENTION[m[1]]}.", name)
+        return prefix + name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
+
+    projection = re.compile(r".*\.attentions\.0\.to_.*\.weight")
+    return [Rule((name,), (theirs(name),), CONV1X1 if projection.fullmatch(name) else IDENTITY) for name in names]
+
+
+def sizes(shapes: Shapes, prefix: str) -> VAEConfig:
+    """The sizes of an autoencoder from the shapes of its tensors. Raises LookupError when they are not those of one."""
+    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+    channels = []
+    while f"encoder.down.{len(channels)}.block.0.conv1.weight" in own:
+        channels.append(own[f"encoder.down.{len(channels)}.block.0.conv1.weight"][0])
+    blocks = sum(re.fullmatch(r"encoder\.down\.0\.block\.\d+\.conv1\.weight", name) is not None for name in own)
+    if not channels or any(width % GROUPS for width in channels):
+        raise LookupError(f"the VAE's channels are not multiples of {GROUPS}")
+    return VAEConfig(
+        in_channels=own["encoder.conv_in.weight"][1],
+        latent_channels=own["decoder.conv_in.weight"][1],
+        channels=tuple(channels),
+        blocks=blocks,
+    )

@@ -1,0 +1,182 @@
+"""A checkpoint as a lazily read mapping from name to tensor, whatever kind of file it came from."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from sfumato.errors import SfumatoError
+
+MAX_TENSORS = 50_000  # a full XL checkpoint with EMA has 5,000
+MAX_RANK = 8
+MAX_NAME = 512
+
+
+class WeightFile:
+    """A regular file, mapped privately: tensors may be views into it, and writing to them never reaches the disk."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        # O_NONBLOCK: opening a named pipe must not wait for a writer.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            handle = os.open(path, flags)
+        except OSError as error:
+            raise SfumatoError(f"cannot open {path}: {error.strerror}; give the path of a model file") from error
+        self.raw = os.fdopen(handle, "rb", buffering=0)
+        status = os.fstat(handle)
+        try:
+            if not stat.S_ISREG(status.st_mode):
+                raise self.error("is not a regular file; give the path of a model file")
+            if status.st_size == 0:
+                raise self.error("is empty; download it again")
+            self.size = status.st_size
+            self._identity = _identity(status)
+            self._map = mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
+        except BaseException:
+            self.raw.close()
+            raise
+
+    def error(self, text: str) -> SfumatoError:
+        """An exception that names this file."""
+        return SfumatoError(f"{self.path} {text}")
+
+    def read(self, start: int, size: int) -> bytes:
+        """A copy of `size` bytes."""
+        return self._map[start : start + size]
+
+    def view(self, start: int, count: int, dtype: torch.dtype) -> Tensor:
+        """`count` elements from byte `start`: a view of the map, or a copy where the file does not align them."""
+        self.check_unchanged()
+        if count == 0:
+            return torch.empty(0, dtype=dtype)
+        if start % dtype.itemsize:
+            return (
+                torch.frombuffer(self._map, dtype=torch.uint8, count=count * dtype.itemsize, offset=start)
+                .clone()
+                .view(dtype)
+            )
+        return torch.frombuffer(self._map, dtype=dtype, count=count, offset=start)
+
+    def release(self, start: int, size: int) -> None:
+        """Let go of the memory of these bytes; no live tensor may be a changed view of them."""
+        page = mmap.PAGESIZE
+        first, end = -(-start // page) * page, (start + size) // page * page
+        if end > first and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED, first, end - first)
+
+    def check_unchanged(self) -> None:
+        """Raise SfumatoError when the file was written to since it was opened."""
+        if _identity(os.fstat(self.raw.fileno())) != self._identity:
+            raise self.error("was changed while it was being read; wait until it is written and load it again")
+
+    def close(self) -> None:
+        """Close the file; the map lives on as long as a tensor views it."""
+        self.raw.close()
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where one tensor lies: `start` in bytes, `stride` in elements (None: contiguous)."""
+
+    file: WeightFile
+    start: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    stride: tuple[int, ...] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def span(self) -> int:
+        """Bytes of the file from the first to the last element."""
+        if self.stride is None or 0 in self.shape:
+            return self.nbytes
+        return (1 + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))) * self.dtype.itemsize
+
+    def read(self) -> Tensor:
+        """The tensor, contiguous: a view of the file where that is possible."""
+        flat = self.file.view(self.start, self.span // self.dtype.itemsize, self.dtype)
+        if self.stride is None or 0 in self.shape:
+            return flat.reshape(self.shape)
+        return flat.as_strided(self.shape, self.stride).contiguous()
+
+    def release(self) -> None:
+        self.file.release(self.start, self.span)
+
+
+@dataclass
+class Checkpoint:
+    """An opened checkpoint: names, shapes and types are known, values are read when asked for. Use it in a `with`.
+
+    Of a folder, tensor names begin with their subfolder (`unet/conv_in.weight`) and `configs` holds the JSON files by
+    the same names (`unet/config`, `model_index`).
+    """
+
+    path: Path
+    container: str
+    tensors: dict[str, Stored]
+    files: list[WeightFile]
+    metadata: dict[str, str] = field(default_factory=dict)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: stored.shape for name, stored in self.tensors.items()}
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk of the weight files."""
+        return sum(file.size for file in self.files)
+
+    def read(self, name: str) -> Tensor:
+        """The tensor of this name; see `Stored.read`. Raises KeyError when there is none."""
+        return self.tensors[name].read()
+
+    def check_unchanged(self) -> None:
+        """Raise SfumatoError when a file was written to since it was opened."""
+        for file in self.files:
+            file.check_unchanged()
+
+    def close(self) -> None:
+        for file in self.files:
+            file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def quote(text: str) -> str:
+    """Text out of an untrusted file, fit for one line of an error message."""
+    return repr(text if len(text) <= 120 else text[:117] + "...")
+
+
+def check_names(file: WeightFile, names: Iterable[str]) -> None:
+    """Refuse names that could not come from a network: control characters, paths that climb, absurd length."""
+    for name in names:
+        if not name or len(name) > MAX_NAME or not name.isprintable() or ".." in name or name.startswith("/"):
+            raise file.error(f"holds a tensor named {quote(name)}; this is no ordinary checkpoint, do not use it")
+
+
+def check_shape(file: WeightFile, name: str, shape: tuple[int, ...]) -> None:
+    """Refuse shapes that no network has."""
+    if len(shape) > MAX_RANK:
+        raise file.error(f"holds the tensor {quote(name)} of rank {len(shape)}, at most {MAX_RANK} is read")

@@ -1,0 +1,299 @@
+"""The JSON files of a diffusers folder, in both directions. A value that our networks do not implement is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sfumato.errors import SfumatoError
+from sfumato.spec import CLIPTextConfig, Prediction, Schedule, UNetConfig, VAEConfig
+
+Config = Mapping[str, Any]
+
+# Fields that change what a network computes, with the values that ours implement. Absent means the first of them.
+UNET_FIXED: dict[str, tuple[Any, ...]] = {
+    "_class_name": ("UNet2DConditionModel",),
+    "act_fn": ("silu", "swish"),
+    "addition_embed_type": (None,),
+    "attention_type": ("default",),
+    "center_input_sample": (False,),
+    "class_embed_type": (None,),
+    "conv_in_kernel": (3,),
+    "conv_out_kernel": (3,),
+    "cross_attention_norm": (None,),
+    "downsample_padding": (1,),
+    "dual_cross_attention": (False,),
+    "encoder_hid_dim": (None,),
+    "encoder_hid_dim_type": (None,),
+    "flip_sin_to_cos": (True,),
+    "freq_shift": (0,),
+    "mid_block_scale_factor": (1,),
+    "mid_block_type": ("UNetMidBlock2DCrossAttn",),
+    "norm_eps": (1e-5,),
+    "num_class_embeds": (None,),
+    "only_cross_attention": (False,),
+    "resnet_out_scale_factor": (1.0,),
+    "resnet_skip_time_act": (False,),
+    "resnet_time_scale_shift": ("default",),
+    "reverse_transformer_layers_per_block": (None,),
+    "time_cond_proj_dim": (None,),
+    "time_embedding_act_fn": (None,),
+    "time_embedding_dim": (None,),
+    "time_embedding_type": ("positional",),
+    "timestep_post_act": (None,),
+}
+VAE_FIXED: dict[str, tuple[Any, ...]] = {
+    "_class_name": ("AutoencoderKL",),
+    "act_fn": ("silu", "swish"),
+    "latents_mean": (None,),
+    "latents_std": (None,),
+    "mid_block_add_attention": (True,),
+    "use_post_quant_conv": (True,),
+    "use_quant_conv": (True,),
+}
+CLIP_FIXED: dict[str, tuple[Any, ...]] = {"hidden_act": ("quick_gelu", "gelu"), "layer_norm_eps": (1e-5,)}
+SCHEDULER_FIXED: dict[str, tuple[Any, ...]] = {
+    "beta_schedule": ("linear", "scaled_linear"),
+    "prediction_type": ("epsilon", "v_prediction", "sample"),
+    "rescale_betas_zero_snr": (False,),
+    "trained_betas": (None,),
+}
+PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+
+
+def _check(where: str, config: Config, fixed: Mapping[str, tuple[Any, ...]]) -> None:
+    for name, values in fixed.items():
+        if config.get(name, values[0]) not in values:
+            allowed = " or ".join(map(repr, values))
+            raise SfumatoError(f"{where} has {name} = {config[name]!r}; this version supports {allowed} only")
+
+
+class _Fields:
+    """Typed access to a config; a value of the wrong type is refused by name."""
+
+    def __init__(self, where: str, config: Config):
+        self.where, self.config = where, config
+
+    def wrong(self, name: str, wanted: str) -> SfumatoError:
+        return SfumatoError(f"{self.where} has {name} = {self.config.get(name)!r}; {wanted} is expected")
+
+    def integer(self, name: str, default: int) -> int:
+        value = self.config.get(name, default)
+        if type(value) is not int or not 0 <= value < 1 << 20:
+            raise self.wrong(name, "a whole number")
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        value = self.config.get(name, default)
+        if type(value) not in (int, float) or not abs(value) < 1e6:
+            raise self.wrong(name, "a number")
+        return float(value)
+
+    def integers(self, name: str, default: tuple[int, ...], count: int | None = None) -> tuple[int, ...]:
+        """A list, or with `count` also one number that holds for all."""
+        value = self.config.get(name, default)
+        if count is not None and type(value) is int:
+            value = [value] * count
+        if (
+            not isinstance(value, list | tuple)
+            or not value
+            or not all(type(n) is int and 0 < n < 1 << 20 for n in value)
+        ):
+            raise self.wrong(name, "a list of positive whole numbers")
+        if count is not None and len(value) != count:
+            raise self.wrong(name, f"a list of {count} numbers")
+        return tuple(value)
+
+    def names(self, name: str, default: tuple[str, ...]) -> list[str]:
+        value = self.config.get(name, default)
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise self.wrong(name, "a list of names")
+        return list(value)
+
+
+def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
+    """The sizes that a UNet2DConditionModel's config states. Raises SfumatoError for what is not supported."""
+    fields = _Fields(where, config)
+    _check(where, config, UNET_FIXED)
+    channels = fields.integers("block_out_channels", (320, 640, 1280, 1280))
+    down = fields.names("down_block_types", ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",))
+    up = fields.names("up_block_types", ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
+    layers = fields.integers("transformer_layers_per_block", (1,) * len(channels), len(channels))
+    if len(down) != len(channels) or not set(down) <= {"CrossAttnDownBlock2D", "DownBlock2D"}:
+        raise fields.wrong("down_block_types", "CrossAttnDownBlock2D or DownBlock2D for every level")
+    if up != [name.replace("Down", "Up") for name in reversed(down)]:
+        raise fields.wrong("up_block_types", "the mirror image of down_block_types")
+    heads, head_dim = _heads(fields, channels)
+    if len(set(fields.integers("layers_per_block", (2,), 1))) != 1:
+        raise fields.wrong("layers_per_block", "one number")
+    return UNetConfig(
+        in_channels=fields.integer("in_channels", 4),
+        out_channels=fields.integer("out_channels", 4),
+        channels=channels,
+        blocks=fields.integers("layers_per_block", (2,), 1)[0],
+        depth=tuple(n if "Attn" in name else 0 for name, n in zip(down, layers, strict=True)),
+        middle_depth=layers[-1],
+        context_dim=fields.integer("cross_attention_dim", 1280),
+        heads=heads,
+        head_dim=head_dim,
+        linear_projection=config.get("use_linear_projection", False) is True,
+        groups=fields.integer("norm_num_groups", 32),
+    )
+
+
+def _heads(fields: _Fields, channels: tuple[int, ...]) -> tuple[int | None, int | None]:
+    """Number of heads, or width of a head. `attention_head_dim` in these files is the number of heads."""
+    name = "num_attention_heads" if fields.config.get("num_attention_heads") is not None else "attention_head_dim"
+    heads = fields.integers(name, (8,) * len(channels), len(channels))
+    if len(set(heads)) == 1:
+        return heads[0], None
+    widths = {width / n for width, n in zip(channels, heads, strict=True)}
+    if len(widths) > 1 or not widths.copy().pop().is_integer():
+        raise fields.wrong(name, "one number of heads, or heads of one width")
+    return None, int(widths.pop())
+
+
+def unet_to(cfg: UNetConfig, sample_size: int) -> dict[str, Any]:
+    """The config of a UNet2DConditionModel; `sample_size` is the usual side of the latents."""
+    down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in cfg.depth]
+    layers = [depth or cfg.middle_depth for depth in cfg.depth]
+    if layers[-1] != cfg.middle_depth:
+        raise SfumatoError(
+            "this U-Net's middle has another depth than its last level, which a diffusers folder cannot say"
+        )
+    heads = [cfg.heads_at(width) for width in cfg.channels]
+    return {
+        **{name: values[0] for name, values in UNET_FIXED.items() if values[0] is not None},
+        "attention_head_dim": heads[0] if len(set(heads)) == 1 else heads,
+        "block_out_channels": list(cfg.channels),
+        "cross_attention_dim": cfg.context_dim,
+        "down_block_types": down,
+        "in_channels": cfg.in_channels,
+        "layers_per_block": cfg.blocks,
+        "norm_num_groups": cfg.groups,
+        "out_channels": cfg.out_channels,
+        "sample_size": sample_size,
+        "transformer_layers_per_block": layers[0] if len(set(layers)) == 1 else layers,
+        "up_block_types": [name.replace("Down", "Up") for name in reversed(down)],
+        "use_linear_projection": cfg.linear_projection,
+    }
+
+
+def vae_from(config: Config, where: str = "vae/config.json") -> VAEConfig:
+    """The sizes that an AutoencoderKL's config states. Raises SfumatoError for what is not supported."""
+    fields = _Fields(where, config)
+    _check(where, config, VAE_FIXED)
+    channels = fields.integers("block_out_channels", (64,))
+    for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
+        if fields.names(name, (block,)) != [block] * len(channels):
+            raise fields.wrong(name, f"{block} for every level")
+    if config.get("out_channels", 3) != config.get("in_channels", 3):
+        raise fields.wrong("out_channels", "the same as in_channels")
+    return VAEConfig(
+        in_channels=fields.integer("in_channels", 3),
+        latent_channels=fields.integer("latent_channels", 4),
+        channels=channels,
+        blocks=fields.integer("layers_per_block", 1),
+        groups=fields.integer("norm_num_groups", 32),
+        scale=fields.number("scaling_factor", 0.18215),
+        shift=0.0 if config.get("shift_factor") is None else fields.number("shift_factor", 0.0),
+    )
+
+
+def vae_to(cfg: VAEConfig, sample_size: int) -> dict[str, Any]:
+    """The config of an AutoencoderKL; `sample_size` is the usual side of the pictures."""
+    return {
+        **{name: values[0] for name, values in VAE_FIXED.items() if values[0] is not None},
+        "block_out_channels": list(cfg.channels),
+        "down_block_types": ["DownEncoderBlock2D"] * len(cfg.channels),
+        "in_channels": cfg.in_channels,
+        "latent_channels": cfg.latent_channels,
+        "layers_per_block": cfg.blocks,
+        "norm_num_groups": cfg.groups,
+        "out_channels": cfg.in_channels,
+        "sample_size": sample_size,
+        "scaling_factor": cfg.scale,
+        **({"shift_factor": cfg.shift} if cfg.shift else {}),
+        "up_block_types": ["UpDecoderBlock2D"] * len(cfg.channels),
+    }
+
+
+def clip_from(config: Config, where: str = "text_encoder/config.json") -> CLIPTextConfig:
+    """The sizes that a CLIPTextModel's config states. Raises SfumatoError for what is not supported.
+
+    The 1.x releases name 0, 1 and 2 as start, padding and end, which their tokenizer never had: an end token of 2 means
+    the last two of the vocabulary (transformers knows the same exception).
+    """
+    fields = _Fields(where, config)
+    _check(where, config, CLIP_FIXED)
+    vocabulary = fields.integer("vocab_size", 49408)
+    end = fields.integer("eos_token_id", 49407)
+    legacy = end == 2
+    return CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=fields.integer("hidden_size", 512),
+        intermediate_size=fields.integer("intermediate_size", 2048),
+        layers=fields.integer("num_hidden_layers", 12),
+        heads=fields.integer("num_attention_heads", 8),
+        max_length=fields.integer("max_position_embeddings", 77),
+        activation=config.get("hidden_act", "quick_gelu"),
+        bos_token_id=vocabulary - 2 if legacy else fields.integer("bos_token_id", 49406),
+        eos_token_id=vocabulary - 1 if legacy else end,
+        pad_token_id=vocabulary - 1 if legacy else fields.integer("pad_token_id", end),
+    )
+
+
+def clip_to(cfg: CLIPTextConfig) -> dict[str, Any]:
+    """The config of a CLIPTextModel."""
+    return {
+        "architectures": ["CLIPTextModel"],
+        "model_type": "clip_text_model",
+        "attention_dropout": 0.0,
+        "bos_token_id": cfg.bos_token_id,
+        "eos_token_id": cfg.eos_token_id,
+        "hidden_act": cfg.activation,
+        "hidden_size": cfg.hidden_size,
+        "intermediate_size": cfg.intermediate_size,
+        "layer_norm_eps": 1e-5,
+        "max_position_embeddings": cfg.max_length,
+        "num_attention_heads": cfg.heads,
+        "num_hidden_layers": cfg.layers,
+        "pad_token_id": cfg.pad_token_id,
+        "projection_dim": cfg.hidden_size,
+        "vocab_size": cfg.vocab_size,
+    }
+
+
+def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json") -> tuple[Prediction, Schedule]:
+    """What the network predicts, and its noise levels. Raises SfumatoError for what is not supported."""
+    fields = _Fields(where, config)
+    _check(where, config, SCHEDULER_FIXED)
+    if "FlowMatch" in str(config.get("_class_name")):
+        raise fields.wrong("_class_name", "a scheduler with betas")
+    schedule = Schedule(
+        kind=config.get("beta_schedule", "linear"),
+        start=fields.number("beta_start", 0.0001),
+        end=fields.number("beta_end", 0.02),
+        steps=fields.integer("num_train_timesteps", 1000),
+    )
+    return PREDICTIONS[config.get("prediction_type", "epsilon")], schedule
+
+
+def scheduler_to(prediction: Prediction, noise: Schedule) -> dict[str, Any]:
+    """The config of a DDIMScheduler, which knows all of our beta schedules and predictions."""
+    names = {ours: theirs for theirs, ours in PREDICTIONS.items()}
+    if prediction not in names:
+        raise SfumatoError(f"a Stable Diffusion folder cannot say that the network predicts {prediction!r}")
+    return {
+        "_class_name": "DDIMScheduler",
+        "beta_end": noise.end,
+        "beta_schedule": noise.kind,
+        "beta_start": noise.start,
+        "clip_sample": False,
+        "num_train_timesteps": noise.steps,
+        "prediction_type": names[prediction],
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+        "timestep_spacing": "leading",
+        "trained_betas": None,
+    }

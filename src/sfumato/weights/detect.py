@@ -1,0 +1,94 @@
+"""What a file is, from the names and shapes of its tensors; the file's own name counts for nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sfumato.errors import SfumatoError
+from sfumato.families import FAMILIES, KNOWN, Family
+from sfumato.weights.checkpoint import Checkpoint
+from sfumato.weights.keymap import Shapes
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`title` is a noun phrase; `family` and `layout` are set for models that can be loaded."""
+
+    title: str
+    family: Family | None = None
+    layout: str | None = None
+    advice: str = "give a complete Stable Diffusion checkpoint"
+
+    def require(self, checkpoint: Checkpoint) -> tuple[Family, str]:
+        """Family and layout. Raises SfumatoError, saying what the file is, when it cannot be loaded as a model."""
+        if self.family is None or self.layout is None:
+            raise SfumatoError(f"{checkpoint.path} is {self.title}; {self.advice}")
+        return self.family, self.layout
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """Something that is no diffusion model on its own: `pattern` is found in one of its tensor names."""
+
+    title: str
+    pattern: str
+    advice: str = Identity.advice
+    test: Callable[[Shapes], bool] = lambda shapes: True
+
+
+LORA = "it changes a model: load the model, then add it"
+PART = "it is one part of a model: give the complete model"
+
+# The most particular first: a LoRA's names contain those of the network it changes.
+STRANGERS = (
+    Stranger("a LoRA in kohya's layout", r"^lora_\w+\.(lora_down|lora_up)\.weight$", LORA),
+    Stranger("a LoRA in the diffusers (peft) layout", r"\.lora(_A|_B|\.down|\.up)(\.\w+)?\.weight$", LORA),
+    Stranger("a LyCORIS adapter", r"\.(hada_w1_a|lokr_w1(_a)?|oft_(diag|blocks)|dora_scale)$", LORA),
+    Stranger("a hypernetwork", r"^\d+\.[01]\.linear\d?\.", LORA),
+    Stranger("a textual-inversion embedding", r"^(string_to_param\.|emb_params$|clip_[lg]$)", LORA),
+    Stranger("a ControlNet", r"^(control_model\.|controlnet_cond_embedding\.|input_hint_block\.)", LORA),
+    Stranger("an upscaler of the ESRGAN kind", r"(^|\.)(body\.\d+\.rdb1\.|RRDB_trunk\.|model\.1\.sub\.0\.RDB1\.)"),
+    Stranger("an upscaler of the SwinIR kind", r"(^|\.)layers\.\d+\.residual_group\."),
+    Stranger("a Flux model", r"(^|\.)double_blocks\.0\.img_attn\."),
+    Stranger("a depth network (DPT)", r"^(dpt\.|depth_model\.|neck\.reassemble_stage\.)", PART),
+    Stranger("a VAE alone", r"^((first_stage_model|vae)\.)?decoder\.(mid\.block_1|mid_block\.resnets\.0)\.", PART),
+    Stranger("a VAE of the tiny kind (TAESD)", r"^(decoder|encoder)\.\d+\.conv\.0\.weight$", PART),
+    Stranger("a U-Net alone", r"^(unet\.|diffusion_model\.)?(down_blocks|input_blocks)\.\d+\.", PART),
+    Stranger("a U-Net alone", r"^model\.diffusion_model\.input_blocks\.", PART),
+    Stranger("a whole CLIP (text and image)", r"^(vision_model|visual)\.", PART),
+    Stranger("a CLIP text encoder alone", r"(^|\.)text_model\.encoder\.layers\.0\.", PART),
+    Stranger("a CLIP text encoder alone", r"(^|\.)transformer\.resblocks\.0\.attn\.", PART),
+    Stranger("a T5 text encoder", r"(^|\.)encoder\.block\.0\.layer\.0\.SelfAttention\.", PART),
+    Stranger(
+        "a language model", r"(^|\.)(layers\.0\.self_attn\.q_proj|h\.0\.attn\.c_attn|encoder\.layer\.0\.attention)\."
+    ),
+    Stranger("a language model", r"(^|\.)(lm_head\.weight|blk\.0\.attn_q\.|layers\.0\.attention\.wq\.)"),
+    Stranger(
+        "a textual-inversion embedding",
+        r"",
+        LORA,
+        lambda shapes: len(shapes) == 1 and len(next(iter(shapes.values()))) <= 2,
+    ),
+)
+
+
+def identify(checkpoint: Checkpoint) -> Identity:
+    """Name what a checkpoint is. Never fails: what nobody knows is an unknown model."""
+    shapes = checkpoint.shapes
+    for family in FAMILIES:
+        for name, layout in family.layouts.items():
+            if layout.recognise(shapes):
+                return Identity(family.spec.title, family, name)
+    # A ControlNet file may hold the model it was trained with, and is then still used as a ControlNet.
+    if not any(name.startswith("control_model.") for name in shapes):
+        for known in KNOWN:
+            if known.recognise(shapes):
+                return Identity(
+                    known.title, advice="this version does not support it yet, give a Stable Diffusion 1.x model"
+                )
+    for stranger in STRANGERS:
+        if any(re.search(stranger.pattern, name) for name in shapes) and stranger.test(shapes):
+            return Identity(stranger.title, advice=stranger.advice)
+    return Identity("a model of an unknown kind")

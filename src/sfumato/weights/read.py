@@ -1,0 +1,146 @@
+"""Opening a model file or folder: what it is is found from its content, never from its name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sfumato.errors import SfumatoError
+from sfumato.weights import safetensors_file, torch_file
+from sfumato.weights.checkpoint import Checkpoint, Stored, WeightFile
+
+MAX_JSON = 16 << 20
+
+# What people hand in by mistake, by its first bytes.
+STRANGERS = (
+    (b"GGUF", "is a GGUF file, which this version does not read; give a .safetensors, a .ckpt or a diffusers folder"),
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, not the weights; run `git lfs pull` or download the file itself",
+    ),
+    (b"<", "is a web page, not weights; the download failed or needs a login, download it again"),
+    (b"\x89HDF", "is an HDF5 file, which holds no PyTorch weights; give a .safetensors, a .ckpt or a diffusers folder"),
+    (b"\x89PNG", "is a picture, not a model; give a .safetensors, a .ckpt or a diffusers folder"),
+    (b"\x1f\x8b", "is a gzip archive; unpack it and give the model inside"),
+    (b"7z\xbc\xaf", "is a 7z archive; unpack it and give the model inside"),
+    (b"Rar!", "is a rar archive; unpack it and give the model inside"),
+)
+
+# Of a component the first of these that is there is read. fp16 variants serve where there is nothing else.
+WEIGHT_NAMES = tuple(
+    name
+    for ending in ("safetensors", "bin")
+    for variant in ("", ".fp16")
+    for stem in ("diffusion_pytorch_model", "model", "pytorch_model")
+    for name in (
+        f"{stem}{variant}.{ending}",
+        f"{stem}{variant}.{ending}.index.json",
+        f"{stem}.{ending}.index{variant}.json",
+    )
+)
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a model: a `.safetensors`, a file of `torch.save`, or a diffusers folder (or one component of it).
+
+    Only headers are read; nothing in the file is executed. Raises SfumatoError, with one line that names the cause, for
+    whatever is not an ordinary, whole checkpoint.
+    """
+    path = Path(path)
+    try:
+        return _open_folder(path) if path.is_dir() else _open_file(path)
+    except OSError as error:
+        raise SfumatoError(f"cannot read {path}: {error.strerror}; give the path of a model") from error
+
+
+def _open_file(path: Path) -> Checkpoint:
+    file = WeightFile(path)
+    try:
+        container, parse = _format(file)
+        tensors, metadata = parse(file)
+    except BaseException:
+        file.close()
+        raise
+    return Checkpoint(path, container, tensors, [file], metadata)
+
+
+def _format(file: WeightFile) -> tuple[str, Callable[[WeightFile], tuple[dict[str, Stored], dict[str, str]]]]:
+    start = file.read(0, 64)
+    for magic, what in STRANGERS:
+        if start.startswith(magic) and start[8:9] != b"{":
+            raise file.error(what)
+    if torch_file.is_zip(start):
+        return "torch", torch_file.parse_zip
+    if torch_file.is_pickle(start):
+        return "torch", torch_file.parse_legacy
+    if safetensors_file.looks_like(start):
+        return "safetensors", safetensors_file.parse
+    raise file.error("is no model file that is known here; give a .safetensors, a .ckpt or a diffusers folder")
+
+
+def _open_folder(path: Path) -> Checkpoint:
+    """The components that model_index.json names, or the folder itself as the only component."""
+    result = Checkpoint(path, "folder", {}, [])
+    try:
+        if (path / "model_index.json").is_file():
+            result.configs["model_index"] = index = read_json(path / "model_index.json")
+            for name, entry in index.items():
+                folder = path / name
+                named = isinstance(entry, list) and len(entry) == 2 and entry[0] is not None
+                if named and Path(name).name == name and folder.is_dir():
+                    _add_component(result, folder, f"{name}/")
+        else:
+            _add_component(result, path, "")
+        if not result.tensors:
+            raise SfumatoError(
+                f"{path} holds no weights; give a model file or a diffusers folder (with model_index.json)"
+            )
+    except BaseException:
+        result.close()
+        raise
+    return result
+
+
+def _add_component(result: Checkpoint, folder: Path, prefix: str) -> None:
+    for config in ("config.json", "scheduler_config.json"):
+        if (folder / config).is_file():
+            result.configs[prefix + config.removesuffix(".json")] = read_json(folder / config)
+    found = next((folder / name for name in WEIGHT_NAMES if (folder / name).is_file()), None)
+    if found is None:
+        return
+    for path in _shards(found) if found.suffix == ".json" else [found]:
+        part = _open_file(path)
+        result.files += part.files
+        result.metadata |= part.metadata
+        for name, stored in part.tensors.items():
+            if prefix + name in result.tensors:
+                raise SfumatoError(f"{folder} holds the tensor {name} in two files; it is broken, download it again")
+            result.tensors[prefix + name] = stored
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index lists, which must lie beside it."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(
+        isinstance(name, str) and Path(name).name == name for name in names.values()
+    ):
+        raise SfumatoError(f"{index} does not list weight files beside it; download it again")
+    return [index.parent / name for name in sorted(set(names.values()))]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of bounded size. Raises SfumatoError."""
+    file = WeightFile(path)
+    try:
+        if file.size > MAX_JSON:
+            raise file.error(f"is {file.size} bytes long, at most {MAX_JSON} are read; it is no configuration")
+        value = json.loads(file.read(0, file.size).decode())
+    except (ValueError, RecursionError) as error:
+        raise file.error("is not valid JSON; download it again") from error
+    finally:
+        file.close()
+    if not isinstance(value, dict):
+        raise file.error("is not a JSON object; download it again")
+    return value
