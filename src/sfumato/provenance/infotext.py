@@ -27,7 +27,7 @@ def write(prompt: str, negative: str, fields: Mapping[str, object]) -> str:
 
     Readers expect at least three fields, among them `Steps`, `Sampler`, `CFG scale`, `Seed`, `Size`. The syntax cannot
     hold a prompt with a line that begins like a negative prompt, nor white space around a prompt. Raises ValueError for
-    a field name that no reader would find: names are two or more letters, digits, blanks, `-`, `_` or `/`.
+    a field name that no reader would find: two or more letters, digits and `_`, with blanks, `-` and `/` inside.
     """
     bad = next((name for name in fields if not _KEY.fullmatch(name)), None)
     if bad is not None:

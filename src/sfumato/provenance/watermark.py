@@ -29,8 +29,9 @@ MESSAGES: Mapping[str, bytes] = MappingProxyType(
 )
 DEFAULT = MESSAGES["Stable Diffusion 1"]
 
-# A picture counts as marked when an unrelated message would agree as well with less than this probability.
-PRESENT_BELOW = 1e-6
+# A picture counts as marked when its `Reading.probability` is less. Of 5,300 unmarked emoji, gradients and noise the
+# lowest was 1e-3; of 4,000 random tilings, whose period can meet that of a message in ASCII, 2e-7.
+PRESENT_BELOW = 1e-8
 
 _HALF = np.sqrt(0.5)
 
@@ -65,6 +66,10 @@ def embed(image: np.ndarray, message: bytes = DEFAULT) -> np.ndarray:
 
     Equal to the original bit for bit, but for values of U beyond 0..255, which there wrap round into bright dots and
     here saturate. Raises SfumatoError if the picture has fewer blocks than the message has bits.
+
+    What survives, measured on emoji with the default message: saved as PNG at 128 px, `read` finds the mark in 77% of
+    pictures on white and in 90% on a colour (71% of the bits, against 50% by chance, come back in the original's own
+    decoder), at 256 px in 97% and 99%; JPEG at quality 95 and below destroys it. Blank white cannot be marked at all.
     """
     bits = _bits(message)
     _check(image, bits.size)
@@ -95,7 +100,7 @@ def read(image: np.ndarray, messages: Mapping[str, bytes] = MESSAGES) -> Reading
     biases all votes alike. And as neighbouring blocks of a flat picture read alike, the false alarm is judged by
     Fisher's exact test, which holds however the bits read are arranged.
     """
-    _check(image, 1)
+    _check_rgb(image)
     votes = _votes(image)
     carries = _votes(_mark(image, np.array([1]))) & ~_votes(_mark(image, np.array([0])))
     readings = []
@@ -156,9 +161,13 @@ def _bits(message: bytes) -> np.ndarray:
     return np.unpackbits(np.frombuffer(message, np.uint8))
 
 
-def _check(image: np.ndarray, bits: int) -> None:
+def _check_rgb(image: np.ndarray) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise SfumatoError(f"the watermark needs an RGB picture of 8 bits, not {image.dtype} of shape {image.shape}")
+
+
+def _check(image: np.ndarray, bits: int) -> None:
+    _check_rgb(image)
     height, width = image.shape[:2]
     if not 0 < bits <= capacity(height, width):
         raise SfumatoError(
