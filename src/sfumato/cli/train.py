@@ -13,6 +13,7 @@ Config = Annotated[str, typer.Argument(help="A TOML file, or the name of a recip
 Data = Annotated[Path, typer.Option(help="Folder that `sfumato data build emoji` made.")]
 Out = Annotated[Path, typer.Option(help="Folder of the run.")]
 Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Refuse to go on from a checkpoint in the run folder.")]
+Seed = Annotated[int | None, typer.Option(help="Instead of the config's.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the config's.")]
 Minutes = Annotated[float | None, typer.Option(min=0, help="Stop with a checkpoint after so many minutes.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -25,6 +26,7 @@ def vae(
     data: Data,
     out: Out,
     fresh: Fresh = False,
+    seed: Seed = None,
     steps: Steps = None,
     max_minutes: Minutes = None,
     device: Device = "auto",
@@ -33,4 +35,22 @@ def vae(
     """Train the autoencoder between pictures and latents."""
     from sfumato.train.run import Options, train_vae
 
-    train_vae(config, data, out, Options(fresh, steps, max_minutes, device, threads))
+    train_vae(config, data, out, Options(seed, fresh, steps, max_minutes, device, threads))
+
+
+@app.command()
+def clip(
+    config: Config,
+    data: Data,
+    out: Out,
+    fresh: Fresh = False,
+    seed: Seed = None,
+    steps: Steps = None,
+    max_minutes: Minutes = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train the text-and-image model; with another seed the same recipe makes its judge."""
+    from sfumato.train.run import Options, train_clip
+
+    train_clip(config, data, out, Options(seed, fresh, steps, max_minutes, device, threads))

@@ -252,9 +252,7 @@ def _adamw(networks: nn.Module, cfg: LoopConfig, device: torch.device) -> torch.
     return torch.optim.AdamW(groups, lr=cfg.lr, betas=(cfg.beta1, cfg.beta2), fused=device.type in ("cuda", "cpu"))
 
 
-def _restore(
-    path: Path, device: torch.device, networks: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA
-) -> int:
+def _restore(path: Path, device: torch.device, networks: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA) -> int:
     state = checkpoint.load(path, device)
     own, theirs = networks.state_dict(), state["networks"]
     differing = sorted(

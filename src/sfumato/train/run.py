@@ -10,17 +10,19 @@ from typing import TypeVar
 import torch
 
 from sfumato.data.dataset import EmojiData
+from sfumato.train.clip import CLIPTask, CLIPTraining
 from sfumato.train.config import read_config
 from sfumato.train.loop import Outcome, Task, pick_device, train
 from sfumato.train.vae import VAETask, VAETraining
 
-T = TypeVar("T", bound=VAETraining)
+T = TypeVar("T", VAETraining, CLIPTraining)
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What the command line may say about any run."""
 
+    seed: int | None = None
     fresh: bool = False
     steps: int | None = None
     max_minutes: float | None = None
@@ -33,11 +35,16 @@ def train_vae(config: str, data: Path, out: Path, options: Options) -> Outcome:
     return _run(read_config(config, VAETraining), out, options, lambda cfg: VAETask(cfg, EmojiData(data)))
 
 
+def train_clip(config: str, data: Path, out: Path, options: Options) -> Outcome:
+    """Train a text-and-image model; RUN/export then holds what `train.clip.load_clip` reads."""
+    return _run(read_config(config, CLIPTraining), out, options, lambda cfg: CLIPTask(cfg, EmojiData(data)))
+
+
 def _run(cfg: T, out: Path, options: Options, make: Callable[[T], Task]) -> Outcome:
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.steps:
-        cfg = dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, steps=options.steps))
+    changes = {name: value for name in ("seed", "steps") if (value := getattr(options, name)) is not None}
+    cfg = dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, **changes))
     return train(
         make(cfg),
         cfg.loop,

@@ -27,6 +27,4 @@ def shuffled(seed: int, purpose: str, start: int, count: int, n: int) -> np.ndar
     """Entries start .. start + count of an endless row of shuffled epochs of 0 .. n-1: int64 (count,)."""
     places = np.arange(start, start + count)
     epochs = places // n
-    return np.concatenate(
-        [_permutation(seed, purpose, int(e), n)[places[epochs == e] % n] for e in np.unique(epochs)]
-    )
+    return np.concatenate([_permutation(seed, purpose, int(e), n)[places[epochs == e] % n] for e in np.unique(epochs)])

@@ -1,0 +1,300 @@
+"""Contrastive training of a text and an image tower in six languages (Radford et al. 2021, section 2.3).
+
+A batch holds several styles of each of its concepts, so that style and background words must be read too. A caption
+may then be true of more than its own picture; such pairs count neither as right nor as wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from sfumato.data import captions
+from sfumato.data.dataset import EmojiData, compose, corpus
+from sfumato.errors import SfumatoError
+from sfumato.files import atomic_write
+from sfumato.nets.clip import CLIPText
+from sfumato.nets.image_tower import ImageTower, ImageTowerConfig
+from sfumato.spec import CLIPTextConfig
+from sfumato.text.tokenizer import CLIPTokenizer
+from sfumato.train.config import LoopConfig, build
+from sfumato.train.loop import Batch
+from sfumato.train.sheet import sheet
+from sfumato.train.stateless import shuffled, stream
+
+FILE = "clip.safetensors"
+MAX_LOGIT_SCALE = math.log(100)
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """Sizes of the text tower; its vocabulary is learnt from the captions."""
+
+    vocab_size: int = 8000
+    width: int = 192
+    layers: int = 4
+    heads: int = 6
+    max_length: int = 48
+
+
+@dataclass(frozen=True)
+class CLIPTraining:
+    """Recipe of a text-and-image model.
+
+    `styles` pictures of each concept share a batch. `shift` moves pictures by up to so many pixels and `blur` is the
+    share of pictures that are softened, as drawn ones are.
+    """
+
+    loop: LoopConfig
+    text: TextSize = field(default_factory=TextSize)
+    image: ImageTowerConfig = field(default_factory=ImageTowerConfig)
+    embedding: int = 256
+    styles: int = 2
+    shift: int = 3
+    blur: float = 0.3
+
+
+class CLIP(nn.Module):
+    """Two towers and their projections into one space; `embed_*` return unit vectors (B, E)."""
+
+    def __init__(self, text: CLIPTextConfig, image: ImageTowerConfig, embedding: int):
+        super().__init__()
+        self.text = CLIPText(text)
+        self.image = ImageTower(image)
+        self.text_projection = nn.Linear(text.hidden_size, embedding, bias=False)
+        self.visual_projection = nn.Linear(image.channels[-1], embedding, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        """Token ids (B, L)."""
+        return F.normalize(self.text_projection(self.text(ids).pooled).float(), dim=1)
+
+    def embed_image(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in [-1, 1] of the tower's size or a multiple of it."""
+        factor = x.shape[-1] // self.image.cfg.size
+        x = F.avg_pool2d(x, factor) if factor > 1 else x
+        return F.normalize(self.visual_projection(self.image(x)).float(), dim=1)
+
+
+class CLIPTask:
+    """See `loop.Task`."""
+
+    def __init__(self, cfg: CLIPTraining, data: EmojiData, tokenizer: CLIPTokenizer | None = None):
+        if cfg.loop.batch % cfg.styles:
+            raise SfumatoError(f"batch is {cfg.loop.batch}; expected a multiple of styles, {cfg.styles}")
+        if data.size % cfg.image.size:
+            raise SfumatoError(f"image size is {cfg.image.size}; expected a divisor of {data.size}")
+        self.cfg, self.data = cfg, data
+        self.tokenizer = tokenizer or CLIPTokenizer.train(
+            corpus(data), cfg.text.vocab_size, max_length=cfg.text.max_length
+        )
+        torch.manual_seed(cfg.loop.seed)
+        self.networks = CLIP(text_config(cfg.text, self.tokenizer), cfg.image, cfg.embedding)
+        self.networks.text.apply(_init_as_clip)
+        self._small = _premultiplied(data, cfg.image.size)
+        members: dict[int, list[int]] = defaultdict(list)
+        for i in data.splits["train"]:
+            members[data.concept_index(int(i))].append(int(i))
+        self._members = list(members.values())
+
+    def batch(self, step: int) -> Batch:
+        cfg, data = self.cfg, self.data
+        seed, count = cfg.loop.seed, cfg.loop.batch // cfg.styles
+        rng = Random(int(stream(seed, "captions", step).integers(2**63)))
+        numbers, rgb, texts, styled, named = [], [], [], [], []
+        for concept in shuffled(seed, "concepts", step * count, count, len(self._members)):
+            members = self._members[concept]
+            chosen = rng.sample(members, min(cfg.styles, len(members)))
+            for i in chosen + rng.choices(members, k=cfg.styles - len(chosen)):
+                language, colour = captions.language(rng), captions.background(rng)
+                text = captions.caption(data.concept(i), data.style(i), language, rng, colour)
+                numbers.append(i)
+                rgb.append(colour.sample(rng) if colour else (255, 255, 255))
+                texts.append(text)
+                styled.append(any(word in text for word in captions.STYLE_WORDS[language][data.style(i)]))
+                named.append(captions.COLOURS.index(colour) if colour else -1)
+        order = np.array(numbers)
+        return {
+            "ids": trim(self.tokenizer(texts), self.tokenizer),
+            "rgba": torch.from_numpy(self._shifted(order, step)),
+            "rgb": torch.tensor(rgb),
+            "true": _true_pairs(
+                np.array([data.concept_index(i) for i in numbers]),
+                np.array([captions.STYLES.index(data.style(i)) for i in numbers]),
+                np.array(styled),
+                np.array(named),
+            ),
+        }
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        net = self.networks
+        x = _over(batch["rgba"], batch["rgb"])
+        soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < self.cfg.blur, soft, x)
+        images, texts = net.embed_image(x), net.embed_text(batch["ids"])
+        with torch.autocast(x.device.type, enabled=False):
+            logits = texts @ images.T * net.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+            own = torch.arange(len(x), device=x.device)
+            others_true = batch["true"] & ~torch.eye(len(x), dtype=torch.bool, device=x.device)
+            logits = logits.masked_fill(others_true, float("-inf"))
+            loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        hits = (logits.argmax(1) == own).float().mean()
+        return loss, {"r1_batch": hits, "scale": net.logit_scale.detach().exp()}
+
+    def validate(self) -> dict[str, float]:
+        """R@1 in percent of canonical prompts over all pictures of a split on white; a known concept's unseen picture,
+        then unseen concepts, each per language; `train` is the same for as many known pictures."""
+        figures = {}
+        held_out = {"picture": self.data.splits["unseen_picture"], "concept": self.data.splits["unseen_concept"]}
+        train = self.data.splits["train"]
+        held_out["train"] = train[np.linspace(0, len(train) - 1, min(200, len(train))).astype(int)]
+        for split, indices in held_out.items():
+            if not len(indices):
+                continue
+            images = self._embed(indices)
+            for language in captions.LANGUAGES if split != "train" else ("en",):
+                texts = [captions.prompt(self.data.concept(int(i)), self.data.style(int(i)), language) for i in indices]
+                figures[f"r1_{split}_{language}"] = 100 * recall(self.embed_texts(texts), images, 1)
+        return figures
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        device = self.networks.logit_scale.device
+        return self.networks.embed_text(trim(self.tokenizer(texts), self.tokenizer).to(device))
+
+    def samples(self) -> Image.Image:
+        """Pictures of the held-out splits, each above the three training pictures that are nearest to its prompt."""
+        held_out = np.concatenate([self.data.splits["unseen_picture"][:12], self.data.splits["unseen_concept"][:12]])
+        train = self.data.splits["train"][::4]
+        texts = [
+            captions.prompt(self.data.concept(int(i)), self.data.style(int(i)), captions.LANGUAGES[k % 6])
+            for k, i in enumerate(held_out)
+        ]
+        nearest = train[(self.embed_texts(texts) @ self._embed(train).T).topk(3, 1).indices.cpu().numpy()]
+        white = torch.full((len(held_out), 3), 255)
+        return sheet([_over(torch.from_numpy(self._small[row]), white) for row in (held_out, *nearest.T)])
+
+    def export(self, folder: Path) -> None:
+        save_clip(folder, self.networks, self.tokenizer)
+
+    def _embed(self, indices: np.ndarray) -> Tensor:
+        device = self.networks.logit_scale.device
+        parts = []
+        for rows in np.array_split(indices, math.ceil(len(indices) / 256)):
+            x = _over(torch.from_numpy(self._small[rows]), torch.full((len(rows), 3), 255))
+            parts.append(self.networks.embed_image(x.to(device)))
+        return torch.cat(parts)
+
+    def _shifted(self, numbers: np.ndarray, step: int) -> np.ndarray:
+        """Pictures moved by up to `shift` pixels; what comes in is transparent."""
+        size, most = self.cfg.image.size, self.cfg.shift
+        moves = stream(self.cfg.loop.seed, "shift", step).integers(-most, most + 1, (len(numbers), 2))
+        moved = np.zeros((len(numbers), size, size, 4), np.uint8)
+        for row, (i, (dy, dx)) in enumerate(zip(numbers, moves, strict=True)):
+            moved[row, max(dy, 0) : size + min(dy, 0), max(dx, 0) : size + min(dx, 0)] = self._small[
+                i, max(-dy, 0) : size + min(-dy, 0), max(-dx, 0) : size + min(-dx, 0)
+            ]
+        return moved
+
+
+def recall(texts: Tensor, images: Tensor, k: int) -> float:
+    """Share of texts (N, E) whose own image, of (N, E), is among the k nearest."""
+    nearest = (texts @ images.T).topk(k, 1).indices
+    return (nearest == torch.arange(len(texts), device=texts.device)[:, None]).any(1).float().mean().item()
+
+
+def trim(ids: Tensor, tokenizer: CLIPTokenizer) -> Tensor:
+    """Drop columns that are padding in every row: nothing before the end token changes, as attention is causal."""
+    ends = (ids == tokenizer.eos_token_id).int().argmax(1)
+    return ids[:, : int(ends.max()) + 1]
+
+
+def text_config(size: TextSize, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """The text tower's full description."""
+    return CLIPTextConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=size.width,
+        intermediate_size=4 * size.width,
+        layers=size.layers,
+        heads=size.heads,
+        max_length=size.max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def save_clip(folder: Path, net: CLIP, tokenizer: CLIPTokenizer) -> None:
+    """Both towers with their sizes in one file, and the tokenizer's folder."""
+    sizes = {
+        "text": dataclasses.asdict(net.text.cfg),
+        "image": dataclasses.asdict(net.image.cfg),
+        "embedding": net.text_projection.out_features,
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    tokenizer.save(folder / "tokenizer")
+    with atomic_write(folder / FILE) as file:
+        file.write(save(weights, {"config": json.dumps(sizes)}))
+
+
+def load_clip(folder: str | Path) -> tuple[CLIP, CLIPTokenizer]:
+    """What `sfumato train clip` left in RUN/export. Raises SfumatoError for a folder without it."""
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise SfumatoError(f"{folder} holds no {FILE}; give the export folder of `sfumato train clip`")
+    with safe_open(path, "pt") as file:
+        sizes = json.loads(file.metadata()["config"])
+        net = CLIP(
+            build(
+                CLIPTextConfig, {name: value for name, value in sizes["text"].items() if value is not None}, str(path)
+            ),
+            build(ImageTowerConfig, sizes["image"], str(path)),
+            sizes["embedding"],
+        )
+        net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
+    return net.eval().requires_grad_(False), CLIPTokenizer.from_folder(Path(folder) / "tokenizer")
+
+
+def _init_as_clip(module: nn.Module) -> None:
+    """Small embeddings (Radford et al. 2021 take .02 and .01); torch's unit normal would drown the layers' outputs."""
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+
+
+def _true_pairs(concepts: np.ndarray, styles: np.ndarray, styled: np.ndarray, colours: np.ndarray) -> Tensor:
+    """Whether caption i is true of picture j, bool (B, B): same concept, and the style and colour that it names."""
+    same = concepts[:, None] == concepts
+    style = (styles[:, None] == styles) | ~styled[:, None]
+    colour = (colours[:, None] == colours) | (colours[:, None] < 0)
+    return torch.from_numpy(same & style & colour)
+
+
+def _premultiplied(data: EmojiData, size: int) -> np.ndarray:
+    """All pictures at `size` by area means, colours multiplied by alpha: uint8 (N, size, size, 4)."""
+    factor = data.size // size
+    small = np.empty((len(data), size, size, 4), np.uint8)
+    for rows in np.array_split(np.arange(len(data)), math.ceil(len(data) / 256)):
+        rgba = torch.from_numpy(data.pictures(rows)).float().movedim(-1, 1)
+        rgba[:, :3] *= rgba[:, 3:] / 255
+        small[rows] = F.avg_pool2d(rgba, factor).round().byte().movedim(1, -1).numpy()
+    return small
+
+
+def _over(premultiplied: Tensor, rgb: Tensor) -> Tensor:
+    """Lay premultiplied uint8 RGBA (B, H, W, 4) over plain colours (B, 3): (B, 3, H, W) in [-1, 1]."""
+    opaque = torch.cat([torch.zeros_like(premultiplied[..., :3]), premultiplied[..., 3:]], -1)
+    ground = compose(opaque, rgb)  # the background, black where the picture covers it
+    return ground + premultiplied[..., :3].float().movedim(-1, 1) / 127.5
