@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sfumato.spec import Spec
 from sfumato.weights.checkpoint import Checkpoint
@@ -34,6 +35,16 @@ class Layout:
     ema: Callable[[str], str] | None = None
 
 
+class _NoRandomStart(TorchFunctionMode):
+    """Skips the random initial weights: on the meta device they are nothing, but cost the import of torch's compiler."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 @dataclass(frozen=True)
 class Family:
     """A line of releases: its full-size model, its networks, and how its files are laid out.
@@ -52,7 +63,7 @@ class Family:
 
     def build(self, spec: Spec) -> dict[str, nn.Module]:
         """The networks of a model, on the meta device: shapes without memory."""
-        with torch.device("meta"):
+        with torch.device("meta"), _NoRandomStart():
             return self.networks(spec)
 
     def keymap(self, spec: Spec, layout: str, networks: Mapping[str, nn.Module], ema: bool = False) -> KeyMap:

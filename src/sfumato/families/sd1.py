@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from torch import nn
 
@@ -102,14 +103,17 @@ def folder_spec(checkpoint: Checkpoint) -> Spec:
     where = {name: f"{checkpoint.path}/{name}.json" for name in needed}
     unet, vae, text, scheduler = (checkpoint.configs[name] for name in needed)
     prediction, noise = configs.scheduler_from(scheduler, where["scheduler/scheduler_config"])
+    vae_config = configs.vae_from(vae, where["vae/config"])
+    side = configs.sample_size(unet, 64, where["unet/config"]) * vae_config.factor
     return Spec(
         family=SPEC.family,
         title=SPEC.title,
         unet=configs.unet_from(unet, where["unet/config"]),
-        vae=configs.vae_from(vae, where["vae/config"]),
+        vae=vae_config,
         text=configs.clip_from(text, where["text_encoder/config"]),
         prediction=prediction,
         noise=noise,
+        defaults=replace(SPEC.defaults, width=side, height=side),
         licence=SPEC.licence,
     )
 

@@ -60,11 +60,10 @@ class WeightFile:
         if count == 0:
             return torch.empty(0, dtype=dtype)
         if start % dtype.itemsize:
-            return (
-                torch.frombuffer(self._map, dtype=torch.uint8, count=count * dtype.itemsize, offset=start)
-                .clone()
-                .view(dtype)
-            )
+            size = count * dtype.itemsize
+            copy = torch.frombuffer(self._map, dtype=torch.uint8, count=size, offset=start).clone()
+            self.release(start, size)
+            return copy.view(dtype)
         return torch.frombuffer(self._map, dtype=dtype, count=count, offset=start)
 
     def release(self, start: int, size: int) -> None:
@@ -114,7 +113,9 @@ class Stored:
         flat = self.file.view(self.start, self.span // self.dtype.itemsize, self.dtype)
         if self.stride is None or 0 in self.shape:
             return flat.reshape(self.shape)
-        return flat.as_strided(self.shape, self.stride).contiguous()
+        copy = flat.as_strided(self.shape, self.stride).contiguous()
+        self.release()
+        return copy
 
     def release(self) -> None:
         self.file.release(self.start, self.span)

@@ -179,6 +179,12 @@ def unet_to(cfg: UNetConfig, sample_size: int) -> dict[str, Any]:
     }
 
 
+def sample_size(config: Config, default: int, where: str) -> int:
+    """The usual side of what a network works on, in its own pixels or latents."""
+    fields = _Fields(where, config)
+    return fields.integer("sample_size", default) if config.get("sample_size") is not None else default
+
+
 def vae_from(config: Config, where: str = "vae/config.json") -> VAEConfig:
     """The sizes that an AutoencoderKL's config states. Raises SfumatoError for what is not supported."""
     fields = _Fields(where, config)
