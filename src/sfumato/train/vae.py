@@ -60,6 +60,7 @@ class VAETask:
         self.cfg, self.data = cfg, data
         torch.manual_seed(cfg.loop.seed)
         self.networks = VAE(cfg.net)
+        _start_certain(self.networks)
         if cfg.loop.compile:
             self.networks.encoder.compile()
             self.networks.decoder.compile()
@@ -156,6 +157,14 @@ def load_vae(folder: str | Path) -> VAE:
         net = VAE(cfg)
         net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
     return net.eval().requires_grad_(False)
+
+
+def _start_certain(net: VAE) -> None:
+    """Begin with latents of little noise: at the usual start it drowns the signal for the first thousand steps."""
+    logvar = slice(net.cfg.latent_channels, None)
+    with torch.no_grad():
+        net.quant_conv.bias[logvar] = -6.0
+        net.quant_conv.weight[logvar] *= 0.1
 
 
 def _white(count: int) -> Tensor:
