@@ -36,7 +36,7 @@ class Layout:
 
 
 class _NoRandomStart(TorchFunctionMode):
-    """Skips the random initial weights: on the meta device they are nothing, but cost the import of torch's compiler."""
+    """Skips random initial weights: on the meta device they are nothing, but cost the import of torch's compiler."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}

@@ -89,9 +89,8 @@ def original_spec(checkpoint: Checkpoint) -> Spec:
             licence=SPEC.licence,
         )
     except (LookupError, ValueError) as error:
-        raise SfumatoError(
-            f"{checkpoint.path} looks like {SPEC.title}, but its sizes cannot be read ({error.args[0]}); it is not whole"
-        ) from error
+        text = f"looks like {SPEC.title}, but its sizes cannot be read ({error.args[0]}); it is not whole"
+        raise SfumatoError(f"{checkpoint.path} {text}") from error
 
 
 def folder_spec(checkpoint: Checkpoint) -> Spec:

@@ -1,4 +1,4 @@
-"""The JSON files of a diffusers folder, in both directions. A value that our networks do not implement is refused by name."""
+"""The JSON files of a diffusers folder, in both directions; what our networks do not implement is refused by name."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CLIP_FIXED: dict[str, tuple[Any, ...]] = {"hidden_act": ("quick_gelu", "gelu"), 
 SCHEDULER_FIXED: dict[str, tuple[Any, ...]] = {
     "beta_schedule": ("linear", "scaled_linear"),
     "prediction_type": ("epsilon", "v_prediction", "sample"),
-    "rescale_betas_zero_snr": (False,),
+    "rescale_betas_zero_snr": (False, True),
     "trained_betas": (None,),
 }
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
@@ -281,6 +281,7 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
         start=fields.number("beta_start", 0.0001),
         end=fields.number("beta_end", 0.02),
         steps=fields.integer("num_train_timesteps", 1000),
+        zero_terminal_snr=config.get("rescale_betas_zero_snr", False),
     )
     return PREDICTIONS[config.get("prediction_type", "epsilon")], schedule
 
@@ -298,6 +299,7 @@ def scheduler_to(prediction: Prediction, noise: Schedule) -> dict[str, Any]:
         "clip_sample": False,
         "num_train_timesteps": noise.steps,
         "prediction_type": names[prediction],
+        "rescale_betas_zero_snr": noise.zero_terminal_snr,
         "set_alpha_to_one": False,
         "steps_offset": 1,
         "timestep_spacing": "leading",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -78,11 +79,12 @@ def load_parts(
         if spec.family != family.name:
             wanted = family_named(spec.family).spec.title
             raise SfumatoError(f"{checkpoint.path} is {family.spec.title}, not {wanted}; give a file of that family")
-        networks = _build(family, spec, checkpoint)
-        keymap = family.keymap(spec, layout, networks, ema)
-        match = match_strictly(checkpoint, family, spec, layout, keymap, networks, ema)
+        plan = compare(checkpoint, family, layout, spec, ema)
+        if not plan.match.complete:
+            raise SfumatoError(f"{checkpoint.path} is not a complete {family.spec.title}: {_differences(plan.match)}")
+        networks, match = plan.networks, plan.match
         for part, network in networks.items():
-            _fill(network, part, keymap, match, checkpoint, dtype, torch.device(device))
+            _fill(network, part, plan, checkpoint, dtype, torch.device(device))
         checkpoint.check_unchanged()
         used = [checkpoint.tensors[name] for name in match.names.values()]
         folder = checkpoint.path / "tokenizer"
@@ -110,35 +112,38 @@ def _build(family: Family, spec: Spec, checkpoint: Checkpoint) -> dict[str, nn.M
         ) from error
 
 
-def match_strictly(
-    checkpoint: Checkpoint,
-    family: Family,
-    spec: Spec,
-    layout: str,
-    keymap: KeyMap,
-    networks: dict[str, nn.Module],
-    ema: bool,
-) -> Match:
-    """Account for every tensor of the file. Raises SfumatoError that names those that do not fit."""
-    if ema and family.layouts[layout].ema is None:
+@dataclass(frozen=True)
+class Plan:
+    """Networks on the meta device, the map to fill them by, and how the file's tensors compare with it."""
+
+    networks: dict[str, nn.Module]
+    keymap: KeyMap
+    match: Match
+
+
+def has_ema(checkpoint: Checkpoint, family: Family, layout: str) -> bool:
+    """Whether the file holds averaged weights beside the plain ones."""
+    rename, prefix = family.layouts[layout].ema, family.layouts[layout].prefixes[family.denoiser]
+    return rename is not None and any(
+        rename(name) in checkpoint.tensors for name in checkpoint.tensors if name.startswith(prefix)
+    )
+
+
+def compare(checkpoint: Checkpoint, family: Family, layout: str, spec: Spec, ema: bool = False) -> Plan:
+    """Account for every tensor of the file. Raises SfumatoError when averaged weights are asked for but not there."""
+    if ema and not has_ema(checkpoint, family, layout):
         raise SfumatoError(f"{checkpoint.path} holds no averaged (EMA) weights; load it without asking for them")
+    networks = _build(family, spec, checkpoint)
+    keymap = family.keymap(spec, layout, networks, ema)
     expected = {
         name: tuple(tensor.shape)
         for part, network in networks.items()
         for name, tensor in keymap.to_theirs(part, network.state_dict()).items()
     }
-    found = checkpoint.shapes
-    if ema:
-        # The plain weights that stand beside the averaged ones are not needed.
-        plain = family.keymap(spec, layout, {family.denoiser: networks[family.denoiser]}).parts[family.denoiser]
-        unneeded = {name for rule in plain for name in rule.theirs}
-        found = {name: shape for name, shape in found.items() if name not in unneeded}
-        if not any(name in found for rule in keymap.parts[family.denoiser] for name in rule.theirs):
-            raise SfumatoError(f"{checkpoint.path} holds no averaged (EMA) weights; load it without asking for them")
-    match = keymap.match(expected, found)
-    if not match.complete:
-        raise SfumatoError(f"{checkpoint.path} is not a complete {family.spec.title}: {_differences(match)}")
-    return match
+    if ema:  # the plain weights of the denoiser stand beside the averaged ones and are not needed
+        prefix = family.layouts[layout].prefixes[family.denoiser]
+        keymap = replace(keymap, ignored=(*keymap.ignored, re.escape(prefix) + ".*"))
+    return Plan(networks, keymap, keymap.match(expected, checkpoint.shapes))
 
 
 def _differences(match: Match) -> str:
@@ -154,17 +159,17 @@ def _differences(match: Match) -> str:
 def _fill(
     network: nn.Module,
     part: str,
-    keymap: KeyMap,
-    match: Match,
+    plan: Plan,
     checkpoint: Checkpoint,
     dtype: torch.dtype | None,
     device: torch.device,
 ) -> None:
     """Give a network that was built on the meta device its parameters."""
     state: dict[str, Tensor] = {}
-    for rule in keymap.parts[part]:
-        stored = [checkpoint.tensors[match.names[name]] for name in rule.theirs]
-        raw = [_checked(one, match.names[name], checkpoint) for one, name in zip(stored, rule.theirs, strict=True)]
+    names = plan.match.names
+    for rule in plan.keymap.parts[part]:
+        stored = [checkpoint.tensors[names[name]] for name in rule.theirs]
+        raw = [_checked(one, names[name]) for one, name in zip(stored, rule.theirs, strict=True)]
         tensors = [tensor.to(device, dtype or tensor.dtype) for tensor in rule.transform.to_ours(raw)]
         if dtype is not None and any(torch.finfo(dtype).max < torch.finfo(one.dtype).max for one in stored):
             for tensor in tensors:
@@ -180,7 +185,7 @@ def _fill(
     network.eval().requires_grad_(False)
 
 
-def _checked(stored: Stored, name: str, checkpoint: Checkpoint) -> Tensor:
+def _checked(stored: Stored, name: str) -> Tensor:
     if stored.dtype not in FLOATS:
         raise SfumatoError(f"{stored.file.path} holds {name} as {stored.dtype}; floating-point weights are expected")
     tensor = stored.read()

@@ -117,7 +117,7 @@ def write(
     read: Callable[[str], Tensor],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a safetensors file, one tensor in memory at a time; `read(name)` gives it in the declared shape and dtype."""
+    """Write a safetensors file, one tensor in memory at a time; `read(name)` gives it in its declared shape."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, (shape, dtype) in tensors.items():

@@ -81,8 +81,12 @@ DTYPES = {
     for name in ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 }
 
-# Names that stand for an object nobody needs. Only exact names of large libraries: `numpy.*` holds functions that run code.
+# What stands for an object nobody needs. Of libraries that also hold functions which run code, exact names only.
 INERT_PACKAGES = {"pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities", "omegaconf", "antlr4"}
+BUILTINS = (
+    *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "long", "object", "range"),
+    *("set", "slice", "str", "tuple", "type", "unicode", "xrange"),
+)
 INERT_NAMES = {
     ("argparse", "Namespace"),
     ("collections", "defaultdict"),
@@ -97,12 +101,7 @@ INERT_NAMES = {
     ("numpy", "ndarray"),
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     *(("pathlib", name) for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "WindowsPath")),
-    *(
-        (module, name)
-        for module in ("builtins", "__builtin__")
-        for name in ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "long")
-        + ("object", "range", "set", "slice", "str", "tuple", "type", "unicode", "xrange")
-    ),
+    *((module, name) for module in ("builtins", "__builtin__") for name in BUILTINS),
     ("torch", "device"),
     ("torch", "Generator"),
     ("torch.nn.parameter", "Parameter"),

@@ -1,0 +1,59 @@
+"""`sfumato inspect`: what a checkpoint is and what is missing in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SHOWN = 10
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A .safetensors, a .ckpt or .pt, or a diffusers folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every name.")] = False,
+) -> None:
+    """Say what FILE is: family, layout, types, parameters of each part, metadata, and what is missing.
+
+    Nothing in the file is executed. Exits with 0 when FILE could be described, whether or not it can be drawn with, and
+    with 2 when it cannot be read.
+    """
+    from sfumato.weights.inspect import inspect_checkpoint
+
+    found = inspect_checkpoint(file)
+    if as_json:
+        typer.echo(json.dumps(found.record()))
+        return
+    lines = [
+        ("model", found.what),
+        ("layout", f"{found.layout} ({found.container})" if found.layout else found.container),
+        ("size", f"{found.bytes:,} bytes"),
+        ("types", ", ".join(f"{kind} x {count}" for kind, count in found.dtypes.items())),
+        *(
+            (name, f"{part['parameters']:,} parameters in {part['tensors']:,} tensors")
+            for name, part in found.parts.items()
+        ),
+    ]
+    if found.family:
+        lines.append(("averaged", "yes (EMA weights beside the plain ones)" if found.ema else "no"))
+    for name, names in (
+        ("missing", found.missing),
+        ("left over", found.left_over),
+        ("misshapen", found.misshapen),
+        ("ignored", found.ignored),
+    ):
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            lines.append((name, ", ".join(names[:SHOWN]) + more))
+    lines += [("metadata", f"{key}: {value}") for key, value in found.metadata.items()]
+    lines.append(("usable", "yes" if found.problem is None else f"no, {found.problem}"))
+    for name, text in lines:
+        typer.echo(f"{name:<10} {_printable(text)}")
+
+
+def _printable(text: str) -> str:
+    """Text out of a file on one line, without what could move a terminal's cursor."""
+    text = text if len(text) <= 2000 else text[:1997] + "..."
+    return "".join(c if c.isprintable() else " " for c in text)

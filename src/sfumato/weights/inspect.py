@@ -1,0 +1,109 @@
+"""What a checkpoint is, in a form to print."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sfumato.errors import SfumatoError
+from sfumato.spec import Spec
+from sfumato.weights.checkpoint import Checkpoint
+from sfumato.weights.detect import identify
+from sfumato.weights.keymap import Match
+from sfumato.weights.load import compare, has_ema
+from sfumato.weights.read import open_checkpoint
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """`problem` says in one line why it cannot be loaded; None when it can. `parts` counts tensors and parameters."""
+
+    path: str
+    what: str
+    family: str | None
+    layout: str | None
+    container: str
+    bytes: int
+    dtypes: dict[str, int]
+    parts: dict[str, dict[str, int]]
+    ema: bool = False
+    problem: str | None = None
+    missing: list[str] = field(default_factory=list)
+    left_over: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    spec: Spec | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+def inspect_checkpoint(path: str | Path) -> Inspection:
+    """Describe a model file or folder; only its headers are read.
+
+    Raises SfumatoError when it cannot be opened. What opens but cannot be loaded is described with its `problem`.
+    """
+    with open_checkpoint(path) as checkpoint:
+        identity = identify(checkpoint)
+        kinds = Counter(str(stored.dtype).removeprefix("torch.") for stored in checkpoint.tensors.values())
+        common: dict[str, Any] = {
+            "path": str(path),
+            "what": identity.title,
+            "container": checkpoint.container,
+            "bytes": checkpoint.size,
+            "dtypes": dict(kinds.most_common()),
+            "metadata": dict(sorted(checkpoint.metadata.items())),
+        }
+        if identity.family is None or identity.layout is None:
+            parts = {"all": _count(checkpoint, list(checkpoint.tensors))}
+            return Inspection(
+                **common, family=None, layout=None, parts=parts, problem=f"it is {identity.title}; {identity.advice}"
+            )
+        family, layout = identity.family, identity.layout
+        common |= {"family": family.name, "layout": layout, "ema": has_ema(checkpoint, family, layout)}
+        prefixes = family.layouts[layout].prefixes
+        try:
+            spec = family.layouts[layout].spec(checkpoint)
+            plan = compare(checkpoint, family, layout, spec)
+        except SfumatoError as error:
+            groups = {
+                part: [name for name in checkpoint.tensors if name.startswith(prefix)]
+                for part, prefix in prefixes.items()
+            }
+            return Inspection(
+                **common, parts={part: _count(checkpoint, names) for part, names in groups.items()}, problem=str(error)
+            )
+        match = plan.match
+        parts = {
+            part: _count(
+                checkpoint, [match.names[name] for rule in rules for name in rule.theirs if name in match.names]
+            )
+            for part, rules in plan.keymap.parts.items()
+        }
+        return Inspection(
+            **common,
+            parts=parts,
+            problem=None if match.complete else _problem(match),
+            missing=match.missing,
+            left_over=match.left_over,
+            misshapen=match.misshapen,
+            ignored=match.ignored,
+            spec=spec,
+        )
+
+
+def _problem(match: Match) -> str:
+    return (
+        f"{len(match.missing)} tensors are missing, {len(match.left_over)} left over, "
+        f"{len(match.misshapen)} of another shape"
+    )
+
+
+def _count(checkpoint: Checkpoint, names: list[str]) -> dict[str, int]:
+    parameters = sum(math.prod(checkpoint.tensors[name].shape) for name in names)
+    return {"tensors": len(names), "parameters": parameters}
