@@ -54,3 +54,24 @@ def clip(
     from sfumato.train.run import Options, train_clip
 
     train_clip(config, data, out, Options(seed, fresh, steps, max_minutes, device, threads))
+
+
+@app.command()
+def ldm(
+    config: Config,
+    data: Data,
+    out: Out,
+    vae: Annotated[Path, typer.Option(help="Export folder of `sfumato train vae`.")],
+    clip: Annotated[Path, typer.Option(help="Export folder of `sfumato train clip`.")],
+    latents: Annotated[Path | None, typer.Option(help="Folder that keeps encoded pictures; default: the run.")] = None,
+    fresh: Fresh = False,
+    seed: Seed = None,
+    steps: Steps = None,
+    max_minutes: Minutes = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train the denoiser on cached latents; leaves a complete model in RUN/export."""
+    from sfumato.train.run import Options, train_ldm
+
+    train_ldm(config, data, out, vae, clip, latents, Options(seed, fresh, steps, max_minutes, device, threads))

@@ -74,6 +74,14 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def bf16_pays(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
 @contextmanager
 def arithmetic(cfg: LoopConfig, device: torch.device) -> Iterator[None]:
     """The context that forward passes of a training step run in: precision, and on the CPU plain attention.
@@ -82,7 +90,7 @@ def arithmetic(cfg: LoopConfig, device: torch.device) -> Iterator[None]:
     """
     bf16 = cfg.precision == "bf16"
     if cfg.precision == "auto":
-        bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_computes_bf16()
+        bf16 = bf16_pays(device)
     attention = nullcontext() if device.type == "cuda" else sdpa_kernel(SDPBackend.MATH)
     with attention, torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         yield
@@ -294,11 +302,6 @@ def _sheet(task: Task, ema: EMA, run: Path, step: int) -> None:
 def _export(task: Task, ema: EMA, run: Path) -> None:
     with ema.applied(), torch.no_grad():
         task.export(run / "export")
-
-
-def _cpu_computes_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 @contextmanager

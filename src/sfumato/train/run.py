@@ -12,10 +12,11 @@ import torch
 from sfumato.data.dataset import EmojiData
 from sfumato.train.clip import CLIPTask, CLIPTraining
 from sfumato.train.config import read_config
+from sfumato.train.ldm import LDMTask, LDMTraining
 from sfumato.train.loop import Outcome, Task, pick_device, train
 from sfumato.train.vae import VAETask, VAETraining
 
-T = TypeVar("T", VAETraining, CLIPTraining)
+T = TypeVar("T", VAETraining, CLIPTraining, LDMTraining)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,17 @@ def train_vae(config: str, data: Path, out: Path, options: Options) -> Outcome:
 def train_clip(config: str, data: Path, out: Path, options: Options) -> Outcome:
     """Train a text-and-image model; RUN/export then holds what `train.clip.load_clip` reads."""
     return _run(read_config(config, CLIPTraining), out, options, lambda cfg: CLIPTask(cfg, EmojiData(data)))
+
+
+def train_ldm(
+    config: str, data: Path, out: Path, vae: Path, clip: Path, latents: Path | None, options: Options
+) -> Outcome:
+    """Train a denoiser on the latents of `vae` and the words of `clip`; RUN/export is then a diffusers folder.
+
+    Encoded pictures are kept in `latents`, by default the run folder.
+    """
+    cfg, device = read_config(config, LDMTraining), pick_device(options.device)
+    return _run(cfg, out, options, lambda cfg: LDMTask(cfg, EmojiData(data), vae, clip, latents or out, device))
 
 
 def _run(cfg: T, out: Path, options: Options, make: Callable[[T], Task]) -> Outcome:

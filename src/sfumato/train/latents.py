@@ -1,0 +1,80 @@
+"""Latents of a whole picture set, encoded once, in a file that names what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sfumato.data.captions import COLOURS
+from sfumato.data.dataset import EmojiData, compose
+from sfumato.data.emoji import MANIFEST
+from sfumato.files import atomic_write
+from sfumato.nets.vae import VAE
+from sfumato.train.stateless import stream
+
+UNNAMED = -1  # the plain white that captions do not mention
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """`latents` (N, V, C, h, w), about unit variance, float16: each picture on white, then on V-1 named colours.
+
+    `colours` (N, V) are places in `captions.COLOURS`, UNNAMED in the first column.
+    """
+
+    latents: Tensor
+    colours: Tensor
+
+
+def cached(folder: Path, data: EmojiData, vae: VAE, backgrounds: int, seed: int, device: torch.device) -> Latents:
+    """Read the latents from `folder`, or encode and keep them.
+
+    The file's name is a hash of the autoencoder's weights, the data's manifest and the arguments, so a change of any
+    of them makes a new file and stale latents cannot be read.
+    """
+    path = folder / f"latents-{_identity(data, vae, backgrounds, seed)}.safetensors"
+    if not path.is_file():
+        made = _encode(data, vae.to(device), backgrounds, seed, device)
+        with atomic_write(path) as file:
+            file.write(save({"latents": made.latents, "colours": made.colours}))
+        return made
+    with safe_open(path, "pt") as file:
+        return Latents(file.get_tensor("latents"), file.get_tensor("colours"))
+
+
+def _identity(data: EmojiData, vae: VAE, backgrounds: int, seed: int) -> str:
+    digest = hashlib.sha256((data.path / MANIFEST).read_bytes())
+    digest.update(repr((vae.cfg, backgrounds, seed)).encode())
+    for name, value in sorted(vae.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@torch.no_grad()
+def _encode(data: EmojiData, vae: VAE, backgrounds: int, seed: int, device: torch.device, rows: int = 64) -> Latents:
+    from sfumato.train.loop import bf16_pays
+
+    side = data.size // vae.cfg.factor
+    shape = (len(data), 1 + backgrounds, vae.cfg.latent_channels, side, side)
+    latents = torch.empty(shape, dtype=torch.float16)
+    rng = stream(seed, "backgrounds", 0)
+    colours = torch.from_numpy(rng.permuted(np.tile(np.arange(len(COLOURS)), (len(data), 1)), axis=1)[:, :backgrounds])
+    colours = torch.cat([torch.full((len(data), 1), UNNAMED), colours], 1)
+    low, high = (torch.tensor([getattr(c, end) for c in COLOURS], dtype=torch.float32) for end in ("low", "high"))
+    where = torch.from_numpy(rng.random((len(data), 1 + backgrounds, 3), np.float32))
+    rgb = (low[colours] + where * (high - low)[colours]).round()
+    rgb[colours == UNNAMED] = 255
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
+        for numbers in torch.arange(len(data)).split(rows):
+            rgba = torch.from_numpy(data.pictures(numbers.numpy())).to(device)
+            for k in range(1 + backgrounds):
+                mean = vae.encode(compose(rgba, rgb[numbers, k].to(device))).float().chunk(2, 1)[0]
+                latents[numbers, k] = vae.to_latents(mean).half().cpu()
+    return Latents(latents, colours)
