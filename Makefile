@@ -1,0 +1,44 @@
+# Everything is installed in .venv; `rm -r .venv` undoes it. PYTHON chooses the interpreter: make PYTHON=python3.12 demo
+#
+#   make demo        draw demo.png with the model that ships with the package
+#   make test        lint, type check, fast tests, and the reference data where it lies beside the repository
+#   make test-full   the slow tests as well
+#   make bench       print the tables of figures
+
+PYTHON ?= python3
+PROMPT ?= a red heart, 3D style
+GOLDEN ?= ../shared/golden
+VERIFY ?= --only tiny/sd1 --only 'manifests/*/sd1' --only schedules --only text --only watermark --only samplers
+
+BIN := .venv/bin
+.PHONY: demo test test-full lint verify bench
+
+demo: .venv/installed
+	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 1 --out demo.png
+
+test: lint
+	$(BIN)/pytest -q
+	@$(MAKE) --no-print-directory verify
+
+test-full: lint
+	$(BIN)/pytest -q -m "slow or not slow"
+	@$(MAKE) --no-print-directory verify
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+verify: .venv/installed
+	if [ -d $(GOLDEN) ]; then $(BIN)/sfumato verify $(GOLDEN) $(VERIFY); fi
+
+bench: .venv/installed-test
+	set -e; for script in bench/*.py; do $(BIN)/python $$script; done
+
+.venv/installed: pyproject.toml constraints.txt tools/venv
+	tools/venv $(PYTHON) .venv
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/pip install --quiet --constraint .venv/constraints.txt --editable '.[test]'
+	touch $@

@@ -1,0 +1,5 @@
+"""`python -m sfumato`."""
+
+from sfumato.cli.main import app
+
+app(prog_name="sfumato")

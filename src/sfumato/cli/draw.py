@@ -1,0 +1,96 @@
+"""What a command does while a task draws: show progress, save every picture the moment it is finished, say where."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from sfumato.cli.output import Destination
+from sfumato.tasks.picture import Picture, Progress
+
+if TYPE_CHECKING:
+    from sfumato.model import StableDiffusion
+    from sfumato.tasks.txt2img import Settings
+
+
+def draw(
+    model: StableDiffusion,
+    settings: Settings,
+    events: Iterator[Progress | Picture],
+    destination: Destination,
+    as_json: bool,
+) -> None:
+    """Follow `events` to their end; whatever ends them early, what was finished is saved and reported.
+
+    Raises SfumatoError for a picture that cannot be written, and what the task raises.
+    """
+    started = time.perf_counter()
+    done: list[tuple[Path, Picture]] = []
+    watch = Watch(settings.n)
+    try:
+        with watch.bar:
+            for event in events:
+                if isinstance(event, Progress):
+                    watch.step(event)
+                else:
+                    path = destination.save(event.image, event.seed, event.infotext)
+                    done.append((path, event))
+                    watch.finished(time.perf_counter() - started)
+                    if not as_json:
+                        watch.bar.stop()  # its line would mix with ours where both streams are one terminal
+                        typer.echo(os.fsencode(path))
+                        watch.bar.start()
+    finally:
+        if as_json and done:
+            record = {
+                "files": [str(path) for path, _ in done],
+                "seeds": [picture.seed for _, picture in done],
+                "settings": {"model": model.name, **dataclasses.asdict(settings)},
+                "infotexts": [picture.infotext for _, picture in done],
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+            typer.echo(json.dumps(record))
+
+
+class Watch:
+    """A bar with the time left, or where stderr is no terminal a line for each picture."""
+
+    def __init__(self, pictures: int):
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeRemainingColumn(),
+        )
+        self.plain = not console.is_terminal
+        # stdout may be a pipe that must get its lines.
+        self.bar = Bar(*columns, console=console, transient=True, redirect_stdout=False, disable=self.plain)
+        self.task = self.bar.add_task("", total=None)
+        self.pictures, self.ready = pictures, 0
+        self.steps: dict[int, int] = {}
+        self._describe()
+
+    def step(self, event: Progress) -> None:
+        self.steps[event.picture] = event.step
+        self.bar.update(self.task, completed=sum(self.steps.values()), total=self.pictures * event.steps)
+
+    def finished(self, seconds: float) -> None:
+        self.ready += 1
+        if self.plain:
+            typer.echo(f"picture {self.ready} of {self.pictures} after {seconds:.1f} s", err=True)
+        self._describe()
+
+    def _describe(self) -> None:
+        self.bar.update(self.task, description=f"picture {min(self.ready + 1, self.pictures)} of {self.pictures}")

@@ -1,0 +1,120 @@
+"""The command line: which commands there are, and how failures reach the user.
+
+A command's module is imported when that command is run or its own help is asked; the list of commands needs none.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from sfumato import SfumatoError, __version__
+
+# name: (where the `typer.Typer` or the function of the command is, one line of help)
+COMMANDS = {
+    "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
+    "inspect": ("sfumato.cli.inspect:inspect", "Say what a checkpoint is and what is missing in it."),
+    "watermark": ("sfumato.cli.watermark:app", "Read the invisible watermark of generated pictures."),
+    "data": ("sfumato.cli.data:app", "Make the data sets that models are trained on."),
+    "train": ("sfumato.cli.train:app", "Train the autoencoder, the text-and-image model or the denoiser."),
+    "evaluate": (
+        "sfumato.cli.evaluate:evaluate",
+        "Measure a model: reconstruction, obedience to the prompt, originality.",
+    ),
+    "verify": ("sfumato.cli.verify:verify", "Compare every network, sampler and format with reference data."),
+}
+
+EXIT_FAULT, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    """End with one line on stderr; with SFUMATO_DEBUG set, after the traceback."""
+    if os.environ.get("SFUMATO_DEBUG"):
+        traceback.print_exc()
+    typer.echo(" ".join(message.split()), err=True)
+    raise typer.Exit(code) from None
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn every failure into one line and an exit code: 2 for bad input, 130 for Ctrl-C, 1 for our own faults."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise  # typer ends quietly on these
+    except typer.TyperException as error:
+        if not error.format_message().strip():  # nothing was asked of a group, and its help is already printed
+            raise typer.Exit(error.exit_code) from None
+        context = getattr(error, "ctx", None)
+        hint = f" Try '{context.command_path} --help'." if context else ""
+        _fail(f"error: {error.format_message()}{hint}", error.exit_code)
+    except SfumatoError as error:
+        _fail(f"error: {error}", EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        _fail("stopped", EXIT_INTERRUPTED)
+    except Exception as error:
+        _fail(
+            f"error: {type(error).__name__}: {error} (a fault in sfumato; SFUMATO_DEBUG=1 shows the traceback)",
+            EXIT_FAULT,
+        )
+
+
+def _load(name: str) -> Any:
+    """Import the command `name`."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command = getattr(importlib.import_module(module), attribute)
+    if isinstance(command, typer.Typer):
+        return typer.main.get_group(command)
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(command)
+    return typer.main.get_command(alone)
+
+
+class LazyGroup(TyperGroup):
+    """The list of commands from the table; the real command only where one is run."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, name and _load(name), rest
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _one_line():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sfumato {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def sfumato(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Stable Diffusion, whole: draw pictures, look into checkpoints, train models."""
