@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sfumato.families.base import Known
 from sfumato.weights.keymap import Shapes
 
 
-def _has(*prefixes: str):
+def _has(*prefixes: str) -> Callable[[Shapes], bool]:
     return lambda shapes: any(name.startswith(prefixes) for name in shapes)
 
 
-def _inputs(*counts: int):
+def _inputs(*counts: int) -> Callable[[Shapes], bool]:
     """A U-Net whose first convolution takes one of these numbers of channels."""
 
     def recognise(shapes: Shapes) -> bool:

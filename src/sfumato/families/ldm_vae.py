@@ -36,7 +36,7 @@ def rules(cfg: VAEConfig, names: Iterable[str], prefix: str) -> list[Rule]:
 def sizes(shapes: Shapes, prefix: str) -> VAEConfig:
     """The sizes of an autoencoder from the shapes of its tensors. Raises LookupError when they are not those of one."""
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    channels = []
+    channels: list[int] = []
     while f"encoder.down.{len(channels)}.block.0.conv1.weight" in own:
         channels.append(own[f"encoder.down.{len(channels)}.block.0.conv1.weight"][0])
     blocks = sum(re.fullmatch(r"encoder\.down\.0\.block\.\d+\.conv1\.weight", name) is not None for name in own)

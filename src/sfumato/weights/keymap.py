@@ -117,7 +117,9 @@ class KeyMap:
     def match(self, expected: Shapes, found: Shapes) -> Match:
         """Compare a file's shapes with the expected ones (both on their side)."""
         names: dict[str, str] = {}
-        left_over, misshapen, ignored = [], [], []
+        left_over: list[str] = []
+        misshapen: list[str] = []
+        ignored: list[str] = []
         for name, shape in found.items():
             known = self.canonical(name)
             if known not in expected or known in names:

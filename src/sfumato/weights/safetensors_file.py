@@ -131,4 +131,4 @@ def write(
             tensor = read(name).detach().to("cpu", dtype).contiguous()
             if tensor.shape != shape:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, {shape} was declared")
-            file.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+            file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)

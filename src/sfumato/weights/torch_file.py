@@ -88,7 +88,8 @@ def _data_start(file: WeightFile, entry: zipfile.ZipInfo) -> int:
     local = file.read(entry.header_offset, 30)
     if len(local) != 30 or local[:4] != b"PK\x03\x04":
         raise file.error("is a broken zip archive; download it again")
-    start = entry.header_offset + 30 + sum(struct.unpack_from("<HH", local, 26))
+    name, extra = struct.unpack_from("<HH", local, 26)
+    start: int = entry.header_offset + 30 + name + extra
     if start + entry.file_size > file.size:
         raise file.error("is cut short; download it again")
     return start
@@ -182,7 +183,7 @@ def _stored(file: WeightFile, reference: TensorRef, start: int, size: int) -> St
     if storage.count * (storage.dtype.itemsize if storage.dtype else 1) != size:
         raise file.error(f"keeps {size} bytes where it describes others; it is broken, download it again")
     contiguous = 1
-    strides = []
+    strides: list[int] = []
     for n in reversed(reference.shape):
         strides.insert(0, contiguous)
         contiguous *= n

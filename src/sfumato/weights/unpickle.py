@@ -76,7 +76,7 @@ STORAGES: dict[str, torch.dtype | None] = {
     "BoolStorage": torch.bool,
     "UntypedStorage": None,
 }
-DTYPES = {
+DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, name)
     for name in ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 }
