@@ -70,12 +70,16 @@ class CLIPTextConfig:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Discrete training noise levels: `kind` names how beta runs from start to end over `steps`."""
+    """Discrete training noise levels: `kind` names how beta runs from start to end over `steps`.
+
+    `zero_terminal_snr` rescales them so that the last step is pure noise (Lin et al. 2023).
+    """
 
     kind: Literal["scaled_linear", "linear"] = "scaled_linear"
     start: float = 0.00085
     end: float = 0.012
     steps: int = 1000
+    zero_terminal_snr: bool = False
 
 
 @dataclass(frozen=True)

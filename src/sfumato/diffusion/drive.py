@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.path import Path, path_of, per_row
-from sfumato.diffusion.schedule import NoiseTable
+from sfumato.diffusion.schedule import Table
 from sfumato.spec import Prediction
 
 
@@ -29,7 +29,7 @@ class Denoiser:
 
     network: nn.Module
     prediction: Prediction
-    table: NoiseTable
+    table: Table
 
     @property
     def path(self) -> Path:
@@ -39,7 +39,7 @@ class Denoiser:
         """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype."""
         weight = next(self.network.parameters())
         c_in, _, _ = predict.preconditioning(self.prediction, sigma)
-        t = self.table.time(sigma).to(weight.device, torch.float32)
+        t = self.table.time(sigma).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         scaled = (per_row(c_in, x) * x).to(weight.device, weight.dtype)
         output = self.network(scaled, t, cond.to(weight.device, weight.dtype))
         return predict.from_output(self.prediction, output.to(x.device, x.dtype), x, sigma)
@@ -63,7 +63,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Progress of a sampler: about to leave step `index` of `total`, at x (1, C, h, w) with the estimate x0."""
+    """Progress of a sampler: about to leave step `index` of `total`, at x (1, C, h, w) of noise level sigma."""
 
     index: int
     total: int

@@ -22,6 +22,10 @@ class Path:
         """How much of the picture is left at noise level sigma (float or tensor)."""
         return 1 - self.c * sigma
 
+    def sigma_at(self, ratio: float) -> float:
+        """The noise level at which sigma / alpha is `ratio`."""
+        return ratio / (1 + self.c * ratio)
+
     def noised(self, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """Data x0 (B, ...) at noise levels sigma (B,)."""
         return per_row(self.alpha(sigma), x0) * x0 + per_row(sigma, x0) * noise

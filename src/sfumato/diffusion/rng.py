@@ -6,6 +6,7 @@ Noise is made on the CPU in float32 and moved, so every device starts from the s
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -64,3 +65,8 @@ class BrownianPath:
         """Unit-variance noise of the step from sigma to sigma_next."""
         start = self.at(sigma)
         return (self.at(sigma_next) - start) / abs(sigma_next - sigma) ** 0.5
+
+
+def scaled(noise: Callable[[float, float], Tensor], factor: float) -> Callable[[float, float], Tensor]:
+    """The same noise, larger or smaller: k-diffusion's s_noise, for every sampler that adds noise."""
+    return lambda sigma, sigma_next: factor * noise(sigma, sigma_next)

@@ -3,8 +3,9 @@
     sampler(denoise, x, sigmas, path, noise, ...) -> final x
 
 `denoise` is a guide, x (1, C, h, w) the first latents at sigmas[0], `noise(sigma, sigma_next)` unit noise of x's
-shape. Every step is reported as a `Step` once its estimate is known. In the coordinates of `path` all deterministic
-steps are the same for every kind of network; alpha matters only where noise is added.
+shape (k-diffusion's s_noise is `rng.scaled` around it). What follows are a sampler's own options. Every step is
+reported as a `Step` once its estimate is known. In the coordinates of `path` all deterministic steps are the same for
+every kind of network; alpha matters only where noise is added.
 
 Symbols: s, s1 = current and next noise level; d = (x - x0) / s, the slope of the probability flow (Karras et al.
 2022, equation 1); lam = log(alpha / sigma), half the log signal-to-noise ratio.
@@ -12,6 +13,7 @@ Symbols: s, s1 = current and next noise level; d = (x - x0) / s, the slope of th
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,17 +53,47 @@ def split_ancestral(s: float, s1: float, eta: float, path: Path) -> tuple[float,
     shrink = 1 - (s1 * alpha / (s * alpha1)) ** 2
     up = min(1.0, eta * math.sqrt(shrink))  # noise added, as a share of s1
     ratio = s1 / alpha1 * math.sqrt(1 - up**2)  # sigma_down / alpha_down
-    down = ratio / (1 + path.c * ratio)
+    down = path.sigma_at(ratio)
     return down, alpha1 / path.alpha(down), s1 * up
 
 
-def euler(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
-    """Euler's method on the probability flow; the same steps as DDIM with eta 0."""
+def churned(x: Tensor, s: float, rate: float, path: Path, noise: Noise) -> tuple[Tensor, float]:
+    """x with its noise-to-signal ratio raised by the share `rate`, and its new noise level.
+
+    Karras et al. 2022, algorithm 2, lines 4 to 6, written for any path; pure noise stays as it is.
+    """
+    alpha = path.alpha(s)
+    if rate == 0 or alpha == 0:
+        return x, s
+    higher = path.sigma_at(s / alpha * (1 + rate))
+    keep = path.alpha(higher) / alpha
+    return keep * x + math.sqrt(higher**2 - (keep * s) ** 2) * noise(s, higher), higher
+
+
+def _churn_rate(s: float, steps: int, s_churn: float, s_tmin: float, s_tmax: float) -> float:
+    return min(s_churn / steps, math.sqrt(2) - 1) if s_tmin <= s <= s_tmax else 0.0
+
+
+def euler(
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+) -> Job:
+    """Euler's method on the probability flow; the same steps as DDIM with eta 0.
+
+    s_churn > 0 adds noise before every step at a level within s_tmin .. s_tmax (Karras et al. 2022, section 4).
+    """
     steps = _steps(sigmas)
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
-        x = _towards(x, x0, s, s1)
+        hat, s_hat = churned(x, s, _churn_rate(s, len(steps), s_churn, s_tmin, s_tmax), path, noise)
+        x0 = yield from denoise(hat, s_hat)
+        yield Step(i, len(steps), s_hat, hat, x0)
+        x = _towards(hat, x0, s_hat, s1)
     return x
 
 
@@ -103,16 +135,29 @@ def plms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) ->
     return x
 
 
-def heun(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
-    """Heun's second-order method (Karras et al. 2022, algorithm 1 without churn): two estimates a step."""
+def heun(
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+) -> Job:
+    """Heun's second-order method (Karras et al. 2022, algorithm 2; without churn 1): two estimates a step.
+
+    The churn options are those of `euler`.
+    """
     steps = _steps(sigmas)
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
-        ahead = _towards(x, x0, s, s1)
+        hat, s_hat = churned(x, s, _churn_rate(s, len(steps), s_churn, s_tmin, s_tmax), path, noise)
+        x0 = yield from denoise(hat, s_hat)
+        yield Step(i, len(steps), s_hat, hat, x0)
+        ahead = _towards(hat, x0, s_hat, s1)
         if s1 > 0:
-            slope = ((x - x0) / s + (ahead - (yield from denoise(ahead, s1))) / s1) / 2
-            ahead = x + (s1 - s) * slope
+            slope = ((hat - x0) / s_hat + (ahead - (yield from denoise(ahead, s1))) / s1) / 2
+            ahead = hat + (s1 - s_hat) * slope
         x = ahead
     return x
 
@@ -201,28 +246,33 @@ class Sampler:
     run: Callable[..., Job]
     calls: int = 1
     aliases: tuple[str, ...] = ()
-    eta: float | None = None  # default, None where the sampler has no such setting
     brownian: bool = False
     schedule: str = "discrete"
     unit_start: bool = False  # first latents of variance 1 + sigma^2, as the original code has them
     source: str = ""
 
+    @property
+    def options(self) -> dict[str, float | int | str]:
+        """The settings that this sampler takes, with their defaults."""
+        parameters = inspect.signature(self.run).parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not p.empty}
+
 
 SAMPLERS: dict[str, Sampler] = {
     sampler.name: sampler
     for sampler in (
-        Sampler("ddim", "DDIM", ddim, eta=0.0, schedule="ddim_uniform", unit_start=True, source="arXiv:2010.02502"),
+        Sampler("ddim", "DDIM", ddim, schedule="ddim_uniform", unit_start=True, source="arXiv:2010.02502"),
         Sampler("plms", "PLMS", plms, aliases=("pndm",), schedule="ddim_uniform", unit_start=True,
                 source="arXiv:2202.09778"),
         Sampler("euler", "Euler", euler, aliases=("k_euler",), source="arXiv:2206.00364"),
-        Sampler("euler_ancestral", "Euler a", euler_ancestral, aliases=("euler_a", "k_euler_a"), eta=1.0,
+        Sampler("euler_ancestral", "Euler a", euler_ancestral, aliases=("euler_a", "k_euler_a"),
                 source="k-diffusion"),
         Sampler("heun", "Heun", heun, calls=2, aliases=("k_heun",), source="arXiv:2206.00364"),
         Sampler("dpmpp_2m", "DPM++ 2M", dpmpp_2m, aliases=("k_dpmpp_2m",), schedule="karras",
                 source="arXiv:2211.01095"),
-        Sampler("dpmpp_2m_sde", "DPM++ 2M SDE", dpmpp_2m_sde, aliases=("k_dpmpp_2m_sde",), eta=1.0, brownian=True,
+        Sampler("dpmpp_2m_sde", "DPM++ 2M SDE", dpmpp_2m_sde, aliases=("k_dpmpp_2m_sde",), brownian=True,
                 schedule="karras", source="arXiv:2211.01095"),
-        Sampler("dpmpp_sde", "DPM++ SDE", dpmpp_sde, calls=2, aliases=("k_dpmpp_sde",), eta=1.0, brownian=True,
+        Sampler("dpmpp_sde", "DPM++ SDE", dpmpp_sde, calls=2, aliases=("k_dpmpp_sde",), brownian=True,
                 schedule="karras", source="arXiv:2211.01095"),
         Sampler("lcm", "LCM", lcm, schedule="sgm_uniform", source="arXiv:2310.04378"),
     )

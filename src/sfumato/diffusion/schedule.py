@@ -12,6 +12,9 @@ from torch import Tensor
 from sfumato.errors import SfumatoError
 from sfumato.spec import Schedule
 
+# Stands for the infinite noise level of a last training step without any signal; float32 latents still scale by it.
+SIGMA_PURE_NOISE = 1e5
+
 
 def betas(noise: Schedule) -> Tensor:
     """Noise added per training step (T,) (Ho et al. 2020, section 4; the scaled kind is linear in sqrt(beta))."""
@@ -20,9 +23,20 @@ def betas(noise: Schedule) -> Tensor:
     return torch.linspace(noise.start, noise.end, noise.steps, dtype=torch.float64)
 
 
+def alphas_cumprod(noise: Schedule) -> Tensor:
+    """abar_t, the share of the picture's variance that is left after every training step (T,), falling."""
+    abar = torch.cumprod(1 - betas(noise), 0)
+    if noise.zero_terminal_snr:
+        # Lin et al. 2023, algorithm 1: shift and scale sqrt(abar) so that nothing is left at the end.
+        root = abar.sqrt()
+        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+        abar = (root**2).clamp(min=1 / (1 + SIGMA_PURE_NOISE**2))
+    return abar
+
+
 def training_sigmas(noise: Schedule) -> Tensor:
     """sigma_t = sqrt((1 - abar_t) / abar_t) for every training step (T,), rising."""
-    abar = torch.cumprod(1 - betas(noise), 0)
+    abar = alphas_cumprod(noise)
     return ((1 - abar) / abar).sqrt()
 
 
@@ -57,14 +71,56 @@ class NoiseTable:
         fraction = (log - logs[low]) / (logs[low + 1] - logs[low])
         return low + fraction.clamp(0, 1)
 
+    def nearest_time(self, sigma: Tensor) -> Tensor:
+        """Whole times of noise levels, the nearest by log sigma: for networks that were only ever told those."""
+        return (sigma.to(torch.float64).log()[:, None] - self.sigmas.log()).abs().argmin(1)
+
+
+@dataclass(frozen=True)
+class FlowTable:
+    """Noise levels of a rectified flow, shifted towards noise (Esser et al. 2024, equation 23).
+
+    The network is told 1000 sigma. `sigma` shifts the times it is given and `time` does not shift back: a list of
+    evenly spaced times is shifted once more at its lower end, as in SD3's own code.
+    """
+
+    shift: float = 1.0
+    steps: int = 1000
+
+    @property
+    def sigmas(self) -> Tensor:
+        """The noise levels (T,) of times 1 .. T, rising to 1."""
+        return self.sigma(torch.arange(1, self.steps + 1))
+
+    @property
+    def sigma_min(self) -> float:
+        return self.sigmas[0].item()
+
+    @property
+    def sigma_max(self) -> float:
+        return 1.0
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise levels at times t, whole or fractional, in 0 .. T."""
+        u = t.to(torch.float64) / self.steps
+        return self.shift * u / (1 + (self.shift - 1) * u)
+
+    def time(self, sigma: Tensor) -> Tensor:
+        """What the network is told at noise levels sigma."""
+        return sigma.to(torch.float64) * self.steps
+
+
+Table = NoiseTable | FlowTable
+
 
 def _ending_in_zero(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
-def discrete(table: NoiseTable, n: int) -> Tensor:
+def discrete(table: Table, n: int) -> Tensor:
     """Evenly spaced times from the last training step to the first, rounded to float32 as k-diffusion has them."""
-    return _ending_in_zero(table.sigma(torch.linspace(len(table.sigmas) - 1, 0, n)))
+    last, first = table.time(table.sigmas[[-1, 0]]).tolist()
+    return _ending_in_zero(table.sigma(torch.linspace(last, first, n, dtype=torch.float64).float()))
 
 
 def sgm_uniform(table: NoiseTable, n: int) -> Tensor:
@@ -73,27 +129,55 @@ def sgm_uniform(table: NoiseTable, n: int) -> Tensor:
     return _ending_in_zero(table.sigma(t.floor()))
 
 
+def _ddim(table: NoiseTable, t: Tensor) -> Tensor:
+    """The original's list for rising times t: it moves them up by one and ends at the first training step, not at 0."""
+    t = (t.flip(0) + 1).clamp(max=len(table.sigmas) - 1)
+    return torch.cat([table.sigma(t), table.sigmas[:1]])
+
+
 def ddim_uniform(table: NoiseTable, n: int) -> Tensor:
-    """The original DDIM list: times 1, 1+c, 1+2c ... with c = T // n; it ends at the first training step, not at 0."""
+    """The original DDIM list: times 1, 1+c, 1+2c ... with c = T // n, which can be more than n of them."""
     total = len(table.sigmas)
-    t = torch.arange(0, total, max(total // n, 1)).flip(0) + 1
-    return torch.cat([table.sigma(t.clamp(max=total - 1)), table.sigmas[:1]])
+    return _ddim(table, torch.arange(0, total, max(total // n, 1)))
 
 
-def karras(table: NoiseTable, n: int, rho: float = 7.0) -> Tensor:
+def ddim_quad(table: NoiseTable, n: int) -> Tensor:
+    """The original's other list: times evenly spaced in their square root, over the first 80% of the steps."""
+    t = torch.linspace(0, math.sqrt(0.8 * len(table.sigmas)), n, dtype=torch.float64) ** 2
+    return _ddim(table, t.long())
+
+
+def karras_between(sigma_min: float, sigma_max: float, n: int, rho: float = 7.0) -> Tensor:
     """Evenly spaced in sigma^(1/rho) (Karras et al. 2022, equation 5)."""
     ramp = torch.linspace(0, 1, n, dtype=torch.float64)
-    high, low = table.sigma_max ** (1 / rho), table.sigma_min ** (1 / rho)
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     return _ending_in_zero((high + ramp * (low - high)) ** rho)
 
 
-def exponential(table: NoiseTable, n: int) -> Tensor:
+def karras(table: Table, n: int) -> Tensor:
+    """`karras_between` the ends of the table."""
+    return karras_between(table.sigma_min, table.sigma_max, n)
+
+
+def polyexponential(table: Table, n: int, rho: float = 1.0) -> Tensor:
+    """Log sigma falls with the rho-th power of evenly spaced steps (k-diffusion); rho 1 is `exponential`."""
+    ramp = torch.linspace(1, 0, n, dtype=torch.float64) ** rho
+    low, high = math.log(table.sigma_min), math.log(table.sigma_max)
+    return _ending_in_zero((low + ramp * (high - low)).exp())
+
+
+def exponential(table: Table, n: int) -> Tensor:
     """Evenly spaced in log sigma."""
-    logs = torch.linspace(math.log(table.sigma_max), math.log(table.sigma_min), n, dtype=torch.float64)
-    return _ending_in_zero(logs.exp())
+    return polyexponential(table, n)
 
 
-SCHEDULES: dict[str, Callable[[NoiseTable, int], Tensor]] = {
+def vp(n: int, beta_range: float = 19.9, beta_min: float = 0.1, end: float = 1e-3) -> Tensor:
+    """Evenly spaced times of the continuous variance-preserving process (Song et al. 2021b, equation 32)."""
+    t = torch.linspace(1, end, n, dtype=torch.float64)
+    return _ending_in_zero((beta_range * t**2 / 2 + beta_min * t).expm1().sqrt())
+
+
+SCHEDULES: dict[str, Callable[..., Tensor]] = {
     "discrete": discrete,
     "karras": karras,
     "exponential": exponential,
@@ -101,9 +185,17 @@ SCHEDULES: dict[str, Callable[[NoiseTable, int], Tensor]] = {
     "ddim_uniform": ddim_uniform,
 }
 
+LABELS = {  # as the community's tools write them
+    "discrete": "Uniform",
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "sgm_uniform": "SGM Uniform",
+    "ddim_uniform": "DDIM",
+}
 
-def sigma_list(name: str, table: NoiseTable, steps: int) -> Tensor:
-    """The falling noise levels (steps + 1,) of a named schedule. Raises SfumatoError for a name or count unknown to it."""
+
+def sigma_list(name: str, table: Table, steps: int) -> Tensor:
+    """The falling noise levels (steps + 1,) of a schedule. Raises SfumatoError for an unknown name or a bad count."""
     if name not in SCHEDULES:
         raise SfumatoError(f"unknown schedule '{name}'; choose one of {', '.join(SCHEDULES)}")
     if not 1 <= steps <= len(table.sigmas):
