@@ -1,0 +1,118 @@
+"""Names, shapes and parameter counts of the released models, against the networks that we would build for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sfumato.families import family
+from sfumato.nets.clip import CLIPText
+from sfumato.nets.unet import UNet
+from sfumato.nets.vae import VAE
+from sfumato.spec import Spec
+from sfumato.verify.cases import Case, Result, counted, files, listed, read_json, stem, strangers, unsupported
+from sfumato.weights import configs
+from sfumato.weights.keymap import KeyMap
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Release:
+    """Which of our specs a manifest of the original layout describes."""
+
+    spec: Spec
+    ema_only: bool = False
+
+
+ORIGINAL = {
+    "sd1": Release(family("sd1").spec),
+    "sd1_model_ema": Release(family("sd1").spec, ema_only=True),
+}
+PART_NAMES = {"unet": "unet", "vae": "vae", "text": "text_encoder"}  # ours, the manifests'
+
+# The classes of a folder's components that our networks read, and how.
+COMPONENTS: Mapping[str, Callable[[dict[str, Any]], nn.Module]] = {
+    "UNet2DConditionModel": lambda config: UNet(configs.unet_from(config)),
+    "AutoencoderKL": lambda config: VAE(configs.vae_from(config)),
+    "CLIPTextModel": lambda config: CLIPText(configs.clip_from(config)),
+}
+
+
+def find(folder: Path) -> Iterator[Case]:
+    layouts = {"original": _original, "diffusers": _component}
+    yield from strangers(folder, layouts)
+    for layout, compare in layouts.items():
+        if not (folder / layout).is_dir():
+            continue
+        for path in files(folder / layout):
+            name = f"manifests/{layout}/{stem(path)}"
+            yield from listed(path, name, lambda path, name=name, compare=compare: [_case(path, name, compare)])
+
+
+def _case(path: Path, name: str, compare: Callable[[str, dict[str, Any]], Result]) -> Case:
+    manifest = read_json(path)
+    return Case(name, lambda: compare(stem(path), manifest))
+
+
+def _shapes(keys: Mapping[str, Any]) -> Shapes:
+    return {name: tuple(shape) for name, (shape, _) in keys.items()}
+
+
+def _compare(keymap: KeyMap, expected: Shapes, found: Shapes, not_ours: set[str], counts: dict[str, tuple]) -> Result:
+    """Every tensor accounted for, nothing ignored but `not_ours`, and (our, their) parameter counts equal."""
+    match = keymap.match(expected, found)
+    wrong = [*match.missing, *match.left_over, *match.misshapen, *(set(match.ignored) ^ not_ours)]
+    wrong += [f"{part}: {ours} parameters, not {theirs}" for part, (ours, theirs) in counts.items() if ours != theirs]
+    return counted(len(wrong), len(found) + len(counts), "; ".join(sorted(wrong)[:3]))
+
+
+def _original(name: str, manifest: dict[str, Any]) -> Result:
+    if name not in ORIGINAL:
+        raise unsupported(f"the original layout of {name}")
+    release = ORIGINAL[name]
+    owner = family(release.spec.family)
+    networks = owner.build(release.spec)
+    if release.ema_only:
+        networks = {owner.denoiser: networks[owner.denoiser]}
+    keymap = owner.keymap(release.spec, "original", networks, ema=release.ema_only)
+    expected = {
+        theirs: tuple(tensor.shape)
+        for part, network in networks.items()
+        for theirs, tensor in keymap.to_theirs(part, network.state_dict()).items()
+    }
+    found = _shapes(manifest["keys"] | manifest.get("legacy_extra_keys", {}))
+    if release.ema_only:
+        bookkeeping = {"model_ema.decay", "model_ema.num_updates"}
+        plain = owner.keymap(release.spec, "original", networks).parts[owner.denoiser]
+        averaged = keymap.parts[owner.denoiser]
+        renamed = {a.theirs[0]: b.theirs[0] for a, b in zip(plain, averaged, strict=True)}
+        wrong = {key for key in renamed | manifest["name_map"] if renamed.get(key) != manifest["name_map"].get(key)}
+        result = _compare(keymap, expected, found, bookkeeping, {})
+        return counted(result.mismatches + len(wrong), result.compared + len(renamed), result.reason)
+    buffers = set(manifest["persistent_buffers"]) | set(manifest["legacy_extra_keys"])
+    counts = {
+        part: (_count(network), manifest["parameter_counts"][PART_NAMES[part]]) for part, network in networks.items()
+    }
+    return _compare(keymap, expected, found, buffers, counts)
+
+
+def _component(name: str, manifest: dict[str, Any]) -> Result:
+    """One folder of the diffusers layout, built from the values of its own config."""
+    if manifest["class"] not in COMPONENTS:
+        raise unsupported(f"the component {manifest['class']}")
+    with torch.device("meta"):
+        network = COMPONENTS[manifest["class"]](manifest["config_json"])
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    counts = {"component": (_count(network), manifest["total_parameters"])}
+    found = _shapes(manifest["keys"])
+    return _compare(KeyMap({}), expected, found, set(manifest["persistent_buffers"]), counts)
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

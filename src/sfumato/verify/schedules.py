@@ -1,0 +1,160 @@
+"""Noise levels: what networks were trained on, and the lists that samplers walk down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sfumato.diffusion.path import EXPLODING
+from sfumato.diffusion.sample import split_ancestral
+from sfumato.diffusion.schedule import (
+    FlowTable,
+    NoiseTable,
+    alphas_cumprod,
+    betas,
+    ddim_quad,
+    ddim_uniform,
+    discrete,
+    exponential,
+    karras,
+    karras_between,
+    polyexponential,
+    sgm_uniform,
+    training_sigmas,
+    vp,
+)
+from sfumato.spec import Schedule
+from sfumato.verify.cases import Case, close, failing, files, listed, read_json, strangers
+
+FLOAT64, FLOAT32 = 1e-12, 1e-6  # relative tolerances of lists, by the precision that the original keeps them in
+SD = NoiseTable(training_sigmas(Schedule()))
+
+
+def find(folder: Path) -> Iterator[Case]:
+    known = []
+    for path in files(folder):
+        if path.suffix == ".json" and path.stem in FILES:
+            known.append(path.name)
+            yield from listed(path, f"schedules/{path.stem}", FILES[path.stem])
+    yield from strangers(folder, known)
+
+
+def _case(path: Path, name: str, ours: Callable[[], Tensor], reference: Sequence[float], tolerance: float) -> Case:
+    def check():
+        return close([(ours(), torch.tensor(reference, dtype=torch.float64))], tolerance, relative=True)
+
+    return Case(f"schedules/{path.stem}/{name}", check)
+
+
+def _training(path: Path) -> Iterator[Case]:
+    """Betas and what follows from them."""
+    data = read_json(path)
+    noise = Schedule(start=data["linear_start"], end=data["linear_end"])
+    ours = {
+        "betas": lambda: betas(noise),
+        "alphas_cumprod": lambda: alphas_cumprod(noise),
+        "alphas_cumprod_float32_as_in_checkpoints": lambda: alphas_cumprod(noise),
+        "sigmas": lambda: training_sigmas(noise),
+        "log_snr": lambda: -2 * training_sigmas(noise).log(),
+    }
+    for name, reference in data.items():
+        if isinstance(reference, list):
+            tolerance = FLOAT32 if "float32" in name else FLOAT64
+            yield _case(path, name, ours[name], reference, tolerance)
+
+
+def _k_diffusion(path: Path) -> Iterator[Case]:
+    ours = {
+        "k_diffusion_default_linear_t": lambda n: discrete(SD, n),
+        "karras_rho7": lambda n: karras(SD, n),
+        "exponential": lambda n: exponential(SD, n),
+        "polyexponential_rho1": lambda n: polyexponential(SD, n, 1.0),
+        "polyexponential_rho0.5": lambda n: polyexponential(SD, n, 0.5),
+        "karras_sigma_0.1_10": lambda n: karras_between(0.1, 10.0, n),
+        "vp_continuous": vp,
+    }
+    data = read_json(path)
+    for n, lists in data["lists"].items():
+        for name, reference in lists.items():
+            if name in ours:
+                yield _case(path, f"{n}/{name}", lambda n=n, make=ours[name]: make(int(n)), reference, FLOAT64)
+            else:
+                yield failing(f"schedules/{path.stem}/{n}/{name}", "unknown kind of case")
+    maps = data["t_sigma_maps"]
+    sigma, t = (torch.tensor(maps[name], dtype=torch.float64) for name in ("sigma", "t"))
+    yield _case(path, "sigma_to_t_interpolated", lambda: SD.time(sigma), maps["sigma_to_t_interpolated"], FLOAT64)
+    yield _case(path, "sigma_to_t_quantized", lambda: SD.nearest_time(sigma), maps["sigma_to_t_quantized"], 0.0)
+    # k-diffusion rounds times to float32, as networks are given them.
+    yield _case(path, "t_to_sigma", lambda: SD.sigma(t.float()), maps["t_to_sigma"], FLOAT64)
+
+
+def _ddim(path: Path) -> Iterator[Case]:
+    """Times, and the three tables of the original's step: abar before and after, and the noise added."""
+    for n, lists in read_json(path)["by_n"].items():
+        for kind, make in (("uniform", ddim_uniform), ("quad", ddim_quad)):
+            yield _case(
+                path,
+                f"{n}/timesteps_{kind}",
+                lambda n=n, make=make: SD.time(make(SD, int(n))[:-1]).flip(0),
+                lists[f"timesteps_{kind}"],
+                FLOAT64,
+            )
+        sigmas = ddim_uniform(SD, int(n))
+        reference = lists["params_uniform"]
+        abar = (1 / (1 + sigmas**2)).flip(0)
+        yield _case(path, f"{n}/alphas", lambda abar=abar: abar[1:], reference["alphas"], FLOAT64)
+        yield _case(path, f"{n}/alphas_prev", lambda abar=abar: abar[:-1], reference["alphas_prev"], FLOAT64)
+        for eta in (key for key in reference if not key.startswith("alphas")):
+            yield _case(
+                path,
+                f"{n}/sigmas_eta{eta}",
+                lambda sigmas=sigmas, eta=eta: _added(sigmas, float(eta)),
+                reference[eta]["sigmas"],
+                FLOAT64,
+            )
+
+
+def _added(sigmas: Tensor, eta: float) -> Tensor:
+    """Noise that a DDIM step adds, in variance-preserving units as the original counts it, rising times."""
+    pairs = zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True)
+    added = [split_ancestral(s, s1, eta, EXPLODING)[2] / math.sqrt(1 + s1**2) for s, s1 in pairs]
+    return torch.tensor(added[::-1], dtype=torch.float64)
+
+
+def _sgm(path: Path) -> Iterator[Case]:
+    data = read_json(path)
+    for n, reference in data["sigmas"].items():
+        yield _case(path, f"{n}/sigmas", lambda n=n: sgm_uniform(SD, int(n)), reference, FLOAT32)
+    for n, reference in data["timesteps"].items():
+        ours = lambda n=n: SD.nearest_time(sgm_uniform(SD, int(n))[:-1]).flip(0)  # noqa: E731
+        yield _case(path, f"{n}/timesteps", ours, reference, 0.0)
+
+
+def _flow(path: Path) -> Iterator[Case]:
+    data = read_json(path)
+    for name, reference in data["table_1_to_1000"].items():
+        table = FlowTable(_shift(name))
+        yield _case(path, f"{name}/table", lambda table=table: table.sigmas, reference, FLOAT32)
+    for name, lists in data["sigmas"].items():
+        table = FlowTable(_shift(name))
+        for n, reference in lists.items():
+            yield _case(path, f"{name}/{n}", lambda n=n, table=table: discrete(table, int(n)), reference, FLOAT32)
+
+
+def _shift(name: str) -> float:
+    return float(name.removeprefix("shift_"))
+
+
+FILES: dict[str, Callable[[Any], Iterator[Case]]] = {
+    "sd_scaled_linear_1000": _training,
+    "sd2_x4_upscaler_1000": _training,
+    "k_diffusion_sigmas": _k_diffusion,
+    "ldm_ddim": _ddim,
+    "sdxl_sgm": _sgm,
+    "sd3_flow": _flow,
+}
