@@ -127,7 +127,8 @@ def train(
     whose checkpoint belongs to other networks.
     """
     run.mkdir(parents=True, exist_ok=True)
-    networks = task.networks.to(device)
+    layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
+    networks = task.networks.to(device, memory_format=layout)
     optimizer = _adamw(networks, cfg, device)
     ema = EMA(networks, cfg.ema)
     found = checkpoint.find(run)
