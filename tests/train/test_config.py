@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from sfumato.errors import SfumatoError
+from sfumato.train.clip import CLIPTraining
+from sfumato.train.config import LoopConfig, build, read_config
+from sfumato.train.ldm import LDMTraining
+from sfumato.train.vae import VAETraining
+
+LOOP = {"steps": 10, "batch": 4, "lr": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("emoji-vae", VAETraining), ("emoji-clip", CLIPTraining), ("emoji-ldm", LDMTraining)]
+)
+def test_shipped_recipes_are_valid(name: str, kind: type):
+    assert read_config(name, kind).loop.steps > 0
+
+
+def test_nested_tables_tuples_and_whole_numbers_for_floats():
+    cfg = build(LDMTraining, {"loop": LOOP | {"lr": 1}, "net": {"channels": [8, 16]}, "styles": {"3d": 2}}, "here")
+    assert (cfg.loop.lr, cfg.net.channels, cfg.styles) == (1.0, (8, 16), {"3d": 2})
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ({"loop": LOOP | {"step": 3}}, "step"),
+        ({"loop": {"steps": 10, "batch": 4}}, "lr"),
+        ({"loop": LOOP | {"steps": "many"}}, "steps"),
+        ({"loop": LOOP | {"steps": True}}, "steps"),
+        ({"loop": LOOP | {"schedule": "linear"}}, "cosine"),
+        ({"loop": LOOP | {"batch": 0}}, "batch"),
+        ({"loop": 3}, "loop"),
+        ({"loop": LOOP, "net": {"channels": [1, "x"]}}, r"channels\[1\]"),
+    ],
+)
+def test_what_is_wrong_is_named(table: dict, names: str):
+    with pytest.raises(SfumatoError, match=names):
+        build(VAETraining, table, "here")
+
+
+def test_missing_and_broken_files(tmp_path: Path):
+    with pytest.raises(SfumatoError, match="emoji-vae"):
+        read_config(tmp_path / "absent.toml", LoopConfig)
+    (tmp_path / "broken.toml").write_text("steps = = 3")
+    with pytest.raises(SfumatoError, match="not valid TOML"):
+        read_config(tmp_path / "broken.toml", LoopConfig)

@@ -1,0 +1,245 @@
+"""The three trainers on the tiny set: they learn, they go on exactly, and what they export is what they trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sfumato.data.dataset import EmojiData
+from sfumato.diffusion import predict
+from sfumato.diffusion.drive import Denoiser
+from sfumato.errors import SfumatoError
+from sfumato.nets.image_tower import ImageTowerConfig
+from sfumato.spec import UNetConfig, VAEConfig
+from sfumato.train import checkpoint, clip, ldm, vae
+from sfumato.train.clip import CLIPTask, CLIPTraining, TextSize, load_clip
+from sfumato.train.config import LoopConfig
+from sfumato.train.latents import cached
+from sfumato.train.ldm import LDMTask, LDMTraining
+from sfumato.train.loop import Task, train
+from sfumato.train.vae import VAETask, VAETraining, load_vae
+from sfumato.weights.load import load_parts
+
+CPU = torch.device("cpu")
+LOOP = LoopConfig(steps=8, batch=8, lr=4e-3, warmup=5, log_every=4, validate_every=100, sample_every=100, ema=0.9)
+VAE_RECIPE = VAETraining(
+    LOOP,
+    VAEConfig(latent_channels=8, channels=(8, 16, 16), blocks=1, groups=1),
+    crop=16,
+    held_out=6,
+)
+CLIP_RECIPE = CLIPTraining(
+    replace(LOOP, batch=32),
+    TextSize(vocab_size=600, width=32, layers=2, heads=2, max_length=32),
+    ImageTowerConfig(size=32, channels=(16, 32), blocks=1),
+    embedding=32,
+)
+LDM_RECIPE = LDMTraining(
+    LOOP,
+    UNetConfig(channels=(16, 32), blocks=1, depth=(0, 1), heads=2, groups=8),
+    length=16,
+    backgrounds=2,
+    held_out=4,
+    sheet_steps=3,
+    prompts=("big red circle", "small blue bar"),
+    sheet_styles=("3d", "flat"),
+)
+
+
+def run(task: Task, recipe, folder: Path, steps: int) -> dict[str, float]:
+    loop = replace(recipe.loop, steps=steps, schedule="constant")
+    return train(task, loop, folder, record=recipe, device=CPU).metrics
+
+
+@pytest.fixture(scope="module")
+def vae_folder(emoji: EmojiData, tmp_path_factory) -> Path:
+    run(VAETask(VAE_RECIPE, emoji), VAE_RECIPE, folder := tmp_path_factory.mktemp("vae"), 20)
+    return folder / "export"
+
+
+@pytest.fixture(scope="module")
+def clip_folder(emoji: EmojiData, tmp_path_factory) -> Path:
+    run(CLIPTask(CLIP_RECIPE, emoji), CLIP_RECIPE, folder := tmp_path_factory.mktemp("clip"), 10)
+    return folder / "export"
+
+
+@pytest.fixture
+def make_ldm(emoji: EmojiData, vae_folder: Path, clip_folder: Path, tmp_path_factory):
+    latents = tmp_path_factory.mktemp("latents")
+
+    def make(recipe: LDMTraining = LDM_RECIPE) -> LDMTask:
+        return LDMTask(recipe, emoji, vae_folder, clip_folder, latents, CPU)
+
+    return make
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    path = checkpoint.find(folder)
+    assert path is not None
+    return checkpoint.load(path, CPU)["networks"]
+
+
+@pytest.mark.parametrize("kind", ["vae", "clip", "ldm"])
+def test_an_interrupted_run_equals_a_whole_one_bit_for_bit(kind: str, emoji: EmojiData, make_ldm, tmp_path: Path):
+    make = {
+        "vae": lambda: VAETask(VAE_RECIPE, emoji),
+        "clip": lambda: CLIPTask(CLIP_RECIPE, emoji),
+        "ldm": make_ldm,
+    }[kind]
+    recipe = {"vae": VAE_RECIPE, "clip": CLIP_RECIPE, "ldm": LDM_RECIPE}[kind]
+    run(make(), recipe, tmp_path / "whole", 7)
+    for steps in (3, 7):
+        run(make(), recipe, tmp_path / "cut", steps)
+    whole, cut = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_the_autoencoder_learns_and_its_export_is_its_average(emoji: EmojiData, tmp_path: Path):
+    task = VAETask(VAE_RECIPE, emoji)
+    metrics = run(task, VAE_RECIPE, tmp_path, 150)
+    assert metrics["val/psnr"] > 15
+    net = load_vae(tmp_path / "export")
+    assert net.cfg.scale == pytest.approx(metrics["val/scale"])
+    path = checkpoint.find(tmp_path)
+    assert path is not None
+    average = checkpoint.load(path, CPU)["ema"]
+    assert all(torch.equal(value, average[name]) for name, value in net.state_dict().items())
+
+
+def test_whole_pictures_come_as_often_as_the_recipe_says(emoji: EmojiData):
+    task = VAETask(replace(VAE_RECIPE, full_every=3), emoji)
+    shapes = [tuple(task.batch(step)["rgba"].shape) for step in range(4)]
+    assert shapes == [(2, 32, 32, 4), (8, 16, 16, 4), (8, 16, 16, 4), (2, 32, 32, 4)]
+
+
+def test_the_towers_learn_and_load_again(emoji: EmojiData, tmp_path: Path):
+    task = CLIPTask(CLIP_RECIPE, emoji)
+    metrics = run(task, CLIP_RECIPE, tmp_path, 120)
+    assert metrics["val/r1_train_en"] > 2.5  # chance is 0.6; the styles of this set are hardly distinguishable
+    towers, tokenizer = load_clip(tmp_path / "export")
+    texts = ["big red circle, 3d render", "маленький"]
+    torch.testing.assert_close(
+        towers.embed_text(clip.trim(tokenizer(texts), tokenizer)),
+        towers.embed_text(tokenizer(texts)),
+        msg="padding must not change the embedding",
+    )
+    path = checkpoint.find(tmp_path)
+    assert path is not None
+    average = checkpoint.load(path, CPU)["ema"]
+    assert all(torch.equal(value, average[name]) for name, value in towers.state_dict().items())
+
+
+def test_captions_that_are_true_of_another_picture_are_no_negatives():
+    # picture: concept, style, colour; its caption may leave style and colour out
+    concepts, styles, colours = np.array([0, 0, 0, 1]), np.array([0, 1, 0, 0]), np.array([-1, -1, 5, 5])
+    styled = np.array([False, True, True, True])
+    pairs = clip._true_pairs(concepts, styles, styled, colours)
+    assert pairs.int().tolist() == [[1, 1, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+
+
+def test_small_pictures_lie_over_a_colour_as_large_ones_do(emoji: EmojiData):
+    small = torch.from_numpy(clip._premultiplied(emoji, 16)[40:44])
+    rgb = torch.tensor([[255, 255, 255], [10, 200, 30], [0, 0, 0], [90, 90, 200]])
+    large = vae.compose(emoji.pictures(range(40, 44)), rgb)
+    expected = torch.nn.functional.avg_pool2d(large, 2)
+    torch.testing.assert_close(clip._over(small, rgb), expected, atol=1.01 / 127.5, rtol=0)
+
+
+def test_a_network_that_hits_the_target_makes_the_sampler_right(make_ldm):
+    """Training's target, read by sampling's denoiser, gives the latents back: for every kind of prediction."""
+    for kind in ("v", "eps", "x0"):
+        task = make_ldm(replace(LDM_RECIPE, prediction=kind))
+        batch = task.batch(0)
+        sigma = task.table.sigma(batch["t"])
+        x = batch["x0"] + sigma.float()[:, None, None, None] * batch["noise"]
+
+        class Perfect(torch.nn.Module):
+            def __init__(self, kind=kind, batch=batch, x=x, sigma=sigma):
+                super().__init__()
+                self.unused = torch.nn.Parameter(torch.zeros(1))
+                self.answer = predict.target(kind, batch["x0"], x, sigma)
+
+            def forward(self, scaled, t, cond):
+                return self.answer
+
+        task.networks = Perfect()
+        assert task._losses(batch).max() < 1e-9
+        estimate = Denoiser(task.networks, kind, task.table)(x, sigma, ldm.Cond(torch.zeros(len(x), 1, 1)))
+        torch.testing.assert_close(estimate, batch["x0"], atol=2e-4, rtol=0)
+
+
+def test_times_cover_every_band_of_a_batch(make_ldm):
+    times = make_ldm().batch(5)["t"]
+    assert sorted((times * 8 // 1000).tolist()) == list(range(8))
+
+
+def test_min_snr_weights():
+    sigma = torch.tensor([0.1, 1.0, 10.0])
+    snr = torch.tensor([100.0, 1.0, 0.01])
+    torch.testing.assert_close(ldm.weights("v", sigma, 5.0), snr.clamp(max=5) / (snr + 1))
+    torch.testing.assert_close(ldm.weights("eps", sigma, 5.0), snr.clamp(max=5) / snr)
+    torch.testing.assert_close(ldm.weights("v", sigma, 0.0), torch.ones(3))
+
+
+def test_cached_latents_are_read_again_and_never_stale(emoji: EmojiData, vae_folder: Path, tmp_path: Path):
+    net = load_vae(vae_folder)
+    first = cached(tmp_path, emoji, net, 2, 0, CPU)
+    assert first.latents.shape[:2] == (len(emoji), 3)
+    again = cached(tmp_path, emoji, net, 2, 0, CPU)
+    assert torch.equal(first.latents, again.latents) and torch.equal(first.colours, again.colours)
+    assert len(list(tmp_path.iterdir())) == 1
+    with torch.no_grad():
+        net.quant_conv.bias += 1e-3
+    cached(tmp_path, emoji, net, 2, 0, CPU)
+    cached(tmp_path, emoji, net, 1, 0, CPU)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_denoiser_learns_and_leaves_a_model_that_opens(make_ldm, tmp_path: Path):
+    task = make_ldm()
+    before = task.validate()["loss_seen"]
+    metrics = run(task, LDM_RECIPE, tmp_path, 60)
+    assert metrics["val/loss_seen"] < 0.8 * before
+    parts = load_parts(tmp_path / "export")
+    assert (parts.spec.prediction, parts.spec.text.max_length, parts.spec.defaults.width) == ("v", 16, 32)
+    path = checkpoint.find(tmp_path)
+    assert path is not None
+    average = checkpoint.load(path, CPU)["ema"]
+    for name, value in parts.unet.state_dict().items():
+        torch.testing.assert_close(value, average[name], atol=1e-3, rtol=1e-3)
+
+
+def test_captions_are_dropped_as_often_as_the_recipe_says(make_ldm):
+    task = make_ldm(replace(LDM_RECIPE, drop=1.0))
+    empty = task.tokenizer([""])[0]
+    assert (task.batch(0)["ids"] == empty).all()
+
+
+def test_styles_can_be_left_out(make_ldm, emoji: EmojiData):
+    task = make_ldm(replace(LDM_RECIPE, styles={"3d": 2, "blob": 0}))
+    styles = [emoji.style(int(i)) for i in task._epoch]
+    assert "blob" not in styles and styles.count("3d") > 1.9 * styles.count("flat")
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"styles": {"cubist": 1}}, "cubist"),
+        ({"languages": {"xx": 1.0}}, "xx"),
+        ({"prediction": "flow", "min_snr": 5.0}, "min_snr"),
+        ({"length": 99}, "length"),
+    ],
+)
+def test_recipes_that_cannot_work_are_refused(make_ldm, change: dict, names: str):
+    with pytest.raises(SfumatoError, match=names):
+        make_ldm(replace(LDM_RECIPE, **change))
+
+
+def test_export_folders_without_weights_are_refused(tmp_path: Path):
+    for load in (load_vae, load_clip):
+        with pytest.raises(SfumatoError, match="export folder"):
+            load(tmp_path)
