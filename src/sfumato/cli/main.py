@@ -53,8 +53,8 @@ def _one_line() -> Iterator[None]:
         if not error.format_message().strip():  # nothing was asked of a group, and its help is already printed
             raise typer.Exit(error.exit_code) from None
         context = getattr(error, "ctx", None)
-        hint = f" Try '{context.command_path} --help'." if context else ""
-        _fail(f"error: {error.format_message()}{hint}", error.exit_code)
+        hint = f"; try '{context.command_path} --help'" if context else ""
+        _fail(f"error: {error.format_message().rstrip('.')}{hint}", error.exit_code)
     except SfumatoError as error:
         _fail(f"error: {error}", EXIT_BAD_INPUT)
     except KeyboardInterrupt:

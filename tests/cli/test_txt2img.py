@@ -1,0 +1,234 @@
+"""Drawing from the command line: files, names, settings, interruption and every kind of bad input."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import Result
+
+from sfumato.cli.txt2img import parse_size
+from sfumato.diffusion.sample import SAMPLERS
+from sfumato.diffusion.schedule import SCHEDULES
+from sfumato.errors import SfumatoError
+from sfumato.provenance import infotext
+from sfumato.provenance.picture import read_infotext
+from sfumato.tasks import txt2img as task
+from sfumato.tasks.picture import Picture, Progress
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def draw(run: Run, model: str) -> Run:
+    """`sfumato txt2img` with the little model, two steps and 32 x 32 pixels."""
+    return lambda *words: run("txt2img", "--model", model, "--steps", 2, "--size", "32x32", *words)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["cat.png", "cat.jpg", "new/folder/cat.webp"])
+def test_one_picture_into_a_file(draw: Run, tmp_path: Path, name: str) -> None:
+    for seed in (3, 4):  # the second replaces the first
+        done = draw("a cat", "--seed", seed, "--out", name)
+        assert (done.exit_code, done.stdout) == (0, f"{name}\n"), done.output
+        assert done.stderr.startswith("picture 1 of 1 after ")
+        with Image.open(tmp_path / name) as image:
+            assert image.size == (32, 32)
+        prompt, negative, fields = infotext.parse(read_infotext(tmp_path / name) or "")
+        assert (prompt, negative, fields["Seed"], fields["Steps"]) == ("a cat", "", str(seed), "2")
+    assert names((tmp_path / name).parent) == [Path(name).name]
+
+
+def test_several_pictures_go_on_in_their_folder(draw: Run, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert draw("a cat", "--seed", 5, "-n", 2, "--out", "cats").exit_code == 0
+    assert names(tmp_path / "cats") == ["00000-5.png", "00001-6.png", "00002-5.png", "00003-6.png"]
+    first, again = (tmp_path / f"cats/{name}-5.png" for name in ("00000", "00002"))
+    assert first.read_bytes() == again.read_bytes()
+
+
+def test_without_out_no_file_is_replaced(draw: Run, tmp_path: Path) -> None:
+    for _ in range(3):
+        assert draw("a cat", "--seed", 5).exit_code == 0
+    assert names(tmp_path) == ["sfumato-5-2.png", "sfumato-5-3.png", "sfumato-5.png"]
+
+
+def test_a_folder_may_have_a_dot_in_its_name(draw: Run, tmp_path: Path) -> None:
+    assert draw("a cat", "--seed", 1, "--out", "v1.5/").stdout == "v1.5/00000-1.png\n"
+    assert draw("a cat", "--seed", 1, "--out", "v1.5").stdout == "v1.5/00001-1.png\n"
+
+
+def test_json_says_everything(draw: Run, tmp_path: Path) -> None:
+    options = {"seed": 7, "negative": "a dog", "cfg": 3.5, "clip-skip": 2, "sampler": "Euler a", "schedule": "karras"}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    done = draw("a cat", *words, "-n", 2, "--out", "cats", "--json", "--no-watermark")
+    said = json.loads(done.stdout)
+    assert said["files"] == ["cats/00000-7.png", "cats/00001-8.png"]
+    assert said["seeds"] == [7, 8]
+    assert said["infotexts"] == [read_infotext(tmp_path / file) for file in said["files"]]
+    assert 0 < said["seconds"] < 600
+    settings = task.Settings("a cat", "a dog", 2, 3.5, 7, 32, 32, "euler_ancestral", "karras", 2, 2, False)
+    assert said["settings"] == {"model": "tiny", **asdict(settings)}
+
+
+def test_a_seed_is_drawn_and_told(draw: Run) -> None:
+    first, second = (json.loads(draw("a cat", "--json").stdout) for _ in range(2))
+    assert first["seeds"] != second["seeds"]
+    again = json.loads(draw("a cat", "--json", "--seed", first["seeds"][0]).stdout)
+    assert Path(again["files"][0]).read_bytes() == Path(first["files"][0]).read_bytes()
+
+
+def test_an_unprintable_prompt_is_drawn(draw: Run) -> None:
+    done = draw("\udcff a\0 cat \u202e", "--out", "cat.png", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["files"] == ["cat.png"]
+
+
+def test_help_names_every_sampler_and_schedule(run: Run) -> None:
+    shown = run("txt2img", "--help").stdout
+    for name in (*SAMPLERS, *SCHEDULES):
+        assert name in shown
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task is stopped after its first picture."""
+
+    def stopped(model: object, settings: object) -> Iterator[Progress | Picture]:
+        yield Progress(0, 1, 1, lambda: Image.new("RGB", (1, 1)))
+        yield Picture(0, Image.new("RGB", (32, 32)), 5, "one")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(task, "txt2img", stopped)
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_ctrl_c_keeps_finished_pictures(draw: Run, tmp_path: Path) -> None:
+    done = draw("a cat", "-n", 2, "--out", "cats")
+    assert (done.exit_code, done.stdout) == (130, "cats/00000-5.png\n")
+    assert done.stderr.splitlines()[-1] == "stopped"
+    assert names(tmp_path / "cats") == ["00000-5.png"]
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_ctrl_c_reports_finished_pictures_as_json(draw: Run) -> None:
+    done = draw("a cat", "-n", 2, "--out", "cats", "--json")
+    assert done.exit_code == 130
+    assert json.loads(done.stdout)["files"] == ["cats/00000-5.png"]
+
+
+def test_an_interrupt_signal_ends_a_real_run(model: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sfumato", "txt2img", "a cat", "--model", model, "-n", "10000", "--steps", "2"]
+    with subprocess.Popen(
+        [*command, "--size", "32x32", "--seed", "0", "--out", "cats"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "cats/00000-0.png\n"
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "stopped" and "Traceback" not in errors
+    files = names(tmp_path / "cats")
+    assert len(files) - 1 - len(rest.splitlines()) in (0, 1)  # the last may have been saved but not yet named
+    for file in files:
+        Image.open(tmp_path / "cats" / file).load()
+
+
+def test_a_full_disk_is_told_in_one_line(draw: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = draw("a cat", "--out", "cats")
+    assert done.exit_code == 2
+    assert "No space left on device" in done.stderr
+    assert names(tmp_path / "cats") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--size 64", "width x height"),
+        ("--size 64x", "width x height"),
+        ("--size -64x64", "width x height"),
+        ("--size 6e1x64", "width x height"),
+        ("--size 33x32", "width is 33"),
+        ("--size 32x0", "height is 0"),
+        ("--size 32x99998", "height is 99998"),
+        ("--steps 0", "steps is 0"),
+        ("--steps -1", "steps is -1"),
+        ("--steps 1001", "steps is 1001"),
+        ("--steps 2.5", "--steps"),
+        ("--cfg nan", "guidance scale is nan"),
+        ("--cfg -inf", "guidance scale is -inf"),
+        ("--cfg much", "--cfg"),
+        ("--sampler foo", "unknown sampler 'foo'"),
+        ("--schedule foo", "unknown schedule 'foo'"),
+        ("--clip-skip 0", "clip skip is 0"),
+        ("--clip-skip 9", "clip skip is 9"),
+        ("--seed -2", "seed is -2"),
+        ("--seed 9223372036854775808", "seed is 9223372036854775808"),
+        ("-n 0", "n is 0"),
+        ("--device tpu", "device 'tpu'"),
+        ("--dtype int8", "dtype 'int8'"),
+        ("--model nowhere", "no model at nowhere"),
+        ("--model .", "holds no weights"),
+        ("--out cat.gif", ".png"),
+        ("-n 2 --out cat.png", "give a folder"),
+        ("extra", "unexpected extra argument"),
+    ],
+)
+def test_bad_options(draw: Run, refused: Callable[..., None], tmp_path: Path, words: str, expected: str) -> None:
+    refused(draw("a cat", *words.split()), expected)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"), [("", "prompt is empty"), (" \n", "prompt is empty"), ("word " * 10_000, "10000 tokens")]
+)
+def test_bad_prompts(draw: Run, refused: Callable[..., None], tmp_path: Path, prompt: str, expected: str) -> None:
+    refused(draw(prompt), expected)
+    refused(draw("a cat", "--negative", "word " * 10_000), "10000 tokens")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a model", struct.pack("<Q", 2**40) + b"{}", struct.pack("<Q", 2) + b"{}", b"PK\3\4 no archive"],
+)
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_broken_model_files(
+    draw: Run, refused: Callable[..., None], tmp_path: Path, content: bytes, suffix: str
+) -> None:
+    (tmp_path / f"broken{suffix}").write_bytes(content)
+    refused(draw("a cat", "--model", f"broken{suffix}"), f"broken{suffix}")
+
+
+@pytest.mark.parametrize("out", ["file/cat.png", "file/cats", "file", "x" * 300, f"{'x' * 250}.png", "/proc/cats"])
+def test_unwritable_output_is_refused_before_the_model_is_loaded(
+    draw: Run, refused: Callable[..., None], tmp_path: Path, out: str
+) -> None:
+    (tmp_path / "file").touch()
+    refused(draw("a cat", "--out", out, "--model", "nowhere"), "cannot write")
+
+
+def test_sizes() -> None:
+    assert parse_size("512x768") == parse_size(" 512 X 768 ") == parse_size("512×768") == (512, 768)
+    assert parse_size(None) == (None, None)
+    for text in ("", "x", "512", "512x", "0x1x2", "٣x٣", "1" * 5000 + "x1"):
+        with pytest.raises(SfumatoError, match="width x height"):
+            parse_size(text)
