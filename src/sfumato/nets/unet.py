@@ -92,6 +92,14 @@ class TransformerLayer(nn.Module):
         return x + self.ff(self.norm3(x))
 
 
+def _tokens(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2)  # (B, C, h, w) -> (B, hw, C)
+
+
+def _map(tokens: Tensor, size: torch.Size) -> Tensor:
+    return tokens.transpose(1, 2).unflatten(2, size)  # (B, hw, C) -> (B, C, h, w)
+
+
 class SpatialTransformer(nn.Module):
     """Transformer layers over the positions of a feature map, with a residual: (B, C, h, w) -> (B, C, h, w)."""
 
@@ -107,16 +115,12 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         h = self.norm(x)
-        if self.linear:
-            h = self.proj_in(h.flatten(2).transpose(1, 2))  # (B, hw, C)
-        else:
-            h = self.proj_in(h).flatten(2).transpose(1, 2)
+        # Both projections are the same sum over channels; they differ in the layout they are stored and computed in.
+        h = self.proj_in(_tokens(h)) if self.linear else _tokens(self.proj_in(h))
         for layer in self.transformer_blocks:
             h = layer(h, context)
-        if self.linear:
-            h = self.proj_out(h).transpose(1, 2).unflatten(2, x.shape[2:])
-        else:
-            h = self.proj_out(h.transpose(1, 2).unflatten(2, x.shape[2:]))
+        size = x.shape[2:]
+        h = _map(self.proj_out(h), size) if self.linear else self.proj_out(_map(h, size))
         return x + h
 
 

@@ -1,0 +1,156 @@
+"""A loaded model: its networks, its text encoder and what can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sfumato.diffusion.drive import Denoiser
+from sfumato.diffusion.schedule import NoiseTable, training_sigmas
+from sfumato.errors import SfumatoError
+from sfumato.nets.vae import VAE
+from sfumato.runtime.device import choose_device, choose_dtype
+from sfumato.spec import Spec
+from sfumato.tasks.picture import Picture, Progress, preview_colours
+from sfumato.tasks.txt2img import Settings, txt2img
+from sfumato.text.encode import TextEncoder
+from sfumato.text.tokenizer import CLIPTokenizer
+from sfumato.weights.hashes import model_hash
+from sfumato.weights.load import load_parts
+
+EMBEDDED = "emoji"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a task drew: pictures, the seeds that draw them again and their settings as text, in the same order."""
+
+    images: list[Image.Image] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    infotexts: list[str] = field(default_factory=list)
+
+
+class StableDiffusion:
+    """A model ready to draw. Made by `load`."""
+
+    def __init__(self, spec: Spec, denoiser: Denoiser, vae: VAE, text: TextEncoder, path: Path):
+        self.spec = spec
+        self.denoiser = denoiser
+        self.vae = vae
+        self.encode = text
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return self.path.stem if self.path.is_file() else self.path.name
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.denoiser.network.parameters()).device
+
+    @property
+    def table(self) -> NoiseTable:
+        return self.denoiser.table
+
+    @cached_property
+    def hash(self) -> str:
+        """First ten digits of the SHA-256 of the checkpoint file, or of the folder's U-Net."""
+        return model_hash(self.path)
+
+    @cached_property
+    def preview_colours(self) -> Tensor:
+        """See `tasks.picture.preview_colours`."""
+        return preview_colours(self.vae)
+
+    def stream(
+        self,
+        prompt: str,
+        negative: str = "",
+        *,
+        steps: int | None = None,
+        cfg: float | None = None,
+        seed: int | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        sampler: str | None = None,
+        schedule: str | None = None,
+        clip_skip: int | None = None,
+        n: int = 1,
+        watermark: bool = True,
+    ) -> Iterator[Progress | Picture]:
+        """Draw `n` pictures and yield every step (with a cheap preview) and every finished picture.
+
+        What is not given is the model's own default; a seed of None or -1 is drawn, and picture k has seed + k. Sizes
+        are in pixels. Close the iterator to cancel. Raises SfumatoError for a setting that cannot be honoured, at
+        once and not at the first step.
+        """
+        settings = Settings(
+            prompt, negative, steps, cfg, seed, width, height, sampler, schedule, clip_skip, n, watermark
+        )
+        return txt2img(self, settings.complete(self.spec))
+
+    def txt2img(
+        self,
+        prompt: str,
+        negative: str = "",
+        *,
+        steps: int | None = None,
+        cfg: float | None = None,
+        seed: int | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        sampler: str | None = None,
+        schedule: str | None = None,
+        clip_skip: int | None = None,
+        n: int = 1,
+        watermark: bool = True,
+    ) -> Result:
+        """Draw `n` pictures from words; the arguments are those of `stream`."""
+        settings = Settings(
+            prompt, negative, steps, cfg, seed, width, height, sampler, schedule, clip_skip, n, watermark
+        )
+        result = Result()
+        with closing(txt2img(self, settings.complete(self.spec))) as events:
+            for event in events:
+                if isinstance(event, Picture):
+                    result.images.append(event.image)
+                    result.seeds.append(event.seed)
+                    result.infotexts.append(event.infotext)
+        return result
+
+
+def embedded_model() -> Path:
+    """The folder of the default model that ships with the package."""
+    return Path(str(resources.files("sfumato") / "assets" / EMBEDDED))
+
+
+def load(
+    name_or_path: str | Path | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> StableDiffusion:
+    """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
+
+    `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. Raises
+    SfumatoError for a file that is missing, broken or no Stable Diffusion model.
+    """
+    if name_or_path is None or name_or_path == EMBEDDED:
+        path = embedded_model()
+    else:
+        path = Path(name_or_path).expanduser()
+        if not path.exists():
+            raise SfumatoError(f"no model at {path}; give a checkpoint file or folder, or '{EMBEDDED}'")
+    where = choose_device(device)
+    parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where)
+    folder = parts.tokenizer_folder
+    tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
+    denoiser = Denoiser(parts.unet, parts.spec.prediction, NoiseTable(training_sigmas(parts.spec.noise)))
+    return StableDiffusion(parts.spec, denoiser, parts.vae, TextEncoder(tokenizer, parts.text), path)

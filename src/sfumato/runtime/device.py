@@ -1,0 +1,45 @@
+"""Where networks run and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from sfumato.errors import SfumatoError
+
+DTYPES = {
+    "float32": torch.float32, "fp32": torch.float32,
+    "float16": torch.float16, "fp16": torch.float16,
+    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
+}  # fmt: skip
+
+
+def choose_device(name: str | torch.device | None) -> torch.device:
+    """The named device, or the best there is. Raises SfumatoError for one that this machine lacks."""
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SfumatoError(f"device '{name}' cannot be used here; choose cpu, or cuda or mps if you have it") from error
+    return device
+
+
+def choose_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The named precision; by default float16 on a CUDA device and float32 elsewhere."""
+    if name is None:
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if isinstance(name, torch.dtype):
+        if name in DTYPES.values():
+            return name
+    elif name in DTYPES:
+        return DTYPES[name]
+    raise SfumatoError(f"unknown dtype '{name}'; choose float32, float16 or bfloat16")
+
+
+def pictures_at_once(width: int, height: int, device: torch.device) -> int:
+    """How many pictures to draw side by side: as many as fill the device, no more than its memory holds."""
+    budget = 512 * 512 if device.type == "cpu" else 4 * 512 * 512
+    return max(1, min(8, budget // (width * height)))

@@ -1,0 +1,88 @@
+"""What every task has in common: from settings to jobs, from latents to finished pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sfumato.diffusion.drive import Failed, Finished, Job, Step, drive
+from sfumato.nets.vae import VAE
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """One step of one picture was taken; `preview()` makes a small, rough picture of what it will become."""
+
+    picture: int
+    step: int
+    steps: int
+    preview: Callable[[], Image.Image]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A finished picture, the seed that draws it again and its settings as text."""
+
+    index: int
+    image: Image.Image
+    seed: int
+    infotext: str
+
+
+def to_images(pixels: Tensor) -> list[Image.Image]:
+    """Pictures (B, 3, H, W) in [-1, 1] as 8-bit RGB."""
+    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return [Image.fromarray(level.permute(1, 2, 0).cpu().numpy()) for level in levels]
+
+
+@torch.no_grad()
+def decode(vae: VAE, latents: Tensor) -> Image.Image:
+    """One picture from its latents (1, C, h, w), in the denoising network's units."""
+    weight = vae.post_quant_conv.weight
+    return to_images(vae.decode(vae.from_latents(latents).to(weight.device, weight.dtype)))[0]
+
+
+@torch.no_grad()
+def preview_colours(vae: VAE) -> Tensor:
+    """The colour of flat latents: a linear map (C + 1, 3) fitted to what the decoder makes of a few, last row constant.
+
+    A product with it is a thousand times cheaper than the decoder and good enough to watch a picture appear.
+    """
+    weight, channels = vae.post_quant_conv.weight, vae.cfg.latent_channels
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn(3 * (channels + 1), channels, generator=generator)
+    z = vae.from_latents(flat)[:, :, None, None].expand(-1, -1, 4, 4).to(weight.device, weight.dtype)
+    colours = torch.cat([vae.decode(part).float().mean((2, 3)).cpu() for part in z.split(8)])
+    return torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), colours).solution
+
+
+def preview(latents: Tensor, colours: Tensor) -> Image.Image:
+    """One pixel for every latent of (1, C, h, w)."""
+    flat = torch.einsum("bchw,cd->bdhw", latents.float().cpu(), colours[:-1]) + colours[-1][:, None, None]
+    return to_images(flat)[0]
+
+
+def run(
+    jobs: Sequence[Callable[[], Job]],
+    finish: Callable[[int, Tensor], Picture],
+    colours: Callable[[], Tensor],
+    at_once: int,
+) -> Iterator[Progress | Picture]:
+    """Draw the pictures of `jobs`, `at_once` side by side, and yield what happens as it happens.
+
+    Closing the iterator cancels what is not finished. The error of a job that fails is raised when it happens.
+    """
+    for start in range(0, len(jobs), at_once):
+        group = [job() for job in jobs[start : start + at_once]]
+        for number, event in drive(group, max_rows=2 * at_once):
+            match event:
+                case Step(index=index, total=total, x0=x0):
+                    yield Progress(start + number, index + 1, total, lambda x0=x0: preview(x0, colours()))
+                case Finished(x=x):
+                    yield finish(start + number, x)
+                case Failed(error=error):
+                    raise error

@@ -1,0 +1,158 @@
+"""Pictures from words."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from sfumato import __version__
+from sfumato.diffusion.drive import Job
+from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion.rng import BrownianPath, NoiseStream
+from sfumato.diffusion.sample import Sampler, find_sampler
+from sfumato.diffusion.schedule import LABELS, SCHEDULES, sigma_list
+from sfumato.errors import SfumatoError
+from sfumato.provenance import infotext, watermark
+from sfumato.runtime.device import pictures_at_once
+from sfumato.spec import Spec
+from sfumato.tasks.picture import Picture, Progress, decode, run
+
+if TYPE_CHECKING:
+    from sfumato.model import StableDiffusion
+
+MAX_SIDE = 8192
+MAX_SEED = 2**63
+MAX_PICTURES = 10_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a picture, besides the model. None means the model's own default."""
+
+    prompt: str
+    negative: str = ""
+    steps: int | None = None
+    cfg: float | None = None
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    clip_skip: int | None = None
+    n: int = 1
+    watermark: bool = True
+
+    def complete(self, spec: Spec) -> Settings:
+        """The same with the model's defaults filled in and a seed drawn, checked.
+
+        Raises SfumatoError for the first setting that cannot be honoured.
+        """
+        defaults = dataclasses.asdict(spec.defaults)
+        filled = {name: defaults[name] for name in defaults if getattr(self, name) is None}
+        sampler = find_sampler(self.sampler or spec.defaults.sampler)
+        if self.schedule is None and self.sampler is not None:
+            filled["schedule"] = sampler.schedule
+        if self.seed is None or self.seed == -1:
+            filled["seed"] = secrets.randbelow(2**32)
+        settings = dataclasses.replace(self, **filled | {"sampler": sampler.name})
+        settings._check(spec)
+        return settings
+
+    def _check(self, spec: Spec) -> None:
+        step = spec.vae.factor
+        if not self.prompt.strip():
+            raise SfumatoError("the prompt is empty; say in words what to draw")
+        for name, value in (("width", self.width), ("height", self.height)):
+            if not _whole(value) or value % step or not step <= value <= MAX_SIDE:
+                raise SfumatoError(f"{name} is {value}; choose a multiple of {step} from {step} to {MAX_SIDE}")
+        if not _whole(self.steps) or not 1 <= self.steps <= spec.noise.steps:
+            raise SfumatoError(f"steps is {self.steps}; choose a whole number from 1 to {spec.noise.steps}")
+        if not isinstance(self.cfg, int | float) or not math.isfinite(self.cfg) or abs(self.cfg) > 1000:
+            raise SfumatoError(f"the guidance scale is {self.cfg}; choose a number such as 7.5")
+        if not _whole(self.seed) or not 0 <= self.seed < MAX_SEED:
+            raise SfumatoError(f"the seed is {self.seed}; choose a whole number from 0 to {MAX_SEED - 1}")
+        if not _whole(self.n) or not 1 <= self.n <= MAX_PICTURES:
+            raise SfumatoError(f"n is {self.n}; choose 1 to {MAX_PICTURES} pictures")
+        if not _whole(self.clip_skip):
+            raise SfumatoError(f"clip skip is {self.clip_skip}; choose a whole number, 1 for the last layer")
+        if self.schedule not in SCHEDULES:
+            raise SfumatoError(f"unknown schedule '{self.schedule}'; choose one of {', '.join(SCHEDULES)}")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def txt2img(model: StableDiffusion, settings: Settings) -> Iterator[Progress | Picture]:
+    """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
+
+    `settings` must be complete. Raises SfumatoError for a prompt that is too long or a clip skip the model lacks.
+    """
+    sampler = find_sampler(settings.sampler)
+    sigmas = sigma_list(settings.schedule, model.table, settings.steps)
+    prompt, negative = model.encode([settings.prompt, settings.negative], settings.clip_skip)
+    guide = cfg(plain(model.denoiser, prompt), plain(model.denoiser, negative), settings.cfg)
+    factor = model.spec.vae.factor
+    shape = (1, model.spec.vae.latent_channels, settings.height // factor, settings.width // factor)
+
+    def job(seed: int) -> Job:
+        stream = NoiseStream(seed, shape, model.device)
+        x = first_latents(stream.normal(), sigmas, sampler)
+        noise = BrownianPath(stream) if sampler.brownian else stream
+        return sampler.run(guide, x, sigmas, model.denoiser.path, noise)
+
+    def finish(index: int, x: Tensor) -> Picture:
+        seed = settings.seed + index
+        image = decode(model.vae, last_latents(x, sigmas, sampler))
+        if settings.watermark:
+            image = marked(image)
+        return Picture(index, image, seed, describe(model, settings, seed))
+
+    jobs = [partial(job, settings.seed + k) for k in range(settings.n)]
+    at_once = pictures_at_once(settings.width, settings.height, model.device)
+    return run(jobs, finish, lambda: model.preview_colours, at_once)
+
+
+def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler) -> Tensor:
+    """Where sampling starts: pure noise of the first level, or of variance 1 + sigma^2 as the original DDIM has it."""
+    sigma = sigmas[0].item()
+    return noise * (math.sqrt(1 + sigma**2) if sampler.unit_start else sigma)
+
+
+def last_latents(x: Tensor, sigmas: Tensor, sampler: Sampler) -> Tensor:
+    """Undo the scaling of `first_latents` where the list ends above zero, as the original DDIM's does."""
+    return x / math.sqrt(1 + sigmas[-1].item() ** 2) if sampler.unit_start else x
+
+
+def marked(image: Image.Image) -> Image.Image:
+    """With Stable Diffusion's invisible watermark, where the picture is large enough to hold it."""
+    if watermark.capacity(image.height, image.width) < 8 * len(watermark.DEFAULT):
+        return image
+    return Image.fromarray(watermark.embed(np.asarray(image)))
+
+
+def describe(model: StableDiffusion, settings: Settings, seed: int) -> str:
+    """The settings of one picture in the community's syntax."""
+    sampler = find_sampler(settings.sampler)
+    fields = {
+        "Steps": settings.steps,
+        "Sampler": sampler.label,
+        "Schedule type": LABELS[settings.schedule],
+        "CFG scale": settings.cfg,
+        "Seed": seed,
+        "Size": f"{settings.width}x{settings.height}",
+        "Model hash": model.hash,
+        "Model": model.name,
+        "Clip skip": settings.clip_skip,
+        "Version": f"sfumato {__version__}",
+    }
+    return infotext.write(settings.prompt, settings.negative, fields)
