@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from sfumato.families import family
 from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig, VAEConfig
+from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights import safetensors_file
+from sfumato.weights.save import save_folder
 
 TINY = replace(
     family("sd1").spec,
@@ -99,6 +101,25 @@ def odd() -> Model:
         defaults=Defaults(width=128, height=128),
     )
     return random_model(spec, seed=1)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small vocabulary, so that saving a model does not write CLIP's own."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    CLIPTokenizer.train(["a red heart", "a blue cat"] * 9, 600).save(folder)
+    return folder
+
+
+@pytest.fixture
+def save(tmp_path: Path, tokenizer_folder: Path) -> Callable[..., Path]:
+    """Write a model as a diffusers folder in the test's folder."""
+
+    def save(model: Model, name: str = "model", **options: object) -> Path:
+        save_folder(tmp_path / name, model.spec, **model.networks, tokenizer_folder=tokenizer_folder, **options)
+        return tmp_path / name
+
+    return save
 
 
 @pytest.fixture

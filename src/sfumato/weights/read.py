@@ -68,15 +68,15 @@ def _open_file(path: Path) -> Checkpoint:
 
 def _format(file: WeightFile) -> tuple[str, Callable[[WeightFile], tuple[dict[str, Stored], dict[str, str]]]]:
     start = file.read(0, 64)
+    if safetensors_file.looks_like(start):  # first: the length of a header may begin like a pickle
+        return "safetensors", safetensors_file.parse
     for magic, what in STRANGERS:
-        if start.startswith(magic) and start[8:9] != b"{":
+        if start.startswith(magic):
             raise file.error(what)
     if torch_file.is_zip(start):
         return "torch", torch_file.parse_zip
     if torch_file.is_pickle(start):
         return "torch", torch_file.parse_legacy
-    if safetensors_file.looks_like(start):
-        return "safetensors", safetensors_file.parse
     raise file.error("is no model file that is known here; give a .safetensors, a .ckpt or a diffusers folder")
 
 

@@ -39,8 +39,8 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def looks_like(start: bytes) -> bool:
-    """Whether a file that begins with these bytes (at least nine) is meant as safetensors."""
-    return start[8:9] == b"{"
+    """Whether a file that begins with these bytes is meant as safetensors, with a header of less than 4 GB."""
+    return start[4:9] == b"\0\0\0\0{"
 
 
 def parse(file: WeightFile) -> tuple[dict[str, Stored], dict[str, str]]:
@@ -97,7 +97,7 @@ def _stored(file: WeightFile, name: str, entry: Any, base: int) -> Stored:
         kind, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
         raise file.error(f"describes the tensor {quote(name)} wrongly; it is broken, download it again") from error
-    if kind not in DTYPES:
+    if not isinstance(kind, str) or kind not in DTYPES:
         raise file.error(f"holds the tensor {quote(name)} of the unknown type {quote(str(kind))}; convert it first")
     check_shape(file, name, shape)
     if not all(type(n) is int and 0 <= n <= file.size for n in (start, end)) or not all(

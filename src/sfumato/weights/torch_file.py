@@ -34,13 +34,10 @@ def is_pickle(start: bytes) -> bool:
 def parse_zip(file: WeightFile) -> tuple[dict[str, Stored], dict[str, str]]:
     """Tensors and metadata of a torch zip archive. Raises SfumatoError."""
     entries = _entries(file)
-    pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
-    if len(pickles) != 1 or any(name.endswith("/constants.pkl") for name in entries):
-        what = "a TorchScript program" if pickles else "a zip archive without weights"
-        raise file.error(f"is {what}, not a checkpoint; give a file written by torch.save")
-    folder = pickles[0][: -len("data.pkl")]
-    if entries[pickles[0]].file_size > MAX_PICKLE:
-        raise file.error(f"has an index of {entries[pickles[0]].file_size} bytes, at most {MAX_PICKLE} are read")
+    index = next(entry for name, entry in entries.items() if name.rpartition("/")[2] == "data.pkl")
+    folder = index.filename[: -len("data.pkl")]
+    if index.file_size > MAX_PICKLE:
+        raise file.error(f"has an index of {index.file_size} bytes, at most {MAX_PICKLE} are read; this is no model")
     if folder + "byteorder" in entries and _content(file, entries[folder + "byteorder"]) != b"little":
         raise file.error("was written on a big-endian machine; convert it there")
 
@@ -50,7 +47,7 @@ def parse_zip(file: WeightFile) -> tuple[dict[str, Stored], dict[str, str]]:
             raise file.error(f"lacks the data of a tensor ({storage.key[:40]}); it is not whole, download it again")
         return _data_start(file, entry), entry.file_size
 
-    root = _unpickled(file, io.BytesIO(_content(file, entries[pickles[0]])))
+    root = _unpickled(file, io.BytesIO(_content(file, index)))
     return _collect(file, root, place)
 
 
@@ -73,6 +70,10 @@ def _entries(file: WeightFile) -> dict[str, zipfile.ZipInfo]:
         listing = zipfile.ZipFile(file.raw).infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise file.error("is a broken zip archive; download it again") from error
+    names = [entry.filename.rpartition("/")[2] for entry in listing]
+    if names.count("data.pkl") != 1 or "constants.pkl" in names:
+        what = "a TorchScript program" if "constants.pkl" in names else "a zip archive without weights"
+        raise file.error(f"is {what}, not a checkpoint; give a file written by torch.save")
     for entry in listing:
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size or entry.flag_bits & 1:
             raise file.error("is a compressed or encrypted archive, which torch never writes; unpack it first")
