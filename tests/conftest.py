@@ -4,8 +4,8 @@ import os
 import socket
 from pathlib import Path
 
-# Before anything imports them: tests and the processes they start stay offline, and their help texts keep their width.
-os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", COLUMNS="120", NO_COLOR="1")
+# Before anything imports them: tests and the processes they start stay offline, and print plainly.
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", NO_COLOR="1")
 os.environ.pop("SFUMATO_DEBUG", None)
 
 import hypothesis
@@ -19,7 +19,7 @@ hypothesis.settings.load_profile("same")
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """The folder of reference data: the whole of it where it lies beside the repository, else the part in tests/golden."""
+    """The folder of reference data: all of it where it lies beside the repository, else the part in tests/golden."""
     here = Path(__file__).parent
     whole = here.parents[1] / "shared" / "golden"
     return whole if whole.is_dir() else here / "golden"
@@ -31,11 +31,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = socket.socket.connect
 
     def local_only(self: socket.socket, address: object) -> None:
-        if self.family in (socket.AF_INET, socket.AF_INET6) and str(address[0]) not in (
-            "127.0.0.1",
-            "::1",
-            "localhost",
-        ):
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
             raise AssertionError(f"a test tried to reach {address}")
         connect(self, address)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -95,9 +96,8 @@ def test_an_unprintable_prompt_is_drawn(draw: Run) -> None:
 
 
 def test_help_names_every_sampler_and_schedule(run: Run) -> None:
-    shown = run("txt2img", "--help").stdout
-    for name in (*SAMPLERS, *SCHEDULES):
-        assert name in shown
+    words = re.findall(r"\w+", run("txt2img", "--help").stdout)
+    assert {*SAMPLERS, *SCHEDULES} <= set(words)
 
 
 @pytest.fixture
