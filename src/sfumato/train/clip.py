@@ -38,6 +38,7 @@ from sfumato.train.stateless import shuffled, stream
 
 FILE = "clip.safetensors"
 MAX_LOGIT_SCALE = math.log(100)
+UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class CLIPTraining:
     """Recipe of a text-and-image model.
 
     `styles` pictures of each concept share a batch. `shift` moves pictures by up to so many pixels and `blur` is the
-    share of pictures that are softened, as drawn ones are.
+    share of pictures that are softened, as drawn ones are. `classes` weighs the classification beside the contrast.
     """
 
     loop: LoopConfig
@@ -66,6 +67,7 @@ class CLIPTraining:
     styles: int = 2
     shift: int = 3
     blur: float = 0.3
+    classes: float = 0.5
 
 
 class CLIP(nn.Module):
@@ -79,15 +81,45 @@ class CLIP(nn.Module):
         self.visual_projection = nn.Linear(image.channels[-1], embedding, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
-    def embed_text(self, ids: Tensor) -> Tensor:
-        """Token ids (B, L)."""
-        return F.normalize(self.text_projection(self.text(ids).pooled).float(), dim=1)
+    def project_text(self, ids: Tensor) -> Tensor:
+        """Token ids (B, L) -> (B, E), not normalised."""
+        return self.text_projection(self.text(ids).pooled).float()
 
-    def embed_image(self, x: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in [-1, 1] of the tower's size or a multiple of it."""
+    def project_image(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in [-1, 1], of the tower's size or a multiple of it -> (B, E), not normalised."""
         factor = x.shape[-1] // self.image.cfg.size
         x = F.avg_pool2d(x, factor) if factor > 1 else x
-        return F.normalize(self.visual_projection(self.image(x)).float(), dim=1)
+        return self.visual_projection(self.image(x)).float()
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        """Unit vectors of `project_text`."""
+        return F.normalize(self.project_text(ids), dim=1)
+
+    def embed_image(self, x: Tensor) -> Tensor:
+        """Unit vectors of `project_image`."""
+        return F.normalize(self.project_image(x), dim=1)
+
+
+class Lesson(nn.Module):
+    """A CLIP with what only training needs: a class vector for every concept, style and background colour.
+
+    Both towers are asked for the same classes. Against all concepts at once a tower learns words and shapes many times
+    faster than against the other pictures of a batch; the contrast then has to align what is left.
+    """
+
+    def __init__(self, clip: CLIP, concepts: int):
+        super().__init__()
+        self.clip = clip
+        self.counts = [concepts, len(captions.STYLES), len(captions.COLOURS)]
+        self.classes = nn.Linear(clip.text_projection.out_features, sum(self.counts), bias=False)
+
+    def classify(self, projected: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy summed over the three kinds; labels (B, 3), UNKNOWN where there is nothing to say."""
+        heads = self.classes(projected).split(self.counts, 1)
+        terms = [
+            F.cross_entropy(head, labels[:, k], ignore_index=UNKNOWN, reduction="sum") for k, head in enumerate(heads)
+        ]
+        return torch.stack(terms).sum() / len(labels)
 
 
 class CLIPTask:
@@ -103,8 +135,9 @@ class CLIPTask:
             corpus(data), cfg.text.vocab_size, max_length=cfg.text.max_length
         )
         torch.manual_seed(cfg.loop.seed)
-        self.networks = CLIP(text_config(cfg.text, self.tokenizer), cfg.image, cfg.embedding)
-        self.networks.text.apply(_init_as_clip)
+        self.clip = CLIP(text_config(cfg.text, self.tokenizer), cfg.image, cfg.embedding)
+        self.clip.text.apply(_init_as_clip)
+        self.networks = Lesson(self.clip, len(data.concepts))
         self._small = _premultiplied(data, cfg.image.size)
         members: dict[int, list[int]] = defaultdict(list)
         for i in data.splits["train"]:
@@ -126,34 +159,39 @@ class CLIPTask:
                 rgb.append(colour.sample(rng) if colour else (255, 255, 255))
                 texts.append(text)
                 styled.append(any(word in text for word in captions.STYLE_WORDS[language][data.style(i)]))
-                named.append(captions.COLOURS.index(colour) if colour else -1)
-        order = np.array(numbers)
+                named.append(captions.COLOURS.index(colour) if colour else UNKNOWN)
+        concepts = torch.tensor([data.concept_index(i) for i in numbers])
+        styles = torch.tensor([captions.STYLES.index(data.style(i)) for i in numbers])
+        has_style, colours = torch.tensor(styled), torch.tensor(named)
+        unknown = torch.tensor(UNKNOWN)
         return {
             "ids": trim(self.tokenizer(texts), self.tokenizer),
-            "rgba": torch.from_numpy(self._shifted(order, step)),
+            "rgba": torch.from_numpy(self._shifted(np.array(numbers), step)),
             "rgb": torch.tensor(rgb),
-            "true": _true_pairs(
-                np.array([data.concept_index(i) for i in numbers]),
-                np.array([captions.STYLES.index(data.style(i)) for i in numbers]),
-                np.array(styled),
-                np.array(named),
-            ),
+            "true": _true_pairs(concepts, styles, has_style, colours),
+            "said": torch.stack([concepts, torch.where(has_style, styles, unknown), colours], 1),
+            "seen": torch.stack([concepts, styles, colours], 1),
         }
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        net = self.networks
+        net = self.clip
         x = _over(batch["rgba"], batch["rgb"])
         soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
         x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < self.cfg.blur, soft, x)
-        images, texts = net.embed_image(x), net.embed_text(batch["ids"])
+        images, texts = net.project_image(x), net.project_text(batch["ids"])
         with torch.autocast(x.device.type, enabled=False):
-            logits = texts @ images.T * net.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+            logits = F.normalize(texts, dim=1) @ F.normalize(images, dim=1).T
+            logits = logits * net.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
             own = torch.arange(len(x), device=x.device)
             others_true = batch["true"] & ~torch.eye(len(x), dtype=torch.bool, device=x.device)
             logits = logits.masked_fill(others_true, float("-inf"))
-            loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+            contrast = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+            said = self.networks.classify(texts, batch["said"])
+            seen = self.networks.classify(images, batch["seen"])
         hits = (logits.argmax(1) == own).float().mean()
-        return loss, {"r1_batch": hits, "scale": net.logit_scale.detach().exp()}
+        extras = {"contrast": contrast, "said": said, "seen": seen, "r1_batch": hits, "scale": net.logit_scale.exp()}
+        loss = contrast + self.cfg.classes * (said + seen) / 2
+        return loss, {name: value.detach() for name, value in extras.items()}
 
     def validate(self) -> dict[str, float]:
         """R@1 in percent of canonical prompts over all pictures of a split on white; a known concept's unseen picture,
@@ -172,8 +210,8 @@ class CLIPTask:
         return figures
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        device = self.networks.logit_scale.device
-        return self.networks.embed_text(trim(self.tokenizer(texts), self.tokenizer).to(device))
+        device = self.clip.logit_scale.device
+        return self.clip.embed_text(trim(self.tokenizer(texts), self.tokenizer).to(device))
 
     def samples(self) -> Image.Image:
         """Pictures of the held-out splits, each above the three training pictures that are nearest to its prompt."""
@@ -188,14 +226,14 @@ class CLIPTask:
         return sheet([_over(torch.from_numpy(self._small[row]), white) for row in (held_out, *nearest.T)])
 
     def export(self, folder: Path) -> None:
-        save_clip(folder, self.networks, self.tokenizer)
+        save_clip(folder, self.clip, self.tokenizer)
 
     def _embed(self, indices: np.ndarray) -> Tensor:
-        device = self.networks.logit_scale.device
+        device = self.clip.logit_scale.device
         parts = []
         for rows in np.array_split(indices, math.ceil(len(indices) / 256)):
             x = _over(torch.from_numpy(self._small[rows]), torch.full((len(rows), 3), 255))
-            parts.append(self.networks.embed_image(x.to(device)))
+            parts.append(self.clip.embed_image(x.to(device)))
         return torch.cat(parts)
 
     def _shifted(self, numbers: np.ndarray, step: int) -> np.ndarray:
@@ -274,12 +312,12 @@ def _init_as_clip(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.02)
 
 
-def _true_pairs(concepts: np.ndarray, styles: np.ndarray, styled: np.ndarray, colours: np.ndarray) -> Tensor:
+def _true_pairs(concepts: Tensor, styles: Tensor, styled: Tensor, colours: Tensor) -> Tensor:
     """Whether caption i is true of picture j, bool (B, B): same concept, and the style and colour that it names."""
     same = concepts[:, None] == concepts
     style = (styles[:, None] == styles) | ~styled[:, None]
-    colour = (colours[:, None] == colours) | (colours[:, None] < 0)
-    return torch.from_numpy(same & style & colour)
+    colour = (colours[:, None] == colours) | (colours[:, None] == UNKNOWN)
+    return same & style & colour
 
 
 def _premultiplied(data: EmojiData, size: int) -> np.ndarray:

@@ -107,7 +107,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         raise SfumatoError(f"{where} is {value!r}; expected one of {', '.join(map(str, arguments))}")
     if origin in (typing.Union, types.UnionType):
         return _value(next(a for a in arguments if a is not type(None)), value, where)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, where)
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_value(arguments[0], entry, f"{where}[{i}]") for i, entry in enumerate(value))

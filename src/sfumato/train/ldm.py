@@ -48,7 +48,8 @@ class LDMTraining:
     of tokens the U-Net sees, start and end included. `styles` says how often pictures of a style come in an epoch
     (default once), `languages` how often captions of one are drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for
     equal weights. `t_shift` moves training towards high (> 0) or low (< 0) noise: times are drawn as
-    sigmoid(logit(u) + t_shift), u uniform and stratified over the batch. Sheets draw `prompts` x `sheet_styles`.
+    sigmoid(logit(u) + t_shift), u uniform and stratified over the batch. `train_text` lets the text tower go on learning
+    with the denoiser. Sheets draw `prompts` x `sheet_styles`.
     """
 
     loop: LoopConfig
@@ -63,6 +64,7 @@ class LDMTraining:
     languages: dict[str, float] = field(default_factory=dict)
     min_snr: float = 0.0
     t_shift: float = 0.0
+    train_text: bool = False
     held_out: int = 48
     sheet_steps: int = 20
     sheet_cfg: float = 4.0
@@ -71,7 +73,7 @@ class LDMTraining:
 
 
 class LDMTask:
-    """See `loop.Task`; `networks` is the U-Net alone."""
+    """See `loop.Task`; `networks` is the U-Net, and the text tower where that learns too."""
 
     def __init__(self, cfg: LDMTraining, data: EmojiData, vae: Path, clip: Path, latents: Path, device: torch.device):
         _check(cfg)
@@ -97,10 +99,13 @@ class LDMTask:
             defaults=Defaults(width=data.size, height=data.size, steps=cfg.sheet_steps, cfg=cfg.sheet_cfg),
         )
         torch.manual_seed(cfg.loop.seed)
-        self.networks = UNet(self.spec.unet)
+        self.unet = UNet(self.spec.unet)
         self._start_at_zero()
         if cfg.loop.compile:
-            self.networks.compile()
+            self.unet.compile()
+        self.networks: nn.Module = self.unet
+        if cfg.train_text:
+            self.networks = nn.ModuleDict({"unet": self.unet, "text": self.text.requires_grad_(True)})
         self.table = NoiseTable(training_sigmas(cfg.noise))
         self._cache = cached(latents, data, self.vae, cfg.backgrounds, 0, device)
         repeats = np.array([cfg.styles.get(data.style(int(i)), 1) for i in data.splits["train"]])
@@ -162,7 +167,7 @@ class LDMTask:
         """Pictures (N, 3, H, W) in about [-1, 1], by the recipe's own steps and guidance."""
         cfg, side = self.cfg, self.data.size // self.vae.cfg.factor
         sampler, sigmas = find_sampler("ddim"), sigma_list("sgm_uniform", self.table, cfg.sheet_steps)
-        denoiser = Denoiser(self.networks, cfg.prediction, self.table)
+        denoiser = Denoiser(self.unet, cfg.prediction, self.table)
         (empty,) = self.encode([""])
         jobs = []
         for seed, cond in zip(seeds, self.encode(prompts), strict=True):
@@ -190,7 +195,7 @@ class LDMTask:
         save_folder(
             folder,
             self.spec,
-            self.networks,
+            self.unet,
             self.vae,
             self.text,
             tokenizer_folder=folder / "tokenizer",
@@ -215,9 +220,8 @@ class LDMTask:
         sigma = self.table.sigma(batch["t"].cpu())
         x = path_of(kind).noised(x0, batch["noise"], sigma)
         c_in, _, _ = predict.preconditioning(kind, sigma)
-        with torch.no_grad():
-            tokens = self.text(batch["ids"]).last
-        output = self.networks(per_row(c_in, x) * x, batch["t"], Cond(tokens)).float()
+        tokens = self.text(batch["ids"]).last
+        output = self.unet(per_row(c_in, x) * x, batch["t"], Cond(tokens)).float()
         return (output - predict.target(kind, x0, x, sigma)).square().mean((1, 2, 3))
 
     def _grid(self, numbers: np.ndarray, t: int) -> Batch:
@@ -237,7 +241,7 @@ class LDMTask:
 
     def _start_at_zero(self) -> None:
         """Residual branches and the output begin at zero, as in the original: the first steps learn the mean."""
-        for name, module in self.networks.named_modules():
+        for name, module in self.unet.named_modules():
             if name.endswith(("conv2", "proj_out", "conv_out")):
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)

@@ -35,7 +35,9 @@ Batch = dict[str, Tensor]
 class Task(Protocol):
     """What a run learns. `validate`, `samples` and `export` find the averaged weights in `networks`."""
 
-    networks: nn.Module
+    @property
+    def networks(self) -> nn.Module:
+        """What is trained."""
 
     def batch(self, step: int) -> Batch:
         """The samples of a step, on the CPU; a pure function of the config's seed and `step`. May run in a thread."""
@@ -127,8 +129,9 @@ def train(
     whose checkpoint belongs to other networks.
     """
     run.mkdir(parents=True, exist_ok=True)
-    layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
-    networks = task.networks.to(device, memory_format=layout)
+    networks = task.networks.to(device)
+    if cfg.channels_last:
+        networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # known to torch, not to its types
     optimizer = _adamw(networks, cfg, device)
     ema = EMA(networks, cfg.ema)
     found = checkpoint.find(run)
@@ -189,10 +192,13 @@ class _Window:
     """Means of logged values and the rate since the last line."""
 
     def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._clear()
+
+    def _clear(self) -> None:
         self._sums: dict[str, float] = {}
         self._count = self._samples = 0
         self._seconds = 0.0
-        self._since = time.monotonic()
 
     def add(self, samples: int, values: dict[str, float]) -> None:
         now = time.monotonic()
@@ -210,7 +216,7 @@ class _Window:
     def flush(self) -> dict[str, float]:
         means = {name: value / self._count for name, value in self._sums.items()}
         means["samples/s"] = self._samples / self._seconds
-        self.__init__()
+        self._clear()
         return means
 
 

@@ -7,10 +7,14 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sfumato.files import atomic_write
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 LOG = "log.jsonl"
 
@@ -86,7 +90,7 @@ class Report:
             file.writelines(kept)
 
 
-def _tensorboard(run: Path, start: int):
+def _tensorboard(run: Path, start: int) -> SummaryWriter | None:
     """A TensorBoard writer where the optional package is installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -59,7 +59,7 @@ class VAETask:
             raise SfumatoError(f"crop is {cfg.crop}; expected a multiple of {cfg.net.factor} up to {data.size}")
         self.cfg, self.data = cfg, data
         torch.manual_seed(cfg.loop.seed)
-        self.networks = VAE(cfg.net).to(memory_format=torch.channels_last)
+        self.networks = VAE(cfg.net)
         _start_gently(self.networks)
         if cfg.loop.compile:
             self.networks.encoder.compile()
@@ -169,11 +169,13 @@ def _start_gently(net: VAE) -> None:
         if isinstance(module, nn.Conv2d | nn.Linear):
             branch_end = name.endswith(("conv2", "to_out.0"))
             nn.init.normal_(module.weight, std=(0.2 if branch_end else 1.0) / module.weight[0].numel() ** 0.5)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     logvar = slice(net.cfg.latent_channels, None)
     with torch.no_grad():
-        net.quant_conv.bias[logvar] = -6.0
         net.quant_conv.weight[logvar] *= 0.1
+        if net.quant_conv.bias is not None:
+            net.quant_conv.bias[logvar] = -6.0
 
 
 def _white(count: int) -> Tensor:
