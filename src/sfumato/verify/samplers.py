@@ -57,28 +57,46 @@ NAMES = {
     "sample_euler": "euler",
     "sample_euler_ancestral": "euler_ancestral",
     "sample_heun": "heun",
+    "sample_dpm_2": "dpm_2",
+    "sample_dpm_2_ancestral": "dpm_2_ancestral",
+    "sample_lms": "lms",
+    "sample_dpm_fast": "dpm_fast",
+    "sample_dpm_adaptive": "dpm_adaptive",
+    "sample_dpmpp_2s_ancestral": "dpmpp_2s_ancestral",
     "sample_dpmpp_sde": "dpmpp_sde",
     "sample_dpmpp_2m": "dpmpp_2m",
     "sample_dpmpp_2m_sde": "dpmpp_2m_sde",
+    "sample_dpmpp_3m_sde": "dpmpp_3m_sde",
     "DDIMSampler": "ddim",
     "DDIMSampler.stochastic_encode + decode": "ddim",
     "PLMSSampler": "plms",
     "EulerEDMSampler": "euler",
     "HeunEDMSampler": "heun",
+    "LinearMultistepSampler": "lms",
     "DPMPP2MSampler": "dpmpp_2m",
+    "DPMPP2SAncestralSampler": "dpmpp_2s_ancestral",
     "EulerAncestralSampler": "euler_ancestral",
     "DDIMScheduler": "ddim",
+    "DDPMScheduler": "ddpm",
     "PNDMScheduler": "plms",
     "EulerDiscreteScheduler": "euler",
     "EulerAncestralDiscreteScheduler": "euler_ancestral",
     "HeunDiscreteScheduler": "heun",
-    "DPMSolverMultistepScheduler dpmsolver++ 2": "dpmpp_2m",
-    "DPMSolverMultistepScheduler sde-dpmsolver++ 2": "dpmpp_2m_sde",
+    "LMSDiscreteScheduler": "lms",
+    "DEISMultistepScheduler": "deis",
+    "UniPCMultistepScheduler": "unipc",
     "LCMScheduler": "lcm",
+    "TCDScheduler": "tcd",
     "FlowMatchEulerDiscreteScheduler": "euler",
     "FlowMatchHeunDiscreteScheduler": "heun",
 }
-OPTIONS = {"eta", "s_churn", "s_tmin", "s_tmax", "r", "order"}  # of the same name and meaning as ours
+# One class of theirs is several of our samplers: (class, algorithm, order).
+SOLVERS = {
+    ("DPMSolverMultistepScheduler", "dpmsolver++", 2): "dpmpp_2m",
+    ("DPMSolverMultistepScheduler", "dpmsolver++", 3): "dpmpp_3m",
+    ("DPMSolverMultistepScheduler", "sde-dpmsolver++", 2): "dpmpp_2m_sde",
+    ("DPMSolverSinglestepScheduler", "dpmsolver++", 2): "dpmpp_2s",
+}
 
 
 @dataclass(frozen=True)
@@ -178,14 +196,18 @@ def _recording(guide: Guide, calls: list[tuple[Tensor, float]]) -> Guide:
 
 
 def _sampler(name: str, options: Mapping[str, Any]) -> Sampler:
-    """Ours of a reference name. Raises SfumatoError for one that we lack, or that lacks one of the options."""
-    if name not in NAMES:
-        raise unsupported(f"the sampler {name}")
-    sampler = find_sampler(NAMES[name])
+    """Ours of a name. Raises SfumatoError for one that we lack, or that lacks one of the options."""
+    sampler = find_sampler(name)
     for option in options:
         if option not in sampler.options:
-            raise unsupported(f"the option {option} of {name}")
+            raise unsupported(f"the option {option} of {sampler.label}")
     return sampler
+
+
+def _name(theirs: str) -> str:
+    if theirs not in NAMES:
+        raise unsupported(f"the sampler {theirs}")
+    return NAMES[theirs]
 
 
 def _list(sigmas: list[float]) -> Tensor:
@@ -205,21 +227,28 @@ def _k_diffusion(name: str, entry: Entry, tensors: Tensors) -> Run:
     s_noise = given.pop("s_noise", 1.0)
     if "solver_type" in given:
         given["solver"] = given.pop("solver_type")
-    sampler = _sampler(entry["sampler"], given)
-    sigmas = _list(entry["sigmas"])
-    _require_own(sigmas, (sigma_list(schedule, SD, 10) for schedule in SCHEDULES))
+    if "sigma_max" in given:
+        # Samplers that choose their own levels between two, and may count their calls by the list.
+        ends = given.pop("sigma_min"), given.pop("sigma_max")
+        if given.pop("order", 3) != 3:
+            raise unsupported("this order")
+        sigmas = karras_between(*ends, given.pop("n", 2))
+        sigmas[0] = ends[1]
+    else:
+        sigmas = _list(entry["sigmas"])
+        _require_own(sigmas, (sigma_list(schedule, SD, 10) for schedule in SCHEDULES))
     start = tensors["x_T_unit"] * sigmas[0]
-    return Run(sampler, sigmas, start, given, s_noise=s_noise, at_calls=False)
+    return Run(_sampler(_name(entry["sampler"]), given), sigmas, start, given, s_noise=s_noise, at_calls=False)
 
 
 def _ldm(name: str, entry: Entry, tensors: Tensors) -> Run:
+    if entry["sampler"] == "DPM_Solver.sample":
+        return _ldm_dpm_solver(entry, tensors)
     given, kind = entry["options"], entry["parameterization"]
     if "mask" in tensors:
         raise unsupported("inpainting by blending")
-    if "S" not in given:
-        raise unsupported(f"the sampler {entry['sampler']}")
     options = {"eta": given["eta"]} if given.get("eta") else {}
-    sampler = _sampler(entry["sampler"], options)
+    sampler = _sampler(_name(entry["sampler"]), options)
     sigmas = sigma_list(sampler.schedule, SD, given["S"])
     scale = given.get("cfg_scale", 1.0)
     if "t_enc" not in given:
@@ -230,12 +259,28 @@ def _ldm(name: str, entry: Entry, tensors: Tensors) -> Run:
     return Run(sampler, sigmas, first_latents(encoded, sigmas, sampler), options, kind, scale, vp=True)
 
 
+def _ldm_dpm_solver(entry: Entry, tensors: Tensors) -> Run:
+    """That code puts its steps at fractional times, between which it draws log alpha, not log sigma, as straight."""
+    given = entry["options"]
+    times = _list([*entry["network_times"], 0.0])
+    low = times.floor().long().clamp(max=len(SD.sigmas) - 2)
+    log_alpha = -(1 + SD.sigmas**2).log() / 2
+    sigmas = (-2 * torch.lerp(log_alpha[low], log_alpha[low + 1], times - low)).expm1().sqrt()
+    if given["method"] == "singlestep":
+        sampler, options = _sampler("dpm_fast", {}), {}
+    else:
+        options = {"order": given["order"]}
+        sampler = _sampler("dpmpp_3m" if given["predict_x0"] else "dpm_solver", options)
+    start = tensors["x_T_unit"] * math.sqrt(1 + sigmas[0].item() ** 2)
+    return Run(sampler, sigmas, start, options, vp=True)
+
+
 def _sgm(name: str, entry: Entry, tensors: Tensors) -> Run:
     given = dict(entry["options"])
     steps, scale, s_noise = given.pop("num_steps"), given.pop("scale") or 1.0, given.pop("s_noise", 1.0)
     if given.pop("guider") not in ("VanillaCFG", "IdentityGuider"):
         raise unsupported("the guider of this run")
-    sampler = _sampler(entry["sampler"], given)
+    sampler = _sampler(_name(entry["sampler"]), given)
     sigmas = _list(entry["sigmas"])
     _require_own(sigmas, iter([sigma_list("sgm_uniform", SD, steps), karras_between(*EDM_RANGE, steps)]))
     start = tensors["x_T_unit"] * math.sqrt(1 + sigmas[0].item() ** 2)
@@ -243,7 +288,7 @@ def _sgm(name: str, entry: Entry, tensors: Tensors) -> Run:
 
 
 def _sd3(name: str, entry: Entry, tensors: Tensors) -> Run:
-    sampler = _sampler(entry["sampler"], {})
+    sampler = _sampler(_name(entry["sampler"]), {})
     sigmas, given = _list(entry["sigmas"]), entry["options"]
     _require_own(sigmas, iter([discrete(FlowTable(given["shift"]), given["n"])]))
     return Run(sampler, sigmas, tensors["x_T_unit"] * sigmas[0], kind="flow")
@@ -251,11 +296,17 @@ def _sd3(name: str, entry: Entry, tensors: Tensors) -> Run:
 
 def _diffusers(name: str, entry: Entry, tensors: Tensors) -> Run:
     config, options = entry["config"], dict(entry["step_kwargs"])
-    variant = [config[key] for key in ("algorithm_type", "solver_order") if key in config]
-    sampler = _sampler(" ".join(map(str, [entry["class"], *variant])), options)
+    solver = entry["class"], config.get("algorithm_type"), config.get("solver_order")
+    theirs = SOLVERS.get(solver) or _name(entry["class"])
+    if theirs in ("deis", "unipc"):
+        options["order"] = config["solver_order"]
+    if "solver_type" in config:
+        options["variant"] = config["solver_type"]
+    sampler = _sampler(theirs, options)
     kind: Prediction = {"epsilon": "eps", "v_prediction": "v"}.get(entry["prediction"], "flow")
     if entry["sigmas"] is None:
-        sigmas = _of_times(config, entry["timesteps"])
+        to_first_step = config.get("set_alpha_to_one") is False or entry["class"] == "TCDScheduler"
+        sigmas = _of_times(config, entry["timesteps"], to_first_step)
     else:
         # Samplers of two calls a step list every level twice.
         sigmas = _list([sigma for sigma, _ in groupby(entry["sigmas"])])
@@ -266,13 +317,12 @@ def _diffusers(name: str, entry: Entry, tensors: Tensors) -> Run:
     return Run(sampler, sigmas, start, options, kind, vp=vp)
 
 
-def _of_times(config: Mapping[str, Any], times: list[float]) -> Tensor:
+def _of_times(config: Mapping[str, Any], times: list[float], to_first_step: bool) -> Tensor:
     """The levels of a list of training steps, and what the scheduler ends at: the first step's level, or 0."""
     zero_snr = config.get("rescale_betas_zero_snr", False)
     table = NoiseTable(training_sigmas(Schedule(zero_terminal_snr=zero_snr)))
     levels = table.sigma(_list([time for time, _ in groupby(times)]))
-    end = table.sigmas[:1] if config.get("set_alpha_to_one") is False else levels.new_zeros(1)
-    return torch.cat([levels, end])
+    return torch.cat([levels, table.sigmas[:1] if to_first_step else levels.new_zeros(1)])
 
 
 READERS: Mapping[str, Callable[[str, Entry, Tensors], Run]] = {

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion.path import EXPLODING
-from sfumato.diffusion.sample import split_ancestral
+from sfumato.diffusion.samplers.common import split_ancestral
 from sfumato.diffusion.schedule import (
     FlowTable,
     NoiseTable,

@@ -1,0 +1,102 @@
+"""Samplers of one estimate a step and no memory."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sfumato.diffusion.drive import Job, Step
+from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.path import Path
+from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
+from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
+from sfumato.spec import Schedule
+
+
+def euler(
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+) -> Job:
+    """Euler's method on the probability flow; the same steps as DDIM with eta 0.
+
+    s_churn > 0 adds noise before every step at a level within s_tmin .. s_tmax (Karras et al. 2022, section 4).
+    """
+    steps = steps_of(sigmas)
+    for i, (s, s1) in enumerate(steps):
+        hat, s_hat = churned(x, s, churn_rate(s, len(steps), s_churn, s_tmin, s_tmax), path, noise)
+        x0 = yield from denoise(hat, s_hat)
+        yield Step(i, len(steps), s_hat, hat, x0)
+        x = towards(hat, x0, s_hat, s1)
+    return x
+
+
+def euler_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 1.0) -> Job:
+    """Euler's method past the next level, then noise up to it; the same steps as DDIM with that eta."""
+    steps = steps_of(sigmas)
+    for i, (s, s1) in enumerate(steps):
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(steps), s, x, x0)
+        down, rescale, up = split_ancestral(s, s1, eta, path)
+        x = towards(x, x0, s, down)
+        if up:
+            x = rescale * x + up * noise(s, s1)
+    return x
+
+
+def ddim(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 0.0) -> Job:
+    """DDIM (Song et al. 2021, equation 12): deterministic at eta 0, ancestral at eta 1."""
+    return euler_ancestral(denoise, x, sigmas, path, noise, eta)
+
+
+def ddpm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
+    """Ancestral sampling (Ho et al. 2020, algorithm 2) with the smaller of its two variances: DDIM with eta 1."""
+    return euler_ancestral(denoise, x, sigmas, path, noise, 1.0)
+
+
+def lcm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
+    """Latent consistency sampling (Luo et al. 2023, algorithm 1): trust every estimate, noise it to the next level."""
+    steps = steps_of(sigmas)
+    for i, (s, s1) in enumerate(steps):
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(steps), s, x, x0)
+        x = path.alpha(s1) * x0 + s1 * noise(s, s1) if s1 > 0 else x0
+    return x
+
+
+TABLE_1X = NoiseTable(training_sigmas(Schedule()))
+
+
+def tcd(
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    eta: float = 0.3,
+    table: Table = TABLE_1X,
+) -> Job:
+    """Trajectory consistency sampling (Zheng et al. 2024, algorithm 4): past the next time by a share, then noise.
+
+    The share eta (the paper's gamma) is one of the time in training steps, hence the table; the last step adds none.
+    """
+    steps = steps_of(sigmas)
+    for i, (s, s1) in enumerate(steps):
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(steps), s, x, x0)
+        down = s1
+        if eta > 0 and s1 > 0 and i + 1 < len(steps):
+            time = ((1 - eta) * table.time(torch.tensor([s1]).double())).floor()
+            down = min(s1, table.sigma(time).item())
+        x = towards(x, x0, s, down)
+        if down < s1:
+            rescale = path.alpha(s1) / path.alpha(down)
+            x = rescale * x + math.sqrt(s1**2 - (rescale * down) ** 2) * noise(s, s1)
+    return x

@@ -1,0 +1,219 @@
+"""Samplers that ask several times within a step and remember nothing between steps."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from sfumato.diffusion.drive import Job, Step
+from sfumato.diffusion.guide import Estimate, Guide
+from sfumato.diffusion.path import Path
+from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
+from sfumato.errors import SfumatoError
+
+
+def heun(
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+) -> Job:
+    """Heun's second-order method (Karras et al. 2022, algorithm 2; without churn 1).
+
+    The churn options are those of `euler`.
+    """
+    steps = steps_of(sigmas)
+    for i, (s, s1) in enumerate(steps):
+        hat, s_hat = churned(x, s, churn_rate(s, len(steps), s_churn, s_tmin, s_tmax), path, noise)
+        x0 = yield from denoise(hat, s_hat)
+        yield Step(i, len(steps), s_hat, hat, x0)
+        ahead = towards(hat, x0, s_hat, s1)
+        if s1 > 0:
+            slope = ((hat - x0) / s_hat + (ahead - (yield from denoise(ahead, s1))) / s1) / 2
+            ahead = hat + (s1 - s_hat) * slope
+        x = ahead
+    return x
+
+
+def _midpoint(denoise: Guide, x: Tensor, x0: Tensor, s: float, s1: float) -> Estimate:
+    """From s to s1 > 0 by the slope at their geometric mean."""
+    middle = math.sqrt(s * s1)
+    between = towards(x, x0, s, middle)
+    return x + (s1 - s) * (between - (yield from denoise(between, middle))) / middle
+
+
+def dpm_2(
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+) -> Job:
+    """The midpoint method in log sigma (k-diffusion's reading of DPM-Solver-2 and Karras et al. 2022, algorithm 2).
+
+    The churn options are those of `euler`.
+    """
+    steps = steps_of(sigmas)
+    for i, (s, s1) in enumerate(steps):
+        hat, s_hat = churned(x, s, churn_rate(s, len(steps), s_churn, s_tmin, s_tmax), path, noise)
+        x0 = yield from denoise(hat, s_hat)
+        yield Step(i, len(steps), s_hat, hat, x0)
+        x = (yield from _midpoint(denoise, hat, x0, s_hat, s1)) if s1 > 0 else x0
+    return x
+
+
+def dpm_2_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 1.0) -> Job:
+    """The midpoint method in log sigma past the next level, then noise up to it (k-diffusion)."""
+    steps = steps_of(sigmas)
+    for i, (s, s1) in enumerate(steps):
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(steps), s, x, x0)
+        down, rescale, up = split_ancestral(s, s1, eta, path)
+        x = (yield from _midpoint(denoise, x, x0, s, down)) if down > 0 else towards(x, x0, s, down)
+        if up:
+            x = rescale * x + up * noise(s, s1)
+    return x
+
+
+def dpmpp_2s_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 1.0) -> Job:
+    """DPM-Solver++(2S) (Lu et al. 2022b, algorithm 1) past the next level, then noise up to it (k-diffusion)."""
+    steps = steps_of(sigmas)
+    for i, (s, s1) in enumerate(steps):
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(steps), s, x, x0)
+        down, rescale, up = split_ancestral(s, s1, eta, path)
+        if down > 0:
+            middle = math.sqrt(s * down)
+            x0 = yield from denoise(towards(x, x0, s, middle), middle)
+        x = towards(x, x0, s, down)
+        if up:
+            x = rescale * x + up * noise(s, s1)
+    return x
+
+
+def dpmpp_2s(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
+    """DPM-Solver++(2S) (Lu et al. 2022b, algorithm 1) over pairs of steps, whose middle level is the list's own.
+
+    A step that is left over, and one that would reach 0, is Euler's.
+    """
+    steps = steps_of(sigmas)
+    begun: tuple[Tensor, Tensor, float] | None = None  # x, x0 and level at which a pair began
+    for i, (s, s1) in enumerate(steps):
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(steps), s, x, x0)
+        if begun is None or s1 == 0:
+            begun, x = (x, x0, s), towards(x, x0, s, s1)
+            continue
+        first, x0_first, s_first = begun
+        share = math.log(s_first / s) / math.log(s_first / s1)
+        x, begun = towards(first, x0_first + (x0 - x0_first) / (2 * share), s_first, s1), None
+    return x
+
+
+def _dpm_solver(denoise: Guide, x: Tensor, d: Tensor, s: float, s1: float, order: int, r: float) -> Estimate:
+    """(lower, x at s1): DPM-Solver of order 1 to 3 (Lu et al. 2022a, algorithms 1 and 2), given the slope d at s.
+
+    r places the first inner estimate in log sigma; `lower` is the solution of one order less (order 3 only).
+    """
+    h = math.log(s / s1)
+    euler = x + (s1 - s) * d
+    if order == 1:
+        return euler, euler
+    inner = s ** (1 - r) * s1**r
+    u1 = x + (inner - s) * d
+    d1 = (u1 - (yield from denoise(u1, inner))) / inner - d
+    second = euler + (s1 - s) / (2 * r) * d1
+    if order == 2:
+        return euler, second
+    r2 = 2 * r
+    inner2 = s ** (1 - r2) * s1**r2
+    u2 = x + (inner2 - s) * d - inner2 * r2 / r * (math.expm1(r2 * h) / (r2 * h) - 1) * d1
+    d2 = (u2 - (yield from denoise(u2, inner2))) / inner2 - d
+    return second, euler - s1 / r2 * (math.expm1(h) / h - 1) * d2
+
+
+def _ends(sigmas: Tensor) -> tuple[float, float]:
+    """The first level of a list and its last above 0, which the two samplers below choose their own levels between."""
+    return sigmas[0].item(), sigmas[sigmas > 0][-1].item()
+
+
+def dpm_fast(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 0.0) -> Job:
+    """DPM-Solver-fast (Lu et al. 2022a, section 3.4): third-order steps evenly spaced in log sigma, then what is left.
+
+    Asks as often as the list has steps; of the list only the ends are used. It stops at the last level above 0.
+    """
+    calls, (start, end) = len(sigmas) - 1, _ends(sigmas)
+    if start == end:
+        return (yield from _only_step(denoise, x, sigmas))
+    orders = [3] * (calls // 3 - 1) + [2, 1] if calls % 3 == 0 else [3] * (calls // 3) + [calls % 3]
+    levels = [*(start * (end / start) ** (i / len(orders)) for i in range(len(orders))), end]
+    for i, order in enumerate(orders):
+        s, s1 = levels[i], levels[i + 1]
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(orders), s, x, x0)
+        down, rescale, up = _down_no_lower(s, s1, end, eta, path)
+        _, x = yield from _dpm_solver(denoise, x, (x - x0) / s, s, down, order, 1 / 2 if order == 2 else 1 / 3)
+        if up:
+            x = rescale * x + up * noise(s, s1)
+    return x
+
+
+def _down_no_lower(s: float, s1: float, end: float, eta: float, path: Path) -> tuple[float, float, float]:
+    """`split_ancestral`, never below the end of the list."""
+    down, rescale, up = split_ancestral(s, s1, eta, path)
+    if down < end:
+        rescale = path.alpha(s1) / path.alpha(end)
+        return end, rescale, math.sqrt(max(0.0, s1**2 - (rescale * end) ** 2))
+    return down, rescale, up
+
+
+def _only_step(denoise: Guide, x: Tensor, sigmas: Tensor) -> Job:
+    """The step of a list that has only one level above 0."""
+    s, s1 = steps_of(sigmas)[0]
+    x0 = yield from denoise(x, s)
+    yield Step(0, 1, s, x, x0)
+    return towards(x, x0, s, s1)
+
+
+def dpm_adaptive(
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    rtol: float = 0.05,
+    atol: float = 0.0078,
+    h: float = 0.05,
+) -> Job:
+    """DPM-Solver-23 with adaptive steps (Lu et al. 2022a, appendix C): third order, judged by the second.
+
+    Of the list only the ends are used. A step is taken when the difference of the two orders is within atol or rtol of
+    the state; h is the first step in log sigma. Progress is counted in hundredths of the way.
+    """
+    s, end = _ends(sigmas)
+    if s == end:
+        return (yield from _only_step(denoise, x, sigmas))
+    whole, lower_before, x0 = math.log(s / end), x, None
+    while math.log(s / end) > 1e-5:
+        if x0 is None:
+            x0 = yield from denoise(x, s)
+            yield Step(int(100 * (1 - math.log(s / end) / whole)), 100, s, x, x0)
+        s1 = max(end, s * math.exp(-h))
+        lower, higher = yield from _dpm_solver(denoise, x, (x - x0) / s, s, s1, 3, 1 / 3)
+        allowed = (rtol * lower.abs().maximum(lower_before.abs())).clamp(min=atol)
+        error = ((lower - higher) / allowed).square().mean().sqrt().item()
+        if not math.isfinite(error):
+            raise SfumatoError("the network's estimates are not finite; load the model as float32")
+        factor = 1 + math.atan((1 / (error + 1e-8)) ** (1 / 3) - 1)
+        if factor >= 0.81:
+            x, lower_before, s, x0 = higher, lower, s1, None
+        h *= factor
+    return x

@@ -1,0 +1,180 @@
+"""Samplers on data whose flow is known in closed form: order of convergence, and the distribution of what they draw."""
+
+import inspect
+import math
+
+import pytest
+import torch
+
+from sfumato.diffusion.guide import plain
+from sfumato.diffusion.path import EXPLODING, FLOW
+from sfumato.diffusion.rng import BrownianPath, NoiseStream
+from sfumato.diffusion.sample import SAMPLERS, find_sampler
+from sfumato.diffusion.samplers.common import churned, split_ancestral
+from sfumato.errors import SfumatoError
+from sfumato.verify.toy import label
+
+HIGH, LOW = 8.0, 0.2  # where the flow of N(.3, .5^2) bends
+
+
+def levels(kind: str, n: int) -> torch.Tensor:
+    """n steps, even in log sigma, between levels above zero; for flows the same ratios of noise to signal."""
+    sigmas = torch.linspace(math.log(HIGH), math.log(LOW), n + 1, dtype=torch.float64).exp()
+    return sigmas / (1 + sigmas) if kind == "flow" else sigmas
+
+
+# Order of the global error. Methods of higher order begin, or end, with steps that allow no more than 2.
+FIRST_ORDER = ("ddim", "euler", "euler_ancestral", "tcd")
+NEVER_DETERMINISTIC = ("ddpm", "lcm")
+OWN_STEPS = ("dpm_adaptive",)
+ORDERS = {name: 1 if name in FIRST_ORDER else 2 for name in SAMPLERS if name not in (*NEVER_DETERMINISTIC, *OWN_STEPS)}
+
+
+def never(s: float, s1: float) -> torch.Tensor:
+    raise AssertionError("noise was asked for")
+
+
+def flow_error(gaussian, unit, outcomes, name: str, kind: str, n: int, **options: float) -> float:
+    """How far the sampler, without noise, ends from where the probability flow leads."""
+    sigmas, denoiser = levels(kind, n), gaussian.denoiser(kind)
+    if "eta" in SAMPLERS[name].options:
+        options["eta"] = 0.0
+    x = gaussian.moments(sigmas[0].item(), kind)[1] * unit(0)
+    result = outcomes([SAMPLERS[name].run(plain(denoiser, label(1)), x, sigmas, denoiser.path, never, **options)])[0]
+    return (result - gaussian.flow(x, sigmas[0].item(), sigmas[-1].item(), kind)).abs().max().item()
+
+
+@pytest.mark.parametrize("kind", ["eps", "flow"])
+@pytest.mark.parametrize("name", ORDERS)
+def test_order_of_convergence(gaussian, unit, outcomes, name: str, kind: str) -> None:
+    coarse, fine = (flow_error(gaussian, unit, outcomes, name, kind, n) for n in (60, 120))
+    assert math.log2(coarse / fine) > ORDERS[name] - 0.25, (coarse, fine)
+
+
+@pytest.mark.parametrize("variant", ["bh1", "bh2"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_unipc_converges_in_every_order_and_variant(gaussian, unit, outcomes, order: int, variant: str) -> None:
+    coarse, fine = (
+        flow_error(gaussian, unit, outcomes, "unipc", "eps", n, order=order, variant=variant) for n in (60, 120)
+    )
+    assert math.log2(coarse / fine) > 1.75, (coarse, fine)
+
+
+@pytest.mark.parametrize("kind", ["eps", "flow"])
+def test_adaptive_steps_honour_their_tolerance(gaussian, unit, outcomes, kind: str) -> None:
+    loose, tight = (
+        flow_error(gaussian, unit, outcomes, "dpm_adaptive", kind, 10, rtol=rtol, atol=rtol / 10)
+        for rtol in (0.05, 0.0005)
+    )
+    assert loose < 0.2 and tight < 0.01 * max(1, loose / 0.05)
+
+
+STOCHASTIC = [name for name, sampler in SAMPLERS.items() if "eta" in sampler.options and name != "tcd"]
+
+
+@pytest.mark.parametrize("kind", ["eps", "flow"])
+@pytest.mark.parametrize("name", [*STOCHASTIC, "lcm"])
+def test_what_is_drawn_has_the_datas_mean_and_spread(gaussian, outcomes, name: str, kind: str) -> None:
+    shape = (1, 4, 32, 32)
+    denoiser = gaussian.denoiser(kind, shape[1:])
+    sampler, stream = SAMPLERS[name], NoiseStream(0, shape)
+    start = 40.0 if kind == "eps" else 1.0
+    low = 0.02 if kind == "eps" else 0.02 / 1.02
+    ratios = (torch.linspace(math.log(60.0), math.log(0.02), 60, dtype=torch.float64)).exp()
+    sigmas = torch.cat([ratios if kind == "eps" else ratios / (1 + ratios), torch.zeros(1, dtype=torch.float64)])
+    sigmas[0], sigmas[-2] = start if kind == "flow" else sigmas[0], low
+    noise = BrownianPath(stream) if sampler.brownian else stream
+    options = {"eta": 1.0} if "eta" in sampler.options else {}
+    x = sigmas[0].item() * stream.normal().double()
+    result = outcomes([sampler.run(plain(denoiser, label(1)), x, sigmas, denoiser.path, noise, **options)])[0]
+    assert result.mean().item() == pytest.approx(gaussian.mean, abs=0.04)
+    # A consistency sampler trusts each estimate wholly: exact posterior means make it draw too narrow.
+    if name != "lcm":
+        assert result.std().item() == pytest.approx(gaussian.std, abs=0.04)
+
+
+# Of the multistep pair on eps only: on flows one extrapolates in log SNR, the other in log sigma.
+@pytest.mark.parametrize(
+    ("stochastic", "deterministic", "kind"),
+    [
+        ("euler_ancestral", "euler", "eps"),
+        ("euler_ancestral", "euler", "flow"),
+        ("ddim", "euler", "eps"),
+        ("tcd", "euler", "flow"),
+        ("dpm_2_ancestral", "dpm_2", "flow"),
+        ("dpmpp_2m_sde", "dpmpp_2m", "eps"),
+    ],
+)
+def test_without_eta_nothing_is_random(mixture, unit, outcomes, stochastic: str, deterministic: str, kind: str) -> None:
+    denoiser, sigmas = mixture(kind), levels(kind, 12)
+    x, guide = sigmas[0] * unit(3), plain(denoiser, label(1))
+    a = outcomes([SAMPLERS[stochastic].run(guide, x, sigmas, denoiser.path, never, eta=0.0)])[0]
+    b = outcomes([SAMPLERS[deterministic].run(guide, x, sigmas, denoiser.path, never)])[0]
+    assert torch.allclose(a, b, atol=1e-10)
+
+
+@pytest.mark.parametrize("path", [EXPLODING, FLOW])
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+def test_an_ancestral_step_keeps_the_level(path, eta: float) -> None:
+    """Down and up again: signal and noise add up to those of the next level."""
+    s, s1 = 0.9, 0.35
+    down, rescale, up = split_ancestral(s, s1, eta, path)
+    assert rescale * path.alpha(down) == pytest.approx(path.alpha(s1))
+    assert (rescale * down) ** 2 + up**2 == pytest.approx(s1**2)
+    assert (up == 0) == (eta == 0)
+
+
+@pytest.mark.parametrize("path", [EXPLODING, FLOW])
+def test_churn_raises_the_level_and_keeps_the_picture(path) -> None:
+    x0, n, more = torch.tensor([2.0]), torch.tensor([1.0]), torch.tensor([0.5])
+    s = 0.6
+    x, higher = churned(path.alpha(s) * x0 + s * n, s, 0.3, path, lambda a, b: more)
+    assert higher / path.alpha(higher) == pytest.approx(1.3 * s / path.alpha(s))
+    keep = path.alpha(higher) / path.alpha(s)
+    assert x.item() == pytest.approx(path.alpha(higher) * 2 + keep * s + 0.5 * (higher**2 - (keep * s) ** 2) ** 0.5)
+    assert churned(x, s, 0.0, path, None) == (x, s)
+    assert churned(x, 1.0, 0.3, FLOW, None) == (x, 1.0)
+
+
+@pytest.mark.parametrize("name", ["euler", "heun"])
+def test_churn_stays_within_its_range(gaussian, unit, outcomes, name: str) -> None:
+    denoiser, sigmas = gaussian.denoiser(), levels("eps", 20)
+    drawn: list[float] = []
+
+    def noise(s: float, s1: float) -> torch.Tensor:
+        drawn.append(s)
+        return unit(len(drawn))
+
+    guide = plain(denoiser, label(1))
+    outcomes([SAMPLERS[name].run(guide, HIGH * unit(0), sigmas, EXPLODING, noise, s_churn=5.0, s_tmin=0.5, s_tmax=4.0)])
+    assert drawn == [s for s in sigmas[:-1].tolist() if 0.5 <= s <= 4.0]
+
+
+def test_options_are_those_of_the_function() -> None:
+    assert SAMPLERS["euler"].options == {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": math.inf}
+    assert SAMPLERS["ddim"].options == {"eta": 0.0}
+    assert SAMPLERS["dpmpp_2m"].options == {}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_says_what_it_is(name: str) -> None:
+    sampler = SAMPLERS[name]
+    assert sampler.name == name and sampler.source
+    assert inspect.getdoc(sampler.run)
+    for spelling in (name, name.upper(), sampler.label, sampler.label.lower().replace(" ", "-"), *sampler.aliases):
+        assert find_sampler(spelling) is sampler
+
+
+def test_an_unknown_sampler_is_refused_with_the_choice() -> None:
+    with pytest.raises(SfumatoError, match=r"unknown sampler 'magic'.*dpmpp_2m"):
+        find_sampler("magic")
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_one_step_is_enough_for_any_sampler(gaussian, outcomes, name: str) -> None:
+    stream = NoiseStream(0, (1, 4, 8, 8))
+    denoiser = gaussian.denoiser()
+    sigmas = torch.tensor([10.0, 0.0], dtype=torch.float64)
+    x = 10 * stream.normal().double()
+    result = outcomes([SAMPLERS[name].run(plain(denoiser, label(1)), x, sigmas, EXPLODING, stream)])[0]
+    assert torch.is_tensor(result) and result.isfinite().all(), result

@@ -1,0 +1,92 @@
+"""Noise levels: tables, their inverse, and the lists that samplers walk down."""
+
+import math
+
+import pytest
+import torch
+
+from sfumato.diffusion.schedule import (
+    SCHEDULES,
+    SIGMA_PURE_NOISE,
+    FlowTable,
+    NoiseTable,
+    alphas_cumprod,
+    ddim_uniform,
+    discrete,
+    sgm_uniform,
+    sigma_list,
+    training_sigmas,
+)
+from sfumato.errors import SfumatoError
+from sfumato.spec import Schedule
+
+TABLE = NoiseTable(training_sigmas(Schedule()))
+
+
+def test_ends_of_the_1x_table() -> None:
+    assert TABLE.sigma_min == pytest.approx(0.029167158151720367, rel=1e-12)
+    assert TABLE.sigma_max == pytest.approx(14.614641229333639, rel=1e-12)
+    assert len(TABLE.sigmas) == 1000
+
+
+def test_time_inverts_sigma_between_the_steps_too() -> None:
+    t = torch.tensor([0.0, 0.25, 17.5, 500.0, 998.9, 999.0], dtype=torch.float64)
+    assert torch.allclose(TABLE.time(TABLE.sigma(t)), t, rtol=0, atol=1e-9)
+
+
+def test_beyond_the_table_the_nearest_end_is_the_time() -> None:
+    assert TABLE.time(torch.tensor([1e-6, 1e3])).tolist() == [0.0, 999.0]
+    assert TABLE.nearest_time(torch.tensor([1e-6, 1e3])).tolist() == [0, 999]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 2, 8, 20, 50])
+def test_lists_fall_within_the_table(name: str, steps: int) -> None:
+    sigmas = sigma_list(name, TABLE, steps)
+    assert sigmas.dtype == torch.float64
+    assert (sigmas.diff() < 0).all()
+    assert sigmas[0] <= TABLE.sigma_max * (1 + 1e-12)
+    assert len(sigmas) == steps + 1
+    assert sigmas[-1] == (TABLE.sigma_min if name == "ddim_uniform" else 0)
+
+
+def test_ddim_uniform_takes_one_more_step_where_the_original_does() -> None:
+    assert len(ddim_uniform(TABLE, 30)) == 32
+
+
+def test_sgm_uniform_starts_at_the_last_step_and_stops_short_of_the_first() -> None:
+    assert TABLE.time(sgm_uniform(TABLE, 4)[:-1]).round().tolist() == [999, 749, 499, 249]
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1001])
+def test_impossible_numbers_of_steps_are_refused(steps: int) -> None:
+    with pytest.raises(SfumatoError, match="choose 1 to 1000"):
+        sigma_list("karras", TABLE, steps)
+
+
+def test_an_unknown_schedule_is_refused_with_the_choice() -> None:
+    with pytest.raises(SfumatoError, match=r"unknown schedule 'cosine'.*karras"):
+        sigma_list("cosine", TABLE, 10)
+
+
+def test_zero_terminal_snr_leaves_only_noise_at_the_end() -> None:
+    plain, zero = Schedule(), Schedule(zero_terminal_snr=True)
+    assert alphas_cumprod(zero)[0] == pytest.approx(alphas_cumprod(plain)[0].item(), rel=1e-12)
+    assert training_sigmas(zero)[-1] == pytest.approx(SIGMA_PURE_NOISE, rel=1e-6)
+    assert (training_sigmas(zero).diff() > 0).all()
+
+
+def test_flow_levels_are_shifted_times() -> None:
+    table = FlowTable(3.0)
+    assert table.sigma(torch.tensor([0.0, 500.0, 1000.0])).tolist() == [0.0, 0.75, 1.0]
+    assert table.time(torch.tensor([0.75])).item() == 750
+    sigmas = discrete(table, 10)
+    assert sigmas[0] == 1 and sigmas[-1] == 0
+    # The lower end is shifted twice: once as the table's end and once as a time.
+    once = 3 * 0.001 / 1.002
+    assert sigmas[-2].item() == pytest.approx(3 * once / (1 + 2 * once), rel=1e-6)
+
+
+def test_linear_betas_are_not_the_scaled_ones() -> None:
+    linear = training_sigmas(Schedule(kind="linear", start=1e-4, end=0.02))
+    assert linear[-1].item() == pytest.approx(math.sqrt(1 / 4.0358e-5 - 1), rel=1e-3)
