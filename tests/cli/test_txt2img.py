@@ -95,9 +95,12 @@ def test_an_unprintable_prompt_is_drawn(draw: Run) -> None:
     assert json.loads(done.stdout)["files"] == ["cat.png"]
 
 
-def test_help_names_every_sampler_and_schedule(run: Run) -> None:
-    words = re.findall(r"\w+", run("txt2img", "--help").stdout)
-    assert {*SAMPLERS, *SCHEDULES} <= set(words)
+def test_help_names_what_there_is(run: Run) -> None:
+    shown = " ".join(run("txt2img", "--help").stdout.split())
+    samplers = re.search(r"--sampler <str> (.*) and more", shown)
+    schedules = re.search(r"--schedule <str> (.*?)\.", shown)
+    assert samplers and set(re.findall(r"\w+", samplers[1])) < set(SAMPLERS)
+    assert schedules and set(re.findall(r"\w+", schedules[1])) - {"or"} == set(SCHEDULES)
 
 
 @pytest.fixture
@@ -139,7 +142,7 @@ def test_an_interrupt_signal_ends_a_real_run(model: str, tmp_path: Path) -> None
         assert process.stdout is not None
         assert process.stdout.readline() == "cats/00000-0.png\n"
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
+        rest, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "stopped" and "Traceback" not in errors
     files = names(tmp_path / "cats")
@@ -198,11 +201,11 @@ def test_bad_options(draw: Run, refused: Callable[..., None], tmp_path: Path, wo
 
 
 @pytest.mark.parametrize(
-    ("prompt", "expected"), [("", "prompt is empty"), (" \n", "prompt is empty"), ("word " * 10_000, "10000 tokens")]
+    ("prompt", "expected"), [("", "prompt is empty"), (" \n", "prompt is empty"), ("word " * 10_000, "shorten it")]
 )
 def test_bad_prompts(draw: Run, refused: Callable[..., None], tmp_path: Path, prompt: str, expected: str) -> None:
     refused(draw(prompt), expected)
-    refused(draw("a cat", "--negative", "word " * 10_000), "10000 tokens")
+    refused(draw("a cat", "--negative", "word " * 10_000), "shorten it")
     assert names(tmp_path) == []
 
 

@@ -29,8 +29,8 @@ SamplerName = Annotated[
     str | None,
     typer.Option(
         "--sampler",
-        help="ddim, plms, euler, euler_ancestral, heun, dpmpp_2m, dpmpp_2m_sde, dpmpp_sde or lcm; "
-        "the names of web UIs ('Euler a') do too.",
+        help="euler, euler_ancestral, heun, ddim, plms, dpmpp_2m, dpmpp_2m_sde, dpmpp_sde, lcm and more, also by the "
+        "names of web UIs ('Euler a'); an unknown name lists them all.",
     ),
 ]
 ScheduleName = Annotated[
