@@ -38,6 +38,8 @@ class VAETraining:
 
     Every `full_every`-th step sees whole pictures, as many as have the pixels of `loop.batch` crops of side `crop`
     (0: crops only). `white` is the share of white backgrounds. The weight `kl` is per nat and value of the picture.
+    `decoder_of` names the export of an earlier run: its encoder is kept as it is, so that latents stay what they were,
+    and its decoder goes on learning.
     """
 
     loop: LoopConfig
@@ -49,6 +51,7 @@ class VAETraining:
     edges: float = 0.5
     kl: float = 1e-4
     held_out: int = 192
+    decoder_of: str = ""
 
 
 class VAETask:
@@ -60,7 +63,10 @@ class VAETask:
         self.cfg, self.data = cfg, data
         torch.manual_seed(cfg.loop.seed)
         self.networks = VAE(cfg.net)
-        _start_gently(self.networks)
+        if cfg.decoder_of:
+            _keep_encoder(self.networks, load_vae(cfg.decoder_of))
+        else:
+            _start_gently(self.networks)
         if cfg.loop.compile:
             self.networks.encoder.compile()
             self.networks.decoder.compile()
@@ -176,6 +182,15 @@ def _start_gently(net: VAE) -> None:
         net.quant_conv.weight[logvar] *= 0.1
         if net.quant_conv.bias is not None:
             net.quant_conv.bias[logvar] = -6.0
+
+
+def _keep_encoder(net: VAE, earlier: VAE) -> None:
+    """Start from an earlier autoencoder; what makes latents learns no more. Raises SfumatoError for other sizes."""
+    if dataclasses.replace(earlier.cfg, scale=net.cfg.scale) != net.cfg:
+        raise SfumatoError("decoder_of names an autoencoder of other sizes; give net the sizes it was trained with")
+    net.load_state_dict(earlier.state_dict())
+    for part in (net.encoder, net.quant_conv):
+        part.requires_grad_(False)
 
 
 def _white(count: int) -> Tensor:
