@@ -8,7 +8,9 @@
 PYTHON ?= python3
 PROMPT ?= a red heart, 3D style
 GOLDEN ?= ../shared/golden
-VERIFY ?= --only tiny/sd1 --only 'manifests/*/sd1' --only schedules --only text --only watermark --only samplers
+# The cases of the reference data that this version covers.
+VERIFY ?= $(patsubst %,--only '%',tiny/sd1 manifests/original/sd1 manifests/original/sd1_model_ema \
+	manifests/diffusers/sd1__* schedules samplers text/clip_bpe_tokens watermark)
 
 BIN := .venv/bin
 .PHONY: demo test test-full lint verify bench
@@ -33,7 +35,7 @@ verify: .venv/installed
 	if [ -d $(GOLDEN) ]; then $(BIN)/sfumato verify $(GOLDEN) $(VERIFY); fi
 
 bench: .venv/installed-test
-	set -e; for script in bench/*.py; do $(BIN)/python $$script; done
+	set -e; for script in $(filter-out bench/common.py,$(wildcard bench/*.py)); do $(BIN)/python $$script; done
 
 .venv/installed: pyproject.toml constraints.txt tools/venv
 	tools/venv $(PYTHON) .venv
