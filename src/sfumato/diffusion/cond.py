@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -26,8 +26,9 @@ class Cond:
     def batch(self) -> int:
         return self.tokens.shape[0]
 
-    def _map(self, change) -> Cond:
-        return Cond(*(None if (value := getattr(self, f.name)) is None else change(value) for f in fields(self)))
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Cond:
+        present = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return Cond(**{name: change(value) for name, value in present.items()})
 
     def select(self, rows: slice | Tensor) -> Cond:
         """The given rows of the batch."""
@@ -40,5 +41,5 @@ class Cond:
     @staticmethod
     def cat(conds: Sequence[Cond]) -> Cond:
         """Stack along the batch. All must have the same fields and the same token length."""
-        columns = ([getattr(cond, f.name) for cond in conds] for f in fields(Cond))
-        return Cond(*(None if column[0] is None else torch.cat(column) for column in columns))
+        names = [f.name for f in fields(Cond) if getattr(conds[0], f.name) is not None]
+        return Cond(**{name: torch.cat([getattr(cond, name) for cond in conds]) for name in names})

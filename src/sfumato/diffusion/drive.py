@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -90,14 +91,20 @@ Job = Generator[list[Row] | Step, list[Tensor], Tensor]
 """Yields questions and steps, receives answers, returns the final x."""
 
 
-def together(*jobs: Generator) -> Generator[list[Row], list[Tensor], list]:
+Event = Step | Finished | Failed
+Result = TypeVar("Result")
+
+
+def together(
+    *jobs: Generator[list[Row], list[Tensor], Result],
+) -> Generator[list[Row], list[Tensor], list[Result]]:
     """Run questions side by side so that they share network calls; returns the results in order."""
-    results: list = [None] * len(jobs)
+    results: dict[int, Result] = {}
     waiting: dict[int, list[Row]] = {}
 
     def resume(i: int, answers: list[Tensor] | None) -> None:
         try:
-            waiting[i] = jobs[i].send(answers)
+            waiting[i] = next(jobs[i]) if answers is None else jobs[i].send(answers)
         except StopIteration as stop:
             results[i] = stop.value
 
@@ -109,7 +116,7 @@ def together(*jobs: Generator) -> Generator[list[Row], list[Tensor], list]:
         for i, rows in current.items():
             own, answers = answers[: len(rows)], answers[len(rows) :]
             resume(i, own)
-    return results
+    return [results[i] for i in range(len(jobs))]
 
 
 def _ask(rows: Sequence[Row]) -> list[Tensor]:
@@ -118,7 +125,7 @@ def _ask(rows: Sequence[Row]) -> list[Tensor]:
     return list(rows[0].denoiser(x, sigmas, Cond.cat([row.cond for row in rows])).split(1))
 
 
-def drive(jobs: Sequence[Job], max_rows: int = 8) -> Iterator[tuple[int, Step | Finished | Failed]]:
+def drive(jobs: Sequence[Job], max_rows: int = 8) -> Generator[tuple[int, Event], None, None]:
     """Run jobs to their end, at most `max_rows` rows in a network call, and report (job number, event) as it happens.
 
     Close the iterator to cancel. A job whose own code or network call raises is reported as Failed; rows that shared
@@ -132,12 +139,15 @@ def drive(jobs: Sequence[Job], max_rows: int = 8) -> Iterator[tuple[int, Step | 
 
 
 @torch.no_grad()
-def _drive(jobs: list[Job], max_rows: int) -> Iterator[tuple[int, Step | Finished | Failed]]:
+def _drive(jobs: list[Job], max_rows: int) -> Iterator[tuple[int, Event]]:
     waiting: dict[int, list[Row]] = {}
 
-    def resume(i: int, answers: list[Tensor] | None, error: Exception | None = None) -> Iterator[tuple[int, object]]:
+    def resume(i: int, answers: list[Tensor] | None, error: Exception | None = None) -> Iterator[tuple[int, Event]]:
         try:
-            event = jobs[i].send(answers) if error is None else jobs[i].throw(error)
+            if error is not None:
+                event = jobs[i].throw(error)
+            else:
+                event = next(jobs[i]) if answers is None else jobs[i].send(answers)
             while isinstance(event, Step):
                 yield i, event
                 event = next(jobs[i])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
+
+Level = TypeVar("Level", float, Tensor)
 
 
 def per_row(value: Tensor, like: Tensor) -> Tensor:
@@ -18,8 +21,8 @@ class Path:
 
     c: float = 0.0
 
-    def alpha(self, sigma):
-        """How much of the picture is left at noise level sigma (float or tensor)."""
+    def alpha(self, sigma: Level) -> Level:
+        """How much of the picture is left at noise level sigma."""
         return 1 - self.c * sigma
 
     def sigma_at(self, ratio: float) -> float:

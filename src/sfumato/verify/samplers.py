@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +18,7 @@ from sfumato.diffusion.guide import Estimate, Guide, cfg, plain
 from sfumato.diffusion.path import EXPLODING
 from sfumato.diffusion.rng import scaled
 from sfumato.diffusion.sample import Sampler, find_sampler
+from sfumato.diffusion.samplers.onestep import blended
 from sfumato.diffusion.schedule import (
     SCHEDULES,
     FlowTable,
@@ -97,6 +98,7 @@ SOLVERS = {
     ("DPMSolverMultistepScheduler", "sde-dpmsolver++", 2): "dpmpp_2m_sde",
     ("DPMSolverSinglestepScheduler", "dpmsolver++", 2): "dpmpp_2s",
 }
+PREDICTIONS: Mapping[str, Prediction] = {"epsilon": "eps", "v_prediction": "v"}
 
 
 @dataclass(frozen=True)
@@ -245,10 +247,10 @@ def _ldm(name: str, entry: Entry, tensors: Tensors) -> Run:
     if entry["sampler"] == "DPM_Solver.sample":
         return _ldm_dpm_solver(entry, tensors)
     given, kind = entry["options"], entry["parameterization"]
-    if "mask" in tensors:
-        raise unsupported("inpainting by blending")
     options = {"eta": given["eta"]} if given.get("eta") else {}
     sampler = _sampler(_name(entry["sampler"]), options)
+    if "mask" in tensors:
+        sampler = replace(sampler, run=blended(sampler.run, tensors["x0"], tensors["mask"]))
     sigmas = sigma_list(sampler.schedule, SD, given["S"])
     scale = given.get("cfg_scale", 1.0)
     if "t_enc" not in given:
@@ -303,7 +305,7 @@ def _diffusers(name: str, entry: Entry, tensors: Tensors) -> Run:
     if "solver_type" in config:
         options["variant"] = config["solver_type"]
     sampler = _sampler(theirs, options)
-    kind: Prediction = {"epsilon": "eps", "v_prediction": "v"}.get(entry["prediction"], "flow")
+    kind = PREDICTIONS.get(entry["prediction"], "flow")
     if entry["sigmas"] is None:
         to_first_step = config.get("set_alpha_to_one") is False or entry["class"] == "TCDScheduler"
         sigmas = _of_times(config, entry["timesteps"], to_first_step)

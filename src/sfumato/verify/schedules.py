@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from sfumato.diffusion.schedule import (
     vp,
 )
 from sfumato.spec import Schedule
-from sfumato.verify.cases import Case, close, failing, files, listed, read_json, strangers
+from sfumato.verify.cases import UNKNOWN, Case, Result, close, failing, files, listed, read_json, strangers
 
 FLOAT64, FLOAT32 = 1e-12, 1e-6  # relative tolerances of lists, by the precision that the original keeps them in
 SD = NoiseTable(training_sigmas(Schedule()))
@@ -45,7 +46,7 @@ def find(folder: Path) -> Iterator[Case]:
 
 
 def _case(path: Path, name: str, ours: Callable[[], Tensor], reference: Sequence[float], tolerance: float) -> Case:
-    def check():
+    def check() -> Result:
         return close([(ours(), torch.tensor(reference, dtype=torch.float64))], tolerance, relative=True)
 
     return Case(f"schedules/{path.stem}/{name}", check)
@@ -69,22 +70,22 @@ def _training(path: Path) -> Iterator[Case]:
 
 
 def _k_diffusion(path: Path) -> Iterator[Case]:
-    ours = {
-        "k_diffusion_default_linear_t": lambda n: discrete(SD, n),
-        "karras_rho7": lambda n: karras(SD, n),
-        "exponential": lambda n: exponential(SD, n),
-        "polyexponential_rho1": lambda n: polyexponential(SD, n, 1.0),
-        "polyexponential_rho0.5": lambda n: polyexponential(SD, n, 0.5),
-        "karras_sigma_0.1_10": lambda n: karras_between(0.1, 10.0, n),
+    ours: dict[str, Callable[[int], Tensor]] = {
+        "k_diffusion_default_linear_t": partial(discrete, SD),
+        "karras_rho7": partial(karras, SD),
+        "exponential": partial(exponential, SD),
+        "polyexponential_rho1": partial(polyexponential, SD, rho=1.0),
+        "polyexponential_rho0.5": partial(polyexponential, SD, rho=0.5),
+        "karras_sigma_0.1_10": partial(karras_between, 0.1, 10.0),
         "vp_continuous": vp,
     }
     data = read_json(path)
     for n, lists in data["lists"].items():
         for name, reference in lists.items():
             if name in ours:
-                yield _case(path, f"{n}/{name}", lambda n=n, make=ours[name]: make(int(n)), reference, FLOAT64)
+                yield _case(path, f"{n}/{name}", partial(ours[name], int(n)), reference, FLOAT64)
             else:
-                yield failing(f"schedules/{path.stem}/{n}/{name}", "unknown kind of case")
+                yield failing(f"schedules/{path.stem}/{n}/{name}", UNKNOWN)
     maps = data["t_sigma_maps"]
     sigma, t = (torch.tensor(maps[name], dtype=torch.float64) for name in ("sigma", "t"))
     yield _case(path, "sigma_to_t_interpolated", lambda: SD.time(sigma), maps["sigma_to_t_interpolated"], FLOAT64)
@@ -97,30 +98,29 @@ def _ddim(path: Path) -> Iterator[Case]:
     """Times, and the three tables of the original's step: abar before and after, and the noise added."""
     for n, lists in read_json(path)["by_n"].items():
         for kind, make in (("uniform", ddim_uniform), ("quad", ddim_quad)):
-            yield _case(
-                path,
-                f"{n}/timesteps_{kind}",
-                lambda n=n, make=make: SD.time(make(SD, int(n))[:-1]).flip(0),
-                lists[f"timesteps_{kind}"],
-                FLOAT64,
-            )
-        sigmas = ddim_uniform(SD, int(n))
+            times = lists[f"timesteps_{kind}"]
+            yield _case(path, f"{n}/timesteps_{kind}", partial(_times, make, int(n)), times, 0.0)
         reference = lists["params_uniform"]
-        abar = (1 / (1 + sigmas**2)).flip(0)
-        yield _case(path, f"{n}/alphas", lambda abar=abar: abar[1:], reference["alphas"], FLOAT64)
-        yield _case(path, f"{n}/alphas_prev", lambda abar=abar: abar[:-1], reference["alphas_prev"], FLOAT64)
+        yield _case(path, f"{n}/alphas", partial(_alphas, int(n), slice(1, None)), reference["alphas"], FLOAT64)
+        yield _case(path, f"{n}/alphas_prev", partial(_alphas, int(n), slice(-1)), reference["alphas_prev"], FLOAT64)
         for eta in (key for key in reference if not key.startswith("alphas")):
-            yield _case(
-                path,
-                f"{n}/sigmas_eta{eta}",
-                lambda sigmas=sigmas, eta=eta: _added(sigmas, float(eta)),
-                reference[eta]["sigmas"],
-                FLOAT64,
-            )
+            ours = partial(_added, int(n), float(eta))
+            yield _case(path, f"{n}/sigmas_eta{eta}", ours, reference[eta]["sigmas"], FLOAT64)
 
 
-def _added(sigmas: Tensor, eta: float) -> Tensor:
-    """Noise that a DDIM step adds, in variance-preserving units as the original counts it, rising times."""
+def _times(make: Callable[[NoiseTable, int], Tensor], n: int) -> Tensor:
+    """The training steps of a list's levels, rising; what a list ends at is no step."""
+    return SD.nearest_time(make(SD, n)[:-1]).flip(0)
+
+
+def _alphas(n: int, which: slice) -> Tensor:
+    """abar at the levels of the original DDIM list, rising times."""
+    return (1 / (1 + ddim_uniform(SD, n) ** 2)).flip(0)[which]
+
+
+def _added(n: int, eta: float) -> Tensor:
+    """Noise that every step of the original DDIM adds, counted in its variance-preserving scale, rising times."""
+    sigmas = ddim_uniform(SD, n)
     pairs = zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True)
     added = [split_ancestral(s, s1, eta, EXPLODING)[2] / math.sqrt(1 + s1**2) for s, s1 in pairs]
     return torch.tensor(added[::-1], dtype=torch.float64)
@@ -129,21 +129,19 @@ def _added(sigmas: Tensor, eta: float) -> Tensor:
 def _sgm(path: Path) -> Iterator[Case]:
     data = read_json(path)
     for n, reference in data["sigmas"].items():
-        yield _case(path, f"{n}/sigmas", lambda n=n: sgm_uniform(SD, int(n)), reference, FLOAT32)
+        yield _case(path, f"{n}/sigmas", partial(sgm_uniform, SD, int(n)), reference, FLOAT32)
     for n, reference in data["timesteps"].items():
-        ours = lambda n=n: SD.nearest_time(sgm_uniform(SD, int(n))[:-1]).flip(0)  # noqa: E731
-        yield _case(path, f"{n}/timesteps", ours, reference, 0.0)
+        yield _case(path, f"{n}/timesteps", partial(_times, sgm_uniform, int(n)), reference, 0.0)
 
 
 def _flow(path: Path) -> Iterator[Case]:
     data = read_json(path)
     for name, reference in data["table_1_to_1000"].items():
-        table = FlowTable(_shift(name))
-        yield _case(path, f"{name}/table", lambda table=table: table.sigmas, reference, FLOAT32)
+        yield _case(path, f"{name}/table", partial(getattr, FlowTable(_shift(name)), "sigmas"), reference, FLOAT32)
     for name, lists in data["sigmas"].items():
         table = FlowTable(_shift(name))
         for n, reference in lists.items():
-            yield _case(path, f"{name}/{n}", lambda n=n, table=table: discrete(table, int(n)), reference, FLOAT32)
+            yield _case(path, f"{name}/{n}", partial(discrete, table, int(n)), reference, FLOAT32)
 
 
 def _shift(name: str) -> float:

@@ -23,6 +23,9 @@ class Toy(nn.Module):
     x = a x0 + b n in the scale of its kind and the time, and `cond.tokens` (B, 1, 1) holds the label.
     """
 
+    variances: Tensor
+    weights: Tensor
+
     def __init__(self, means: Tensor, variances: Tensor, weights: Tensor, kind: Prediction = "eps"):
         super().__init__()
         self.means = nn.Parameter(means.to(torch.float64), requires_grad=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def _pictures(folder: Path, index: Path, known: set[str]) -> Iterator[Case]:
         if entry["method"] != "dwtDct":
             yield failing(name, UNKNOWN)
         else:
-            yield Case(name, lambda entry=entry: _compare(folder, entry))
+            yield Case(name, partial(_compare, folder, entry))
 
 
 def _compare(folder: Path, entry: dict[str, Any]) -> Result:

@@ -18,7 +18,8 @@ ADAMS_BASHFORTH = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24,
 
 def plms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
     """Pseudo linear multistep (Liu et al. 2022): Adams-Bashforth on the slope, begun by one improved Euler step."""
-    steps, slopes = steps_of(sigmas), []
+    steps = steps_of(sigmas)
+    slopes: list[Tensor] = []  # newest first
     for i, (s, s1) in enumerate(steps):
         x0 = yield from denoise(x, s)
         yield Step(i, len(steps), s, x, x0)
@@ -33,7 +34,8 @@ def plms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) ->
 
 def ipndm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: int = 4) -> Job:
     """Improved pseudo numerical method (Zhang & Chen 2022, section 3.3): Adams-Bashforth begun by lower orders."""
-    steps, slopes = steps_of(sigmas), []
+    steps = steps_of(sigmas)
+    slopes: list[Tensor] = []  # newest first
     for i, (s, s1) in enumerate(steps):
         x0 = yield from denoise(x, s)
         yield Step(i, len(steps), s, x, x0)
@@ -45,7 +47,9 @@ def ipndm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, o
 
 def lms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: int = 4) -> Job:
     """Linear multistep (k-diffusion): the slope's polynomial through its last `order` values, integrated over sigma."""
-    steps, slopes, nodes = steps_of(sigmas), [], []
+    steps = steps_of(sigmas)
+    slopes: list[Tensor] = []  # newest first
+    nodes: list[float] = []
     for i, (s, s1) in enumerate(steps):
         x0 = yield from denoise(x, s)
         yield Step(i, len(steps), s, x, x0)
@@ -56,7 +60,9 @@ def lms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, ord
 
 def deis(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: int = 3) -> Job:
     """DEIS (Zhang & Chen 2022, equation 15), log-rho: as `lms`, but the polynomial is one in log sigma."""
-    steps, slopes, nodes = steps_of(sigmas), [], []
+    steps = steps_of(sigmas)
+    slopes: list[Tensor] = []  # newest first
+    nodes: list[float] = []
     for i, (s, s1) in enumerate(steps):
         x0 = yield from denoise(x, s)
         yield Step(i, len(steps), s, x, x0)
@@ -95,7 +101,9 @@ def _differences(values: list[Tensor], levels: list[float], h: float) -> tuple[T
 
 def _multistep(denoise: Guide, x: Tensor, sigmas: Tensor, order: int, on_estimate: bool) -> Job:
     """DPM-Solver (on the slope) or DPM-Solver++ (on the estimate), of order 1 to 3, multistep."""
-    steps, values, levels = steps_of(sigmas), [], []
+    steps = steps_of(sigmas)
+    values: list[Tensor] = []  # newest first
+    levels: list[float] = []
     for i, (s, s1) in enumerate(steps):
         x0 = yield from denoise(x, s)
         yield Step(i, len(steps), s, x, x0)
@@ -136,7 +144,9 @@ def unipc(
 
     Every estimate first corrects the step that led to it, then predicts the next.
     """
-    steps, values, levels = steps_of(sigmas), [], []
+    steps = steps_of(sigmas)
+    values: list[Tensor] = []  # newest first
+    levels: list[float] = []
     start, known = x, 0
     for i, (s, s1) in enumerate(steps):
         x0 = yield from denoise(x, s)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 
 from torch import Tensor
 
-from sfumato.diffusion.drive import Job, Step
+from sfumato.diffusion.drive import Job, Row, Step
 from sfumato.diffusion.guide import Estimate, Guide
 from sfumato.diffusion.path import Path
 from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
@@ -118,7 +119,9 @@ def dpmpp_2s(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise
     return x
 
 
-def _dpm_solver(denoise: Guide, x: Tensor, d: Tensor, s: float, s1: float, order: int, r: float) -> Estimate:
+def _dpm_solver(
+    denoise: Guide, x: Tensor, d: Tensor, s: float, s1: float, order: int, r: float
+) -> Generator[list[Row], list[Tensor], tuple[Tensor, Tensor]]:
     """(lower, x at s1): DPM-Solver of order 1 to 3 (Lu et al. 2022a, algorithms 1 and 2), given the slope d at s.
 
     r places the first inner estimate in log sigma; `lower` is the solution of one order less (order 3 only).
