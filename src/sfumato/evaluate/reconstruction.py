@@ -1,0 +1,44 @@
+"""What is lost between a picture and the model's latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfumato.data.dataset import EmojiData
+from sfumato.evaluate.pictures import Watch, on_colours, on_white, watched
+from sfumato.nets.vae import VAE
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """PSNR in dB, mean over pictures, on white and on the named colours."""
+
+    pictures: int
+    white: float
+    colours: float
+
+
+@torch.no_grad()
+def there_and_back(vae: VAE, x: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in [-1, 1] through the mean of their latents: the same shape, float32 on the CPU."""
+    weight = vae.post_quant_conv.weight
+    mean = vae.encode(x.to(weight.device, weight.dtype)).chunk(2, 1)[0]
+    return vae.decode(mean).float().clamp(-1, 1).cpu()
+
+
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each of (B, 3, H, W) in [-1, 1], in dB: (B,); at most 100."""
+    return -10 * ((x - y) / 2).square().mean((1, 2, 3)).clamp(min=1e-10).log10()
+
+
+def measure_reconstruction(vae: VAE, data: EmojiData, numbers: np.ndarray, watch: Watch) -> Reconstruction:
+    """Of the pictures with these numbers, of which there must be one."""
+    means = []
+    for name, batches in (("white", on_white(data, numbers)), ("colours", on_colours(data, numbers))):
+        x = watched(batches, f"reconstruction on {name}", len(numbers), watch)
+        means.append(torch.cat([psnr(part, there_and_back(vae, part)) for part in x]).mean().item())
+    return Reconstruction(len(numbers), *means)

@@ -1,0 +1,128 @@
+"""A set of plain squares whose concepts are colours, a model of random weights, and judges: one that knows, one not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sfumato.data import captions
+from sfumato.data.captions import Concept
+from sfumato.data.dataset import EmojiData, corpus
+from sfumato.data.emoji import FORMAT, MANIFEST
+from sfumato.families import sd1
+from sfumato.nets.image_tower import ImageTowerConfig
+from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig, VAEConfig
+from sfumato.text.tokenizer import CLIPTokenizer
+from sfumato.train.clip import CLIP, save_clip
+from sfumato.weights.save import save_folder
+
+SIZE = 32
+RGB = np.array(list(product((0, 80, 160, 240), (20, 120, 220), (40, 200))), np.uint8)  # 24 concepts
+
+
+def _build(folder: Path) -> None:
+    codes = [f"c{k:02}" for k in range(len(RGB))]
+    concepts = []
+    for code in codes:
+        names = {language: f"{code} {language}" for language in captions.LANGUAGES}
+        concepts.append(Concept(code, "*", "objects", "squares", names, dict.fromkeys(names, (code,))))
+    files = {
+        "concepts.json": [dataclasses.asdict(concept) for concept in concepts],
+        "holdout.json": {"concepts": codes[:2], "pictures": [f"3d/{codes[4]}", f"flat/{codes[7]}"]},
+    }
+    folder.mkdir(parents=True)
+    for number, style in enumerate(captions.STYLES):
+        pictures = np.zeros((len(RGB), SIZE, SIZE, 4), np.uint8)
+        inside = slice(4 + number, SIZE - 4 - number)
+        pictures[:, inside, inside, :3] = RGB[:, None, None]
+        pictures[:, inside, inside, 3] = 255
+        np.save(folder / f"images-{style}.npy", pictures)
+        files[f"images-{style}.json"] = {"hex": codes}
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    sizes = {path.name: {"bytes": path.stat().st_size} for path in folder.iterdir()}
+    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "size": SIZE, "files": sizes}))
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> EmojiData:
+    folder = tmp_path_factory.mktemp("data") / "squares"
+    _build(folder)
+    return EmojiData(folder)
+
+
+class Connoisseur:
+    """A judge that reads a caption's concept and sees it in the picture's middle, whatever the style."""
+
+    width = 4
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        return self._unit(torch.from_numpy(RGB[[int(text[1:3]) for text in texts]]).float())
+
+    def pictures(self, x: Tensor) -> Tensor:
+        return self._unit((x[:, :, SIZE // 2, SIZE // 2] + 1) * 127.5)
+
+    @staticmethod
+    def _unit(rgb: Tensor) -> Tensor:
+        """On a ball, so that every colour's own direction is the nearest."""
+        return torch.nn.functional.normalize(torch.cat([rgb - 127.5, torch.full_like(rgb[:, :1], 90.0)], 1), dim=1)
+
+
+@pytest.fixture
+def connoisseur() -> Connoisseur:
+    return Connoisseur()
+
+
+@pytest.fixture(scope="session")
+def tokenizer(squares: EmojiData) -> CLIPTokenizer:
+    return CLIPTokenizer.train(corpus(squares), 600, max_length=32)
+
+
+def _text(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        layers=1,
+        heads=2,
+        max_length=32,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer: CLIPTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder that draws noise in milliseconds."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    spec = Spec(
+        family="sd1",
+        title="tiny",
+        unet=UNetConfig(channels=(32,), depth=(1,), blocks=1, context_dim=32, heads=2),
+        vae=VAEConfig(channels=(32, 32), blocks=1),
+        text=_text(tokenizer),
+        defaults=Defaults(width=SIZE, height=SIZE),
+    )
+    tokenizer.save(folder / "words")
+    save_folder(folder / "tiny", spec, **sd1.networks(spec), tokenizer_folder=folder / "words")
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="session")
+def judge(tokenizer: CLIPTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a judge of random weights in half precision."""
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("judge")
+    clip = CLIP(_text(tokenizer), ImageTowerConfig(size=16, channels=(16,), blocks=1), 24)
+    save_clip(folder, clip.half(), tokenizer)
+    return folder

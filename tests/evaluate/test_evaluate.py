@@ -1,0 +1,71 @@
+"""The command from end to end: a model of random weights, a judge of random weights, a set of squares."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from sfumato.cli.main import app
+from sfumato.data.captions import LANGUAGES
+from sfumato.data.dataset import EmojiData
+
+
+@pytest.fixture
+def run(squares: EmojiData, model: Path, judge: Path):
+    def run(*words: object, data: Path | None = None, by: Path | None = None) -> Result:
+        fixed = ["--model", model, "--data", data or squares.path, "--judge", by or judge, "--steps", 1]
+        return CliRunner().invoke(app, ["evaluate", *map(str, [*fixed, "--device", "cpu", *words])])
+
+    return run
+
+
+def test_json_has_every_figure_and_is_the_same_twice(run):
+    first, second = (run("--pictures", 4, "--json") for _ in range(2))
+    assert first.exit_code == 0, first.stderr
+    report, again = json.loads(first.stdout), json.loads(second.stdout)
+    assert report.pop("seconds_per_picture") > 0 and again.pop("seconds_per_picture") > 0
+    assert report == again
+    assert list(report["precision"]) == list(LANGUAGES)
+    assert set(report["reconstruction"]) == {"unseen_picture", "unseen_concept"}
+    assert report["reconstruction"]["unseen_concept"]["pictures"] == 12
+    assert set(report["originality"]["distances"]) == {"drawn", "unseen_picture", "unseen_concept", "copies"}
+    assert report["originality"]["distances"]["drawn"]["pictures"] == 24
+    assert (report["prompts"], report["standard_error"]) == (4, 0.25)
+    assert report["settings"]["steps"] == 1 and report["settings"]["width"] == 32
+    assert 0 <= report["background"] <= 1
+    assert "drawing (28)" in first.stderr
+
+
+def test_the_table_is_aligned_and_complete(run):
+    result = run("--pictures", 3, "--style", "flat", "--style", "noto")
+    assert result.exit_code == 0, result.stderr
+    blocks = [block.splitlines() for block in result.stdout.strip().split("\n\n")]
+    table = next(block for block in blocks if block[0].startswith("R-precision"))
+    assert [line.split()[0] for line in table[1:7]] == list(LANGUAGES)
+    assert len({len(line) for line in table[:7]}) == 1
+    assert "styles flat noto" in result.stdout
+
+
+def test_sheet_and_nothing_else(run, tmp_path: Path):
+    result = run("--sheet", tmp_path / "sheet.png", data=tmp_path, by=tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip() == str(tmp_path / "sheet.png")
+    assert Image.open(tmp_path / "sheet.png").size == (542, 202)
+
+
+def test_bad_input_gets_one_line(run, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for result, words in (
+        (run(data=tmp_path / "absent"), "sfumato data build emoji"),
+        (run(by=tmp_path), "sfumato train clip"),
+        (run("--style", "oil"), "twemoji"),
+        (run("--pictures", 1), "--pictures"),
+        (run("--sampler", "none"), "none"),
+        (run("--sheet", tmp_path / "file" / "sheet.png"), "cannot write"),
+        (run("--sheet", tmp_path / "sheet.gif"), ".png"),
+        (run("--model", tmp_path / "absent"), "no model"),
+    ):
+        assert result.exit_code == 2, result.output
+        assert result.stdout == "" and result.stderr.count("\n") == 1 and words in result.stderr
