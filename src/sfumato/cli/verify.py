@@ -28,12 +28,9 @@ def verify(
     things must be equal. Exits with 0 if every selected case passed, with 1 if one failed, with 2 if none is selected.
     A kind of case that this version does not know counts as failed.
     """
-    import torch
-
     from sfumato.verify.folder import find_cases, select
 
     cases = select(find_cases(folder), only or (), without or ())
-    torch.set_grad_enabled(False)
     width = max(len(case.path) for case in cases)
     rows = []
     if not as_json:

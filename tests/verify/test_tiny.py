@@ -1,0 +1,122 @@
+"""Tiny models: a small checkpoint of our own in the reference's form, then damaged."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sfumato.families import sd1
+from sfumato.spec import CLIPTextConfig, Spec, UNetConfig, VAEConfig
+from sfumato.verify import tiny
+
+SPEC = Spec(
+    family="sd1",
+    title="tiny",
+    unet=UNetConfig(channels=(32, 32), blocks=1, depth=(1, 0), context_dim=32, heads=8),
+    vae=VAEConfig(channels=(32, 32), blocks=1),
+    text=CLIPTextConfig(
+        vocab_size=60,
+        hidden_size=32,
+        intermediate_size=64,
+        layers=2,
+        heads=4,
+        max_length=9,
+        bos_token_id=58,
+        eos_token_id=59,
+        pad_token_id=59,
+    ),
+)
+CONFIG = {
+    "config": {"params": {"unet_config": {"params": {"num_heads": SPEC.unet.heads}}}},
+    "text_config": {"num_attention_heads": SPEC.text.heads},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """`tiny/` with one model, whose reference outputs are ours."""
+    torch.manual_seed(0)
+    root = tmp_path / "tiny"
+    root.mkdir()
+    networks = sd1.networks(SPEC)
+    keymap = sd1.FAMILY.keymap(SPEC, "original", networks)
+    state = {}
+    for part, network in networks.items():
+        state |= keymap.to_theirs(part, network.state_dict())
+    save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, root / "sd1.safetensors")
+    ids = torch.randint(1, 57, (2, 9))
+    ids[:, 0], ids[:, 6:] = 58, 59
+    inputs = {
+        "tokens": ids,
+        "tokens_uncond": ids[1:],
+        "image": torch.rand(1, 3, 8, 8),
+        "z": torch.randn(1, 4, 4, 4),
+        "z_scaled": torch.randn(1, 4, 4, 4),
+        "x": torch.randn(2, 4, 4, 4),
+        "t": torch.tensor([981, 17]),
+        "context": torch.randn(2, 9, 32),
+        "x_T": torch.randn(1, 4, 4, 4),
+    }
+    with torch.no_grad():
+        outputs = {name: ours() for name, ours in tiny._sd1(root / "sd1.safetensors", CONFIG, inputs).items()}
+    named = {f"in.{name}": tensor for name, tensor in inputs.items()}
+    named |= {f"out.{name}": tensor for name, tensor in outputs.items()}
+    save_file({name: tensor.clone().contiguous() for name, tensor in named.items()}, root / "sd1.io.safetensors")
+    entry = CONFIG | {
+        "weights": "sd1.safetensors",
+        "io": "sd1.io.safetensors",
+        "outputs": {name: {"fp32_vs_fp64_max_abs_diff": 1e-7} for name in outputs},
+    }
+    (root / "index.json").write_text(json.dumps({"cases": {"sd1": entry}}))
+    return tmp_path
+
+
+def test_every_output_of_a_complete_checkpoint(verify, folder: Path) -> None:
+    outcome = verify(folder)
+    assert outcome.code == 0 and not outcome.failed
+    assert "tiny/sd1/unet.out" in outcome.rows and len(outcome.rows) == 14
+
+
+def test_a_wrong_output_is_found(verify, folder: Path) -> None:
+    path = folder / "tiny/sd1.io.safetensors"
+    tensors = load_file(path)
+    tensors["out.unet.out"][0, 0, 0, 0] += 1e-3
+    del tensors["out.vae.mean"]
+    save_file(tensors, path)
+    outcome = verify(folder)
+    assert outcome.failed == ["tiny/sd1/vae.mean", "tiny/sd1/unet.out"]
+    assert "is missing" in outcome.rows["tiny/sd1/vae.mean"]["reason"]
+
+
+def test_a_wrong_weight_is_found(verify, folder: Path) -> None:
+    path = folder / "tiny/sd1.safetensors"
+    tensors = load_file(path)
+    tensors["model.diffusion_model.out.2.bias"] += 1
+    save_file(tensors, path)
+    failed = verify(folder).failed
+    assert "tiny/sd1/unet.out" in failed and all("unet" in case or "e2e" in case for case in failed)
+
+
+def test_a_checkpoint_that_cannot_be_loaded_fails_every_output(verify, folder: Path) -> None:
+    path = folder / "tiny/sd1.safetensors"
+    tensors = load_file(path)
+    del tensors["model.diffusion_model.out.2.bias"]
+    save_file(tensors, path)
+    rows = verify(folder).rows
+    assert len(rows) == 14
+    assert all("1 missing (model.diffusion_model.out.2.bias)" in row["reason"] for row in rows.values())
+    path.unlink()
+    assert all("sd1.safetensors" in row["reason"] for row in verify(folder).rows.values())
+
+
+def test_models_and_outputs_that_are_not_known_fail(verify, folder: Path) -> None:
+    path = folder / "tiny/index.json"
+    index = json.loads(path.read_text())
+    index["cases"]["sd9"] = index["cases"]["sd1"] | {"outputs": {"out": {"fp32_vs_fp64_max_abs_diff": 0.0}}}
+    index["cases"]["sd1"]["outputs"]["dreams"] = {"fp32_vs_fp64_max_abs_diff": 0.0}
+    path.write_text(json.dumps(index))
+    outcome = verify(folder)
+    assert outcome.failed == ["tiny/sd1/dreams", "tiny/sd9/out"]
+    assert outcome.rows["tiny/sd9/out"]["reason"] == "not supported yet: the model sd9"
