@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -293,8 +294,9 @@ print(next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize("container", ["safetensors", "ckpt", "folder"])
-def test_full_size_loads_in_little_more_memory_than_its_file(tmp_path, tokenizer_folder, dtype, container):
+def test_full_size_loads_in_little_more_memory_than_its_file(tmp_path, tokenizer_folder, monkeypatch, dtype, container):
     """A 1.5 of random weights; the process's own 0.2 GB of torch count as well."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # waiting for a slow disk is most of the time otherwise
     sd1 = family("sd1")
     noise = torch.randn(1 << 26)
     if container == "folder":
