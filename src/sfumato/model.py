@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.drive import Denoiser
-from sfumato.diffusion.schedule import NoiseTable, training_sigmas
+from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
 from sfumato.errors import SfumatoError
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import choose_device, choose_dtype
@@ -57,12 +57,12 @@ class StableDiffusion:
         return next(self.denoiser.network.parameters()).device
 
     @property
-    def table(self) -> NoiseTable:
+    def table(self) -> Table:
         return self.denoiser.table
 
     @cached_property
-    def hash(self) -> str:
-        """First ten digits of the SHA-256 of the checkpoint file, or of the folder's U-Net."""
+    def hash(self) -> str | None:
+        """See `weights.hashes.model_hash`."""
         return model_hash(self.path)
 
     @cached_property
@@ -85,17 +85,18 @@ class StableDiffusion:
         clip_skip: int | None = None,
         n: int = 1,
         watermark: bool = True,
-    ) -> Iterator[Progress | Picture]:
+    ) -> Generator[Progress | Picture, None, None]:
         """Draw `n` pictures and yield every step (with a cheap preview) and every finished picture.
 
         What is not given is the model's own default; a seed of None or -1 is drawn, and picture k has seed + k. Sizes
         are in pixels. Close the iterator to cancel. Raises SfumatoError for a setting that cannot be honoured, at
         once and not at the first step.
         """
-        settings = Settings(
-            prompt, negative, steps, cfg, seed, width, height, sampler, schedule, clip_skip, n, watermark
-        )
-        return txt2img(self, settings.complete(self.spec))
+        settings = Settings.of(
+            self.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
+            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+        )  # fmt: skip
+        return txt2img(self, settings)
 
     def txt2img(
         self,
@@ -114,11 +115,12 @@ class StableDiffusion:
         watermark: bool = True,
     ) -> Result:
         """Draw `n` pictures from words; the arguments are those of `stream`."""
-        settings = Settings(
-            prompt, negative, steps, cfg, seed, width, height, sampler, schedule, clip_skip, n, watermark
-        )
+        events = self.stream(
+            prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
+            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+        )  # fmt: skip
         result = Result()
-        with closing(txt2img(self, settings.complete(self.spec))) as events:
+        with closing(events):
             for event in events:
                 if isinstance(event, Picture):
                     result.images.append(event.image)

@@ -9,7 +9,7 @@ from sfumato.tasks.txt2img import Settings
 
 def test_pictures_side_by_side_are_those_drawn_alone(model: Path):
     sd = sfumato.load(model, device="cpu")
-    settings = Settings("-", steps=3, seed=0, watermark=False).complete(sd.spec)
+    settings = Settings.of(sd.spec, "-", steps=3, seed=0, watermark=False)
     requests = [("c01 en", 5), ("c02 th, flat icon, and much more that fills a second window " * 2, 6), ("c03", 5)]
     pictures = {picture.index: picture for picture in draw(sd, requests, settings)}
     assert sorted(pictures) == [0, 1, 2]

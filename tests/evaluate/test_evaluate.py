@@ -42,10 +42,10 @@ def test_the_table_is_aligned_and_complete(run):
     result = run("--pictures", 3, "--style", "flat", "--style", "noto")
     assert result.exit_code == 0, result.stderr
     blocks = [block.splitlines() for block in result.stdout.strip().split("\n\n")]
-    table = next(block for block in blocks if block[0].startswith("R-precision"))
+    table = next(block for block in blocks if block[0].startswith("R-precision in %"))
     assert [line.split()[0] for line in table[1:7]] == list(LANGUAGES)
     assert len({len(line) for line in table[:7]}) == 1
-    assert "styles flat noto" in result.stdout
+    assert "styles flat, noto" in result.stdout
 
 
 def test_sheet_and_nothing_else(run, tmp_path: Path):
@@ -53,6 +53,16 @@ def test_sheet_and_nothing_else(run, tmp_path: Path):
     assert result.exit_code == 0, result.stderr
     assert result.stdout.strip() == str(tmp_path / "sheet.png")
     assert Image.open(tmp_path / "sheet.png").size == (542, 202)
+
+
+def test_an_interrupted_sheet_leaves_no_file(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sfumato.evaluate.sheet.draw", interrupted)
+    result = run("--sheet", tmp_path / "sheet.png")
+    assert (result.exit_code, result.stderr) == (130, "stopped\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_input_gets_one_line(run, tmp_path: Path):

@@ -19,7 +19,7 @@ def test_no_prompt_of_the_sheet_is_held_out():
 
 def test_pictures_lie_where_their_prompt_and_style_belong(model: Path):
     sd = sfumato.load(model, device="cpu")
-    settings = Settings("-", steps=1, seed=7, watermark=False).complete(sd.spec)
+    settings = Settings.of(sd.spec, "-", steps=1, seed=7, watermark=False)
     told: list[tuple] = []
     drawn = sheet.draw_sheet(sd, settings, lambda *what: told.append(what))
     assert drawn.size == (16 * 34 - 2, 6 * 34 - 2)

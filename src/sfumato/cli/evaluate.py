@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,8 +19,9 @@ from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
     from sfumato.evaluate.measure import Report
-    from sfumato.model import StableDiffusion
-    from sfumato.tasks.txt2img import Settings
+
+SHOWN = ("steps", "cfg", "sampler", "schedule", "width", "height", "seed")
+SPLITS = {"unseen_picture": "unseen pictures", "unseen_concept": "unseen concepts"}
 
 Data = Annotated[Path, typer.Option(help="Folder that `sfumato data build emoji` made.")]
 JudgeFolder = Annotated[
@@ -55,12 +56,13 @@ def evaluate(
 
     Reconstruction: PSNR of held-out pictures through the model's autoencoder.
 
-    R-precision: the share of drawn pictures whose own caption a judge ranks first of 100, beside the same for the real
-    pictures of these prompts, for other real pictures that no training saw, and for shuffled captions.
+    R-precision: the share of drawn pictures whose caption a judge ranks first of 100, in the language of the prompt and
+    then in English; beside it the same for the real pictures of these prompts, for other real pictures that no training
+    saw, and for shuffled captions. The ratio to real pictures divides out what the judge itself does not know.
 
     Originality: distance to the nearest training picture, beside that of held-out pictures and of mere copies.
 
-    Takes about four minutes on two cores; more pictures make the figures surer. Progress is printed on stderr.
+    Takes a few minutes on two cores; more pictures make the figures surer. Progress is printed on stderr.
     """
     styles = _checked(style)
     if sheet is not None:
@@ -70,63 +72,52 @@ def evaluate(
 
     # Importing torch takes over a second: after what can fail without it.
     import sfumato
+    from sfumato.data.dataset import EmojiData
     from sfumato.tasks.txt2img import Settings
 
-    asked = Settings("-", steps=steps, cfg=cfg, seed=seed, sampler=sampler, schedule=schedule, watermark=False)
+    emoji = EmojiData(data) if sheet is None else None
+    sd = sfumato.load(model, device, dtype)
+    settings = Settings.of(
+        sd.spec, "-", steps=steps, cfg=cfg, seed=seed, sampler=sampler, schedule=schedule, watermark=False
+    )
+    said = {"model": sd.name, "hash": sd.hash} | {name: getattr(settings, name) for name in SHOWN}
     if sheet is not None:
         from sfumato.evaluate.sheet import draw_sheet
         from sfumato.provenance.picture import save
 
-        sd = sfumato.load(model, device, dtype)
-        settings = asked.complete(sd.spec)
-        with Watch() as watch:
+        with _watch() as watch:
             save(draw_sheet(sd, settings, watch), sheet)
-        typer.echo(json.dumps({"file": str(sheet), "settings": _said(sd, settings)}) if as_json else str(sheet))
-        return
+        typer.echo(json.dumps({"file": str(sheet), "settings": said}) if as_json else str(sheet))
+    elif emoji is not None:
+        from sfumato.evaluate.judge import load_judge
+        from sfumato.evaluate.measure import measure
 
-    from sfumato.data.dataset import EmojiData
-    from sfumato.evaluate.judge import load_judge
-    from sfumato.evaluate.measure import measure
-
-    emoji = EmojiData(data)
-    sd = sfumato.load(model, device, dtype)
-    settings = asked.complete(sd.spec)
-    with Watch() as watch:
-        report = measure(sd, emoji, load_judge(judge, emoji.size, sd.device), settings, pictures, styles, watch)
-    said = _said(sd, settings) | {"judge": "embedded" if judge is None else judge.name, "styles": list(styles)}
-    if as_json:
-        typer.echo(json.dumps({"settings": said} | asdict(report)))
-    else:
-        typer.echo("\n\n".join(_text(report, said)))
+        judging = load_judge(judge, emoji.size, sd.device)
+        said |= {"judge": "embedded" if judge is None else str(judge), "styles": list(styles)}
+        with _watch() as watch:
+            report = measure(sd, emoji, judging, settings, pictures, styles, watch)
+        typer.echo(json.dumps({"settings": said} | asdict(report)) if as_json else _text(report, said))
 
 
-class Watch(AbstractContextManager["Watch"]):
+@contextmanager
+def _watch() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on stderr, or where that is no terminal a line for each thing that is begun."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden, begun = not console.is_terminal, ""
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=hidden) as bar:
+        task = bar.add_task("start", total=None)
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._plain = not console.is_terminal
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=self._plain)
-        self._task = self._bar.add_task("start", total=None)
-        self._what = ""
+        def watch(what: str, done: int, total: int) -> None:
+            nonlocal begun
+            if what != begun:
+                begun = what
+                bar.reset(task, description=what, total=total)
+                if hidden:
+                    typer.echo(f"{what} ({total})", err=True)
+            bar.update(task, completed=done)
 
-    def __enter__(self) -> Watch:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what != self._what:
-            self._what = what
-            self._bar.reset(self._task, description=what, total=total)
-            if self._plain:
-                typer.echo(f"{what} ({total})", err=True)
-        self._bar.update(self._task, completed=done)
+        yield watch
 
 
 def _checked(styles: list[str] | None) -> tuple[str, ...]:
@@ -136,40 +127,46 @@ def _checked(styles: list[str] | None) -> tuple[str, ...]:
     return tuple(style for style in STYLES if not styles or style in styles)
 
 
-def _said(sd: StableDiffusion, settings: Settings) -> dict[str, Any]:
-    names = ("steps", "cfg", "sampler", "schedule", "width", "height", "seed")
-    return {"model": sd.name, "hash": sd.hash} | {name: getattr(settings, name) for name in names}
-
-
-def _text(report: Report, said: dict[str, Any]) -> list[str]:
-    """The report in blocks of lines."""
-    splits = {"unseen_picture": "unseen pictures", "unseen_concept": "unseen concepts"}
-    drawing = (
-        f"model {said['model']} ({said['hash']}), judge {said['judge']}, styles {' '.join(said['styles'])}\n"
+def _text(report: Report, said: dict[str, Any]) -> str:
+    settings = (
+        f"model {said['model']} ({said['hash'] or 'no hash'}), judge {said['judge']}",
+        f"styles {', '.join(said['styles'])}",
         f"{said['steps']} steps of {said['sampler']} on {said['schedule']}, guidance {said['cfg']:g}, "
-        f"{said['width']}x{said['height']}, seed {said['seed']}: {report.seconds_per_picture:.2f} s a picture"
+        f"{said['width']}x{said['height']}, seed {said['seed']}: {report.seconds_per_picture:.2f} s a picture",
     )
-    psnr = [["PSNR in dB", "pictures", "white", "colours"]]
-    for split, got in report.reconstruction.items():
-        psnr.append([splits[split], str(got.pictures), f"{got.white:.1f}", f"{got.colours:.1f}"])
-    r = [["R-precision %", "drawn", "real", "ratio", "by English:", "drawn", "real", "ratio", "shuffled"]]
-    r[0] += splits.values()
-    for language, p in report.precision.items():
-        own = [_percent(p.drawn), _percent(p.real), _percent(p.ratio), ""]
-        english = [_percent(p.drawn_english), _percent(p.real_english), _percent(p.ratio_english)]
-        others = [_percent(p.unseen.get(split)) for split in splits]
-        r.append([language, *own, *english, _percent(p.shuffled), *others])
-    note = (
-        f"{report.prompts} prompts a language; the standard error of a share is up to {100 * report.standard_error:.0f}"
-    )
-    near = report.originality
-    d = [["nearest training picture", "pictures", "pixels", "near %", "judge", "near %"]]
-    for name, row in near.distances.items():
-        figures = [f"{row.pixels:.3f}", _percent(row.pixels_near), f"{row.judge:.3f}", _percent(row.judge_near)]
-        d.append([splits.get(name, name), str(row.pictures), *figures])
-    limits = f"medians; near is up to {near.pixels_threshold:.3f} and {near.judge_threshold:.3f}, as 95% of copies are"
     background = f"background as asked: {_percent(report.background)}% of {report.prompts}"
-    return [drawing, _table(psnr), f"{_table(r)}\n{note}", f"{_table(d)}\n{limits}", background]
+    blocks = ("\n".join(settings), _reconstruction(report), _precision(report), _originality(report), background)
+    return "\n\n".join(blocks)
+
+
+def _reconstruction(report: Report) -> str:
+    rows = [["PSNR in dB", "pictures", "white", "colours"]]
+    for split, found in report.reconstruction.items():
+        rows.append([SPLITS[split], str(found.pictures), f"{found.white:.1f}", f"{found.colours:.1f}"])
+    return _table(rows)
+
+
+def _precision(report: Report) -> str:
+    rows = [["R-precision in %", "drawn", "real", "ratio", "by English:", "drawn", "real", "ratio", "shuffled"]]
+    rows[0] += SPLITS.values()
+    for language, found in report.precision.items():
+        own = (found.drawn, found.real, found.ratio)
+        english = (found.drawn_english, found.real_english, found.ratio_english)
+        others = (found.shuffled, *(found.unseen.get(split) for split in SPLITS))
+        rows.append([language, *map(_percent, own), "", *map(_percent, english + others)])
+    error = 100 * report.standard_error
+    return f"{_table(rows)}\n{report.prompts} prompts a language: standard error of a share up to {error:.1f}"
+
+
+def _originality(report: Report) -> str:
+    rows = [["to the nearest training picture", "pictures", "pixels", "near in %", "judge", "near in %"]]
+    found = report.originality
+    for name, row in found.distances.items():
+        pixels = [f"{row.pixels:.3f}", _percent(row.pixels_near)]
+        judge = [f"{row.judge:.4f}", _percent(row.judge_near)]
+        rows.append([SPLITS.get(name, name), str(row.pictures), *pixels, *judge])
+    limits = f"{found.pixels_threshold:.3f} and {found.judge_threshold:.4f}"
+    return f"{_table(rows)}\nmedians; near is up to {limits}, where 95% of the copies lie"
 
 
 def _percent(share: float | None) -> str:

@@ -92,11 +92,11 @@ def txt2img(
     from sfumato.cli.draw import draw
     from sfumato.tasks import txt2img as task
 
-    settings = task.Settings(
-        prompt, negative, steps, cfg, seed, width, height, sampler, schedule, clip_skip, n, watermark
-    )
     sd = sfumato.load(model, device, dtype)
-    settings = settings.complete(sd.spec)
+    settings = task.Settings.of(
+        sd.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
+        sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+    )  # fmt: skip
     draw(sd, settings, task.txt2img(sd, settings), destination, as_json)
 
 

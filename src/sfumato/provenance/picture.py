@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from sfumato.errors import SfumatoError
@@ -115,7 +115,7 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
             yield image
     except SfumatoError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise SfumatoError(f"{path} is no PNG, JPEG or WebP picture; convert it to one of these") from None
     except Exception as error:  # broken files make the decoders raise nearly anything
         raise SfumatoError(f"cannot read {path}: {error}; it seems to be damaged") from error

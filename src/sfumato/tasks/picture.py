@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from PIL import Image
@@ -66,12 +67,16 @@ def preview(latents: Tensor, colours: Tensor) -> Image.Image:
     return to_images(flat)[0]
 
 
+def _preview(x0: Tensor, colours: Callable[[], Tensor]) -> Image.Image:
+    return preview(x0, colours())
+
+
 def run(
     jobs: Sequence[Callable[[], Job]],
     finish: Callable[[int, Tensor], Picture],
     colours: Callable[[], Tensor],
     at_once: int,
-) -> Iterator[Progress | Picture]:
+) -> Generator[Progress | Picture, None, None]:
     """Draw the pictures of `jobs`, `at_once` side by side, and yield what happens as it happens.
 
     Closing the iterator cancels what is not finished. The error of a job that fails is raised when it happens.
@@ -81,7 +86,7 @@ def run(
         for number, event in drive(group, max_rows=2 * at_once):
             match event:
                 case Step(index=index, total=total, x0=x0):
-                    yield Progress(start + number, index + 1, total, lambda x0=x0: preview(x0, colours()))
+                    yield Progress(start + number, index + 1, total, partial(_preview, x0, colours))
                 case Finished(x=x):
                     yield finish(start + number, x)
                 case Failed(error=error):

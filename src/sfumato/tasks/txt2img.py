@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,40 +29,68 @@ if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
 
 MAX_SIDE = 8192
-MAX_SEED = 2**63
 MAX_PICTURES = 10_000
+MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
+MAX_CFG = 1000
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a picture, besides the model. None means the model's own default."""
+    """Everything that decides pictures, besides the model. `Settings.of` fills in a model's defaults and checks."""
 
     prompt: str
-    negative: str = ""
-    steps: int | None = None
-    cfg: float | None = None
-    seed: int | None = None
-    width: int | None = None
-    height: int | None = None
-    sampler: str | None = None
-    schedule: str | None = None
-    clip_skip: int | None = None
-    n: int = 1
-    watermark: bool = True
+    negative: str
+    steps: int
+    cfg: float
+    seed: int
+    width: int
+    height: int
+    sampler: str
+    schedule: str
+    clip_skip: int
+    n: int
+    watermark: bool
 
-    def complete(self, spec: Spec) -> Settings:
-        """The same with the model's defaults filled in and a seed drawn, checked.
+    @classmethod
+    def of(
+        cls,
+        spec: Spec,
+        prompt: str,
+        negative: str = "",
+        *,
+        steps: int | None = None,
+        cfg: float | None = None,
+        seed: int | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        sampler: str | None = None,
+        schedule: str | None = None,
+        clip_skip: int | None = None,
+        n: int = 1,
+        watermark: bool = True,
+    ) -> Settings:
+        """What the user gave; else the model's defaults, the schedule that suits a chosen sampler, a seed by chance.
 
         Raises SfumatoError for the first setting that cannot be honoured.
         """
-        defaults = dataclasses.asdict(spec.defaults)
-        filled = {name: defaults[name] for name in defaults if getattr(self, name) is None}
-        sampler = find_sampler(self.sampler or spec.defaults.sampler)
-        if self.schedule is None and self.sampler is not None:
-            filled["schedule"] = sampler.schedule
-        if self.seed is None or self.seed == -1:
-            filled["seed"] = secrets.randbelow(2**32)
-        settings = dataclasses.replace(self, **filled | {"sampler": sampler.name})
+        defaults = spec.defaults
+        chosen = find_sampler(defaults.sampler if sampler is None else sampler)
+        if schedule is None:
+            schedule = defaults.schedule if sampler is None else chosen.schedule
+        settings = cls(
+            prompt=prompt,
+            negative=negative,
+            steps=defaults.steps if steps is None else steps,
+            cfg=defaults.cfg if cfg is None else cfg,
+            seed=secrets.randbelow(2**32) if seed is None or seed == -1 else seed,
+            width=defaults.width if width is None else width,
+            height=defaults.height if height is None else height,
+            sampler=chosen.name,
+            schedule=schedule,
+            clip_skip=defaults.clip_skip if clip_skip is None else clip_skip,
+            n=n,
+            watermark=watermark,
+        )
         settings._check(spec)
         return settings
 
@@ -76,7 +103,7 @@ class Settings:
                 raise SfumatoError(f"{name} is {value}; choose a multiple of {step} from {step} to {MAX_SIDE}")
         if not _whole(self.steps) or not 1 <= self.steps <= spec.noise.steps:
             raise SfumatoError(f"steps is {self.steps}; choose a whole number from 1 to {spec.noise.steps}")
-        if not isinstance(self.cfg, int | float) or not math.isfinite(self.cfg) or abs(self.cfg) > 1000:
+        if not isinstance(self.cfg, int | float) or not math.isfinite(self.cfg) or abs(self.cfg) > MAX_CFG:
             raise SfumatoError(f"the guidance scale is {self.cfg}; choose a number such as 7.5")
         if not _whole(self.seed) or not 0 <= self.seed < MAX_SEED:
             raise SfumatoError(f"the seed is {self.seed}; choose a whole number from 0 to {MAX_SEED - 1}")
@@ -92,10 +119,10 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def txt2img(model: StableDiffusion, settings: Settings) -> Iterator[Progress | Picture]:
+def txt2img(model: StableDiffusion, settings: Settings) -> Generator[Progress | Picture, None, None]:
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
-    `settings` must be complete. Raises SfumatoError for a prompt that is too long or a clip skip the model lacks.
+    Raises SfumatoError for a prompt that is too long or a clip skip the model lacks.
     """
     sampler = find_sampler(settings.sampler)
     sigmas = sigma_list(settings.schedule, model.table, settings.steps)

@@ -48,8 +48,8 @@ class LDMTraining:
     of tokens the U-Net sees, start and end included. `styles` says how often pictures of a style come in an epoch
     (default once), `languages` how often captions of one are drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for
     equal weights. `t_shift` moves training towards high (> 0) or low (< 0) noise: times are drawn as
-    sigmoid(logit(u) + t_shift), u uniform and stratified over the batch. `train_text` lets the text tower go on learning
-    with the denoiser. Sheets draw `prompts` x `sheet_styles`.
+    sigmoid(logit(u) + t_shift), u uniform and stratified over the batch. `train_text` lets the text tower go on
+    learning with the denoiser. Sheets draw `prompts` x `sheet_styles`.
     """
 
     loop: LoopConfig

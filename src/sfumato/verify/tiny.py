@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
@@ -18,7 +18,6 @@ from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import NoiseTable, sigma_list, training_sigmas
 from sfumato.errors import SfumatoError
 from sfumato.families import family
-from sfumato.nets.vae import VAE
 from sfumato.tasks.txt2img import first_latents, last_latents
 from sfumato.verify.cases import (
     Case,
@@ -83,7 +82,7 @@ def _sd1(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Out
     text_heads = entry["text_config"]["num_attention_heads"]
     spec = replace(read, unet=replace(read.unet, heads=heads), text=replace(read.text, heads=text_heads))
     parts = load_parts(weights, spec=spec)
-    vae, states = cast(VAE, parts.vae), parts.text(inputs["tokens"])
+    vae, states = parts.vae, parts.text(inputs["tokens"])
     latent = cache(lambda sampler: _latent(parts, inputs, sampler))
     prompt = cache(lambda: parts.text(inputs["tokens"][:1]).last)
     moments = cache(lambda: vae.encode(inputs["image"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from sfumato.errors import SfumatoError
 from sfumato.families import family as family_named
 from sfumato.families.base import Family
+from sfumato.nets.clip import CLIPText
+from sfumato.nets.vae import VAE
 from sfumato.spec import Spec
 from sfumato.weights.checkpoint import Checkpoint, Stored, quote
 from sfumato.weights.detect import identify
@@ -48,12 +51,12 @@ class Parts:
         return self.networks["unet"]
 
     @property
-    def vae(self) -> nn.Module:
-        return self.networks["vae"]
+    def vae(self) -> VAE:
+        return cast(VAE, self.networks["vae"])
 
     @property
-    def text(self) -> nn.Module:
-        return self.networks["text"]
+    def text(self) -> CLIPText:
+        return cast(CLIPText, self.networks["text"])
 
 
 def load_parts(
