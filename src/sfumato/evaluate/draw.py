@@ -23,8 +23,7 @@ def draw(
 ) -> Generator[Picture, None, None]:
     """Draw each (prompt, seed) and yield its picture, `index` being its place in `requests`, when it is finished.
 
-    `settings` must be complete; their prompt and seed are not used. The pictures are those of `txt2img`, without
-    watermark and text.
+    The prompt and the seed of `settings` are not used. The pictures are those of `txt2img`, without watermark and text.
     """
     sampler = find_sampler(settings.sampler)
     sigmas = sigma_list(settings.schedule, model.table, settings.steps)

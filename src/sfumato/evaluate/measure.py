@@ -58,8 +58,7 @@ def measure(
 ) -> Report:
     """Draw the prompts of n training pictures in every language, then n on named backgrounds, and compare.
 
-    `settings` must be complete; their seed decides what is chosen and drawn. Raises SfumatoError for a set without
-    pictures to measure by.
+    The seed of `settings` decides what is chosen and drawn. Raises SfumatoError for a set without pictures to ask for.
     """
     train = in_styles(data, "train", styles)
     chosen = choose(data, train, n, settings.seed)

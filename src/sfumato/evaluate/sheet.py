@@ -56,7 +56,7 @@ PROMPTS = {
 def draw_sheet(model: StableDiffusion, settings: Settings, watch: Watch) -> Image.Image:
     """PROMPTS in reading order, COLUMNS a row, each row once in every style, on white.
 
-    `settings` must be complete. Prompt k has seed + k in every style; nothing is chosen.
+    Prompt k has seed + k in every style; nothing is chosen.
     """
     requests = [
         (f"{name}, {STYLE_WORDS['en'][style][0]}", settings.seed + k)
