@@ -11,7 +11,6 @@ GOLDEN ?= ../shared/golden
 # The cases of the reference data that this version covers.
 VERIFY ?= --only tiny/sd1 --only manifests/original/sd1 --only manifests/original/sd1_model_ema \
   --only 'manifests/diffusers/sd1__*' --only schedules --only text/clip_bpe_tokens --only watermark --only samplers
-	manifests/diffusers/sd1__* schedules samplers text/clip_bpe_tokens watermark)
 
 BIN := .venv/bin
 .PHONY: demo test test-full lint verify bench
