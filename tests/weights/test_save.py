@@ -1,6 +1,7 @@
 """diffusers opens what we write, unchanged, and computes the same."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import CLIPTextModel
 
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
+from sfumato.spec import Defaults
 from sfumato.weights.load import load_parts
 from sfumato.weights.save import save_folder
 
@@ -69,6 +71,21 @@ def test_the_pipeline_draws(odd, save):
 def test_clips_own_vocabulary_is_the_default(tiny, tmp_path):
     save_folder(tmp_path / "model", tiny.spec, **tiny.networks)
     assert len(json.loads((tmp_path / "model/tokenizer/vocab.json").read_text())) == 49408
+
+
+def test_advised_settings_travel_with_the_folder(tiny, save):
+    advised = Defaults(64, 96, 8, 3.0, "heun", "discrete", 2)
+    folder = save(replace(tiny, spec=replace(tiny.spec, defaults=advised)))
+    assert load_parts(folder).spec.defaults == advised
+    habits = folder / "sfumato.json"
+    habits.write_text('{"steps": 5}')
+    assert load_parts(folder).spec.defaults.steps == 5
+    for wrong in ('{"sampling": 5}', '{"steps": "five"}', '{"sampler": 5}'):
+        habits.write_text(wrong)
+        with pytest.raises(SfumatoError, match=r"sfumato.json has"):
+            load_parts(folder)
+    habits.unlink()
+    assert load_parts(folder).spec.defaults.steps == Defaults().steps
 
 
 def test_what_cannot_be_written_is_refused(tiny, tmp_path, save):

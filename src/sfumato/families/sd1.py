@@ -104,6 +104,7 @@ def folder_spec(checkpoint: Checkpoint) -> Spec:
     prediction, noise = configs.scheduler_from(scheduler, where["scheduler/scheduler_config"])
     vae_config = configs.vae_from(vae, where["vae/config"])
     side = configs.sample_size(unet, 64, where["unet/config"]) * vae_config.factor
+    defaults = replace(SPEC.defaults, width=side, height=side)
     return Spec(
         family=SPEC.family,
         title=SPEC.title,
@@ -112,7 +113,7 @@ def folder_spec(checkpoint: Checkpoint) -> Spec:
         text=configs.clip_from(text, where["text_encoder/config"]),
         prediction=prediction,
         noise=noise,
-        defaults=replace(SPEC.defaults, width=side, height=side),
+        defaults=configs.habits_from(checkpoint.configs.get("habits", {}), defaults, f"{checkpoint.path}/sfumato.json"),
         licence=SPEC.licence,
     )
 

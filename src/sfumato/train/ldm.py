@@ -49,7 +49,8 @@ class LDMTraining:
     (default once), `languages` how often captions of one are drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for
     equal weights. `t_shift` moves training towards high (> 0) or low (< 0) noise: times are drawn as
     sigmoid(logit(u) + t_shift), u uniform and stratified over the batch. `train_text` lets the text tower go on
-    learning with the denoiser. Sheets draw `prompts` x `sheet_styles`.
+    learning with the denoiser. Sheets draw `prompts` x `sheet_styles`; their steps and guidance, and `sampler` and
+    `schedule`, become the model's own defaults.
     """
 
     loop: LoopConfig
@@ -68,6 +69,8 @@ class LDMTraining:
     held_out: int = 48
     sheet_steps: int = 20
     sheet_cfg: float = 4.0
+    sampler: str = "dpmpp_2m"
+    schedule: str = "karras"
     prompts: tuple[str, ...] = ("red apple", "dog face", "rocket", "house", "red heart", "pizza", "octopus", "robot")
     sheet_styles: tuple[str, ...] = ("3d", "flat", "twemoji")
 
@@ -96,7 +99,7 @@ class LDMTask:
             text=self.text.cfg,
             prediction=cfg.prediction,
             noise=cfg.noise,
-            defaults=Defaults(width=data.size, height=data.size, steps=cfg.sheet_steps, cfg=cfg.sheet_cfg),
+            defaults=Defaults(data.size, data.size, cfg.sheet_steps, cfg.sheet_cfg, cfg.sampler, cfg.schedule),
         )
         torch.manual_seed(cfg.loop.seed)
         self.unet = UNet(self.spec.unet)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from sfumato.errors import SfumatoError
-from sfumato.spec import CLIPTextConfig, Prediction, Schedule, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, Prediction, Schedule, UNetConfig, VAEConfig
 
 Config = Mapping[str, Any]
 
@@ -88,6 +89,12 @@ class _Fields:
         if type(value) not in (int, float) or not abs(value) < 1e6:
             raise self.wrong(name, "a number")
         return float(value)
+
+    def text(self, name: str, default: str) -> str:
+        value = self.config.get(name, default)
+        if not isinstance(value, str):
+            raise self.wrong(name, "a name")
+        return value
 
     def integers(self, name: str, default: tuple[int, ...], count: int | None = None) -> tuple[int, ...]:
         """A list, or with `count` also one number that holds for all."""
@@ -183,6 +190,21 @@ def sample_size(config: Config, default: int, where: str) -> int:
     """The usual side of what a network works on, in its own pixels or latents."""
     fields = _Fields(where, config)
     return fields.integer("sample_size", default) if config.get("sample_size") is not None else default
+
+
+def habits_from(config: Config, defaults: Defaults, where: str) -> Defaults:
+    """The settings that a folder of ours advises; `defaults` for what it does not say."""
+    fields = _Fields(where, config)
+    known = {field.name: getattr(defaults, field.name) for field in dataclasses.fields(Defaults)}
+    for name in config:
+        if name not in known:
+            raise fields.wrong(name, f"one of {', '.join(known)}")
+    for name, value in known.items():
+        if isinstance(value, str):
+            known[name] = fields.text(name, value)
+        else:
+            known[name] = (fields.number if isinstance(value, float) else fields.integer)(name, value)
+    return Defaults(**known)
 
 
 def vae_from(config: Config, where: str = "vae/config.json") -> VAEConfig:

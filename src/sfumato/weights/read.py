@@ -12,6 +12,7 @@ from sfumato.weights import safetensors_file, torch_file
 from sfumato.weights.checkpoint import Checkpoint, Stored, WeightFile
 
 MAX_JSON = 16 << 20
+HABITS = "sfumato.json"  # beside model_index.json: what a folder of ours says that diffusers has no place for
 
 # What people hand in by mistake, by its first bytes.
 STRANGERS = (
@@ -86,6 +87,8 @@ def _open_folder(path: Path) -> Checkpoint:
     try:
         if (path / "model_index.json").is_file():
             result.configs["model_index"] = index = read_json(path / "model_index.json")
+            if (path / HABITS).is_file():
+                result.configs["habits"] = read_json(path / HABITS)
             for name, entry in index.items():
                 folder = path / name
                 named = isinstance(entry, list) and len(entry) == 2 and entry[0] is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from sfumato.files import atomic_write
 from sfumato.spec import Spec
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights import configs, safetensors_file
+from sfumato.weights.read import HABITS
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.json")
 
@@ -68,6 +70,7 @@ def save_folder(
         CLIPTokenizer.openai().save(path / "tokenizer")
     else:
         _copy_tokenizer(Path(tokenizer_folder), path / "tokenizer")
+    _write_json(path / HABITS, dataclasses.asdict(spec.defaults))
     _write_json(path / "model_index.json", MODEL_INDEX)
 
 
