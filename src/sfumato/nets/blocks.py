@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.nets.layers import Conv2d, Linear
+
 
 class ResBlock(nn.Module):
     """Two normalised 3x3 convolutions around a shortcut; the U-Net's also add a projection of the time embedding.
@@ -15,12 +17,12 @@ class ResBlock(nn.Module):
     def __init__(self, cin: int, cout: int, groups: int, eps: float, embedding: int | None = None):
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, cin, eps=eps)
-        self.conv1 = nn.Conv2d(cin, cout, 3, padding=1)
+        self.conv1 = Conv2d(cin, cout, 3)
         if embedding is not None:
-            self.time_emb_proj = nn.Linear(embedding, cout)
+            self.time_emb_proj = Linear(embedding, cout)
         self.norm2 = nn.GroupNorm(groups, cout, eps=eps)
-        self.conv2 = nn.Conv2d(cout, cout, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(cin, cout, 1) if cin != cout else None
+        self.conv2 = Conv2d(cout, cout, 3)
+        self.conv_shortcut = Conv2d(cin, cout, 1) if cin != cout else None
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -39,7 +41,7 @@ class Downsample(nn.Module):
     def __init__(self, channels: int, one_sided: bool = False):
         super().__init__()
         self.one_sided = one_sided
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=0 if one_sided else 1)
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2) if one_sided else Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, (0, 1, 0, 1)) if self.one_sided else x)
@@ -53,7 +55,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = Conv2d(channels, channels, 3)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         size = size or (2 * x.shape[2], 2 * x.shape[3])

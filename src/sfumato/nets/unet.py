@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
 from sfumato.nets.blocks import Downsample, ResBlock, Upsample
+from sfumato.nets.layers import Linear, linear
 from sfumato.spec import UNetConfig
 
 
@@ -24,8 +26,8 @@ def sinusoidal(t: Tensor, width: int) -> Tensor:
 class TimeEmbedding(nn.Module):
     def __init__(self, cin: int, width: int):
         super().__init__()
-        self.linear_1 = nn.Linear(cin, width)
-        self.linear_2 = nn.Linear(width, width)
+        self.linear_1 = Linear(cin, width)
+        self.linear_2 = Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear_2(F.silu(self.linear_1(x)))
@@ -37,10 +39,10 @@ class Attention(nn.Module):
     def __init__(self, channels: int, context: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.to_q = nn.Linear(channels, channels, bias=False)
-        self.to_k = nn.Linear(context, channels, bias=False)
-        self.to_v = nn.Linear(context, channels, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+        self.to_q = Linear(channels, channels, bias=False)
+        self.to_k = Linear(context, channels, bias=False)
+        self.to_v = Linear(context, channels, bias=False)
+        self.to_out = nn.ModuleList([Linear(channels, channels)])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         context = x if context is None else context
@@ -57,7 +59,7 @@ class GEGLU(nn.Module):
 
     def __init__(self, cin: int, cout: int):
         super().__init__()
-        self.proj = nn.Linear(cin, 2 * cout)
+        self.proj = Linear(cin, 2 * cout)
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, -1)
@@ -68,7 +70,7 @@ class FeedForward(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         # The slot in the middle is the dropout of the layout that names these weights.
-        self.net = nn.ModuleList([GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels)])
+        self.net = nn.ModuleList([GEGLU(channels, 4 * channels), nn.Identity(), Linear(4 * channels, channels)])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net[2](self.net[0](x))
@@ -105,23 +107,24 @@ class SpatialTransformer(nn.Module):
 
     def __init__(self, channels: int, depth: int, cfg: UNetConfig):
         super().__init__()
-        self.linear = cfg.linear_projection
         self.norm = nn.GroupNorm(cfg.groups, channels, eps=1e-6)
-        self.proj_in = nn.Linear(channels, channels) if self.linear else nn.Conv2d(channels, channels, 1)
+        # A product over the channels, which some families store as a 1x1 convolution.
+        projection = nn.Linear if cfg.linear_projection else partial(nn.Conv2d, kernel_size=1)
+        self.proj_in = projection(channels, channels)
         self.transformer_blocks = nn.ModuleList(
             TransformerLayer(channels, cfg.context_dim, cfg.heads_at(channels)) for _ in range(depth)
         )
-        self.proj_out = nn.Linear(channels, channels) if self.linear else nn.Conv2d(channels, channels, 1)
+        self.proj_out = projection(channels, channels)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        h = self.norm(x)
-        # Both projections are the same sum over channels; they differ in the layout they are stored and computed in.
-        h = self.proj_in(_tokens(h)) if self.linear else _tokens(self.proj_in(h))
+        h = _project(self.proj_in, _tokens(self.norm(x)))
         for layer in self.transformer_blocks:
             h = layer(h, context)
-        size = x.shape[2:]
-        h = _map(self.proj_out(h), size) if self.linear else self.proj_out(_map(h, size))
-        return x + h
+        return x + _map(_project(self.proj_out, h), x.shape[2:])
+
+
+def _project(layer: nn.Linear | nn.Conv2d, tokens: Tensor) -> Tensor:
+    return linear(tokens, layer.weight.flatten(1), layer.bias)
 
 
 class Level(nn.Module):
