@@ -35,6 +35,7 @@ from sfumato.train.config import LoopConfig, build
 from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
 from sfumato.train.stateless import shuffled, stream
+from sfumato.train.words import associations
 
 FILE = "clip.safetensors"
 MAX_LOGIT_SCALE = math.log(100)
@@ -58,6 +59,8 @@ class CLIPTraining:
 
     `styles` pictures of each concept share a batch. `shift` moves pictures by up to so many pixels and `blur` is the
     share of pictures that are softened, as drawn ones are. `classes` weighs the classification beside the contrast.
+    The first `words_first` steps are about words alone, `words_batch` captions each: they cost a fraction of a step
+    with pictures.
     """
 
     loop: LoopConfig
@@ -68,6 +71,8 @@ class CLIPTraining:
     shift: int = 3
     blur: float = 0.3
     classes: float = 0.5
+    words_first: int = 0
+    words_batch: int = 512
 
 
 class CLIP(nn.Module):
@@ -138,6 +143,7 @@ class CLIPTask:
         self.clip = CLIP(text_config(cfg.text, self.tokenizer), cfg.image, cfg.embedding)
         self.clip.text.apply(_init_as_clip)
         self.networks = Lesson(self.clip, len(data.concepts))
+        self._start_words()
         self._small = _premultiplied(data, cfg.image.size)
         members: dict[int, list[int]] = defaultdict(list)
         for i in data.splits["train"]:
@@ -145,36 +151,62 @@ class CLIPTask:
         self._members = list(members.values())
 
     def batch(self, step: int) -> Batch:
-        cfg, data = self.cfg, self.data
-        seed, count = cfg.loop.seed, cfg.loop.batch // cfg.styles
+        cfg, data, seed = self.cfg, self.data, self.cfg.loop.seed
+        words_only = step < cfg.words_first
+        count = (cfg.words_batch if words_only else cfg.loop.batch) // cfg.styles
         rng = Random(int(stream(seed, "captions", step).integers(2**63)))
-        numbers, rgb, texts, styled, named = [], [], [], [], []
-        for concept in shuffled(seed, "concepts", step * count, count, len(self._members)):
+        numbers = []
+        for concept in shuffled(seed, "words" if words_only else "concepts", step * count, count, len(self._members)):
             members = self._members[concept]
             chosen = rng.sample(members, min(cfg.styles, len(members)))
-            for i in chosen + rng.choices(members, k=cfg.styles - len(chosen)):
-                language, colour = captions.language(rng), captions.background(rng)
-                text = captions.caption(data.concept(i), data.style(i), language, rng, colour)
-                numbers.append(i)
-                rgb.append(colour.sample(rng) if colour else (255, 255, 255))
-                texts.append(text)
-                styled.append(any(word in text for word in captions.STYLE_WORDS[language][data.style(i)]))
-                named.append(captions.COLOURS.index(colour) if colour else UNKNOWN)
+            numbers += chosen + rng.choices(members, k=cfg.styles - len(chosen))
+        texts, said, rgb = self._captions(numbers, rng)
+        batch = {"ids": trim(self.tokenizer(texts), self.tokenizer), "said": said}
+        if words_only:
+            return batch
         concepts = torch.tensor([data.concept_index(i) for i in numbers])
         styles = torch.tensor([captions.STYLES.index(data.style(i)) for i in numbers])
-        has_style, colours = torch.tensor(styled), torch.tensor(named)
-        unknown = torch.tensor(UNKNOWN)
-        return {
-            "ids": trim(self.tokenizer(texts), self.tokenizer),
+        return batch | {
             "rgba": torch.from_numpy(self._shifted(np.array(numbers), step)),
-            "rgb": torch.tensor(rgb),
-            "true": _true_pairs(concepts, styles, has_style, colours),
-            "said": torch.stack([concepts, torch.where(has_style, styles, unknown), colours], 1),
-            "seen": torch.stack([concepts, styles, colours], 1),
+            "rgb": rgb,
+            "true": _true_pairs(concepts, styles, said[:, 1] != UNKNOWN, said[:, 2]),
+            "seen": torch.stack([concepts, styles, said[:, 2]], 1),
         }
+
+    def _captions(self, numbers: Sequence[int], rng: Random) -> tuple[list[str], Tensor, Tensor]:
+        """A caption for each picture; the concept, style and colour it names (B, 3), or UNKNOWN; the ground (B, 3)."""
+        texts, said, rgb = [], [], []
+        for i in numbers:
+            concept, style = self.data.concept(i), self.data.style(i)
+            language, colour = captions.language(rng), captions.background(rng)
+            text = captions.caption(concept, style, language, rng, colour)
+            styled = any(word in text for word in captions.STYLE_WORDS[language][style])
+            texts.append(text)
+            said.append(
+                (
+                    self.data.concept_index(i),
+                    captions.STYLES.index(style) if styled else UNKNOWN,
+                    captions.COLOURS.index(colour) if colour else UNKNOWN,
+                )
+            )
+            rgb.append(colour.sample(rng) if colour else (255, 255, 255))
+        return texts, torch.tensor(said), torch.tensor(rgb)
+
+    def _start_words(self, rounds: int = 8) -> None:
+        """Token embeddings from `rounds` captions of every training picture, see `words.associations`."""
+        rng = Random(self.cfg.loop.seed)
+        texts, said, _ = self._captions([int(i) for i in self.data.splits["train"]] * rounds, rng)
+        offsets = torch.tensor([0, *self.networks.counts]).cumsum(0)[:3]
+        labels = [[int(x) for x in row[row >= 0]] for row in torch.where(said == UNKNOWN, UNKNOWN, said + offsets)]
+        ids = [self.tokenizer.encode(text) for text in texts]
+        table = self.clip.text.text_model.embeddings.token_embedding.weight
+        table.data.copy_(associations(ids, labels, *table.shape))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         net = self.clip
+        if "rgba" not in batch:
+            said = self.networks.classify(net.project_text(batch["ids"]).float(), batch["said"])
+            return said, {"said": said.detach()}
         x = _over(batch["rgba"], batch["rgb"])
         soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
         x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < self.cfg.blur, soft, x)
@@ -196,7 +228,7 @@ class CLIPTask:
     def validate(self) -> dict[str, float]:
         """R@1 in percent of canonical prompts over all pictures of a split on white; a known concept's unseen picture,
         then unseen concepts, each per language; `train` is the same for as many known pictures."""
-        figures = {}
+        figures = self._named()
         held_out = {"picture": self.data.splits["unseen_picture"], "concept": self.data.splits["unseen_concept"]}
         train = self.data.splits["train"]
         held_out["train"] = train[np.linspace(0, len(train) - 1, min(200, len(train))).astype(int)]
@@ -207,6 +239,18 @@ class CLIPTask:
             for language in captions.LANGUAGES if split != "train" else ("en",):
                 texts = [captions.prompt(self.data.concept(int(i)), self.data.style(int(i)), language) for i in indices]
                 figures[f"r1_{split}_{language}"] = 100 * recall(self.embed_texts(texts), images, 1)
+        return figures
+
+    def _named(self) -> dict[str, float]:
+        """Share in percent of training concepts whose bare name is classified as itself, per language."""
+        known = sorted({self.data.concept_index(int(i)) for i in self.data.splits["train"]})
+        figures = {}
+        for language in captions.LANGUAGES:
+            ids = self.tokenizer([self.data.concepts[i].names[language] for i in known])
+            device = self.clip.logit_scale.device
+            scores = self.networks.classes(self.clip.project_text(trim(ids, self.tokenizer).to(device)))
+            guesses = scores[:, : self.networks.counts[0]].argmax(1).cpu()
+            figures[f"named_{language}"] = 100 * (guesses == torch.tensor(known)).float().mean().item()
         return figures
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
