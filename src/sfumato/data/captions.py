@@ -3,7 +3,6 @@
 Everything here is a pure function of its arguments; chance comes from the `random.Random` that the caller passes.
 """
 
-# ruff: noqa: RUF001 (letters of six scripts)
 from __future__ import annotations
 
 from collections.abc import Iterator
