@@ -12,7 +12,7 @@ from sfumato.evaluate.pictures import Watch
 from sfumato.model import StableDiffusion
 from sfumato.tasks.txt2img import Settings
 
-STYLES = ("3d", "flat", "twemoji")
+STYLES = ("3d", "flat", "gradient")
 COLUMNS = 16
 GAP = 2
 
