@@ -23,7 +23,7 @@ PROMPTS = {
     "banana": "1f34c",
     "watermelon": "1f349",
     "hamburger": "1f354",
-    "pizza": "1f355",
+    "soft ice cream": "1f366",
     "birthday cake": "1f382",
     "hot beverage": "2615",
     "red heart": "2764",

@@ -46,8 +46,8 @@ class LDMTraining:
 
     `net` gets its channels in and out and its context from the autoencoder and the text tower. `length` is the number
     of tokens the U-Net sees, start and end included. `styles` says how often pictures of a style come in an epoch
-    (default once), `languages` how often captions of one are drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for
-    equal weights. `t_shift` moves training towards high (> 0) or low (< 0) noise: times are drawn as
+    (default once), `subgroups` the same for Unicode's subgroups of concepts, `languages` how often captions of one are
+    drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for equal weights. `t_shift` moves training towards high (> 0) or low (< 0) noise: times are drawn as
     sigmoid(logit(u) + t_shift), u uniform and stratified over the batch. `train_text` lets the text tower go on
     learning with the denoiser. Sheets draw `prompts` x `sheet_styles`; their steps and guidance, and `sampler` and
     `schedule`, become the model's own defaults.
@@ -62,6 +62,7 @@ class LDMTraining:
     backgrounds: int = 3
     background_share: float = captions.BACKGROUND_SHARE
     styles: dict[str, int] = field(default_factory=dict)
+    subgroups: dict[str, int] = field(default_factory=dict)
     languages: dict[str, float] = field(default_factory=dict)
     min_snr: float = 0.0
     t_shift: float = 0.0
@@ -111,8 +112,9 @@ class LDMTask:
             self.networks = nn.ModuleDict({"unet": self.unet, "text": self.text.requires_grad_(True)})
         self.table = NoiseTable(training_sigmas(cfg.noise))
         self._cache = cached(latents, data, self.vae, cfg.backgrounds, 0, device)
-        repeats = np.array([cfg.styles.get(data.style(int(i)), 1) for i in data.splits["train"]])
-        self._epoch = np.repeat(data.splits["train"], repeats)
+        train = [int(i) for i in data.splits["train"]]
+        repeats = [cfg.styles.get(data.style(i), 1) * cfg.subgroups.get(data.concept(i).subgroup, 1) for i in train]
+        self._epoch = np.repeat(train, repeats)
         self._languages = [cfg.languages.get(language, 1.0) for language in captions.LANGUAGES]
         if not cfg.languages:
             self._languages = list(captions.LANGUAGE_WEIGHTS)
