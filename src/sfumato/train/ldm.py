@@ -47,10 +47,10 @@ class LDMTraining:
     `net` gets its channels in and out and its context from the autoencoder and the text tower. `length` is the number
     of tokens the U-Net sees, start and end included. `styles` says how often pictures of a style come in an epoch
     (default once), `subgroups` the same for Unicode's subgroups of concepts, `languages` how often captions of one are
-    drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for equal weights. `t_shift` moves training towards high (> 0) or low (< 0) noise: times are drawn as
-    sigmoid(logit(u) + t_shift), u uniform and stratified over the batch. `train_text` lets the text tower go on
-    learning with the denoiser. Sheets draw `prompts` x `sheet_styles`; their steps and guidance, and `sampler` and
-    `schedule`, become the model's own defaults.
+    drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for equal weights. `t_shift` moves training towards high (> 0)
+    or low (< 0) noise: times are drawn as sigmoid(logit(u) + t_shift), u uniform and stratified over the batch.
+    `train_text` lets the text tower go on learning with the denoiser. Sheets draw `prompts` x `sheet_styles`; their
+    steps and guidance, and `sampler` and `schedule`, become the model's own defaults.
     """
 
     loop: LoopConfig
