@@ -6,7 +6,7 @@
 #   make bench       print the tables of figures
 
 PYTHON ?= python3
-PROMPT ?= a red heart, 3D style
+PROMPT ?= a smiling face, 3D style
 GOLDEN ?= ../shared/golden
 # The cases of the reference data that this version covers.
 VERIFY ?= --only tiny/sd1 --only manifests/original/sd1 --only manifests/original/sd1_model_ema \
@@ -16,7 +16,7 @@ BIN := .venv/bin
 .PHONY: demo test test-full lint verify bench
 
 demo: .venv/installed
-	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 1 --out demo.png
+	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 8 --out demo.png
 
 test: lint
 	$(BIN)/pytest -q

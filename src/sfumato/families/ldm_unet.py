@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import count
 
 from sfumato.spec import UNetConfig
-from sfumato.weights.keymap import Rule, Shapes, rename
+from sfumato.weights.keymap import Rule, Shapes, rename, width
 
 GROUPS = 32  # of every norm in this layout
 
@@ -78,13 +78,10 @@ def sizes(shapes: Shapes, prefix: str) -> UNetConfig:
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     levels: list[list[tuple[int, int]]] = [[]]  # (channels, transformer layers) of the blocks of every level
     for n in count(1):
-        # Either of two tensors will do, so that a file that lacks one is told which.
-        if any(f"input_blocks.{n}.0.op.{kind}" in own for kind in ("weight", "bias")):
+        if width(own, f"input_blocks.{n}.0.op"):
             levels.append([])
-        elif width := own.get(f"input_blocks.{n}.0.in_layers.2.weight") or own.get(
-            f"input_blocks.{n}.0.in_layers.2.bias"
-        ):
-            levels[-1].append((width[0], _depth(own, f"input_blocks.{n}.1")))
+        elif channels := width(own, f"input_blocks.{n}.0.in_layers.2"):
+            levels[-1].append((channels, _depth(own, f"input_blocks.{n}.1")))
         else:
             break
     if any(not level or len(set(level)) > 1 or len(level) != len(levels[0]) for level in levels):
@@ -97,7 +94,7 @@ def sizes(shapes: Shapes, prefix: str) -> UNetConfig:
         raise LookupError(f"the U-Net's channels are not multiples of {GROUPS}")
     return UNetConfig(
         in_channels=own["input_blocks.0.0.weight"][1],
-        out_channels=(own.get("out.2.weight") or own["out.2.bias"])[0],
+        out_channels=width(own, "out.2"),
         channels=tuple(level[0][0] for level in levels),
         blocks=len(levels[0]),
         depth=tuple(level[0][1] for level in levels),
@@ -109,6 +106,6 @@ def sizes(shapes: Shapes, prefix: str) -> UNetConfig:
 
 def _depth(own: Shapes, block: str) -> int:
     depth = 0
-    while any(f"{block}.transformer_blocks.{depth}.norm1.{kind}" in own for kind in ("weight", "bias")):
+    while width(own, f"{block}.transformer_blocks.{depth}.norm1"):
         depth += 1
     return depth

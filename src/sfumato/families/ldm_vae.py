@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from sfumato.spec import VAEConfig
-from sfumato.weights.keymap import CONV1X1, IDENTITY, Rule, Shapes
+from sfumato.weights.keymap import CONV1X1, IDENTITY, Rule, Shapes, width
 
 GROUPS = 32  # of every norm in this layout
 
@@ -37,14 +37,14 @@ def sizes(shapes: Shapes, prefix: str) -> VAEConfig:
     """The sizes of an autoencoder from the shapes of its tensors. Raises LookupError when they are not those of one."""
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     channels: list[int] = []
-    while f"encoder.down.{len(channels)}.block.0.conv1.weight" in own:
-        channels.append(own[f"encoder.down.{len(channels)}.block.0.conv1.weight"][0])
-    blocks = sum(re.fullmatch(r"encoder\.down\.0\.block\.\d+\.conv1\.weight", name) is not None for name in own)
-    if not channels or any(width % GROUPS for width in channels):
+    while found := width(own, f"encoder.down.{len(channels)}.block.0.conv1"):
+        channels.append(found)
+    blocks = sum(width(own, f"encoder.down.0.block.{i}.conv1") > 0 for i in range(len(own)))
+    if not channels or any(found % GROUPS for found in channels):
         raise LookupError(f"the VAE's channels are not multiples of {GROUPS}")
     return VAEConfig(
-        in_channels=own["encoder.conv_in.weight"][1],
-        latent_channels=own["decoder.conv_in.weight"][1],
+        in_channels=width(own, "decoder.conv_out"),
+        latent_channels=width(own, "post_quant_conv"),
         channels=tuple(channels),
         blocks=blocks,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from sfumato.nets.vae import VAE
 from sfumato.spec import Spec
 from sfumato.weights import configs
 from sfumato.weights.checkpoint import Checkpoint
-from sfumato.weights.keymap import Rule, Shapes, rename
+from sfumato.weights.keymap import Rule, Shapes, rename, width
 
 SPEC = Spec(family="sd1", title="Stable Diffusion 1.x", licence="CreativeML Open RAIL-M")
 
@@ -50,14 +51,15 @@ def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
 def is_original(shapes: Shapes) -> bool:
     """The U-Net takes plain latents, its context is CLIP-L's (or, without it, of that width)."""
     first = shapes.get("model.diffusion_model.input_blocks.0.0.weight", ())
-    latent = shapes.get("first_stage_model.post_quant_conv.weight", (4,))[0]
+    latent = width(shapes, "first_stage_model.post_quant_conv") or 4
     text = shapes.get("cond_stage_model.transformer.text_model.final_layer_norm.weight") or shapes.get(
         "cond_stage_model.transformer.final_layer_norm.weight", (768,)
     )
-    context = shapes.get("model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight", (0, 0))[1]
+    cross = (shape[1:] for name, shape in shapes.items() if re.fullmatch(r"model\.diff.*\.attn2\.to_k\.weight", name))
+    context = next(cross, (0,))
     foreign = ("conditioner.", "cond_stage_model.model.", "control_model.", "model.diffusion_model.label_emb")
     plain = not any(name.startswith(foreign) for name in shapes)
-    return plain and len(first) == 4 and first[1] == latent and context == text[0]
+    return plain and len(first) == 4 and first[1] == latent and context == text[:1]
 
 
 def is_folder(shapes: Shapes) -> bool:
@@ -66,7 +68,7 @@ def is_folder(shapes: Shapes) -> bool:
         shapes.get("unet/conv_in.weight", ()),
         shapes.get("unet/mid_block.attentions.0.proj_in.weight", ()),
     )
-    latent = shapes.get("vae/post_quant_conv.weight", (4,))[0]
+    latent = width(shapes, "vae/post_quant_conv") or 4
     foreign = ("text_encoder_2/", "unet/class_embedding.", "unet/add_embedding.", "image_encoder/", "controlnet/")
     plain = not any(name.startswith(foreign) for name in shapes)
     return plain and len(first) == 4 and first[1] == latent and len(projection) == 4

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sfumato.errors import SfumatoError
 from sfumato.spec import Spec
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.detect import identify
 from sfumato.weights.keymap import Match
-from sfumato.weights.load import compare, has_ema
+from sfumato.weights.load import EIGHTS, FLOATS, compare, has_ema
 from sfumato.weights.read import open_checkpoint
 
 
@@ -88,7 +90,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         return Inspection(
             **common,
             parts=parts,
-            problem=None if match.complete else _problem(match),
+            problem=_problem(match, {name: checkpoint.tensors[name].dtype for name in match.names.values()}),
             missing=match.missing,
             left_over=match.left_over,
             misshapen=match.misshapen,
@@ -97,7 +99,10 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         )
 
 
-def _problem(match: Match) -> str:
+def _problem(match: Match, dtypes: dict[str, torch.dtype]) -> str | None:
+    if match.complete:
+        whole = [f"{name} is {dtype}" for name, dtype in dtypes.items() if dtype not in FLOATS + EIGHTS]
+        return f"{whole[0]}; floating-point weights are expected" if whole else None
     return (
         f"{len(match.missing)} tensors are missing, {len(match.left_over)} left over, "
         f"{len(match.misshapen)} of another shape"

@@ -13,6 +13,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 Reshape = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 
+def width(shapes: Shapes, layer: str) -> int:
+    """Outputs of a layer, 0 without it. Either of its two tensors will do, so that a file is told which it lacks."""
+    return (shapes.get(f"{layer}.weight") or shapes.get(f"{layer}.bias") or (0,))[0]
+
+
 @dataclass(frozen=True)
 class Transform:
     """A named, invertible change of storage. No arithmetic, so that a round trip is bit-identical."""

@@ -23,6 +23,7 @@ from sfumato.weights.read import open_checkpoint
 
 SHOWN = 10  # names listed in an error
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+EIGHTS = (torch.float8_e4m3fn, torch.float8_e5m2)  # float16 holds them exactly, and torch can compute with it
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def load_parts(
 ) -> Parts:
     """Load a complete model from a single file or a diffusers folder.
 
-    `dtype` None keeps each tensor as stored. `ema` takes the averaged weights of files that hold both. `spec` overrules
+    `dtype` None keeps each tensor as stored (of 8 bits as float16). `ema` takes the averaged weights of files that hold both. `spec` overrules
     what is read from the file (sizes that shapes do not show, such as a number of heads). A tensor that needs no
     conversion stays a view of the file, so that loading takes the size of the result and little more.
 
@@ -189,9 +190,9 @@ def _fill(
 
 
 def _checked(stored: Stored, name: str) -> Tensor:
-    if stored.dtype not in FLOATS:
+    if stored.dtype not in FLOATS + EIGHTS:
         raise SfumatoError(f"{stored.file.path} holds {name} as {stored.dtype}; floating-point weights are expected")
-    tensor = stored.read()
+    tensor = stored.read().half() if stored.dtype in EIGHTS else stored.read()
     _require_finite(tensor, f"{stored.file.path} holds {name} with values that are not finite; download it again")
     return tensor
 
