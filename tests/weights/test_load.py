@@ -17,7 +17,8 @@ from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.families.ldm_vae import OLD_ATTENTION
 from sfumato.weights import safetensors_file
-from sfumato.weights.load import load_parts
+from sfumato.weights.inspect import inspect_checkpoint
+from sfumato.weights.load import EIGHTS, load_parts
 from sfumato.weights.save import save_folder
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -175,6 +176,38 @@ def test_every_difference_is_named(tiny, write):
     assert "1 of another shape (model.diffusion_model.out.2.bias: (5,) in the file, (4,) expected)" in message
 
 
+STRUCTURAL = [
+    "model.diffusion_model.input_blocks.1.0.in_layers.2.weight",
+    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.norm1.weight",
+    "model.diffusion_model.input_blocks.2.0.op.weight",
+    "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight",
+    "model.diffusion_model.out.2.weight",
+    "first_stage_model.encoder.conv_in.weight",
+    "first_stage_model.encoder.down.0.block.0.conv1.weight",
+    "first_stage_model.encoder.down.1.block.0.conv1.weight",
+    "first_stage_model.decoder.conv_in.weight",
+    "first_stage_model.decoder.conv_out.weight",
+    "first_stage_model.post_quant_conv.weight",
+    "cond_stage_model.transformer.text_model.final_layer_norm.bias",
+]
+
+
+@pytest.mark.parametrize("name", STRUCTURAL)
+def test_a_missing_tensor_is_named_even_where_it_tells_a_size(tiny, write, name):
+    tensors = tiny.original()
+    del tensors[name]
+    refused(write(tensors), rf"1 missing \({name}\)$")
+
+
+@pytest.mark.parametrize("dtype", EIGHTS, ids=str)
+def test_eight_bits_are_read_exactly(tiny, write, dtype):
+    tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tiny.original().items()}
+    parts = load_parts(write(tensors), dtype=None)
+    weight = tensors["model.diffusion_model.input_blocks.0.0.weight"]
+    assert parts.unet.conv_in.weight.dtype == torch.float16
+    assert torch.equal(parts.unet.conv_in.weight.float(), weight.float())
+
+
 def test_long_lists_are_cut(tiny, write):
     tensors = {name: t for name, t in tiny.original().items() if not name.startswith("first_stage_model.decoder.up.")}
     message = refused(write(tensors), "missing")
@@ -209,7 +242,9 @@ def test_what_does_not_fit_in_half_precision_is_named(tiny, write):
 def test_weights_must_be_numbers_of_floating_point(tiny, write):
     tensors = tiny.original()
     tensors["model.diffusion_model.out.2.bias"] = torch.zeros(4, dtype=torch.int64)
-    refused(write(tensors), "floating-point weights are expected")
+    path = write(tensors)
+    refused(path, "floating-point weights are expected")
+    assert "out.2.bias is torch.int64" in inspect_checkpoint(path).problem
 
 
 def test_what_is_no_model_is_named(write, golden):

@@ -70,9 +70,10 @@ def load_parts(
 ) -> Parts:
     """Load a complete model from a single file or a diffusers folder.
 
-    `dtype` None keeps each tensor as stored (of 8 bits as float16). `ema` takes the averaged weights of files that hold both. `spec` overrules
-    what is read from the file (sizes that shapes do not show, such as a number of heads). A tensor that needs no
-    conversion stays a view of the file, so that loading takes the size of the result and little more.
+    `dtype` None keeps each tensor as stored (of 8 bits as float16). `ema` takes the averaged weights of files that hold
+    both. `spec` overrules what is read from the file (sizes that shapes do not show, such as a number of heads). A
+    tensor that needs no conversion stays a view of the file, so that loading takes the size of the result and little
+    more.
 
     Raises SfumatoError when the file is not a complete model: every tensor that is missing, left over, of another shape
     or not finite is named.
