@@ -1,6 +1,7 @@
 """Drawing from Python: every sampler and schedule, batches, streams, kinds of numbers, precision, threads, failures."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -213,6 +214,14 @@ def test_unknown_devices_are_refused(device: object) -> None:
 def test_unknown_types_are_refused(dtype: object) -> None:
     with pytest.raises(SfumatoError, match="unknown dtype"):
         sfumato.load(None, "cpu", dtype)  # type: ignore[arg-type]
+
+
+def test_a_tokenizer_that_is_not_the_model_s_is_refused(model: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(model, folder)
+    shutil.rmtree(folder / "tokenizer")  # then CLIP's own serves
+    with pytest.raises(SfumatoError, match="has 49408 symbols, its text encoder only 516"):
+        sfumato.load(folder)
 
 
 def test_a_model_is_named_after_its_folder(model: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,5 +162,9 @@ def load(
         parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where)
     folder = parts.tokenizer_folder
     tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
+    if tokenizer.vocab_size > parts.spec.text.vocab_size:
+        whose = "CLIP's own tokenizer (the model brings none)" if folder is None else f"the tokenizer in {folder}"
+        many = f"{tokenizer.vocab_size} symbols, its text encoder only {parts.spec.text.vocab_size}"
+        raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
     denoiser = Denoiser(parts.unet, parts.spec.prediction, NoiseTable(training_sigmas(parts.spec.noise)))
     return StableDiffusion(parts.spec, denoiser, parts.vae, TextEncoder(tokenizer, parts.text), path)

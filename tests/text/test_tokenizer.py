@@ -149,6 +149,30 @@ def test_transformers_opens_a_trained_folder_and_agrees(small: CLIPTokenizer, tm
         assert small([caption])[0].tolist() == row
 
 
+def test_opens_what_transformers_writes(small: CLIPTokenizer, tmp_path: Path) -> None:
+    small.save(tmp_path / "ours")
+    TransformersTokenizer.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
+    theirs = CLIPTokenizer.from_folder(tmp_path / "theirs")
+    assert theirs.max_length == 48
+    assert all(theirs.encode(caption) == small.encode(caption) for group in CAPTIONS.values() for caption in group)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        None,
+        {"type": "Unigram", "vocab": [["a", 0.0]]},
+        {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b c"]},
+        {"type": "BPE", "vocab": {"a": 0}, "merges": [[1, 2]]},
+        {"type": "BPE", "vocab": {"a": 0}, "merges": 5},
+    ],
+)
+def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path, model: object) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    with pytest.raises(SfumatoError, match=r"tokenizer\.json describes no tokenizer of CLIP's kind"):
+        CLIPTokenizer.from_folder(tmp_path)
+
+
 @pytest.mark.parametrize("language", CAPTIONS)
 def test_captions_survive_the_round_trip(small: CLIPTokenizer, language: str) -> None:
     for caption in CAPTIONS[language]:

@@ -17,6 +17,7 @@ from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.families.ldm_vae import OLD_ATTENTION
 from sfumato.weights import safetensors_file
+from sfumato.weights.checkpoint import WeightFile
 from sfumato.weights.inspect import inspect_checkpoint
 from sfumato.weights.load import EIGHTS, load_parts
 from sfumato.weights.save import save_folder
@@ -300,6 +301,33 @@ def test_folders_cannot_reach_out(tiny, tmp_path, save):
     refused(tmp_path / "empty", "holds no weights")
     (folder / "model_index.json").write_text("[]")
     refused(folder, "is not a JSON object")
+
+
+def test_the_usual_size_may_be_a_pair(tiny, save):
+    folder = save(tiny)
+    config = json.loads((folder / "unet/config.json").read_text())
+    (folder / "unet/config.json").write_text(json.dumps(config | {"sample_size": [16, 24]}))
+    (folder / "sfumato.json").unlink()
+    defaults, factor = load_parts(folder).spec.defaults, tiny.spec.vae.factor
+    assert (defaults.height, defaults.width) == (16 * factor, 24 * factor)
+
+
+def test_a_folder_without_its_denoiser_is_named(tiny, save):
+    folder = save(tiny)
+    shutil.rmtree(folder / "unet")
+    refused(folder, "is a diffusers folder without the weights of its U-Net; fetch the whole folder")
+
+
+def test_a_folder_of_another_pipeline_is_named(tiny, save):
+    folder = save(tiny)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "KandinskyPipeline"}))
+    path = folder / "unet/diffusion_pytorch_model.safetensors"
+    tensors, _ = safetensors_file.parse(WeightFile(path))
+    kept = {name: stored.read().clone() for name, stored in tensors.items() if name != "conv_in.weight"}
+    entries = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in kept.items()}
+    safetensors_file.write(path, entries, kept.__getitem__)
+    refused(folder, r"is a diffusers folder of an unknown kind \('KandinskyPipeline'\)")
 
 
 def test_one_component_is_named(tiny, save):

@@ -105,8 +105,8 @@ def folder_spec(checkpoint: Checkpoint) -> Spec:
     unet, vae, text, scheduler = (checkpoint.configs[name] for name in needed)
     prediction, noise = configs.scheduler_from(scheduler, where["scheduler/scheduler_config"])
     vae_config = configs.vae_from(vae, where["vae/config"])
-    side = configs.sample_size(unet, 64, where["unet/config"]) * vae_config.factor
-    defaults = replace(SPEC.defaults, width=side, height=side)
+    height, width = (side * vae_config.factor for side in configs.sample_size(unet, 64, where["unet/config"]))
+    defaults = replace(SPEC.defaults, width=width, height=height)
     return Spec(
         family=SPEC.family,
         title=SPEC.title,

@@ -93,12 +93,16 @@ class CLIPTokenizer:
     def from_folder(cls, folder: str | Path) -> CLIPTokenizer:
         """Read the `tokenizer/` folder of a diffusers or transformers model.
 
-        Needs `vocab.json` and `merges.txt`; `special_tokens_map.json` and `tokenizer_config.json` are used if they are
-        there. Raises SfumatoError for missing or broken files.
+        Needs `vocab.json` and `merges.txt`, or the `tokenizer.json` that transformers 5 writes in their place;
+        `special_tokens_map.json` and `tokenizer_config.json` are used if they are there. Raises SfumatoError for
+        missing or broken files.
         """
         folder = Path(folder)
-        vocab = _read_json(folder / "vocab.json")
-        merges = _parse_merges(_read_text(folder / "merges.txt"))
+        if (folder / "tokenizer.json").exists() and not (folder / "vocab.json").exists():
+            vocab, merges = _parse_fast(folder / "tokenizer.json")
+        else:
+            vocab = _read_json(folder / "vocab.json")
+            merges = _parse_merges(_read_text(folder / "merges.txt"))
         settings: dict[str, object] = {}
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
             if (folder / name).exists():
@@ -215,6 +219,16 @@ def _parse_merges(text: str) -> list[tuple[str, str]]:
     if broken is not None:
         raise SfumatoError(f"merges.txt has the line {' '.join(broken)!r}; expected two symbols with a space between")
     return [(left, right) for left, right in lines]
+
+
+def _parse_fast(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    model = _read_json(path).get("model")
+    match model:
+        case {"type": "BPE", "vocab": dict(vocab), "merges": list(merges)}:
+            pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+            if all(isinstance(pair, list) and [type(symbol) for symbol in pair] == [str, str] for pair in pairs):
+                return vocab, [(left, right) for left, right in pairs]
+    raise SfumatoError(f"{path} describes no tokenizer of CLIP's kind (BPE); take the tokenizer of the same model")
 
 
 def _read_text(path: Path) -> str:

@@ -186,10 +186,11 @@ def unet_to(cfg: UNetConfig, sample_size: int) -> dict[str, Any]:
     }
 
 
-def sample_size(config: Config, default: int, where: str) -> int:
-    """The usual side of what a network works on, in its own pixels or latents."""
-    fields = _Fields(where, config)
-    return fields.integer("sample_size", default) if config.get("sample_size") is not None else default
+def sample_size(config: Config, default: int, where: str) -> tuple[int, int]:
+    """The usual height and width of what a network works on, in its own pixels or latents."""
+    present = {} if config.get("sample_size") is None else config
+    height, width = _Fields(where, present).integers("sample_size", (default, default), 2)
+    return height, width
 
 
 def habits_from(config: Config, defaults: Defaults, where: str) -> Defaults:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sfumato.errors import SfumatoError
 from sfumato.families import FAMILIES, KNOWN, Family
-from sfumato.weights.checkpoint import Checkpoint
+from sfumato.weights.checkpoint import Checkpoint, quote
 from sfumato.weights.keymap import Shapes
 
 
@@ -88,6 +88,11 @@ def identify(checkpoint: Checkpoint) -> Identity:
                 return Identity(
                     known.title, advice="this version does not support it yet, give a Stable Diffusion 1.x model"
                 )
+    index = checkpoint.configs.get("model_index")
+    if index is not None:
+        if not any(name.startswith(("unet/", "transformer/")) for name in shapes):
+            return Identity("a diffusers folder without the weights of its U-Net", advice="fetch the whole folder")
+        return Identity(f"a diffusers folder of an unknown kind ({quote(str(index.get('_class_name')))})")
     for stranger in STRANGERS:
         if any(re.search(stranger.pattern, name) for name in shapes) and stranger.test(shapes):
             return Identity(stranger.title, advice=stranger.advice)
