@@ -5,11 +5,34 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from sfumato.errors import SfumatoError
+
+
+def check_writable(folder: Path, name: str = "") -> None:
+    """Try to write a file, of about this name, to a folder that may not be there yet; leave everything as it was.
+
+    Raises SfumatoError where that is impossible: better before hours of work than after.
+    """
+    made: list[Path] = []
+    try:
+        for path in (*reversed(folder.parents), folder):
+            if not path.is_dir():
+                path.mkdir()
+                made.append(path)
+        with tempfile.NamedTemporaryFile(prefix=f".{name}.", dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise SfumatoError(f"cannot write to {folder}: it is not a folder; choose another place") from None
+    except OSError as error:
+        raise SfumatoError(f"cannot write to {folder}: {error.strerror}; choose another place") from error
+    finally:
+        for path in reversed(made):
+            with suppress(OSError):  # another program may have begun to use it
+                path.rmdir()
 
 
 @contextmanager

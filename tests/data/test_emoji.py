@@ -1,5 +1,6 @@
 import json
 import tarfile
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -84,6 +85,23 @@ def test_a_changed_archive_is_not_used_and_npm_is_asked_for(cache):
     (cache / package.filename).write_bytes(b"other")
     with pytest.raises(SfumatoError, match="npm is not installed"):
         npm.fetch(package, cache)
+
+
+def test_npm_finds_a_cache_that_was_named_from_here(tmp_path, cache, monkeypatch):
+    package = next(iter(emoji.PACKAGES.values()))
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "npm"  # npm pack NAME --pack-destination FOLDER ..., run in another folder
+    program.write_text(f'#!/bin/sh\n/bin/cp "{cache}/{package.filename}" "$4/"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.chdir(tmp_path)
+    assert npm.fetch(package, Path("other/cache")).samefile(tmp_path / "other" / "cache" / package.filename)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_fetched(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SfumatoError, match=r"cannot write to .*file/set: it is not a folder"):
+        emoji.build_emoji(tmp_path / "file" / "set", cache=tmp_path / "nothing")
 
 
 def test_links_in_an_archive_are_passed_over(tmp_path):

@@ -32,6 +32,8 @@ def test_nested_tables_tuples_and_whole_numbers_for_floats():
         ({"loop": LOOP | {"steps": True}}, "steps"),
         ({"loop": LOOP | {"schedule": "linear"}}, "cosine"),
         ({"loop": LOOP | {"batch": 0}}, "batch"),
+        ({"loop": LOOP | {"seed": -1}}, "seed"),
+        ({"loop": LOOP | {"seed": 2**63}}, "seed"),
         ({"loop": 3}, "loop"),
         ({"loop": LOOP, "net": {"channels": [1, "x"]}}, r"channels\[1\]"),
     ],
@@ -44,6 +46,9 @@ def test_what_is_wrong_is_named(table: dict, names: str):
 def test_missing_and_broken_files(tmp_path: Path):
     with pytest.raises(SfumatoError, match="emoji-vae"):
         read_config(tmp_path / "absent.toml", LoopConfig)
+    (tmp_path / "picture.toml").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(SfumatoError, match="it is no text"):
+        read_config(tmp_path / "picture.toml", LoopConfig)
     (tmp_path / "broken.toml").write_text("steps = = 3")
     with pytest.raises(SfumatoError, match="not valid TOML"):
         read_config(tmp_path / "broken.toml", LoopConfig)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from sfumato.errors import SfumatoError
+from sfumato.files import check_writable
 from sfumato.provenance.picture import FORMATS, save
 
 
@@ -47,23 +47,8 @@ class Destination:
         return cls(path.parent, path.name)
 
     def check(self) -> None:
-        """Try to write there, and leave everything as it was. Raises SfumatoError where that is impossible."""
-        made: list[Path] = []
-        try:
-            for folder in (*reversed(self.folder.parents), self.folder):
-                if not folder.is_dir():
-                    folder.mkdir()
-                    made.append(folder)
-            with tempfile.NamedTemporaryFile(prefix=f".{self.name or ''}.", dir=self.folder):
-                pass
-        except (FileExistsError, NotADirectoryError):
-            raise SfumatoError(f"cannot write to {self.folder}: it is not a folder; choose another place") from None
-        except OSError as error:
-            raise SfumatoError(f"cannot write to {self.folder}: {error.strerror}; choose another place") from error
-        finally:
-            for folder in reversed(made):
-                with suppress(OSError):  # another command may have begun to use it
-                    folder.rmdir()
+        """See `files.check_writable`."""
+        check_writable(self.folder, self.name or "")
 
     def save(self, image: Image.Image, seed: int, infotext: str) -> Path:
         """Write a finished picture and return where. Raises SfumatoError when that fails."""

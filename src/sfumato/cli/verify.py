@@ -17,7 +17,7 @@ PATTERN = "A glob on a case's path ('*/euler*'), or the beginning of it in whole
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of reference data, or a part of one.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of reference data, all of it or some.")],
     only: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help=f"Take these cases. {PATTERN}")] = None,
     without: Annotated[list[str] | None, typer.Option("--except", metavar="PATTERN", help="Leave these out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -24,7 +24,7 @@ from sfumato.data import npm
 from sfumato.data.captions import LANGUAGES, STYLES, Concept
 from sfumato.data.npm import Package
 from sfumato.errors import SfumatoError
-from sfumato.files import atomic_write
+from sfumato.files import atomic_write, check_writable
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -103,6 +103,7 @@ def build_emoji(
         raise SfumatoError(f"size is {size}, expected 8 to {MAX_SIZE} pixels; 128 is the trained size")
     if _finished(out, size):
         return out
+    check_writable(out)
     archives = {}
     for done, (key, package) in enumerate(PACKAGES.items()):
         report(done, len(PACKAGES), f"fetch {package}")

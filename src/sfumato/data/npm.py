@@ -49,6 +49,7 @@ def fetch(package: Package, cache: Path) -> Path:
 
     Raises SfumatoError when npm is missing or fails, or when the archive is not the pinned one.
     """
+    cache = cache.absolute()  # npm runs in a folder of its own
     archive = cache / package.filename
     if archive.is_file() and _matches(archive, package):
         return archive

@@ -50,6 +50,8 @@ class LoopConfig:
         for name in ("steps", "batch", "log_every", "validate_every", "sample_every"):
             if getattr(self, name) < 1:
                 raise SfumatoError(f"{name} is {getattr(self, name)}; expected a whole number from 1")
+        if not 0 <= self.seed < 2**63:
+            raise SfumatoError(f"seed is {self.seed}; expected a whole number from 0 to {2**63 - 1}")
         if not self.lr > 0:
             raise SfumatoError(f"lr is {self.lr}; expected a positive number")
         if not 0 <= self.ema < 1:
@@ -68,10 +70,10 @@ def read_config(name: str | Path, kind: type[T]) -> T:
     else:
         try:
             text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise SfumatoError(
-                f"cannot read config {path}: {error.strerror}; give a TOML file or one of {', '.join(sorted(shipped))}"
-            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            names = ", ".join(sorted(shipped))
+            raise SfumatoError(f"cannot read config {path}: {reason}; give a TOML file or one of {names}") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -10,7 +10,7 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sfumato.errors import SfumatoError
-from sfumato.files import atomic_write
+from sfumato.files import atomic_write, check_writable
+from sfumato.runtime.device import choose_device
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
@@ -67,20 +68,16 @@ class Outcome:
 def pick_device(name: str) -> torch.device:
     """ "auto" is the GPU where there is one. Raises SfumatoError for a device this machine lacks."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SfumatoError(f"device '{name}' is not usable here; choose auto, cpu or cuda") from error
-    return device
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return choose_device(name)
 
 
 def bf16_pays(device: torch.device) -> bool:
     """Whether the device multiplies bf16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    capabilities = torch.cpu.get_capabilities()
+    # The function is younger than the oldest torch that we allow.
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
@@ -125,9 +122,10 @@ def train(
     """Train `task` into the folder `run` until `cfg.steps`, the time limit, SIGINT or SIGTERM.
 
     `record` is the whole config (a dataclass), kept in every checkpoint. Whatever ends the run, it leaves a
-    checkpoint, a sheet and an export. Raises SfumatoError when the loss is no longer finite, and for a run folder
-    whose checkpoint belongs to other networks.
+    checkpoint, a sheet and an export. Raises SfumatoError when the loss is no longer finite, and for a run folder that
+    cannot be written or whose checkpoint belongs to other networks.
     """
+    check_writable(run)
     run.mkdir(parents=True, exist_ok=True)
     networks = task.networks.to(device)
     if cfg.channels_last:
