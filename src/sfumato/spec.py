@@ -41,6 +41,25 @@ class UNetConfig:
 
 
 @dataclass(frozen=True)
+class MMDiTConfig:
+    """Sizes of the transformer of 3 and 3.5 (Esser et al. 2024). `positions` is the side of its table of positions.
+
+    `qk_norm` normalises queries and keys; the blocks `dual` have a second attention of the picture alone.
+    """
+
+    in_channels: int = 16
+    patch: int = 2
+    hidden: int = 1536
+    heads: int = 24
+    depth: int = 24
+    context_dim: int = 4096
+    pooled_dim: int = 2048
+    positions: int = 192
+    qk_norm: bool = False
+    dual: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class VAEConfig:
     """Sizes of the KL autoencoder; latents = (moments - shift) * scale, `2**(len(channels)-1)` pixels a side each.
 

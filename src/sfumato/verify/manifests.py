@@ -14,6 +14,7 @@ from torch import nn
 from sfumato.families import family, sd2, sdxl
 from sfumato.families.open_clip import LOGIT_SCALE
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.spec import Spec
@@ -63,6 +64,7 @@ ORIGINAL = {
 # The classes of a folder's components that our networks read, and how.
 COMPONENTS: Mapping[str, Callable[[dict[str, Any]], nn.Module]] = {
     "UNet2DConditionModel": lambda config: UNet(configs.unet_from(config)),
+    "SD3Transformer2DModel": lambda config: MMDiT(configs.mmdit_from(config)),
     "AutoencoderKL": lambda config: VAE(configs.vae_from(config)),
     "CLIPTextModel": lambda config: CLIPText(configs.clip_from(config)),
     "CLIPTextModelWithProjection": lambda config: CLIPText(configs.clip_from(config)),
@@ -136,7 +138,7 @@ def _component(name: str, manifest: dict[str, Any]) -> Result:
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     counts = {"component": (_count(network), manifest["total_parameters"])}
     found = _shapes(manifest["keys"])
-    return _compare(KeyMap({}), expected, found, set(manifest["persistent_buffers"]), counts)
+    return _compare(KeyMap({}), expected, found, set(manifest["persistent_buffers"]) - expected.keys(), counts)
 
 
 def _count(network: nn.Module) -> int:

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Failed, Finished, Job, drive
-from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion.guide import away_from, cfg, plain
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import NoiseTable, alphas_cumprod, sigma_list, training_sigmas
+from sfumato.diffusion.schedule import FlowTable, NoiseTable, alphas_cumprod, sigma_list, training_sigmas
 from sfumato.errors import SfumatoError
-from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip, sd2, sdxl
+from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip, sd2, sd3_mmdit, sdxl
 from sfumato.families.ldm import UNET, VAE_PREFIX
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.mmdit import MMDiT, WithoutLayers
 from sfumato.nets.unet import UNet, vector
 from sfumato.nets.vae import VAE
 from sfumato.spec import Schedule
@@ -158,6 +159,36 @@ def _sd3_vae(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) ->
     }
 
 
+def _mmdit(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
+    """The transformer of 3 and 3.5, alone and with the original's samplers at guidance 4."""
+    tensors = read_tensors(weights)
+    sizes = sd3_mmdit.sizes(_shapes(tensors), UNET)
+    net = cast(MMDiT, _network(MMDiT(sizes), lambda names: sd3_mmdit.rules(sizes, names, UNET), tensors, UNET))
+    cond = Cond(inputs["context"], inputs["y"])
+    denoiser = Denoiser(net, "flow", FlowTable(entry["shift"]))
+    positive, negative = cond.select(slice(1)), Cond(inputs["context_uncond"], inputs["y_uncond"])
+    h, w = (side // sizes.patch for side in inputs["x"].shape[2:])
+
+    def sampled(name: str, layer_scale: float = 0) -> Tensor:
+        sigmas = sigma_list("discrete", denoiser.table, 6)
+        wanted = plain(denoiser, positive)
+        guide = cfg(wanted, plain(denoiser, negative), 4)
+        if layer_scale:  # at every step but the first
+            worse = plain(replace(denoiser, network=WithoutLayers(net, (0,))), positive)
+            guide = away_from(guide, wanted, worse, layer_scale, 0, sigmas[1].item())
+        start, stream = inputs["x_T"], NoiseStream(0, tuple(inputs["x_T"].shape))
+        return finish(find_sampler(name).run(guide, start, sigmas, denoiser.path, stream))
+
+    return {
+        "mmdit.out": lambda: net(inputs["x"], inputs["t"], cond),
+        "mmdit.out_skip_layer_0": lambda: net(inputs["x"], inputs["t"], cond, skip=(0,)),
+        "mmdit.cropped_pos_embed": lambda: net.pos_embed.positions(h, w),
+        "e2e.euler6_cfg4_latent": lambda: sampled("euler"),
+        "e2e.dpmpp_2m6_cfg4_latent": lambda: sampled("dpmpp_2m"),
+        "e2e.euler6_cfg4_slg2.5_latent": lambda: sampled("euler", 2.5),
+    }
+
+
 def _sd2(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
     """Text tower and U-Net of a 2.x checkpoint, which predicts v."""
     params, tensors = entry["config"]["params"], read_tensors(weights)
@@ -286,4 +317,7 @@ MODELS: dict[str, Callable[[Path, dict[str, Any], dict[str, Tensor]], Outputs]] 
     "sdxl_base": _sdxl,
     "sdxl_refiner": _sdxl,
     "sd3_vae": _sd3_vae,
+    "sd3_medium_mmdit": _mmdit,
+    "sd35_medium_mmdit": _mmdit,
+    "sd35_large_mmdit": _mmdit,
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from sfumato.errors import SfumatoError
 from sfumato.nets.unet import ID_WIDTH
-from sfumato.spec import CLIPTextConfig, Prediction, Schedule, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, MMDiTConfig, Prediction, Schedule, UNetConfig, VAEConfig
 
 Config = Mapping[str, Any]
 
@@ -50,6 +50,10 @@ VAE_FIXED: dict[str, tuple[Any, ...]] = {
     "mid_block_add_attention": (True,),
     "use_post_quant_conv": (True, False),
     "use_quant_conv": (True, False),
+}
+MMDIT_FIXED: dict[str, tuple[Any, ...]] = {
+    "_class_name": ("SD3Transformer2DModel",),
+    "qk_norm": (None, "rms_norm"),
 }
 CLIP_FIXED: dict[str, tuple[Any, ...]] = {"hidden_act": ("quick_gelu", "gelu"), "layer_norm_eps": (1e-5,)}
 PROJECTED = "CLIPTextModelWithProjection"
@@ -114,6 +118,13 @@ class _Fields:
         value = [value] * count if isinstance(value, bool) else value
         if not isinstance(value, list | tuple) or len(value) != count or not all(type(n) is bool for n in value):
             raise self.wrong(name, f"true, false or a list of {count} of them")
+        return tuple(value)
+
+    def numbers(self, name: str) -> tuple[int, ...]:
+        """A list of whole numbers, maybe empty."""
+        value = self.config.get(name, ())
+        if not isinstance(value, list | tuple) or not all(type(n) is int and 0 <= n < 1 << 20 for n in value):
+            raise self.wrong(name, "a list of whole numbers")
         return tuple(value)
 
     def names(self, name: str, default: tuple[str, ...]) -> list[str]:
@@ -199,6 +210,30 @@ def unet_to(cfg: UNetConfig, sample_size: int) -> dict[str, Any]:
         **({} if cfg.classes is None else {"num_class_embeds": cfg.classes}),
         **({} if cfg.vector_dim is None else _vector_to(cfg.vector_dim)),
     }
+
+
+def mmdit_from(config: Config, where: str = "transformer/config.json") -> MMDiTConfig:
+    """The sizes that an SD3Transformer2DModel's config states. Raises SfumatoError for what is not supported."""
+    fields = _Fields(where, config)
+    _check(where, config, MMDIT_FIXED)
+    heads, channels = fields.integer("num_attention_heads", 18), fields.integer("in_channels", 16)
+    hidden = heads * fields.integer("attention_head_dim", 64)
+    if fields.integer("out_channels", 16) != channels:
+        raise fields.wrong("out_channels", "the same as in_channels")
+    if fields.integer("caption_projection_dim", 1152) != hidden:
+        raise fields.wrong("caption_projection_dim", f"the transformer's width, {hidden},")
+    return MMDiTConfig(
+        in_channels=channels,
+        patch=fields.integer("patch_size", 2),
+        hidden=hidden,
+        heads=heads,
+        depth=fields.integer("num_layers", 18),
+        context_dim=fields.integer("joint_attention_dim", 4096),
+        pooled_dim=fields.integer("pooled_projection_dim", 2048),
+        positions=fields.integer("pos_embed_max_size", 96),
+        qk_norm=config.get("qk_norm") is not None,
+        dual=fields.numbers("dual_attention_layers"),
+    )
 
 
 def _vector_to(width: int) -> dict[str, Any]:
