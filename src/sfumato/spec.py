@@ -105,6 +105,18 @@ class CLIPTextConfig:
 
 
 @dataclass(frozen=True)
+class T5Config:
+    """Sizes of a T5 encoder (Raffel et al. 2020); XXL by default."""
+
+    vocab_size: int = 32128
+    hidden_size: int = 4096
+    intermediate_size: int = 10240
+    layers: int = 24
+    heads: int = 64
+    head_dim: int = 64
+
+
+@dataclass(frozen=True)
 class Schedule:
     """Discrete training noise levels: `kind` names how beta runs from start to end over `steps`.
 

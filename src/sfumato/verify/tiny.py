@@ -22,9 +22,10 @@ from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip, sd2, sd3_m
 from sfumato.families.ldm import UNET, VAE_PREFIX
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT, WithoutLayers
+from sfumato.nets.t5 import T5
 from sfumato.nets.unet import UNet, vector
 from sfumato.nets.vae import VAE
-from sfumato.spec import Schedule
+from sfumato.spec import Schedule, T5Config
 from sfumato.tasks.txt2img import first_latents, last_latents
 from sfumato.verify.cases import (
     Case,
@@ -189,6 +190,47 @@ def _mmdit(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> O
     }
 
 
+def _sd3_text(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
+    """The three text encoders of 3 and 3.5, and the conditioning that is assembled of them."""
+    tensors, sizes = read_tensors(weights), entry["config"]
+    prefixes = {name: f"text_encoders.{name}.transformer." for name in ("clip_l", "clip_g", "t5xxl")}
+    clip_l, clip_g = (_clip(tensors, prefixes[name], **_habits(sizes[name])) for name in ("clip_l", "clip_g"))
+    d = sizes["t5xxl"]
+    t5_sizes = T5Config(
+        d["vocab_size"], d["d_model"], d["d_ff"], d["num_layers"], d["num_heads"], d["d_model"] // d["num_heads"]
+    )
+    prefix = prefixes["t5xxl"]
+    # Files hold the embedding under one of two names, or under both.
+    tensors.setdefault(f"{prefix}shared.weight", tensors.pop(f"{prefix}encoder.embed_tokens.weight"))
+    t5 = _network(T5(t5_sizes), lambda n: rename(n, lambda name: prefix + name), tensors, prefix)
+    left, right = clip_l(inputs["tokens_l"]), clip_g(inputs["tokens_g"])
+
+    def context() -> Tensor:
+        words = torch.cat([left.hidden[-2], right.hidden[-2]], -1)
+        padded = nn.functional.pad(words, (0, t5_sizes.hidden_size - words.shape[-1]))
+        return torch.cat([padded, t5(inputs["tokens_t5"])], 1)
+
+    return {
+        "clip_l.hidden_penultimate": lambda: left.hidden[-2],
+        "clip_l.last_normed": lambda: left.last,
+        "clip_l.pooled_unprojected": lambda: left.pooled,
+        "clip_l.pooled_projected": lambda: left.projected,
+        "clip_g.hidden_penultimate": lambda: right.hidden[-2],
+        "clip_g.pooled_projected": lambda: right.projected,
+        "t5.last": lambda: t5(inputs["tokens_t5"]),
+        "cond.context": context,
+        "cond.pooled": lambda: torch.cat([left.pooled, right.projected], -1),
+    }
+
+
+def _habits(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "heads": config["num_attention_heads"],
+        "activation": config["hidden_act"],
+        "projection_dim": config["hidden_size"],
+    }
+
+
 def _sd2(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
     """Text tower and U-Net of a 2.x checkpoint, which predicts v."""
     params, tensors = entry["config"]["params"], read_tensors(weights)
@@ -207,8 +249,8 @@ def _sd2(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Out
     }
 
 
-def _clip(weights: Tensors, prefix: str, heads: int) -> CLIPText:
-    cfg = replace(clip_text.sizes(_shapes(weights), prefix), heads=heads)
+def _clip(weights: Tensors, prefix: str, **habits: Any) -> CLIPText:
+    cfg = replace(clip_text.sizes(_shapes(weights), prefix), **habits)
     return cast(CLIPText, _network(CLIPText(cfg), lambda n: rename(n, lambda name: prefix + name), weights, prefix))
 
 
@@ -218,7 +260,7 @@ def _sdxl(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Ou
     unet = _unet(tensors, entry["config"]["params"]["network_config"]["params"])
     base, heads = any(name.startswith(sdxl.CLIP_L) for name in tensors), texts["open_clip_g"]["text_cfg"]["heads"]
     big_g = _open_clip(tensors, sdxl.BIG_G if base else sdxl.REFINER_BIG_G, heads)
-    clip_l = _clip(tensors, sdxl.CLIP_L, texts["clip_l"]["num_attention_heads"]) if base else None
+    clip_l = _clip(tensors, sdxl.CLIP_L, heads=texts["clip_l"]["num_attention_heads"]) if base else None
     spec = sdxl.SPEC if base else sdxl.REFINER
     denoiser = Denoiser(unet, spec.prediction, NoiseTable(training_sigmas(spec.noise)), spec.quantised)
 
@@ -317,6 +359,7 @@ MODELS: dict[str, Callable[[Path, dict[str, Any], dict[str, Tensor]], Outputs]] 
     "sdxl_base": _sdxl,
     "sdxl_refiner": _sdxl,
     "sd3_vae": _sd3_vae,
+    "sd3_text_encoders": _sd3_text,
     "sd3_medium_mmdit": _mmdit,
     "sd35_medium_mmdit": _mmdit,
     "sd35_large_mmdit": _mmdit,

@@ -7,7 +7,7 @@ from typing import Any
 
 from sfumato.errors import SfumatoError
 from sfumato.nets.unet import ID_WIDTH
-from sfumato.spec import CLIPTextConfig, MMDiTConfig, Prediction, Schedule, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, MMDiTConfig, Prediction, Schedule, T5Config, UNetConfig, VAEConfig
 
 Config = Mapping[str, Any]
 
@@ -56,6 +56,12 @@ MMDIT_FIXED: dict[str, tuple[Any, ...]] = {
     "qk_norm": (None, "rms_norm"),
 }
 CLIP_FIXED: dict[str, tuple[Any, ...]] = {"hidden_act": ("quick_gelu", "gelu"), "layer_norm_eps": (1e-5,)}
+T5_FIXED: dict[str, tuple[Any, ...]] = {
+    "feed_forward_proj": ("gated-gelu",),
+    "layer_norm_epsilon": (1e-6,),
+    "relative_attention_max_distance": (128,),
+    "relative_attention_num_buckets": (32,),
+}
 PROJECTED = "CLIPTextModelWithProjection"
 SCHEDULER_FIXED: dict[str, tuple[Any, ...]] = {
     "beta_schedule": ("linear", "scaled_linear"),
@@ -318,6 +324,20 @@ def clip_from(config: Config, where: str = "text_encoder/config.json") -> CLIPTe
         eos_token_id=vocabulary - 1 if legacy else end,
         pad_token_id=vocabulary - 1 if legacy else fields.integer("pad_token_id", end),
         projection_dim=fields.integer("projection_dim", 512) if projected else None,
+    )
+
+
+def t5_from(config: Config, where: str = "text_encoder_3/config.json") -> T5Config:
+    """The sizes that a T5EncoderModel's config states. Raises SfumatoError for what is not supported."""
+    fields = _Fields(where, config)
+    _check(where, config, T5_FIXED)
+    return T5Config(
+        vocab_size=fields.integer("vocab_size", 32128),
+        hidden_size=fields.integer("d_model", 512),
+        intermediate_size=fields.integer("d_ff", 2048),
+        layers=fields.integer("num_layers", 6),
+        heads=fields.integer("num_heads", 8),
+        head_dim=fields.integer("d_kv", 64),
     )
 
 
