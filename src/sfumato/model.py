@@ -18,7 +18,7 @@ from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
 from sfumato.errors import SfumatoError
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import choose_device, choose_dtype
-from sfumato.spec import Spec
+from sfumato.spec import Prediction, Spec
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.txt2img import Settings, txt2img
 from sfumato.text.encode import TextEncoder
@@ -138,11 +138,14 @@ def load(
     name_or_path: str | Path | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    prediction: Prediction | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
 
-    `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. Raises
-    SfumatoError for a file that is missing, broken or no Stable Diffusion model.
+    `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `prediction`
+    overrules what the network is taken to predict: single files of 2.x do not say whether it is the noise ("eps", the
+    512-pixel base models) or v (the 768-pixel models, which is assumed). Raises SfumatoError for a file that is
+    missing, broken or no Stable Diffusion model.
     """
     if name_or_path is None or name_or_path == EMBEDDED:
         path = embedded_model()
@@ -151,8 +154,11 @@ def load(
         if not path.exists():
             raise SfumatoError(f"no model at {path}; give a checkpoint file or folder, or '{EMBEDDED}'")
     where = choose_device(device)
-    parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where)
+    parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction)
     folder = parts.tokenizer_folder
     tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
-    denoiser = Denoiser(parts.unet, parts.spec.prediction, NoiseTable(training_sigmas(parts.spec.noise)))
-    return StableDiffusion(parts.spec, denoiser, parts.vae, TextEncoder(tokenizer, parts.text), path)
+    spec = parts.spec
+    table = NoiseTable(training_sigmas(spec.noise))
+    denoiser = Denoiser(parts.unet, spec.prediction, table, spec.quantised)
+    text = TextEncoder(tokenizer, parts.texts, pooled=spec.unet.vector_dim is not None)
+    return StableDiffusion(spec, denoiser, parts.vae, text, path)

@@ -47,4 +47,5 @@ def sizes(shapes: Shapes, prefix: str) -> VAEConfig:
         latent_channels=own["decoder.conv_in.weight"][1],
         channels=tuple(channels),
         blocks=blocks,
+        quant_convs="quant_conv.weight" in own,
     )

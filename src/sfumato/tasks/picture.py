@@ -43,7 +43,7 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
 @torch.no_grad()
 def decode(vae: VAE, latents: Tensor) -> Image.Image:
     """One picture from its latents (1, C, h, w), in the denoising network's units."""
-    weight = vae.post_quant_conv.weight
+    weight = vae.decoder.conv_in.weight
     return to_images(vae.decode(vae.from_latents(latents).to(weight.device, weight.dtype)))[0]
 
 
@@ -53,7 +53,7 @@ def preview_colours(vae: VAE) -> Tensor:
 
     A product with it is a thousand times cheaper than the decoder and good enough to watch a picture appear.
     """
-    weight, channels = vae.post_quant_conv.weight, vae.cfg.latent_channels
+    weight, channels = vae.decoder.conv_in.weight, vae.cfg.latent_channels
     generator = torch.Generator().manual_seed(0)
     flat = torch.randn(3 * (channels + 1), channels, generator=generator)
     z = vae.from_latents(flat)[:, :, None, None].expand(-1, -1, 4, 4).to(weight.device, weight.dtype)
