@@ -1,4 +1,4 @@
-"""What all tests share: reference data, one thread, no network, the same examples in every run."""
+"""What all tests share: reference data, a little model, one thread, no network, the same examples in every run."""
 
 import os
 import socket
@@ -12,9 +12,32 @@ import hypothesis
 import pytest
 import torch
 
+from sfumato.families import sd1
+from sfumato.spec import CLIPTextConfig, Spec, UNetConfig, VAEConfig
+from sfumato.text.tokenizer import CLIPTokenizer
+from sfumato.weights.save import save_folder
+
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("same")
+
+WORDS = CLIPTokenizer.train(["a cat"] * 2, 516)
+SPEC = Spec(
+    family="sd1",
+    title="tiny",
+    unet=UNetConfig(channels=(32, 64), depth=(1, 0), blocks=1, context_dim=32, heads=2),
+    vae=VAEConfig(channels=(32, 32), blocks=1),
+    text=CLIPTextConfig(
+        vocab_size=WORDS.vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        layers=2,
+        heads=2,
+        bos_token_id=WORDS.bos_token_id,
+        eos_token_id=WORDS.eos_token_id,
+        pad_token_id=WORDS.pad_token_id,
+    ),
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +59,13 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A diffusers folder that draws noise in milliseconds; a latent is two pixels wide."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    WORDS.save(folder / "words")
+    save_folder(folder / "tiny", SPEC, **sd1.networks(SPEC), tokenizer_folder=folder / "words")
+    return str(folder / "tiny")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,7 @@ from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
 from sfumato.errors import SfumatoError
 from sfumato.nets.vae import VAE
-from sfumato.runtime.device import choose_device, choose_dtype
+from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.txt2img import Settings, txt2img
@@ -31,11 +32,11 @@ EMBEDDED = "emoji"
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a task drew: pictures, the seeds that draw them again and their settings as text, in the same order."""
+    """What a task drew: pictures by rising seed, the seeds that draw them again, and their settings as text."""
 
-    images: list[Image.Image] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)
-    infotexts: list[str] = field(default_factory=list)
+    images: list[Image.Image]
+    seeds: list[int]
+    infotexts: list[str]
 
 
 class StableDiffusion:
@@ -50,7 +51,8 @@ class StableDiffusion:
 
     @property
     def name(self) -> str:
-        return self.path.stem if self.path.is_file() else self.path.name
+        path = Path(os.path.abspath(self.path))  # "." has no name, and links keep theirs
+        return path.stem if path.is_file() else path.name
 
     @property
     def device(self) -> torch.device:
@@ -119,19 +121,29 @@ class StableDiffusion:
             prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
             sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
         )  # fmt: skip
-        result = Result()
         with closing(events):
-            for event in events:
-                if isinstance(event, Picture):
-                    result.images.append(event.image)
-                    result.seeds.append(event.seed)
-                    result.infotexts.append(event.infotext)
-        return result
+            pictures = [event for event in events if isinstance(event, Picture)]
+        pictures.sort(key=lambda picture: picture.index)  # a sampler of adaptive steps finishes them in any order
+        return Result(
+            [picture.image for picture in pictures],
+            [picture.seed for picture in pictures],
+            [picture.infotext for picture in pictures],
+        )
 
 
 def embedded_model() -> Path:
     """The folder of the default model that ships with the package."""
     return Path(str(resources.files("sfumato") / "assets" / EMBEDDED))
+
+
+def _existing(name: str | Path) -> Path:
+    try:
+        path = Path(name).expanduser()
+        if name != "" and path.exists():
+            return path
+    except (TypeError, ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
+        pass
+    raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
 
 
 def load(
@@ -147,14 +159,10 @@ def load(
     512-pixel base models) or v (the 768-pixel models, which is assumed). Raises SfumatoError for a file that is
     missing, broken or no Stable Diffusion model.
     """
-    if name_or_path is None or name_or_path == EMBEDDED:
-        path = embedded_model()
-    else:
-        path = Path(name_or_path).expanduser()
-        if not path.exists():
-            raise SfumatoError(f"no model at {path}; give a checkpoint file or folder, or '{EMBEDDED}'")
+    path = embedded_model() if name_or_path is None or name_or_path == EMBEDDED else _existing(name_or_path)
     where = choose_device(device)
-    parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction)
+    with memory_for(f"to load {path}; load it as float16 or close other programs"):
+        parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction)
     folder = parts.tokenizer_folder
     tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
     spec = parts.spec

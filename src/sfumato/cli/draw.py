@@ -52,6 +52,7 @@ def draw(
                         watch.bar.start()
     finally:
         if as_json and done:
+            done.sort(key=lambda pair: pair[1].index)
             record = {
                 "files": [str(path) for path, _ in done],
                 "seeds": [picture.seed for _, picture in done],

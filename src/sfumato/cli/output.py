@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -33,6 +34,8 @@ class Destination:
         if out is None:
             return cls(Path(), numbered=False)
         path = Path(out)
+        if not out or path.name.lower() in FORMATS:
+            raise SfumatoError(f"{out!r} names no file and no folder; give one, such as cat.png or cats/")
         suffix = path.suffix.lower()
         if not suffix or out.endswith(("/", os.sep)) or os.path.isdir(path):
             return cls(path)
@@ -44,15 +47,23 @@ class Destination:
         return cls(path.parent, path.name)
 
     def check(self) -> None:
-        """Make the folder and try to write there. Raises SfumatoError where that is impossible."""
+        """Try to write there, and leave everything as it was. Raises SfumatoError where that is impossible."""
+        made: list[Path] = []
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            for folder in (*reversed(self.folder.parents), self.folder):
+                if not folder.is_dir():
+                    folder.mkdir()
+                    made.append(folder)
             with tempfile.NamedTemporaryFile(prefix=f".{self.name or ''}.", dir=self.folder):
                 pass
-        except FileExistsError:
+        except (FileExistsError, NotADirectoryError):
             raise SfumatoError(f"cannot write to {self.folder}: it is not a folder; choose another place") from None
         except OSError as error:
             raise SfumatoError(f"cannot write to {self.folder}: {error.strerror}; choose another place") from error
+        finally:
+            for folder in reversed(made):
+                with suppress(OSError):  # another command may have begun to use it
+                    folder.rmdir()
 
     def save(self, image: Image.Image, seed: int, infotext: str) -> Path:
         """Write a finished picture and return where. Raises SfumatoError when that fails."""
@@ -70,14 +81,14 @@ class Destination:
 
     def _claim(self, seed: int) -> Path:
         """Make an empty file of a new name: of two commands that run at once, neither replaces the other's pictures."""
-        for path in (self.folder / name for name in self._names(seed)):
-            try:
-                path.open("x").close()
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise SfumatoError(f"cannot write {path}: {error.strerror}; choose another place") from error
-            return path
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in (self.folder / name for name in self._names(seed)):
+                with suppress(FileExistsError):
+                    path.open("x").close()
+                    return path
+        except OSError as error:
+            raise SfumatoError(f"cannot write to {self.folder}: {error.strerror}; choose another place") from error
         raise AssertionError("names never end")
 
     def _names(self, seed: int) -> Iterator[str]:

@@ -22,7 +22,7 @@ class NoiseStream:
 
     def normal(self) -> Tensor:
         """The next tensor of the stream."""
-        return torch.randn(self.shape, generator=self.generator).to(self.device)
+        return torch.randn(self.shape, generator=self.generator, dtype=torch.float32, device="cpu").to(self.device)
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
         """Independent noise for a step; the noise levels do not matter."""
@@ -51,7 +51,7 @@ class BrownianPath:
         if time in self.values:
             return self.values[time]
         if not self.times:
-            return self._add(time, torch.zeros(self.stream.shape, device=self.stream.device))
+            return self._add(time, torch.zeros(self.stream.shape, dtype=torch.float32, device=self.stream.device))
         noise, i = self.stream.normal(), bisect_left(self.times, time)
         if i in (0, len(self.times)):
             nearest = self.times[0 if i == 0 else -1]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sfumato.diffusion.drive import Job
+from sfumato.diffusion.names import find
 from sfumato.diffusion.samplers.multistep import deis, dpm_solver, dpmpp_2m, dpmpp_3m, ipndm, lms, plms, unipc
 from sfumato.diffusion.samplers.onestep import ddim, ddpm, euler, euler_ancestral, lcm, tcd
 from sfumato.diffusion.samplers.singlestep import (
@@ -19,7 +20,6 @@ from sfumato.diffusion.samplers.singlestep import (
     heun,
 )
 from sfumato.diffusion.samplers.stochastic import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
-from sfumato.errors import SfumatoError
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Sampler:
     brownian: bool = False
     schedule: str = "discrete"
     unit_start: bool = False  # first latents of variance 1 + sigma^2, as the original code has them
+    timed: bool = False  # steps in the network's own times, and takes its `table`
     source: str = ""
 
     @property
@@ -77,18 +78,12 @@ SAMPLERS: dict[str, Sampler] = {
         Sampler("unipc", "UniPC", unipc, aliases=("uni_pc",), source="arXiv:2302.04867"),
         Sampler("deis", "DEIS", deis, source="arXiv:2204.13902"),
         Sampler("lcm", "LCM", lcm, schedule="sgm_uniform", source="arXiv:2310.04378"),
-        Sampler("tcd", "TCD", tcd, schedule="sgm_uniform", source="arXiv:2402.19159"),
+        Sampler("tcd", "TCD", tcd, schedule="sgm_uniform", timed=True, source="arXiv:2402.19159"),
     )
 }  # fmt: skip
 
 
 def find_sampler(name: str) -> Sampler:
-    """A sampler by its name, its community label or an alias, in any spelling of case, spaces and dashes."""
-
-    def plain(text: str) -> str:
-        return text.lower().replace("++", "pp").replace(" ", "_").replace("-", "_")
-
-    for sampler in SAMPLERS.values():
-        if plain(name) in {plain(other) for other in (sampler.name, sampler.label, *sampler.aliases)}:
-            return sampler
-    raise SfumatoError(f"unknown sampler '{name}'; choose one of {', '.join(SAMPLERS)}")
+    """A sampler by its name, its community label or an alias, spelled as `names.find` allows. Raises SfumatoError."""
+    names = {sampler.name: (sampler.label, *sampler.aliases) for sampler in SAMPLERS.values()}
+    return SAMPLERS[find("sampler", name, names)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sfumato.diffusion.names import find
 from sfumato.errors import SfumatoError
 from sfumato.spec import Schedule
 
@@ -194,10 +195,17 @@ LABELS = {  # as the community's tools write them
 }
 
 
+def find_schedule(name: str) -> str:
+    """The name of a schedule, given by that or by its community label, spelled as `names.find` allows.
+
+    Raises SfumatoError.
+    """
+    return find("schedule", name, {name: (label,) for name, label in LABELS.items()})
+
+
 def sigma_list(name: str, table: Table, steps: int) -> Tensor:
     """The falling noise levels (steps + 1,) of a schedule. Raises SfumatoError for an unknown name or a bad count."""
-    if name not in SCHEDULES:
-        raise SfumatoError(f"unknown schedule '{name}'; choose one of {', '.join(SCHEDULES)}")
+    schedule = SCHEDULES[find_schedule(name)]
     if not 1 <= steps <= len(table.sigmas):
         raise SfumatoError(f"steps is {steps}; choose 1 to {len(table.sigmas)}")
-    return SCHEDULES[name](table, steps)
+    return schedule(table, steps)

@@ -1,6 +1,9 @@
-"""Where networks run and in which precision."""
+"""Where networks run, in which precision, and what to say when memory runs out."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -21,8 +24,8 @@ def choose_device(name: str | torch.device | None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, device=device).item()  # refused by a device that keeps no numbers, such as meta
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise SfumatoError(f"device '{name}' cannot be used here; choose cpu, or cuda or mps if you have it") from error
     return device
 
@@ -34,8 +37,8 @@ def choose_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.
     if isinstance(name, torch.dtype):
         if name in DTYPES.values():
             return name
-    elif name in DTYPES:
-        return DTYPES[name]
+    elif isinstance(name, str) and name.lower() in DTYPES:
+        return DTYPES[name.lower()]
     raise SfumatoError(f"unknown dtype '{name}'; choose float32, float16 or bfloat16")
 
 
@@ -43,3 +46,15 @@ def pictures_at_once(width: int, height: int, device: torch.device) -> int:
     """How many pictures to draw side by side: as many as fill the device, no more than its memory holds."""
     budget = 512 * 512 if device.type == "cpu" else 4 * 512 * 512
     return max(1, min(8, budget // (width * height)))
+
+
+@contextmanager
+def memory_for(what: str) -> Iterator[None]:
+    """Turn running out of memory, on whatever device, into one line: "not enough memory `what`"."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch has a class of error for CUDA only.
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
+            raise SfumatoError(f"not enough memory {what}") from error
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.drive import Failed, Finished, Job, Step, drive
+from sfumato.errors import SfumatoError
 from sfumato.nets.vae import VAE
+from sfumato.runtime.device import memory_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +43,24 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(level.permute(1, 2, 0).cpu().numpy()) for level in levels]
 
 
-@torch.no_grad()
 def decode(vae: VAE, latents: Tensor) -> Image.Image:
-    """One picture from its latents (1, C, h, w), in the denoising network's units."""
+    """One picture from its latents (1, C, h, w), in the denoising network's units.
+
+    Raises SfumatoError for latents that are not finite.
+    """
+    if not latents.isfinite().all():
+        raise SfumatoError("the network's estimates are not finite; load the model as float32")
+    return to_images(_decoded(vae, latents))[0]
+
+
+@torch.no_grad()
+def _decoded(vae: VAE, latents: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in float32. Autoencoders that overflow in half precision decode once more in full."""
     weight = vae.decoder.conv_in.weight
-    return to_images(vae.decode(vae.from_latents(latents).to(weight.device, weight.dtype)))[0]
+    pixels = vae.decode(vae.from_latents(latents).to(weight.device, weight.dtype)).float()
+    if weight.dtype == torch.float32 or pixels.isfinite().all():
+        return pixels
+    return _decoded(copy.deepcopy(vae).float(), latents)
 
 
 @torch.no_grad()
@@ -53,12 +69,11 @@ def preview_colours(vae: VAE) -> Tensor:
 
     A product with it is a thousand times cheaper than the decoder and good enough to watch a picture appear.
     """
-    weight, channels = vae.decoder.conv_in.weight, vae.cfg.latent_channels
-    generator = torch.Generator().manual_seed(0)
-    flat = torch.randn(3 * (channels + 1), channels, generator=generator)
-    z = vae.from_latents(flat)[:, :, None, None].expand(-1, -1, 4, 4).to(weight.device, weight.dtype)
-    colours = torch.cat([vae.decode(part).float().mean((2, 3)).cpu() for part in z.split(8)])
-    return torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), colours).solution
+    channels, generator = vae.cfg.latent_channels, torch.Generator().manual_seed(0)
+    flat = torch.randn(3 * (channels + 1), channels, generator=generator, dtype=torch.float32)
+    latents = flat[:, :, None, None].expand(-1, -1, 4, 4)
+    colours = torch.cat([_decoded(vae, part).mean((2, 3)).cpu() for part in latents.split(8)])
+    return torch.linalg.lstsq(torch.cat([flat, torch.ones_like(flat[:, :1])], 1), colours).solution
 
 
 def preview(latents: Tensor, colours: Tensor) -> Image.Image:
@@ -79,15 +94,17 @@ def run(
 ) -> Generator[Progress | Picture, None, None]:
     """Draw the pictures of `jobs`, `at_once` side by side, and yield what happens as it happens.
 
-    Closing the iterator cancels what is not finished. The error of a job that fails is raised when it happens.
+    Closing the iterator cancels what is not finished. The error of a job that fails is raised when it happens, an
+    SfumatoError where memory ran out.
     """
-    for start in range(0, len(jobs), at_once):
-        group = [job() for job in jobs[start : start + at_once]]
-        for number, event in drive(group, max_rows=2 * at_once):
-            match event:
-                case Step(index=index, total=total, x0=x0):
-                    yield Progress(start + number, index + 1, total, partial(_preview, x0, colours))
-                case Finished(x=x):
-                    yield finish(start + number, x)
-                case Failed(error=error):
-                    raise error
+    with memory_for("for pictures of this size; draw smaller ones"):
+        for start in range(0, len(jobs), at_once):
+            group = [job() for job in jobs[start : start + at_once]]
+            for number, event in drive(group, max_rows=2 * at_once):
+                match event:
+                    case Step(index=index, total=total, x0=x0):
+                        yield Progress(start + number, index + 1, total, partial(_preview, x0, colours))
+                    case Finished(x=x):
+                        yield finish(start + number, x)
+                    case Failed(error=error):
+                        raise error

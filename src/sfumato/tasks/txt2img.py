@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import cfg, plain
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import Sampler, find_sampler
-from sfumato.diffusion.schedule import LABELS, SCHEDULES, sigma_list
+from sfumato.diffusion.schedule import LABELS, find_schedule, sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
@@ -80,42 +80,51 @@ class Settings:
         chosen = find_sampler(defaults.sampler if sampler is None else sampler)
         if schedule is None:
             schedule = defaults.schedule if sampler is None else chosen.schedule
+        seed = _plain(seed)
         settings = cls(
             prompt=prompt,
             negative=negative,
-            steps=defaults.steps if steps is None else steps,
-            cfg=defaults.cfg if cfg is None else cfg,
+            steps=defaults.steps if steps is None else _plain(steps),
+            cfg=defaults.cfg if cfg is None else _plain(cfg),
             seed=secrets.randbelow(2**32) if seed is None or seed == -1 else seed,
-            width=defaults.width if width is None else width,
-            height=defaults.height if height is None else height,
+            width=defaults.width if width is None else _plain(width),
+            height=defaults.height if height is None else _plain(height),
             sampler=chosen.name,
-            schedule=schedule,
-            clip_skip=defaults.clip_skip if clip_skip is None else clip_skip,
-            n=n,
-            watermark=watermark,
+            schedule=find_schedule(schedule),
+            clip_skip=defaults.clip_skip if clip_skip is None else _plain(clip_skip),
+            n=_plain(n),
+            watermark=_plain(watermark),
         )
         settings._check(spec)
         return settings
 
     def _check(self, spec: Spec) -> None:
         step = spec.vae.factor
+        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
+            if not isinstance(text, str):
+                raise SfumatoError(f"the {name} is {text!r}; give one text in quotes")
         if not self.prompt.strip():
             raise SfumatoError("the prompt is empty; say in words what to draw")
         for name, value in (("width", self.width), ("height", self.height)):
             if not _whole(value) or value % step or not step <= value <= MAX_SIDE:
-                raise SfumatoError(f"{name} is {value}; choose a multiple of {step} from {step} to {MAX_SIDE}")
+                raise SfumatoError(f"{name} is {value!r}; choose a multiple of {step} from {step} to {MAX_SIDE}")
         if not _whole(self.steps) or not 1 <= self.steps <= spec.noise.steps:
-            raise SfumatoError(f"steps is {self.steps}; choose a whole number from 1 to {spec.noise.steps}")
-        if not isinstance(self.cfg, int | float) or not math.isfinite(self.cfg) or abs(self.cfg) > MAX_CFG:
-            raise SfumatoError(f"the guidance scale is {self.cfg}; choose a number such as 7.5")
+            raise SfumatoError(f"steps is {self.steps!r}; choose a whole number from 1 to {spec.noise.steps}")
+        if not (isinstance(self.cfg, float) or _whole(self.cfg)) or not abs(self.cfg) <= MAX_CFG:  # NaN is not less
+            raise SfumatoError(f"the guidance scale is {self.cfg!r}; choose a number such as 7.5, at most {MAX_CFG}")
         if not _whole(self.seed) or not 0 <= self.seed < MAX_SEED:
-            raise SfumatoError(f"the seed is {self.seed}; choose a whole number from 0 to {MAX_SEED - 1}")
+            raise SfumatoError(f"the seed is {self.seed!r}; choose a whole number from 0 to {MAX_SEED - 1}")
         if not _whole(self.n) or not 1 <= self.n <= MAX_PICTURES:
-            raise SfumatoError(f"n is {self.n}; choose 1 to {MAX_PICTURES} pictures")
+            raise SfumatoError(f"n is {self.n!r}; choose 1 to {MAX_PICTURES} pictures")
         if not _whole(self.clip_skip):
-            raise SfumatoError(f"clip skip is {self.clip_skip}; choose a whole number, 1 for the last layer")
-        if self.schedule not in SCHEDULES:
-            raise SfumatoError(f"unknown schedule '{self.schedule}'; choose one of {', '.join(SCHEDULES)}")
+            raise SfumatoError(f"clip skip is {self.clip_skip!r}; choose a whole number, 1 for the last layer")
+        if not isinstance(self.watermark, bool):
+            raise SfumatoError(f"watermark is {self.watermark!r}; choose True or False")
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy or torch as one of Python; all else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _whole(value: object) -> bool:
@@ -138,7 +147,8 @@ def txt2img(model: StableDiffusion, settings: Settings) -> Generator[Progress | 
         stream = NoiseStream(seed, shape, model.device)
         x = first_latents(stream.normal(), sigmas, sampler)
         noise = BrownianPath(stream) if sampler.brownian else stream
-        return sampler.run(guide, x, sigmas, model.denoiser.path, noise)
+        options = {"table": model.table} if sampler.timed else {}
+        return sampler.run(guide, x, sigmas, model.denoiser.path, noise, **options)
 
     def finish(index: int, x: Tensor) -> Picture:
         seed = settings.seed + index
