@@ -1,6 +1,6 @@
-"""Loading a full-size 1.5 of random weights: peak memory against the size of its files, ours beside diffusers.
+"""Loading a full-size 1.5 of random weights: peak memory against the size of the weights, ours beside diffusers.
 
-    python bench/load.py [--dtype float32] [--folder TEMPORARY]      needs 5 GB of disk and of memory
+    python bench/load.py [--stored float32] [--folder TEMPORARY]      needs 5 GB of disk and of memory
 
 Every load is a process of its own; the files have just been written, so most of them lie in the system's cache.
 """
@@ -24,6 +24,7 @@ from sfumato.weights import safetensors_file
 from sfumato.weights.save import save_folder
 
 SD1 = family("sd1")
+LOADED_AS = {"float32": ["float32"], "float16": ["float16", "float32"]}
 
 # What a child runs, with a path, a dtype and a diffusers folder (its weights may be gone) as arguments. A mapped file
 # takes no memory until it is read, so every weight is read once, as drawing would.
@@ -82,24 +83,26 @@ def load(code: str, path: Path, dtype: str, config: Path) -> tuple[float, int]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--dtype", choices=["float32", "float16"], help="else one after the other")
+    arguments.add_argument("--stored", choices=LOADED_AS, help="the precision of the files; else one after the other")
     arguments.add_argument("--folder", help="where the files are made, and removed")
     options = arguments.parse_args()
     noise, rows = torch.randn(1 << 26), []
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
         config = Path(temporary, "folder")
-        for dtype in [options.dtype] if options.dtype else ["float32", "float16"]:
+        for stored in [options.stored] if options.stored else LOADED_AS:
             for path in (config, Path(temporary, "model.safetensors"), Path(temporary, "model.ckpt")):
-                (write_folder if path == config else write_file)(path, noise, getattr(torch, dtype))
+                (write_folder if path == config else write_file)(path, noise, getattr(torch, stored))
                 weights = list(path.rglob("*.safetensors")) if path.is_dir() else [path]
                 size = sum(file.stat().st_size for file in weights)
-                for name, code in ("sfumato", OURS), ("diffusers", THEIRS):
-                    seconds, peak = load(code, path, dtype, config)
-                    figures = [f"{seconds:.1f}", f"{peak / 1e9:.2f}", f"{peak / size:.2f}"]
-                    rows.append([f"{path.name}, {dtype}", name, *figures])
+                for loaded in LOADED_AS[stored]:
+                    size_loaded = size * getattr(torch, loaded).itemsize // getattr(torch, stored).itemsize
+                    for name, code in ("sfumato", OURS), ("diffusers", THEIRS):
+                        seconds, peak = load(code, path, loaded, config)
+                        figures = [f"{seconds:.1f}", f"{peak / 1e9:.2f}", f"{peak / size_loaded:.2f}"]
+                        rows.append([f"{path.name}, {stored}", loaded, name, *figures])
                 for file in weights:
                     file.unlink()
-    show("Loading a full-size 1.5", ["file", "loader", "seconds", "peak GB", "peak over file size"], rows)
+    show("Loading a full-size 1.5", ["file", "as", "by", "seconds", "peak GB", "peak over loaded size"], rows)
 
 
 if __name__ == "__main__":

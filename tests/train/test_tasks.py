@@ -165,9 +165,9 @@ def test_a_network_that_hits_the_target_makes_the_sampler_right(make_ldm):
             def forward(self, scaled, t, cond):
                 return self.answer
 
-        task.networks = Perfect()
+        task.unet = Perfect()
         assert task._losses(batch).max() < 1e-9
-        estimate = Denoiser(task.networks, kind, task.table)(x, sigma, ldm.Cond(torch.zeros(len(x), 1, 1)))
+        estimate = Denoiser(task.unet, kind, task.table)(x, sigma, ldm.Cond(torch.zeros(len(x), 1, 1)))
         torch.testing.assert_close(estimate, batch["x0"], atol=2e-4, rtol=0)
 
 

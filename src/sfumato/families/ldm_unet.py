@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count
 
 from sfumato.spec import UNetConfig
 from sfumato.weights.keymap import Rule, Shapes, rename
@@ -79,15 +80,16 @@ def sizes(shapes: Shapes, prefix: str) -> UNetConfig:
     """
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     levels: list[list[tuple[int, int]]] = [[]]  # (channels, transformer layers) of the blocks of every level
-    n = 1
-    while True:
-        if f"input_blocks.{n}.0.op.weight" in own:
+    for n in count(1):
+        # Either of two tensors will do, so that a file that lacks one is told which.
+        if any(f"input_blocks.{n}.0.op.{kind}" in own for kind in ("weight", "bias")):
             levels.append([])
-        elif f"input_blocks.{n}.0.in_layers.2.weight" in own:
-            levels[-1].append((own[f"input_blocks.{n}.0.in_layers.2.weight"][0], _depth(own, f"input_blocks.{n}.1")))
+        elif width := own.get(f"input_blocks.{n}.0.in_layers.2.weight") or own.get(
+            f"input_blocks.{n}.0.in_layers.2.bias"
+        ):
+            levels[-1].append((width[0], _depth(own, f"input_blocks.{n}.1")))
         else:
             break
-        n += 1
     if any(not level or len(set(level)) > 1 or len(level) != len(levels[0]) for level in levels):
         raise LookupError("the U-Net's levels are not alike")
     contexts = {shape[1] for name, shape in own.items() if name.endswith("attn2.to_k.weight")}
@@ -98,7 +100,7 @@ def sizes(shapes: Shapes, prefix: str) -> UNetConfig:
         raise LookupError(f"the U-Net's channels are not multiples of {GROUPS}")
     return UNetConfig(
         in_channels=own["input_blocks.0.0.weight"][1],
-        out_channels=own["out.2.weight"][0],
+        out_channels=(own.get("out.2.weight") or own["out.2.bias"])[0],
         channels=tuple(level[0][0] for level in levels),
         blocks=len(levels[0]),
         depth=tuple(level[0][1] for level in levels),
@@ -112,6 +114,6 @@ def sizes(shapes: Shapes, prefix: str) -> UNetConfig:
 
 def _depth(own: Shapes, block: str) -> int:
     depth = 0
-    while f"{block}.transformer_blocks.{depth}.norm1.weight" in own:
+    while any(f"{block}.transformer_blocks.{depth}.norm1.{kind}" in own for kind in ("weight", "bias")):
         depth += 1
     return depth
