@@ -19,7 +19,7 @@ from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
 from sfumato.errors import SfumatoError
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
-from sfumato.spec import Spec
+from sfumato.spec import Prediction, Spec
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.txt2img import Settings, txt2img
 from sfumato.text.encode import TextEncoder
@@ -150,21 +150,27 @@ def load(
     name_or_path: str | Path | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    prediction: Prediction | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
 
-    `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. Raises
-    SfumatoError for a file that is missing, broken or no Stable Diffusion model.
+    `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `prediction`
+    overrules what the network is taken to predict: single files of 2.x do not say whether it is the noise ("eps", the
+    512-pixel base models) or v (the 768-pixel models, which is assumed). Raises SfumatoError for a file that is
+    missing, broken or no Stable Diffusion model.
     """
     path = embedded_model() if name_or_path is None or name_or_path == EMBEDDED else _existing(name_or_path)
     where = choose_device(device)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
-        parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where)
+        parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction)
     folder = parts.tokenizer_folder
     tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
-    if tokenizer.vocab_size > parts.spec.text.vocab_size:
+    spec = parts.spec
+    if tokenizer.vocab_size > spec.text.vocab_size:
         whose = "CLIP's own tokenizer (the model brings none)" if folder is None else f"the tokenizer in {folder}"
-        many = f"{tokenizer.vocab_size} symbols, its text encoder only {parts.spec.text.vocab_size}"
+        many = f"{tokenizer.vocab_size} symbols, its text encoder only {spec.text.vocab_size}"
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
-    denoiser = Denoiser(parts.unet, parts.spec.prediction, NoiseTable(training_sigmas(parts.spec.noise)))
-    return StableDiffusion(parts.spec, denoiser, parts.vae, TextEncoder(tokenizer, parts.text), path)
+    table = NoiseTable(training_sigmas(spec.noise))
+    denoiser = Denoiser(parts.unet, spec.prediction, table, spec.quantised)
+    text = TextEncoder(tokenizer, parts.texts, pooled=spec.unet.vector_dim is not None)
+    return StableDiffusion(spec, denoiser, parts.vae, text, path)

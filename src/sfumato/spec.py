@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Prediction = Literal["eps", "v", "x0", "flow", "edm"]
+SizeId = Literal["original_size", "crop", "target_size", "aesthetic_score"]
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,10 @@ class UNetConfig:
     """Sizes of the denoising U-Net (1.x layout; Rombach et al. 2022, appendix E).
 
     `heads` is a fixed number of heads per block (1.x) and `head_dim` a fixed width (2.x, XL); exactly one is set.
-    `depth[i]` is the number of transformer layers after each residual block of level i, 0 for none.
+    `depth[i]` is the number of transformer layers after each residual block of level i, 0 for none. `vector_dim` is the
+    width of the vector that joins the time embedding (XL: pooled text and sizes), `classes` the number of rows of a
+    table that joins it instead (the upscaler's noise level). Levels of `cross_only` look at the text twice and never at
+    themselves.
     """
 
     in_channels: int = 4
@@ -27,15 +31,40 @@ class UNetConfig:
     head_dim: int | None = None
     linear_projection: bool = False
     groups: int = 32
+    vector_dim: int | None = None
+    classes: int | None = None
+    cross_only: tuple[bool, ...] = ()
 
     def heads_at(self, channels: int) -> int:
         """Number of attention heads in a block of the given width."""
-        return self.heads if self.heads is not None else channels // (self.head_dim or 64)
+        return self.heads if self.heads is not None else max(1, channels // (self.head_dim or 64))
+
+
+@dataclass(frozen=True)
+class MMDiTConfig:
+    """Sizes of the transformer of 3 and 3.5 (Esser et al. 2024). `positions` is the side of its table of positions.
+
+    `qk_norm` normalises queries and keys; the blocks `dual` have a second attention of the picture alone.
+    """
+
+    in_channels: int = 16
+    patch: int = 2
+    hidden: int = 1536
+    heads: int = 24
+    depth: int = 24
+    context_dim: int = 4096
+    pooled_dim: int = 2048
+    positions: int = 192
+    qk_norm: bool = False
+    dual: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Sizes of the KL autoencoder; latents = (moments - shift) * scale, `2**(len(channels)-1)` pixels a side each."""
+    """Sizes of the KL autoencoder; latents = (moments - shift) * scale, `2**(len(channels)-1)` pixels a side each.
+
+    `quant_convs` are the 1x1 convolutions on both sides of the latents, which SD3 dropped.
+    """
 
     in_channels: int = 3
     latent_channels: int = 4
@@ -44,6 +73,7 @@ class VAEConfig:
     groups: int = 32
     scale: float = 0.18215
     shift: float = 0.0
+    quant_convs: bool = True
 
     @property
     def factor(self) -> int:
@@ -53,7 +83,11 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class CLIPTextConfig:
-    """Sizes of a CLIP text transformer (Radford et al. 2021). `eos_token_id` marks the pooled position."""
+    """Sizes of a CLIP text transformer (Radford et al. 2021), and how a U-Net reads it.
+
+    `eos_token_id` marks the pooled position. `skip` is the layer that is read, 1 for the last, 2 for the last but one;
+    `normalised` says whether its output goes through the final norm.
+    """
 
     vocab_size: int = 49408
     hidden_size: int = 768
@@ -66,6 +100,20 @@ class CLIPTextConfig:
     eos_token_id: int = 49407
     pad_token_id: int = 49407
     projection_dim: int | None = None
+    skip: int = 1
+    normalised: bool = True
+
+
+@dataclass(frozen=True)
+class T5Config:
+    """Sizes of a T5 encoder (Raffel et al. 2020); XXL by default."""
+
+    vocab_size: int = 32128
+    hidden_size: int = 4096
+    intermediate_size: int = 10240
+    layers: int = 24
+    heads: int = 64
+    head_dim: int = 64
 
 
 @dataclass(frozen=True)
@@ -97,14 +145,22 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Spec:
-    """A model family, or one model of it: its networks, its diffusion and its habits."""
+    """A model family, or one model of it: its networks, its diffusion and its habits.
+
+    `ids` are the numbers, besides pooled text, that condition XL. `zero_negative`: an empty negative prompt is all
+    zeros and not read by the text towers. `quantised`: the network only knows whole training steps.
+    """
 
     family: str
     title: str
     unet: UNetConfig = field(default_factory=UNetConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
     text: CLIPTextConfig = field(default_factory=CLIPTextConfig)
+    text_2: CLIPTextConfig | None = None
+    ids: tuple[SizeId, ...] = ()
+    zero_negative: bool = False
     prediction: Prediction = "eps"
+    quantised: bool = False
     noise: Schedule = field(default_factory=Schedule)
     defaults: Defaults = field(default_factory=Defaults)
     licence: str = ""

@@ -40,10 +40,10 @@ def test_sd1_without_a_part_is_still_sd1(golden, drop):
 
 ORIGINAL = {
     "sd1": "Stable Diffusion 1.x",
-    "sd15_inpainting": "a Stable Diffusion inpainting model",
+    "sd15_inpainting": "Stable Diffusion 1.5 inpainting",
     "sd20_base_sd21_base": "Stable Diffusion 2.x",
     "sd21_v_768": "Stable Diffusion 2.x",
-    "sd2_inpainting": "a Stable Diffusion inpainting model",
+    "sd2_inpainting": "Stable Diffusion 2.0 inpainting",
     "sd2_depth": "Stable Diffusion 2.0 depth",
     "sd2_x4_upscaler": "the Stable Diffusion x4 upscaler",
     "sdxl_base": "Stable Diffusion XL",
@@ -64,7 +64,7 @@ def test_original_files(golden, name):
 
 FOLDERS = {
     "Stable Diffusion 1.x": {"unet": "sd1__unet", "vae": "sd1__vae", "text_encoder": "sd1__text_encoder"},
-    "a Stable Diffusion inpainting model": {
+    "Stable Diffusion 1.5 inpainting": {
         "unet": "sd15_inpainting__unet",
         "vae": "sd1__vae",
         "text_encoder": "sd1__text_encoder",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.path import Path, path_of, per_row
-from sfumato.diffusion.schedule import Table
+from sfumato.diffusion.schedule import NoiseTable, Table
 from sfumato.spec import Prediction
 
 
@@ -25,12 +25,14 @@ from sfumato.spec import Prediction
 class Denoiser:
     """A network with the meaning of its output: (x, sigma, cond) -> estimate of x0.
 
-    x is float32 whatever the network computes in; the network's own precision begins and ends at its call.
+    x is float32 whatever the network computes in; the network's own precision begins and ends at its call. With
+    `quantised` every noise level is taken for the nearest of the table, as in XL's own code.
     """
 
     network: nn.Module
     prediction: Prediction
     table: Table
+    quantised: bool = False
 
     @property
     def path(self) -> Path:
@@ -39,6 +41,8 @@ class Denoiser:
     def __call__(self, x: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
         """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype."""
         weight = next(self.network.parameters())
+        if self.quantised and isinstance(self.table, NoiseTable):
+            sigma = self.table.sigma(self.table.nearest_time(sigma))
         c_in, _, _ = predict.preconditioning(self.prediction, sigma)
         t = self.table.time(sigma).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         scaled = (per_row(c_in, x) * x).to(weight.device, weight.dtype)
@@ -58,8 +62,7 @@ class Row:
     @property
     def bucket(self) -> tuple:
         """Rows with equal buckets can share a call."""
-        concat = None if self.cond.concat is None else self.cond.concat.shape
-        return id(self.denoiser), self.x.shape, self.cond.tokens.shape, concat
+        return id(self.denoiser), self.x.shape, self.cond.shapes
 
 
 @dataclass(frozen=True, eq=False)

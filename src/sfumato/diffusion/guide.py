@@ -39,3 +39,18 @@ def cfg(positive: Guide, negative: Guide, scale: float) -> Guide:
         return away + scale * (x0 - away)
 
     return denoise
+
+
+def away_from(guide: Guide, positive: Guide, worse: Guide, scale: float, low: float, high: float) -> Guide:
+    """Add `scale` times the way from a worse estimate to the positive one, at noise levels from `low` to `high`.
+
+    With a network that lacks some layers as the worse one this is the skip-layer guidance of 3.5.
+    """
+
+    def denoise(x: Tensor, sigma: float) -> Estimate:
+        if not low <= sigma <= high:
+            return (yield from guide(x, sigma))
+        x0, good, bad = yield from together(guide(x, sigma), positive(x, sigma), worse(x, sigma))
+        return x0 + scale * (good - bad)
+
+    return denoise

@@ -25,7 +25,7 @@ class Reconstruction:
 @torch.no_grad()
 def there_and_back(vae: VAE, x: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) in [-1, 1] through the mean of their latents: the same shape, float32 on the CPU."""
-    weight = vae.post_quant_conv.weight
+    weight = vae.decoder.conv_in.weight
     mean = vae.encode(x.to(weight.device, weight.dtype)).chunk(2, 1)[0]
     return vae.decode(mean).float().clamp(-1, 1).cpu()
 

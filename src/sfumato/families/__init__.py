@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from sfumato.errors import SfumatoError
-from sfumato.families import sd1
+from sfumato.families import sd1, sd2, sdxl
 from sfumato.families.base import Family
 from sfumato.families.later import KNOWN
 
-FAMILIES: tuple[Family, ...] = (sd1.FAMILY,)
+FAMILIES: tuple[Family, ...] = (
+    sd1.FAMILY,
+    sd1.INPAINTING_FAMILY,
+    sd2.FAMILY,
+    sd2.INPAINTING_FAMILY,
+    sdxl.FAMILY,
+    sdxl.REFINER_FAMILY,
+)
 
 __all__ = ["FAMILIES", "KNOWN", "Family", "family"]
 

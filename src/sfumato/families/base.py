@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from sfumato.spec import Spec
+from sfumato.spec import Prediction, Spec
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.keymap import KeyMap, Rule, Shapes
 
@@ -50,17 +50,26 @@ class _NoRandomStart(TorchFunctionMode):
 class Family:
     """A line of releases: its full-size model, its networks, and how its files are laid out.
 
-    `networks(spec)` builds the modules by part name; `denoiser` is the part that EMA weights exist of.
+    `networks(spec)` builds the modules by part name; `denoiser` is the part that EMA weights exist of. `variants` are
+    releases with the same names and shapes but another prediction, and other habits.
     """
 
     spec: Spec
     networks: Callable[[Spec], dict[str, nn.Module]]
     layouts: Mapping[str, Layout]
     denoiser: str = "unet"
+    variants: tuple[Spec, ...] = ()
 
     @property
     def name(self) -> str:
         return self.spec.family
+
+    def predicting(self, spec: Spec, prediction: Prediction) -> Spec:
+        """The spec with another prediction, and the habits of the release that has it, if there is one."""
+        for variant in self.variants:
+            if variant.prediction == prediction != spec.prediction:
+                spec = replace(spec, defaults=variant.defaults)
+        return replace(spec, prediction=prediction)
 
     def build(self, spec: Spec) -> dict[str, nn.Module]:
         """The networks of a model, on the meta device: shapes without memory."""

@@ -22,22 +22,15 @@ def _inputs(*counts: int) -> Callable[[Shapes], bool]:
     return recognise
 
 
-def _linear_projection(shapes: Shapes) -> bool:
-    return len(shapes.get("unet/mid_block.attentions.0.proj_in.weight", ())) == 2
-
-
 KNOWN = (
     Known("Stable Diffusion 3 or 3.5", _has("model.diffusion_model.joint_blocks.", "joint_blocks.")),
     Known(
         "Stable Diffusion 3 or 3.5",
         lambda shapes: "transformer/transformer_blocks.0.norm1_context.linear.weight" in shapes,
     ),
-    Known("Stable Diffusion XL", _has("conditioner.embedders.1.", "text_encoder_2/")),
-    Known("the Stable Diffusion XL refiner", _has("conditioner.embedders.0.model.")),
+    Known("a variant of Stable Diffusion XL", _has("conditioner.embedders.", "text_encoder_2/")),
     Known("the Stable Diffusion x4 upscaler", _has("low_scale_model.", "unet/class_embedding.")),
     Known("Stable Diffusion 2.0 depth", _has("depth_model.", "depth_estimator/")),
     Known("a Stable Diffusion inpainting model", _inputs(9)),
     Known("InstructPix2Pix", _inputs(8)),
-    Known("Stable Diffusion 2.x", _has("cond_stage_model.model.")),
-    Known("Stable Diffusion 2.x", _linear_projection),
 )

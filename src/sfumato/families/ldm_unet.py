@@ -21,6 +21,9 @@ RESBLOCK = {
 ENDS = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "class_embedding": "label_emb",
     "conv_in": "input_blocks.0.0",
     "mid_block.resnets.0": "middle_block.0",
     "mid_block.attentions.0": "middle_block.1",
@@ -101,6 +104,8 @@ def sizes(shapes: Shapes, prefix: str) -> UNetConfig:
         middle_depth=_depth(own, "middle_block.1"),
         context_dim=contexts.pop(),
         linear_projection=projections == {2},
+        vector_dim=own["label_emb.0.0.weight"][1] if "label_emb.0.0.weight" in own else None,
+        classes=own["label_emb.weight"][0] if "label_emb.weight" in own else None,
     )
 
 

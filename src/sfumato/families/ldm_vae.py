@@ -47,4 +47,5 @@ def sizes(shapes: Shapes, prefix: str) -> VAEConfig:
         latent_channels=width(own, "post_quant_conv"),
         channels=tuple(channels),
         blocks=blocks,
+        quant_convs="quant_conv.weight" in own,
     )

@@ -18,10 +18,17 @@ class TextStates:
     hidden: tuple[Tensor, ...]
     final_norm: nn.LayerNorm
     ends: Tensor  # (B,) position of the end token
+    cfg: CLIPTextConfig
+    projection: nn.Linear | None = None
 
     def skip(self, clip_skip: int) -> Tensor:
         """Normalised output of the last layer (1), the last but one (2) ...: (B, L, D)."""
         return self.final_norm(self.hidden[-clip_skip])
+
+    def read(self, clip_skip: int = 1) -> Tensor:
+        """What conditions a network (B, L, D): the layer that the release reads, or with `clip_skip` an earlier one."""
+        layer = self.hidden[1 - self.cfg.skip - clip_skip]
+        return self.final_norm(layer) if self.cfg.normalised else layer
 
     @property
     def last(self) -> Tensor:
@@ -32,6 +39,11 @@ class TextStates:
         """Normalised last state at the end token (B, D), before any projection."""
         rows = torch.arange(len(self.ends), device=self.ends.device)
         return self.final_norm(self.hidden[-1][rows, self.ends])
+
+    @property
+    def projected(self) -> Tensor:
+        """`pooled` in the space that text and pictures share (B, P), or as it is where there is no projection."""
+        return self.pooled if self.projection is None else self.projection(self.pooled)
 
 
 class Embeddings(nn.Module):
@@ -116,4 +128,5 @@ class CLIPText(nn.Module):
             hidden.append(layer(hidden[-1]))
         # argmax finds the first end token; the padding after it is often the same token.
         ends = (ids == self.cfg.eos_token_id).int().argmax(1)
-        return TextStates(tuple(hidden), model.final_layer_norm, ends)
+        projection = self.text_projection if self.cfg.projection_dim is not None else None
+        return TextStates(tuple(hidden), model.final_layer_norm, ends, self.cfg, projection)

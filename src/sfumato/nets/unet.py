@@ -14,11 +14,13 @@ from sfumato.nets.blocks import Downsample, ResBlock, Upsample
 from sfumato.nets.layers import Linear, linear
 from sfumato.spec import UNetConfig
 
+ID_WIDTH = 256  # of the sinusoids of one number that conditions XL
+
 
 def sinusoidal(t: Tensor, width: int) -> Tensor:
     """Times (B,) -> embedding (B, width), float32: cosines then sines, periods up to 10000 (Vaswani et al. 2017)."""
     half = width // 2
-    frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float32, device=t.device))
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], 1)
 
@@ -77,19 +79,23 @@ class FeedForward(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention, cross-attention to the text, feed-forward; each normalised before and added after."""
+    """Self-attention, cross-attention to the text, feed-forward; each normalised before and added after.
 
-    def __init__(self, channels: int, context: int, heads: int):
+    With `cross_only` the first attention is to the text as well.
+    """
+
+    def __init__(self, channels: int, context: int, heads: int, cross_only: bool):
         super().__init__()
+        self.cross_only = cross_only
         self.norm1 = nn.LayerNorm(channels)
-        self.attn1 = Attention(channels, channels, heads)
+        self.attn1 = Attention(channels, context if cross_only else channels, heads)
         self.norm2 = nn.LayerNorm(channels)
         self.attn2 = Attention(channels, context, heads)
         self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(channels)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn1(self.norm1(x), context if self.cross_only else None)
         x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 
@@ -105,14 +111,14 @@ def _map(tokens: Tensor, size: torch.Size) -> Tensor:
 class SpatialTransformer(nn.Module):
     """Transformer layers over the positions of a feature map, with a residual: (B, C, h, w) -> (B, C, h, w)."""
 
-    def __init__(self, channels: int, depth: int, cfg: UNetConfig):
+    def __init__(self, channels: int, depth: int, cfg: UNetConfig, cross_only: bool = False):
         super().__init__()
         self.norm = nn.GroupNorm(cfg.groups, channels, eps=1e-6)
         # A product over the channels, which some families store as a 1x1 convolution.
         projection = nn.Linear if cfg.linear_projection else partial(nn.Conv2d, kernel_size=1)
         self.proj_in = projection(channels, channels)
         self.transformer_blocks = nn.ModuleList(
-            TransformerLayer(channels, cfg.context_dim, cfg.heads_at(channels)) for _ in range(depth)
+            TransformerLayer(channels, cfg.context_dim, cfg.heads_at(channels), cross_only) for _ in range(depth)
         )
         self.proj_out = projection(channels, channels)
 
@@ -130,12 +136,13 @@ def _project(layer: nn.Linear | nn.Conv2d, tokens: Tensor) -> Tensor:
 class Level(nn.Module):
     """One resolution: residual blocks, each with its own transformer where the level has any."""
 
-    def __init__(self, cins: list[int], cout: int, depth: int, cfg: UNetConfig):
+    def __init__(self, cins: list[int], level: int, cfg: UNetConfig):
         super().__init__()
-        embedding = 4 * cfg.channels[0]
+        cout, embedding, depth = cfg.channels[level], 4 * cfg.channels[0], cfg.depth[level]
+        cross_only = bool(cfg.cross_only) and cfg.cross_only[level]
         self.resnets = nn.ModuleList(ResBlock(cin, cout, cfg.groups, 1e-5, embedding) for cin in cins)
         if depth:
-            self.attentions = nn.ModuleList(SpatialTransformer(cout, depth, cfg) for _ in cins)
+            self.attentions = nn.ModuleList(SpatialTransformer(cout, depth, cfg, cross_only) for _ in cins)
         self.depth = depth
 
     def block(self, i: int, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
@@ -145,10 +152,10 @@ class Level(nn.Module):
 
 
 class DownLevel(Level):
-    def __init__(self, cins: list[int], cout: int, depth: int, cfg: UNetConfig, last: bool):
-        super().__init__(cins, cout, depth, cfg)
+    def __init__(self, cins: list[int], level: int, cfg: UNetConfig, last: bool):
+        super().__init__(cins, level, cfg)
         if not last:
-            self.downsamplers = nn.ModuleList([Downsample(cout)])
+            self.downsamplers = nn.ModuleList([Downsample(cfg.channels[level])])
         self.last = last
 
     def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> list[Tensor]:
@@ -163,10 +170,10 @@ class DownLevel(Level):
 
 
 class UpLevel(Level):
-    def __init__(self, cins: list[int], cout: int, depth: int, cfg: UNetConfig, last: bool):
-        super().__init__(cins, cout, depth, cfg)
+    def __init__(self, cins: list[int], level: int, cfg: UNetConfig, last: bool):
+        super().__init__(cins, level, cfg)
         if not last:
-            self.upsamplers = nn.ModuleList([Upsample(cout)])
+            self.upsamplers = nn.ModuleList([Upsample(cfg.channels[level])])
         self.last = last
 
     def forward(self, x: Tensor, skips: list[Tensor], embedding: Tensor, context: Tensor) -> Tensor:
@@ -190,10 +197,24 @@ class Middle(nn.Module):
         return self.resnets[1](x, embedding)
 
 
+def vector(cond: Cond) -> Tensor:
+    """Pooled text (B, P), then every number of `cond.ids` (B, K) as sinusoids: (B, P + 256 K) (Podell et al. 2023).
+
+    Raises ValueError for a conditioning without pooled text.
+    """
+    if cond.pooled is None:
+        raise ValueError("this U-Net is conditioned on pooled text; the conditioning has none")
+    if cond.ids is None:
+        return cond.pooled
+    numbers = sinusoidal(cond.ids.flatten(), ID_WIDTH).reshape(len(cond.ids), -1)
+    return torch.cat([cond.pooled, numbers.to(cond.pooled.dtype)], 1)
+
+
 class UNet(nn.Module):
     """x (B, C, h, w), t (B,) in training steps, cond -> (B, out, h, w).
 
-    `cond.concat` joins x along the channels. `control` adds a feature map to every skip connection, in the order in
+    `cond.concat` joins x along the channels. Where the configuration says so, a vector of `cond.pooled` and `cond.ids`
+    or a class `cond.ids` (B, 1) joins the time. `control` adds a feature map to every skip connection, in the order in
     which the encoder makes them, and its last one to the middle (Zhang et al. 2023).
     """
 
@@ -203,12 +224,16 @@ class UNet(nn.Module):
         widths, last = cfg.channels, len(cfg.channels) - 1
         self.conv_in = nn.Conv2d(cfg.in_channels, widths[0], 3, padding=1)
         self.time_embedding = TimeEmbedding(widths[0], 4 * widths[0])
+        if cfg.vector_dim is not None:
+            self.add_embedding = TimeEmbedding(cfg.vector_dim, 4 * widths[0])
+        if cfg.classes is not None:
+            self.class_embedding = nn.Embedding(cfg.classes, 4 * widths[0])
 
         skips = [widths[0]]  # channels of the skip connections, in the order they are made
         self.down_blocks = nn.ModuleList()
         for i, width in enumerate(widths):
             cins = [widths[max(i - 1, 0)]] + [width] * (cfg.blocks - 1)
-            self.down_blocks.append(DownLevel(cins, width, cfg.depth[i], cfg, last=i == last))
+            self.down_blocks.append(DownLevel(cins, i, cfg, last=i == last))
             skips += [width] * (cfg.blocks + (i < last))
 
         self.mid_block = Middle(widths[-1], cfg)
@@ -217,7 +242,7 @@ class UNet(nn.Module):
         below = widths[-1]
         for i in range(last, -1, -1):
             cins = [(below if j == 0 else widths[i]) + skips.pop() for j in range(cfg.blocks + 1)]
-            self.up_blocks.append(UpLevel(cins, widths[i], cfg.depth[i], cfg, last=i == 0))
+            self.up_blocks.append(UpLevel(cins, i, cfg, last=i == 0))
             below = widths[i]
 
         self.conv_norm_out = nn.GroupNorm(cfg.groups, widths[0], eps=1e-5)
@@ -225,6 +250,12 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
         embedding = self.time_embedding(sinusoidal(t, self.cfg.channels[0]).to(x.dtype))
+        if self.cfg.vector_dim is not None:
+            embedding = embedding + self.add_embedding(vector(cond))
+        if self.cfg.classes is not None:
+            if cond.ids is None:
+                raise ValueError("this U-Net is conditioned on a class; the conditioning has none")
+            embedding = embedding + self.class_embedding(cond.ids[:, 0].long())
         if cond.concat is not None:
             x = torch.cat([x, cond.concat], 1)
 

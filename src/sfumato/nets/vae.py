@@ -106,23 +106,25 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Encoder, decoder and the 1x1 convolutions between; latents here are unscaled (see `VAEConfig.scale`)."""
+    """Encoder, decoder and the 1x1 convolutions between, if any; latents here are unscaled (see `VAEConfig.scale`)."""
 
     def __init__(self, cfg: VAEConfig):
         super().__init__()
         self.cfg = cfg
         self.encoder = Encoder(cfg)
         self.decoder = Decoder(cfg)
-        self.quant_conv = nn.Conv2d(2 * cfg.latent_channels, 2 * cfg.latent_channels, 1)
-        self.post_quant_conv = nn.Conv2d(cfg.latent_channels, cfg.latent_channels, 1)
+        if cfg.quant_convs:
+            self.quant_conv = nn.Conv2d(2 * cfg.latent_channels, 2 * cfg.latent_channels, 1)
+            self.post_quant_conv = nn.Conv2d(cfg.latent_channels, cfg.latent_channels, 1)
 
     def encode(self, x: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] -> moments (B, 2C, H/f, W/f): mean, then log-variance."""
-        return self.quant_conv(self.encoder(x))
+        moments = self.encoder(x)
+        return self.quant_conv(moments) if self.cfg.quant_convs else moments
 
     def decode(self, z: Tensor) -> Tensor:
         """Unscaled latents (B, C, h, w) -> pictures (B, 3, f h, f w), not clamped."""
-        return self.decoder(self.post_quant_conv(z))
+        return self.decoder(self.post_quant_conv(z) if self.cfg.quant_convs else z)
 
     def to_latents(self, mean: Tensor) -> Tensor:
         """The denoising network's units, about unit variance."""

@@ -56,7 +56,7 @@ def decode(vae: VAE, latents: Tensor) -> Image.Image:
 @torch.no_grad()
 def _decoded(vae: VAE, latents: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) in float32. Autoencoders that overflow in half precision decode once more in full."""
-    weight = vae.post_quant_conv.weight
+    weight = vae.decoder.conv_in.weight
     pixels = vae.decode(vae.from_latents(latents).to(weight.device, weight.dtype)).float()
     if weight.dtype == torch.float32 or pixels.isfinite().all():
         return pixels

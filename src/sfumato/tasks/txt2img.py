@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from sfumato import __version__
+from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import cfg, plain
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
@@ -32,6 +34,7 @@ MAX_SIDE = 8192
 MAX_PICTURES = 10_000
 MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
 MAX_CFG = 1000
+GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner is told of a prompt and of a negative one
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,10 @@ def txt2img(model: StableDiffusion, settings: Settings) -> Generator[Progress | 
     """
     sampler = find_sampler(settings.sampler)
     sigmas = sigma_list(settings.schedule, model.table, settings.steps)
-    prompt, negative = model.encode([settings.prompt, settings.negative], settings.clip_skip)
-    guide = cfg(plain(model.denoiser, prompt), plain(model.denoiser, negative), settings.cfg)
     factor = model.spec.vae.factor
     shape = (1, model.spec.vae.latent_channels, settings.height // factor, settings.width // factor)
+    prompt, negative = conditioning(model, settings)
+    guide = cfg(plain(model.denoiser, prompt), plain(model.denoiser, negative), settings.cfg)
 
     def job(seed: int) -> Job:
         stream = NoiseStream(seed, shape, model.device)
@@ -157,6 +160,41 @@ def txt2img(model: StableDiffusion, settings: Settings) -> Generator[Progress | 
     jobs = [partial(job, settings.seed + k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
     return run(jobs, finish, lambda: model.preview_colours, at_once)
+
+
+def conditioning(model: StableDiffusion, settings: Settings) -> list[Cond]:
+    """The prompt and the negative prompt, with all else that the model is conditioned on."""
+    spec = model.spec
+    prompt, negative = model.encode([settings.prompt, settings.negative], settings.clip_skip)
+    if spec.zero_negative and not settings.negative.strip():
+        negative = negative.zeros()
+    concat = _nothing_to_keep(model, settings) if spec.unet.in_channels > spec.vae.latent_channels else None
+    return [
+        replace(cond, ids=size_ids(spec, settings.width, settings.height, score), concat=concat)
+        for cond, score in ((prompt, GOOD), (negative, POOR))
+    ]
+
+
+def size_ids(spec: Spec, width: int, height: int, score: float) -> Tensor | None:
+    """The numbers (1, K) that condition an XL model on a whole, uncropped picture; None for other models."""
+    numbers = {
+        "original_size": (height, width),
+        "crop": (0, 0),
+        "target_size": (height, width),
+        "aesthetic_score": (score,),
+    }
+    values = [number for name in spec.ids for number in numbers[name]]
+    return torch.tensor([values], dtype=torch.float32) if values else None
+
+
+@torch.no_grad()
+def _nothing_to_keep(model: StableDiffusion, settings: Settings) -> Tensor:
+    """What an inpainting model is told when all is to be drawn: a full mask, and the latents of a grey picture."""
+    grey = torch.zeros(1, model.spec.vae.in_channels, settings.height, settings.width)
+    weight = model.vae.decoder.conv_in.weight
+    mean, _ = model.vae.encode(grey.to(weight.device, weight.dtype)).chunk(2, 1)
+    latents = model.vae.to_latents(mean).float()
+    return torch.cat([torch.ones_like(latents[:, :1]), latents], 1)
 
 
 def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler) -> Tensor:

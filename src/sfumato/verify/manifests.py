@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sfumato.families import family
+from sfumato.families import family, sd2, sdxl
+from sfumato.families.open_clip import LOGIT_SCALE
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.t5 import T5
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.spec import Spec
@@ -23,25 +26,50 @@ from sfumato.weights.keymap import KeyMap
 Shapes = dict[str, tuple[int, ...]]
 
 
+PART_NAMES = {"unet": "unet", "vae": "vae", "text": "text_encoder"}  # ours, the manifests'
+
+
 @dataclass(frozen=True)
 class Release:
-    """Which of our specs a manifest of the original layout describes."""
+    """Which of our specs a manifest of the original layout describes.
+
+    `parts` are the manifest's names of our parts; `unused` are scalars that it counts in a part and no network needs.
+    """
 
     spec: Spec
+    parts: Mapping[str, str] = field(default_factory=lambda: PART_NAMES)
+    unused: Mapping[str, str] = field(default_factory=dict)
     ema_only: bool = False
 
 
+OPEN_CLIP = {"text": sd2.TEXT + LOGIT_SCALE}
 ORIGINAL = {
     "sd1": Release(family("sd1").spec),
     "sd1_model_ema": Release(family("sd1").spec, ema_only=True),
+    "sd15_inpainting": Release(family("sd1_inpainting").spec),
+    "sd20_base_sd21_base": Release(family("sd2").spec, unused=OPEN_CLIP),
+    "sd21_v_768": Release(family("sd2").spec, unused=OPEN_CLIP),
+    "sd2_inpainting": Release(family("sd2_inpainting").spec, unused=OPEN_CLIP),
+    "sdxl_base": Release(
+        family("sdxl").spec,
+        {"unet": "unet", "vae": "vae", "text": "embedder_0", "text_2": "embedder_1"},
+        unused={"text_2": sdxl.BIG_G + LOGIT_SCALE},
+    ),
+    "sdxl_refiner": Release(
+        family("sdxl_refiner").spec,
+        {"unet": "unet", "vae": "vae", "text": "embedder_0"},
+        unused={"text": sdxl.REFINER_BIG_G + LOGIT_SCALE},
+    ),
 }
-PART_NAMES = {"unet": "unet", "vae": "vae", "text": "text_encoder"}  # ours, the manifests'
 
 # The classes of a folder's components that our networks read, and how.
 COMPONENTS: Mapping[str, Callable[[dict[str, Any]], nn.Module]] = {
     "UNet2DConditionModel": lambda config: UNet(configs.unet_from(config)),
+    "SD3Transformer2DModel": lambda config: MMDiT(configs.mmdit_from(config)),
+    "T5EncoderModel": lambda config: T5(configs.t5_from(config)),
     "AutoencoderKL": lambda config: VAE(configs.vae_from(config)),
     "CLIPTextModel": lambda config: CLIPText(configs.clip_from(config)),
+    "CLIPTextModelWithProjection": lambda config: CLIPText(configs.clip_from(config)),
 }
 
 
@@ -95,9 +123,10 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
         wrong = {key for key in renamed | manifest["name_map"] if renamed.get(key) != manifest["name_map"].get(key)}
         found |= {f"renamed {key}": () for key in wrong}  # nothing expects these: each is one mismatch
         return _compare(keymap, expected, found, bookkeeping, {})
-    buffers = set(manifest["persistent_buffers"]) | set(manifest["legacy_extra_keys"])
+    buffers = {*manifest["persistent_buffers"], *manifest["legacy_extra_keys"], *release.unused.values()}
     counts = {
-        part: (_count(network), manifest["parameter_counts"][PART_NAMES[part]]) for part, network in networks.items()
+        part: (_count(network) + (part in release.unused), manifest["parameter_counts"][release.parts[part]])
+        for part, network in networks.items()
     }
     return _compare(keymap, expected, found, buffers, counts)
 
@@ -111,7 +140,8 @@ def _component(name: str, manifest: dict[str, Any]) -> Result:
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     counts = {"component": (_count(network), manifest["total_parameters"])}
     found = _shapes(manifest["keys"])
-    return _compare(KeyMap({}), expected, found, set(manifest["persistent_buffers"]), counts)
+    buffers = set(manifest["persistent_buffers"]) - expected.keys()
+    return _compare(KeyMap({}, ignored=(r"encoder\.embed_tokens\.weight",)), expected, found, buffers, counts)
 
 
 def _count(network: nn.Module) -> int:

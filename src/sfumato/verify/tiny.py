@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Failed, Finished, Job, drive
-from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion.guide import away_from, cfg, plain
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import NoiseTable, sigma_list, training_sigmas
+from sfumato.diffusion.schedule import FlowTable, NoiseTable, alphas_cumprod, sigma_list, training_sigmas
 from sfumato.errors import SfumatoError
-from sfumato.families import family
+from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip, sd2, sd3_mmdit, sdxl
+from sfumato.families.ldm import UNET, VAE_PREFIX
+from sfumato.nets.clip import CLIPText
+from sfumato.nets.mmdit import MMDiT, WithoutLayers
+from sfumato.nets.t5 import T5
+from sfumato.nets.unet import UNet, vector
+from sfumato.nets.vae import VAE
+from sfumato.spec import Schedule, T5Config
 from sfumato.tasks.txt2img import first_latents, last_latents
 from sfumato.verify.cases import (
     Case,
@@ -30,9 +38,13 @@ from sfumato.verify.cases import (
     strangers,
     unsupported,
 )
+from sfumato.weights.keymap import KeyMap, Rule, Shapes, rename
 from sfumato.weights.load import Parts, load_parts
 
 Outputs = Mapping[str, Callable[[], Tensor]]
+Tensors = Mapping[str, Tensor]
+V_TIME = 901  # at which the reference calls its v-predicting model; its file does not say so
+Rules = Callable[[Iterable[str]], list[Rule]]
 
 
 def find(folder: Path) -> Iterator[Case]:
@@ -74,6 +86,212 @@ def _outputs(folder: Path, name: str, entry: dict[str, Any], tensors: dict[str, 
     return MODELS[name](folder / entry["weights"], entry, inputs)
 
 
+def _network(
+    network: nn.Module, rules: Rules, weights: Tensors, prefix: str, unused: Collection[str] = ()
+) -> nn.Module:
+    """A network with the tensors of that prefix, each of which it must take, but for those `unused`."""
+    keymap = KeyMap({"it": tuple(rules(network.state_dict()))})
+    taken = {name for rule in keymap.parts["it"] for name in rule.theirs}
+    if wrong := taken ^ {name for name in weights if name.startswith(prefix) and name not in unused}:
+        raise SfumatoError(f"{len(wrong)} tensors do not match ({', '.join(sorted(wrong)[:3])})")
+    network.load_state_dict(keymap.to_ours("it", lambda name: weights[name].float()))
+    return network.eval()
+
+
+def _shapes(weights: Tensors) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
+
+
+def _unet(weights: Tensors, params: Mapping[str, Any]) -> UNet:
+    """A U-Net; what shapes do not show is in its configuration."""
+    sizes = ldm_unet.sizes(_shapes(weights), UNET)
+    alone = params.get("disable_self_attentions") or ()
+    cfg = replace(
+        sizes,
+        heads=params.get("num_heads"),
+        head_dim=params.get("num_head_channels"),
+        cross_only=tuple(off and depth > 0 for off, depth in zip(alone, sizes.depth, strict=bool(alone))),
+    )
+    return cast(UNet, _network(UNet(cfg), lambda names: ldm_unet.rules(cfg, names, UNET), weights, UNET))
+
+
+def _open_clip(weights: Tensors, prefix: str, heads: int) -> CLIPText:
+    cfg = replace(open_clip.sizes(_shapes(weights), prefix), heads=heads)
+    unused = (prefix + open_clip.LOGIT_SCALE,)
+    return cast(
+        CLIPText, _network(CLIPText(cfg), lambda names: open_clip.rules(names, prefix), weights, prefix, unused)
+    )
+
+
+def _unet_alone(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
+    unet = _unet(read_tensors(weights), entry["config"])
+    level = inputs["noise_level"][:, None] if "noise_level" in inputs else None
+    return {"unet.out": lambda: unet(inputs["x"], inputs["t"], Cond(inputs["context"], ids=level))}
+
+
+def _vae(weights: Tensors, scale: float = 1.0, shift: float = 0.0) -> VAE:
+    sizes = replace(ldm_vae.sizes(_shapes(weights), VAE_PREFIX), scale=scale, shift=shift)
+    return cast(VAE, _network(VAE(sizes), lambda n: ldm_vae.rules(sizes, n, VAE_PREFIX), weights, VAE_PREFIX))
+
+
+def _upscaler_vae(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
+    """The upscaler's autoencoder, and the noise that is added to the small picture."""
+    vae, low = _vae(read_tensors(weights)), entry["config"]["low_scale"]
+    noise = Schedule(start=low["linear_start"], end=low["linear_end"])
+
+    def noised() -> Tensor:
+        abar = alphas_cumprod(noise)[inputs["noise_level"]].float()[:, None, None, None]
+        return abar.sqrt() * inputs["low"] + (1 - abar).sqrt() * inputs["low_noise"]
+
+    return {
+        "vae.moments": lambda: vae.encode(inputs["image"]),
+        "vae.decode": lambda: vae.decode(inputs["z"]),
+        "low.q_sample": noised,
+    }
+
+
+def _sd3_vae(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
+    vae = _vae(read_tensors(weights), scale=1.5305, shift=0.0609)
+    return {
+        "vae.moments": lambda: vae.encode(inputs["image"]),
+        "vae.decode": lambda: vae.decode(inputs["z"]),
+        "latent.process_in": lambda: vae.to_latents(inputs["z"]),
+        "latent.process_out": lambda: vae.from_latents(inputs["z"]),
+    }
+
+
+def _mmdit(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
+    """The transformer of 3 and 3.5, alone and with the original's samplers at guidance 4."""
+    tensors = read_tensors(weights)
+    sizes = sd3_mmdit.sizes(_shapes(tensors), UNET)
+    net = cast(MMDiT, _network(MMDiT(sizes), lambda names: sd3_mmdit.rules(sizes, names, UNET), tensors, UNET))
+    cond = Cond(inputs["context"], inputs["y"])
+    denoiser = Denoiser(net, "flow", FlowTable(entry["shift"]))
+    positive, negative = cond.select(slice(1)), Cond(inputs["context_uncond"], inputs["y_uncond"])
+    h, w = (side // sizes.patch for side in inputs["x"].shape[2:])
+
+    def sampled(name: str, layer_scale: float = 0) -> Tensor:
+        sigmas = sigma_list("discrete", denoiser.table, 6)
+        wanted = plain(denoiser, positive)
+        guide = cfg(wanted, plain(denoiser, negative), 4)
+        if layer_scale:  # at every step but the first
+            worse = plain(replace(denoiser, network=WithoutLayers(net, (0,))), positive)
+            guide = away_from(guide, wanted, worse, layer_scale, 0, sigmas[1].item())
+        start, stream = inputs["x_T"], NoiseStream(0, tuple(inputs["x_T"].shape))
+        return finish(find_sampler(name).run(guide, start, sigmas, denoiser.path, stream))
+
+    return {
+        "mmdit.out": lambda: net(inputs["x"], inputs["t"], cond),
+        "mmdit.out_skip_layer_0": lambda: net(inputs["x"], inputs["t"], cond, skip=(0,)),
+        "mmdit.cropped_pos_embed": lambda: net.pos_embed.positions(h, w),
+        "e2e.euler6_cfg4_latent": lambda: sampled("euler"),
+        "e2e.dpmpp_2m6_cfg4_latent": lambda: sampled("dpmpp_2m"),
+        "e2e.euler6_cfg4_slg2.5_latent": lambda: sampled("euler", 2.5),
+    }
+
+
+def _sd3_text(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
+    """The three text encoders of 3 and 3.5, and the conditioning that is assembled of them."""
+    tensors, sizes = read_tensors(weights), entry["config"]
+    prefixes = {name: f"text_encoders.{name}.transformer." for name in ("clip_l", "clip_g", "t5xxl")}
+    clip_l, clip_g = (_clip(tensors, prefixes[name], **_habits(sizes[name])) for name in ("clip_l", "clip_g"))
+    d = sizes["t5xxl"]
+    t5_sizes = T5Config(
+        d["vocab_size"], d["d_model"], d["d_ff"], d["num_layers"], d["num_heads"], d["d_model"] // d["num_heads"]
+    )
+    prefix = prefixes["t5xxl"]
+    # Files hold the embedding under one of two names, or under both.
+    tensors.setdefault(f"{prefix}shared.weight", tensors.pop(f"{prefix}encoder.embed_tokens.weight"))
+    t5 = _network(T5(t5_sizes), lambda n: rename(n, lambda name: prefix + name), tensors, prefix)
+    left, right = clip_l(inputs["tokens_l"]), clip_g(inputs["tokens_g"])
+
+    def context() -> Tensor:
+        words = torch.cat([left.hidden[-2], right.hidden[-2]], -1)
+        padded = nn.functional.pad(words, (0, t5_sizes.hidden_size - words.shape[-1]))
+        return torch.cat([padded, t5(inputs["tokens_t5"])], 1)
+
+    return {
+        "clip_l.hidden_penultimate": lambda: left.hidden[-2],
+        "clip_l.last_normed": lambda: left.last,
+        "clip_l.pooled_unprojected": lambda: left.pooled,
+        "clip_l.pooled_projected": lambda: left.projected,
+        "clip_g.hidden_penultimate": lambda: right.hidden[-2],
+        "clip_g.pooled_projected": lambda: right.projected,
+        "t5.last": lambda: t5(inputs["tokens_t5"]),
+        "cond.context": context,
+        "cond.pooled": lambda: torch.cat([left.pooled, right.projected], -1),
+    }
+
+
+def _habits(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "heads": config["num_attention_heads"],
+        "activation": config["hidden_act"],
+        "projection_dim": config["hidden_size"],
+    }
+
+
+def _sd2(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
+    """Text tower and U-Net of a 2.x checkpoint, which predicts v."""
+    params, tensors = entry["config"]["params"], read_tensors(weights)
+    unet = _unet(tensors, params["unet_config"]["params"])
+    text = _open_clip(tensors, sd2.TEXT, entry["text_config"]["text_cfg"]["heads"])
+    conds = cache(lambda name: Cond(text(inputs[name][:1]).skip(2)))
+    denoiser = Denoiser(unet, "v", NoiseTable(training_sigmas(sd2.SPEC.noise)))
+    return {
+        "text.last": lambda: text(inputs["tokens"]).last,
+        "text.penultimate": lambda: text(inputs["tokens"]).skip(2),
+        "unet.out": lambda: unet(inputs["x"], inputs["t"], Cond(inputs["context"])),
+        "e2e.v_apply_model": lambda: unet(inputs["x_T"], torch.tensor([V_TIME]), conds("tokens")),
+        "e2e.ddim5_cfg4_eta0_latent": lambda: _sampled(
+            denoiser, inputs["x_T"], conds("tokens"), conds("tokens_uncond"), "ddim", 5
+        ),
+    }
+
+
+def _clip(weights: Tensors, prefix: str, **habits: Any) -> CLIPText:
+    cfg = replace(clip_text.sizes(_shapes(weights), prefix), **habits)
+    return cast(CLIPText, _network(CLIPText(cfg), lambda n: rename(n, lambda name: prefix + name), weights, prefix))
+
+
+def _sdxl(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
+    """Text towers, conditioning vector, U-Net and sampler of an XL base or refiner."""
+    tensors, texts = read_tensors(weights), entry["text_config"]
+    unet = _unet(tensors, entry["config"]["params"]["network_config"]["params"])
+    base, heads = any(name.startswith(sdxl.CLIP_L) for name in tensors), texts["open_clip_g"]["text_cfg"]["heads"]
+    big_g = _open_clip(tensors, sdxl.BIG_G if base else sdxl.REFINER_BIG_G, heads)
+    clip_l = _clip(tensors, sdxl.CLIP_L, heads=texts["clip_l"]["num_attention_heads"]) if base else None
+    spec = sdxl.SPEC if base else sdxl.REFINER
+    denoiser = Denoiser(unet, spec.prediction, NoiseTable(training_sigmas(spec.noise)), spec.quantised)
+
+    @cache
+    def cond(suffix: str) -> Cond:
+        states = big_g(inputs[f"tokens_g{suffix}"])
+        read = [] if clip_l is None else [clip_l(inputs[f"tokens_l{suffix}"]).hidden[-2]]
+        last = inputs["target_size"] if base else inputs[f"aesthetic_score{suffix}"]
+        ids = torch.cat([inputs["original_size"], inputs["crop_top_left"], last], 1)
+        return Cond(torch.cat([*read, states.hidden[-2]], -1), states.projected, ids)
+
+    def sampled() -> Tensor:
+        sigmas = sigma_list("sgm_uniform", denoiser.table, 4)
+        guide = cfg(plain(denoiser, cond("")), plain(denoiser, cond("_uncond")), 4)
+        start = inputs["x_T"] * (1 + sigmas[0].item() ** 2) ** 0.5
+        stream = NoiseStream(0, tuple(start.shape))
+        return finish(find_sampler("euler").run(guide, start, sigmas, denoiser.path, stream))
+
+    return {
+        "cond.crossattn": lambda: cond("").tokens,
+        "cond.vector": lambda: vector(cond("")),
+        "uncond.crossattn": lambda: cond("_uncond").tokens,
+        "uncond.vector": lambda: vector(cond("_uncond")),
+        "unet.out": lambda: unet(inputs["x"], inputs["t"], Cond(inputs["context"], inputs["y"])),
+        "e2e.denoised_at_sigma": lambda: denoiser(
+            3 * inputs["x_T"], torch.tensor([3.0], dtype=torch.float64), cond("")
+        ),
+        "e2e.euler_edm4_cfg4_latent": sampled,
+    }
+
+
 def _sd1(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
     """A complete 1.x checkpoint: each network alone, then prompt to picture."""
     # The spec of a file leaves out what shapes do not show, which the entry's configuration states.
@@ -105,16 +323,19 @@ def _sd1(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Out
 
 
 def _latent(parts: Parts, inputs: dict[str, Tensor], name: str) -> Tensor:
-    """Five steps of the original's sampler at guidance 4, the way every picture is drawn."""
-    table, sampler, start = NoiseTable(training_sigmas(parts.spec.noise)), find_sampler(name), inputs["x_T"]
-    denoiser = Denoiser(parts.unet, parts.spec.prediction, table)
-    positive, negative = (
-        plain(denoiser, Cond(parts.text(ids).last)) for ids in (inputs["tokens"][:1], inputs["tokens_uncond"])
-    )
-    sigmas = sigma_list(sampler.schedule, table, 5)
-    x, noise = first_latents(start, sigmas, sampler), NoiseStream(0, tuple(start.shape))
-    x = finish(sampler.run(cfg(positive, negative, 4), x, sigmas, denoiser.path, noise))
-    return last_latents(x, sigmas, sampler)
+    """Five steps of the original's sampler, from prompts."""
+    denoiser = Denoiser(parts.unet, parts.spec.prediction, NoiseTable(training_sigmas(parts.spec.noise)))
+    positive, negative = (Cond(parts.text(ids).last) for ids in (inputs["tokens"][:1], inputs["tokens_uncond"]))
+    return _sampled(denoiser, inputs["x_T"], positive, negative, name, 5)
+
+
+def _sampled(denoiser: Denoiser, noise: Tensor, positive: Cond, negative: Cond, name: str, steps: int) -> Tensor:
+    """Latents at guidance 4, the way every picture is drawn, from unit noise."""
+    sampler = find_sampler(name)
+    sigmas = sigma_list(sampler.schedule, denoiser.table, steps)
+    guide = cfg(plain(denoiser, positive), plain(denoiser, negative), 4)
+    x, stream = first_latents(noise, sigmas, sampler), NoiseStream(0, tuple(noise.shape))
+    return last_latents(finish(sampler.run(guide, x, sigmas, denoiser.path, stream)), sigmas, sampler)
 
 
 def finish(job: Job) -> Tensor:
@@ -127,4 +348,19 @@ def finish(job: Job) -> Tensor:
     raise SfumatoError("the sampler ended without a result")
 
 
-MODELS: dict[str, Callable[[Path, dict[str, Any], dict[str, Tensor]], Outputs]] = {family("sd1").name: _sd1}
+MODELS: dict[str, Callable[[Path, dict[str, Any], dict[str, Tensor]], Outputs]] = {
+    "sd1": _sd1,
+    "sd1_inpainting_unet": _unet_alone,
+    "sd2_v": _sd2,
+    "sd2_inpainting_unet": _unet_alone,
+    "sd2_depth_unet": _unet_alone,
+    "sd2_x4_upscaler_unet": _unet_alone,
+    "sd2_x4_upscaler_vae": _upscaler_vae,
+    "sdxl_base": _sdxl,
+    "sdxl_refiner": _sdxl,
+    "sd3_vae": _sd3_vae,
+    "sd3_text_encoders": _sd3_text,
+    "sd3_medium_mmdit": _mmdit,
+    "sd35_medium_mmdit": _mmdit,
+    "sd35_large_mmdit": _mmdit,
+}

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sfumato.errors import SfumatoError
-from sfumato.spec import CLIPTextConfig, Defaults, Prediction, Schedule, UNetConfig, VAEConfig
+from sfumato.nets.unet import ID_WIDTH
+from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Prediction, Schedule, T5Config, UNetConfig, VAEConfig
 
 Config = Mapping[str, Any]
 
@@ -15,7 +16,8 @@ Config = Mapping[str, Any]
 UNET_FIXED: dict[str, tuple[Any, ...]] = {
     "_class_name": ("UNet2DConditionModel",),
     "act_fn": ("silu", "swish"),
-    "addition_embed_type": (None,),
+    "addition_embed_type": (None, "text_time"),
+    "addition_time_embed_dim": (None, ID_WIDTH),
     "attention_type": ("default",),
     "center_input_sample": (False,),
     "class_embed_type": (None,),
@@ -31,8 +33,6 @@ UNET_FIXED: dict[str, tuple[Any, ...]] = {
     "mid_block_scale_factor": (1,),
     "mid_block_type": ("UNetMidBlock2DCrossAttn",),
     "norm_eps": (1e-5,),
-    "num_class_embeds": (None,),
-    "only_cross_attention": (False,),
     "resnet_out_scale_factor": (1.0,),
     "resnet_skip_time_act": (False,),
     "resnet_time_scale_shift": ("default",),
@@ -49,10 +49,21 @@ VAE_FIXED: dict[str, tuple[Any, ...]] = {
     "latents_mean": (None,),
     "latents_std": (None,),
     "mid_block_add_attention": (True,),
-    "use_post_quant_conv": (True,),
-    "use_quant_conv": (True,),
+    "use_post_quant_conv": (True, False),
+    "use_quant_conv": (True, False),
+}
+MMDIT_FIXED: dict[str, tuple[Any, ...]] = {
+    "_class_name": ("SD3Transformer2DModel",),
+    "qk_norm": (None, "rms_norm"),
 }
 CLIP_FIXED: dict[str, tuple[Any, ...]] = {"hidden_act": ("quick_gelu", "gelu"), "layer_norm_eps": (1e-5,)}
+T5_FIXED: dict[str, tuple[Any, ...]] = {
+    "feed_forward_proj": ("gated-gelu",),
+    "layer_norm_epsilon": (1e-6,),
+    "relative_attention_max_distance": (128,),
+    "relative_attention_num_buckets": (32,),
+}
+PROJECTED = "CLIPTextModelWithProjection"
 SCHEDULER_FIXED: dict[str, tuple[Any, ...]] = {
     "beta_schedule": ("linear", "scaled_linear"),
     "prediction_type": ("epsilon", "v_prediction", "sample"),
@@ -111,6 +122,24 @@ class _Fields:
             raise self.wrong(name, f"a list of {count} numbers")
         return tuple(value)
 
+    def optional(self, name: str) -> int | None:
+        return None if self.config.get(name) is None else self.integer(name, 0)
+
+    def flags(self, name: str, count: int) -> tuple[bool, ...]:
+        """A list, or one value that holds for all."""
+        value = self.config.get(name, False)
+        value = [value] * count if isinstance(value, bool) else value
+        if not isinstance(value, list | tuple) or len(value) != count or not all(type(n) is bool for n in value):
+            raise self.wrong(name, f"true, false or a list of {count} of them")
+        return tuple(value)
+
+    def numbers(self, name: str) -> tuple[int, ...]:
+        """A list of whole numbers, maybe empty."""
+        value = self.config.get(name, ())
+        if not isinstance(value, list | tuple) or not all(type(n) is int and 0 <= n < 1 << 20 for n in value):
+            raise self.wrong(name, "a list of whole numbers")
+        return tuple(value)
+
     def names(self, name: str, default: tuple[str, ...]) -> list[str]:
         value = self.config.get(name, default)
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
@@ -133,6 +162,10 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
     heads, head_dim = _heads(fields, channels)
     if len(set(fields.integers("layers_per_block", (2,), 1))) != 1:
         raise fields.wrong("layers_per_block", "one number")
+    cross_only = fields.flags("only_cross_attention", len(channels))
+    if cross_only[-1]:
+        raise fields.wrong("only_cross_attention", "false for the last level")
+    embeds_text = config.get("addition_embed_type") is not None
     return UNetConfig(
         in_channels=fields.integer("in_channels", 4),
         out_channels=fields.integer("out_channels", 4),
@@ -145,6 +178,9 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
         head_dim=head_dim,
         linear_projection=config.get("use_linear_projection", False) is True,
         groups=fields.integer("norm_num_groups", 32),
+        vector_dim=fields.integer("projection_class_embeddings_input_dim", 0) if embeds_text else None,
+        classes=fields.optional("num_class_embeds"),
+        cross_only=cross_only if any(cross_only) else (),
     )
 
 
@@ -183,6 +219,41 @@ def unet_to(cfg: UNetConfig, sample_size: int) -> dict[str, Any]:
         "transformer_layers_per_block": layers[0] if len(set(layers)) == 1 else layers,
         "up_block_types": [name.replace("Down", "Up") for name in reversed(down)],
         "use_linear_projection": cfg.linear_projection,
+        "only_cross_attention": list(cfg.cross_only) if cfg.cross_only else False,
+        **({} if cfg.classes is None else {"num_class_embeds": cfg.classes}),
+        **({} if cfg.vector_dim is None else _vector_to(cfg.vector_dim)),
+    }
+
+
+def mmdit_from(config: Config, where: str = "transformer/config.json") -> MMDiTConfig:
+    """The sizes that an SD3Transformer2DModel's config states. Raises SfumatoError for what is not supported."""
+    fields = _Fields(where, config)
+    _check(where, config, MMDIT_FIXED)
+    heads, channels = fields.integer("num_attention_heads", 18), fields.integer("in_channels", 16)
+    hidden = heads * fields.integer("attention_head_dim", 64)
+    if fields.integer("out_channels", 16) != channels:
+        raise fields.wrong("out_channels", "the same as in_channels")
+    if fields.integer("caption_projection_dim", 1152) != hidden:
+        raise fields.wrong("caption_projection_dim", f"the transformer's width, {hidden},")
+    return MMDiTConfig(
+        in_channels=channels,
+        patch=fields.integer("patch_size", 2),
+        hidden=hidden,
+        heads=heads,
+        depth=fields.integer("num_layers", 18),
+        context_dim=fields.integer("joint_attention_dim", 4096),
+        pooled_dim=fields.integer("pooled_projection_dim", 2048),
+        positions=fields.integer("pos_embed_max_size", 96),
+        qk_norm=config.get("qk_norm") is not None,
+        dual=fields.numbers("dual_attention_layers"),
+    )
+
+
+def _vector_to(width: int) -> dict[str, Any]:
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": ID_WIDTH,
+        "projection_class_embeddings_input_dim": width,
     }
 
 
@@ -218,6 +289,8 @@ def vae_from(config: Config, where: str = "vae/config.json") -> VAEConfig:
             raise fields.wrong(name, f"{block} for every level")
     if config.get("out_channels", 3) != config.get("in_channels", 3):
         raise fields.wrong("out_channels", "the same as in_channels")
+    if config.get("use_quant_conv", True) != config.get("use_post_quant_conv", True):
+        raise fields.wrong("use_post_quant_conv", "the same as use_quant_conv")
     return VAEConfig(
         in_channels=fields.integer("in_channels", 3),
         latent_channels=fields.integer("latent_channels", 4),
@@ -226,6 +299,7 @@ def vae_from(config: Config, where: str = "vae/config.json") -> VAEConfig:
         groups=fields.integer("norm_num_groups", 32),
         scale=fields.number("scaling_factor", 0.18215),
         shift=0.0 if config.get("shift_factor") is None else fields.number("shift_factor", 0.0),
+        quant_convs=config.get("use_quant_conv", True),
     )
 
 
@@ -244,6 +318,8 @@ def vae_to(cfg: VAEConfig, sample_size: int) -> dict[str, Any]:
         "scaling_factor": cfg.scale,
         **({"shift_factor": cfg.shift} if cfg.shift else {}),
         "up_block_types": ["UpDecoderBlock2D"] * len(cfg.channels),
+        "use_post_quant_conv": cfg.quant_convs,
+        "use_quant_conv": cfg.quant_convs,
     }
 
 
@@ -258,6 +334,7 @@ def clip_from(config: Config, where: str = "text_encoder/config.json") -> CLIPTe
     vocabulary = fields.integer("vocab_size", 49408)
     end = fields.integer("eos_token_id", 49407)
     legacy = end == 2
+    projected = PROJECTED in fields.names("architectures", ())
     return CLIPTextConfig(
         vocab_size=vocabulary,
         hidden_size=fields.integer("hidden_size", 512),
@@ -269,13 +346,28 @@ def clip_from(config: Config, where: str = "text_encoder/config.json") -> CLIPTe
         bos_token_id=vocabulary - 2 if legacy else fields.integer("bos_token_id", 49406),
         eos_token_id=vocabulary - 1 if legacy else end,
         pad_token_id=vocabulary - 1 if legacy else fields.integer("pad_token_id", end),
+        projection_dim=fields.integer("projection_dim", 512) if projected else None,
+    )
+
+
+def t5_from(config: Config, where: str = "text_encoder_3/config.json") -> T5Config:
+    """The sizes that a T5EncoderModel's config states. Raises SfumatoError for what is not supported."""
+    fields = _Fields(where, config)
+    _check(where, config, T5_FIXED)
+    return T5Config(
+        vocab_size=fields.integer("vocab_size", 32128),
+        hidden_size=fields.integer("d_model", 512),
+        intermediate_size=fields.integer("d_ff", 2048),
+        layers=fields.integer("num_layers", 6),
+        heads=fields.integer("num_heads", 8),
+        head_dim=fields.integer("d_kv", 64),
     )
 
 
 def clip_to(cfg: CLIPTextConfig) -> dict[str, Any]:
     """The config of a CLIPTextModel."""
     return {
-        "architectures": ["CLIPTextModel"],
+        "architectures": ["CLIPTextModel" if cfg.projection_dim is None else PROJECTED],
         "model_type": "clip_text_model",
         "attention_dropout": 0.0,
         "bos_token_id": cfg.bos_token_id,
@@ -288,7 +380,7 @@ def clip_to(cfg: CLIPTextConfig) -> dict[str, Any]:
         "num_attention_heads": cfg.heads,
         "num_hidden_layers": cfg.layers,
         "pad_token_id": cfg.pad_token_id,
-        "projection_dim": cfg.hidden_size,
+        "projection_dim": cfg.hidden_size if cfg.projection_dim is None else cfg.projection_dim,
         "vocab_size": cfg.vocab_size,
     }
 

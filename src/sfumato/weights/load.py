@@ -15,7 +15,7 @@ from sfumato.families import family as family_named
 from sfumato.families.base import Family
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.vae import VAE
-from sfumato.spec import Spec
+from sfumato.spec import Prediction, Spec
 from sfumato.weights.checkpoint import Checkpoint, Stored, quote
 from sfumato.weights.detect import identify
 from sfumato.weights.keymap import KeyMap, Match
@@ -59,6 +59,11 @@ class Parts:
     def text(self) -> CLIPText:
         return cast(CLIPText, self.networks["text"])
 
+    @property
+    def texts(self) -> tuple[CLIPText, ...]:
+        """Every text tower, in the order in which their outputs are laid side by side."""
+        return tuple(network for network in self.networks.values() if isinstance(network, CLIPText))
+
 
 def load_parts(
     path: str | Path,
@@ -67,13 +72,14 @@ def load_parts(
     device: torch.device | str = "cpu",
     ema: bool = False,
     spec: Spec | None = None,
+    prediction: Prediction | None = None,
 ) -> Parts:
     """Load a complete model from a single file or a diffusers folder.
 
     `dtype` None keeps each tensor as stored (of 8 bits as float16). `ema` takes the averaged weights of files that hold
-    both. `spec` overrules what is read from the file (sizes that shapes do not show, such as a number of heads). A
-    tensor that needs no conversion stays a view of the file, so that loading takes the size of the result and little
-    more.
+    both. `spec` overrules what is read from the file (sizes that shapes do not show, such as a number of heads),
+    `prediction` what the network predicts. A tensor that needs no conversion stays a view of the file, so that loading
+    takes the size of the result and little more.
 
     Raises SfumatoError when the file is not a complete model: every tensor that is missing, left over, of another shape
     or not finite is named.
@@ -81,6 +87,8 @@ def load_parts(
     with open_checkpoint(path) as checkpoint:
         family, layout = identify(checkpoint).require(checkpoint)
         spec = family.layouts[layout].spec(checkpoint) if spec is None else spec
+        if prediction is not None:
+            spec = family.predicting(spec, prediction)
         if spec.family != family.name:
             wanted = family_named(spec.family).spec.title
             raise SfumatoError(f"{checkpoint.path} is {family.spec.title}, not {wanted}; give a file of that family")

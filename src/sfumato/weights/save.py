@@ -53,6 +53,10 @@ def save_folder(
     layout, or a weight does not fit in `dtype`.
     """
     path = Path(path)
+    folders = family(spec.family).layouts["diffusers"].prefixes
+    plain = folders.keys() == {"unet", "vae", "text"} and spec.unet.in_channels == spec.vae.latent_channels
+    if not plain or spec.unet.vector_dim is not None or spec.text.skip != 1:
+        raise SfumatoError(f"{spec.title} cannot be written as a folder; this version writes 1.x and 2.x folders only")
     pixels = spec.defaults.width
     prediction = configs.scheduler_to(spec.prediction, spec.noise)
     components = {
@@ -60,7 +64,6 @@ def save_folder(
         "vae": (vae, configs.vae_to(spec.vae, pixels), "diffusion_pytorch_model"),
         "text": (text, configs.clip_to(spec.text), "model"),
     }
-    folders = family(spec.family).layouts["diffusers"].prefixes
     for part, (network, config, stem) in components.items():
         folder = path / folders[part]
         _write_json(folder / "config.json", config)

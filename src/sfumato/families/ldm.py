@@ -1,0 +1,222 @@
+"""What the releases of the latent-diffusion line share: 1.x, 2.x and XL differ in sizes, text towers and habits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from sfumato.errors import SfumatoError
+from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip
+from sfumato.families.base import Family, Layout
+from sfumato.nets.clip import CLIPText
+from sfumato.nets.unet import UNet
+from sfumato.nets.vae import VAE
+from sfumato.spec import CLIPTextConfig, Spec
+from sfumato.weights import configs
+from sfumato.weights.checkpoint import Checkpoint
+from sfumato.weights.keymap import Rule, Shapes, rename, width
+
+UNET, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
+NOUNS = {"unet": "U-Net", "vae": "VAE"}
+
+# Registered by the originals' training code beside the networks: their noise schedule.
+SCHEDULE_BUFFERS = (
+    r"(betas|alphas_cumprod|alphas_cumprod_prev|sqrt_alphas_cumprod|sqrt_one_minus_alphas_cumprod"
+    r"|log_one_minus_alphas_cumprod|sqrt_recip_alphas_cumprod|sqrt_recipm1_alphas_cumprod|posterior_variance"
+    r"|posterior_log_variance_clipped|posterior_mean_coef1|posterior_mean_coef2|lvlb_weights|logvar|denoiser\.sigmas)"
+)
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A text tower of a release: `part` names its network and its field of Spec, the others where files keep it."""
+
+    part: str
+    original: str
+    folder: str
+    open_clip: bool = False
+
+    def config(self, spec: Spec) -> CLIPTextConfig:
+        """Its sizes in a model. Raises LookupError for a Spec without it."""
+        config = getattr(spec, self.part)
+        if not isinstance(config, CLIPTextConfig):
+            raise LookupError(f"{spec.family} has no {self.part}")
+        return config
+
+    def sizes(self, shapes: Shapes, release: Spec) -> CLIPTextConfig:
+        """Sizes from the shapes of an original file, habits from the release."""
+        read, usual = (open_clip if self.open_clip else clip_text).sizes(shapes, self.original), self.config(release)
+        return replace(read, skip=usual.skip, normalised=usual.normalised)
+
+    def rules(self, names: Iterable[str]) -> list[Rule]:
+        if self.open_clip:
+            return open_clip.rules(names, self.original)
+        return rename(names, lambda name: self.original + name)
+
+    def from_folder(self, config: configs.Config, where: str, release: Spec) -> CLIPTextConfig:
+        """Sizes from a folder's JSON file, habits from the release."""
+        read, usual = configs.clip_from(config, where), self.config(release)
+        # 2.x folders leave out the last layer, which nothing reads: they hold what is read as the last one.
+        skip = 1 if usual.normalised else usual.skip
+        pad = open_clip.PAD if self.open_clip else read.pad_token_id
+        return replace(read, skip=skip, normalised=usual.normalised, pad_token_id=pad)
+
+
+def inputs(shapes: Shapes) -> tuple[int, int]:
+    """Channels that the U-Net of a file takes, and channels of its latents; (0, 4) where there is no U-Net."""
+    first = shapes.get(f"{UNET}input_blocks.0.0.weight") or shapes.get("unet/conv_in.weight", ())
+    latent = width(shapes, f"{VAE_PREFIX}post_quant_conv") or width(shapes, "vae/post_quant_conv") or 4
+    return first[1] if len(first) == 4 else 0, latent
+
+
+def plain(shapes: Shapes) -> bool:
+    """The U-Net takes latents and nothing else."""
+    taken, latent = inputs(shapes)
+    return taken == latent
+
+
+def inpainting(shapes: Shapes) -> bool:
+    """The U-Net takes latents, a mask and the latents of the masked picture."""
+    taken, latent = inputs(shapes)
+    return taken == 2 * latent + 1
+
+
+def latent_diffusion(
+    release: Spec,
+    towers: tuple[Tower, ...],
+    takes: Callable[[Shapes], bool],
+    original: Callable[[Shapes], bool],
+    folder: Callable[[Shapes], bool],
+) -> Family:
+    """The Family of a release: `takes` is `plain` or `inpainting`, `original` and `folder` recognise its layouts."""
+    in_file = {"unet": UNET, "vae": VAE_PREFIX, **{tower.part: tower.original for tower in towers}}
+    in_folder = {"unet": "unet/", "vae": "vae/", **{tower.part: tower.folder for tower in towers}}
+    by_part = {tower.part: tower for tower in towers}
+
+    def networks(spec: Spec) -> dict[str, nn.Module]:
+        texts = {part: CLIPText(tower.config(spec)) for part, tower in by_part.items()}
+        return {"unet": UNet(spec.unet), "vae": VAE(spec.vae), **texts}
+
+    def original_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
+        if part == "unet":
+            return ldm_unet.rules(spec.unet, names, UNET)
+        return ldm_vae.rules(spec.vae, names, VAE_PREFIX) if part == "vae" else by_part[part].rules(names)
+
+    def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
+        return rename(names, lambda name: in_folder[part] + name)
+
+    def original_spec(checkpoint: Checkpoint) -> Spec:
+        """The sizes of a single file; its habits are those of the release."""
+        shapes = {_modern(name, towers): shape for name, shape in checkpoint.shapes.items()}
+        lacking = [
+            NOUNS.get(part, "text encoder")
+            for part, prefix in in_file.items()
+            if not any(name.startswith(prefix) for name in shapes)
+        ]
+        if lacking:
+            raise SfumatoError(f"{checkpoint.path} holds no {' and no '.join(lacking)}; give a complete checkpoint")
+        usual = release.unet
+        try:
+            texts: dict[str, Any] = {tower.part: tower.sizes(shapes, release) for tower in towers}
+            return replace(
+                release,
+                unet=replace(ldm_unet.sizes(shapes, UNET), heads=usual.heads, head_dim=usual.head_dim),
+                vae=replace(
+                    ldm_vae.sizes(shapes, VAE_PREFIX),
+                    scale=release.vae.scale,
+                    shift=release.vae.shift,
+                    quant_convs=release.vae.quant_convs,
+                ),
+                **texts,
+            )
+        except (LookupError, ValueError) as error:
+            text = f"looks like {release.title}, but its sizes cannot be read ({error.args[0]}); it is not whole"
+            raise SfumatoError(f"{checkpoint.path} {text}") from error
+
+    def folder_spec(checkpoint: Checkpoint) -> Spec:
+        """The sizes and habits that a folder's JSON files state."""
+        needed = [f"{tower.folder}config" for tower in towers]
+        for name in ("unet/config", "vae/config", *needed, "scheduler/scheduler_config"):
+            if name not in checkpoint.configs:
+                raise SfumatoError(f"{checkpoint.path} holds no {name}.json; give a complete diffusers folder")
+
+        def read(name: str) -> tuple[configs.Config, str]:
+            return checkpoint.configs[name], f"{checkpoint.path}/{name}.json"
+
+        prediction, noise = configs.scheduler_from(*read("scheduler/scheduler_config"))
+        vae, unet = configs.vae_from(*read("vae/config")), configs.unet_from(*read("unet/config"))
+        config, where = read("unet/config")
+        usual = release.defaults.width // release.vae.factor
+        height, width = (side * vae.factor for side in configs.sample_size(config, usual, where))
+        texts: dict[str, Any] = {t.part: t.from_folder(*read(f"{t.folder}config"), release) for t in towers}
+        return replace(
+            release,
+            unet=unet,
+            vae=vae,
+            prediction=prediction,
+            noise=noise,
+            defaults=configs.habits_from(
+                checkpoint.configs.get("habits", {}),
+                replace(release.defaults, width=width, height=height),
+                f"{checkpoint.path}/sfumato.json",
+            ),
+            **texts,
+        )
+
+    hugging_face = [tower for tower in towers if not tower.open_clip]
+    return Family(
+        spec=release,
+        networks=networks,
+        layouts={
+            "original": Layout(
+                prefixes=in_file,
+                recognise=lambda shapes: takes(shapes) and original(shapes),
+                spec=original_spec,
+                rules=original_rules,
+                ignored=(
+                    SCHEDULE_BUFFERS,
+                    r"model_ema\..*",
+                    r".*\.position_ids",
+                    r"first_stage_model\.loss\..*",
+                    *(_exactly(tower.original + open_clip.LOGIT_SCALE) for tower in towers if tower.open_clip),
+                ),
+                aliases=tuple(_with_inner_name(tower.original) for tower in hugging_face),
+                # The averaging code drops "model." and every dot of a name.
+                ema=lambda name: "model_ema." + name.removeprefix("model.").replace(".", ""),
+            ),
+            "diffusers": Layout(
+                prefixes=in_folder,
+                recognise=lambda shapes: takes(shapes) and folder(shapes),
+                spec=folder_spec,
+                rules=folder_rules,
+                ignored=(r".*\.position_ids", r"safety_checker/.*"),
+                aliases=(
+                    *(
+                        (rf"(vae/.*\.attentions\.0\.){old}\.(weight|bias)", rf"\1{new}.\2")
+                        for old, new in ldm_vae.OLD_ATTENTION.items()
+                    ),
+                    *(_with_inner_name(tower.folder) for tower in towers),
+                ),
+            ),
+        },
+    )
+
+
+def _exactly(name: str) -> str:
+    return name.replace(".", r"\.")
+
+
+def _with_inner_name(prefix: str) -> tuple[str, str]:
+    """Some files were written by a transformers without the inner name `text_model`."""
+    return rf"{_exactly(prefix)}((?!text_model\.).*)", rf"{prefix}text_model.\1"
+
+
+def _modern(name: str, towers: tuple[Tower, ...]) -> str:
+    for tower in towers:
+        own = name.removeprefix(tower.original)
+        if not tower.open_clip and own != name and not own.startswith(("text_model.", "text_projection.")):
+            return f"{tower.original}text_model.{own}"
+    return name

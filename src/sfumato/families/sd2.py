@@ -1,0 +1,64 @@
+"""Stable Diffusion 2.0 and 2.1 (Stability AI, 2022): OpenCLIP ViT-H/14 text, last layer but one, heads of width 64.
+
+The 512-pixel base models predict the noise, the 768-pixel models v. A folder says which in its scheduler's file; single
+files of both have the same names and shapes and are taken for the 768-pixel one unless told otherwise (`prediction`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sfumato.families.ldm import Tower, inpainting, latent_diffusion, plain
+from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig
+from sfumato.weights.keymap import Shapes
+
+TEXT = "cond_stage_model.model."
+SPEC = Spec(
+    family="sd2",
+    title="Stable Diffusion 2.x",
+    unet=UNetConfig(context_dim=1024, heads=None, head_dim=64, linear_projection=True),
+    text=CLIPTextConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        layers=24,
+        heads=16,
+        activation="gelu",
+        pad_token_id=0,
+        projection_dim=1024,
+        skip=2,
+    ),
+    prediction="v",
+    defaults=Defaults(width=768, height=768),
+    licence="CreativeML Open RAIL++-M",
+)
+BASE = replace(SPEC, prediction="eps", defaults=Defaults())
+INPAINTING = replace(
+    BASE,
+    family="sd2_inpainting",
+    title="Stable Diffusion 2.0 inpainting",
+    unet=replace(SPEC.unet, in_channels=9),
+)
+
+
+def is_original(shapes: Shapes) -> bool:
+    foreign = ("low_scale_model.", "depth_model.", "control_model.", "conditioner.")
+    return any(name.startswith(TEXT) for name in shapes) and not any(name.startswith(foreign) for name in shapes)
+
+
+def is_folder(shapes: Shapes) -> bool:
+    """1.x folders differ in projecting by 1x1 convolutions."""
+    projection = shapes.get("unet/mid_block.attentions.0.proj_in.weight", ())
+    foreign = (
+        "text_encoder_2/",
+        "unet/class_embedding.",
+        "unet/add_embedding.",
+        "depth_estimator/",
+        "image_encoder/",
+        "controlnet/",
+    )
+    return not any(name.startswith(foreign) for name in shapes) and len(projection) == 2
+
+
+TOWERS = (Tower("text", TEXT, "text_encoder/", open_clip=True),)
+FAMILY = replace(latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder), variants=(BASE,))
+INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder)

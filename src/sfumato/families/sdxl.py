@@ -1,0 +1,105 @@
+"""Stable Diffusion XL 1.0, base and refiner (Podell et al. 2023), and XL Turbo, which has the base's names and shapes.
+
+Both condition the U-Net on the pooled text of OpenCLIP ViT-bigG/14 and on sizes. The base reads CLIP ViT-L/14 and bigG,
+the refiner bigG alone, each at the last layer but one and without the final norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sfumato.families.ldm import Tower, latent_diffusion, plain
+from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig, VAEConfig
+from sfumato.weights.keymap import Shapes
+
+CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
+REFINER_BIG_G = "conditioner.embedders.0.model."
+
+_BIG_G = CLIPTextConfig(
+    hidden_size=1280,
+    intermediate_size=5120,
+    layers=32,
+    heads=20,
+    activation="gelu",
+    pad_token_id=0,
+    projection_dim=1280,
+    skip=2,
+    normalised=False,
+)
+SPEC = Spec(
+    family="sdxl",
+    title="Stable Diffusion XL",
+    unet=UNetConfig(
+        channels=(320, 640, 1280),
+        depth=(0, 2, 10),
+        middle_depth=10,
+        context_dim=2048,
+        heads=None,
+        head_dim=64,
+        linear_projection=True,
+        vector_dim=2816,
+    ),
+    vae=VAEConfig(scale=0.13025),
+    text=CLIPTextConfig(skip=2, normalised=False),
+    text_2=_BIG_G,
+    ids=("original_size", "crop", "target_size"),
+    zero_negative=True,
+    quantised=True,
+    defaults=Defaults(width=1024, height=1024, steps=40, cfg=5.0, sampler="euler", schedule="sgm_uniform"),
+    licence="CreativeML Open RAIL++-M",
+)
+REFINER = replace(
+    SPEC,
+    family="sdxl_refiner",
+    title="the Stable Diffusion XL refiner",
+    unet=UNetConfig(
+        channels=(384, 768, 1536, 1536),
+        depth=(0, 4, 4, 0),
+        middle_depth=4,
+        context_dim=1280,
+        heads=None,
+        head_dim=64,
+        linear_projection=True,
+        vector_dim=2560,
+    ),
+    text=_BIG_G,
+    text_2=None,
+    ids=("original_size", "crop", "aesthetic_score"),
+    zero_negative=False,
+)
+
+
+def _any(shapes: Shapes, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in shapes)
+
+
+def is_original(shapes: Shapes) -> bool:
+    return _any(shapes, "conditioner.embedders.1.") and "model.diffusion_model.label_emb.0.0.weight" in shapes
+
+
+def is_refiner_original(shapes: Shapes) -> bool:
+    return _any(shapes, REFINER_BIG_G) and "model.diffusion_model.label_emb.0.0.weight" in shapes
+
+
+def is_folder(shapes: Shapes) -> bool:
+    return _any(shapes, "text_encoder/") and _any(shapes, "text_encoder_2/") and _any(shapes, "unet/add_embedding.")
+
+
+def is_refiner_folder(shapes: Shapes) -> bool:
+    return not _any(shapes, "text_encoder/") and _any(shapes, "text_encoder_2/") and _any(shapes, "unet/add_embedding.")
+
+
+FAMILY = latent_diffusion(
+    SPEC,
+    (Tower("text", CLIP_L, "text_encoder/"), Tower("text_2", BIG_G, "text_encoder_2/", open_clip=True)),
+    plain,
+    is_original,
+    is_folder,
+)
+REFINER_FAMILY = latent_diffusion(
+    REFINER,
+    (Tower("text", REFINER_BIG_G, "text_encoder_2/", open_clip=True),),
+    plain,
+    is_refiner_original,
+    is_refiner_folder,
+)
