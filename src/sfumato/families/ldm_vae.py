@@ -44,7 +44,7 @@ def sizes(shapes: Shapes, prefix: str) -> VAEConfig:
         raise LookupError(f"the VAE's channels are not multiples of {GROUPS}")
     return VAEConfig(
         in_channels=width(own, "decoder.conv_out"),
-        latent_channels=width(own, "post_quant_conv"),
+        latent_channels=width(own, "post_quant_conv") or own["decoder.conv_in.weight"][1],
         channels=tuple(channels),
         blocks=blocks,
         quant_convs="quant_conv.weight" in own,
