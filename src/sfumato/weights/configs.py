@@ -401,22 +401,21 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
     return PREDICTIONS[config.get("prediction_type", "epsilon")], schedule
 
 
-def scheduler_to(prediction: Prediction, noise: Schedule) -> dict[str, Any]:
-    """The config of a DDIMScheduler, which knows all of our beta schedules and predictions."""
+def scheduler_to(prediction: Prediction, noise: Schedule, name: str = "DDIMScheduler") -> dict[str, Any]:
+    """The config of a diffusers scheduler; DDIMScheduler knows all of our schedules and predictions."""
     names = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     if prediction not in names:
         raise SfumatoError(f"a Stable Diffusion folder cannot say that the network predicts {prediction!r}")
     return {
-        "_class_name": "DDIMScheduler",
+        "_class_name": name,
         "beta_end": noise.end,
         "beta_schedule": noise.kind,
         "beta_start": noise.start,
-        "clip_sample": False,
         "num_train_timesteps": noise.steps,
         "prediction_type": names[prediction],
         "rescale_betas_zero_snr": noise.zero_terminal_snr,
-        "set_alpha_to_one": False,
         "steps_offset": 1,
         "timestep_spacing": "leading",
         "trained_betas": None,
+        **({"clip_sample": False, "set_alpha_to_one": False} if name == "DDIMScheduler" else {}),
     }
