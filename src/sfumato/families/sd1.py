@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from sfumato.families.ldm import Tower, inpainting, latent_diffusion, plain
-from sfumato.spec import Spec, UNetConfig
+from sfumato.families.ldm import INPAINT_PIPELINE, PIPELINE, Tower, inpainting, latent_diffusion, plain
+from sfumato.spec import Defaults, Spec, UNetConfig
 from sfumato.weights.keymap import Shapes
 
-SPEC = Spec(family="sd1", title="Stable Diffusion 1.x", licence="CreativeML Open RAIL-M")
+SPEC = Spec(
+    family="sd1",
+    title="Stable Diffusion 1.x",
+    defaults=Defaults(steps=50, sampler="plms", schedule="ddim_uniform"),
+    licence="CreativeML Open RAIL-M",
+)
 INPAINTING = replace(
     SPEC, family="sd1_inpainting", title="Stable Diffusion 1.5 inpainting", unet=UNetConfig(in_channels=9)
 )
@@ -36,7 +41,7 @@ def is_folder(shapes: Shapes) -> bool:
 
 
 TOWERS = (Tower("text", TEXT, "text_encoder/"),)
-FAMILY = latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder)
-INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder)
+FAMILY = latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder, PIPELINE)
+INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder, INPAINT_PIPELINE)
 networks = FAMILY.networks
 ORIGINAL = FAMILY.layouts["original"].prefixes

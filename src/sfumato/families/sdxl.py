@@ -1,15 +1,19 @@
 """Stable Diffusion XL 1.0, base and refiner (Podell et al. 2023), and XL Turbo, which has the base's names and shapes.
 
 Both condition the U-Net on the pooled text of OpenCLIP ViT-bigG/14 and on sizes. The base reads CLIP ViT-L/14 and bigG,
-the refiner bigG alone, each at the last layer but one and without the final norm.
+the refiner bigG alone, each at the last layer but one and without the final norm. A single file does not say whether
+it is Turbo (Sauer et al. 2023) and is taken for the base unless told (`variant`); a folder says it in its scheduler's
+file.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from sfumato.families.ldm import Tower, latent_diffusion, plain
-from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, Schedule, Spec, UNetConfig, VAEConfig
 from sfumato.weights.keymap import Shapes
 
 CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
@@ -29,6 +33,7 @@ _BIG_G = CLIPTextConfig(
 SPEC = Spec(
     family="sdxl",
     title="Stable Diffusion XL",
+    variant="base",
     unet=UNetConfig(
         channels=(320, 640, 1280),
         depth=(0, 2, 10),
@@ -45,13 +50,21 @@ SPEC = Spec(
     ids=("original_size", "crop", "target_size"),
     zero_negative=True,
     quantised=True,
-    defaults=Defaults(width=1024, height=1024, steps=40, cfg=5.0, sampler="euler", schedule="sgm_uniform"),
+    defaults=Defaults(width=1024, height=1024, steps=50, cfg=5.0, sampler="euler", schedule="leading"),
     licence="CreativeML Open RAIL++-M",
+)
+TURBO = replace(
+    SPEC,
+    title="Stable Diffusion XL Turbo",
+    variant="turbo",
+    defaults=Defaults(steps=1, cfg=1.0, sampler="euler_ancestral", schedule="trailing"),
+    licence="Stability AI Community License",
 )
 REFINER = replace(
     SPEC,
     family="sdxl_refiner",
     title="the Stable Diffusion XL refiner",
+    variant="",
     unet=UNetConfig(
         channels=(384, 768, 1536, 1536),
         depth=(0, 4, 4, 0),
@@ -69,8 +82,17 @@ REFINER = replace(
 )
 
 
+# Parts of the pipelines that sfumato has no use for.
+_WITHOUT = {"feature_extractor": [None, None], "image_encoder": [None, None]}
+
+
 def _any(shapes: Shapes, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in shapes)
+
+
+def no_buffers(noise: Schedule) -> dict[str, Tensor]:
+    """The original writes its noise levels, but as its machine rounds them, and released files do without."""
+    return {}
 
 
 def is_original(shapes: Shapes) -> bool:
@@ -95,6 +117,9 @@ FAMILY = latent_diffusion(
     plain,
     is_original,
     is_folder,
+    {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **_WITHOUT},
+    no_buffers,
+    variants=(TURBO,),
 )
 REFINER_FAMILY = latent_diffusion(
     REFINER,
@@ -102,4 +127,13 @@ REFINER_FAMILY = latent_diffusion(
     plain,
     is_refiner_original,
     is_refiner_folder,
+    {
+        "_class_name": "StableDiffusionXLImg2ImgPipeline",
+        "force_zeros_for_empty_prompt": False,
+        "requires_aesthetics_score": True,
+        "text_encoder": [None, None],
+        "tokenizer": [None, None],
+        **_WITHOUT,
+    },
+    no_buffers,
 )

@@ -211,9 +211,7 @@ class LDMTask:
         save_folder(
             folder,
             spec,
-            self.network,
-            self.vae,
-            self.text,
+            {"unet": self.network, "vae": self.vae, "text": self.text},
             tokenizer_folder=folder / "tokenizer",
             dtype=torch.float16,
             max_file_size=MAX_FILE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sfumato.errors import SfumatoError
@@ -70,6 +70,27 @@ SCHEDULER_FIXED: dict[str, tuple[Any, ...]] = {
     "rescale_betas_zero_snr": (False, True),
     "trained_betas": (None,),
 }
+# Our sampler, and the spacing of times that the scheduler falls back on.
+SAMPLERS = {
+    "DDIMScheduler": ("ddim", "leading"),
+    "DDPMScheduler": ("ddpm", "leading"),
+    "DPMSolverMultistepScheduler": ("dpmpp_2m", "linspace"),
+    "EulerAncestralDiscreteScheduler": ("euler_ancestral", "linspace"),
+    "EulerDiscreteScheduler": ("euler", "linspace"),
+    "HeunDiscreteScheduler": ("heun", "linspace"),
+    "LMSDiscreteScheduler": ("lms", "linspace"),
+    "PNDMScheduler": ("plms", "leading"),
+    "UniPCMultistepScheduler": ("unipc", "linspace"),
+}
+# Those that a folder of ours may name, with the settings that the originals' samplers amount to.
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "DDIMScheduler": {"clip_sample": False, "set_alpha_to_one": False},
+    "EulerAncestralDiscreteScheduler": {},
+    "EulerDiscreteScheduler": {},
+    "PNDMScheduler": {"set_alpha_to_one": False, "skip_prk_steps": True},
+}
+SPACINGS = {"leading": "leading", "linspace": "discrete", "trailing": "trailing"}
+ENDING_AT_THE_FIRST_STEP = ("ddim", "ddpm", "plms")  # of training, not at sigma 0, as in the original code
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
@@ -105,6 +126,12 @@ class _Fields:
         value = self.config.get(name, default)
         if not isinstance(value, str):
             raise self.wrong(name, "a name")
+        return value
+
+    def choice(self, name: str, default: str, known: Collection[str]) -> str:
+        value = self.text(name, default)
+        if value not in known:
+            raise self.wrong(name, " or ".join(known))
         return value
 
     def integers(self, name: str, default: tuple[int, ...], count: int | None = None) -> tuple[int, ...]:
@@ -401,22 +428,36 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
     return PREDICTIONS[config.get("prediction_type", "epsilon")], schedule
 
 
-def scheduler_to(prediction: Prediction, noise: Schedule) -> dict[str, Any]:
-    """The config of a DDIMScheduler, which knows all of our beta schedules and predictions."""
-    names = {ours: theirs for theirs, ours in PREDICTIONS.items()}
-    if prediction not in names:
+def sampling_from(config: Config, defaults: Defaults, where: str = "scheduler/scheduler_config.json") -> Defaults:
+    """`defaults` with the sampler and schedule that a scheduler's config stands for, where ours have it."""
+    if config.get("_class_name") not in SAMPLERS:
+        return defaults
+    sampler, spacing = SAMPLERS[config["_class_name"]]
+    schedule = SPACINGS[_Fields(where, config).choice("timestep_spacing", spacing, SPACINGS)]
+    if sampler in ENDING_AT_THE_FIRST_STEP and schedule == "leading":
+        schedule = "ddim_uniform"
+    schedule = "karras" if config.get("use_karras_sigmas") is True else schedule
+    return dataclasses.replace(defaults, sampler=sampler, schedule=schedule)
+
+
+def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) -> dict[str, Any]:
+    """The config of the scheduler that samples as `defaults` advise, or of DDIM's, which knows all of our tables."""
+    predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
+    if prediction not in predictions:
         raise SfumatoError(f"a Stable Diffusion folder cannot say that the network predicts {prediction!r}")
+    classes = {ours: theirs for theirs, (ours, _) in SAMPLERS.items() if theirs in SCHEDULERS}
+    name = "DDIMScheduler" if noise.zero_terminal_snr else classes.get(defaults.sampler, "DDIMScheduler")
+    spacings = {ours: theirs for theirs, ours in SPACINGS.items()}
     return {
-        "_class_name": "DDIMScheduler",
+        "_class_name": name,
         "beta_end": noise.end,
         "beta_schedule": noise.kind,
         "beta_start": noise.start,
-        "clip_sample": False,
         "num_train_timesteps": noise.steps,
-        "prediction_type": names[prediction],
-        "rescale_betas_zero_snr": noise.zero_terminal_snr,
-        "set_alpha_to_one": False,
+        "prediction_type": predictions[prediction],
         "steps_offset": 1,
-        "timestep_spacing": "leading",
+        "timestep_spacing": spacings.get(defaults.schedule, "leading"),
         "trained_betas": None,
+        **SCHEDULERS[name],
+        **({"rescale_betas_zero_snr": True} if noise.zero_terminal_snr else {}),
     }
