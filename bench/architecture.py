@@ -36,15 +36,7 @@ from sfumato.train.loop import arithmetic, train
 from sfumato.train.start import Start, gather
 
 CPU = torch.device("cpu")
-SUBGROUPS = (
-    "food-fruit",
-    "food-sweet",
-    "heart",
-    "face-smiling",
-    "cat-face",
-    "plant-flower",
-    "transport-air",
-)
+SUBGROUPS = ("food-fruit", "heart", "face-smiling")
 STYLES = ("3d", "flat", "gradient")
 UNET = UNetConfig(channels=(96, 128), blocks=2, depth=(0, 1), middle_depth=1, heads=4, groups=16)
 MMDIT = MMDiTConfig(patch=2, hidden=200, heads=5, depth=5, qk_norm=True)
@@ -65,7 +57,7 @@ def recipe(data: EmojiData, changes: dict[str, object]) -> LDMTraining:
         loop=LoopConfig(
             steps=1,
             batch=32,
-            lr=1e-3,
+            lr=2e-3,
             warmup=100,
             schedule="cooldown",
             decay=0.25,
@@ -80,16 +72,7 @@ def recipe(data: EmojiData, changes: dict[str, object]) -> LDMTraining:
         subgroups=dict.fromkeys(sorted(others), 0),
         languages={language: float(language == "en") for language in captions.LANGUAGES},
         held_out=256,
-        prompts=(
-            "red apple",
-            "grapes",
-            "red heart",
-            "grinning face",
-            "cat with tears of joy",
-            "rose",
-            "rocket",
-            "doughnut",
-        ),
+        prompts=("red apple", "grapes", "banana", "watermelon", "red heart", "broken heart", "grinning face", "halo"),
         sheet_styles=STYLES,
     )
     return replace(common, **changes)

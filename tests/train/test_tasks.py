@@ -121,6 +121,16 @@ def test_the_autoencoder_learns_and_its_export_is_its_average(emoji: EmojiData, 
     assert all(torch.equal(value, average[name]) for name, value in net.state_dict().items())
 
 
+def test_an_autoencoder_without_quant_convolutions_learns(emoji: EmojiData, tmp_path: Path):
+    recipe = replace(VAE_RECIPE, net=replace(VAE_RECIPE.net, quant_convs=False))
+    first = run(VAETask(recipe, emoji), recipe, tmp_path / "first", 2)
+    recipe = replace(recipe, decoder_of=str(tmp_path / "first/export"))
+    task = VAETask(recipe, emoji)
+    encoder = {name: value.clone() for name, value in task.networks.encoder.state_dict().items()}
+    assert run(task, recipe, tmp_path / "second", 20)["val/psnr"] > first["val/psnr"]
+    assert all(torch.equal(value, encoder[name]) for name, value in task.networks.encoder.state_dict().items())
+
+
 def test_whole_pictures_come_as_often_as_the_recipe_says(emoji: EmojiData):
     task = VAETask(replace(VAE_RECIPE, full_every=3), emoji)
     shapes = [tuple(task.batch(step)["rgba"].shape) for step in range(4)]
