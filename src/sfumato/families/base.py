@@ -50,14 +50,16 @@ class _NoRandomStart(TorchFunctionMode):
 class Family:
     """A line of releases: its full-size model, its networks, and how its files are laid out.
 
-    `networks(spec)` builds the modules by part name; `denoiser` is the part that EMA weights exist of. `variants` are
-    releases with the same names and shapes but another prediction, and other habits.
+    `networks(spec)` builds the modules by part name; `denoiser` is the part that draws, and that EMA weights exist of.
+    `optional` parts may be missing from a file; their Spec is None then. `variants` are releases with the same names and
+    shapes but another prediction or other habits.
     """
 
     spec: Spec
     networks: Callable[[Spec], dict[str, nn.Module]]
     layouts: Mapping[str, Layout]
     denoiser: str = "unet"
+    optional: tuple[str, ...] = ()
     variants: tuple[Spec, ...] = ()
 
     @property
