@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Prediction = Literal["eps", "v", "x0", "flow", "edm"]
+MAX_SIDE = 8192
 SizeId = Literal["original_size", "crop", "target_size", "aesthetic_score"]
 
 
@@ -139,7 +140,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class SkipLayers:
-    """Skip-layer guidance as its authors use it: without which blocks, how strong, and over which share of the steps."""
+    """Skip-layer guidance as its authors use it: without which blocks, how strong, over which share of the steps."""
 
     layers: tuple[int, ...]
     scale: float
@@ -158,15 +159,17 @@ class Defaults:
     sampler: str = "dpmpp_2m"
     schedule: str = "karras"
     clip_skip: int = 1
+    slg: float = 0.0
 
 
 @dataclass(frozen=True)
 class Spec:
     """A model family, or one model of it: its networks, its diffusion and its habits.
 
+    `variant` names the release where several have the same names and shapes ("base", "turbo"); else it is empty.
     `transformer`, where there is one, stands in the U-Net's place. `ids` are the numbers, besides pooled text, that
     condition XL. `zero_negative`: an empty negative prompt is all zeros and not read by the text towers. `quantised`:
-    the network only knows whole training steps. `variant` tells releases apart that have the same names and shapes.
+    the network only knows whole training steps.
     """
 
     family: str
@@ -196,3 +199,8 @@ class Spec:
     def multiple(self) -> int:
         """What the sides of a picture, in pixels, must be multiples of."""
         return self.vae.factor * (1 if self.transformer is None else self.transformer.patch)
+
+    @property
+    def max_side(self) -> int:
+        """The longest side of a picture in pixels: what any use could want, or what a table of positions holds."""
+        return MAX_SIDE if self.transformer is None else min(MAX_SIDE, self.transformer.positions * self.multiple)

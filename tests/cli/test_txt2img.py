@@ -78,7 +78,7 @@ def test_json_says_everything(draw: Run, tmp_path: Path) -> None:
     assert said["seeds"] == [7, 8]
     assert said["infotexts"] == [read_infotext(tmp_path / file) for file in said["files"]]
     assert 0 < said["seconds"] < 600
-    settings = task.Settings("a cat", "a dog", 2, 3.5, 7, 32, 32, "euler_ancestral", "karras", 2, 2, False)
+    settings = task.Settings("a cat", "a dog", 2, 3.5, 7, 32, 32, "euler_ancestral", "karras", 2, 0.0, 2, False)
     assert said["settings"] == {"model": "tiny", **asdict(settings)}
 
 

@@ -16,6 +16,13 @@ Model = Annotated[
     str | None,
     typer.Option(help="A checkpoint file (.safetensors, .ckpt) or a diffusers folder; else the embedded model."),
 ]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        help="Which release a single file is, where several have the same tensors: base or turbo of XL and 3.5 large, "
+        "base or 768-v of 2.x; an unknown name lists them."
+    ),
+]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
 Cfg = Annotated[
     float | None, typer.Option(help="Guidance scale: how closely to follow the prompt; 1 is none and faster.")
@@ -34,10 +41,23 @@ SamplerName = Annotated[
     ),
 ]
 ScheduleName = Annotated[
-    str | None, typer.Option("--schedule", help="discrete, karras, exponential, sgm_uniform or ddim_uniform.")
+    str | None,
+    typer.Option("--schedule", help="discrete, karras, exponential, sgm_uniform, leading, trailing or ddim_uniform."),
 ]
 ClipSkip = Annotated[
     int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
+]
+Slg = Annotated[
+    float | None,
+    typer.Option(help="Scale of skip-layer guidance, for 3.5 medium: 2.5 is what its authors use, 0 is none."),
+]
+T5File = Annotated[
+    str | None,
+    typer.Option(
+        "--t5-tokenizer",
+        metavar="FILE",
+        help="spiece.model of T5, for a model of 3 or 3.5 without.",
+    ),
 ]
 Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
 Out = Annotated[
@@ -60,6 +80,8 @@ def txt2img(
     prompt: Prompt,
     negative: Negative = "",
     model: Model = None,
+    variant: Variant = None,
+    t5_tokenizer: T5File = None,
     steps: Steps = None,
     cfg: Cfg = None,
     seed: Seed = None,
@@ -67,6 +89,7 @@ def txt2img(
     sampler: SamplerName = None,
     schedule: ScheduleName = None,
     clip_skip: ClipSkip = None,
+    slg: Slg = None,
     n: Count = 1,
     out: Out = None,
     device: Device = None,
@@ -92,10 +115,10 @@ def txt2img(
     from sfumato.cli.draw import draw
     from sfumato.tasks import txt2img as task
 
-    sd = sfumato.load(model, device, dtype)
+    sd = sfumato.load(model, device, dtype, variant=variant, t5_tokenizer=t5_tokenizer)
     settings = task.Settings.of(
         sd.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-        sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+        sampler=sampler, schedule=schedule, clip_skip=clip_skip, slg=slg, n=n, watermark=watermark,
     )  # fmt: skip
     draw(sd, settings, task.txt2img(sd, settings), destination, as_json)
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3.0 and 3.5 (Esser et al. 2024): a transformer that predicts a flow, 16 latent channels, three texts.
+"""Stable Diffusion 3.0 and 3.5 (Esser et al. 2024): a transformer that predicts a flow, and three text encoders.
 
 3.0 medium is the plain transformer; 3.5 normalises queries and keys, and 3.5 medium has blocks with a second attention.
 The prompt is read by CLIP ViT-L/14, OpenCLIP ViT-bigG/14 and T5 XXL, of which the last may be missing. 3.5 large turbo
@@ -86,6 +86,7 @@ LARGE_35 = replace(
     MEDIUM,
     family="sd35_large",
     title="Stable Diffusion 3.5 large",
+    variant="base",
     transformer=MMDiTConfig(hidden=2432, heads=38, depth=38, qk_norm=True),
     defaults=replace(MEDIUM.defaults, steps=28, cfg=3.5),
 )

@@ -18,7 +18,9 @@ def sizes(shapes: Shapes, prefix: str) -> T5Config:
         vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=own["encoder.block.0.layer.1.DenseReluDense.wi_0.weight"][0],
-        layers=sum(re.fullmatch(r"encoder\.block\.\d+\.layer\.1\.layer_norm\.weight", name) is not None for name in own),
+        layers=sum(
+            re.fullmatch(r"encoder\.block\.\d+\.layer\.1\.layer_norm\.weight", name) is not None for name in own
+        ),
         heads=heads,
         head_dim=own[f"{attention}q.weight"][0] // max(1, heads),
     )

@@ -88,9 +88,7 @@ class TextEncoder:
                 tokens = torch.cat([F.pad(tokens, (0, long.shape[-1] - tokens.shape[-1])), long], 1)
             vectors = [each.vector[::count] for each in states if each.vector is not None]
             pooled = torch.cat(vectors, -1) if vectors else None
-        return [
-            Cond(tokens[i : i + 1], None if pooled is None else pooled[i : i + 1]) for i in range(len(prompts))
-        ]
+        return [Cond(tokens[i : i + 1], None if pooled is None else pooled[i : i + 1]) for i in range(len(prompts))]
 
     def _states(self, tower: CLIPText, rows: list[list[int]]) -> TextStates:
         ids = [self.tokenizer.pad(row, tower.cfg.max_length, tower.cfg.pad_token_id) for row in rows]

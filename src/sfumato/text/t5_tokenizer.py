@@ -25,6 +25,7 @@ EOS, PAD = "</s>", "<pad>"
 NORMAL, USER_DEFINED = 1, 4  # kinds of pieces that text can be cut into
 UNIGRAM = 1
 MAX_FILE = 64 << 20
+FILES = ("spiece.model", "tokenizer.json")
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class CharacterMap:
                 break
             unit = self.units[place]
             place ^= _offset(unit)
-            if unit & 0x100:
+            if unit & 0x100 and place < len(self.units):
                 text = self.units[place] & 0x7FFFFFFF
-                best = i + 1 - start, self.texts[text : self.texts.index(0, text)]
+                best = i + 1 - start, self.texts[text : self.texts.find(0, text)]
         return best
 
 
@@ -111,7 +112,7 @@ class T5Tokenizer:
             path = found
         try:
             return _from_json(read_json(path)) if path.suffix == ".json" else _from_spiece(_bytes_of(path))
-        except (ValueError, LookupError, TypeError, struct.error) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
             text = f"{path} is no tokenizer of T5's kind (SentencePiece, unigram): {error}; take that of the same model"
             raise SfumatoError(text) from error
 
@@ -122,7 +123,13 @@ class T5Tokenizer:
         return [*ids, self.eos_token_id]
 
 
-FILES = ("spiece.model", "tokenizer.json")
+def find_t5_tokenizer(model: Path) -> Path | None:
+    """The T5 tokenizer that a model brings: in its folder, or beside its file."""
+    folder = model if model.is_dir() else model.parent
+    places = [folder / "tokenizer_3" / name for name in FILES]
+    if not model.is_dir():
+        places.append(folder / "spiece.model")
+    return next((path for path in places if path.is_file()), None)
 
 
 def _bytes_of(path: Path) -> bytes:

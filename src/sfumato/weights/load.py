@@ -52,6 +52,11 @@ class Parts:
         return self.networks["unet"]
 
     @property
+    def denoiser(self) -> nn.Module:
+        """The network that draws: a U-Net or a transformer."""
+        return self.networks[family_named(self.spec.family).denoiser]
+
+    @property
     def vae(self) -> VAE:
         return cast(VAE, self.networks["vae"])
 
@@ -73,13 +78,16 @@ def load_parts(
     ema: bool = False,
     spec: Spec | None = None,
     prediction: Prediction | None = None,
+    variant: str | None = None,
+    without: tuple[str, ...] = (),
 ) -> Parts:
     """Load a complete model from a single file or a diffusers folder.
 
     `dtype` None keeps each tensor as stored (of 8 bits as float16). `ema` takes the averaged weights of files that hold
     both. `spec` overrules what is read from the file (sizes that shapes do not show, such as a number of heads),
-    `prediction` what the network predicts. A tensor that needs no conversion stays a view of the file, so that loading
-    takes the size of the result and little more.
+    `variant` which release it is of those with the same shapes, `prediction` what the network predicts. Parts named in
+    `without` are left in the file. A tensor that needs no conversion stays a view of the file, so that loading takes
+    the size of the result and little more.
 
     Raises SfumatoError when the file is not a complete model: every tensor that is missing, left over, of another shape
     or not finite is named.
@@ -87,6 +95,8 @@ def load_parts(
     with open_checkpoint(path) as checkpoint:
         family, layout = identify(checkpoint).require(checkpoint)
         spec = family.layouts[layout].spec(checkpoint) if spec is None else spec
+        if variant is not None:
+            spec = family.varied(spec, variant)
         if prediction is not None:
             spec = family.predicting(spec, prediction)
         if spec.family != family.name:
@@ -95,7 +105,7 @@ def load_parts(
         plan = compare(checkpoint, family, layout, spec, ema)
         if not plan.match.complete:
             raise SfumatoError(f"{checkpoint.path} is not a complete {family.spec.title}: {_differences(plan.match)}")
-        networks, match = plan.networks, plan.match
+        networks, match = {part: net for part, net in plan.networks.items() if part not in without}, plan.match
         for part, network in networks.items():
             _fill(network, part, plan, checkpoint, dtype, torch.device(device))
         checkpoint.check_unchanged()
