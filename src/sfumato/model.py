@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -151,8 +151,13 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     prediction: Prediction | None = None,
+    vae: str | Path | None = None,
+    text_encoders: Sequence[str | Path] = (),
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
+
+    `vae` and `text_encoders` name files or folders of such parts alone; they replace those of the model, or complete a
+    file without them.
 
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `prediction`
     overrules what the network is taken to predict: single files of 2.x do not say whether it is the noise ("eps", the
@@ -162,7 +167,10 @@ def load(
     path = embedded_model() if name_or_path is None or name_or_path == EMBEDDED else _existing(name_or_path)
     where = choose_device(device)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
-        parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction)
+        parts = load_parts(
+            path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction,
+            vae=None if vae is None else _existing(vae), text_encoders=[_existing(one) for one in text_encoders],
+        )  # fmt: skip
     folder = parts.tokenizer_folder
     tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
     spec = parts.spec

@@ -51,13 +51,15 @@ class Family:
     """A line of releases: its full-size model, its networks, and how its files are laid out.
 
     `networks(spec)` builds the modules by part name; `denoiser` is the part that EMA weights exist of. `variants` are
-    releases with the same names and shapes but another prediction, and other habits.
+    releases with the same names and shapes but another prediction, and other habits. A model may lack the parts
+    `optional`; its networks are then without them.
     """
 
     spec: Spec
     networks: Callable[[Spec], dict[str, nn.Module]]
     layouts: Mapping[str, Layout]
     denoiser: str = "unet"
+    optional: tuple[str, ...] = ()
     variants: tuple[Spec, ...] = ()
 
     @property
