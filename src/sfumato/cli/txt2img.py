@@ -28,6 +28,13 @@ TextEncoders = Annotated[
         help="A text encoder (CLIP-L, CLIP-G, T5) that replaces the model's, or that it lacks. May be repeated.",
     ),
 ]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        help="Which release a single file is, where several have the same tensors: base or turbo of XL, base or 768-v "
+        "of 2.x; an unknown name lists them."
+    ),
+]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
 Cfg = Annotated[
     float | None, typer.Option(help="Guidance scale: how closely to follow the prompt; 1 is none and faster.")
@@ -46,7 +53,8 @@ SamplerName = Annotated[
     ),
 ]
 ScheduleName = Annotated[
-    str | None, typer.Option("--schedule", help="discrete, karras, exponential, sgm_uniform or ddim_uniform.")
+    str | None,
+    typer.Option("--schedule", help="discrete, karras, exponential, sgm_uniform, leading, trailing or ddim_uniform."),
 ]
 ClipSkip = Annotated[
     int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
@@ -72,6 +80,7 @@ def txt2img(
     prompt: Prompt,
     negative: Negative = "",
     model: Model = None,
+    variant: Variant = None,
     vae: Vae = None,
     text_encoder: TextEncoders = None,
     steps: Steps = None,
@@ -106,7 +115,7 @@ def txt2img(
     from sfumato.cli.draw import draw
     from sfumato.tasks import txt2img as task
 
-    sd = sfumato.load(model, device, dtype, vae=vae, text_encoders=text_encoder or ())
+    sd = sfumato.load(model, device, dtype, variant=variant, vae=vae, text_encoders=text_encoder or ())
     settings = task.Settings.of(
         sd.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
         sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,

@@ -14,7 +14,7 @@ from sfumato.families.base import Family, Layout
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.spec import CLIPTextConfig, Spec
+from sfumato.spec import CLIPTextConfig, Defaults, Spec
 from sfumato.weights import configs
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.keymap import Rule, Shapes, rename, width
@@ -102,6 +102,7 @@ def latent_diffusion(
     takes: Callable[[Shapes], bool],
     original: Callable[[Shapes], bool],
     folder: Callable[[Shapes], bool],
+    variants: tuple[Spec, ...] = (),
 ) -> Family:
     """The Family of a release: `takes` is `plain` or `inpainting`, `original` and `folder` recognise its layouts."""
     in_file = {"unet": UNET, "vae": VAE_PREFIX, **{tower.part: tower.original for tower in towers}}
@@ -160,13 +161,9 @@ def latent_diffusion(
         def read(name: str) -> tuple[configs.Config, str]:
             return checkpoint.configs[name], f"{checkpoint.path}/{name}.json"
 
-        prediction, noise, vae = release.prediction, release.noise, release.vae
-        if "scheduler/scheduler_config" in checkpoint.configs:
-            prediction, noise = configs.scheduler_from(*read("scheduler/scheduler_config"))
-        if "vae/config" in checkpoint.configs:
-            vae = configs.vae_from(*read("vae/config"))
-        unet = configs.unet_from(*read("unet/config"))
         config, where = read("unet/config")
+        unet = configs.unet_from(config, where)
+        vae = configs.vae_from(*read("vae/config")) if "vae/config" in checkpoint.configs else release.vae
         usual = release.defaults.width // release.vae.factor
         height, width = (side * vae.factor for side in configs.sample_size(config, usual, where))
         texts: dict[str, Any] = {
@@ -174,15 +171,24 @@ def latent_diffusion(
             for tower in towers
             if f"{tower.folder}config" in checkpoint.configs
         }
+        prediction, noise, variant = release.prediction, release.noise, release
+        advised = replace(release.defaults, width=width, height=height)
+        if "scheduler/scheduler_config" in checkpoint.configs:
+            config, where = read("scheduler/scheduler_config")
+            prediction, noise = configs.scheduler_from(config, where)
+            advised = configs.sampling_from(config, advised, where)
+            exact = [one for one in variants if one.prediction == prediction and _same_sampling(one.defaults, advised)]
+            alike = [one for one in (release, *variants) if one.prediction == prediction]
+            variant = [*exact, *alike, release][0]
         return replace(
-            release,
+            variant,
             unet=unet,
             vae=vae,
             prediction=prediction,
             noise=noise,
             defaults=configs.habits_from(
                 checkpoint.configs.get("habits", {}),
-                replace(release.defaults, width=width, height=height),
+                replace(advised, steps=variant.defaults.steps, cfg=variant.defaults.cfg),
                 f"{checkpoint.path}/sfumato.json",
             ),
             **with_missing(texts, unet.context_dim),
@@ -191,6 +197,7 @@ def latent_diffusion(
     hugging_face = [tower for tower in towers if not tower.open_clip]
     return Family(
         spec=release,
+        variants=variants,
         networks=networks,
         layouts={
             "original": Layout(
@@ -229,6 +236,10 @@ def latent_diffusion(
 
 def _has(shapes: Shapes, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in shapes)
+
+
+def _same_sampling(one: Defaults, other: Defaults) -> bool:
+    return (one.width, one.sampler, one.schedule) == (other.width, other.sampler, other.schedule)
 
 
 def _exactly(name: str) -> str:

@@ -55,6 +55,11 @@ STRANGERS = (
     Stranger("an upscaler of the SwinIR kind", r"(^|\.)layers\.\d+\.residual_group\."),
     Stranger("a Flux model", r"(^|\.)double_blocks\.0\.img_attn\."),
     Stranger("a depth network (DPT)", r"^(dpt\.|depth_model\.|neck\.reassemble_stage\.)", PART),
+    Stranger(
+        "a U-Net of an unknown kind without its text encoder",
+        r"^model\.diffusion_model\.input_blocks\.",
+        test=lambda shapes: any(name.startswith("first_stage_model.") for name in shapes),
+    ),
     Stranger("a VAE alone", r"^((first_stage_model|vae)\.)?decoder\.(mid\.block_1|mid_block\.resnets\.0)\.", VAE),
     Stranger("a VAE of the tiny kind (TAESD)", r"^(decoder|encoder)\.\d+\.conv\.0\.weight$", PART),
     Stranger("a U-Net alone", r"^(unet\.|diffusion_model\.)?(down_blocks|input_blocks)\.\d+\.", PART),
