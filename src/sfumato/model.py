@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +17,6 @@ from torch import Tensor
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
-from sfumato.families import family
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
@@ -164,6 +163,8 @@ def load(
     dtype: str | torch.dtype | None = None,
     prediction: Prediction | None = None,
     variant: str | None = None,
+    vae: str | Path | None = None,
+    text_encoders: Sequence[str | Path] = (),
     t5_tokenizer: str | Path | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
@@ -171,23 +172,22 @@ def load(
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
     names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
     "768-v" of 2.x, "base" or "turbo" of XL and 3.5 large; else it is taken for the larger and slower one. `prediction`
-    overrules what the network is taken to predict ("eps", "v" ...). `t5_tokenizer` is the spiece.model or
-    tokenizer.json of a model of 3 or 3.5 that does not bring it (in `tokenizer_3`, or beside a single file); without it
-    T5 is not used, and SfumatoWarning says so. Raises SfumatoError for a file that is missing, broken or no Stable
-    Diffusion model, and for a variant that its family does not have.
+    overrules what the network is taken to predict ("eps", "v" ...). `vae` and `text_encoders` name files or folders of
+    such parts alone: they replace those of the model, or complete a file without them. `t5_tokenizer` is the
+    spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in `tokenizer_3`, or beside its file);
+    without it T5 is not used, and SfumatoWarning says so. Raises SfumatoError for a file that is missing, broken or no
+    Stable Diffusion model, for a part that does not fit or that nothing gives, and for a variant that its family does
+    not have.
     """
     path = embedded_model() if name_or_path is None or name_or_path == EMBEDDED else _existing(name_or_path)
     where = choose_device(device)
     pieces = find_t5_tokenizer(path) if t5_tokenizer is None else Path(t5_tokenizer)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
         parts = load_parts(
-            path,
-            dtype=choose_dtype(dtype, where),
-            device=where,
-            prediction=prediction,
-            variant=variant,
+            path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
+            vae=None if vae is None else _existing(vae), text_encoders=[_existing(one) for one in text_encoders],
             without=("text_3",) if pieces is None else (),
-        )
+        )  # fmt: skip
     return assemble(parts, None if pieces is None else T5Tokenizer.from_file(pieces))
 
 
@@ -213,15 +213,15 @@ def assemble(
 def _t5_reader(parts: Parts, tokenizer: T5Tokenizer | None) -> T5Reader | None:
     """T5, or where only the model lacks it what stands for it; None for families without."""
     spec, path, network = parts.spec, parts.report.path, parts.networks.get("text_3")
-    usual = family(spec.family).spec.text_3
-    if usual is None or spec.transformer is None:
+    sizes = spec.text_3
+    if sizes is None or spec.transformer is None:
         return None
-    sizes = spec.text_3 or usual
     if tokenizer is not None and tokenizer.vocab_size > sizes.vocab_size:
         many = f"{tokenizer.vocab_size} pieces, its T5 only {sizes.vocab_size}"
         raise SfumatoError(f"{path} does not fit together: the T5 tokenizer has {many}; give the one of the same model")
     if not isinstance(network, T5) or tokenizer is None:
-        which = "the text encoder T5" if spec.text_3 is None else "T5's tokenizer (spiece.model in tokenizer_3)"
+        held = network is not None or "text_3" in parts.report.left_out
+        which = "T5's tokenizer (spiece.model)" if held else "the text encoder T5"
         lost = "what a prompt says beyond 77 tokens, and words to be written in the picture, will be followed less"
         warn(f"{path} comes without {which}: {lost}")
         return T5Reader(spec.transformer.context_dim, sizes.length)

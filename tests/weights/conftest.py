@@ -74,6 +74,11 @@ def random_model(spec: Spec, seed: int = 0) -> Model:
     return Model(spec, networks)
 
 
+@pytest.fixture(scope="session", name="random_model")
+def random_model_fixture() -> Callable[..., Model]:
+    return random_model
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Model:
     return random_model(TINY)
@@ -116,7 +121,7 @@ def save(tmp_path: Path, tokenizer_folder: Path) -> Callable[..., Path]:
     """Write a model as a diffusers folder in the test's folder."""
 
     def save(model: Model, name: str = "model", **options: object) -> Path:
-        save_folder(tmp_path / name, model.spec, **model.networks, tokenizer_folder=tokenizer_folder, **options)
+        save_folder(tmp_path / name, model.spec, model.networks, tokenizer_folder=tokenizer_folder, **options)
         return tmp_path / name
 
     return save

@@ -46,7 +46,7 @@ IN_FOLDER = {
     **{tower.part: tower.folder for tower in TOWERS},
     "text_3": "text_encoder_3/",
 }
-NEEDED = {"vae": "VAE", "text": "text encoder CLIP-L", "text_2": "text encoder CLIP-G"}
+T5_CONFIG, T5_PREFIX = "text_encoder_3/config", IN_FILE["text_3"]
 OPTIONAL = ("text_3",)
 
 MEDIUM = Spec(
@@ -119,6 +119,11 @@ def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
     return rename(names, lambda name: IN_FOLDER[part] + name)
 
 
+def _usual_t5(transformer: MMDiTConfig) -> T5Config:
+    """What would fit where a model has no T5."""
+    return T5Config(hidden_size=transformer.context_dim)
+
+
 def _holds(shapes: Shapes, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in shapes)
 
@@ -139,21 +144,21 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
         )
 
     def original_spec(checkpoint: Checkpoint) -> Spec:
-        """The sizes of a single file; its habits are those of the release."""
+        """The sizes of a single file, of parts that it lacks those of the release; its habits are the release's."""
         shapes = {modern(name, TOWERS): shape for name, shape in checkpoint.shapes.items()}
-        present = {part for part, prefix in IN_FILE.items() if _holds(shapes, prefix)}
-        lacking = [noun for part, noun in NEEDED.items() if part not in present]
-        if lacking:
-            raise SfumatoError(f"{checkpoint.path} holds no {' and no '.join(lacking)}; give a complete checkpoint")
         usual = release.vae
         try:
-            vae = ldm_vae.sizes(shapes, VAE_PREFIX)
-            texts: dict[str, Any] = {tower.part: tower.sizes(shapes, release) for tower in TOWERS}
+            transformer = sd3_mmdit.sizes(shapes, TRANSFORMER)
+            vae = ldm_vae.sizes(shapes, VAE_PREFIX) if _holds(shapes, VAE_PREFIX) else usual
+            texts: dict[str, Any] = {
+                tower.part: tower.sizes(shapes, release) for tower in TOWERS if _holds(shapes, tower.original)
+            }
+            t5 = t5_text.sizes(shapes, T5_PREFIX) if _holds(shapes, T5_PREFIX) else _usual_t5(transformer)
             return replace(
                 release,
-                transformer=sd3_mmdit.sizes(shapes, TRANSFORMER),
+                transformer=transformer,
                 vae=replace(vae, scale=usual.scale, shift=usual.shift, quant_convs=usual.quant_convs),
-                text_3=t5_text.sizes(shapes, IN_FILE["text_3"]) if "text_3" in present else None,
+                text_3=t5,
                 **texts,
             )
         except (LookupError, ValueError) as error:
@@ -162,33 +167,39 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
 
     def folder_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes and habits that a folder's JSON files state."""
-        t5 = "text_encoder_3/config"
-        needed = [f"{tower.folder}config" for tower in TOWERS]
-        if _holds(checkpoint.shapes, IN_FOLDER["text_3"]):
-            needed.append(t5)
-        for name in ("transformer/config", "vae/config", "scheduler/scheduler_config", *needed):
+        needed = [f"{prefix}config" for prefix in IN_FOLDER.values() if _holds(checkpoint.shapes, prefix)]
+        if "model_index" in checkpoint.configs:
+            needed.append("scheduler/scheduler_config")
+        for name in needed:
             if name not in checkpoint.configs:
                 raise SfumatoError(f"{checkpoint.path} holds no {name}.json; give a complete diffusers folder")
 
         def read(name: str) -> tuple[configs.Config, str]:
             return checkpoint.configs[name], f"{checkpoint.path}/{name}.json"
 
-        prediction, noise = configs.scheduler_from(*read("scheduler/scheduler_config"))
-        vae = configs.vae_from(*read("vae/config"))
+        prediction, noise = release.prediction, release.noise
+        if "scheduler/scheduler_config" in checkpoint.configs:
+            prediction, noise = configs.scheduler_from(*read("scheduler/scheduler_config"))
+        vae = configs.vae_from(*read("vae/config")) if "vae/config" in needed else release.vae
         config, where = read("transformer/config")
+        transformer = configs.mmdit_from(config, where)
         height, width = (
             side * vae.factor for side in configs.sample_size(config, release.defaults.width // vae.factor, where)
         )
-        texts = {tower.part: tower.from_folder(*read(f"{tower.folder}config"), release) for tower in TOWERS}
+        texts = {
+            tower.part: tower.from_folder(*read(f"{tower.folder}config"), release)
+            for tower in TOWERS
+            if f"{tower.folder}config" in needed
+        }
         pooled: dict[str, Any] = {
             part: replace(text, pooled="plain" if text.projection_dim is None else "projected")
             for part, text in texts.items()
         }
         return replace(
             release,
-            transformer=configs.mmdit_from(config, where),
+            transformer=transformer,
             vae=vae,
-            text_3=configs.t5_from(*read(t5)) if t5 in needed else None,
+            text_3=configs.t5_from(*read(T5_CONFIG)) if T5_CONFIG in needed else _usual_t5(transformer),
             prediction=prediction,
             noise=noise,
             defaults=configs.habits_from(

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from sfumato.families.ldm import Tower, latent_diffusion, plain
-from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, Schedule, Spec, UNetConfig, VAEConfig
 from sfumato.weights.keymap import Shapes
 
 CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
@@ -81,12 +83,21 @@ REFINER = replace(
 )
 
 
+# Parts of the pipelines that sfumato has no use for.
+_WITHOUT = {"feature_extractor": [None, None], "image_encoder": [None, None]}
+
+
 def _any(shapes: Shapes, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in shapes)
 
 
+def no_buffers(noise: Schedule) -> dict[str, Tensor]:
+    """The original writes its noise levels, but as its machine rounds them, and released files do without."""
+    return {}
+
+
 def is_original(shapes: Shapes) -> bool:
-    return _any(shapes, "conditioner.embedders.1.") and "model.diffusion_model.label_emb.0.0.weight" in shapes
+    return (_any(shapes, CLIP_L) or _any(shapes, BIG_G)) and "model.diffusion_model.label_emb.0.0.weight" in shapes
 
 
 def is_refiner_original(shapes: Shapes) -> bool:
@@ -94,11 +105,14 @@ def is_refiner_original(shapes: Shapes) -> bool:
 
 
 def is_folder(shapes: Shapes) -> bool:
-    return _any(shapes, "text_encoder/") and _any(shapes, "text_encoder_2/") and _any(shapes, "unet/add_embedding.")
+    return _any(shapes, "text_encoder") and _any(shapes, "unet/add_embedding.") and not is_refiner_folder(shapes)
 
 
 def is_refiner_folder(shapes: Shapes) -> bool:
-    return not _any(shapes, "text_encoder/") and _any(shapes, "text_encoder_2/") and _any(shapes, "unet/add_embedding.")
+    """bigG is all that the U-Net reads."""
+    context = shapes.get("unet/mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", (0, 0))[1:]
+    text = shapes.get("text_encoder_2/text_model.final_layer_norm.weight")
+    return not _any(shapes, "text_encoder/") and context == text and _any(shapes, "unet/add_embedding.")
 
 
 FAMILY = latent_diffusion(
@@ -107,6 +121,8 @@ FAMILY = latent_diffusion(
     plain,
     is_original,
     is_folder,
+    {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **_WITHOUT},
+    no_buffers,
     variants=(TURBO,),
 )
 REFINER_FAMILY = latent_diffusion(
@@ -115,4 +131,13 @@ REFINER_FAMILY = latent_diffusion(
     plain,
     is_refiner_original,
     is_refiner_folder,
+    {
+        "_class_name": "StableDiffusionXLImg2ImgPipeline",
+        "force_zeros_for_empty_prompt": False,
+        "requires_aesthetics_score": True,
+        "text_encoder": [None, None],
+        "tokenizer": [None, None],
+        **_WITHOUT,
+    },
+    no_buffers,
 )
