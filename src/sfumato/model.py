@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,17 +15,19 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.drive import Denoiser
-from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
-from sfumato.errors import SfumatoError
+from sfumato.diffusion.schedule import Table, table_of
+from sfumato.errors import SfumatoError, warn
+from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.txt2img import Settings, txt2img
-from sfumato.text.encode import TextEncoder
+from sfumato.text.encode import T5Reader, TextEncoder
+from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.hashes import model_hash
-from sfumato.weights.load import load_parts
+from sfumato.weights.load import Parts, load_parts
 
 EMBEDDED = "emoji"
 
@@ -62,6 +64,13 @@ class StableDiffusion:
     def table(self) -> Table:
         return self.denoiser.table
 
+    def table_for(self, width: int, height: int) -> Table:
+        """The noise levels for a picture of this size in pixels; most models have the same for all."""
+        if self.spec.noise.log_shift is None:
+            return self.table
+        patches = (width // self.spec.multiple) * (height // self.spec.multiple)
+        return table_of(self.spec.prediction, self.spec.noise, patches)
+
     @cached_property
     def hash(self) -> str | None:
         """See `weights.hashes.model_hash`."""
@@ -85,6 +94,7 @@ class StableDiffusion:
         sampler: str | None = None,
         schedule: str | None = None,
         clip_skip: int | None = None,
+        slg: float | None = None,
         n: int = 1,
         watermark: bool = True,
     ) -> Generator[Progress | Picture, None, None]:
@@ -96,7 +106,7 @@ class StableDiffusion:
         """
         settings = Settings.of(
             self.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+            sampler=sampler, schedule=schedule, clip_skip=clip_skip, slg=slg, n=n, watermark=watermark,
         )  # fmt: skip
         return txt2img(self, settings)
 
@@ -113,13 +123,14 @@ class StableDiffusion:
         sampler: str | None = None,
         schedule: str | None = None,
         clip_skip: int | None = None,
+        slg: float | None = None,
         n: int = 1,
         watermark: bool = True,
     ) -> Result:
         """Draw `n` pictures from words; the arguments are those of `stream`."""
         events = self.stream(
             prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+            sampler=sampler, schedule=schedule, clip_skip=clip_skip, slg=slg, n=n, watermark=watermark,
         )  # fmt: skip
         with closing(events):
             pictures = [event for event in events if isinstance(event, Picture)]
@@ -152,27 +163,66 @@ def load(
     dtype: str | torch.dtype | None = None,
     prediction: Prediction | None = None,
     variant: str | None = None,
+    vae: str | Path | None = None,
+    text_encoders: Sequence[str | Path] = (),
+    t5_tokenizer: str | Path | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
 
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
     names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
-    "768-v" of 2.x, "base" or "turbo" of XL; else it is taken for the larger and slower one. `prediction` overrules what
-    the network is taken to predict ("eps", "v" ...). Raises SfumatoError for a file that is missing, broken or no
-    Stable Diffusion model, and for a variant that its family does not have.
+    "768-v" of 2.x, "base" or "turbo" of XL and 3.5 large; else it is taken for the larger and slower one. `prediction`
+    overrules what the network is taken to predict ("eps", "v" ...). `vae` and `text_encoders` name files or folders of
+    such parts alone: they replace those of the model, or complete a file without them. `t5_tokenizer` is the
+    spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in `tokenizer_3`, or beside its file);
+    without it T5 is not used, and SfumatoWarning says so. Raises SfumatoError for a file that is missing, broken or no
+    Stable Diffusion model, for a part that does not fit or that nothing gives, and for a variant that its family does
+    not have.
     """
     path = embedded_model() if name_or_path is None or name_or_path == EMBEDDED else _existing(name_or_path)
     where = choose_device(device)
+    pieces = find_t5_tokenizer(path) if t5_tokenizer is None else Path(t5_tokenizer)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
-        parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant)
-    folder = parts.tokenizer_folder
-    tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
-    spec = parts.spec
+        parts = load_parts(
+            path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
+            vae=None if vae is None else _existing(vae), text_encoders=[_existing(one) for one in text_encoders],
+            without=("text_3",) if pieces is None else (),
+        )  # fmt: skip
+    return assemble(parts, None if pieces is None else T5Tokenizer.from_file(pieces))
+
+
+def assemble(
+    parts: Parts, t5_tokenizer: T5Tokenizer | None = None, tokenizer: CLIPTokenizer | None = None
+) -> StableDiffusion:
+    """A model of its loaded parts; `tokenizer` None takes the one that they bring, or CLIP's own.
+
+    Raises SfumatoError for a tokenizer that does not fit. SfumatoWarning says where T5 is missing.
+    """
+    spec, path, folder = parts.spec, parts.report.path, parts.tokenizer_folder
+    if tokenizer is None:
+        tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
     if tokenizer.vocab_size > spec.text.vocab_size:
         whose = "CLIP's own tokenizer (the model brings none)" if folder is None else f"the tokenizer in {folder}"
         many = f"{tokenizer.vocab_size} symbols, its text encoder only {spec.text.vocab_size}"
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
-    table = NoiseTable(training_sigmas(spec.noise))
-    denoiser = Denoiser(parts.unet, spec.prediction, table, spec.quantised)
-    text = TextEncoder(tokenizer, parts.texts, pooled=spec.unet.vector_dim is not None)
+    text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
+    denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.quantised)
     return StableDiffusion(spec, denoiser, parts.vae, text, path)
+
+
+def _t5_reader(parts: Parts, tokenizer: T5Tokenizer | None) -> T5Reader | None:
+    """T5, or where only the model lacks it what stands for it; None for families without."""
+    spec, path, network = parts.spec, parts.report.path, parts.networks.get("text_3")
+    sizes = spec.text_3
+    if sizes is None or spec.transformer is None:
+        return None
+    if tokenizer is not None and tokenizer.vocab_size > sizes.vocab_size:
+        many = f"{tokenizer.vocab_size} pieces, its T5 only {sizes.vocab_size}"
+        raise SfumatoError(f"{path} does not fit together: the T5 tokenizer has {many}; give the one of the same model")
+    if not isinstance(network, T5) or tokenizer is None:
+        held = network is not None or "text_3" in parts.report.left_out
+        which = "T5's tokenizer (spiece.model)" if held else "the text encoder T5"
+        lost = "what a prompt says beyond 77 tokens, and words to be written in the picture, will be followed less"
+        warn(f"{path} comes without {which}: {lost}")
+        return T5Reader(spec.transformer.context_dim, sizes.length)
+    return T5Reader(spec.transformer.context_dim, sizes.length, tokenizer, network)

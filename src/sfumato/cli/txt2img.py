@@ -16,11 +16,23 @@ Model = Annotated[
     str | None,
     typer.Option(help="A checkpoint file (.safetensors, .ckpt) or a diffusers folder; else the embedded model."),
 ]
+Vae = Annotated[
+    str | None,
+    typer.Option("--vae", metavar="FILE|FOLDER", help="An autoencoder that replaces the model's, or that it lacks."),
+]
+TextEncoders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text-encoder",
+        metavar="FILE|FOLDER",
+        help="A text encoder (CLIP-L, CLIP-G, T5) that replaces the model's, or that it lacks. May be repeated.",
+    ),
+]
 Variant = Annotated[
     str | None,
     typer.Option(
-        help="Which release a single file is, where several have the same tensors: base or turbo of XL, base or 768-v "
-        "of 2.x; an unknown name lists them."
+        help="Which release a single file is, where several have the same tensors: base or turbo of XL and 3.5 large, "
+        "base or 768-v of 2.x; an unknown name lists them."
     ),
 ]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
@@ -47,6 +59,18 @@ ScheduleName = Annotated[
 ClipSkip = Annotated[
     int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
 ]
+Slg = Annotated[
+    float | None,
+    typer.Option(help="Scale of skip-layer guidance, for 3.5 medium: 2.5 is what its authors use, 0 is none."),
+]
+T5File = Annotated[
+    str | None,
+    typer.Option(
+        "--t5-tokenizer",
+        metavar="FILE",
+        help="spiece.model of T5, for a model of 3 or 3.5 without.",
+    ),
+]
 Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
 Out = Annotated[
     str | None,
@@ -69,6 +93,9 @@ def txt2img(
     negative: Negative = "",
     model: Model = None,
     variant: Variant = None,
+    vae: Vae = None,
+    text_encoder: TextEncoders = None,
+    t5_tokenizer: T5File = None,
     steps: Steps = None,
     cfg: Cfg = None,
     seed: Seed = None,
@@ -76,6 +103,7 @@ def txt2img(
     sampler: SamplerName = None,
     schedule: ScheduleName = None,
     clip_skip: ClipSkip = None,
+    slg: Slg = None,
     n: Count = 1,
     out: Out = None,
     device: Device = None,
@@ -101,10 +129,13 @@ def txt2img(
     from sfumato.cli.draw import draw
     from sfumato.tasks import txt2img as task
 
-    sd = sfumato.load(model, device, dtype, variant=variant)
+    sd = sfumato.load(
+        model, device, dtype,
+        variant=variant, vae=vae, text_encoders=text_encoder or (), t5_tokenizer=t5_tokenizer,
+    )  # fmt: skip
     settings = task.Settings.of(
         sd.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-        sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+        sampler=sampler, schedule=schedule, clip_skip=clip_skip, slg=slg, n=n, watermark=watermark,
     )  # fmt: skip
     draw(sd, settings, task.txt2img(sd, settings), destination, as_json)
 

@@ -17,11 +17,13 @@ from torch import Tensor
 from sfumato import __version__
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion.guide import Guide, away_from, cfg, plain
+from sfumato.diffusion.path import EXPLODING, Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import Sampler, find_sampler
 from sfumato.diffusion.schedule import LABELS, find_schedule, sigma_list
 from sfumato.errors import SfumatoError
+from sfumato.nets.mmdit import MMDiT, WithoutLayers
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
 from sfumato.spec import Spec
@@ -30,7 +32,6 @@ from sfumato.tasks.picture import Picture, Progress, decode, run
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
 
-MAX_SIDE = 8192
 MAX_PICTURES = 10_000
 MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
 MAX_CFG = 1000
@@ -51,6 +52,7 @@ class Settings:
     sampler: str
     schedule: str
     clip_skip: int
+    slg: float
     n: int
     watermark: bool
 
@@ -69,6 +71,7 @@ class Settings:
         sampler: str | None = None,
         schedule: str | None = None,
         clip_skip: int | None = None,
+        slg: float | None = None,
         n: int = 1,
         watermark: bool = True,
     ) -> Settings:
@@ -79,7 +82,9 @@ class Settings:
         defaults = spec.defaults
         chosen = find_sampler(defaults.sampler if sampler is None else sampler)
         if schedule is None:
-            schedule = defaults.schedule if sampler is None else chosen.schedule
+            # Schedules made for levels without end crowd at the wrong end of a flow's.
+            keep = sampler is None or spec.prediction == "flow"
+            schedule = defaults.schedule if keep else chosen.schedule
         seed = _plain(seed)
         settings = cls(
             prompt=prompt,
@@ -92,6 +97,7 @@ class Settings:
             sampler=chosen.name,
             schedule=find_schedule(schedule),
             clip_skip=defaults.clip_skip if clip_skip is None else _plain(clip_skip),
+            slg=defaults.slg if slg is None else _plain(slg),
             n=_plain(n),
             watermark=_plain(watermark),
         )
@@ -99,19 +105,22 @@ class Settings:
         return settings
 
     def _check(self, spec: Spec) -> None:
-        step = spec.vae.factor
+        step, most = spec.multiple, spec.max_side
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
             if not isinstance(text, str):
                 raise SfumatoError(f"the {name} is {text!r}; give one text in quotes")
         if not self.prompt.strip():
             raise SfumatoError("the prompt is empty; say in words what to draw")
         for name, value in (("width", self.width), ("height", self.height)):
-            if not _whole(value) or value % step or not step <= value <= MAX_SIDE:
-                raise SfumatoError(f"{name} is {value!r}; choose a multiple of {step} from {step} to {MAX_SIDE}")
+            if not _whole(value) or value % step or not step <= value <= most:
+                raise SfumatoError(f"{name} is {value!r}; choose a multiple of {step} from {step} to {most}")
         if not _whole(self.steps) or not 1 <= self.steps <= spec.noise.steps:
             raise SfumatoError(f"steps is {self.steps!r}; choose a whole number from 1 to {spec.noise.steps}")
-        if not (isinstance(self.cfg, float) or _whole(self.cfg)) or not abs(self.cfg) <= MAX_CFG:  # NaN is not less
-            raise SfumatoError(f"the guidance scale is {self.cfg!r}; choose a number such as 7.5, at most {MAX_CFG}")
+        for name, scale in (("guidance scale", self.cfg), ("scale of skip-layer guidance", self.slg)):
+            if not (isinstance(scale, float) or _whole(scale)) or not abs(scale) <= MAX_CFG:  # NaN is not less
+                raise SfumatoError(f"the {name} is {scale!r}; choose a number such as 7.5, at most {MAX_CFG}")
+        if self.slg and spec.skip_layers is None:
+            raise SfumatoError(f"{spec.title} has no skip-layer guidance; leave its scale out")
         if not _whole(self.seed) or not 0 <= self.seed < MAX_SEED:
             raise SfumatoError(f"the seed is {self.seed!r}; choose a whole number from 0 to {MAX_SEED - 1}")
         if not _whole(self.n) or not 1 <= self.n <= MAX_PICTURES:
@@ -137,22 +146,23 @@ def txt2img(model: StableDiffusion, settings: Settings) -> Generator[Progress | 
     Raises SfumatoError for a prompt that is too long or a clip skip the model lacks.
     """
     sampler = find_sampler(settings.sampler)
-    sigmas = sigma_list(settings.schedule, model.table, settings.steps)
+    table = model.table_for(settings.width, settings.height)
+    sigmas = sigma_list(settings.schedule, table, settings.steps)
     factor = model.spec.vae.factor
     shape = (1, model.spec.vae.latent_channels, settings.height // factor, settings.width // factor)
-    prompt, negative = conditioning(model, settings)
-    guide = cfg(plain(model.denoiser, prompt), plain(model.denoiser, negative), settings.cfg)
+    guide = guidance(model, settings, sigmas)
+    path = model.denoiser.path
 
     def job(seed: int) -> Job:
         stream = NoiseStream(seed, shape, model.device)
-        x = first_latents(stream.normal(), sigmas, sampler)
+        x = first_latents(stream.normal(), sigmas, sampler, path)
         noise = BrownianPath(stream) if sampler.brownian else stream
-        options = {"table": model.table} if sampler.timed else {}
-        return sampler.run(guide, x, sigmas, model.denoiser.path, noise, **options)
+        options = {"table": table} if sampler.timed else {}
+        return sampler.run(guide, x, sigmas, path, noise, **options)
 
     def finish(index: int, x: Tensor) -> Picture:
         seed = settings.seed + index
-        image = decode(model.vae, last_latents(x, sigmas, sampler))
+        image = decode(model.vae, last_latents(x, sigmas, sampler, path))
         if settings.watermark:
             image = marked(image)
         return Picture(index, image, seed, describe(model, settings, seed))
@@ -162,13 +172,29 @@ def txt2img(model: StableDiffusion, settings: Settings) -> Generator[Progress | 
     return run(jobs, finish, lambda: model.preview_colours, at_once)
 
 
+def guidance(model: StableDiffusion, settings: Settings, sigmas: Tensor) -> Guide:
+    """Away from the negative prompt, and over some steps also from what the network makes without some layers."""
+    prompt, negative = conditioning(model, settings)
+    positive = plain(model.denoiser, prompt)
+    guide = cfg(positive, plain(model.denoiser, negative), settings.cfg)
+    skip, network = model.spec.skip_layers, model.denoiser.network
+    if not settings.slg or skip is None or not isinstance(network, MMDiT):
+        return guide
+    steps = len(sigmas) - 1
+    levels = [sigma for i, sigma in enumerate(sigmas.tolist()) if skip.start * steps < i < skip.end * steps]
+    if not levels:
+        return guide
+    worse = plain(replace(model.denoiser, network=WithoutLayers(network, skip.layers)), prompt)
+    return away_from(guide, positive, worse, settings.slg, levels[-1], levels[0])
+
+
 def conditioning(model: StableDiffusion, settings: Settings) -> list[Cond]:
     """The prompt and the negative prompt, with all else that the model is conditioned on."""
     spec = model.spec
     prompt, negative = model.encode([settings.prompt, settings.negative], settings.clip_skip)
     if spec.zero_negative and not settings.negative.strip():
         negative = negative.zeros()
-    concat = _nothing_to_keep(model, settings) if spec.unet.in_channels > spec.vae.latent_channels else None
+    concat = _nothing_to_keep(model, settings) if spec.backbone.in_channels > spec.vae.latent_channels else None
     return [
         replace(cond, ids=size_ids(spec, settings.width, settings.height, score), concat=concat)
         for cond, score in ((prompt, GOOD), (negative, POOR))
@@ -197,15 +223,15 @@ def _nothing_to_keep(model: StableDiffusion, settings: Settings) -> Tensor:
     return torch.cat([torch.ones_like(latents[:, :1]), latents], 1)
 
 
-def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler) -> Tensor:
+def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
     """Where sampling starts: pure noise of the first level, or of variance 1 + sigma^2 as the original DDIM has it."""
     sigma = sigmas[0].item()
-    return noise * (math.sqrt(1 + sigma**2) if sampler.unit_start else sigma)
+    return noise * (math.sqrt(1 + sigma**2) if sampler.unit_start and path == EXPLODING else sigma)
 
 
-def last_latents(x: Tensor, sigmas: Tensor, sampler: Sampler) -> Tensor:
+def last_latents(x: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
     """Undo the scaling of `first_latents` where the list ends above zero, as the original DDIM's does."""
-    return x / math.sqrt(1 + sigmas[-1].item() ** 2) if sampler.unit_start else x
+    return x / math.sqrt(1 + sigmas[-1].item() ** 2) if sampler.unit_start and path == EXPLODING else x
 
 
 def marked(image: Image.Image) -> Image.Image:
@@ -228,6 +254,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int) -> str:
         "Model hash": model.hash,
         "Model": model.name,
         "Clip skip": settings.clip_skip,
+        **({"Skip-layer guidance scale": settings.slg} if settings.slg else {}),
         "Version": f"sfumato {__version__}",
     }
     return infotext.write(settings.prompt, settings.negative, fields)

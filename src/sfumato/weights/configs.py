@@ -70,6 +70,13 @@ SCHEDULER_FIXED: dict[str, tuple[Any, ...]] = {
     "rescale_betas_zero_snr": (False, True),
     "trained_betas": (None,),
 }
+FLOW_FIXED: dict[str, tuple[Any, ...]] = {
+    "base_image_seq_len": (256,),
+    "invert_sigmas": (False,),
+    "max_image_seq_len": (4096,),
+    "shift_terminal": (None,),
+    "time_shift_type": ("exponential",),
+}
 # Our sampler, and the spacing of times that the scheduler falls back on.
 SAMPLERS = {
     "DDIMScheduler": ("ddim", "leading"),
@@ -415,9 +422,9 @@ def clip_to(cfg: CLIPTextConfig) -> dict[str, Any]:
 def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json") -> tuple[Prediction, Schedule]:
     """What the network predicts, and its noise levels. Raises SfumatoError for what is not supported."""
     fields = _Fields(where, config)
-    _check(where, config, SCHEDULER_FIXED)
     if "FlowMatch" in str(config.get("_class_name")):
-        raise fields.wrong("_class_name", "a scheduler with betas")
+        return "flow", _flow_from(fields)
+    _check(where, config, SCHEDULER_FIXED)
     schedule = Schedule(
         kind=config.get("beta_schedule", "linear"),
         start=fields.number("beta_start", 0.0001),
@@ -426,6 +433,17 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
         zero_terminal_snr=config.get("rescale_betas_zero_snr", False),
     )
     return PREDICTIONS[config.get("prediction_type", "epsilon")], schedule
+
+
+def _flow_from(fields: _Fields) -> Schedule:
+    """The noise levels of a FlowMatchEulerDiscreteScheduler."""
+    _check(fields.where, fields.config, FLOW_FIXED)
+    grows = fields.config.get("use_dynamic_shifting", False) is True
+    return Schedule(
+        steps=fields.integer("num_train_timesteps", 1000),
+        shift=fields.number("shift", 1.0),
+        log_shift=(fields.number("base_shift", 0.5), fields.number("max_shift", 1.15)) if grows else None,
+    )
 
 
 def sampling_from(config: Config, defaults: Defaults, where: str = "scheduler/scheduler_config.json") -> Defaults:
