@@ -2,13 +2,15 @@
 
 python bench/architecture.py --data data/emoji --vae runs/vae/export --clip runs/clip/export --out runs/architecture
 
-Each candidate gets `--minutes` of processor time of one core: its steps follow from what one was measured to take. A
-run that was interrupted goes on. The table is that of docs/architecture-choice.md.
+All see the same latents and captions, in the same order and with the same noise. Each gets `--minutes` of one core: its
+steps follow from what a step was measured to take, or are `--steps`. A run that was interrupted goes on. The tables are
+those of docs/architecture-choice.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -25,17 +27,17 @@ from sfumato.data.dataset import EmojiData
 from sfumato.diffusion.cond import Cond
 from sfumato.evaluate.judge import Judge, load_judge
 from sfumato.evaluate.pictures import on_white
-from sfumato.evaluate.precision import caption_lists, first_places, share
-from sfumato.files import atomic_write
+from sfumato.evaluate.precision import caption_lists, first_places
 from sfumato.spec import MMDiTConfig, Schedule, UNetConfig
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
-from sfumato.train.ldm import LDMTask, LDMTraining
+from sfumato.train.ldm import RATIOS, LDMTask, LDMTraining
 from sfumato.train.loop import arithmetic, train
 from sfumato.train.start import Start, gather
 
 CPU = torch.device("cpu")
+# Few concepts, in three styles of one hand, so that little training already tells candidates apart.
 SUBGROUPS = ("food-fruit", "heart", "face-smiling")
 STYLES = ("3d", "flat", "gradient")
 UNET = UNetConfig(channels=(96, 128), blocks=2, depth=(0, 1), middle_depth=1, heads=4, groups=16)
@@ -48,10 +50,11 @@ CANDIDATES = {
     "MMDiT, flow": {"transformer": MMDIT, **FLOW},
 }
 TIMED_STEPS = 12
+NEVER = 1_000_000
 
 
 def recipe(data: EmojiData, changes: dict[str, object]) -> LDMTraining:
-    """What all share, but for `changes`: few concepts, so that little training already tells candidates apart."""
+    """What all candidates share, with `changes`."""
     others = {concept.subgroup for concept in data.concepts} - set(SUBGROUPS)
     common = LDMTraining(
         loop=LoopConfig(
@@ -63,8 +66,8 @@ def recipe(data: EmojiData, changes: dict[str, object]) -> LDMTraining:
             decay=0.25,
             ema=0.995,
             log_every=100,
-            validate_every=1_000_000,
-            sample_every=1_000_000,
+            validate_every=NEVER,
+            sample_every=NEVER,
         ),
         noise=Schedule(end=0.02),
         background_share=0.0,
@@ -105,31 +108,30 @@ def flops(task: LDMTask) -> int:
     return counter.get_total_flops()
 
 
-def figures(task: LDMTask, run: Path, judge: Judge) -> list[str]:
-    """What the table says of the averaged weights of a run."""
+def figures(task: LDMTask, run: Path, judge: Judge) -> tuple[list[str], dict[str, list[str]]]:
+    """A row of the first table, and of the second one for pictures seen and unseen, from a run's averaged weights."""
     path = checkpoint.find(run)
     if path is None:
         raise SystemExit(f"{run} holds no checkpoint")
     state = checkpoint.load(path, CPU)
     average = EMA(task.networks, 0)
     average.load(state["ema"])
+    numbers = wanted(task.data)
+    prompts = [captions.prompt(task.data.concept(int(i)), task.data.style(int(i)), "en") for i in numbers]
     with average.applied(), torch.no_grad():
-        errors = task.validate()
-        numbers = wanted(task.data)
-        prompts = [captions.prompt(task.data.concept(int(i)), task.data.style(int(i)), "en") for i in numbers]
+        errors = {name: list(rows.values()) for name, rows in task.errors().items()}
         began = processor_seconds()
         drawn = task.draw(prompts, range(len(prompts))).clamp(-1, 1)
         seconds = (processor_seconds() - began) / len(prompts)
-    vectors = torch.cat([judge.pictures(part) for part in drawn.split(64)])
-    return [
+    row = [
         f"{sum(p.numel() for p in task.network.parameters()):,}",
         f"{flops(task) / 1e6:.0f}",
         f"{state['step'] * task.cfg.loop.batch:,}",
-        f"{errors['x0_seen']:.4f}",
-        f"{errors['x0_unseen']:.4f}",
-        precision(task.data, judge, numbers, vectors),
+        *(f"{math.exp(np.log(errors[name]).mean()):.4f}" for name in ("seen", "unseen")),
+        precision(task.data, judge, numbers, torch.cat([judge.pictures(part) for part in drawn.split(64)])),
         f"{seconds:.2f}",
     ]
+    return row, {name: [f"{error:.3g}" for error in rows] for name, rows in errors.items()}
 
 
 def wanted(data: EmojiData) -> np.ndarray:
@@ -140,7 +142,7 @@ def wanted(data: EmojiData) -> np.ndarray:
 
 def precision(data: EmojiData, judge: Judge, numbers: np.ndarray, vectors: Tensor) -> str:
     """R-precision in percent of pictures that the judge sees as `vectors`, with its standard error."""
-    hits = share(first_places(vectors, caption_lists(data, judge, 0, numbers, "en")).diagonal()) or 0.0
+    hits = first_places(vectors, caption_lists(data, judge, 0, numbers, "en")).diagonal().float().mean().item()
     return f"{100 * hits:.1f} ± {100 * (hits * (1 - hits) / len(numbers)) ** 0.5:.1f}"
 
 
@@ -150,30 +152,28 @@ def main() -> None:
         arguments.add_argument(f"--{name}", type=Path, required=True)
     arguments.add_argument("--latents", type=Path, help="folder of cached latents; default: --out")
     arguments.add_argument("--minutes", type=float, default=30, help="processor time of each candidate")
-    arguments.add_argument("--only", choices=CANDIDATES, action="append", help="train these; may be repeated")
+    arguments.add_argument("--steps", type=int, help="instead of --minutes")
     options = arguments.parse_args()
     torch.set_num_threads(1)
     data, start = EmojiData(options.data), gather("", options.vae, options.clip)
-    latents = options.latents or options.out
-    judge = load_judge(None, data.size, CPU)
+    latents, judge = options.latents or options.out, load_judge(None, data.size, CPU)
 
-    rows = []
-    for name in options.only or CANDIDATES:
-        run, cfg = options.out / name.replace(", ", "-").lower(), recipe(data, CANDIDATES[name])
-        plan = run / "steps"
-        if not plan.exists():
-            steps = int(options.minutes * 60 / seconds_a_step(cfg, data, start, latents))
-            with atomic_write(plan) as file:
-                file.write(str(steps).encode())
-        cfg = replace(cfg, loop=replace(cfg.loop, steps=int(plan.read_text())))
+    rows, levels = [], []
+    for name, changes in CANDIDATES.items():
+        run, cfg = options.out / name.replace(", ", "-").lower(), recipe(data, changes)
+        steps = options.steps or int(options.minutes * 60 / seconds_a_step(cfg, data, start, latents))
+        cfg = replace(cfg, loop=replace(cfg.loop, steps=steps))
         task = LDMTask(cfg, data, start, latents, CPU)
         train(task, cfg.loop, run, record=cfg, device=CPU)
-        rows.append([name, *figures(task, run, judge)])
+        row, by_level = figures(task, run, judge)
+        rows.append([name, *row])
+        levels += [[f"{name}, {kind}", *errors] for kind, errors in by_level.items()]
     numbers = wanted(data)
     real = torch.cat([judge.pictures(x) for x in on_white(data, numbers)])
     rows.append(["real pictures", *[""] * 5, precision(data, judge, numbers, real), ""])
-    columns = ["", "parameters", "MFLOP", "samples seen", "x0 error, seen", "unseen", "R-precision", "s/picture"]
-    show(f"{options.minutes:g} minutes of one core each", columns, rows)
+    columns = ["", "parameters", "MFLOP", "samples", "x0 error, seen", "unseen", "R-precision in %", "s a picture"]
+    show(f"Equal processor time, {len(numbers)} pictures to learn and to draw", columns, rows)
+    show("Squared error of x0 by noise over signal", ["", *(f"{ratio:g}" for ratio in RATIOS)], levels)
 
 
 if __name__ == "__main__":

@@ -5,22 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from sfumato.data.dataset import EmojiData
 from sfumato.diffusion import predict
+from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.path import path_of
 from sfumato.errors import SfumatoError
+from sfumato.model import load
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.spec import CLIPTextConfig, MMDiTConfig, Schedule, UNetConfig, VAEConfig
 from sfumato.train import checkpoint, clip, ldm, vae
 from sfumato.train.clip import CLIPTask, CLIPTraining, TextSize, load_clip
 from sfumato.train.config import LoopConfig
+from sfumato.train.ema import EMA
 from sfumato.train.latents import cached
 from sfumato.train.ldm import LDMTask, LDMTraining
 from sfumato.train.loop import Task, train
+from sfumato.train.networks import new_transformer
 from sfumato.train.start import gather
 from sfumato.train.vae import VAETask, VAETraining, load_vae
 from sfumato.weights.load import load_parts
@@ -123,11 +128,11 @@ def test_the_autoencoder_learns_and_its_export_is_its_average(emoji: EmojiData, 
 
 def test_an_autoencoder_without_quant_convolutions_learns(emoji: EmojiData, tmp_path: Path):
     recipe = replace(VAE_RECIPE, net=replace(VAE_RECIPE.net, quant_convs=False))
-    first = run(VAETask(recipe, emoji), recipe, tmp_path / "first", 2)
+    first = run(VAETask(recipe, emoji), recipe, tmp_path / "first", 1)
     recipe = replace(recipe, decoder_of=str(tmp_path / "first/export"))
     task = VAETask(recipe, emoji)
     encoder = {name: value.clone() for name, value in task.networks.encoder.state_dict().items()}
-    assert run(task, recipe, tmp_path / "second", 20)["val/psnr"] > first["val/psnr"]
+    assert run(task, recipe, tmp_path / "second", 6)["val/psnr"] > first["val/psnr"]
     assert all(torch.equal(value, encoder[name]) for name, value in task.networks.encoder.state_dict().items())
 
 
@@ -189,7 +194,7 @@ def test_a_network_that_hits_the_target_makes_the_sampler_right(make_ldm):
 
         task.network = Perfect()
         assert task._losses(batch).max() < 1e-9
-        estimate = Denoiser(task.network, kind, task.table)(x, sigma, ldm.Cond(torch.zeros(len(x), 1, 1)))
+        estimate = Denoiser(task.network, kind, task.table)(x, sigma, Cond(torch.zeros(len(x), 1, 1)))
         torch.testing.assert_close(estimate, batch["x0"], atol=2e-4, rtol=0)
 
 
@@ -219,19 +224,25 @@ def test_times_are_distributed_as_the_recipe_says(make_ldm):
     ],
     ids=["eps", "x0", "flow", "transformer"],
 )
-def test_every_kind_of_denoiser_learns_and_draws(recipe: LDMTraining, make_ldm, tmp_path: Path):
+def test_every_kind_of_denoiser_learns_and_its_export_draws_the_same(recipe: LDMTraining, make_ldm, tmp_path: Path):
     task = make_ldm(recipe)
     before = task.validate()["x0_seen"]
-    metrics = run(task, recipe, tmp_path, 25)
-    assert metrics["val/x0_seen"] < 0.9 * before
+    metrics = run(task, recipe, tmp_path, 12)
+    assert metrics["val/x0_seen"] < 0.95 * before
     prompt = "big red circle, 3d render"
-    (drawn,) = load(tmp_path / "export").txt2img(prompt, seed=3, watermark=False).images
-    with torch.no_grad(), EMA(task.networks, 0).applied():
-        pass
+    average = EMA(task.networks, 0)
+    average.load(checkpoint.load(checkpoint.find(tmp_path), CPU)["ema"])
+    with average.applied(), torch.no_grad():
+        ours = task.draw([prompt], [3])[0].clamp(-1, 1)
+    (loaded,) = load(tmp_path / "export").txt2img(prompt, seed=3, watermark=False).images
+    theirs = torch.from_numpy(np.array(loaded)).movedim(-1, 0) / 127.5 - 1
+    assert (ours - theirs).abs().max() < 0.05  # weights were rounded to float16
 
 
 def test_a_new_transformer_predicts_nothing_and_knows_places():
-    net = new_transformer(TRANSFORMER_RECIPE.transformer, VAEConfig(latent_channels=8), CLIPTextConfig(hidden_size=32), 8)
+    net = new_transformer(
+        TRANSFORMER_RECIPE.transformer, VAEConfig(latent_channels=8), CLIPTextConfig(hidden_size=32), 8
+    )
     x, text = torch.randn(2, 8, 8, 8), torch.randn(2, 5, 32)
     assert not net(x, torch.tensor([1.0, 500.0]), Cond(text, text[:, 0])).any()
     places = net.pos_embed.pos_embed[0]
@@ -335,6 +346,6 @@ def test_recipes_that_cannot_work_are_refused(make_ldm, change: dict, names: str
 
 
 def test_export_folders_without_weights_are_refused(tmp_path: Path):
-    for load in (load_vae, load_clip):
+    for read in (load_vae, load_clip):
         with pytest.raises(SfumatoError, match="export folder"):
-            load(tmp_path)
+            read(tmp_path)

@@ -96,6 +96,9 @@ LARGE_TURBO_35 = replace(
     variant="turbo",
     defaults=replace(MEDIUM.defaults, steps=4, cfg=1.0),
 )
+ONE_TEXT = replace(
+    MEDIUM, family="sd3_one_text", title="Stable Diffusion 3 with one text encoder", text_2=None, text_3=None
+)
 
 
 def networks(spec: Spec) -> dict[str, nn.Module]:

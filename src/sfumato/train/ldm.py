@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,15 +26,16 @@ from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import sigma_list, table_of
 from sfumato.errors import SfumatoError
+from sfumato.families import family
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
-from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Prediction, Schedule, Spec, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Prediction, Schedule, UNetConfig, VAEConfig
 from sfumato.tasks.txt2img import first_latents, last_latents
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import UNNAMED, cached
 from sfumato.train.loop import Batch, arithmetic
-from sfumato.train.networks import new_transformer, new_unet
+from sfumato.train.networks import described, new_transformer, new_unet
 from sfumato.train.sheet import sheet
 from sfumato.train.start import Start
 from sfumato.train.stateless import shuffled, stream
@@ -92,7 +94,7 @@ class LDMTask:
         _check(cfg)
         self.cfg, self.data, self.device = cfg, data, device
         self.vae = start.vae.to(device)
-        self.text = shortened(start.text, cfg.length).to(device)
+        self.text = shortened(start.text, cfg.length, pooled=cfg.transformer is not None).to(device)
         self.tokenizer = copy.copy(start.tokenizer)
         self.tokenizer.max_length = cfg.length
         torch.manual_seed(cfg.loop.seed)
@@ -146,19 +148,22 @@ class LDMTask:
         return loss, {"mse": losses.detach().mean()}
 
     def validate(self) -> dict[str, float]:
-        """Mean squared error of the estimate of x0, of pictures that training sees and of pictures it does not see.
+        """`errors`, each as the geometric mean over the noise levels, which count alike in it however far apart."""
+        errors = self.errors()
+        means = {f"x0_{name}": math.exp(np.log(list(rows.values())).mean()) for name, rows in errors.items()}
+        return means | {f"x0_seen_{ratio:g}": error for ratio, error in errors["seen"].items()}
 
-        Over a fixed grid of (picture, RATIOS, noise), which is the same whatever is predicted on whichever path.
+    def errors(self) -> dict[str, dict[float, float]]:
+        """Mean squared error of the estimate of x0 by ratio of noise to signal, of pictures "seen" by training and not.
+
+        Over a fixed grid of (picture, ratio, noise), so that it compares whatever networks predict, on whichever path.
         """
-        figures = {}
+        found = {}
         for name, numbers in {"seen": np.unique(self._epoch), "unseen": self._held_out}.items():
-            if not len(numbers):
-                continue
-            chosen = numbers[np.linspace(0, len(numbers) - 1, self.cfg.held_out).astype(int)]
-            by_ratio = {ratio: self._error(chosen, ratio) for ratio in RATIOS}
-            figures[f"x0_{name}"] = sum(by_ratio.values()) / len(by_ratio)
-            figures |= {f"x0_{name}_{ratio:g}": value for ratio, value in by_ratio.items()}
-        return figures
+            if len(numbers):
+                chosen = numbers[np.linspace(0, len(numbers) - 1, self.cfg.held_out).astype(int)]
+                found[name] = {ratio: self._error(chosen, ratio) for ratio in RATIOS}
+        return found
 
     def samples(self) -> Image.Image:
         """A row of pictures for each of `sheet_styles`, drawn from the same noise in each column."""
@@ -170,7 +175,7 @@ class LDMTask:
 
     def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """Pictures (N, 3, H, W) in about [-1, 1], by the recipe's own steps and guidance."""
-        cfg, side = self.cfg, self.data.size // self.vae.cfg.factor
+        cfg, side, path = self.cfg, self.data.size // self.vae.cfg.factor, self.denoiser.path
         sampler, sigmas = find_sampler(cfg.sampler), sigma_list(cfg.schedule, self.table, cfg.sheet_steps)
         (empty,) = self.encode([""])
         jobs = []
@@ -178,14 +183,14 @@ class LDMTask:
             stream = NoiseStream(seed, (1, self.vae.cfg.latent_channels, side, side), self.device)
             noise = BrownianPath(stream) if sampler.brownian else stream
             steer = guide.cfg(guide.plain(self.denoiser, cond), guide.plain(self.denoiser, empty), cfg.sheet_cfg)
-            x = first_latents(stream.normal(), sigmas, sampler)
-            jobs.append(sampler.run(steer, x, sigmas, self.denoiser.path, noise))
+            x = first_latents(stream.normal(), sigmas, sampler, path)
+            jobs.append(sampler.run(steer, x, sigmas, path, noise))
         latents: dict[int, Tensor] = {}
         for number, event in drive(jobs, max_rows=64):
             if isinstance(event, Failed):
                 raise event.error
             if isinstance(event, Finished):
-                latents[number] = last_latents(event.x, sigmas, sampler)
+                latents[number] = last_latents(event.x, sigmas, sampler, path)
         z = torch.cat([latents[number] for number in range(len(jobs))])
         return torch.cat([self.vae.decode(self.vae.from_latents(part)) for part in z.split(16)])
 
@@ -197,10 +202,8 @@ class LDMTask:
     def export(self, folder: Path) -> None:
         """A diffusers folder in float16, files of at most 16 MiB."""
         cfg, size = self.cfg, self.data.size
-        spec = Spec(
-            family="sd1",
-            title="Stable Diffusion 1.x",
-            unet=self.network.cfg,
+        spec = dataclasses.replace(
+            described(self.network),
             vae=self.vae.cfg,
             text=self.text.cfg,
             prediction=cfg.prediction,
@@ -211,7 +214,7 @@ class LDMTask:
         save_folder(
             folder,
             spec,
-            {"unet": self.network, "vae": self.vae, "text": self.text},
+            {family(spec.family).denoiser: self.network, "vae": self.vae, "text": self.text},
             tokenizer_folder=folder / "tokenizer",
             dtype=torch.float16,
             max_file_size=MAX_FILE,
@@ -229,7 +232,7 @@ class LDMTask:
 
     def _cond(self, ids: Tensor) -> Cond:
         states = self.text(ids)
-        return Cond(states.read(), states.projected)
+        return Cond(states.read(), states.vector)
 
     def _times(self, u: Tensor) -> Tensor:
         """Whole times (B,), places in the table's `sigmas`, from uniform numbers in [0, 1)."""
@@ -284,11 +287,14 @@ def weights(kind: Prediction, sigma: Tensor, gamma: float) -> Tensor:
     return snr.clamp(max=gamma) / {"v": snr + 1, "eps": snr, "x0": torch.ones_like(snr)}[kind]
 
 
-def shortened(text: CLIPText, length: int) -> CLIPText:
-    """The same tower for rows of at most `length` tokens. Raises SfumatoError if it was made for fewer."""
+def shortened(text: CLIPText, length: int, pooled: bool) -> CLIPText:
+    """The same tower for rows of at most `length` tokens; `pooled`: the network is also told the prompt as a whole.
+
+    Raises SfumatoError if the tower was made for fewer tokens.
+    """
     if length > text.cfg.max_length:
         raise SfumatoError(f"length is {length}; this text tower takes at most {text.cfg.max_length}")
-    short = CLIPText(dataclasses.replace(text.cfg, max_length=length))
+    short = CLIPText(dataclasses.replace(text.cfg, max_length=length, pooled="plain" if pooled else None))
     state = text.state_dict()
     positions = "text_model.embeddings.position_embedding.weight"
     short.load_state_dict(state | {positions: state[positions][:length]})

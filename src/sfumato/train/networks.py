@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import SfumatoError
+from sfumato.families import sd1, sd3
 from sfumato.nets.mmdit import MMDiT, Modulation
 from sfumato.nets.unet import UNet, sinusoidal
-from sfumato.spec import CLIPTextConfig, MMDiTConfig, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, MMDiTConfig, Spec, UNetConfig, VAEConfig
 
 EMBEDDING_STD = 0.02
 
@@ -60,6 +61,13 @@ def new_transformer(cfg: MMDiTConfig, vae: VAEConfig, text: CLIPTextConfig, side
     _zero(net.proj_out)
     net.pos_embed.get_buffer("pos_embed").copy_(positions(net.cfg.positions, net.cfg.hidden))
     return net
+
+
+def described(network: UNet | MMDiT) -> Spec:
+    """The release that models with such a network are stored as, with this network's sizes."""
+    if isinstance(network, MMDiT):
+        return replace(sd3.ONE_TEXT, transformer=network.cfg)
+    return replace(sd1.SPEC, unet=network.cfg)
 
 
 def positions(side: int, width: int) -> Tensor:

@@ -459,7 +459,12 @@ def sampling_from(config: Config, defaults: Defaults, where: str = "scheduler/sc
 
 
 def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) -> dict[str, Any]:
-    """The config of the scheduler that samples as `defaults` advise, or of DDIM's, which knows all of our tables."""
+    """The config of the scheduler that samples as `defaults` advise, or of DDIM's, which knows all of our tables.
+
+    That of a flow is always Euler's. Raises SfumatoError for a prediction that no scheduler knows.
+    """
+    if prediction == "flow":
+        return _flow_to(noise)
     predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     if prediction not in predictions:
         raise SfumatoError(f"a Stable Diffusion folder cannot say that the network predicts {prediction!r}")
@@ -478,4 +483,18 @@ def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) ->
         "trained_betas": None,
         **SCHEDULERS[name],
         **({"rescale_betas_zero_snr": True} if noise.zero_terminal_snr else {}),
+    }
+
+
+def _flow_to(noise: Schedule) -> dict[str, Any]:
+    """The config of a FlowMatchEulerDiscreteScheduler."""
+    grows = noise.log_shift is not None
+    low, high = noise.log_shift or (0.5, 1.15)
+    return {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        "base_shift": low,
+        "max_shift": high,
+        "num_train_timesteps": noise.steps,
+        "shift": noise.shift,
+        "use_dynamic_shifting": grows,
     }
