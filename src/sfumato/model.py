@@ -7,7 +7,6 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -17,6 +16,8 @@ from torch import Tensor
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
 from sfumato.errors import SfumatoError
+from sfumato.hub.catalogue import Release
+from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
@@ -26,8 +27,6 @@ from sfumato.text.encode import TextEncoder
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.hashes import model_hash
 from sfumato.weights.load import load_parts
-
-EMBEDDED = "emoji"
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,19 +130,18 @@ class StableDiffusion:
         )
 
 
-def embedded_model() -> Path:
-    """The folder of the default model that ships with the package."""
-    return Path(str(resources.files("sfumato") / "assets" / EMBEDDED))
-
-
-def _existing(name: str | Path) -> Path:
+def _located(name: str | Path) -> tuple[Path, Release | None]:
+    """The file or folder that a path or a name means, and the release that it is, if it is an official one."""
     try:
         path = Path(name).expanduser()
         if name != "" and path.exists():
-            return path
+            return path, release_of(path)
     except (TypeError, ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
         pass
-    raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
+    if not isinstance(name, str) or not name.strip() or os.path.isabs(name):
+        raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
+    found = find(name)
+    return found.path, found.release
 
 
 def load(
@@ -152,14 +150,17 @@ def load(
     dtype: str | torch.dtype | None = None,
     prediction: Prediction | None = None,
 ) -> StableDiffusion:
-    """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
+    """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
+
+    A name is looked up on this machine; nothing is downloaded.
 
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `prediction`
     overrules what the network is taken to predict: single files of 2.x do not say whether it is the noise ("eps", the
     512-pixel base models) or v (the 768-pixel models, which is assumed). Raises SfumatoError for a file that is
     missing, broken or no Stable Diffusion model.
     """
-    path = embedded_model() if name_or_path is None or name_or_path == EMBEDDED else _existing(name_or_path)
+    embedded = name_or_path is None or name_or_path == EMBEDDED
+    path, release = (embedded_model(), None) if embedded else _located(name_or_path)
     where = choose_device(device)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
         parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction)
