@@ -16,7 +16,6 @@ from torch import Tensor
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
 from sfumato.errors import SfumatoError
-from sfumato.hub.catalogue import Release
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
@@ -130,18 +129,21 @@ class StableDiffusion:
         )
 
 
-def _located(name: str | Path) -> tuple[Path, Release | None]:
-    """The file or folder that a path or a name means, and the release that it is, if it is an official one."""
+def _located(name: str | Path | None) -> tuple[Path, str | None]:
+    """The file or folder that a path or a name means, and the variant of an official file, which cannot say it."""
+    if name is None or name == EMBEDDED:
+        return embedded_model(), None
     try:
         path = Path(name).expanduser()
         if name != "" and path.exists():
-            return path, release_of(path)
+            release = release_of(path)
+            return path, release.variant if release else None
     except (TypeError, ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
         pass
     if not isinstance(name, str) or not name.strip() or os.path.isabs(name):
         raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
     found = find(name)
-    return found.path, found.release
+    return found.path, found.release.variant if found.release and found.path.is_file() else None
 
 
 def load(
@@ -157,12 +159,13 @@ def load(
 
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
     names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
-    "768-v" of 2.x, "base" or "turbo" of XL; else it is taken for the larger and slower one. `prediction` overrules what
+    "768-v" of 2.x, "base" or "turbo" of XL; else the official files are known by hash, or name and size, and others
+    taken for the larger and slower one. `prediction` overrules what
     the network is taken to predict ("eps", "v" ...). Raises SfumatoError for a file that is missing, broken or no
     Stable Diffusion model, and for a variant that its family does not have.
     """
-    embedded = name_or_path is None or name_or_path == EMBEDDED
-    path, release = (embedded_model(), None) if embedded else _located(name_or_path)
+    path, known = _located(name_or_path)
+    variant = known if variant is None else variant
     where = choose_device(device)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
         parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant)

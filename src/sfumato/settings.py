@@ -61,7 +61,7 @@ def _config() -> dict[str, Any]:
     config: dict[str, Any] = {"models": [], "offline": False}
     try:
         config |= tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return config
     except (OSError, ValueError) as error:  # tomllib's errors and UnicodeDecodeError are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else error

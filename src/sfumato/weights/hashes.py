@@ -15,7 +15,7 @@ from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 
 CHUNK = 16 << 20
-LARGE = 64 << 20  # smaller files are hashed faster than anyone notices, and not kept
+LARGE = 1 << 20  # smaller files are hashed faster than anyone notices, and not kept
 
 
 def model_hash(path: Path) -> str | None:
