@@ -9,9 +9,10 @@ from typing import Any
 from torch import nn
 
 from sfumato.errors import SfumatoError
-from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip
+from sfumato.families import clip_text, ldm_unet, ldm_vae, midas, open_clip
 from sfumato.families.base import Family, Layout
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.dpt import DPT
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, Spec
@@ -19,8 +20,8 @@ from sfumato.weights import configs
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.keymap import Rule, Shapes, rename, width
 
-UNET, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
-NOUNS = {"unet": "U-Net", "vae": "VAE"}
+UNET, VAE_PREFIX, DEPTH = "model.diffusion_model.", "first_stage_model.", "depth_model.model."
+NOUNS = {"unet": "U-Net", "vae": "VAE", "depth": "depth network"}
 
 # Registered by the originals' training code beside the networks: their noise schedule.
 SCHEDULE_BUFFERS = (
@@ -84,6 +85,12 @@ def inpainting(shapes: Shapes) -> bool:
     return taken == 2 * latent + 1
 
 
+def told_depth(shapes: Shapes) -> bool:
+    """The U-Net takes latents and the depth of every place."""
+    taken, latent = inputs(shapes)
+    return taken == latent + 1
+
+
 def latent_diffusion(
     release: Spec,
     towers: tuple[Tower, ...],
@@ -91,18 +98,26 @@ def latent_diffusion(
     original: Callable[[Shapes], bool],
     folder: Callable[[Shapes], bool],
 ) -> Family:
-    """The Family of a release: `takes` is `plain` or `inpainting`, `original` and `folder` recognise its layouts."""
+    """The Family of a release: `original` and `folder` recognise its layouts, together with `takes`.
+
+    `takes` is `plain`, `inpainting` or another test of what the U-Net is given.
+    """
     in_file = {"unet": UNET, "vae": VAE_PREFIX, **{tower.part: tower.original for tower in towers}}
     in_folder = {"unet": "unet/", "vae": "vae/", **{tower.part: tower.folder for tower in towers}}
     by_part = {tower.part: tower for tower in towers}
+    if release.depth is not None:
+        in_file["depth"], in_folder["depth"] = DEPTH, "depth_estimator/"
 
     def networks(spec: Spec) -> dict[str, nn.Module]:
         texts = {part: CLIPText(tower.config(spec)) for part, tower in by_part.items()}
-        return {"unet": UNet(spec.unet), "vae": VAE(spec.vae), **texts}
+        depth = {} if spec.depth is None else {"depth": DPT(spec.depth)}
+        return {"unet": UNet(spec.unet), "vae": VAE(spec.vae), **texts, **depth}
 
     def original_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
         if part == "unet":
             return ldm_unet.rules(spec.unet, names, UNET)
+        if part == "depth":
+            return midas.rules(names, DEPTH)
         return ldm_vae.rules(spec.vae, names, VAE_PREFIX) if part == "vae" else by_part[part].rules(names)
 
     def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
@@ -130,6 +145,7 @@ def latent_diffusion(
                     shift=release.vae.shift,
                     quant_convs=release.vae.quant_convs,
                 ),
+                depth=None if release.depth is None else midas.sizes(shapes, DEPTH),
                 **texts,
             )
         except (LookupError, ValueError) as error:
@@ -138,8 +154,8 @@ def latent_diffusion(
 
     def folder_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes and habits that a folder's JSON files state."""
-        needed = [f"{tower.folder}config" for tower in towers]
-        for name in ("unet/config", "vae/config", *needed, "scheduler/scheduler_config"):
+        parts = [f"{folder}config" for folder in in_folder.values()]
+        for name in (*parts, "scheduler/scheduler_config"):
             if name not in checkpoint.configs:
                 raise SfumatoError(f"{checkpoint.path} holds no {name}.json; give a complete diffusers folder")
 
@@ -158,6 +174,7 @@ def latent_diffusion(
             vae=vae,
             prediction=prediction,
             noise=noise,
+            depth=None if release.depth is None else configs.dpt_from(*read("depth_estimator/config")),
             defaults=configs.habits_from(
                 checkpoint.configs.get("habits", {}),
                 replace(release.defaults, width=width, height=height),
@@ -181,6 +198,7 @@ def latent_diffusion(
                     r"model_ema\..*",
                     r".*\.position_ids",
                     r"first_stage_model\.loss\..*",
+                    _exactly(DEPTH + midas.HEAD) + "(weight|bias)",
                     *(_exactly(tower.original + open_clip.LOGIT_SCALE) for tower in towers if tower.open_clip),
                 ),
                 aliases=tuple(_with_inner_name(tower.original) for tower in hugging_face),
