@@ -12,6 +12,7 @@ SPEC = replace(
     sd2.BASE,
     family="sd2_depth",
     title="Stable Diffusion 2.0 depth",
+    variant="",
     unet=replace(sd2.BASE.unet, in_channels=5),
     depth=DPTConfig(),
 )
