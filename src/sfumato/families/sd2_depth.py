@@ -16,4 +16,5 @@ SPEC = replace(
     unet=replace(sd2.BASE.unet, in_channels=5),
     depth=DPTConfig(),
 )
-FAMILY = latent_diffusion(SPEC, sd2.TOWERS, told_depth, sd2.is_original, sd2.is_folder)
+PIPELINE = {"_class_name": "StableDiffusionDepth2ImgPipeline"}
+FAMILY = latent_diffusion(SPEC, sd2.TOWERS, told_depth, sd2.is_original, sd2.is_folder, PIPELINE)
