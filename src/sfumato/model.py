@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -129,10 +129,8 @@ class StableDiffusion:
         )
 
 
-def _located(name: str | Path | None) -> tuple[Path, str | None]:
+def _located(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
     """The file or folder that a path or a name means, and the variant of an official file, which cannot say it."""
-    if name is None or name == EMBEDDED:
-        return embedded_model(), None
     try:
         path = Path(name).expanduser()
         if name != "" and path.exists():
@@ -142,7 +140,7 @@ def _located(name: str | Path | None) -> tuple[Path, str | None]:
         pass
     if not isinstance(name, str) or not name.strip() or os.path.isabs(name):
         raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
-    found = find(name)
+    found = find(name, kind)
     return found.path, found.release.variant if found.release and found.path.is_file() else None
 
 
@@ -152,6 +150,8 @@ def load(
     dtype: str | torch.dtype | None = None,
     prediction: Prediction | None = None,
     variant: str | None = None,
+    vae: str | Path | None = None,
+    text_encoders: Sequence[str | Path] = (),
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
 
@@ -159,16 +159,24 @@ def load(
 
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
     names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
-    "768-v" of 2.x, "base" or "turbo" of XL; else the official files are known by hash, or name and size, and others
-    taken for the larger and slower one. `prediction` overrules what
-    the network is taken to predict ("eps", "v" ...). Raises SfumatoError for a file that is missing, broken or no
-    Stable Diffusion model, and for a variant that its family does not have.
+    "768-v" of 2.x, "base" or "turbo" of XL; else official files are known by hash, or name and size, and all others
+    taken for the larger and slower one. `prediction` overrules what the network is taken to predict ("eps", "v" ...).
+    `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file without them.
+    Raises SfumatoError for a file that is missing, broken or no Stable Diffusion model, for a part that does not fit or
+    that nothing gives, and for a variant that its family does not have.
     """
-    path, known = _located(name_or_path)
-    variant = known if variant is None else variant
+    if name_or_path is None or name_or_path == EMBEDDED:
+        path = embedded_model()
+    else:
+        path, known = _located(name_or_path)
+        variant = known if variant is None else variant
     where = choose_device(device)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
-        parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant)
+        parts = load_parts(
+            path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
+            vae=None if vae is None else _located(vae, "vae")[0],
+            text_encoders=[_located(one, "text encoder")[0] for one in text_encoders],
+        )  # fmt: skip
     folder = parts.tokenizer_folder
     tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
     spec = parts.spec
