@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from sfumato.cli.txt2img import parse_size
+from sfumato.cli.txt2img import parse_pair
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.schedule import SCHEDULES
 from sfumato.errors import SfumatoError
@@ -237,8 +237,8 @@ def test_unwritable_output_is_refused_before_the_model_is_loaded(
 
 
 def test_sizes() -> None:
-    assert parse_size("512x768") == parse_size(" 512 X 768 ") == parse_size("512×768") == (512, 768)
-    assert parse_size(None) == (None, None)
+    assert parse_pair("size", "512x768") == parse_pair("size", " 512 X 768 ") == parse_pair("size", "512×768")
+    assert (parse_pair("size", "512x768"), parse_pair("size", None)) == ((512, 768), None)
     for text in ("", "x", "512", "512x", "0x1x2", "٣x٣", "1" * 5000 + "x1"):
-        with pytest.raises(SfumatoError, match="width x height"):
-            parse_size(text)
+        with pytest.raises(SfumatoError, match=r"the size is .*width x height"):
+            parse_pair("size", text)
