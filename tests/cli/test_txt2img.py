@@ -107,7 +107,7 @@ def test_help_names_what_there_is(run: Run) -> None:
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The task is stopped after its first picture."""
 
-    def stopped(model: object, settings: object) -> Iterator[Progress | Picture]:
+    def stopped(model: object, settings: object, refiner: object) -> Iterator[Progress | Picture]:
         yield Progress(0, 1, 1, lambda: Image.new("RGB", (1, 1)))
         yield Picture(0, Image.new("RGB", (32, 32)), 5, "one")
         raise KeyboardInterrupt
