@@ -151,18 +151,20 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     prediction: Prediction | None = None,
+    variant: str | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
 
-    `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `prediction`
-    overrules what the network is taken to predict: single files of 2.x do not say whether it is the noise ("eps", the
-    512-pixel base models) or v (the 768-pixel models, which is assumed). Raises SfumatoError for a file that is
-    missing, broken or no Stable Diffusion model.
+    `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
+    names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
+    "768-v" of 2.x, "base" or "turbo" of XL; else it is taken for the larger and slower one. `prediction` overrules what
+    the network is taken to predict ("eps", "v" ...). Raises SfumatoError for a file that is missing, broken or no
+    Stable Diffusion model, and for a variant that its family does not have.
     """
     path = embedded_model() if name_or_path is None or name_or_path == EMBEDDED else _existing(name_or_path)
     where = choose_device(device)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
-        parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction)
+        parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant)
     folder = parts.tokenizer_folder
     tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
     spec = parts.spec

@@ -147,12 +147,14 @@ class Defaults:
 class Spec:
     """A model family, or one model of it: its networks, its diffusion and its habits.
 
+    `variant` names the release where several have the same names and shapes ("base", "turbo"); else it is empty.
     `ids` are the numbers, besides pooled text, that condition XL. `zero_negative`: an empty negative prompt is all
     zeros and not read by the text towers. `quantised`: the network only knows whole training steps.
     """
 
     family: str
     title: str
+    variant: str = ""
     unet: UNetConfig = field(default_factory=UNetConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
     text: CLIPTextConfig = field(default_factory=CLIPTextConfig)

@@ -13,8 +13,10 @@ from sfumato.diffusion.schedule import (
     alphas_cumprod,
     ddim_uniform,
     discrete,
+    leading,
     sgm_uniform,
     sigma_list,
+    trailing,
     training_sigmas,
 )
 from sfumato.errors import SfumatoError
@@ -56,6 +58,13 @@ def test_ddim_uniform_takes_one_more_step_where_the_original_does() -> None:
 
 def test_sgm_uniform_starts_at_the_last_step_and_stops_short_of_the_first() -> None:
     assert TABLE.time(sgm_uniform(TABLE, 4)[:-1]).round().tolist() == [999, 749, 499, 249]
+
+
+@pytest.mark.parametrize(("steps", "low", "high"), [(3, [667, 334, 1], [999, 666, 332]), (1, [1], [999])])
+def test_leading_and_trailing_times(steps: int, low: list[int], high: list[int]) -> None:
+    times = [TABLE.time(spacing(TABLE, steps)[:-1]).round().tolist() for spacing in (leading, trailing)]
+    assert times == [low, high]
+    assert (leading(TABLE, 1000).diff() < 0).all()
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])

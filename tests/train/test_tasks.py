@@ -20,6 +20,7 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached
 from sfumato.train.ldm import LDMTask, LDMTraining
 from sfumato.train.loop import Task, train
+from sfumato.train.start import gather
 from sfumato.train.vae import VAETask, VAETraining, load_vae
 from sfumato.weights.load import load_parts
 
@@ -71,7 +72,7 @@ def make_ldm(emoji: EmojiData, vae_folder: Path, clip_folder: Path, tmp_path_fac
     latents = tmp_path_factory.mktemp("latents")
 
     def make(recipe: LDMTraining = LDM_RECIPE) -> LDMTask:
-        return LDMTask(recipe, emoji, vae_folder, clip_folder, latents, CPU)
+        return LDMTask(recipe, emoji, gather(recipe.init, vae_folder, clip_folder), latents, CPU)
 
     return make
 
@@ -210,6 +211,35 @@ def test_the_denoiser_learns_and_leaves_a_model_that_opens(make_ldm, tmp_path: P
     average = checkpoint.load(path, CPU)["ema"]
     for name, value in parts.unet.state_dict().items():
         torch.testing.assert_close(value, average[name], atol=1e-3, rtol=1e-3)
+
+
+def test_training_goes_on_from_a_folder(make_ldm, emoji: EmojiData, tmp_path: Path):
+    run(make_ldm(), LDM_RECIPE, tmp_path / "first", 10)
+    folder = tmp_path / "first/export"
+    recipe = replace(LDM_RECIPE, init=str(folder))
+    task = LDMTask(recipe, emoji, gather(recipe.init, None, None), tmp_path, CPU)
+    for ours, theirs in ((task.unet, "unet"), (task.vae, "vae"), (task.text, "text")):
+        stored = load_parts(folder).networks[theirs].state_dict()
+        assert all(torch.equal(value, stored[name]) for name, value in ours.state_dict().items())
+    (latents,) = tmp_path.glob("latents-*")  # of the folder's own encoder
+    before = task.validate()["loss_seen"]
+    run(task, recipe, tmp_path / "second", 4)
+    again = LDMTask(recipe, emoji, gather(recipe.init, None, None), tmp_path, CPU)
+    metrics = run(again, recipe, tmp_path / "second", 10)
+    assert metrics["val/loss_seen"] < before
+    path = checkpoint.find(tmp_path / "second")
+    assert path is not None
+    assert checkpoint.load(path, CPU)["config"]["init"] == str(folder)
+    assert list(tmp_path.glob("latents-*")) == [latents]
+
+
+def test_what_cannot_be_gone_on_from_is_said(make_ldm, vae_folder: Path, tmp_path: Path):
+    with pytest.raises(SfumatoError, match="--init"):
+        gather("", vae_folder, None)
+    make_ldm().export(tmp_path)
+    net = replace(LDM_RECIPE.net, channels=(16, 24))
+    with pytest.raises(SfumatoError, match=r"other sizes than the recipe: channels is \(16, 32\) and not \(16, 24\)"):
+        make_ldm(replace(LDM_RECIPE, init=str(tmp_path), net=net))
 
 
 def test_captions_are_dropped_as_often_as_the_recipe_says(make_ldm):

@@ -10,6 +10,7 @@ from transformers import CLIPTextModel
 
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
+from sfumato.families import sd1
 from sfumato.spec import Defaults
 from sfumato.weights.load import load_parts
 from sfumato.weights.save import save_folder
@@ -85,7 +86,7 @@ def test_advised_settings_travel_with_the_folder(tiny, save):
         with pytest.raises(SfumatoError, match=r"sfumato.json has"):
             load_parts(folder)
     habits.unlink()
-    assert load_parts(folder).spec.defaults.steps == Defaults().steps
+    assert load_parts(folder).spec.defaults.steps == sd1.SPEC.defaults.steps
 
 
 def test_what_cannot_be_written_is_refused(tiny, tmp_path, save):

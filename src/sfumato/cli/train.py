@@ -61,8 +61,11 @@ def ldm(
     config: Config,
     data: Data,
     out: Out,
-    vae: Annotated[Path, typer.Option(help="Export folder of `sfumato train vae`.")],
-    clip: Annotated[Path, typer.Option(help="Export folder of `sfumato train clip`.")],
+    init: Annotated[
+        str | None, typer.Option(help="Model to go on from: a path, or emoji for the one that ships.")
+    ] = None,
+    vae: Annotated[Path | None, typer.Option(help="Export folder of `sfumato train vae`; default: --init's.")] = None,
+    clip: Annotated[Path | None, typer.Option(help="Export folder of `sfumato train clip`; default: --init's.")] = None,
     latents: Annotated[Path | None, typer.Option(help="Folder that keeps encoded pictures; default: the run.")] = None,
     fresh: Fresh = False,
     seed: Seed = None,
@@ -74,4 +77,5 @@ def ldm(
     """Train the denoiser on cached latents; leaves a complete model in RUN/export."""
     from sfumato.train.run import Options, train_ldm
 
-    train_ldm(config, data, out, vae, clip, latents, Options(seed, fresh, steps, max_minutes, device, threads))
+    options = Options(seed, fresh, steps, max_minutes, device, threads)
+    train_ldm(config, data, out, init, vae, clip, latents, options)

@@ -16,6 +16,13 @@ Model = Annotated[
     str | None,
     typer.Option(help="A checkpoint file (.safetensors, .ckpt) or a diffusers folder; else the embedded model."),
 ]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        help="Which release a single file is, where several have the same tensors: base or turbo of XL, base or 768-v "
+        "of 2.x; an unknown name lists them."
+    ),
+]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
 Cfg = Annotated[
     float | None, typer.Option(help="Guidance scale: how closely to follow the prompt; 1 is none and faster.")
@@ -34,7 +41,8 @@ SamplerName = Annotated[
     ),
 ]
 ScheduleName = Annotated[
-    str | None, typer.Option("--schedule", help="discrete, karras, exponential, sgm_uniform or ddim_uniform.")
+    str | None,
+    typer.Option("--schedule", help="discrete, karras, exponential, sgm_uniform, leading, trailing or ddim_uniform."),
 ]
 ClipSkip = Annotated[
     int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
@@ -60,6 +68,7 @@ def txt2img(
     prompt: Prompt,
     negative: Negative = "",
     model: Model = None,
+    variant: Variant = None,
     steps: Steps = None,
     cfg: Cfg = None,
     seed: Seed = None,
@@ -92,7 +101,7 @@ def txt2img(
     from sfumato.cli.draw import draw
     from sfumato.tasks import txt2img as task
 
-    sd = sfumato.load(model, device, dtype)
+    sd = sfumato.load(model, device, dtype, variant=variant)
     settings = task.Settings.of(
         sd.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
         sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,

@@ -130,6 +130,21 @@ def sgm_uniform(table: NoiseTable, n: int) -> Tensor:
     return _ending_in_zero(table.sigma(t.floor()))
 
 
+def leading(table: NoiseTable, n: int) -> Tensor:
+    """Times 1, 1+c, 1+2c ... with c = T // n (Lin et al. 2023, table 2, one step up as all releases have it)."""
+    t = torch.arange(n, dtype=torch.float64).flip(0) * (len(table.sigmas) // n)
+    return _ending_in_zero(table.sigma(t + 1 if t[0] + 1 < len(table.sigmas) else t))
+
+
+def trailing(table: NoiseTable, n: int) -> Tensor:
+    """Whole times down from the last training step, the only list that is sure to hold it (Lin et al. 2023, table 2).
+
+    `sgm_uniform` is the same list but for rounding.
+    """
+    total = len(table.sigmas)
+    return _ending_in_zero(table.sigma((total - torch.arange(n, dtype=torch.float64) * (total / n)).round() - 1))
+
+
 def _ddim(table: NoiseTable, t: Tensor) -> Tensor:
     """The original's list for rising times t: it moves them up by one and ends at the first training step, not at 0."""
     t = (t.flip(0) + 1).clamp(max=len(table.sigmas) - 1)
@@ -183,6 +198,8 @@ SCHEDULES: dict[str, Callable[..., Tensor]] = {
     "karras": karras,
     "exponential": exponential,
     "sgm_uniform": sgm_uniform,
+    "leading": leading,
+    "trailing": trailing,
     "ddim_uniform": ddim_uniform,
 }
 
@@ -191,6 +208,8 @@ LABELS = {  # as the community's tools write them
     "karras": "Karras",
     "exponential": "Exponential",
     "sgm_uniform": "SGM Uniform",
+    "leading": "Leading",
+    "trailing": "Trailing",
     "ddim_uniform": "DDIM",
 }
 

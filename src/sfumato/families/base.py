@@ -10,10 +10,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from sfumato.errors import SfumatoError
 from sfumato.spec import Prediction, Spec
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.keymap import KeyMap, Rule, Shapes
 
+# What releases of one family with the same names and shapes differ in.
+HABITS = ("variant", "title", "prediction", "quantised", "zero_negative", "defaults", "licence")
 Rules = Callable[[Spec, str, Iterable[str]], list[Rule]]
 
 
@@ -51,7 +54,7 @@ class Family:
     """A line of releases: its full-size model, its networks, and how its files are laid out.
 
     `networks(spec)` builds the modules by part name; `denoiser` is the part that EMA weights exist of. `variants` are
-    releases with the same names and shapes but another prediction, and other habits.
+    further releases with the same names and shapes but other habits, told apart by `Spec.variant`.
     """
 
     spec: Spec
@@ -64,12 +67,29 @@ class Family:
     def name(self) -> str:
         return self.spec.family
 
+    @property
+    def releases(self) -> tuple[Spec, ...]:
+        """The release that a file without further word is taken for, then its variants."""
+        return self.spec, *self.variants
+
+    def varied(self, spec: Spec, variant: str) -> Spec:
+        """The spec with the habits of the release of that name, and sizes and noise levels as they are.
+
+        Raises SfumatoError where there is no such release.
+        """
+        for release in self.releases:
+            if release.variant == variant:
+                return replace(spec, **{habit: getattr(release, habit) for habit in HABITS})
+        known = " or ".join(release.variant for release in self.releases) if self.variants else "none"
+        raise SfumatoError(f"{self.spec.title} has no variant {variant!r}; choose {known}, or leave it out")
+
     def predicting(self, spec: Spec, prediction: Prediction) -> Spec:
-        """The spec with another prediction, and the habits of the release that has it, if there is one."""
-        for variant in self.variants:
-            if variant.prediction == prediction != spec.prediction:
-                spec = replace(spec, defaults=variant.defaults)
-        return replace(spec, prediction=prediction)
+        """The spec with another prediction, and the habits of the first release that has it, if there is one."""
+        if spec.prediction == prediction:
+            return spec
+        named = (release.variant for release in self.variants and self.releases if release.prediction == prediction)
+        variant = next(named, None)
+        return replace(spec, prediction=prediction) if variant is None else self.varied(spec, variant)
 
     def build(self, spec: Spec) -> dict[str, nn.Module]:
         """The networks of a model, on the meta device: shapes without memory."""

@@ -14,7 +14,7 @@ from sfumato.families.base import Family, Layout
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.spec import CLIPTextConfig, Spec
+from sfumato.spec import CLIPTextConfig, Defaults, Spec
 from sfumato.weights import configs
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.keymap import Rule, Shapes, rename, width
@@ -90,6 +90,7 @@ def latent_diffusion(
     takes: Callable[[Shapes], bool],
     original: Callable[[Shapes], bool],
     folder: Callable[[Shapes], bool],
+    variants: tuple[Spec, ...] = (),
 ) -> Family:
     """The Family of a release: `takes` is `plain` or `inpainting`, `original` and `folder` recognise its layouts."""
     in_file = {"unet": UNET, "vae": VAE_PREFIX, **{tower.part: tower.original for tower in towers}}
@@ -146,21 +147,27 @@ def latent_diffusion(
         def read(name: str) -> tuple[configs.Config, str]:
             return checkpoint.configs[name], f"{checkpoint.path}/{name}.json"
 
-        prediction, noise = configs.scheduler_from(*read("scheduler/scheduler_config"))
+        scheduler = read("scheduler/scheduler_config")
+        prediction, noise = configs.scheduler_from(*scheduler)
         vae, unet = configs.vae_from(*read("vae/config")), configs.unet_from(*read("unet/config"))
         config, where = read("unet/config")
         usual = release.defaults.width // release.vae.factor
         height, width = (side * vae.factor for side in configs.sample_size(config, usual, where))
         texts: dict[str, Any] = {t.part: t.from_folder(*read(f"{t.folder}config"), release) for t in towers}
+        config, where = scheduler
+        advised = configs.sampling_from(config, replace(release.defaults, width=width, height=height), where)
+        exact = [one for one in variants if one.prediction == prediction and _same_sampling(one.defaults, advised)]
+        alike = [one for one in (release, *variants) if one.prediction == prediction]
+        variant = [*exact, *alike, release][0]
         return replace(
-            release,
+            variant,
             unet=unet,
             vae=vae,
             prediction=prediction,
             noise=noise,
             defaults=configs.habits_from(
                 checkpoint.configs.get("habits", {}),
-                replace(release.defaults, width=width, height=height),
+                replace(advised, steps=variant.defaults.steps, cfg=variant.defaults.cfg),
                 f"{checkpoint.path}/sfumato.json",
             ),
             **texts,
@@ -169,6 +176,7 @@ def latent_diffusion(
     hugging_face = [tower for tower in towers if not tower.open_clip]
     return Family(
         spec=release,
+        variants=variants,
         networks=networks,
         layouts={
             "original": Layout(
@@ -203,6 +211,10 @@ def latent_diffusion(
             ),
         },
     )
+
+
+def _same_sampling(one: Defaults, other: Defaults) -> bool:
+    return (one.width, one.sampler, one.schedule) == (other.width, other.sampler, other.schedule)
 
 
 def _exactly(name: str) -> str:

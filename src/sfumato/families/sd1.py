@@ -6,10 +6,15 @@ import re
 from dataclasses import replace
 
 from sfumato.families.ldm import Tower, inpainting, latent_diffusion, plain
-from sfumato.spec import Spec, UNetConfig
+from sfumato.spec import Defaults, Spec, UNetConfig
 from sfumato.weights.keymap import Shapes
 
-SPEC = Spec(family="sd1", title="Stable Diffusion 1.x", licence="CreativeML Open RAIL-M")
+SPEC = Spec(
+    family="sd1",
+    title="Stable Diffusion 1.x",
+    defaults=Defaults(steps=50, sampler="plms", schedule="ddim_uniform"),
+    licence="CreativeML Open RAIL-M",
+)
 INPAINTING = replace(
     SPEC, family="sd1_inpainting", title="Stable Diffusion 1.5 inpainting", unet=UNetConfig(in_channels=9)
 )

@@ -1,7 +1,8 @@
 """Stable Diffusion 2.0 and 2.1 (Stability AI, 2022): OpenCLIP ViT-H/14 text, last layer but one, heads of width 64.
 
-The 512-pixel base models predict the noise, the 768-pixel models v. A folder says which in its scheduler's file; single
-files of both have the same names and shapes and are taken for the 768-pixel one unless told otherwise (`prediction`).
+The 512-pixel base models predict the noise, the 768-pixel models v, and SD Turbo (Sauer et al. 2023) needs one step of
+its own. A folder says which in its scheduler's file; single files have the same names and shapes and are taken for the
+768-pixel models unless told otherwise (`variant`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ TEXT = "cond_stage_model.model."
 SPEC = Spec(
     family="sd2",
     title="Stable Diffusion 2.x",
+    variant="768-v",
     unet=UNetConfig(context_dim=1024, heads=None, head_dim=64, linear_projection=True),
     text=CLIPTextConfig(
         hidden_size=1024,
@@ -28,14 +30,27 @@ SPEC = Spec(
         skip=2,
     ),
     prediction="v",
-    defaults=Defaults(width=768, height=768),
+    defaults=Defaults(width=768, height=768, steps=50, sampler="ddim", schedule="ddim_uniform"),
     licence="CreativeML Open RAIL++-M",
 )
-BASE = replace(SPEC, prediction="eps", defaults=Defaults())
+BASE = replace(
+    SPEC,
+    variant="base",
+    prediction="eps",
+    defaults=Defaults(steps=50, sampler="plms", schedule="ddim_uniform"),
+)
+TURBO = replace(
+    BASE,
+    title="Stable Diffusion Turbo",
+    variant="turbo",
+    defaults=Defaults(steps=1, cfg=1.0, sampler="euler", schedule="trailing"),
+    licence="Stability AI Community License",
+)
 INPAINTING = replace(
     BASE,
     family="sd2_inpainting",
     title="Stable Diffusion 2.0 inpainting",
+    variant="",
     unet=replace(SPEC.unet, in_channels=9),
 )
 
@@ -60,5 +75,5 @@ def is_folder(shapes: Shapes) -> bool:
 
 
 TOWERS = (Tower("text", TEXT, "text_encoder/", open_clip=True),)
-FAMILY = replace(latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder), variants=(BASE,))
+FAMILY = latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder, variants=(BASE, TURBO))
 INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder)

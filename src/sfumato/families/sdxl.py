@@ -1,7 +1,9 @@
 """Stable Diffusion XL 1.0, base and refiner (Podell et al. 2023), and XL Turbo, which has the base's names and shapes.
 
 Both condition the U-Net on the pooled text of OpenCLIP ViT-bigG/14 and on sizes. The base reads CLIP ViT-L/14 and bigG,
-the refiner bigG alone, each at the last layer but one and without the final norm.
+the refiner bigG alone, each at the last layer but one and without the final norm. A single file does not say whether
+it is Turbo (Sauer et al. 2023) and is taken for the base unless told (`variant`); a folder says it in its scheduler's
+file.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ _BIG_G = CLIPTextConfig(
 SPEC = Spec(
     family="sdxl",
     title="Stable Diffusion XL",
+    variant="base",
     unet=UNetConfig(
         channels=(320, 640, 1280),
         depth=(0, 2, 10),
@@ -45,13 +48,21 @@ SPEC = Spec(
     ids=("original_size", "crop", "target_size"),
     zero_negative=True,
     quantised=True,
-    defaults=Defaults(width=1024, height=1024, steps=40, cfg=5.0, sampler="euler", schedule="sgm_uniform"),
+    defaults=Defaults(width=1024, height=1024, steps=50, cfg=5.0, sampler="euler", schedule="leading"),
     licence="CreativeML Open RAIL++-M",
+)
+TURBO = replace(
+    SPEC,
+    title="Stable Diffusion XL Turbo",
+    variant="turbo",
+    defaults=Defaults(steps=1, cfg=1.0, sampler="euler_ancestral", schedule="trailing"),
+    licence="Stability AI Community License",
 )
 REFINER = replace(
     SPEC,
     family="sdxl_refiner",
     title="the Stable Diffusion XL refiner",
+    variant="",
     unet=UNetConfig(
         channels=(384, 768, 1536, 1536),
         depth=(0, 4, 4, 0),
@@ -95,6 +106,7 @@ FAMILY = latent_diffusion(
     plain,
     is_original,
     is_folder,
+    variants=(TURBO,),
 )
 REFINER_FAMILY = latent_diffusion(
     REFINER,

@@ -28,13 +28,12 @@ from sfumato.nets.clip import CLIPText
 from sfumato.nets.unet import UNet
 from sfumato.spec import Defaults, Prediction, Schedule, Spec, UNetConfig
 from sfumato.tasks.txt2img import first_latents
-from sfumato.train.clip import load_clip
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import UNNAMED, cached
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.sheet import sheet
+from sfumato.train.start import Start
 from sfumato.train.stateless import shuffled, stream
-from sfumato.train.vae import load_vae
 from sfumato.weights.save import save_folder
 
 MAX_FILE = 16 << 20
@@ -44,8 +43,9 @@ MAX_FILE = 16 << 20
 class LDMTraining:
     """Recipe of a denoiser.
 
-    `net` gets its channels in and out and its context from the autoencoder and the text tower. `length` is the number
-    of tokens the U-Net sees, start and end included. `styles` says how often pictures of a style come in an epoch
+    `net` gets its channels in and out and its context from the autoencoder and the text tower. `init` is a model (a
+    path, or "emoji") whose weights are the first ones. `length` is the number of tokens the U-Net sees, start and end
+    included. `styles` says how often pictures of a style come in an epoch
     (default once), `subgroups` the same for Unicode's subgroups of concepts, `languages` how often captions of one are
     drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for equal weights. `t_shift` moves training towards high (> 0)
     or low (< 0) noise: times are drawn as sigmoid(logit(u) + t_shift), u uniform and stratified over the batch.
@@ -57,6 +57,7 @@ class LDMTraining:
     net: UNetConfig = field(default_factory=UNetConfig)
     prediction: Prediction = "v"
     noise: Schedule = field(default_factory=Schedule)
+    init: str = ""
     length: int = 32
     drop: float = 0.1
     backgrounds: int = 3
@@ -79,13 +80,12 @@ class LDMTraining:
 class LDMTask:
     """See `loop.Task`; `networks` is the U-Net, and the text tower where that learns too."""
 
-    def __init__(self, cfg: LDMTraining, data: EmojiData, vae: Path, clip: Path, latents: Path, device: torch.device):
+    def __init__(self, cfg: LDMTraining, data: EmojiData, start: Start, latents: Path, device: torch.device):
         _check(cfg)
         self.cfg, self.data, self.device = cfg, data, device
-        self.vae = load_vae(vae).to(device)
-        towers, tokenizer = load_clip(clip)
-        self.text = shortened(towers.text, cfg.length).to(device)
-        self.tokenizer = copy.copy(tokenizer)
+        self.vae = start.vae.to(device)
+        self.text = shortened(start.text, cfg.length).to(device)
+        self.tokenizer = copy.copy(start.tokenizer)
         self.tokenizer.max_length = cfg.length
         self.spec = Spec(
             family="sd1",
@@ -105,6 +105,7 @@ class LDMTask:
         torch.manual_seed(cfg.loop.seed)
         self.unet = UNet(self.spec.unet)
         self._start_at_zero()
+        start.carry_over(self.unet)
         if cfg.loop.compile:
             self.unet.compile()
         self.networks: nn.Module = self.unet

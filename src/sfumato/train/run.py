@@ -14,6 +14,7 @@ from sfumato.train.clip import CLIPTask, CLIPTraining
 from sfumato.train.config import read_config
 from sfumato.train.ldm import LDMTask, LDMTraining
 from sfumato.train.loop import Outcome, Task, pick_device, train
+from sfumato.train.start import gather
 from sfumato.train.vae import VAETask, VAETraining
 
 T = TypeVar("T", VAETraining, CLIPTraining, LDMTraining)
@@ -42,14 +43,25 @@ def train_clip(config: str, data: Path, out: Path, options: Options) -> Outcome:
 
 
 def train_ldm(
-    config: str, data: Path, out: Path, vae: Path, clip: Path, latents: Path | None, options: Options
+    config: str,
+    data: Path,
+    out: Path,
+    init: str | None,
+    vae: Path | None,
+    clip: Path | None,
+    latents: Path | None,
+    options: Options,
 ) -> Outcome:
     """Train a denoiser on the latents of `vae` and the words of `clip`; RUN/export is then a diffusers folder.
 
-    Encoded pictures are kept in `latents`, by default the run folder.
+    It starts from the weights of the model `init` where one is given, and takes from it what is not given. Encoded
+    pictures are kept in `latents`, by default the run folder.
     """
     cfg, device = read_config(config, LDMTraining), pick_device(options.device)
-    return _run(cfg, out, options, lambda cfg: LDMTask(cfg, EmojiData(data), vae, clip, latents or out, device))
+    if init is not None:
+        cfg = dataclasses.replace(cfg, init=init)
+    start = gather(cfg.init, vae, clip)
+    return _run(cfg, out, options, lambda cfg: LDMTask(cfg, EmojiData(data), start, latents or out, device))
 
 
 def _run(cfg: T, out: Path, options: Options, make: Callable[[T], Task]) -> Outcome:

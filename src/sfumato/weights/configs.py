@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sfumato.errors import SfumatoError
@@ -70,6 +70,20 @@ SCHEDULER_FIXED: dict[str, tuple[Any, ...]] = {
     "rescale_betas_zero_snr": (False, True),
     "trained_betas": (None,),
 }
+# Our sampler, and the spacing of times that the scheduler falls back on.
+SAMPLERS = {
+    "DDIMScheduler": ("ddim", "leading"),
+    "DDPMScheduler": ("ddpm", "leading"),
+    "DPMSolverMultistepScheduler": ("dpmpp_2m", "linspace"),
+    "EulerAncestralDiscreteScheduler": ("euler_ancestral", "linspace"),
+    "EulerDiscreteScheduler": ("euler", "linspace"),
+    "HeunDiscreteScheduler": ("heun", "linspace"),
+    "LMSDiscreteScheduler": ("lms", "linspace"),
+    "PNDMScheduler": ("plms", "leading"),
+    "UniPCMultistepScheduler": ("unipc", "linspace"),
+}
+SPACINGS = {"leading": "leading", "linspace": "discrete", "trailing": "trailing"}
+ENDING_AT_THE_FIRST_STEP = ("ddim", "ddpm", "plms")  # of training, not at sigma 0, as in the original code
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
@@ -105,6 +119,12 @@ class _Fields:
         value = self.config.get(name, default)
         if not isinstance(value, str):
             raise self.wrong(name, "a name")
+        return value
+
+    def choice(self, name: str, default: str, known: Collection[str]) -> str:
+        value = self.text(name, default)
+        if value not in known:
+            raise self.wrong(name, " or ".join(known))
         return value
 
     def integers(self, name: str, default: tuple[int, ...], count: int | None = None) -> tuple[int, ...]:
@@ -399,6 +419,18 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
         zero_terminal_snr=config.get("rescale_betas_zero_snr", False),
     )
     return PREDICTIONS[config.get("prediction_type", "epsilon")], schedule
+
+
+def sampling_from(config: Config, defaults: Defaults, where: str = "scheduler/scheduler_config.json") -> Defaults:
+    """`defaults` with the sampler and schedule that a scheduler's config stands for, where ours have it."""
+    if config.get("_class_name") not in SAMPLERS:
+        return defaults
+    sampler, spacing = SAMPLERS[config["_class_name"]]
+    schedule = SPACINGS[_Fields(where, config).choice("timestep_spacing", spacing, SPACINGS)]
+    if sampler in ENDING_AT_THE_FIRST_STEP and schedule == "leading":
+        schedule = "ddim_uniform"
+    schedule = "karras" if config.get("use_karras_sigmas") is True else schedule
+    return dataclasses.replace(defaults, sampler=sampler, schedule=schedule)
 
 
 def scheduler_to(prediction: Prediction, noise: Schedule) -> dict[str, Any]:

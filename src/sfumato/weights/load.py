@@ -73,13 +73,15 @@ def load_parts(
     ema: bool = False,
     spec: Spec | None = None,
     prediction: Prediction | None = None,
+    variant: str | None = None,
 ) -> Parts:
     """Load a complete model from a single file or a diffusers folder.
 
     `dtype` None keeps each tensor as stored (of 8 bits as float16). `ema` takes the averaged weights of files that hold
     both. `spec` overrules what is read from the file (sizes that shapes do not show, such as a number of heads),
-    `prediction` what the network predicts. A tensor that needs no conversion stays a view of the file, so that loading
-    takes the size of the result and little more.
+    `variant` which release it is of those with the same shapes, `prediction` what the network predicts.
+    A tensor that needs no conversion stays a view of the file, so that loading takes the size of the result and little
+    more.
 
     Raises SfumatoError when the file is not a complete model: every tensor that is missing, left over, of another shape
     or not finite is named.
@@ -87,6 +89,8 @@ def load_parts(
     with open_checkpoint(path) as checkpoint:
         family, layout = identify(checkpoint).require(checkpoint)
         spec = family.layouts[layout].spec(checkpoint) if spec is None else spec
+        if variant is not None:
+            spec = family.varied(spec, variant)
         if prediction is not None:
             spec = family.predicting(spec, prediction)
         if spec.family != family.name:

@@ -1,0 +1,69 @@
+"""What the training of a denoiser begins with: the frozen parts around it, and the weights of a model to go on from."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from sfumato.errors import SfumatoError
+from sfumato.model import StableDiffusion, load
+from sfumato.nets.clip import CLIPText
+from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.unet import UNet
+from sfumato.nets.vae import VAE
+from sfumato.text.tokenizer import CLIPTokenizer
+from sfumato.train.clip import load_clip
+from sfumato.train.vae import load_vae
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """An autoencoder and a text tower in evaluation mode, the tower's tokenizer, and the model that training goes on
+    from, if there is one."""
+
+    vae: VAE
+    text: CLIPText
+    tokenizer: CLIPTokenizer
+    model: StableDiffusion | None = None
+
+    def carry_over(self, network: UNet | MMDiT) -> None:
+        """Give `network` the model's weights. Raises SfumatoError where it has other sizes than the model's."""
+        if self.model is None:
+            return
+        theirs = self.model.denoiser.network
+        if not isinstance(theirs, type(network)):
+            raise SfumatoError(
+                f"{self.model.path} holds a {type(theirs).__name__}, the recipe asks for a {type(network).__name__}; "
+                "give a model of the recipe's kind"
+            )
+        own, other = dataclasses.asdict(network.cfg), dataclasses.asdict(theirs.cfg)
+        differing = [f"{name} is {other[name]} and not {own[name]}" for name in own if own[name] != other[name]]
+        if differing:
+            raise SfumatoError(
+                f"{self.model.path} has other sizes than the recipe: {', '.join(differing)}; "
+                "start from a model of the recipe's sizes, or give the recipe those of the model"
+            )
+        network.load_state_dict(theirs.state_dict())
+
+
+def gather(init: str, vae: Path | None, clip: Path | None) -> Start:
+    """From exports of `sfumato train vae` and `clip`, and for what is not given from the model `init` ("": none).
+
+    Raises SfumatoError when a part is given by neither, or `init` reads more than one text tower.
+    """
+    if not init:
+        if vae is None or clip is None:
+            raise SfumatoError("give the exports of both --vae and --clip, or with --init a model that has these parts")
+        return Start(load_vae(vae), *_words(clip))
+    model = load(init, "cpu", "float32")
+    towers = model.encode.towers
+    if len(towers) != 1:
+        raise SfumatoError(f"{model.path} reads prompts with {len(towers)} text encoders; training knows models of one")
+    words = (towers[0], model.encode.tokenizer) if clip is None else _words(clip)
+    return Start(model.vae if vae is None else load_vae(vae), *words, model)
+
+
+def _words(clip: Path) -> tuple[CLIPText, CLIPTokenizer]:
+    towers, tokenizer = load_clip(clip)
+    return towers.text, tokenizer
