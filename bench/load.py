@@ -59,7 +59,7 @@ def write_folder(path: Path, noise: Tensor, dtype: torch.dtype) -> None:
     for network in networks.values():
         state = {name: noise[: like.numel()].view(like.shape) for name, like in network.state_dict().items()}
         network.load_state_dict(state, assign=True)
-    save_folder(path, SD1.spec, **networks, dtype=dtype)
+    save_folder(path, SD1.spec, networks, dtype=dtype)
 
 
 def write_file(path: Path, noise: Tensor, dtype: torch.dtype) -> None:

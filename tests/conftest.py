@@ -67,5 +67,5 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
     WORDS.save(folder / "words")
-    save_folder(folder / "tiny", SPEC, **sd1.networks(SPEC), tokenizer_folder=folder / "words")
+    save_folder(folder / "tiny", SPEC, sd1.networks(SPEC), tokenizer_folder=folder / "words")
     return str(folder / "tiny")

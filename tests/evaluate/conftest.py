@@ -114,7 +114,7 @@ def model(tokenizer: CLIPTokenizer, tmp_path_factory: pytest.TempPathFactory) ->
         defaults=Defaults(width=SIZE, height=SIZE),
     )
     tokenizer.save(folder / "words")
-    save_folder(folder / "tiny", spec, **sd1.networks(spec), tokenizer_folder=folder / "words")
+    save_folder(folder / "tiny", spec, sd1.networks(spec), tokenizer_folder=folder / "words")
     return folder / "tiny"
 
 

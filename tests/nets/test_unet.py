@@ -1,5 +1,7 @@
 """The U-Net against diffusers': the same weights by name, the same numbers."""
 
+import math
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -129,3 +131,9 @@ def test_half_precision_stays_half() -> None:
     x, t, tokens = inputs(TINY)
     result = ours(x.bfloat16(), t, Cond(tokens.bfloat16()))
     assert result.dtype == torch.bfloat16 and result.isfinite().all()
+
+
+def test_frequencies_are_rounded_correctly() -> None:
+    exponents = -math.log(10000) * torch.arange(128, dtype=torch.float32) / 128
+    cosines = sinusoidal(torch.ones(1), 256)[0, :128]
+    assert torch.equal(cosines, exponents.double().exp().float().cos())

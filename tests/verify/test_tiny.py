@@ -120,3 +120,15 @@ def test_models_and_outputs_that_are_not_known_fail(verify, folder: Path) -> Non
     outcome = verify(folder)
     assert outcome.failed == ["tiny/sd1/dreams", "tiny/sd9/out"]
     assert outcome.rows["tiny/sd9/out"]["reason"] == "not supported yet: the model sd9"
+
+
+@pytest.mark.parametrize(
+    ("output", "off", "passes"),
+    [("cond.vector", 7e-5, True), ("cond.vector", 9e-5, False), ("cond.crossattn", 7e-5, False)],
+)
+def test_sinusoids_of_sizes_have_the_tolerance_of_a_frequency(output: str, off: float, passes: bool) -> None:
+    tensors = {"in.original_size": torch.tensor([[512.0, 1344.0]]), f"out.{output}": torch.zeros(3)}
+    check = tiny._check(output, 2e-5, lambda: tensors, lambda: {output: lambda: torch.tensor([0.0, off, 0.0])})
+    result = check()
+    assert result.passed is passes and result.absolute == pytest.approx(off)
+    assert ("1344" in result.reason) is (output == "cond.vector")

@@ -116,7 +116,7 @@ def save(tmp_path: Path, tokenizer_folder: Path) -> Callable[..., Path]:
     """Write a model as a diffusers folder in the test's folder."""
 
     def save(model: Model, name: str = "model", **options: object) -> Path:
-        save_folder(tmp_path / name, model.spec, **model.networks, tokenizer_folder=tokenizer_folder, **options)
+        save_folder(tmp_path / name, model.spec, model.networks, tokenizer_folder=tokenizer_folder, **options)
         return tmp_path / name
 
     return save

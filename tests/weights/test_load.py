@@ -368,7 +368,7 @@ def test_full_size_loads_in_little_more_memory_than_its_file(tmp_path, tokenizer
             state = {name: noise[: t.numel()].view(t.shape).to(dtype) for name, t in network.state_dict().items()}
             network.load_state_dict(state, assign=True)
         path = tmp_path / "model"
-        save_folder(path, sd1.spec, **networks, tokenizer_folder=tokenizer_folder, dtype=dtype)
+        save_folder(path, sd1.spec, networks, tokenizer_folder=tokenizer_folder, dtype=dtype)
         del networks, state
     else:
         path = tmp_path / "model.ckpt"

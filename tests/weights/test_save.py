@@ -70,7 +70,7 @@ def test_the_pipeline_draws(odd, save):
 
 
 def test_clips_own_vocabulary_is_the_default(tiny, tmp_path):
-    save_folder(tmp_path / "model", tiny.spec, **tiny.networks)
+    save_folder(tmp_path / "model", tiny.spec, tiny.networks)
     assert len(json.loads((tmp_path / "model/tokenizer/vocab.json").read_text())) == 49408
 
 
@@ -92,8 +92,8 @@ def test_advised_settings_travel_with_the_folder(tiny, save):
 def test_what_cannot_be_written_is_refused(tiny, tmp_path, save):
     with pytest.raises(SfumatoError, match="more than a file may"):
         save(tiny, max_file_size=1000)
-    with pytest.raises(SfumatoError, match=r"no vocab.json"):
-        save_folder(tmp_path / "model", tiny.spec, **tiny.networks, tokenizer_folder=tmp_path)
+    with pytest.raises(SfumatoError, match=r"vocab.json"):
+        save_folder(tmp_path / "model", tiny.spec, tiny.networks, tokenizer_folder=tmp_path)
     assert not (tmp_path / "model/model_index.json").exists()
     weight = tiny.networks["unet"].conv_in.weight
     kept = weight.data.clone()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sfumato.errors import SfumatoError
 from sfumato.spec import Prediction, Spec
 from sfumato.weights.checkpoint import Checkpoint
+from sfumato.weights.configs import Config
 from sfumato.weights.keymap import KeyMap, Rule, Shapes
 
 # What releases of one family with the same names and shapes differ in.
@@ -28,6 +29,12 @@ class Layout:
     layout. `spec(checkpoint)` reads sizes and habits, and raises SfumatoError for what is not supported.
     `rules(spec, part, names)` maps the parameter names of a part; `ema` renames the U-Net's or transformer's tensors to
     the averaged ones, where the layout can hold them.
+
+    For writing: `fit(spec)` is the same model as this layout keeps it, where one layout leaves out what is never read
+    (2.x folders: the last text layer). `configs(spec)` are the JSON files of a folder, named as in
+    `Checkpoint.configs`, from which `spec` reads the model again (without what it advises, which is written for every
+    family alike). `tokenizers` names the folder of each tokenizer and the text tower, by its field of Spec, that it
+    belongs to. `buffers(spec)` are tensors besides the networks' that follow from the spec, in files of this layout.
     """
 
     prefixes: Mapping[str, str]
@@ -37,6 +44,10 @@ class Layout:
     ignored: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
     ema: Callable[[str], str] | None = None
+    fit: Callable[[Spec], Spec] = lambda spec: spec
+    configs: Callable[[Spec], dict[str, Config]] = lambda spec: {}
+    tokenizers: Mapping[str, str] = field(default_factory=dict)
+    buffers: Callable[[Spec], dict[str, Tensor]] = lambda spec: {}
 
 
 class _NoRandomStart(TorchFunctionMode):

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from sfumato.errors import SfumatoError
-from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip
+from sfumato.families import clip_text, ldm_schedule, ldm_unet, ldm_vae, open_clip
 from sfumato.families.base import Family, Layout
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.spec import CLIPTextConfig, Defaults, Spec
+from sfumato.spec import CLIPTextConfig, Defaults, Schedule, Spec
 from sfumato.weights import configs
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.keymap import Rule, Shapes, rename, width
@@ -22,12 +22,15 @@ from sfumato.weights.keymap import Rule, Shapes, rename, width
 UNET, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
 NOUNS = {"unet": "U-Net", "vae": "VAE"}
 
-# Registered by the originals' training code beside the networks: their noise schedule.
-SCHEDULE_BUFFERS = (
-    r"(betas|alphas_cumprod|alphas_cumprod_prev|sqrt_alphas_cumprod|sqrt_one_minus_alphas_cumprod"
-    r"|log_one_minus_alphas_cumprod|sqrt_recip_alphas_cumprod|sqrt_recipm1_alphas_cumprod|posterior_variance"
-    r"|posterior_log_variance_clipped|posterior_mean_coef1|posterior_mean_coef2|lvlb_weights|logvar|denoiser\.sigmas)"
-)
+# Both name parts of the pipeline that sfumato has no use for: a folder may lack them if it says so.
+_WITHOUT = {
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+}
+PIPELINE: configs.Config = {"_class_name": "StableDiffusionPipeline", **_WITHOUT}
+INPAINT_PIPELINE: configs.Config = {"_class_name": "StableDiffusionInpaintPipeline", **_WITHOUT}
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,22 @@ class Tower:
         pad = open_clip.PAD if self.open_clip else read.pad_token_id
         return replace(read, skip=skip, normalised=usual.normalised, pad_token_id=pad)
 
+    def fit_folder(self, config: CLIPTextConfig) -> CLIPTextConfig:
+        """The tower as a folder keeps it: what is read and normed is its last layer, and 2.x has no projection."""
+        if not config.normalised or config.skip == 1:
+            return config
+        return replace(config, layers=config.layers - config.skip + 1, skip=1, projection_dim=None)
+
+    def fit_original(self, config: CLIPTextConfig, release: Spec) -> CLIPTextConfig:
+        """The tower with the layers that follow the one that is read, as its own code builds it."""
+        usual = self.config(release)
+        if not config.normalised or config.skip == usual.skip:
+            return config
+        layers = config.layers - config.skip + usual.skip
+        return replace(
+            config, layers=layers, skip=usual.skip, projection_dim=config.projection_dim or config.hidden_size
+        )
+
 
 def inputs(shapes: Shapes) -> tuple[int, int]:
     """Channels that the U-Net of a file takes, and channels of its latents; (0, 4) where there is no U-Net."""
@@ -90,9 +109,15 @@ def latent_diffusion(
     takes: Callable[[Shapes], bool],
     original: Callable[[Shapes], bool],
     folder: Callable[[Shapes], bool],
+    pipeline: configs.Config,
+    buffers: Callable[[Schedule], dict[str, Tensor]] = ldm_schedule.ddpm_buffers,
     variants: tuple[Spec, ...] = (),
 ) -> Family:
-    """The Family of a release: `takes` is `plain` or `inpainting`, `original` and `folder` recognise its layouts."""
+    """The Family of a release: `takes` is `plain` or `inpainting`, `original` and `folder` recognise its layouts.
+
+    `pipeline` is what model_index.json says besides the parts: diffusers' class and its settings. `buffers` is what a
+    single file says of the noise schedule, `variants` as in Family.
+    """
     in_file = {"unet": UNET, "vae": VAE_PREFIX, **{tower.part: tower.original for tower in towers}}
     in_folder = {"unet": "unet/", "vae": "vae/", **{tower.part: tower.folder for tower in towers}}
     by_part = {tower.part: tower for tower in towers}
@@ -173,6 +198,30 @@ def latent_diffusion(
             **texts,
         )
 
+    def fitted(spec: Spec, fit: Callable[[Tower, CLIPTextConfig], CLIPTextConfig]) -> Spec:
+        texts: dict[str, Any] = {tower.part: fit(tower, tower.config(spec)) for tower in towers}
+        return replace(spec, **texts)
+
+    def folder_configs(spec: Spec) -> dict[str, configs.Config]:
+        pixels = spec.defaults.width
+        texts = {tower.folder: configs.clip_to(tower.config(spec)) for tower in towers}
+        scheduler = configs.scheduler_to(spec.prediction, spec.noise, spec.defaults)
+        index = {
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+            "scheduler": ["diffusers", scheduler["_class_name"]],
+            **{folder.strip("/"): ["transformers", *config["architectures"]] for folder, config in texts.items()},
+            **{folder: ["transformers", "CLIPTokenizer"] for folder in tokenizers},
+        }
+        return {
+            "model_index": {**index, **pipeline},
+            "scheduler/scheduler_config": scheduler,
+            "unet/config": configs.unet_to(spec.unet, pixels // spec.vae.factor),
+            "vae/config": configs.vae_to(spec.vae, pixels),
+            **{f"{folder}config": config for folder, config in texts.items()},
+        }
+
+    tokenizers = {tower.folder.strip("/").replace("text_encoder", "tokenizer"): tower.part for tower in towers}
     hugging_face = [tower for tower in towers if not tower.open_clip]
     return Family(
         spec=release,
@@ -185,7 +234,7 @@ def latent_diffusion(
                 spec=original_spec,
                 rules=original_rules,
                 ignored=(
-                    SCHEDULE_BUFFERS,
+                    ldm_schedule.NAMES,
                     r"model_ema\..*",
                     r".*\.position_ids",
                     r"first_stage_model\.loss\..*",
@@ -194,6 +243,8 @@ def latent_diffusion(
                 aliases=tuple(_with_inner_name(tower.original) for tower in hugging_face),
                 # The averaging code drops "model." and every dot of a name.
                 ema=lambda name: "model_ema." + name.removeprefix("model.").replace(".", ""),
+                fit=lambda spec: fitted(spec, lambda tower, config: tower.fit_original(config, release)),
+                buffers=lambda spec: buffers(spec.noise),
             ),
             "diffusers": Layout(
                 prefixes=in_folder,
@@ -208,6 +259,9 @@ def latent_diffusion(
                     ),
                     *(_with_inner_name(tower.folder) for tower in towers),
                 ),
+                fit=lambda spec: fitted(spec, Tower.fit_folder),
+                configs=folder_configs,
+                tokenizers=tokenizers,
             ),
         },
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from sfumato.families.ldm import Tower, inpainting, latent_diffusion, plain
+from sfumato.families.ldm import INPAINT_PIPELINE, PIPELINE, Tower, inpainting, latent_diffusion, plain
 from sfumato.spec import Defaults, Spec, UNetConfig
 from sfumato.weights.keymap import Shapes
 
@@ -41,7 +41,7 @@ def is_folder(shapes: Shapes) -> bool:
 
 
 TOWERS = (Tower("text", TEXT, "text_encoder/"),)
-FAMILY = latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder)
-INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder)
+FAMILY = latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder, PIPELINE)
+INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder, INPAINT_PIPELINE)
 networks = FAMILY.networks
 ORIGINAL = FAMILY.layouts["original"].prefixes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sfumato.families.ldm import Tower, inpainting, latent_diffusion, plain
+from sfumato.families.ldm import INPAINT_PIPELINE, PIPELINE, Tower, inpainting, latent_diffusion, plain
 from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig
 from sfumato.weights.keymap import Shapes
 
@@ -75,5 +75,5 @@ def is_folder(shapes: Shapes) -> bool:
 
 
 TOWERS = (Tower("text", TEXT, "text_encoder/", open_clip=True),)
-FAMILY = latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder, variants=(BASE, TURBO))
-INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder)
+FAMILY = latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder, PIPELINE, variants=(BASE, TURBO))
+INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder, INPAINT_PIPELINE)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from sfumato.families.ldm import Tower, latent_diffusion, plain
-from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, Schedule, Spec, UNetConfig, VAEConfig
 from sfumato.weights.keymap import Shapes
 
 CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
@@ -80,8 +82,17 @@ REFINER = replace(
 )
 
 
+# Parts of the pipelines that sfumato has no use for.
+_WITHOUT = {"feature_extractor": [None, None], "image_encoder": [None, None]}
+
+
 def _any(shapes: Shapes, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in shapes)
+
+
+def no_buffers(noise: Schedule) -> dict[str, Tensor]:
+    """The original writes its noise levels, but as its machine rounds them, and released files do without."""
+    return {}
 
 
 def is_original(shapes: Shapes) -> bool:
@@ -106,6 +117,8 @@ FAMILY = latent_diffusion(
     plain,
     is_original,
     is_folder,
+    {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **_WITHOUT},
+    no_buffers,
     variants=(TURBO,),
 )
 REFINER_FAMILY = latent_diffusion(
@@ -114,4 +127,13 @@ REFINER_FAMILY = latent_diffusion(
     plain,
     is_refiner_original,
     is_refiner_folder,
+    {
+        "_class_name": "StableDiffusionXLImg2ImgPipeline",
+        "force_zeros_for_empty_prompt": False,
+        "requires_aesthetics_score": True,
+        "text_encoder": [None, None],
+        "tokenizer": [None, None],
+        **_WITHOUT,
+    },
+    no_buffers,
 )

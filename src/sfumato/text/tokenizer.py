@@ -144,21 +144,31 @@ class CLIPTokenizer:
         merges = [(left, right) for left, right in islice(learned, vocab_size - fixed)]
         return cls(_clip_layout(merges), merges, max_length=max_length)
 
-    def save(self, folder: str | Path) -> None:
-        """Write `vocab.json`, `merges.txt` and the two settings files, as `transformers.CLIPTokenizer` reads them."""
-        folder = Path(folder)
+    def files(self, pad_token_id: int | None = None) -> dict[str, bytes]:
+        """`vocab.json`, `merges.txt` and the two settings files, as `transformers.CLIPTokenizer` reads them.
+
+        `pad_token_id` names another symbol to pad with than the tokenizer's own.
+        """
         vocab = sorted(self._backend.get_vocab().items(), key=lambda item: item[1])
-        tokens = {"bos_token": self._bos, "eos_token": self._eos, "pad_token": self._pad, "unk_token": self._eos}
+        pad = self._pad if pad_token_id is None else self._backend.id_to_token(pad_token_id)
+        if pad is None:
+            raise SfumatoError(f"the tokenizer has no symbol {pad_token_id} to pad with; take it from the same model")
+        tokens = {"bos_token": self._bos, "eos_token": self._eos, "pad_token": pad, "unk_token": self._eos}
         config = tokens | {"model_max_length": self.max_length, "tokenizer_class": "CLIPTokenizer"}
         merges = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in self._merges)
-        for name, content in {
+        contents = {
             "vocab.json": json.dumps(dict(vocab), ensure_ascii=False),
             "merges.txt": merges,
             "special_tokens_map.json": json.dumps(tokens, indent=2) + "\n",
             "tokenizer_config.json": json.dumps(config, indent=2) + "\n",
-        }.items():
-            with atomic_write(folder / name) as file:
-                file.write(content.encode())
+        }
+        return {name: content.encode() for name, content in contents.items()}
+
+    def save(self, folder: str | Path) -> None:
+        """Write `files()` to a folder. Raises SfumatoError when that fails."""
+        for name, content in self.files().items():
+            with atomic_write(Path(folder) / name) as file:
+                file.write(content)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` without bos and eos, however many there are."""

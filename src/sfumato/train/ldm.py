@@ -201,9 +201,7 @@ class LDMTask:
         save_folder(
             folder,
             self.spec,
-            self.unet,
-            self.vae,
-            self.text,
+            {"unet": self.unet, "vae": self.vae, "text": self.text},
             tokenizer_folder=folder / "tokenizer",
             dtype=torch.float16,
             max_file_size=MAX_FILE,

@@ -82,6 +82,13 @@ SAMPLERS = {
     "PNDMScheduler": ("plms", "leading"),
     "UniPCMultistepScheduler": ("unipc", "linspace"),
 }
+# Those that a folder of ours may name, with the settings that the originals' samplers amount to.
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "DDIMScheduler": {"clip_sample": False, "set_alpha_to_one": False},
+    "EulerAncestralDiscreteScheduler": {},
+    "EulerDiscreteScheduler": {},
+    "PNDMScheduler": {"set_alpha_to_one": False, "skip_prk_steps": True},
+}
 SPACINGS = {"leading": "leading", "linspace": "discrete", "trailing": "trailing"}
 ENDING_AT_THE_FIRST_STEP = ("ddim", "ddpm", "plms")  # of training, not at sigma 0, as in the original code
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
@@ -433,22 +440,24 @@ def sampling_from(config: Config, defaults: Defaults, where: str = "scheduler/sc
     return dataclasses.replace(defaults, sampler=sampler, schedule=schedule)
 
 
-def scheduler_to(prediction: Prediction, noise: Schedule) -> dict[str, Any]:
-    """The config of a DDIMScheduler, which knows all of our beta schedules and predictions."""
-    names = {ours: theirs for theirs, ours in PREDICTIONS.items()}
-    if prediction not in names:
+def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) -> dict[str, Any]:
+    """The config of the scheduler that samples as `defaults` advise, or of DDIM's, which knows all of our tables."""
+    predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
+    if prediction not in predictions:
         raise SfumatoError(f"a Stable Diffusion folder cannot say that the network predicts {prediction!r}")
+    classes = {ours: theirs for theirs, (ours, _) in SAMPLERS.items() if theirs in SCHEDULERS}
+    name = "DDIMScheduler" if noise.zero_terminal_snr else classes.get(defaults.sampler, "DDIMScheduler")
+    spacings = {ours: theirs for theirs, ours in SPACINGS.items()}
     return {
-        "_class_name": "DDIMScheduler",
+        "_class_name": name,
         "beta_end": noise.end,
         "beta_schedule": noise.kind,
         "beta_start": noise.start,
-        "clip_sample": False,
         "num_train_timesteps": noise.steps,
-        "prediction_type": names[prediction],
-        "rescale_betas_zero_snr": noise.zero_terminal_snr,
-        "set_alpha_to_one": False,
+        "prediction_type": predictions[prediction],
         "steps_offset": 1,
-        "timestep_spacing": "leading",
+        "timestep_spacing": spacings.get(defaults.schedule, "leading"),
         "trained_betas": None,
+        **SCHEDULERS[name],
+        **({"rescale_betas_zero_snr": True} if noise.zero_terminal_snr else {}),
     }

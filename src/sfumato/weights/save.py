@@ -1,10 +1,12 @@
-"""Writing a model as the folder of a diffusers StableDiffusionPipeline."""
+"""Writing a model as the folder of a diffusers pipeline."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,120 +14,138 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import SfumatoError
-from sfumato.families import family
+from sfumato.families import Family, family
 from sfumato.files import atomic_write
-from sfumato.spec import Spec
+from sfumato.spec import CLIPTextConfig, Spec
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.weights import configs, safetensors_file
+from sfumato.weights import safetensors_file
 from sfumato.weights.read import HABITS
 
-TOKENIZER_FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.json")
+DIFFUSERS = "0.29.0"  # the first whose folders may hold any of our families
+MAX_FILE = 10 * 10**9  # bytes; diffusers' own limit
+ENTRY = 256  # bytes that the header of a file may take for one tensor
 
-MODEL_INDEX = {
-    "_class_name": "StableDiffusionPipeline",
-    "feature_extractor": [None, None],
-    "image_encoder": [None, None],
-    "requires_safety_checker": False,
-    "safety_checker": [None, None],
-    "scheduler": ["diffusers", "DDIMScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor to be written; `make` reads or computes its values when their turn comes."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    make: Callable[[], Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
 def save_folder(
     path: str | Path,
     spec: Spec,
-    unet: nn.Module,
-    vae: nn.Module,
-    text: nn.Module,
+    networks: Mapping[str, nn.Module],
     tokenizer_folder: str | Path | None = None,
     dtype: torch.dtype = torch.float32,
-    max_file_size: int | None = None,
+    max_file_size: int = MAX_FILE,
 ) -> None:
-    """Write a model that diffusers' StableDiffusionPipeline (and `load_parts`) opens.
+    """Write a model of any family that diffusers (and `load_parts`) opens.
 
     `tokenizer_folder` None stands for CLIP's own vocabulary. `dtype` is that of the files. Weights beyond
     `max_file_size` bytes are split over several files. model_index.json is written last, so that a half-written folder
     is not taken for a model. Raises SfumatoError when the folder cannot be written, the model cannot be said in this
     layout, or a weight does not fit in `dtype`.
     """
-    path = Path(path)
-    folders = family(spec.family).layouts["diffusers"].prefixes
-    plain = folders.keys() == {"unet", "vae", "text"} and spec.unet.in_channels == spec.vae.latent_channels
-    if not plain or spec.unet.vector_dim is not None or spec.text.skip != 1:
-        raise SfumatoError(f"{spec.title} cannot be written as a folder; this version writes 1.x and 2.x folders only")
-    pixels = spec.defaults.width
-    prediction = configs.scheduler_to(spec.prediction, spec.noise)
-    components = {
-        "unet": (unet, configs.unet_to(spec.unet, pixels // spec.vae.factor), "diffusion_pytorch_model"),
-        "vae": (vae, configs.vae_to(spec.vae, pixels), "diffusion_pytorch_model"),
-        "text": (text, configs.clip_to(spec.text), "model"),
-    }
-    for part, (network, config, stem) in components.items():
-        folder = path / folders[part]
-        _write_json(folder / "config.json", config)
-        _write_weights(folder, stem, network.state_dict(), dtype, max_file_size)
-    _write_json(path / "scheduler/scheduler_config.json", prediction)
-    if tokenizer_folder is None:
-        CLIPTokenizer.openai().save(path / "tokenizer")
-    else:
-        _copy_tokenizer(Path(tokenizer_folder), path / "tokenizer")
-    _write_json(path / HABITS, dataclasses.asdict(spec.defaults))
-    _write_json(path / "model_index.json", MODEL_INDEX)
+    owner = family(spec.family)
+    layout = owner.layouts["diffusers"]
+    spec = layout.fit(spec)
+    tokenizer = CLIPTokenizer.openai() if tokenizer_folder is None else CLIPTokenizer.from_folder(tokenizer_folder)
+    files = documents(owner, spec, tokenizer)
+    meta = owner.build(spec)
+    keymap = owner.keymap(spec, "diffusers", meta)
+    entries: dict[str, Entry] = {}
+    for part, network in networks.items():
+        state = network.state_dict()
+        kept = {name: state[name] for name in meta[part].state_dict()}
+        for name, tensor in keymap.to_theirs(part, kept).items():
+            entries[name] = Entry(tuple(tensor.shape), dtype, partial(_cast, name, tensor, dtype))
+    write_folder(Path(path), entries, files, max_file_size)
 
 
-def _write_weights(
-    folder: Path, stem: str, state: Mapping[str, Tensor], dtype: torch.dtype, max_file_size: int | None
-) -> None:
-    def read(name: str) -> Tensor:
-        tensor = state[name].detach().to("cpu", dtype)
-        if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
-            raise SfumatoError(f"the weight {name} is not finite in {dtype}; nothing usable can be written")
-        return tensor
+def documents(owner: Family, spec: Spec, tokenizer: CLIPTokenizer) -> dict[str, bytes]:
+    """The JSON and tokenizer files of a diffusers folder, by their path in it; `spec` is as the layout keeps it.
 
-    shards = _split({name: tensor.numel() * dtype.itemsize for name, tensor in state.items()}, max_file_size)
+    `tokenizer` serves every CLIP tower, each with its own padding.
+    """
+    layout = owner.layouts["diffusers"]
+    configs = {name: dict(config) for name, config in layout.configs(spec).items()}
+    result: dict[str, bytes] = {}
+    for folder, part in layout.tokenizers.items():
+        config = getattr(spec, part)
+        if isinstance(config, CLIPTextConfig):
+            ends = config.pad_token_id == config.eos_token_id  # a tokenizer that is smaller has them at other ids
+            files = tokenizer.files(tokenizer.eos_token_id if ends else config.pad_token_id)
+            result |= {f"{folder}/{name}": content for name, content in files.items()}
+        else:
+            configs["model_index"][folder] = [None, None]
+    configs["model_index"]["_diffusers_version"] = DIFFUSERS
+    result |= {f"{name}.json": to_json(config) for name, config in configs.items()}
+    return result | {HABITS: to_json(dataclasses.asdict(spec.defaults))}
+
+
+def write_folder(path: Path, entries: Mapping[str, Entry], files: Mapping[str, bytes], max_file_size: int) -> None:
+    """Write the tensors of every component (`unet/conv_in.weight`) and the other files of a folder."""
+    index = json.loads(files["model_index.json"])
+    components: dict[str, dict[str, Entry]] = {}
+    for name, entry in entries.items():
+        folder, _, own = name.partition("/")
+        components.setdefault(folder, {})[own] = entry
+    for folder, component in components.items():
+        stem = "model" if index[folder][0] == "transformers" else "diffusion_pytorch_model"
+        _write_component(path / folder, stem, component, max_file_size)
+    for name, content in sorted(files.items(), key=lambda item: item[0] == "model_index.json"):
+        with atomic_write(path / name) as file:
+            file.write(content)
+
+
+def to_json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _write_component(folder: Path, stem: str, entries: Mapping[str, Entry], max_file_size: int) -> None:
+    shards = _split(entries, max_file_size)
     count = len(shards)
     names = [f"{stem}-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
     if count == 1:
         names = [f"{stem}.safetensors"]
     for name, shard in zip(names, shards, strict=True):
-        entries = {key: (tuple(state[key].shape), dtype) for key in shard}
-        safetensors_file.write(folder / name, entries, read, {"format": "pt"})
+        heads = {key: (entries[key].shape, entries[key].dtype) for key in shard}
+        safetensors_file.write(folder / name, heads, lambda key: entries[key].make(), {"format": "pt"})
     if count > 1:
-        total = sum(tensor.numel() for tensor in state.values()) * dtype.itemsize
         places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-        index = {"metadata": {"total_size": total}, "weight_map": places}
-        _write_json(folder / f"{stem}.safetensors.index.json", index)
+        total = sum(entry.nbytes for entry in entries.values())
+        with atomic_write(folder / f"{stem}.safetensors.index.json") as file:
+            file.write(to_json({"metadata": {"total_size": total}, "weight_map": places}))
 
 
-def _split(sizes: Mapping[str, int], limit: int | None) -> list[list[str]]:
+def _split(entries: Mapping[str, Entry], limit: int) -> list[list[str]]:
     """Names in order, cut into runs whose files stay below the limit with their headers."""
-    header = 256  # bytes a tensor's entry may take
     shards: list[list[str]] = [[]]
     filled = 0
-    for name, size in sizes.items():
-        if limit is not None and size + header > limit:
-            raise SfumatoError(f"the weight {name} takes {size} bytes, more than a file may ({limit}); raise the limit")
-        if limit is not None and filled + size + header > limit:
+    for name, entry in entries.items():
+        size = entry.nbytes + ENTRY
+        if size > limit:
+            raise SfumatoError(
+                f"the weight {name} takes {entry.nbytes} bytes, more than a file may ({limit}); raise the limit"
+            )
+        if filled + size > limit:
             shards.append([])
             filled = 0
         shards[-1].append(name)
-        filled += size + header
+        filled += size
     return shards
 
 
-def _copy_tokenizer(source: Path, target: Path) -> None:
-    present = [name for name in TOKENIZER_FILES if (source / name).is_file()]
-    if not {"vocab.json", "merges.txt"} <= set(present):
-        raise SfumatoError(f"{source} holds no vocab.json and merges.txt; give the folder of a CLIP tokenizer")
-    for name in present:
-        with atomic_write(target / name) as file:
-            file.write((source / name).read_bytes())
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    with atomic_write(path) as file:
-        file.write((json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    tensor = tensor.detach().to("cpu", dtype)
+    if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
+        raise SfumatoError(f"the weight {name} is not finite in {dtype}; nothing usable can be written")
+    return tensor
