@@ -20,6 +20,7 @@ from sfumato.spec import Spec
 from sfumato.tasks.picture import Picture, Progress
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.load import load_parts
+from sfumato.weights.save import save_folder
 from tiny import WORDS, random_networks, shrink, tensors, write_file
 
 LAYOUTS = ("original", "diffusers")
@@ -29,12 +30,12 @@ DRAW = {"steps": 2, "cfg": 3.0, "width": 32, "height": 16, "seed": 3, "schedule"
 
 @dataclass(frozen=True)
 class Tiny:
-    """A family's tiny model, its file, and the model that `sfumato.load` makes of it."""
+    """A family's tiny model, its file and its folder, and the model that `sfumato.load` makes of the file."""
 
     family: Family
     spec: Spec
     networks: dict[str, nn.Module]
-    path: Path
+    paths: dict[str, Path]
     model: StableDiffusion
 
     def draw(self, prompt: str = "a red heart", negative: str = "", **options: object) -> list[np.ndarray]:
@@ -58,17 +59,26 @@ def tiny(request: pytest.FixtureRequest, few_words: None, tmp_path_factory: pyte
     family: Family = request.param
     spec = shrink(family.spec)
     networks = random_networks(family, spec)
-    path = tmp_path_factory.mktemp(family.name) / "model.safetensors"
-    write_file(path, tensors(family, spec, networks, "original"))
-    return Tiny(family, spec, networks, path, sfumato.load(path, device="cpu"))
+    folder = tmp_path_factory.mktemp(family.name)
+    paths = {"original": folder / "model.safetensors", "diffusers": folder / "model"}
+    write_file(paths["original"], tensors(family, spec, networks, "original"))
+    save_folder(paths["diffusers"], spec, networks)
+    return Tiny(family, spec, networks, paths, sfumato.load(paths["original"], device="cpu"))
 
 
-def test_a_file_is_read_as_it_was_written(tiny: Tiny) -> None:
-    parts = load_parts(tiny.path)
-    assert parts.spec == tiny.spec
-    for part, network in tiny.networks.items():
-        loaded = parts.networks[part].state_dict()
-        assert all(torch.equal(tensor, loaded[name]) for name, tensor in network.state_dict().items())
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_model_is_read_as_it_was_written(tiny: Tiny, layout: str) -> None:
+    parts = load_parts(tiny.paths[layout])
+    assert parts.report.layout == layout
+    assert parts.spec == tiny.family.layouts[layout].fit(tiny.spec)
+    for part, network in parts.networks.items():
+        written = tiny.networks[part].state_dict()
+        assert all(torch.equal(tensor, written[name]) for name, tensor in network.state_dict().items())
+
+
+def test_both_layouts_draw_the_same_picture(tiny: Tiny) -> None:
+    folder = sfumato.load(tiny.paths["diffusers"], device="cpu")
+    assert (levels(folder.txt2img("a red heart", **DRAW).images[0]) == tiny.draw()[0]).all()
 
 
 @pytest.mark.parametrize("first", LAYOUTS)
@@ -125,7 +135,7 @@ def test_a_stream_tells_every_step_and_can_be_closed(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_draws_nearly_the_same(tiny: Tiny, dtype: str) -> None:
-    model = sfumato.load(tiny.path, device="cpu", dtype=dtype)
+    model = sfumato.load(tiny.paths["original"], device="cpu", dtype=dtype)
     half = levels(model.txt2img("a red heart", **DRAW).images[0])
     off = np.abs(half - tiny.draw()[0]).mean()
     assert off < (3 if dtype == "float16" else 12)

@@ -30,7 +30,7 @@ def smaller(config: object) -> object:
 def _(config: UNetConfig) -> UNetConfig:
     return replace(
         config,
-        channels=(32, 64, 64),
+        channels=(64, 64, 128),
         blocks=1,
         depth=tuple(min(depth, 2) for depth in (config.depth[0], *config.depth[-2:])),
         middle_depth=min(config.middle_depth, 2),
