@@ -65,13 +65,15 @@ class Family:
     """A line of releases: its full-size model, its networks, and how its files are laid out.
 
     `networks(spec)` builds the modules by part name; `denoiser` is the part that EMA weights exist of. `variants` are
-    further releases with the same names and shapes but other habits, told apart by `Spec.variant`.
+    further releases with the same names and shapes but other habits, told apart by `Spec.variant`. A model may lack the
+    parts `optional`; its networks are then without them.
     """
 
     spec: Spec
     networks: Callable[[Spec], dict[str, nn.Module]]
     layouts: Mapping[str, Layout]
     denoiser: str = "unet"
+    optional: tuple[str, ...] = ()
     variants: tuple[Spec, ...] = ()
 
     @property

@@ -20,7 +20,6 @@ from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.keymap import Rule, Shapes, rename, width
 
 UNET, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
-NOUNS = {"unet": "U-Net", "vae": "VAE"}
 
 # Both name parts of the pipeline that sfumato has no use for: a folder may lack them if it says so.
 _WITHOUT = {
@@ -103,6 +102,19 @@ def inpainting(shapes: Shapes) -> bool:
     return taken == 2 * latent + 1
 
 
+def lone(shapes: Shapes, prefix: str, release: Spec) -> bool:
+    """There is no text tower, and the U-Net is conditioned as the release's."""
+    if any(name.startswith(("cond_stage_model.", "conditioner.", "control_model.", "text_encoder")) for name in shapes):
+        return False
+    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+    contexts = {shape[-1:] for name, shape in own.items() if name.endswith("attn2.to_k.weight")}
+    vector = own.get("label_emb.0.0.weight") or own.get("add_embedding.linear_1.weight") or (release.unet.vector_dim,)
+    labelled = any(name.startswith(("label_emb.", "add_embedding.", "class_embedding.")) for name in own)
+    unet = release.unet
+    conditioned = (unet.vector_dim or unet.classes) is not None
+    return contexts == {(unet.context_dim,)} and vector[-1] == unet.vector_dim and labelled == conditioned
+
+
 def latent_diffusion(
     release: Spec,
     towers: tuple[Tower, ...],
@@ -134,29 +146,29 @@ def latent_diffusion(
     def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
         return rename(names, lambda name: in_folder[part] + name)
 
+    def with_missing(texts: dict[str, Any], context_dim: int) -> dict[str, Any]:
+        """The towers, and if one is missing that of the release, as wide as what the others leave of the context."""
+        missing = [tower for tower in towers if tower.part not in texts]
+        if len(missing) != 1:
+            return texts
+        width = context_dim - sum(text.hidden_size for text in texts.values())
+        return {**texts, missing[0].part: replace(missing[0].config(release), hidden_size=width)}
+
     def original_spec(checkpoint: Checkpoint) -> Spec:
-        """The sizes of a single file; its habits are those of the release."""
+        """The sizes of a single file, of parts that it lacks those of the release; its habits are the release's."""
         shapes = {_modern(name, towers): shape for name, shape in checkpoint.shapes.items()}
-        lacking = [
-            NOUNS.get(part, "text encoder")
-            for part, prefix in in_file.items()
-            if not any(name.startswith(prefix) for name in shapes)
-        ]
-        if lacking:
-            raise SfumatoError(f"{checkpoint.path} holds no {' and no '.join(lacking)}; give a complete checkpoint")
         usual = release.unet
         try:
-            texts: dict[str, Any] = {tower.part: tower.sizes(shapes, release) for tower in towers}
+            texts: dict[str, Any] = {
+                tower.part: tower.sizes(shapes, release) for tower in towers if _has(shapes, tower.original)
+            }
+            vae = ldm_vae.sizes(shapes, VAE_PREFIX) if _has(shapes, VAE_PREFIX) else release.vae
+            unet = replace(ldm_unet.sizes(shapes, UNET), heads=usual.heads, head_dim=usual.head_dim)
             return replace(
                 release,
-                unet=replace(ldm_unet.sizes(shapes, UNET), heads=usual.heads, head_dim=usual.head_dim),
-                vae=replace(
-                    ldm_vae.sizes(shapes, VAE_PREFIX),
-                    scale=release.vae.scale,
-                    shift=release.vae.shift,
-                    quant_convs=release.vae.quant_convs,
-                ),
-                **texts,
+                unet=unet,
+                vae=replace(vae, scale=release.vae.scale, shift=release.vae.shift, quant_convs=release.vae.quant_convs),
+                **with_missing(texts, unet.context_dim),
             )
         except (LookupError, ValueError) as error:
             text = f"looks like {release.title}, but its sizes cannot be read ({error.args[0]}); it is not whole"
@@ -164,26 +176,35 @@ def latent_diffusion(
 
     def folder_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes and habits that a folder's JSON files state."""
-        needed = [f"{tower.folder}config" for tower in towers]
-        for name in ("unet/config", "vae/config", *needed, "scheduler/scheduler_config"):
+        needed = [f"{prefix}config" for prefix in in_folder.values() if _has(checkpoint.shapes, prefix)]
+        if "model_index" in checkpoint.configs:
+            needed.append("scheduler/scheduler_config")
+        for name in needed:
             if name not in checkpoint.configs:
                 raise SfumatoError(f"{checkpoint.path} holds no {name}.json; give a complete diffusers folder")
 
         def read(name: str) -> tuple[configs.Config, str]:
             return checkpoint.configs[name], f"{checkpoint.path}/{name}.json"
 
-        scheduler = read("scheduler/scheduler_config")
-        prediction, noise = configs.scheduler_from(*scheduler)
-        vae, unet = configs.vae_from(*read("vae/config")), configs.unet_from(*read("unet/config"))
         config, where = read("unet/config")
+        unet = configs.unet_from(config, where)
+        vae = configs.vae_from(*read("vae/config")) if "vae/config" in checkpoint.configs else release.vae
         usual = release.defaults.width // release.vae.factor
         height, width = (side * vae.factor for side in configs.sample_size(config, usual, where))
-        texts: dict[str, Any] = {t.part: t.from_folder(*read(f"{t.folder}config"), release) for t in towers}
-        config, where = scheduler
-        advised = configs.sampling_from(config, replace(release.defaults, width=width, height=height), where)
-        exact = [one for one in variants if one.prediction == prediction and _same_sampling(one.defaults, advised)]
-        alike = [one for one in (release, *variants) if one.prediction == prediction]
-        variant = [*exact, *alike, release][0]
+        texts: dict[str, Any] = {
+            tower.part: tower.from_folder(*read(f"{tower.folder}config"), release)
+            for tower in towers
+            if f"{tower.folder}config" in checkpoint.configs
+        }
+        prediction, noise, variant = release.prediction, release.noise, release
+        advised = replace(release.defaults, width=width, height=height)
+        if "scheduler/scheduler_config" in checkpoint.configs:
+            config, where = read("scheduler/scheduler_config")
+            prediction, noise = configs.scheduler_from(config, where)
+            advised = configs.sampling_from(config, advised, where)
+            exact = [one for one in variants if one.prediction == prediction and _same_sampling(one.defaults, advised)]
+            alike = [one for one in (release, *variants) if one.prediction == prediction]
+            variant = [*exact, *alike, release][0]
         return replace(
             variant,
             unet=unet,
@@ -195,7 +216,7 @@ def latent_diffusion(
                 replace(advised, steps=variant.defaults.steps, cfg=variant.defaults.cfg),
                 f"{checkpoint.path}/sfumato.json",
             ),
-            **texts,
+            **with_missing(texts, unet.context_dim),
         )
 
     def fitted(spec: Spec, fit: Callable[[Tower, CLIPTextConfig], CLIPTextConfig]) -> Spec:
@@ -230,7 +251,7 @@ def latent_diffusion(
         layouts={
             "original": Layout(
                 prefixes=in_file,
-                recognise=lambda shapes: takes(shapes) and original(shapes),
+                recognise=lambda shapes: takes(shapes) and (original(shapes) or lone(shapes, UNET, release)),
                 spec=original_spec,
                 rules=original_rules,
                 ignored=(
@@ -248,7 +269,7 @@ def latent_diffusion(
             ),
             "diffusers": Layout(
                 prefixes=in_folder,
-                recognise=lambda shapes: takes(shapes) and folder(shapes),
+                recognise=lambda shapes: takes(shapes) and (folder(shapes) or lone(shapes, "unet/", release)),
                 spec=folder_spec,
                 rules=folder_rules,
                 ignored=(r".*\.position_ids", r"safety_checker/.*"),
@@ -265,6 +286,10 @@ def latent_diffusion(
             ),
         },
     )
+
+
+def _has(shapes: Shapes, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in shapes)
 
 
 def _same_sampling(one: Defaults, other: Defaults) -> bool:
