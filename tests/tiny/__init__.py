@@ -12,7 +12,17 @@ from torch import Tensor, nn
 
 from sfumato.families import Family
 from sfumato.nets.unet import ID_WIDTH
-from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Schedule, Spec, T5Config, UNetConfig, VAEConfig
+from sfumato.spec import (
+    CLIPTextConfig,
+    Defaults,
+    DPTConfig,
+    MMDiTConfig,
+    Schedule,
+    Spec,
+    T5Config,
+    UNetConfig,
+    VAEConfig,
+)
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights import safetensors_file
 
@@ -68,6 +78,14 @@ def _(config: CLIPTextConfig) -> CLIPTextConfig:
 @smaller.register
 def _(config: T5Config) -> T5Config:
     return replace(config, vocab_size=600, hidden_size=128, intermediate_size=128, layers=2, heads=2, head_dim=64)
+
+
+@smaller.register
+def _(config: DPTConfig) -> DPTConfig:
+    return replace(
+        config, stem=32, stages=(128, 128, 128), depths=(1, 1, 1), positions=2, hidden=64, intermediate=64, layers=4,
+        heads=1, neck=(128, 128, 32, 32), fusion=32,
+    )  # fmt: skip
 
 
 @smaller.register(Schedule)
