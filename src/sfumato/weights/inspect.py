@@ -70,7 +70,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         common |= {"family": family.name, "layout": layout, "ema": has_ema(checkpoint, family, layout)}
         prefixes = family.layouts[layout].prefixes
         try:
-            spec = family.layouts[layout].spec(checkpoint)
+            spec = family.read(checkpoint, layout)
             plan = compare(checkpoint, family, layout, spec)
         except SfumatoError as error:
             groups = {
