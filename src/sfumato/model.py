@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,19 +152,26 @@ def load(
     dtype: str | torch.dtype | None = None,
     prediction: Prediction | None = None,
     variant: str | None = None,
+    vae: str | Path | None = None,
+    text_encoders: Sequence[str | Path] = (),
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
 
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
     names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
     "768-v" of 2.x, "base" or "turbo" of XL; else it is taken for the larger and slower one. `prediction` overrules what
-    the network is taken to predict ("eps", "v" ...). Raises SfumatoError for a file that is missing, broken or no
-    Stable Diffusion model, and for a variant that its family does not have.
+    the network is taken to predict ("eps", "v" ...). `vae` and `text_encoders` name files or folders of such parts
+    alone: they replace those of the model, or complete a file without them. Raises SfumatoError for a file that is
+    missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and for a variant
+    that its family does not have.
     """
     path = embedded_model() if name_or_path is None or name_or_path == EMBEDDED else _existing(name_or_path)
     where = choose_device(device)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
-        parts = load_parts(path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant)
+        parts = load_parts(
+            path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
+            vae=None if vae is None else _existing(vae), text_encoders=[_existing(one) for one in text_encoders],
+        )  # fmt: skip
     folder = parts.tokenizer_folder
     tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
     spec = parts.spec

@@ -50,6 +50,14 @@ def test_one_picture_into_a_file(draw: Run, tmp_path: Path, name: str) -> None:
     assert names((tmp_path / name).parent) == [Path(name).name]
 
 
+def test_parts_given_apart(draw: Run, model: str) -> None:
+    parts = ("--vae", f"{model}/vae", "--text-encoder", f"{model}/text_encoder/model.safetensors")
+    assert draw("a cat", *parts, "--out", "cat.png").exit_code == 0
+    done = draw("a cat", "--vae", f"{model}/text_encoder")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "is a CLIP text encoder alone; a VAE is expected here" in done.stderr
+
+
 def test_several_pictures_go_on_in_their_folder(draw: Run, tmp_path: Path) -> None:
     for _ in range(2):
         assert draw("a cat", "--seed", 5, "-n", 2, "--out", "cats").exit_code == 0

@@ -170,7 +170,7 @@ def test_steps_count_from_zero_to_their_total(denoiser: Denoiser) -> None:
 def test_questions_side_by_side_return_in_their_order(denoiser: Denoiser) -> None:
     def question(rows: int, rounds: int):
         for _ in range(rounds):
-            answers = yield [Row(torch.zeros(1, 4, 8, 8), 1.0, prompt(float(rows)), denoiser)] * rows
+            answers = yield [Row(torch.zeros(1, 4, 8, 8), 1.0, prompt(float(rows)), denoiser) for _ in range(rows)]
             assert len(answers) == rows
         return rows
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion import predict
+from sfumato.diffusion.drive import Row
+from sfumato.diffusion.guide import Guide, away_from, cfg, plain, rescale, switch_at
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.schedule import karras_between
 from sfumato.verify.toy import label
@@ -44,3 +46,83 @@ def test_eps_and_v_networks_of_the_same_data_draw_the_same(mixture, unit, outcom
         job = SAMPLERS[name].run(guide, 14.6 * unit(2), sigmas, denoiser.path, None)
         results.append(outcomes([job])[0])
     assert torch.allclose(*results, atol=1e-9)
+
+
+LEVELS = karras_between(0.03, 14.6, 9)
+
+
+def spied(guide: Guide, asked: list[Row]) -> Guide:
+    """A guide that notes every question on its way."""
+
+    def denoise(x: torch.Tensor, sigma: float):
+        job, answers = guide(x, sigma), None
+        while True:
+            try:
+                rows = job.send(answers)
+            except StopIteration as stop:
+                return stop.value
+            asked.extend(rows)
+            answers = yield rows
+
+    return denoise
+
+
+@pytest.mark.parametrize("name", ["dpmpp_2m", "lms", "unipc", "heun"])
+def test_handing_over_to_the_same_model_changes_nothing(mixture, unit, outcomes, name: str) -> None:
+    denoiser = mixture()
+    guide = cfg(plain(denoiser, label(1)), plain(denoiser, label(0)), 4.0)
+    jobs = [
+        SAMPLERS[name].run(chosen, 14.6 * unit(2), LEVELS, denoiser.path, None)
+        for chosen in (guide, switch_at(LEVELS[4].item(), guide, guide))
+    ]
+    alone, handed = outcomes(jobs).values()
+    assert torch.equal(alone, handed)
+
+
+def test_the_refiner_draws_below_its_level_with_a_conditioning_of_its_own(mixture, unit, outcomes) -> None:
+    base, refiner = mixture(), mixture("v")
+    asked: list[Row] = []
+    guide = switch_at(
+        LEVELS[4].item(),
+        cfg(plain(base, label(1)), plain(base, label(0)), 4.0),
+        cfg(plain(refiner, label(0)), plain(refiner, label(1)), 2.0),
+    )
+    outcomes([SAMPLERS["dpmpp_2m"].run(spied(guide, asked), 14.6 * unit(2), LEVELS, base.path, None)])
+    by = [(row.sigma, row.denoiser) for row in asked]
+    assert by == [(s, base if i <= 4 else refiner) for i, s in enumerate(LEVELS[:-1].tolist()) for _ in range(2)]
+
+
+def test_jobs_that_are_handed_over_share_calls(mixture, unit, outcomes, monkeypatch) -> None:
+    base, refiner = mixture(), mixture("v")
+    calls: list[tuple[object, int]] = []
+    call = type(base).__call__
+    monkeypatch.setattr(type(base), "__call__", lambda d, x, *rest: calls.append((d, len(x))) or call(d, x, *rest))
+    guide = switch_at(1.0, plain(base, label(1)), plain(refiner, label(1)))
+    outcomes([SAMPLERS["euler"].run(guide, 14.6 * unit(k), LEVELS, base.path, None) for k in range(3)])
+    above = int((LEVELS >= 1.0).sum())
+    assert calls == [(base, 3)] * above + [(refiner, 3)] * (len(LEVELS) - 1 - above)
+
+
+@pytest.mark.parametrize("kind", ["eps", "v", "flow"])
+def test_rescaling_gives_the_output_the_spread_of_the_positive(mixture, unit, outcomes, kind: str) -> None:
+    denoiser = mixture(kind)
+    positive, x, sigma = plain(denoiser, label(1)), unit(0), 0.8 if kind == "flow" else 6.0
+    guided = cfg(positive, plain(denoiser, label(0)), 9.0)
+    outputs = [
+        predict.target(kind, estimate(outcomes, guide, x, sigma), x, torch.tensor([sigma]).double())
+        for guide in (positive, guided, *(rescale(guided, positive, share, kind) for share in (0.7, 1.0)))
+    ]
+    usual, plainly, partly, wholly = outputs
+    assert wholly.std() == pytest.approx(usual.std().item()) != pytest.approx(plainly.std().item())
+    # Lin et al. 2023, equations 15 and 16.
+    assert torch.allclose(partly, 0.7 * plainly * usual.std() / plainly.std() + 0.3 * plainly)
+    assert rescale(guided, positive, 0, kind) is guided
+
+
+def test_what_guides_have_in_common_is_asked_once(mixture, unit, outcomes) -> None:
+    denoiser, worse = mixture(), mixture("v")
+    positive, negative = plain(denoiser, label(1)), plain(denoiser, label(0))
+    guided = rescale(cfg(positive, negative, 9.0), positive, 0.7, "eps")
+    asked: list[Row] = []
+    estimate(outcomes, spied(away_from(guided, positive, plain(worse, label(1)), 2.5, 0, 9), asked), unit(0), 0.8)
+    assert len(asked) == 3

@@ -74,6 +74,11 @@ def random_model(spec: Spec, seed: int = 0) -> Model:
     return Model(spec, networks)
 
 
+@pytest.fixture(scope="session", name="random_model")
+def random_model_fixture() -> Callable[..., Model]:
+    return random_model
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Model:
     return random_model(TINY)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sfumato.cli.txt2img import TextEncoders, Vae
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 
@@ -28,6 +29,8 @@ def convert(
     variant: Annotated[
         str | None, typer.Option(help="Which release a single file is, of those with the same tensors: base, turbo ...")
     ] = None,
+    vae: Vae = None,
+    text_encoder: TextEncoders = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of IN's tokenizer, if that is not CLIP's own and IN brings none.")
     ] = None,
@@ -71,6 +74,8 @@ def convert(
             dtype=DTYPES[dtype],
             ema=ema,
             variant=variant,
+            vae=vae,
+            text_encoders=text_encoder or (),
             tokenizer=tokenizer,
             force=force,
             progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sfumato.cli.txt2img import Cfg, Device, Dtype, Model, SamplerName, ScheduleName, Steps
+from sfumato.cli.txt2img import Cfg, Device, Dtype, Model, SamplerName, ScheduleName, Steps, TextEncoders, Vae
 from sfumato.data.captions import STYLES
 from sfumato.errors import SfumatoError
 
@@ -38,6 +38,8 @@ Sheet = Annotated[Path | None, typer.Option(help="Draw 32 prompts in three style
 
 def evaluate(
     model: Model = None,
+    vae: Vae = None,
+    text_encoder: TextEncoders = None,
     data: Data = Path("data/emoji"),
     judge: JudgeFolder = None,
     pictures: Number = 40,
@@ -76,7 +78,7 @@ def evaluate(
     from sfumato.tasks.txt2img import Settings
 
     emoji = EmojiData(data) if sheet is None else None
-    sd = sfumato.load(model, device, dtype)
+    sd = sfumato.load(model, device, dtype, vae=vae, text_encoders=text_encoder or ())
     settings = Settings.of(
         sd.spec, "-", steps=steps, cfg=cfg, seed=seed, sampler=sampler, schedule=schedule, watermark=False
     )

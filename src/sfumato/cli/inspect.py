@@ -8,21 +8,25 @@ from typing import Annotated
 
 import typer
 
+from sfumato.cli.txt2img import TextEncoders, Vae
+
 SHOWN = 10
 
 
 def inspect(
     file: Annotated[Path, typer.Argument(help="A .safetensors, a .ckpt or .pt, or a diffusers folder.")],
+    vae: Vae = None,
+    text_encoder: TextEncoders = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every name.")] = False,
 ) -> None:
     """Say what FILE is: family, layout, types, parameters of each part, metadata, and what is missing.
 
-    Nothing in the file is executed. Exits with 0 when FILE could be described, whether or not it can be drawn with, and
-    with 2 when it cannot be read.
+    Parts given apart count as its own. Nothing in the file is executed. Exits with 0 when FILE could be described,
+    whether or not it can be drawn with, and with 2 when it cannot be read.
     """
     from sfumato.weights.inspect import inspect_checkpoint
 
-    found = inspect_checkpoint(file)
+    found = inspect_checkpoint(file, vae, text_encoder or ())
     if as_json:
         typer.echo(json.dumps(found.record()))
         return

@@ -16,6 +16,18 @@ Model = Annotated[
     str | None,
     typer.Option(help="A checkpoint file (.safetensors, .ckpt) or a diffusers folder; else the embedded model."),
 ]
+Vae = Annotated[
+    str | None,
+    typer.Option("--vae", metavar="FILE|FOLDER", help="An autoencoder that replaces the model's, or that it lacks."),
+]
+TextEncoders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text-encoder",
+        metavar="FILE|FOLDER",
+        help="A text encoder (CLIP-L, CLIP-G, T5) that replaces the model's, or that it lacks. May be repeated.",
+    ),
+]
 Variant = Annotated[
     str | None,
     typer.Option(
@@ -69,6 +81,8 @@ def txt2img(
     negative: Negative = "",
     model: Model = None,
     variant: Variant = None,
+    vae: Vae = None,
+    text_encoder: TextEncoders = None,
     steps: Steps = None,
     cfg: Cfg = None,
     seed: Seed = None,
@@ -101,7 +115,7 @@ def txt2img(
     from sfumato.cli.draw import draw
     from sfumato.tasks import txt2img as task
 
-    sd = sfumato.load(model, device, dtype, variant=variant)
+    sd = sfumato.load(model, device, dtype, variant=variant, vae=vae, text_encoders=text_encoder or ())
     settings = task.Settings.of(
         sd.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
         sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,

@@ -64,6 +64,11 @@ class Row:
         """Rows with equal buckets can share a call."""
         return id(self.denoiser), self.x.shape, self.cond.shapes
 
+    @property
+    def question(self) -> tuple:
+        """Rows with equal questions have the same answer."""
+        return id(self.denoiser), id(self.x), self.sigma, id(self.cond)
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -101,7 +106,10 @@ Result = TypeVar("Result")
 def together(
     *jobs: Generator[list[Row], list[Tensor], Result],
 ) -> Generator[list[Row], list[Tensor], list[Result]]:
-    """Run questions side by side so that they share network calls; returns the results in order."""
+    """Run questions side by side so that they share network calls; returns the results in order.
+
+    What several of them ask is asked once.
+    """
     results: dict[int, Result] = {}
     waiting: dict[int, list[Row]] = {}
 
@@ -115,10 +123,10 @@ def together(
         resume(i, None)
     while waiting:
         current, waiting = waiting, {}
-        answers = yield [row for rows in current.values() for row in rows]
+        asked = {row.question: row for rows in current.values() for row in rows}
+        answers = dict(zip(asked, (yield list(asked.values())), strict=True))
         for i, rows in current.items():
-            own, answers = answers[: len(rows)], answers[len(rows) :]
-            resume(i, own)
+            resume(i, [answers[row.question] for row in rows])
     return [results[i] for i in range(len(jobs))]
 
 

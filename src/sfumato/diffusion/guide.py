@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
+import torch
 from torch import Tensor
 
+from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Row, together
+from sfumato.spec import Prediction
 
 Estimate = Generator[list[Row], list[Tensor], Tensor]
 Guide = Callable[[Tensor, float], Estimate]
@@ -52,5 +55,37 @@ def away_from(guide: Guide, positive: Guide, worse: Guide, scale: float, low: fl
             return (yield from guide(x, sigma))
         x0, good, bad = yield from together(guide(x, sigma), positive(x, sigma), worse(x, sigma))
         return x0 + scale * (good - bad)
+
+    return denoise
+
+
+def rescale(guide: Guide, positive: Guide, share: float, prediction: Prediction) -> Guide:
+    """Bring the spread of a guided output back by `share` of the way to that of the positive estimate's.
+
+    Lin et al. 2023, section 3.4: strong guidance makes pictures too contrasty, the more so where the last training step
+    is pure noise. The spreads are those of each picture's network output, hence the kind of `prediction`.
+    """
+    if share == 0:
+        return guide
+
+    def denoise(x: Tensor, sigma: float) -> Estimate:
+        guided, plain = yield from together(guide(x, sigma), positive(x, sigma))
+        level = torch.tensor([sigma], dtype=torch.float64)
+        output, usual = (predict.target(prediction, x0, x, level) for x0 in (guided, plain))
+        ratio = usual.std((1, 2, 3), keepdim=True) / output.std((1, 2, 3), keepdim=True)
+        return predict.from_output(prediction, output * (1 + share * (ratio - 1)), x, level)
+
+    return denoise
+
+
+def switch_at(sigma: float, base: Guide, refiner: Guide) -> Guide:
+    """`base` down to the noise level sigma, `refiner` below it, with networks and conditionings of their own.
+
+    Both estimate the same x0, so what a sampler remembers stays valid through the hand-over (the ensemble of expert
+    denoisers of Podell et al. 2023, section 2.5).
+    """
+
+    def denoise(x: Tensor, s: float) -> Estimate:
+        return base(x, s) if s >= sigma else refiner(x, s)
 
     return denoise

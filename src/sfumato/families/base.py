@@ -66,13 +66,15 @@ class Family:
     """A line of releases: its full-size model, its networks, and how its files are laid out.
 
     `networks(spec)` builds the modules by part name; `denoiser` is the part that EMA weights exist of. `variants` are
-    further releases with the same names and shapes but other habits, told apart by `Spec.variant`.
+    further releases with the same names and shapes but other habits, told apart by `Spec.variant`. A model may lack the
+    parts `optional`; its networks are then without them.
     """
 
     spec: Spec
     networks: Callable[[Spec], dict[str, nn.Module]]
     layouts: Mapping[str, Layout]
     denoiser: str = "unet"
+    optional: tuple[str, ...] = ()
     variants: tuple[Spec, ...] = ()
 
     @property
@@ -108,14 +110,13 @@ class Family:
 
         A single file that carries a folder's JSON files is described by them: they say what shapes do not show.
         """
-        index = checkpoint.configs.get("model_index")
-        if index is None or checkpoint.container == "folder":
+        index, folder = checkpoint.configs.get("model_index"), self.layouts["diffusers"]
+        described = f"{folder.prefixes[self.denoiser]}config" in checkpoint.configs
+        if checkpoint.container == "folder" or index is None or not described:
             return self.layouts[layout].spec(checkpoint)
         some = next(iter(checkpoint.tensors.values()))
-        present = {f"{name}/": some for name, entry in index.items() if isinstance(entry, list) and entry[0]}
-        return self.layouts[layout].fit(
-            self.layouts["diffusers"].spec(replace(checkpoint, tensors=present)), checkpoint.shapes
-        )
+        present = {f"{name}/": some for name, entry in index.items() if isinstance(entry, list) and any(entry)}
+        return self.layouts[layout].fit(folder.spec(replace(checkpoint, tensors=present)), checkpoint.shapes)
 
     def build(self, spec: Spec) -> dict[str, nn.Module]:
         """The networks of a model, on the meta device: shapes without memory."""

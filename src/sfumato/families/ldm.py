@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from sfumato.errors import SfumatoError
-from sfumato.families import clip_text, ldm_schedule, ldm_unet, ldm_vae, open_clip
+from sfumato.families import clip_text, ldm_schedule, ldm_unet, ldm_vae, midas, open_clip
 from sfumato.families.base import Family, Layout
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.dpt import DPT
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, Defaults, Schedule, Spec
@@ -19,8 +20,7 @@ from sfumato.weights import configs
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.keymap import Rule, Shapes, rename, width
 
-UNET, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
-NOUNS = {"unet": "U-Net", "vae": "VAE"}
+UNET, VAE_PREFIX, DEPTH = "model.diffusion_model.", "first_stage_model.", "depth_model.model."
 
 # Both name parts of the pipeline that sfumato has no use for: a folder may lack them if it says so.
 _WITHOUT = {
@@ -102,6 +102,25 @@ def inpainting(shapes: Shapes) -> bool:
     return taken == 2 * latent + 1
 
 
+def told_depth(shapes: Shapes) -> bool:
+    """The U-Net takes latents and the depth of every place."""
+    taken, latent = inputs(shapes)
+    return taken == latent + 1
+
+
+def lone(shapes: Shapes, prefix: str, release: Spec) -> bool:
+    """There is no text tower, and the U-Net is conditioned as the release's."""
+    if any(name.startswith(("cond_stage_model.", "conditioner.", "control_model.", "text_encoder")) for name in shapes):
+        return False
+    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+    contexts = {shape[-1:] for name, shape in own.items() if name.endswith("attn2.to_k.weight")}
+    vector = own.get("label_emb.0.0.weight") or own.get("add_embedding.linear_1.weight") or (release.unet.vector_dim,)
+    labelled = any(name.startswith(("label_emb.", "add_embedding.", "class_embedding.")) for name in own)
+    unet = release.unet
+    conditioned = (unet.vector_dim or unet.classes) is not None
+    return contexts == {(unet.context_dim,)} and vector[-1] == unet.vector_dim and labelled == conditioned
+
+
 def latent_diffusion(
     release: Spec,
     towers: tuple[Tower, ...],
@@ -112,50 +131,57 @@ def latent_diffusion(
     buffers: Callable[[Schedule], dict[str, Tensor]] = ldm_schedule.ddpm_buffers,
     variants: tuple[Spec, ...] = (),
 ) -> Family:
-    """The Family of a release: `takes` is `plain` or `inpainting`, `original` and `folder` recognise its layouts.
+    """The Family of a release: `original` and `folder` recognise its layouts, together with `takes`.
 
-    `pipeline` is what model_index.json says besides the parts: diffusers' class and its settings. `buffers` is what a
-    single file says of the noise schedule, `variants` as in Family.
+    `takes` is `plain`, `inpainting` or another test of what the U-Net is given. `pipeline` is what model_index.json
+    says besides the parts: diffusers' class and its settings. `buffers` is what a single file says of the noise
+    schedule, `variants` as in Family.
     """
     in_file = {"unet": UNET, "vae": VAE_PREFIX, **{tower.part: tower.original for tower in towers}}
     in_folder = {"unet": "unet/", "vae": "vae/", **{tower.part: tower.folder for tower in towers}}
     by_part = {tower.part: tower for tower in towers}
+    if release.depth is not None:
+        in_file["depth"], in_folder["depth"] = DEPTH, "depth_estimator/"
 
     def networks(spec: Spec) -> dict[str, nn.Module]:
         texts = {part: CLIPText(tower.config(spec)) for part, tower in by_part.items()}
-        return {"unet": UNet(spec.unet), "vae": VAE(spec.vae), **texts}
+        depth = {} if spec.depth is None else {"depth": DPT(spec.depth)}
+        return {"unet": UNet(spec.unet), "vae": VAE(spec.vae), **texts, **depth}
 
     def original_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
         if part == "unet":
             return ldm_unet.rules(spec.unet, names, UNET)
+        if part == "depth":
+            return midas.rules(names, DEPTH)
         return ldm_vae.rules(spec.vae, names, VAE_PREFIX) if part == "vae" else by_part[part].rules(names)
 
     def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
         return rename(names, lambda name: in_folder[part] + name)
 
+    def with_missing(texts: dict[str, Any], context_dim: int) -> dict[str, Any]:
+        """The towers, and if one is missing that of the release, as wide as what the others leave of the context."""
+        missing = [tower for tower in towers if tower.part not in texts]
+        if len(missing) != 1:
+            return texts
+        width = context_dim - sum(text.hidden_size for text in texts.values())
+        return {**texts, missing[0].part: replace(missing[0].config(release), hidden_size=width)}
+
     def original_spec(checkpoint: Checkpoint) -> Spec:
-        """The sizes of a single file; its habits are those of the release."""
+        """The sizes of a single file, of parts that it lacks those of the release; its habits are the release's."""
         shapes = {_modern(name, towers): shape for name, shape in checkpoint.shapes.items()}
-        lacking = [
-            NOUNS.get(part, "text encoder")
-            for part, prefix in in_file.items()
-            if not any(name.startswith(prefix) for name in shapes)
-        ]
-        if lacking:
-            raise SfumatoError(f"{checkpoint.path} holds no {' and no '.join(lacking)}; give a complete checkpoint")
         usual = release.unet
         try:
-            texts: dict[str, Any] = {tower.part: tower.sizes(shapes, release) for tower in towers}
+            texts: dict[str, Any] = {
+                tower.part: tower.sizes(shapes, release) for tower in towers if _has(shapes, tower.original)
+            }
+            vae = ldm_vae.sizes(shapes, VAE_PREFIX) if _has(shapes, VAE_PREFIX) else release.vae
+            unet = replace(ldm_unet.sizes(shapes, UNET), heads=usual.heads, head_dim=usual.head_dim)
             return replace(
                 release,
-                unet=replace(ldm_unet.sizes(shapes, UNET), heads=usual.heads, head_dim=usual.head_dim),
-                vae=replace(
-                    ldm_vae.sizes(shapes, VAE_PREFIX),
-                    scale=release.vae.scale,
-                    shift=release.vae.shift,
-                    quant_convs=release.vae.quant_convs,
-                ),
-                **texts,
+                unet=unet,
+                vae=replace(vae, scale=release.vae.scale, shift=release.vae.shift, quant_convs=release.vae.quant_convs),
+                depth=midas.sizes(shapes, DEPTH) if release.depth and _has(shapes, DEPTH) else release.depth,
+                **with_missing(texts, unet.context_dim),
             )
         except (LookupError, ValueError) as error:
             text = f"looks like {release.title}, but its sizes cannot be read ({error.args[0]}); it is not whole"
@@ -163,38 +189,49 @@ def latent_diffusion(
 
     def folder_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes and habits that a folder's JSON files state."""
-        needed = [f"{tower.folder}config" for tower in towers]
-        for name in ("unet/config", "vae/config", *needed, "scheduler/scheduler_config"):
+        needed = [f"{prefix}config" for prefix in in_folder.values() if _has(checkpoint.shapes, prefix)]
+        if "model_index" in checkpoint.configs:
+            needed.append("scheduler/scheduler_config")
+        for name in needed:
             if name not in checkpoint.configs:
                 raise SfumatoError(f"{checkpoint.path} holds no {name}.json; give a complete diffusers folder")
 
         def read(name: str) -> tuple[configs.Config, str]:
             return checkpoint.configs[name], f"{checkpoint.path}/{name}.json"
 
-        scheduler = read("scheduler/scheduler_config")
-        prediction, noise = configs.scheduler_from(*scheduler)
-        vae, unet = configs.vae_from(*read("vae/config")), configs.unet_from(*read("unet/config"))
         config, where = read("unet/config")
+        unet = configs.unet_from(config, where)
+        vae = configs.vae_from(*read("vae/config")) if "vae/config" in checkpoint.configs else release.vae
         usual = release.defaults.width // release.vae.factor
         height, width = (side * vae.factor for side in configs.sample_size(config, usual, where))
-        texts: dict[str, Any] = {t.part: t.from_folder(*read(f"{t.folder}config"), release) for t in towers}
-        config, where = scheduler
-        advised = configs.sampling_from(config, replace(release.defaults, width=width, height=height), where)
-        exact = [one for one in variants if one.prediction == prediction and _same_sampling(one.defaults, advised)]
-        alike = [one for one in (release, *variants) if one.prediction == prediction]
-        variant = [*exact, *alike, release][0]
+        texts: dict[str, Any] = {
+            tower.part: tower.from_folder(*read(f"{tower.folder}config"), release)
+            for tower in towers
+            if f"{tower.folder}config" in checkpoint.configs
+        }
+        told = "depth_estimator/config"
+        prediction, noise, variant = release.prediction, release.noise, release
+        advised = replace(release.defaults, width=width, height=height)
+        if "scheduler/scheduler_config" in checkpoint.configs:
+            config, where = read("scheduler/scheduler_config")
+            prediction, noise = configs.scheduler_from(config, where)
+            advised = configs.sampling_from(config, advised, where)
+            exact = [one for one in variants if one.prediction == prediction and _same_sampling(one.defaults, advised)]
+            alike = [one for one in (release, *variants) if one.prediction == prediction]
+            variant = [*exact, *alike, release][0]
         return replace(
             variant,
             unet=unet,
             vae=vae,
             prediction=prediction,
             noise=noise,
+            depth=configs.dpt_from(*read(told)) if release.depth and told in checkpoint.configs else release.depth,
             defaults=configs.habits_from(
                 checkpoint.configs.get("habits", {}),
                 replace(advised, steps=variant.defaults.steps, cfg=variant.defaults.cfg),
                 f"{checkpoint.path}/sfumato.json",
             ),
-            **texts,
+            **with_missing(texts, unet.context_dim),
         )
 
     def fit_original(spec: Spec, shapes: Shapes) -> Spec:
@@ -207,13 +244,15 @@ def latent_diffusion(
 
     def folder_configs(spec: Spec) -> dict[str, configs.Config]:
         pixels = spec.defaults.width
-        texts = {tower.folder: configs.clip_to(tower.config(spec)) for tower in towers}
+        others = {tower.folder: configs.clip_to(tower.config(spec)) for tower in towers}
+        if spec.depth is not None:
+            others[in_folder["depth"]] = configs.dpt_to(spec.depth)
         scheduler = configs.scheduler_to(spec.prediction, spec.noise, spec.defaults)
         index = {
             "unet": ["diffusers", "UNet2DConditionModel"],
             "vae": ["diffusers", "AutoencoderKL"],
             "scheduler": ["diffusers", scheduler["_class_name"]],
-            **{folder.strip("/"): ["transformers", *config["architectures"]] for folder, config in texts.items()},
+            **{folder.strip("/"): ["transformers", *config["architectures"]] for folder, config in others.items()},
             **{folder: ["transformers", "CLIPTokenizer"] for folder in tokenizers},
         }
         return {
@@ -221,7 +260,7 @@ def latent_diffusion(
             "scheduler/scheduler_config": scheduler,
             "unet/config": configs.unet_to(spec.unet, pixels // spec.vae.factor),
             "vae/config": configs.vae_to(spec.vae, pixels),
-            **{f"{folder}config": config for folder, config in texts.items()},
+            **{f"{folder}config": config for folder, config in others.items()},
         }
 
     tokenizers = {tower.folder.strip("/").replace("text_encoder", "tokenizer"): tower.part for tower in towers}
@@ -229,11 +268,12 @@ def latent_diffusion(
     return Family(
         spec=release,
         variants=variants,
+        optional=("depth",),  # it serves pictures of which no depth is given
         networks=networks,
         layouts={
             "original": Layout(
                 prefixes=in_file,
-                recognise=lambda shapes: takes(shapes) and original(shapes),
+                recognise=lambda shapes: takes(shapes) and (original(shapes) or lone(shapes, UNET, release)),
                 spec=original_spec,
                 rules=original_rules,
                 ignored=(
@@ -241,6 +281,7 @@ def latent_diffusion(
                     r"model_ema\..*",
                     r".*\.position_ids",
                     r"first_stage_model\.loss\..*",
+                    _exactly(DEPTH + midas.HEAD) + "(weight|bias)",
                     *(_exactly(tower.original + open_clip.LOGIT_SCALE) for tower in towers if tower.open_clip),
                 ),
                 aliases=tuple(_with_inner_name(tower.original) for tower in hugging_face),
@@ -251,7 +292,7 @@ def latent_diffusion(
             ),
             "diffusers": Layout(
                 prefixes=in_folder,
-                recognise=lambda shapes: takes(shapes) and folder(shapes),
+                recognise=lambda shapes: takes(shapes) and (folder(shapes) or lone(shapes, "unet/", release)),
                 spec=folder_spec,
                 rules=folder_rules,
                 ignored=(r".*\.position_ids", r"safety_checker/.*"),
@@ -268,6 +309,10 @@ def latent_diffusion(
             ),
         },
     )
+
+
+def _has(shapes: Shapes, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in shapes)
 
 
 def _same_sampling(one: Defaults, other: Defaults) -> bool:

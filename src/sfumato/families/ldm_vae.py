@@ -33,13 +33,16 @@ def rules(cfg: VAEConfig, names: Iterable[str], prefix: str) -> list[Rule]:
     return [Rule((name,), (theirs(name),), CONV1X1 if projection.fullmatch(name) else IDENTITY) for name in names]
 
 
-def sizes(shapes: Shapes, prefix: str) -> VAEConfig:
-    """The sizes of an autoencoder from the shapes of its tensors. Raises LookupError when they are not those of one."""
+def sizes(shapes: Shapes, prefix: str, block: str = "encoder.down.{}.block.{}.conv1") -> VAEConfig:
+    """The sizes of an autoencoder from the shapes of its tensors. Raises LookupError when they are not those of one.
+
+    `block` names the first convolution of a level's block.
+    """
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     channels: list[int] = []
-    while found := width(own, f"encoder.down.{len(channels)}.block.0.conv1"):
+    while found := width(own, block.format(len(channels), 0)):
         channels.append(found)
-    blocks = sum(width(own, f"encoder.down.0.block.{i}.conv1") > 0 for i in range(len(own)))
+    blocks = sum(width(own, block.format(0, i)) > 0 for i in range(len(own)))
     if not channels or any(found % GROUPS for found in channels):
         raise LookupError(f"the VAE's channels are not multiples of {GROUPS}")
     return VAEConfig(
@@ -49,3 +52,8 @@ def sizes(shapes: Shapes, prefix: str) -> VAEConfig:
         blocks=blocks,
         quant_convs="quant_conv.weight" in own,
     )
+
+
+def folder_sizes(shapes: Shapes, prefix: str) -> VAEConfig:
+    """The same of an autoencoder under the names of a diffusers folder."""
+    return sizes(shapes, prefix, "encoder.down_blocks.{}.resnets.{}.conv1")

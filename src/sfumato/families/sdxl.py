@@ -96,7 +96,7 @@ def no_buffers(noise: Schedule) -> dict[str, Tensor]:
 
 
 def is_original(shapes: Shapes) -> bool:
-    return _any(shapes, "conditioner.embedders.1.") and "model.diffusion_model.label_emb.0.0.weight" in shapes
+    return (_any(shapes, CLIP_L) or _any(shapes, BIG_G)) and "model.diffusion_model.label_emb.0.0.weight" in shapes
 
 
 def is_refiner_original(shapes: Shapes) -> bool:
@@ -104,11 +104,14 @@ def is_refiner_original(shapes: Shapes) -> bool:
 
 
 def is_folder(shapes: Shapes) -> bool:
-    return _any(shapes, "text_encoder/") and _any(shapes, "text_encoder_2/") and _any(shapes, "unet/add_embedding.")
+    return _any(shapes, "text_encoder") and _any(shapes, "unet/add_embedding.") and not is_refiner_folder(shapes)
 
 
 def is_refiner_folder(shapes: Shapes) -> bool:
-    return not _any(shapes, "text_encoder/") and _any(shapes, "text_encoder_2/") and _any(shapes, "unet/add_embedding.")
+    """bigG is all that the U-Net reads."""
+    context = shapes.get("unet/mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", (0, 0))[1:]
+    text = shapes.get("text_encoder_2/text_model.final_layer_norm.weight")
+    return not _any(shapes, "text_encoder/") and context == text and _any(shapes, "unet/add_embedding.")
 
 
 FAMILY = latent_diffusion(

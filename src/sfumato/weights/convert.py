@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from sfumato.weights.checkpoint import Checkpoint, Stored
 from sfumato.weights.detect import identify
 from sfumato.weights.keymap import IDENTITY, Rule
 from sfumato.weights.load import EIGHTS, Plan, checked, compare, require_complete
+from sfumato.weights.parts import join, opened, place
 from sfumato.weights.read import REMAINDER, open_checkpoint
 from sfumato.weights.save import MAX_FILE, Entry, folder_files, to_json, write_folder
 
@@ -137,6 +138,8 @@ def convert(
     ema: bool = False,
     variant: str | None = None,
     prediction: Prediction | None = None,
+    vae: str | Path | None = None,
+    text_encoders: Sequence[str | Path] = (),
     tokenizer: str | Path | None = None,
     max_file_size: int = MAX_FILE,
     force: bool = False,
@@ -144,8 +147,8 @@ def convert(
 ) -> Proof:
     """Write the model `source` as `out` in a layout: "original", one .safetensors, or "diffusers", a folder.
 
-    `dtype` None keeps every tensor's type. `ema` takes the averaged weights in place of the plain ones. `variant` and
-    `prediction` are as in `load_parts`; `tokenizer` is the folder of the tokenizer of a single file whose vocabulary is
+    `dtype` None keeps every tensor's type. `ema` takes the averaged weights in place of the plain ones. `variant`,
+    `prediction`, `vae` and `text_encoders` are as in `load_parts`; `tokenizer` is the folder of the tokenizer of a single file whose vocabulary is
     not CLIP's own. `force` replaces an `out` that exists. `progress(bytes done, bytes in all, what)` may raise to stop.
 
     At most one tensor beyond the mapped input is in memory. `out` appears when it is whole and proved, or not at all.
@@ -154,7 +157,7 @@ def convert(
     """
     source, out = Path(source), Path(out)
     _check_places(source, out, layout, force)
-    with open_checkpoint(source) as checkpoint:
+    with open_checkpoint(source) as checkpoint, opened(vae, text_encoders) as apart:
         family, found = identify(checkpoint).require(checkpoint)
         if layout not in family.layouts:
             raise SfumatoError(f"there is no layout {layout!r}; choose {' or '.join(family.layouts)}")
@@ -163,10 +166,13 @@ def convert(
             spec = family.varied(spec, variant)
         if prediction is not None:
             spec = family.predicting(spec, prediction)
-        plan = compare(checkpoint, family, found, spec, ema)
+        prefixes = family.layouts[found].prefixes
+        given = place(spec, prefixes, *apart)
+        checkpoint, spec = join(checkpoint, spec, prefixes, given)
+        plan = compare(checkpoint, family, found, spec, ema, given)
         require_complete(checkpoint, family, plan)
         origin = _Source(checkpoint, family, found, spec, plan, ema, dtype)
-        told = variant is not None or prediction is not None
+        told = bool(given) or variant is not None or prediction is not None
         work = _Work(origin, layout, family.layouts[layout].fit(spec, checkpoint.known_shapes))
         work.account()
         files = _files(origin, None if tokenizer is None else CLIPTokenizer.from_folder(tokenizer), told)
@@ -186,7 +192,8 @@ class _Work:
     def __init__(self, source: _Source, layout: str, spec: Spec):
         self.source, self.layout, self.spec = source, layout, spec
         self.target: Layout = source.family.layouts[layout]
-        self.networks = source.family.build(spec)
+        built = source.family.build(spec)
+        self.networks = {part: network for part, network in built.items() if part in source.plan.networks}
         self.keymap = source.family.keymap(spec, layout, self.networks)
         self.entries: dict[str, Entry] = {}
         self.remainder: dict[str, Entry] = {}

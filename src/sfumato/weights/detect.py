@@ -40,6 +40,8 @@ class Stranger:
 
 LORA = "it changes a model: load the model, then add it"
 PART = "it is one part of a model: give the complete model"
+VAE = "it is one part of a model: give a model, and this with --vae"
+TEXT = "it is one part of a model: give a model, and this with --text-encoder"
 
 # The most particular first: a LoRA's names contain those of the network it changes.
 STRANGERS = (
@@ -53,14 +55,19 @@ STRANGERS = (
     Stranger("an upscaler of the SwinIR kind", r"(^|\.)layers\.\d+\.residual_group\."),
     Stranger("a Flux model", r"(^|\.)double_blocks\.0\.img_attn\."),
     Stranger("a depth network (DPT)", r"^(dpt\.|depth_model\.|neck\.reassemble_stage\.)", PART),
-    Stranger("a VAE alone", r"^((first_stage_model|vae)\.)?decoder\.(mid\.block_1|mid_block\.resnets\.0)\.", PART),
+    Stranger(
+        "a U-Net of an unknown kind without its text encoder",
+        r"^model\.diffusion_model\.input_blocks\.",
+        test=lambda shapes: any(name.startswith("first_stage_model.") for name in shapes),
+    ),
+    Stranger("a VAE alone", r"^((first_stage_model|vae)\.)?decoder\.(mid\.block_1|mid_block\.resnets\.0)\.", VAE),
     Stranger("a VAE of the tiny kind (TAESD)", r"^(decoder|encoder)\.\d+\.conv\.0\.weight$", PART),
     Stranger("a U-Net alone", r"^(unet\.|diffusion_model\.)?(down_blocks|input_blocks)\.\d+\.", PART),
     Stranger("a U-Net alone", r"^model\.diffusion_model\.input_blocks\.", PART),
-    Stranger("a whole CLIP (text and image)", r"^(vision_model|visual)\.", PART),
-    Stranger("a CLIP text encoder alone", r"(^|\.)text_model\.encoder\.layers\.0\.", PART),
-    Stranger("a CLIP text encoder alone", r"(^|\.)transformer\.resblocks\.0\.attn\.", PART),
-    Stranger("a T5 text encoder", r"(^|\.)encoder\.block\.0\.layer\.0\.SelfAttention\.", PART),
+    Stranger("a whole CLIP (text and image)", r"^(vision_model|visual)\.", TEXT),
+    Stranger("a CLIP text encoder alone", r"(^|\.)text_model\.encoder\.layers\.0\.", TEXT),
+    Stranger("a CLIP text encoder alone", r"(^|\.)transformer\.resblocks\.0\.attn\.", TEXT),
+    Stranger("a T5 text encoder", r"(^|\.)encoder\.block\.0\.layer\.0\.SelfAttention\.", TEXT),
     Stranger(
         "a language model", r"(^|\.)(layers\.0\.self_attn\.q_proj|h\.0\.attn\.c_attn|encoder\.layer\.0\.attention)\."
     ),

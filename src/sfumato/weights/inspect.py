@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.detect import identify
 from sfumato.weights.keymap import Match
 from sfumato.weights.load import EIGHTS, FLOATS, compare, has_ema
+from sfumato.weights.parts import join, opened, place
 from sfumato.weights.read import open_checkpoint
 
 
@@ -45,12 +47,14 @@ class Inspection:
         return asdict(self)
 
 
-def inspect_checkpoint(path: str | Path) -> Inspection:
-    """Describe a model file or folder; only its headers are read.
+def inspect_checkpoint(
+    path: str | Path, vae: str | Path | None = None, text_encoders: Sequence[str | Path] = ()
+) -> Inspection:
+    """Describe a model file or folder, with parts given apart as in `load_parts`; only headers are read.
 
     Raises SfumatoError when it cannot be opened. What opens but cannot be loaded is described with its `problem`.
     """
-    with open_checkpoint(path) as checkpoint:
+    with open_checkpoint(path) as checkpoint, opened(vae, text_encoders) as apart:
         identity = identify(checkpoint)
         kinds = Counter(str(stored.dtype).removeprefix("torch.") for stored in checkpoint.tensors.values())
         common: dict[str, Any] = {
@@ -71,7 +75,9 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         prefixes = family.layouts[layout].prefixes
         try:
             spec = family.read(checkpoint, layout)
-            plan = compare(checkpoint, family, layout, spec)
+            given = place(spec, prefixes, *apart)
+            checkpoint, spec = join(checkpoint, spec, prefixes, given)
+            plan = compare(checkpoint, family, layout, spec, given=given)
         except SfumatoError as error:
             groups = {
                 part: [name for name in checkpoint.tensors if name.startswith(prefix)]

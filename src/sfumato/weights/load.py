@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -19,6 +21,7 @@ from sfumato.spec import Prediction, Spec
 from sfumato.weights.checkpoint import Checkpoint, Stored, quote
 from sfumato.weights.detect import identify
 from sfumato.weights.keymap import KeyMap, Match
+from sfumato.weights.parts import Found, join, lacking, opened, place
 from sfumato.weights.read import open_checkpoint
 
 SHOWN = 10  # names listed in an error
@@ -74,19 +77,22 @@ def load_parts(
     spec: Spec | None = None,
     prediction: Prediction | None = None,
     variant: str | None = None,
+    vae: str | Path | None = None,
+    text_encoders: Sequence[str | Path] = (),
 ) -> Parts:
-    """Load a complete model from a single file or a diffusers folder.
+    """Load a complete model from a single file or a diffusers folder, and files of parts that it lacks.
 
     `dtype` None keeps each tensor as stored (of 8 bits as float16). `ema` takes the averaged weights of files that hold
-    both. `spec` overrules what is read from the file (sizes that shapes do not show, such as a number of heads),
-    `variant` which release it is of those with the same shapes, `prediction` what the network predicts.
-    A tensor that needs no conversion stays a view of the file, so that loading takes the size of the result and little
+    both. `vae` and `text_encoders` name files or folders of single parts, which replace those of the model, or complete
+    a file that lacks them. `spec` overrules what is read from the file (sizes that shapes do not show, such as a number
+    of heads), `variant` which release it is of those with the same shapes, `prediction` what the network predicts. A
+    tensor that needs no conversion stays a view of the file, so that loading takes the size of the result and little
     more.
 
     Raises SfumatoError when the file is not a complete model: every tensor that is missing, left over, of another shape
-    or not finite is named.
+    or not finite is named. So is a part that is missing whole, and one given apart that does not fit.
     """
-    with open_checkpoint(path) as checkpoint:
+    with open_checkpoint(path) as checkpoint, opened(vae, text_encoders) as apart:
         family, layout = identify(checkpoint).require(checkpoint)
         spec = family.read(checkpoint, layout) if spec is None else spec
         if variant is not None:
@@ -96,7 +102,9 @@ def load_parts(
         if spec.family != family.name:
             wanted = family_named(spec.family).spec.title
             raise SfumatoError(f"{checkpoint.path} is {family.spec.title}, not {wanted}; give a file of that family")
-        plan = compare(checkpoint, family, layout, spec, ema)
+        given = place(spec, family.layouts[layout].prefixes, *apart)
+        checkpoint, spec = join(checkpoint, spec, family.layouts[layout].prefixes, given)
+        plan = compare(checkpoint, family, layout, spec, ema, given)
         require_complete(checkpoint, family, plan)
         networks, match = plan.networks, plan.match
         for part, network in networks.items():
@@ -145,19 +153,37 @@ def has_ema(checkpoint: Checkpoint, family: Family, layout: str) -> bool:
     )
 
 
-def compare(checkpoint: Checkpoint, family: Family, layout: str, spec: Spec, ema: bool = False) -> Plan:
-    """Account for every tensor of the file. Raises SfumatoError when averaged weights are asked for but not there."""
+def compare(
+    checkpoint: Checkpoint,
+    family: Family,
+    layout: str,
+    spec: Spec,
+    ema: bool = False,
+    given: Mapping[str, Found] = MappingProxyType({}),
+) -> Plan:
+    """Account for every tensor of the file, and of the parts `given` apart (see `weights.parts.join`).
+
+    Raises SfumatoError when a whole part is missing that the family needs, and when averaged weights are asked for but
+    not there.
+    """
     if ema and not has_ema(checkpoint, family, layout):
         raise SfumatoError(f"{checkpoint.path} holds no averaged (EMA) weights; load it without asking for them")
     networks = _build(family, spec, checkpoint)
+    prefixes = family.layouts[layout].prefixes
+    missing = [part for part in networks if part not in given and not _holds(checkpoint, prefixes[part])]
+    if needed := [part for part in missing if part not in family.optional]:
+        raise lacking(checkpoint.path, [getattr(spec, part) for part in needed])
+    networks = {part: network for part, network in networks.items() if part not in missing}
     keymap = family.keymap(spec, layout, networks, ema)
+    for part, found in given.items():
+        keymap = found.mapped(keymap, part, networks[part].state_dict())
     expected = {
         name: tuple(tensor.shape)
         for part, network in networks.items()
         for name, tensor in keymap.to_theirs(part, network.state_dict()).items()
     }
     if ema:  # the plain weights of the denoiser stand beside the averaged ones and are not needed
-        prefix = family.layouts[layout].prefixes[family.denoiser]
+        prefix = prefixes[family.denoiser]
         keymap = replace(keymap, ignored=(*keymap.ignored, re.escape(prefix) + ".*"))
     return Plan(networks, keymap, keymap.match(expected, checkpoint.shapes))
 
@@ -166,6 +192,10 @@ def require_complete(checkpoint: Checkpoint, family: Family, plan: Plan) -> None
     """Raise SfumatoError, with names, unless the file holds exactly the model's tensors."""
     if not plan.match.complete:
         raise SfumatoError(f"{checkpoint.path} is not a complete {family.spec.title}: {_differences(plan.match)}")
+
+
+def _holds(checkpoint: Checkpoint, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in checkpoint.tensors)
 
 
 def _differences(match: Match) -> str:

@@ -44,17 +44,33 @@ WEIGHT_NAMES = tuple(
 )
 
 
+# A denoiser alone, by its last layer and a tensor that only it has beside that; and what stands before its names in a
+# complete checkpoint of its layout.
+DENOISERS = (
+    ("out.2.weight", "input_blocks.0.0.weight", "model.diffusion_model."),
+    ("final_layer.linear.weight", "joint_blocks.0.x_block.attn.qkv.weight", "model.diffusion_model."),
+    ("conv_out.weight", "down_blocks.0.resnets.0.conv1.weight", "unet/"),
+    ("proj_out.weight", "transformer_blocks.0.norm1_context.linear.weight", "transformer/"),
+)
+
+
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a model: a `.safetensors`, a file of `torch.save`, or a diffusers folder (or one component of it).
 
     Only headers are read; nothing in the file is executed. Raises SfumatoError, with one line that names the cause, for
-    whatever is not an ordinary, whole checkpoint.
+    whatever is not an ordinary, whole checkpoint. A U-Net or transformer alone has the names that it would have in a
+    complete checkpoint.
     """
     path = Path(path)
     try:
-        return _open_folder(path) if path.is_dir() else _open_file(path)
+        checkpoint = _open_folder(path) if path.is_dir() else _open_file(path)
     except OSError as error:
         raise SfumatoError(f"cannot read {path}: {error.strerror}; give the path of a model") from error
+    for *anchors, prefix in DENOISERS:
+        if all(anchor in checkpoint.tensors for anchor in anchors):
+            checkpoint.tensors = {prefix + name: stored for name, stored in checkpoint.tensors.items()}
+            checkpoint.configs = {prefix + name: config for name, config in checkpoint.configs.items()}
+    return checkpoint
 
 
 def _open_file(path: Path) -> Checkpoint:
