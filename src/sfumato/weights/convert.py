@@ -148,8 +148,9 @@ def convert(
     """Write the model `source` as `out` in a layout: "original", one .safetensors, or "diffusers", a folder.
 
     `dtype` None keeps every tensor's type. `ema` takes the averaged weights in place of the plain ones. `variant`,
-    `prediction`, `vae` and `text_encoders` are as in `load_parts`; `tokenizer` is the folder of the tokenizer of a single file whose vocabulary is
-    not CLIP's own. `force` replaces an `out` that exists. `progress(bytes done, bytes in all, what)` may raise to stop.
+    `prediction`, `vae` and `text_encoders` are as in `load_parts`; `tokenizer` is the folder of the tokenizer of a
+    single file whose vocabulary is not CLIP's own. `force` replaces an `out` that exists. `progress(bytes done, bytes
+    in all, what)` may raise to stop.
 
     At most one tensor beyond the mapped input is in memory. `out` appears when it is whole and proved, or not at all.
     Raises SfumatoError when the input is not a complete model, when the output cannot be written, and naming the
@@ -177,12 +178,12 @@ def convert(
         work.account()
         files = _files(origin, None if tokenizer is None else CLIPTokenizer.from_folder(tokenizer), told)
         _check_space(out.parent, work.nbytes)
-        with _beside(out) as place:
+        with _beside(out) as draft:
             steps = _steps(2 * work.nbytes, progress)
-            work.write(place, files, max_file_size, steps)
-            rows = work.prove(place, steps)
+            work.write(draft, files, max_file_size, steps)
+            rows = work.prove(draft, steps)
             checkpoint.check_unchanged()
-            _put(place, out)
+            _put(draft, out)
     return Proof(source, out, family.name, (found, layout), tuple(rows))
 
 
@@ -244,7 +245,7 @@ class _Work:
 
         def make(i: int) -> Tensor:
             made = {origin: self.source.ours(origin) for origin in origins}
-            return rule.transform.to_theirs([made[origin][place] for origin, place in found])[i]
+            return rule.transform.to_theirs([made[origin][k] for origin, k in found])[i]
 
         dtype = kinds.pop()
         for i, (name, shape) in enumerate(zip(rule.theirs, shapes, strict=True)):
@@ -310,21 +311,21 @@ class _Work:
                 entry = Entry(tuple(tensor.shape), tensor.dtype, partial(_itself, tensor))
                 self._add(name, entry, (), "made: follows from the noise schedule")
 
-    def write(self, place: Path, files: Mapping[str, bytes], max_file_size: int, steps: Progress) -> None:
+    def write(self, draft: Path, files: Mapping[str, bytes], max_file_size: int, steps: Progress) -> None:
         entries = {name: _counted(name, entry, steps) for name, entry in self.entries.items()}
         if self.layout != "diffusers":
             metadata = {"format": "pt", **self.source.checkpoint.metadata, **documents.pack(_without_clip(files))}
             heads = {name: (entry.shape, entry.dtype) for name, entry in entries.items()}
-            safetensors_file.write(place, heads, lambda name: entries[name].make(), metadata)
+            safetensors_file.write(draft, heads, lambda name: entries[name].make(), metadata)
             return
-        write_folder(place, entries, files, max_file_size)
+        write_folder(draft, entries, files, max_file_size)
         if self.remainder:
             heads = {name: (entry.shape, entry.dtype) for name, entry in self.remainder.items()}
-            safetensors_file.write(place / REMAINDER, heads, lambda name: self.remainder[name].make())
+            safetensors_file.write(draft / REMAINDER, heads, lambda name: self.remainder[name].make())
 
-    def prove(self, place: Path, steps: Progress) -> list[Row]:
+    def prove(self, draft: Path, steps: Progress) -> list[Row]:
         """Read the result back: the rows with what lies on disk. Raises SfumatoError where that is not the input."""
-        with open_checkpoint(place) as result:
+        with open_checkpoint(draft) as result:
             family, layout = identify(result).require(result)
             plan = compare(result, family, layout, family.read(result, layout))
             require_complete(result, family, plan)
@@ -435,12 +436,12 @@ def _beside(out: Path) -> Iterator[Path]:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _put(place: Path, out: Path) -> None:
+def _put(draft: Path, out: Path) -> None:
     """Give the result its name; what had it before goes away with the hidden folder."""
     try:
         if out.exists():
-            out.rename(place.parent / "before")
-        place.rename(out)
+            out.rename(draft.parent / "before")
+        draft.rename(out)
     except OSError as error:
         raise SfumatoError(f"cannot write {out}: {error.strerror}; choose another place") from error
 
