@@ -7,7 +7,6 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -17,19 +16,18 @@ from torch import Tensor
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
+from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.picture import Picture, Progress, preview_colours
-from sfumato.tasks.txt2img import Settings, txt2img
+from sfumato.tasks.txt2img import Pair, Settings, txt2img
 from sfumato.text.encode import T5Reader, TextEncoder
 from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.hashes import model_hash
 from sfumato.weights.load import Parts, load_parts
-
-EMBEDDED = "emoji"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,21 +92,39 @@ class StableDiffusion:
         sampler: str | None = None,
         schedule: str | None = None,
         clip_skip: int | None = None,
-        slg: float | None = None,
         n: int = 1,
         watermark: bool = True,
+        cfg_rescale: float | None = None,
+        slg: float | None = None,
+        original_size: Pair | None = None,
+        crop: Pair | None = None,
+        target_size: Pair | None = None,
+        aesthetic_score: float | None = None,
+        refiner: StableDiffusion | None = None,
+        switch_at: float | None = None,
     ) -> Generator[Progress | Picture, None, None]:
         """Draw `n` pictures and yield every step (with a cheap preview) and every finished picture.
 
         What is not given is the model's own default; a seed of None or -1 is drawn, and picture k has seed + k. Sizes
         are in pixels. Close the iterator to cancel. Raises SfumatoError for a setting that cannot be honoured, at
         once and not at the first step.
+
+        `cfg_rescale` from 0 to 1 takes back contrast that guidance added (Lin et al. 2023); `slg` is the scale
+         of skip-layer guidance (3.5 medium). XL is told the
+        `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that was cut of it and
+        the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of the drawn size.
+        A `refiner` goes on with the latents after the share `switch_at` (0.8) of the noise schedule: of the training
+        times, from the last to the first, not of the steps, as diffusers' denoising_end and denoising_start.
         """
+        if not isinstance(refiner, StableDiffusion | None):
+            raise SfumatoError(f"the refiner is {refiner!r}; give a loaded model, such as sfumato.load(path)")
         settings = Settings.of(
             self.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-            sampler=sampler, schedule=schedule, clip_skip=clip_skip, slg=slg, n=n, watermark=watermark,
+            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark, cfg_rescale=cfg_rescale,
+            slg=slg, original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
+            switch_at=switch_at, refiner=None if refiner is None else refiner.spec,
         )  # fmt: skip
-        return txt2img(self, settings)
+        return txt2img(self, settings, refiner)
 
     def txt2img(
         self,
@@ -123,14 +139,23 @@ class StableDiffusion:
         sampler: str | None = None,
         schedule: str | None = None,
         clip_skip: int | None = None,
-        slg: float | None = None,
         n: int = 1,
         watermark: bool = True,
+        cfg_rescale: float | None = None,
+        slg: float | None = None,
+        original_size: Pair | None = None,
+        crop: Pair | None = None,
+        target_size: Pair | None = None,
+        aesthetic_score: float | None = None,
+        refiner: StableDiffusion | None = None,
+        switch_at: float | None = None,
     ) -> Result:
         """Draw `n` pictures from words; the arguments are those of `stream`."""
         events = self.stream(
             prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-            sampler=sampler, schedule=schedule, clip_skip=clip_skip, slg=slg, n=n, watermark=watermark,
+            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark, cfg_rescale=cfg_rescale,
+            slg=slg, original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
+            refiner=refiner, switch_at=switch_at,
         )  # fmt: skip
         with closing(events):
             pictures = [event for event in events if isinstance(event, Picture)]
@@ -142,19 +167,19 @@ class StableDiffusion:
         )
 
 
-def embedded_model() -> Path:
-    """The folder of the default model that ships with the package."""
-    return Path(str(resources.files("sfumato") / "assets" / EMBEDDED))
-
-
-def _existing(name: str | Path) -> Path:
+def _located(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
+    """The file or folder that a path or a name means, and the variant of an official file, which cannot say it."""
     try:
         path = Path(name).expanduser()
         if name != "" and path.exists():
-            return path
+            release = release_of(path)
+            return path, release.variant if release else None
     except (TypeError, ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
         pass
-    raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
+    if not isinstance(name, str) or not name.strip() or os.path.isabs(name):
+        raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
+    found = find(name, kind)
+    return found.path, found.release.variant if found.release and found.path.is_file() else None
 
 
 def load(
@@ -167,25 +192,32 @@ def load(
     text_encoders: Sequence[str | Path] = (),
     t5_tokenizer: str | Path | None = None,
 ) -> StableDiffusion:
-    """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
+    """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
+
+    A name is looked up on this machine; nothing is downloaded.
 
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
     names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
-    "768-v" of 2.x, "base" or "turbo" of XL and 3.5 large; else it is taken for the larger and slower one. `prediction`
-    overrules what the network is taken to predict ("eps", "v" ...). `vae` and `text_encoders` name files or folders of
-    such parts alone: they replace those of the model, or complete a file without them. `t5_tokenizer` is the
-    spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in `tokenizer_3`, or beside its file);
-    without it T5 is not used, and SfumatoWarning says so. Raises SfumatoError for a file that is missing, broken or no
-    Stable Diffusion model, for a part that does not fit or that nothing gives, and for a variant that its family does
-    not have.
+    "768-v" of 2.x, "base" or "turbo" of XL and 3.5 large; else official files are known by hash, or name and size, and
+    all others taken for the larger and slower one. `prediction` overrules what the network is taken to predict ("eps",
+    "v" ...). `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file
+    without them. `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in
+    `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. Raises SfumatoError for a
+    file that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and
+    for a variant that its family does not have.
     """
-    path = embedded_model() if name_or_path is None or name_or_path == EMBEDDED else _existing(name_or_path)
+    if name_or_path is None or name_or_path == EMBEDDED:
+        path = embedded_model()
+    else:
+        path, known = _located(name_or_path)
+        variant = known if variant is None else variant
     where = choose_device(device)
     pieces = find_t5_tokenizer(path) if t5_tokenizer is None else Path(t5_tokenizer)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
         parts = load_parts(
             path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
-            vae=None if vae is None else _existing(vae), text_encoders=[_existing(one) for one in text_encoders],
+            vae=None if vae is None else _located(vae, "vae")[0],
+            text_encoders=[_located(one, "text encoder")[0] for one in text_encoders],
             without=("text_3",) if pieces is None else (),
         )  # fmt: skip
     return assemble(parts, None if pieces is None else T5Tokenizer.from_file(pieces))

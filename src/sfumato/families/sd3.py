@@ -122,6 +122,37 @@ def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
     return rename(names, lambda name: IN_FOLDER[part] + name)
 
 
+def folder_configs(spec: Spec) -> dict[str, configs.Config]:
+    """The JSON files of a folder. Raises LookupError for a Spec of another family."""
+    if spec.transformer is None or spec.text_3 is None:
+        raise LookupError(f"{spec.family} has no transformer with T5")
+    side = spec.defaults.width
+    texts = {tower.folder: configs.clip_to(tower.config(spec)) for tower in TOWERS}
+    scheduler = configs.scheduler_to(spec.prediction, spec.noise, spec.defaults)
+    tokenizer = ["transformers", "CLIPTokenizer"]
+    return {
+        "model_index": {
+            "_class_name": "StableDiffusion3Pipeline",
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+            "scheduler": ["diffusers", scheduler["_class_name"]],
+            "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+            "text_encoder_3": ["transformers", "T5EncoderModel"],
+            "tokenizer": tokenizer,
+            "tokenizer_2": tokenizer,
+            "tokenizer_3": ["transformers", "T5TokenizerFast"],
+            "transformer": ["diffusers", "SD3Transformer2DModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        },
+        "scheduler/scheduler_config": scheduler,
+        "transformer/config": configs.mmdit_to(spec.transformer, side // spec.vae.factor),
+        "vae/config": configs.vae_to(spec.vae, side),
+        "text_encoder_3/config": configs.t5_to(spec.text_3),
+        **{f"{folder}config": config for folder, config in texts.items()},
+    }
+
+
 def _usual_t5(transformer: MMDiTConfig) -> T5Config:
     """What would fit where a model has no T5."""
     return T5Config(hidden_size=transformer.context_dim)
@@ -189,15 +220,12 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
         height, width = (
             side * vae.factor for side in configs.sample_size(config, release.defaults.width // vae.factor, where)
         )
-        texts = {
-            tower.part: tower.from_folder(*read(f"{tower.folder}config"), release)
-            for tower in TOWERS
-            if f"{tower.folder}config" in needed
-        }
-        pooled: dict[str, Any] = {
-            part: replace(text, pooled="plain" if text.projection_dim is None else "projected")
-            for part, text in texts.items()
-        }
+        texts: dict[str, Any] = {}
+        for tower in TOWERS:
+            if f"{tower.folder}config" in needed:
+                text = tower.from_folder(*read(f"{tower.folder}config"), release)
+                usual = "plain" if text.projection_dim is None else "projected"
+                texts[tower.part] = replace(text, pooled=read(f"{tower.folder}config")[0].get(configs.POOLED, usual))
         return replace(
             release,
             transformer=transformer,
@@ -210,7 +238,7 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
                 replace(release.defaults, width=width, height=height),
                 f"{checkpoint.path}/sfumato.json",
             ),
-            **pooled,
+            **texts,
         )
 
     return Family(
@@ -231,6 +259,8 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
                 spec=folder_spec,
                 rules=folder_rules,
                 ignored=(r".*\.position_ids", T5_TWICE),
+                configs=folder_configs,
+                tokenizers={"tokenizer": "text", "tokenizer_2": "text_2", "tokenizer_3": "text_3"},
                 aliases=(
                     *ldm_vae.old_attention("vae/"),
                     *(with_inner_name(tower.folder) for tower in TOWERS),

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from sfumato.families import family, sd2, sdxl
+from sfumato.families import family, midas, sd2, sdxl
+from sfumato.families.ldm import DEPTH
 from sfumato.families.open_clip import LOGIT_SCALE
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.dpt import DPT
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.t5 import T5
 from sfumato.nets.unet import UNet
@@ -33,16 +36,19 @@ PART_NAMES = {"unet": "unet", "vae": "vae", "text": "text_encoder"}  # ours, the
 class Release:
     """Which of our specs a manifest of the original layout describes.
 
-    `parts` are the manifest's names of our parts; `unused` are scalars that it counts in a part and no network needs.
+    `parts` are the manifest's names of our parts, and all that it lists; `unused` are tensors that it counts in a part
+    and no network needs. `before` stands before a part's names in the layout, where the manifest only names the part.
     """
 
     spec: Spec
     parts: Mapping[str, str] = field(default_factory=lambda: PART_NAMES)
-    unused: Mapping[str, str] = field(default_factory=dict)
+    unused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ema_only: bool = False
+    before: str = ""
 
 
-OPEN_CLIP = {"text": sd2.TEXT + LOGIT_SCALE}
+MMDIT = {"transformer": "mmdit", "vae": "vae"}  # the text encoders are in a manifest of their own
+OPEN_CLIP = {"text": (sd2.TEXT + LOGIT_SCALE,)}
 ORIGINAL = {
     "sd1": Release(family("sd1").spec),
     "sd1_model_ema": Release(family("sd1").spec, ema_only=True),
@@ -50,15 +56,26 @@ ORIGINAL = {
     "sd20_base_sd21_base": Release(family("sd2").spec, unused=OPEN_CLIP),
     "sd21_v_768": Release(family("sd2").spec, unused=OPEN_CLIP),
     "sd2_inpainting": Release(family("sd2_inpainting").spec, unused=OPEN_CLIP),
+    "sd2_depth": Release(
+        family("sd2_depth").spec,
+        {**PART_NAMES, "depth": "depth_model"},
+        unused={**OPEN_CLIP, "depth": (f"{DEPTH}{midas.HEAD}weight", f"{DEPTH}{midas.HEAD}bias")},
+    ),
     "sdxl_base": Release(
         family("sdxl").spec,
         {"unet": "unet", "vae": "vae", "text": "embedder_0", "text_2": "embedder_1"},
-        unused={"text_2": sdxl.BIG_G + LOGIT_SCALE},
+        unused={"text_2": (sdxl.BIG_G + LOGIT_SCALE,)},
     ),
     "sdxl_refiner": Release(
         family("sdxl_refiner").spec,
         {"unet": "unet", "vae": "vae", "text": "embedder_0"},
-        unused={"text": sdxl.REFINER_BIG_G + LOGIT_SCALE},
+        unused={"text": (sdxl.REFINER_BIG_G + LOGIT_SCALE,)},
+    ),
+    **{name: Release(family(name).spec, MMDIT) for name in ("sd3_medium", "sd35_medium", "sd35_large")},
+    "sd3_text_encoders": Release(
+        family("sd3_medium").spec,
+        {"text": "clip_l", "text_2": "clip_g", "text_3": "t5xxl"},
+        before="text_encoders.%s.transformer.",
     ),
 }
 
@@ -66,6 +83,7 @@ ORIGINAL = {
 COMPONENTS: Mapping[str, Callable[[dict[str, Any]], nn.Module]] = {
     "UNet2DConditionModel": lambda config: UNet(configs.unet_from(config)),
     "SD3Transformer2DModel": lambda config: MMDiT(configs.mmdit_from(config)),
+    "DPTForDepthEstimation": lambda config: DPT(configs.dpt_from(config)),
     "T5EncoderModel": lambda config: T5(configs.t5_from(config)),
     "AutoencoderKL": lambda config: VAE(configs.vae_from(config)),
     "CLIPTextModel": lambda config: CLIPText(configs.clip_from(config)),
@@ -105,7 +123,7 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
         raise unsupported(f"the original layout of {name}")
     release = ORIGINAL[name]
     owner = family(release.spec.family)
-    networks = owner.build(release.spec)
+    networks = {part: network for part, network in owner.build(release.spec).items() if part in release.parts}
     if release.ema_only:
         networks = {owner.denoiser: networks[owner.denoiser]}
     keymap = owner.keymap(release.spec, "original", networks, ema=release.ema_only)
@@ -115,6 +133,7 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
         for theirs, tensor in keymap.to_theirs(part, network.state_dict()).items()
     }
     found = _shapes(manifest["keys"] | manifest.get("legacy_extra_keys", {}))
+    found = {_placed(key, release.before): shape for key, shape in found.items()}
     if release.ema_only:
         bookkeeping = {"model_ema.decay", "model_ema.num_updates"}
         plain = owner.keymap(release.spec, "original", networks).parts[owner.denoiser]
@@ -123,12 +142,22 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
         wrong = {key for key in renamed | manifest["name_map"] if renamed.get(key) != manifest["name_map"].get(key)}
         found |= {f"renamed {key}": () for key in wrong}  # nothing expects these: each is one mismatch
         return _compare(keymap, expected, found, bookkeeping, {})
-    buffers = {*manifest["persistent_buffers"], *manifest["legacy_extra_keys"], *release.unused.values()}
+    unused = {name for names in release.unused.values() for name in names}
+    ignored = (*manifest["persistent_buffers"], *manifest["legacy_extra_keys"])
+    buffers = {_placed(key, release.before) for key in ignored} | unused
     counts = {
-        part: (_count(network) + (part in release.unused), manifest["parameter_counts"][release.parts[part]])
+        part: (
+            _count(network) + sum(prod(found.get(name, (0,))) for name in release.unused.get(part, ())),
+            manifest["parameter_counts"][release.parts[part]],
+        )
         for part, network in networks.items()
     }
-    return _compare(keymap, expected, found, buffers, counts)
+    return _compare(keymap, expected, found, buffers - expected.keys(), counts)
+
+
+def _placed(key: str, before: str) -> str:
+    part, _, name = key.partition(".")
+    return before % part + name if before else key
 
 
 def _component(name: str, manifest: dict[str, Any]) -> Result:

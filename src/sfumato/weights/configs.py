@@ -8,9 +8,20 @@ from typing import Any
 
 from sfumato.errors import SfumatoError
 from sfumato.nets.unet import ID_WIDTH
-from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Prediction, Schedule, T5Config, UNetConfig, VAEConfig
+from sfumato.spec import (
+    CLIPTextConfig,
+    Defaults,
+    DPTConfig,
+    MMDiTConfig,
+    Prediction,
+    Schedule,
+    T5Config,
+    UNetConfig,
+    VAEConfig,
+)
 
 Config = Mapping[str, Any]
+POOLED = "sfumato_pooled"  # of a text tower in a folder of ours: diffusers has no place for CLIPTextConfig.pooled
 
 # Fields that change what a network computes, with the values that ours implement. Absent means the first of them.
 UNET_FIXED: dict[str, tuple[Any, ...]] = {
@@ -56,12 +67,41 @@ MMDIT_FIXED: dict[str, tuple[Any, ...]] = {
     "_class_name": ("SD3Transformer2DModel",),
     "qk_norm": (None, "rms_norm"),
 }
-CLIP_FIXED: dict[str, tuple[Any, ...]] = {"hidden_act": ("quick_gelu", "gelu"), "layer_norm_eps": (1e-5,)}
+CLIP_FIXED: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("quick_gelu", "gelu"),
+    "layer_norm_eps": (1e-5,),
+    POOLED: (None, "plain", "projected"),
+}
 T5_FIXED: dict[str, tuple[Any, ...]] = {
     "feed_forward_proj": ("gated-gelu",),
     "layer_norm_epsilon": (1e-6,),
     "relative_attention_max_distance": (128,),
     "relative_attention_num_buckets": (32,),
+}
+DPT_FIXED: dict[str, tuple[Any, ...]] = {
+    "add_projection": (False,),
+    "head_in_index": (-1,),
+    "hidden_act": ("gelu",),
+    "neck_ignore_stages": ([0, 1],),
+    "num_channels": (3,),
+    "patch_size": (16,),
+    "qkv_bias": (True,),
+    "readout_type": ("project",),
+    "reassemble_factors": ([1, 1, 1, 0.5],),
+    "use_batch_norm_in_fusion_residual": (False, None),
+    "use_bias_in_fusion_residual": (None, True),
+}
+BIT_FIXED: dict[str, tuple[Any, ...]] = {
+    "drop_path_rate": (0.0,),
+    "embedding_dynamic_padding": (True,),
+    "global_padding": ("SAME", "same"),
+    "hidden_act": ("relu",),
+    "layer_type": ("bottleneck",),
+    "model_type": ("bit",),
+    "num_channels": (3,),
+    "out_features": (["stage1", "stage2", "stage3"],),
+    "output_stride": (32,),
+    "width_factor": (1,),
 }
 PROJECTED = "CLIPTextModelWithProjection"
 SCHEDULER_FIXED: dict[str, tuple[Any, ...]] = {
@@ -283,6 +323,26 @@ def mmdit_from(config: Config, where: str = "transformer/config.json") -> MMDiTC
     )
 
 
+def mmdit_to(cfg: MMDiTConfig, sample_size: int) -> dict[str, Any]:
+    """The config of an SD3Transformer2DModel; `sample_size` is the usual side of the latents."""
+    return {
+        "_class_name": "SD3Transformer2DModel",
+        "attention_head_dim": cfg.hidden // cfg.heads,
+        "caption_projection_dim": cfg.hidden,
+        "dual_attention_layers": list(cfg.dual),
+        "in_channels": cfg.in_channels,
+        "joint_attention_dim": cfg.context_dim,
+        "num_attention_heads": cfg.heads,
+        "num_layers": cfg.depth,
+        "out_channels": cfg.in_channels,
+        "patch_size": cfg.patch,
+        "pooled_projection_dim": cfg.pooled_dim,
+        "pos_embed_max_size": cfg.positions,
+        "qk_norm": "rms_norm" if cfg.qk_norm else None,
+        "sample_size": sample_size,
+    }
+
+
 def _vector_to(width: int) -> dict[str, Any]:
     return {
         "addition_embed_type": "text_time",
@@ -381,6 +441,7 @@ def clip_from(config: Config, where: str = "text_encoder/config.json") -> CLIPTe
         eos_token_id=vocabulary - 1 if legacy else end,
         pad_token_id=vocabulary - 1 if legacy else fields.integer("pad_token_id", end),
         projection_dim=fields.integer("projection_dim", 512) if projected else None,
+        pooled=config.get(POOLED),
     )
 
 
@@ -396,6 +457,83 @@ def t5_from(config: Config, where: str = "text_encoder_3/config.json") -> T5Conf
         heads=fields.integer("num_heads", 8),
         head_dim=fields.integer("d_kv", 64),
     )
+
+
+def dpt_from(config: Config, where: str = "depth_estimator/config.json") -> DPTConfig:
+    """The sizes that a hybrid DPTForDepthEstimation's config states. Raises SfumatoError for what is not supported."""
+    fields = _Fields(where, config)
+    _check(where, config, DPT_FIXED)
+    if config.get("is_hybrid") is not True:
+        raise fields.wrong("is_hybrid", "true")
+    backbone = {} if config.get("backbone_config") is None else config["backbone_config"]
+    if not isinstance(backbone, Mapping):
+        raise fields.wrong("backbone_config", "an object")
+    _check(where, backbone, BIT_FIXED)
+    resnet = _Fields(where, backbone)
+    side = fields.integer("image_size", 384)
+    result = DPTConfig(
+        stem=resnet.integer("embedding_size", 64),
+        stages=resnet.integers("hidden_sizes", (256, 512, 1024, 2048))[:3],
+        depths=resnet.integers("depths", (3, 4, 9))[:3],
+        groups=resnet.integer("num_groups", 32),
+        positions=side // 16,
+        hidden=fields.integer("hidden_size", 768),
+        intermediate=fields.integer("intermediate_size", 3072),
+        layers=fields.integer("num_hidden_layers", 12),
+        heads=fields.integer("num_attention_heads", 12),
+        norm_eps=fields.number("layer_norm_eps", 1e-12),
+        neck=fields.integers("neck_hidden_sizes", (96, 192, 384, 768)),
+        fusion=fields.integer("fusion_hidden_size", 256),
+    )
+    if len(result.stages) != 3 or len(result.depths) != 3 or result.neck[:2] != result.stages[:2]:
+        raise fields.wrong("neck_hidden_sizes", "four numbers, of which the ResNet's stages have the first two,")
+    if fields.numbers("backbone_out_indices")[2:] not in ((), result.reads):
+        raise fields.wrong("backbone_out_indices", f"two maps and the layers {result.reads}")
+    return result
+
+
+def dpt_to(cfg: DPTConfig) -> dict[str, Any]:
+    """The config of a hybrid DPTForDepthEstimation."""
+    return {
+        **{name: values[0] for name, values in DPT_FIXED.items() if values[0] is not None},
+        "architectures": ["DPTForDepthEstimation"],
+        "model_type": "dpt",
+        "backbone_config": {
+            **{name: values[0] for name, values in BIT_FIXED.items()},
+            "depths": list(cfg.depths),
+            "embedding_size": cfg.stem,
+            "hidden_sizes": list(cfg.stages),
+            "num_groups": cfg.groups,
+        },
+        "backbone_featmap_shape": [1, cfg.stages[-1], cfg.positions, cfg.positions],
+        "backbone_out_indices": [0, 1, *cfg.reads],
+        "fusion_hidden_size": cfg.fusion,
+        "hidden_size": cfg.hidden,
+        "image_size": 16 * cfg.positions,
+        "intermediate_size": cfg.intermediate,
+        "is_hybrid": True,
+        "layer_norm_eps": cfg.norm_eps,
+        "neck_hidden_sizes": list(cfg.neck),
+        "num_attention_heads": cfg.heads,
+        "num_hidden_layers": cfg.layers,
+    }
+
+
+def t5_to(cfg: T5Config) -> dict[str, Any]:
+    """The config of a T5EncoderModel."""
+    return {
+        "architectures": ["T5EncoderModel"],
+        "model_type": "t5",
+        "d_ff": cfg.intermediate_size,
+        "d_kv": cfg.head_dim,
+        "d_model": cfg.hidden_size,
+        "dropout_rate": 0.0,
+        "num_heads": cfg.heads,
+        "num_layers": cfg.layers,
+        "tie_word_embeddings": False,
+        "vocab_size": cfg.vocab_size,
+        **{name: values[0] for name, values in T5_FIXED.items()},
+    }
 
 
 def clip_to(cfg: CLIPTextConfig) -> dict[str, Any]:
@@ -416,6 +554,7 @@ def clip_to(cfg: CLIPTextConfig) -> dict[str, Any]:
         "pad_token_id": cfg.pad_token_id,
         "projection_dim": cfg.hidden_size if cfg.projection_dim is None else cfg.projection_dim,
         "vocab_size": cfg.vocab_size,
+        **({POOLED: cfg.pooled} if cfg.pooled == "plain" else {}),
     }
 
 
@@ -458,11 +597,22 @@ def sampling_from(config: Config, defaults: Defaults, where: str = "scheduler/sc
     return dataclasses.replace(defaults, sampler=sampler, schedule=schedule)
 
 
-def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) -> dict[str, Any]:
-    """The config of the scheduler that samples as `defaults` advise, or of DDIM's, which knows all of our tables.
+def _flow_to(noise: Schedule) -> dict[str, Any]:
+    """The config of a FlowMatchEulerDiscreteScheduler."""
+    low, high = noise.log_shift or (0.5, 1.15)
+    return {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        **{name: values[0] for name, values in FLOW_FIXED.items()},
+        "base_shift": low,
+        "max_shift": high,
+        "num_train_timesteps": noise.steps,
+        "shift": noise.shift,
+        "use_dynamic_shifting": noise.log_shift is not None,
+    }
 
-    That of a flow is always Euler's. Raises SfumatoError for a prediction that no scheduler knows.
-    """
+
+def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) -> dict[str, Any]:
+    """The config of the scheduler that samples as `defaults` advise, or of one that knows our table."""
     if prediction == "flow":
         return _flow_to(noise)
     predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
@@ -483,18 +633,4 @@ def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) ->
         "trained_betas": None,
         **SCHEDULERS[name],
         **({"rescale_betas_zero_snr": True} if noise.zero_terminal_snr else {}),
-    }
-
-
-def _flow_to(noise: Schedule) -> dict[str, Any]:
-    """The config of a FlowMatchEulerDiscreteScheduler."""
-    grows = noise.log_shift is not None
-    low, high = noise.log_shift or (0.5, 1.15)
-    return {
-        "_class_name": "FlowMatchEulerDiscreteScheduler",
-        "base_shift": low,
-        "max_shift": high,
-        "num_train_timesteps": noise.steps,
-        "shift": noise.shift,
-        "use_dynamic_shifting": grows,
     }
