@@ -109,7 +109,10 @@ def shrink(spec: Spec) -> Spec:
     if unet.vector_dim is not None:
         numbers = sum(IDS[name] for name in spec.ids)
         unet = replace(unet, vector_dim=(towers[-1].projection_dim or 0) + numbers * ID_WIDTH)
-    return replace(small, unet=unet)
+    transformer = small.transformer
+    if transformer is not None and len(towers) == 1:
+        transformer = replace(transformer, context_dim=small.text.hidden_size, pooled_dim=small.text.hidden_size)
+    return replace(small, unet=unet, transformer=transformer)
 
 
 def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
