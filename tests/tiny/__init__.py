@@ -89,12 +89,8 @@ def _(config: DPTConfig) -> DPTConfig:
     )  # fmt: skip
 
 
-@smaller.register(SkipLayers)
-def _(habits: SkipLayers) -> SkipLayers:
-    return replace(habits, layers=(1,))
-
-
 @smaller.register(Schedule)
+@smaller.register(SkipLayers)
 @smaller.register(Defaults)
 def _(habits: object) -> object:
     return habits
@@ -104,6 +100,8 @@ def shrink(spec: Spec) -> Spec:
     """The release with small networks that fit together."""
     parts = {field.name: getattr(spec, field.name) for field in fields(spec)}
     small = replace(spec, **{name: smaller(part) for name, part in parts.items() if is_dataclass(part)})
+    if spec.transformer is not None:  # the U-Net's sizes mean nothing
+        return replace(small, unet=spec.unet)
     towers = [tower for tower in (small.text, small.text_2) if tower is not None]
     unet = replace(small.unet, context_dim=sum(tower.hidden_size for tower in towers))
     if unet.vector_dim is not None:
