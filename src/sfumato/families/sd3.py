@@ -172,15 +172,6 @@ def _usual_t5(release: Spec, transformer: MMDiTConfig) -> T5Config | None:
     return None if release.text_3 is None else T5Config(hidden_size=transformer.context_dim)
 
 
-def _fit_original(spec: Spec) -> Spec:
-    """The same. Raises SfumatoError for heads that a single file, which leaves them unsaid, is not taken to have."""
-    transformer = spec.transformer
-    if transformer is not None and transformer.heads * sd3_mmdit.HEAD != transformer.hidden:
-        width = transformer.hidden // transformer.heads
-        raise SfumatoError(f"a single file cannot say that heads are {width} wide and not {sd3_mmdit.HEAD}")
-    return spec
-
-
 def _holds(shapes: Shapes, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in shapes)
 
@@ -281,7 +272,6 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
                 recognise=is_original,
                 spec=original_spec,
                 rules=original_rules,
-                fit=_fit_original,
                 ignored=(r".*\.position_ids", r".*\.logit_scale", T5_TWICE),
                 aliases=(*(with_inner_name(tower.original) for tower in towers), (T5_TWICE, r"\1shared.weight")),
             ),
