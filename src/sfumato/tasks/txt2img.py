@@ -212,6 +212,7 @@ def txt2img(
     skip that a model lacks, or a refiner of other latents.
     """
     sampler = find_sampler(settings.sampler)
+    sampler = replace(sampler, unit_start=sampler.unit_start or model.spec.unit_start)
     sigmas = sigma_list(settings.schedule, model.table, settings.steps)
     factor = model.spec.vae.factor
     shape = (1, model.spec.vae.latent_channels, settings.height // factor, settings.width // factor)
