@@ -178,7 +178,7 @@ class Spec:
     `variant` names the release where several have the same names and shapes ("base", "turbo"); else it is empty.
     `depth` sees the depth of a picture, for a U-Net that is told it. `ids` are the numbers, besides pooled text, that
     condition XL. `zero_negative`: an empty negative prompt is all zeros and not read by the text towers. `quantised`:
-    the network only knows whole training steps. `unit_start`: every sampler starts at variance 1 + sigma^2, not sigma^2.
+    the network only knows whole training steps. `unit_start`: every sampler starts at variance 1 + sigma^2.
     """
 
     family: str
