@@ -70,7 +70,7 @@ def tiny(request: pytest.FixtureRequest, few_words: None, tmp_path_factory: pyte
 def test_a_model_is_read_as_it_was_written(tiny: Tiny, layout: str) -> None:
     parts = load_parts(tiny.paths[layout])
     assert parts.report.layout == layout
-    assert parts.spec == tiny.family.layouts[layout].fit(tiny.spec)
+    assert parts.spec == tiny.family.layouts[layout].fit(tiny.spec, {})
     for part, network in parts.networks.items():
         written = tiny.networks[part].state_dict()
         assert all(torch.equal(tensor, written[name]) for name, tensor in network.state_dict().items())
