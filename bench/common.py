@@ -21,7 +21,7 @@ from sfumato.nets.layers import linear
 
 SIDE = 2048  # of the matrices whose product shows what the processor can do
 COLUMNS = [
-    "", "seconds", "diffusers", "ratio", "processor time", "peak memory, MB", "diffusers", "over the floor", "diffusers",
+    "", "seconds", "diffusers", "ratio", "processor time", "peak MB", "diffusers", "over the floor", "diffusers",
 ]  # fmt: skip
 
 
