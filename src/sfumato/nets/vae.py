@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cached_property
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -117,6 +120,11 @@ class VAE(nn.Module):
         if cfg.quant_convs:
             self.quant_conv = nn.Conv2d(2 * cfg.latent_channels, 2 * cfg.latent_channels, 1)
             self.post_quant_conv = nn.Conv2d(cfg.latent_channels, cfg.latent_channels, 1)
+
+    @cached_property
+    def in_full(self) -> VAE:
+        """The same autoencoder in float32, made when first asked for and kept."""
+        return copy.deepcopy(self).float()
 
     def encode(self, x: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] -> moments (B, 2C, H/f, W/f): mean, then log-variance."""
