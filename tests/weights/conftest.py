@@ -33,6 +33,26 @@ TINY = replace(
 )
 
 
+SMALL = {"channels": (32, 64), "depth": (0, 1), "blocks": 1, "middle_depth": 1}
+TOWER = {"vocab_size": 600, "intermediate_size": 64, "layers": 2, "bos_token_id": 598, "eos_token_id": 599}
+
+
+def shrink(name: str) -> Spec:
+    """The release with its own width of text, which is what a lone U-Net is told by."""
+    spec = family(name).spec
+
+    def tower(config: CLIPTextConfig) -> CLIPTextConfig:
+        return replace(config, **TOWER, pad_token_id=min(config.pad_token_id, 599))
+
+    return replace(
+        spec,
+        unet=replace(spec.unet, **SMALL),
+        vae=replace(spec.vae, channels=(32, 32, 32, 32), blocks=1),
+        text=tower(spec.text),
+        text_2=spec.text_2 and tower(spec.text_2),
+    )
+
+
 @dataclass(frozen=True)
 class Model:
     spec: Spec
@@ -77,6 +97,11 @@ def random_model(spec: Spec, seed: int = 0) -> Model:
 @pytest.fixture(scope="session", name="random_model")
 def random_model_fixture() -> Callable[..., Model]:
     return random_model
+
+
+@pytest.fixture(scope="session")
+def shrunk() -> Callable[[str], Spec]:
+    return shrink
 
 
 @pytest.fixture(scope="session")
