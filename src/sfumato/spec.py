@@ -117,6 +117,33 @@ class T5Config:
 
 
 @dataclass(frozen=True)
+class DPTConfig:
+    """Sizes of DPT-hybrid (Ranftl et al. 2021): a ResNet of three `stages`, a vision transformer, a fusion of maps.
+
+    `positions` is the side of the transformer's table of positions, for pictures of 16 times that. `neck` are the
+    channels of the maps that are fused, from fine to coarse, `fusion` those in which it happens.
+    """
+
+    stem: int = 64
+    stages: tuple[int, ...] = (256, 512, 1024)
+    depths: tuple[int, ...] = (3, 4, 9)
+    groups: int = 32
+    positions: int = 24
+    hidden: int = 768
+    intermediate: int = 3072
+    layers: int = 12
+    heads: int = 12
+    norm_eps: float = 1e-6
+    neck: tuple[int, ...] = (256, 512, 768, 768)
+    fusion: int = 256
+
+    @property
+    def reads(self) -> tuple[int, int]:
+        """The layers whose outputs are fused: after three quarters of them and after all."""
+        return 3 * self.layers // 4 - 1, self.layers - 1
+
+
+@dataclass(frozen=True)
 class Schedule:
     """Discrete training noise levels: `kind` names how beta runs from start to end over `steps`.
 
@@ -148,8 +175,9 @@ class Spec:
     """A model family, or one model of it: its networks, its diffusion and its habits.
 
     `variant` names the release where several have the same names and shapes ("base", "turbo"); else it is empty.
-    `ids` are the numbers, besides pooled text, that condition XL. `zero_negative`: an empty negative prompt is all
-    zeros and not read by the text towers. `quantised`: the network only knows whole training steps.
+    `depth` sees the depth of a picture, for a U-Net that is told it. `ids` are the numbers, besides pooled text, that
+    condition XL. `zero_negative`: an empty negative prompt is all zeros and not read by the text towers. `quantised`:
+    the network only knows whole training steps.
     """
 
     family: str
@@ -159,6 +187,7 @@ class Spec:
     vae: VAEConfig = field(default_factory=VAEConfig)
     text: CLIPTextConfig = field(default_factory=CLIPTextConfig)
     text_2: CLIPTextConfig | None = None
+    depth: DPTConfig | None = None
     ids: tuple[SizeId, ...] = ()
     zero_negative: bool = False
     prediction: Prediction = "eps"

@@ -13,11 +13,15 @@ from sfumato.diffusion.schedule import NoiseTable, training_sigmas
 from sfumato.families import FAMILIES, Family
 from sfumato.model import StableDiffusion
 from sfumato.nets.unet import ID_WIDTH
-from sfumato.spec import CLIPTextConfig, Spec, VAEConfig
+from sfumato.spec import CLIPTextConfig, DPTConfig, Spec, VAEConfig
 from sfumato.text.encode import TextEncoder
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.load import load_parts
 
+DEPTH = DPTConfig(
+    stem=32, stages=(128, 128, 128), depths=(1, 1, 1), positions=2, hidden=64, intermediate=64, layers=4, heads=1,
+    neck=(128, 128, 32, 32), fusion=32,
+)  # fmt: skip
 SCORES = {"original_size": 2, "crop": 2, "target_size": 2, "aesthetic_score": 1}
 
 
@@ -47,6 +51,7 @@ def tiny(spec: Spec) -> Spec:
         vae=VAEConfig(channels=(32, 64), blocks=1, scale=spec.vae.scale),
         text=tower(spec.text),
         text_2=None if spec.text_2 is None else tower(spec.text_2),
+        depth=None if spec.depth is None else DEPTH,
     )
 
 

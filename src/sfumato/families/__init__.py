@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sfumato.errors import SfumatoError
-from sfumato.families import sd1, sd2, sdxl
+from sfumato.families import sd1, sd2, sd2_depth, sdxl
 from sfumato.families.base import Family
 from sfumato.families.later import KNOWN
 
@@ -12,6 +12,7 @@ FAMILIES: tuple[Family, ...] = (
     sd1.INPAINTING_FAMILY,
     sd2.FAMILY,
     sd2.INPAINTING_FAMILY,
+    sd2_depth.FAMILY,
     sdxl.FAMILY,
     sdxl.REFINER_FAMILY,
 )

@@ -30,7 +30,6 @@ KNOWN = (
     ),
     Known("a variant of Stable Diffusion XL", _has("conditioner.embedders.", "text_encoder_2/")),
     Known("the Stable Diffusion x4 upscaler", _has("low_scale_model.", "unet/class_embedding.")),
-    Known("Stable Diffusion 2.0 depth", _has("depth_model.", "depth_estimator/")),
     Known("a Stable Diffusion inpainting model", _inputs(9)),
     Known("InstructPix2Pix", _inputs(8)),
 )

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from sfumato.errors import SfumatoError
-from sfumato.families import clip_text, ldm_schedule, ldm_unet, ldm_vae, open_clip
+from sfumato.families import clip_text, ldm_schedule, ldm_unet, ldm_vae, midas, open_clip
 from sfumato.families.base import Family, Layout
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.dpt import DPT
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, Defaults, Schedule, Spec
@@ -19,7 +20,7 @@ from sfumato.weights import configs
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.keymap import Rule, Shapes, rename, width
 
-UNET, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
+UNET, VAE_PREFIX, DEPTH = "model.diffusion_model.", "first_stage_model.", "depth_model.model."
 
 # Both name parts of the pipeline that sfumato has no use for: a folder may lack them if it says so.
 _WITHOUT = {
@@ -102,6 +103,12 @@ def inpainting(shapes: Shapes) -> bool:
     return taken == 2 * latent + 1
 
 
+def told_depth(shapes: Shapes) -> bool:
+    """The U-Net takes latents and the depth of every place."""
+    taken, latent = inputs(shapes)
+    return taken == latent + 1
+
+
 def lone(shapes: Shapes, prefix: str, release: Spec) -> bool:
     """There is no text tower, and the U-Net is conditioned as the release's."""
     if any(name.startswith(("cond_stage_model.", "conditioner.", "control_model.", "text_encoder")) for name in shapes):
@@ -125,22 +132,28 @@ def latent_diffusion(
     buffers: Callable[[Schedule], dict[str, Tensor]] = ldm_schedule.ddpm_buffers,
     variants: tuple[Spec, ...] = (),
 ) -> Family:
-    """The Family of a release: `takes` is `plain` or `inpainting`, `original` and `folder` recognise its layouts.
+    """The Family of a release: `original` and `folder` recognise its layouts, together with `takes`.
 
-    `pipeline` is what model_index.json says besides the parts: diffusers' class and its settings. `buffers` is what a
-    single file says of the noise schedule, `variants` as in Family.
+    `takes` is `plain`, `inpainting` or another test of what the U-Net is given. `pipeline` is what model_index.json
+    says besides the parts: diffusers' class and its settings. `buffers` is what a single file says of the noise
+    schedule, `variants` as in Family.
     """
     in_file = {"unet": UNET, "vae": VAE_PREFIX, **{tower.part: tower.original for tower in towers}}
     in_folder = {"unet": "unet/", "vae": "vae/", **{tower.part: tower.folder for tower in towers}}
     by_part = {tower.part: tower for tower in towers}
+    if release.depth is not None:
+        in_file["depth"], in_folder["depth"] = DEPTH, "depth_estimator/"
 
     def networks(spec: Spec) -> dict[str, nn.Module]:
         texts = {part: CLIPText(tower.config(spec)) for part, tower in by_part.items()}
-        return {"unet": UNet(spec.unet), "vae": VAE(spec.vae), **texts}
+        depth = {} if spec.depth is None else {"depth": DPT(spec.depth)}
+        return {"unet": UNet(spec.unet), "vae": VAE(spec.vae), **texts, **depth}
 
     def original_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
         if part == "unet":
             return ldm_unet.rules(spec.unet, names, UNET)
+        if part == "depth":
+            return midas.rules(names, DEPTH)
         return ldm_vae.rules(spec.vae, names, VAE_PREFIX) if part == "vae" else by_part[part].rules(names)
 
     def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
@@ -168,6 +181,7 @@ def latent_diffusion(
                 release,
                 unet=unet,
                 vae=replace(vae, scale=release.vae.scale, shift=release.vae.shift, quant_convs=release.vae.quant_convs),
+                depth=midas.sizes(shapes, DEPTH) if release.depth and _has(shapes, DEPTH) else release.depth,
                 **with_missing(texts, unet.context_dim),
             )
         except (LookupError, ValueError) as error:
@@ -196,6 +210,7 @@ def latent_diffusion(
             for tower in towers
             if f"{tower.folder}config" in checkpoint.configs
         }
+        told = "depth_estimator/config"
         prediction, noise, variant = release.prediction, release.noise, release
         advised = replace(release.defaults, width=width, height=height)
         if "scheduler/scheduler_config" in checkpoint.configs:
@@ -211,6 +226,7 @@ def latent_diffusion(
             vae=vae,
             prediction=prediction,
             noise=noise,
+            depth=configs.dpt_from(*read(told)) if release.depth and told in checkpoint.configs else release.depth,
             defaults=configs.habits_from(
                 checkpoint.configs.get("habits", {}),
                 replace(advised, steps=variant.defaults.steps, cfg=variant.defaults.cfg),
@@ -225,13 +241,15 @@ def latent_diffusion(
 
     def folder_configs(spec: Spec) -> dict[str, configs.Config]:
         pixels = spec.defaults.width
-        texts = {tower.folder: configs.clip_to(tower.config(spec)) for tower in towers}
+        others = {tower.folder: configs.clip_to(tower.config(spec)) for tower in towers}
+        if spec.depth is not None:
+            others[in_folder["depth"]] = configs.dpt_to(spec.depth)
         scheduler = configs.scheduler_to(spec.prediction, spec.noise, spec.defaults)
         index = {
             "unet": ["diffusers", "UNet2DConditionModel"],
             "vae": ["diffusers", "AutoencoderKL"],
             "scheduler": ["diffusers", scheduler["_class_name"]],
-            **{folder.strip("/"): ["transformers", *config["architectures"]] for folder, config in texts.items()},
+            **{folder.strip("/"): ["transformers", *config["architectures"]] for folder, config in others.items()},
             **{folder: ["transformers", "CLIPTokenizer"] for folder in tokenizers},
         }
         return {
@@ -239,7 +257,7 @@ def latent_diffusion(
             "scheduler/scheduler_config": scheduler,
             "unet/config": configs.unet_to(spec.unet, pixels // spec.vae.factor),
             "vae/config": configs.vae_to(spec.vae, pixels),
-            **{f"{folder}config": config for folder, config in texts.items()},
+            **{f"{folder}config": config for folder, config in others.items()},
         }
 
     tokenizers = {tower.folder.strip("/").replace("text_encoder", "tokenizer"): tower.part for tower in towers}
@@ -247,6 +265,7 @@ def latent_diffusion(
     return Family(
         spec=release,
         variants=variants,
+        optional=("depth",),  # it serves pictures of which no depth is given
         networks=networks,
         layouts={
             "original": Layout(
@@ -259,6 +278,7 @@ def latent_diffusion(
                     r"model_ema\..*",
                     r".*\.position_ids",
                     r"first_stage_model\.loss\..*",
+                    _exactly(DEPTH + midas.HEAD) + "(weight|bias)",
                     *(_exactly(tower.original + open_clip.LOGIT_SCALE) for tower in towers if tower.open_clip),
                 ),
                 aliases=tuple(_with_inner_name(tower.original) for tower in hugging_face),

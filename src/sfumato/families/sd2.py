@@ -56,7 +56,7 @@ INPAINTING = replace(
 
 
 def is_original(shapes: Shapes) -> bool:
-    foreign = ("low_scale_model.", "depth_model.", "control_model.", "conditioner.")
+    foreign = ("low_scale_model.", "control_model.", "conditioner.")
     return any(name.startswith(TEXT) for name in shapes) and not any(name.startswith(foreign) for name in shapes)
 
 
@@ -67,7 +67,6 @@ def is_folder(shapes: Shapes) -> bool:
         "text_encoder_2/",
         "unet/class_embedding.",
         "unet/add_embedding.",
-        "depth_estimator/",
         "image_encoder/",
         "controlnet/",
     )

@@ -168,7 +168,7 @@ def conditioning(model: StableDiffusion, settings: Settings) -> list[Cond]:
     prompt, negative = model.encode([settings.prompt, settings.negative], settings.clip_skip)
     if spec.zero_negative and not settings.negative.strip():
         negative = negative.zeros()
-    concat = _nothing_to_keep(model, settings) if spec.unet.in_channels > spec.vae.latent_channels else None
+    concat = _beside_latents(model, settings) if spec.unet.in_channels > spec.vae.latent_channels else None
     return [
         replace(cond, ids=size_ids(spec, settings.width, settings.height, score), concat=concat)
         for cond, score in ((prompt, GOOD), (negative, POOR))
@@ -185,6 +185,14 @@ def size_ids(spec: Spec, width: int, height: int, score: float) -> Tensor | None
     }
     values = [number for name in spec.ids for number in numbers[name]]
     return torch.tensor([values], dtype=torch.float32) if values else None
+
+
+def _beside_latents(model: StableDiffusion, settings: Settings) -> Tensor:
+    """What a network that works from a picture is told where there is none."""
+    if model.spec.depth is None:
+        return _nothing_to_keep(model, settings)
+    factor = model.spec.vae.factor  # depth runs from -1 to 1: a flat picture half way
+    return torch.zeros(1, 1, settings.height // factor, settings.width // factor)
 
 
 @torch.no_grad()

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from sfumato.families import family, sd2, sdxl
+from sfumato.families import family, midas, sd2, sdxl
+from sfumato.families.ldm import DEPTH
 from sfumato.families.open_clip import LOGIT_SCALE
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.dpt import DPT
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.t5 import T5
 from sfumato.nets.unet import UNet
@@ -33,16 +36,16 @@ PART_NAMES = {"unet": "unet", "vae": "vae", "text": "text_encoder"}  # ours, the
 class Release:
     """Which of our specs a manifest of the original layout describes.
 
-    `parts` are the manifest's names of our parts; `unused` are scalars that it counts in a part and no network needs.
+    `parts` are the manifest's names of our parts; `unused` are tensors that it counts in a part and no network needs.
     """
 
     spec: Spec
     parts: Mapping[str, str] = field(default_factory=lambda: PART_NAMES)
-    unused: Mapping[str, str] = field(default_factory=dict)
+    unused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ema_only: bool = False
 
 
-OPEN_CLIP = {"text": sd2.TEXT + LOGIT_SCALE}
+OPEN_CLIP = {"text": (sd2.TEXT + LOGIT_SCALE,)}
 ORIGINAL = {
     "sd1": Release(family("sd1").spec),
     "sd1_model_ema": Release(family("sd1").spec, ema_only=True),
@@ -50,15 +53,20 @@ ORIGINAL = {
     "sd20_base_sd21_base": Release(family("sd2").spec, unused=OPEN_CLIP),
     "sd21_v_768": Release(family("sd2").spec, unused=OPEN_CLIP),
     "sd2_inpainting": Release(family("sd2_inpainting").spec, unused=OPEN_CLIP),
+    "sd2_depth": Release(
+        family("sd2_depth").spec,
+        {**PART_NAMES, "depth": "depth_model"},
+        unused={**OPEN_CLIP, "depth": (f"{DEPTH}{midas.HEAD}weight", f"{DEPTH}{midas.HEAD}bias")},
+    ),
     "sdxl_base": Release(
         family("sdxl").spec,
         {"unet": "unet", "vae": "vae", "text": "embedder_0", "text_2": "embedder_1"},
-        unused={"text_2": sdxl.BIG_G + LOGIT_SCALE},
+        unused={"text_2": (sdxl.BIG_G + LOGIT_SCALE,)},
     ),
     "sdxl_refiner": Release(
         family("sdxl_refiner").spec,
         {"unet": "unet", "vae": "vae", "text": "embedder_0"},
-        unused={"text": sdxl.REFINER_BIG_G + LOGIT_SCALE},
+        unused={"text": (sdxl.REFINER_BIG_G + LOGIT_SCALE,)},
     ),
 }
 
@@ -66,6 +74,7 @@ ORIGINAL = {
 COMPONENTS: Mapping[str, Callable[[dict[str, Any]], nn.Module]] = {
     "UNet2DConditionModel": lambda config: UNet(configs.unet_from(config)),
     "SD3Transformer2DModel": lambda config: MMDiT(configs.mmdit_from(config)),
+    "DPTForDepthEstimation": lambda config: DPT(configs.dpt_from(config)),
     "T5EncoderModel": lambda config: T5(configs.t5_from(config)),
     "AutoencoderKL": lambda config: VAE(configs.vae_from(config)),
     "CLIPTextModel": lambda config: CLIPText(configs.clip_from(config)),
@@ -123,9 +132,13 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
         wrong = {key for key in renamed | manifest["name_map"] if renamed.get(key) != manifest["name_map"].get(key)}
         found |= {f"renamed {key}": () for key in wrong}  # nothing expects these: each is one mismatch
         return _compare(keymap, expected, found, bookkeeping, {})
-    buffers = {*manifest["persistent_buffers"], *manifest["legacy_extra_keys"], *release.unused.values()}
+    unused = {name for names in release.unused.values() for name in names}
+    buffers = {*manifest["persistent_buffers"], *manifest["legacy_extra_keys"], *unused}
     counts = {
-        part: (_count(network) + (part in release.unused), manifest["parameter_counts"][release.parts[part]])
+        part: (
+            _count(network) + sum(prod(found.get(name, (0,))) for name in release.unused.get(part, ())),
+            manifest["parameter_counts"][release.parts[part]],
+        )
         for part, network in networks.items()
     }
     return _compare(keymap, expected, found, buffers, counts)
