@@ -29,6 +29,7 @@ _BIG_G = CLIPTextConfig(
     projection_dim=1280,
     skip=2,
     normalised=False,
+    pooled="projected",
 )
 SPEC = Spec(
     family="sdxl",
