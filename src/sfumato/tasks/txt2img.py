@@ -221,6 +221,7 @@ def txt2img(
     skip that a model lacks, or a refiner of other latents.
     """
     sampler = find_sampler(settings.sampler)
+    sampler = replace(sampler, unit_start=sampler.unit_start or model.spec.unit_start)
     table = model.table_for(settings.width, settings.height)
     sigmas = sigma_list(settings.schedule, table, settings.steps)
     factor = model.spec.vae.factor
