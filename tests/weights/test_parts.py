@@ -38,9 +38,23 @@ def sd1(random_model, shrunk):
     return random_model(shrunk("sd1"))
 
 
-@pytest.mark.parametrize("name", ["sd1", "sd2", "sdxl", "sdxl_refiner"])
+T5_SIZES = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "layers": 2, "heads": 4, "head_dim": 16}
+LONE = [
+    "sd1",
+    "sd1_inpainting",
+    "sd2",
+    "sd2_inpainting",
+    "sdxl",
+    "sdxl_refiner",
+    "sd3_medium",
+    "sd35_medium",
+    "sd35_large",
+]
+
+
+@pytest.mark.parametrize("name", LONE)
 @pytest.mark.parametrize("keep", ["", UNET], ids=["bare", "prefixed"])
-def test_a_lone_u_net_and_its_parts(name, keep, random_model, shrunk, write):
+def test_a_lone_denoiser_and_its_parts(name, keep, random_model, shrunk, write):
     model = random_model(shrunk(name))
     tensors = model.theirs("original")
     prefixes = family(name).layouts["original"].prefixes
@@ -161,8 +175,17 @@ def test_a_lone_u_net_of_a_folder(sd1, save):
     assert found.report.layout == "diffusers"
 
 
+def test_t5_may_be_missing(random_model, shrunk, write):
+    model = random_model(shrunk("sd3_medium"))
+    prefixes = family("sd3_medium").layouts["original"].prefixes
+    lacking = write(without(model.theirs("original"), prefixes["text_3"]))
+    assert load_parts(lacking).networks.keys() == model.networks.keys() - {"text_3"}
+    other = write(T5(T5Config(**T5_SIZES)).state_dict(), "t5.safetensors")
+    refused(lacking, match=r"a T5 text encoder \(32 wide\), which does not fit .*\(144 wide\)$", text_encoders=[other])
+
+
 def test_t5_is_found(write):
-    config = T5Config(vocab_size=40, hidden_size=32, intermediate_size=48, layers=2, heads=4, head_dim=16)
+    config = T5Config(**T5_SIZES)
     state = T5(config).state_dict()
     extras = {"encoder.embed_tokens.weight": state["shared.weight"].clone(), "lm_head.weight": torch.zeros(1, 1)}
     with open_checkpoint(write(state | extras, "t5xxl_fp16.safetensors")) as checkpoint:
