@@ -198,6 +198,7 @@ class Spec:
     `transformer`, where there is one, stands in the U-Net's place. `depth` sees the depth of a picture, for a U-Net
     that is told it. `ids` are the numbers, besides pooled text, that condition XL. `zero_negative`: an empty negative
     prompt is all zeros and not read by the text towers. `quantised`: the network only knows whole training steps.
+    `unit_start`: every sampler starts at variance 1 + sigma^2.
     """
 
     family: str
@@ -214,6 +215,7 @@ class Spec:
     zero_negative: bool = False
     prediction: Prediction = "eps"
     quantised: bool = False
+    unit_start: bool = False
     noise: Schedule = field(default_factory=Schedule)
     skip_layers: SkipLayers | None = None
     defaults: Defaults = field(default_factory=Defaults)

@@ -23,6 +23,7 @@ from sfumato.errors import SfumatoWarning
 COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
+    "pull": ("sfumato.cli.pull:pull", "Download a release, after its licence is accepted."),
     "licence": ("sfumato.cli.licence:licence", "Show under which terms a model comes."),
     "inspect": ("sfumato.cli.inspect:inspect", "Say what a checkpoint is and what is missing in it."),
     "convert": ("sfumato.cli.convert:convert", "Write a checkpoint in another layout or precision, with proof."),
@@ -144,5 +145,8 @@ def sfumato(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Forbid all network, as SFUMATO_OFFLINE=1 does.")] = False,
 ) -> None:
     """Stable Diffusion, whole: draw pictures, look into checkpoints, train models."""
+    if offline:
+        os.environ["SFUMATO_OFFLINE"] = "1"

@@ -214,7 +214,7 @@ def latent_diffusion(
             for tower in towers
             if f"{tower.folder}config" in checkpoint.configs
         }
-        told = "depth_estimator/config"
+        told, index = "depth_estimator/config", checkpoint.configs.get("model_index", {})
         prediction, noise, variant = release.prediction, release.noise, release
         advised = replace(release.defaults, width=width, height=height)
         if "scheduler/scheduler_config" in checkpoint.configs:
@@ -230,6 +230,7 @@ def latent_diffusion(
             vae=vae,
             prediction=prediction,
             noise=noise,
+            zero_negative=index.get("force_zeros_for_empty_prompt", variant.zero_negative) is True,
             depth=configs.dpt_from(*read(told)) if release.depth and told in checkpoint.configs else release.depth,
             defaults=configs.habits_from(
                 checkpoint.configs.get("habits", {}),

@@ -118,11 +118,11 @@ def load_parts(
             _fill(network, part, plan, checkpoint, dtype, torch.device(device))
         checkpoint.check_unchanged()
         used = [checkpoint.tensors[name] for name in match.names.values()]
-        folder = checkpoint.path / "tokenizer"
+        tokenizers = (checkpoint.path / name for name in family.layouts[layout].tokenizers)
         return Parts(
             spec,
             networks,
-            folder if checkpoint.container == "folder" and folder.is_dir() else None,
+            next((folder for folder in tokenizers if folder.is_dir()), None),
             Report(
                 path=checkpoint.path,
                 layout=layout,
