@@ -198,7 +198,7 @@ class Spec:
     `transformer`, where there is one, stands in the U-Net's place. `depth` sees the depth of a picture, for a U-Net
     that is told it. `ids` are the numbers, besides pooled text, that condition XL. `zero_negative`: an empty negative
     prompt is all zeros and not read by the text towers. `quantised`: the network only knows whole training steps.
-    `unit_start`: every sampler starts at variance 1 + sigma^2.
+    `unit_start`: every sampler starts at variance 1 + sigma^2. `licence` is an id of `hub.licences`.
     """
 
     family: str
