@@ -177,7 +177,8 @@ class Spec:
     `variant` names the release where several have the same names and shapes ("base", "turbo"); else it is empty.
     `depth` sees the depth of a picture, for a U-Net that is told it. `ids` are the numbers, besides pooled text, that
     condition XL. `zero_negative`: an empty negative prompt is all zeros and not read by the text towers. `quantised`:
-    the network only knows whole training steps.
+    the network only knows whole training steps. `low_res`: the model enlarges a picture that it is shown, after noise
+    by up to `max_noise_level` steps of this schedule.
     """
 
     family: str
@@ -188,6 +189,8 @@ class Spec:
     text: CLIPTextConfig = field(default_factory=CLIPTextConfig)
     text_2: CLIPTextConfig | None = None
     depth: DPTConfig | None = None
+    low_res: Schedule | None = None
+    max_noise_level: int = 350
     ids: tuple[SizeId, ...] = ()
     zero_negative: bool = False
     prediction: Prediction = "eps"

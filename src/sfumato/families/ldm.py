@@ -109,6 +109,12 @@ def told_depth(shapes: Shapes) -> bool:
     return taken == latent + 1
 
 
+def shown_picture(shapes: Shapes) -> bool:
+    """The U-Net takes latents and a small picture."""
+    taken, latent = inputs(shapes)
+    return taken == latent + 3
+
+
 def lone(shapes: Shapes, prefix: str, release: Spec) -> bool:
     """There is no text tower, and the U-Net is conditioned as the release's."""
     if any(name.startswith(("cond_stage_model.", "conditioner.", "control_model.", "text_encoder")) for name in shapes):
@@ -177,6 +183,8 @@ def latent_diffusion(
             }
             vae = ldm_vae.sizes(shapes, VAE_PREFIX) if _has(shapes, VAE_PREFIX) else release.vae
             unet = replace(ldm_unet.sizes(shapes, UNET), heads=usual.heads, head_dim=usual.head_dim)
+            if usual.cross_only:
+                unet = replace(unet, cross_only=(*(depth > 0 for depth in unet.depth[:-1]), False))
             return replace(
                 release,
                 unet=unet,
@@ -210,7 +218,7 @@ def latent_diffusion(
             for tower in towers
             if f"{tower.folder}config" in checkpoint.configs
         }
-        told = "depth_estimator/config"
+        told, shown = "depth_estimator/config", "low_res_scheduler/scheduler_config"
         prediction, noise, variant = release.prediction, release.noise, release
         advised = replace(release.defaults, width=width, height=height)
         if "scheduler/scheduler_config" in checkpoint.configs:
@@ -226,6 +234,7 @@ def latent_diffusion(
             vae=vae,
             prediction=prediction,
             noise=noise,
+            low_res=configs.scheduler_from(*read(shown))[1] if shown in checkpoint.configs else release.low_res,
             depth=configs.dpt_from(*read(told)) if release.depth and told in checkpoint.configs else release.depth,
             defaults=configs.habits_from(
                 checkpoint.configs.get("habits", {}),
@@ -252,12 +261,21 @@ def latent_diffusion(
             **{folder.strip("/"): ["transformers", *config["architectures"]] for folder, config in others.items()},
             **{folder: ["transformers", "CLIPTokenizer"] for folder in tokenizers},
         }
+        further: dict[str, configs.Config] = {}
+        if spec.depth is not None:
+            index["feature_extractor"] = ["transformers", configs.DPT_PROCESSOR["image_processor_type"]]
+            further["feature_extractor/preprocessor_config"] = configs.DPT_PROCESSOR
+        if spec.low_res is not None:
+            index["low_res_scheduler"] = ["diffusers", "DDPMScheduler"]
+            noising = replace(spec.defaults, sampler="ddpm")
+            further["low_res_scheduler/scheduler_config"] = configs.scheduler_to("eps", spec.low_res, noising)
         return {
             "model_index": {**index, **pipeline},
             "scheduler/scheduler_config": scheduler,
             "unet/config": configs.unet_to(spec.unet, pixels // spec.vae.factor),
             "vae/config": configs.vae_to(spec.vae, pixels),
             **{f"{folder}config": config for folder, config in others.items()},
+            **further,
         }
 
     tokenizers = {tower.folder.strip("/").replace("text_encoder", "tokenizer"): tower.part for tower in towers}
@@ -275,6 +293,7 @@ def latent_diffusion(
                 rules=original_rules,
                 ignored=(
                     ldm_schedule.NAMES,
+                    ldm_schedule.LOW_SCALE + ldm_schedule.NAMES,
                     r"model_ema\..*",
                     r".*\.position_ids",
                     r"first_stage_model\.loss\..*",
@@ -285,7 +304,7 @@ def latent_diffusion(
                 # The averaging code drops "model." and every dot of a name.
                 ema=lambda name: "model_ema." + name.removeprefix("model.").replace(".", ""),
                 fit=lambda spec: fitted(spec, lambda tower, config: tower.fit_original(config, release)),
-                buffers=lambda spec: buffers(spec.noise),
+                buffers=lambda spec: buffers(spec.noise) | ldm_schedule.low_scale_buffers(spec.low_res),
             ),
             "diffusers": Layout(
                 prefixes=in_folder,

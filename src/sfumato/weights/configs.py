@@ -86,6 +86,20 @@ DPT_FIXED: dict[str, tuple[Any, ...]] = {
     "use_batch_norm_in_fusion_residual": (False, None),
     "use_bias_in_fusion_residual": (None, True),
 }
+# What the pipeline does to a picture before this network (to 384 pixels a side, whatever its shape).
+DPT_PROCESSOR: Config = {
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "ensure_multiple_of": 1,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "DPTImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "keep_aspect_ratio": False,
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "size": {"height": 384, "width": 384},
+}
 BIT_FIXED: dict[str, tuple[Any, ...]] = {
     "drop_path_rate": (0.0,),
     "embedding_dynamic_padding": (True,),
@@ -227,6 +241,7 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
     cross_only = fields.flags("only_cross_attention", len(channels))
     if cross_only[-1]:
         raise fields.wrong("only_cross_attention", "false for the last level")
+    attending = tuple(only and "Attn" in name for only, name in zip(cross_only, down, strict=True))
     embeds_text = config.get("addition_embed_type") is not None
     return UNetConfig(
         in_channels=fields.integer("in_channels", 4),
@@ -242,7 +257,7 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
         groups=fields.integer("norm_num_groups", 32),
         vector_dim=fields.integer("projection_class_embeddings_input_dim", 0) if embeds_text else None,
         classes=fields.optional("num_class_embeds"),
-        cross_only=cross_only if any(cross_only) else (),
+        cross_only=attending if any(attending) else (),
     )
 
 
