@@ -20,6 +20,7 @@ from sfumato import SfumatoError, __version__
 # name: (where the `typer.Typer` or the function of the command is, one line of help)
 COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
+    "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
     "inspect": ("sfumato.cli.inspect:inspect", "Say what a checkpoint is and what is missing in it."),
     "watermark": ("sfumato.cli.watermark:app", "Read the invisible watermark of generated pictures."),
     "data": ("sfumato.cli.data:app", "Make the data sets that models are trained on."),

@@ -263,12 +263,9 @@ def latent_diffusion(
         }
         further: dict[str, configs.Config] = {}
         if spec.depth is not None:
-            index["feature_extractor"] = ["transformers", configs.DPT_PROCESSOR["image_processor_type"]]
-            further["feature_extractor/preprocessor_config"] = configs.DPT_PROCESSOR
+            further["feature_extractor/preprocessor_config"] = configs.dpt_processor_to(spec.depth)
         if spec.low_res is not None:
-            index["low_res_scheduler"] = ["diffusers", "DDPMScheduler"]
-            noising = replace(spec.defaults, sampler="ddpm")
-            further["low_res_scheduler/scheduler_config"] = configs.scheduler_to("eps", spec.low_res, noising)
+            further["low_res_scheduler/scheduler_config"] = configs.noising_to(spec.low_res)
         return {
             "model_index": {**index, **pipeline},
             "scheduler/scheduler_config": scheduler,

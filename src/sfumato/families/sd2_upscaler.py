@@ -39,6 +39,7 @@ PIPELINE = {
     "max_noise_level": SPEC.max_noise_level,
     "safety_checker": [None, None],
     "watermarker": [None, None],
+    "low_res_scheduler": ["diffusers", "DDPMScheduler"],
 }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +104,7 @@ class Settings:
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
             if not isinstance(text, str):
                 raise SfumatoError(f"the {name} is {text!r}; give one text in quotes")
-        if not self.prompt.strip():
+        if not self.prompt.strip() and spec.low_res is None:
             raise SfumatoError("the prompt is empty; say in words what to draw")
         for name, value in (("width", self.width), ("height", self.height)):
             if not _whole(value) or value % step or not step <= value <= MAX_SIDE:
@@ -134,7 +135,7 @@ def _whole(value: object) -> bool:
 def txt2img(model: StableDiffusion, settings: Settings) -> Generator[Progress | Picture, None, None]:
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
-    Raises SfumatoError for a prompt that is too long or a clip skip the model lacks.
+    Raises SfumatoError for a prompt that is too long, a clip skip the model lacks, and a model that needs a picture.
     """
     sampler = find_sampler(settings.sampler)
     sigmas = sigma_list(settings.schedule, model.table, settings.steps)
@@ -189,6 +190,9 @@ def size_ids(spec: Spec, width: int, height: int, score: float) -> Tensor | None
 
 def _beside_latents(model: StableDiffusion, settings: Settings) -> Tensor:
     """What a network that works from a picture is told where there is none."""
+    if model.spec.low_res is not None:
+        what = f"{model.name} is {model.spec.title}, which draws a picture larger and nothing from words alone"
+        raise SfumatoError(f"{what}; use `sfumato upscale` or sd.upscale")
     if model.spec.depth is None:
         return _nothing_to_keep(model, settings)
     factor = model.spec.vae.factor  # depth runs from -1 to 1: a flat picture half way
@@ -223,8 +227,10 @@ def marked(image: Image.Image) -> Image.Image:
     return Image.fromarray(watermark.embed(np.asarray(image)))
 
 
-def describe(model: StableDiffusion, settings: Settings, seed: int) -> str:
-    """The settings of one picture in the community's syntax."""
+def describe(
+    model: StableDiffusion, settings: Settings, seed: int, further: Mapping[str, object] = MappingProxyType({})
+) -> str:
+    """The settings of one picture in the community's syntax, with the `further` fields of a task."""
     sampler = find_sampler(settings.sampler)
     fields = {
         "Steps": settings.steps,
@@ -236,6 +242,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int) -> str:
         "Model hash": model.hash,
         "Model": model.name,
         "Clip skip": settings.clip_skip,
+        **further,
         "Version": f"sfumato {__version__}",
     }
     return infotext.write(settings.prompt, settings.negative, fields)

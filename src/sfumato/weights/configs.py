@@ -86,20 +86,6 @@ DPT_FIXED: dict[str, tuple[Any, ...]] = {
     "use_batch_norm_in_fusion_residual": (False, None),
     "use_bias_in_fusion_residual": (None, True),
 }
-# What the pipeline does to a picture before this network (to 384 pixels a side, whatever its shape).
-DPT_PROCESSOR: Config = {
-    "do_normalize": True,
-    "do_rescale": True,
-    "do_resize": True,
-    "ensure_multiple_of": 1,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_processor_type": "DPTImageProcessor",
-    "image_std": [0.5, 0.5, 0.5],
-    "keep_aspect_ratio": False,
-    "resample": 3,
-    "rescale_factor": 1 / 255,
-    "size": {"height": 384, "width": 384},
-}
 BIT_FIXED: dict[str, tuple[Any, ...]] = {
     "drop_path_rate": (0.0,),
     "embedding_dynamic_padding": (True,),
@@ -501,6 +487,24 @@ def dpt_to(cfg: DPTConfig) -> dict[str, Any]:
     }
 
 
+def dpt_processor_to(cfg: DPTConfig) -> dict[str, Any]:
+    """The config of a DPTImageProcessor: what the pipeline makes of a picture for this network, whatever its shape."""
+    side = 16 * cfg.positions
+    return {
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "ensure_multiple_of": 1,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_processor_type": "DPTImageProcessor",
+        "image_std": [0.5, 0.5, 0.5],
+        "keep_aspect_ratio": False,
+        "resample": 3,  # bicubic
+        "rescale_factor": 1 / 255,
+        "size": {"height": side, "width": side},
+    }
+
+
 def clip_to(cfg: CLIPTextConfig) -> dict[str, Any]:
     """The config of a CLIPTextModel."""
     return {
@@ -570,4 +574,15 @@ def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) ->
         "trained_betas": None,
         **SCHEDULERS[name],
         **({"rescale_betas_zero_snr": True} if noise.zero_terminal_snr else {}),
+    }
+
+
+def noising_to(noise: Schedule) -> dict[str, Any]:
+    """The config of a DDPMScheduler that only adds noise."""
+    return {
+        "_class_name": "DDPMScheduler",
+        "beta_end": noise.end,
+        "beta_schedule": noise.kind,
+        "beta_start": noise.start,
+        "num_train_timesteps": noise.steps,
     }
