@@ -4,8 +4,10 @@ import os
 import socket
 from pathlib import Path
 
-# Before anything imports them: tests and the processes they start stay offline, and print plainly.
-os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", NO_COLOR="1")
+# Before anything imports them: tests and the processes they start stay offline, print plainly, and see no settings or
+# models of whoever runs them.
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", NO_COLOR="1", SFUMATO_HOME="/dev/null/sfumato")
+os.environ.pop("SFUMATO_MODELS", None)
 os.environ.pop("SFUMATO_DEBUG", None)
 
 import hypothesis

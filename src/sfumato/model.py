@@ -7,7 +7,6 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
 from sfumato.errors import SfumatoError
+from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
 from sfumato.nets.dpt import DPT
 from sfumato.nets.vae import VAE
 from sfumato.provenance.picture import open_image
@@ -29,8 +29,6 @@ from sfumato.text.encode import TextEncoder
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.hashes import model_hash
 from sfumato.weights.load import load_parts
-
-EMBEDDED = "emoji"
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,19 +169,19 @@ def _collected(events: Generator[Progress | Picture, None, None]) -> Result:
     )
 
 
-def embedded_model() -> Path:
-    """The folder of the default model that ships with the package."""
-    return Path(str(resources.files("sfumato") / "assets" / EMBEDDED))
-
-
-def _existing(name: str | Path) -> Path:
+def _located(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
+    """The file or folder that a path or a name means, and the variant of an official file, which cannot say it."""
     try:
         path = Path(name).expanduser()
         if name != "" and path.exists():
-            return path
+            release = release_of(path)
+            return path, release.variant if release else None
     except (TypeError, ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
         pass
-    raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
+    if not isinstance(name, str) or not name.strip() or os.path.isabs(name):
+        raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
+    found = find(name, kind)
+    return found.path, found.release.variant if found.release and found.path.is_file() else None
 
 
 def load(
@@ -195,22 +193,29 @@ def load(
     vae: str | Path | None = None,
     text_encoders: Sequence[str | Path] = (),
 ) -> StableDiffusion:
-    """Load a model: a checkpoint file, a diffusers folder, or by default the embedded one.
+    """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
+
+    A name is looked up on this machine; nothing is downloaded.
 
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
     names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
-    "768-v" of 2.x, "base" or "turbo" of XL; else it is taken for the larger and slower one. `prediction` overrules what
-    the network is taken to predict ("eps", "v" ...). `vae` and `text_encoders` name files or folders of such parts
-    alone: they replace those of the model, or complete a file without them. Raises SfumatoError for a file that is
-    missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and for a variant
-    that its family does not have.
+    "768-v" of 2.x, "base" or "turbo" of XL; else official files are known by hash, or name and size, and all others
+    taken for the larger and slower one. `prediction` overrules what the network is taken to predict ("eps", "v" ...).
+    `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file without them.
+    Raises SfumatoError for a file that is missing, broken or no Stable Diffusion model, for a part that does not fit or
+    that nothing gives, and for a variant that its family does not have.
     """
-    path = embedded_model() if name_or_path is None or name_or_path == EMBEDDED else _existing(name_or_path)
+    if name_or_path is None or name_or_path == EMBEDDED:
+        path = embedded_model()
+    else:
+        path, known = _located(name_or_path)
+        variant = known if variant is None else variant
     where = choose_device(device)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
         parts = load_parts(
             path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
-            vae=None if vae is None else _existing(vae), text_encoders=[_existing(one) for one in text_encoders],
+            vae=None if vae is None else _located(vae, "vae")[0],
+            text_encoders=[_located(one, "text encoder")[0] for one in text_encoders],
         )  # fmt: skip
     folder = parts.tokenizer_folder
     tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)

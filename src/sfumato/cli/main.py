@@ -21,6 +21,8 @@ from sfumato import SfumatoError, __version__
 COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
+    "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
+    "licence": ("sfumato.cli.licence:licence", "Show under which terms a model comes."),
     "inspect": ("sfumato.cli.inspect:inspect", "Say what a checkpoint is and what is missing in it."),
     "watermark": ("sfumato.cli.watermark:app", "Read the invisible watermark of generated pictures."),
     "data": ("sfumato.cli.data:app", "Make the data sets that models are trained on."),

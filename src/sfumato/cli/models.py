@@ -1,0 +1,72 @@
+"""`sfumato models`: what is known and what is on this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sfumato.hub.shelf import Model
+
+
+def models(
+    hash_files: Annotated[
+        bool, typer.Option("--hash", help="Compute the SHA-256 of every file that has none yet; it is kept.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
+) -> None:
+    """List the official releases and the models on this machine.
+
+    Looks into the folder that `sfumato pull` fills, the Hugging Face cache, and the folders named by SFUMATO_MODELS or
+    `models` in config.toml: folders of models, or of A1111 or ComfyUI. Files are known by their tensors, of which only
+    the names are read; one that is broken is listed as such.
+    """
+    from sfumato.hub.shelf import models as list_models
+
+    if hash_files:
+        _hash_all()
+    found = list_models()
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found], default=str))
+        return
+    lines = [("NAME", "WHAT", "SIZE", "TYPE", "LICENCE", "SHA-256", "PATH"), *map(_row, found)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
+    for line in lines:
+        typer.echo("  ".join([text.ljust(width) for text, width in zip(line, widths, strict=False)] + [line[-1]]))
+
+
+def _row(one: Model) -> tuple[str, ...]:
+    return (
+        _printable(one.name),
+        _printable(one.what),
+        f"{one.size / 1e9:.2f} GB" if one.size else "",
+        one.dtype or "",
+        one.licence or "",
+        (one.sha256 or "")[:10],
+        _printable(f"{one.path}" + (f" ({one.problem})" if one.problem else "")) if one.path else "-",
+    )
+
+
+def _hash_all() -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from sfumato.hub.shelf import found
+    from sfumato.weights.hashes import hashed_file, kept_sha256, sha256
+
+    files = [file for one in found() if (file := hashed_file(one.path)) and kept_sha256(file) is None]
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=sum(file.stat().st_size for file in files))
+        for file in files:
+            bar.update(task, description=file.name)
+            sha256(file, lambda count: bar.advance(task, count))
+
+
+def _printable(text: str) -> str:
+    """A name from outside, without what could move a terminal's cursor."""
+    return "".join(c if c.isprintable() else " " for c in text)

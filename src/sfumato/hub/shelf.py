@@ -1,0 +1,250 @@
+"""Which models are on this machine, and which file a name means. Nothing here uses the network."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+from sfumato import settings
+from sfumato.errors import SfumatoError
+from sfumato.hub.catalogue import RELEASES, Release, release
+from sfumato.hub.licences import EMBEDDED_LICENCE, licence
+from sfumato.weights.hashes import hashed_file, kept_sha256
+
+EMBEDDED = "emoji"
+SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".gguf")
+# What the folders of A1111 and ComfyUI hold. A folder without any of them holds whole models.
+ROOMS = {
+    "Stable-diffusion": "model",
+    "checkpoints": "model",
+    "diffusion_models": "model",
+    "unet": "model",
+    "VAE": "vae",
+    "vae": "vae",
+    "text_encoder": "text encoder",
+    "text_encoders": "text encoder",
+    "clip": "text encoder",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model file or diffusers folder on disk; `name` is what a user may call it by, besides its release's name."""
+
+    path: Path
+    name: str
+    kind: str
+    release: Release | None
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        files = [self.path] if self.path.is_file() else [file for file in self.path.rglob("*") if file.is_file()]
+        return sum(file.stat().st_size for file in files)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A known release, a model on disk, or both.
+
+    `path` is None for a release that is not here, `release` None for a file that is no official one. `what` is a noun
+    phrase: the release's title, or what the tensors show. `licence` is an id of `hub.licences`, for strays that of
+    their family. `sha256` is None until it was computed once. `problem` says why a file cannot be described.
+    """
+
+    name: str
+    what: str
+    release: str | None = None
+    family: str | None = None
+    kind: str = "model"
+    layout: str | None = None
+    size: int | None = None
+    dtype: str | None = None
+    licence: str | None = None
+    sha256: str | None = None
+    path: Path | None = None
+    problem: str | None = None
+
+
+def embedded_model() -> Path:
+    """The folder of the default model that ships with the package."""
+    return Path(str(resources.files("sfumato") / "assets" / EMBEDDED))
+
+
+def models() -> list[Model]:
+    """Every known release and every model on this machine, in the catalogue's order, then by path.
+
+    Of files only the headers are read. Looks into the own models folder, the folders of the user's settings and the
+    Hugging Face cache. Raises SfumatoError for settings that cannot be read.
+    """
+    here = [_described(one) for one in found()]
+    names = {model.release for model in here}
+    absent = [_absent(one) for one in RELEASES if one.name not in names]
+    order = {one.name: index for index, one in enumerate(RELEASES)}
+    return sorted(here + absent, key=lambda one: (order.get(one.release or "", len(order)), str(one.path)))
+
+
+def found() -> list[Found]:
+    """Everything that looks like a model in the places that models lie in, each file once."""
+    result: dict[tuple[int, int], Found] = {}
+    embedded = Found(embedded_model(), EMBEDDED, "model", None)
+    for one in (embedded, *_in_own_folder(), *_in_folders(), *_in_cache()):
+        status = one.path.stat()
+        result.setdefault((status.st_dev, status.st_ino), one)
+    return list(result.values())
+
+
+def find(name: str, kind: str = "model") -> Found:
+    """The model that a name means: a release, a repository in the Hugging Face cache, or a file with or without suffix.
+
+    Of a release that is here in several copies the first is taken: the own folder's, then those of the user's folders
+    in their order, then the cache's. Raises SfumatoError when there is no such model here, or several.
+    """
+    wanted = release(name)
+    here = [one for one in found() if one.kind == kind]
+    if wanted is not None and (wanted.part or "model") == kind:
+        for one in here:
+            if one.release == wanted:
+                return one
+        size = f" ({wanted.file.size / 1e9:.1f} GB)" if wanted.file.size else ""
+        raise SfumatoError(
+            f"{wanted.title} is not on this machine; `sfumato pull {wanted.name}` downloads it{size}, or give its path"
+        )
+    named = [one for one in here if name in (one.name, one.path.name)]
+    named = named or [one for one in here if name.lower() in (one.name.lower(), one.path.name.lower())]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        paths = ", ".join(str(one.path) for one in named)
+        raise SfumatoError(f"{name!r} may mean {paths}; give the path of one of them")
+    known = [one.name for one in RELEASES] + [one.name for one in here]
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f", such as {' or '.join(near)}" if near else ""
+    raise SfumatoError(f"no model at {name!r}, and none of this name; `sfumato models` lists them{hint}")
+
+
+def release_of(path: Path) -> Release | None:
+    """The release that a file is: by its hash where that is known, else by its name and size together."""
+    if not path.is_file():
+        return None
+    value, size = kept_sha256(path), path.stat().st_size
+    for one in RELEASES:
+        if value is not None and one.file.sha256 is not None:
+            if value == one.file.sha256:
+                return one
+        elif path.name == one.file.name and one.file.size in (None, size):
+            return one
+    return None
+
+
+def _in_own_folder() -> Iterator[Found]:
+    for path in _weights(settings.own_models()):
+        known = release(path.name) if path.is_dir() else release_of(path)
+        yield Found(path, _plain_name(path), (known and known.part) or "model", known)
+
+
+def _in_folders() -> Iterator[Found]:
+    for root in settings.model_folders():
+        for room, kind in _rooms(root):
+            for path in _weights(room):
+                known = release_of(path)
+                yield Found(path, _plain_name(path), (known and known.part) or kind, known)
+
+
+def _in_cache() -> Iterator[Found]:
+    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
+
+    try:
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except (CacheNotFound, ValueError, OSError):
+        return
+    for repository in sorted(repositories, key=lambda one: one.repo_id):
+        if repository.repo_type != "model" or not repository.revisions:
+            continue
+        # The revision that "main" points at, else the last one that was fetched.
+        latest = max(repository.revisions, key=lambda one: ("main" in one.refs, one.last_modified))
+        for path in _weights(latest.snapshot_path):
+            known = release(repository.repo_id) if path == latest.snapshot_path else release_of(path)
+            name = repository.repo_id if path == latest.snapshot_path else path.stem
+            yield Found(path, name, (known and known.part) or "model", known)
+
+
+def _rooms(root: Path) -> list[tuple[Path, str]]:
+    for base in (root / "models", root):
+        rooms = [(base / name, kind) for name, kind in ROOMS.items() if (base / name).is_dir()]
+        if rooms and not (root / "model_index.json").is_file():
+            return rooms
+    return [(root, "model")]
+
+
+def _weights(folder: Path) -> Iterator[Path]:
+    """Diffusers folders that hold weights, and single files; parts of folders are not looked at on their own."""
+    seen: set[str] = set()
+    for place, subfolders, files in os.walk(folder, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if os.path.realpath(place) in seen:  # links may form a circle
+            subfolders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        if "model_index.json" in files:
+            subfolders.clear()
+            if any(path.suffix in (".safetensors", ".bin") for path in Path(place).glob("*/*")):
+                yield Path(place)
+        for name in sorted(files):
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".") and os.path.isfile(f"{place}/{name}"):
+                yield Path(place, name)
+
+
+def _plain_name(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
+
+
+def _absent(one: Release) -> Model:
+    return Model(
+        name=one.name,
+        what=one.title,
+        release=one.name,
+        family=one.family,
+        kind=one.part or "model",
+        size=one.file.size if one.layout == "original" else None,
+        licence=one.licence,
+        sha256=one.file.sha256,
+    )
+
+
+def _described(one: Found) -> Model:
+    from sfumato.weights.detect import identify
+    from sfumato.weights.read import open_checkpoint
+
+    known = one.release
+    file = hashed_file(one.path)
+    model = Model(
+        name=known.name if known else one.name,
+        what=known.title if known else "",
+        release=known.name if known else None,
+        kind=one.kind,
+        size=one.size,
+        licence=known.licence if known else None if one.name != EMBEDDED else EMBEDDED_LICENCE,
+        sha256=kept_sha256(file) if file else None,
+        path=one.path,
+    )
+    try:
+        with open_checkpoint(one.path) as checkpoint:
+            identity = identify(checkpoint)
+            kinds = Counter(str(stored.dtype).removeprefix("torch.") for stored in checkpoint.tensors.values())
+    except SfumatoError as error:
+        return replace(model, what=model.what or "broken", problem=str(error))
+    family = identity.family
+    return replace(
+        model,
+        what=model.what or identity.title,
+        family=family.name if family else known.family if known else None,
+        layout=identity.layout,
+        dtype=kinds.most_common(1)[0][0] if kinds else None,
+        licence=model.licence or (licence(family.spec.licence).id if family else None),
+    )

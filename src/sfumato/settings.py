@@ -1,0 +1,74 @@
+"""What a user sets once: where things lie, which folders hold models, whether the network may be used.
+
+Environment variables win over `config.toml`, which holds `models = ["~/ComfyUI"]` and `offline = true`. All of it lies
+where the XDG base directories say, or in the one folder `SFUMATO_HOME`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from sfumato.errors import SfumatoError
+
+TRUE = ("1", "true", "yes", "on")
+BASES = {"data": ".local/share", "state": ".local/state", "cache": ".cache", "config": ".config"}
+
+
+def folder(kind: Literal["data", "state", "cache", "config"]) -> Path:
+    """Where sfumato keeps things of this kind; it need not be there yet."""
+    own = os.environ.get("SFUMATO_HOME")
+    if own:
+        return Path(os.path.expanduser(own))
+    base = os.environ.get(f"XDG_{kind.upper()}_HOME")
+    return (Path(base) if base else Path.home() / BASES[kind]) / "sfumato"
+
+
+def own_models() -> Path:
+    """The folder that `sfumato pull` fills."""
+    return folder("data") / "models"
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Further folders with models: `SFUMATO_MODELS` (separated as PATH is), or `models` of the configuration.
+
+    Raises SfumatoError for a configuration that cannot be read.
+    """
+    listed = os.environ.get("SFUMATO_MODELS")
+    names = listed.split(os.pathsep) if listed is not None else _config()["models"]
+    return tuple(Path(os.path.expanduser(name)) for name in names if name)
+
+
+def offline() -> bool:
+    """Whether all network is forbidden: `SFUMATO_OFFLINE`, `HF_HUB_OFFLINE` (what `--offline` sets), or `offline`.
+
+    Raises SfumatoError for a configuration that cannot be read.
+    """
+    asked = (os.environ.get(name, "").strip().lower() for name in ("SFUMATO_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(value in TRUE for value in asked) or _config()["offline"]
+
+
+def forbid_offline(what: str) -> None:
+    """Raise SfumatoError when the network that `what` needs is forbidden."""
+    if offline():
+        raise SfumatoError(f"{what} needs the network, which offline mode forbids; leave out --offline to allow it")
+
+
+def _config() -> dict[str, Any]:
+    path = folder("config") / "config.toml"
+    config: dict[str, Any] = {"models": [], "offline": False}
+    try:
+        config |= tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return config
+    except (OSError, ValueError) as error:  # tomllib's errors and UnicodeDecodeError are ValueErrors
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SfumatoError(f"cannot read {path}: {reason}; correct it or remove it") from error
+    models = config["models"]
+    if set(config) != {"models", "offline"} or not isinstance(config["offline"], bool):
+        raise SfumatoError(f"{path} may set models (a list of folders) and offline (true or false), and nothing else")
+    if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
+        raise SfumatoError(f"models in {path} is no list of folders; write it as models = ['/path/to/ComfyUI']")
+    return config
