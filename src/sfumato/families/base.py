@@ -30,11 +30,12 @@ class Layout:
     `rules(spec, part, names)` maps the parameter names of a part; `ema` renames the U-Net's or transformer's tensors to
     the averaged ones, where the layout can hold them.
 
-    For writing: `fit(spec)` is the same model as this layout keeps it, where one layout leaves out what is never read
-    (2.x folders: the last text layer). `configs(spec)` are the JSON files of a folder, named as in
-    `Checkpoint.configs`, from which `spec` reads the model again (without what it advises, which is written for every
-    family alike). `tokenizers` names the folder of each tokenizer and the text tower, by its field of Spec, that it
-    belongs to. `buffers(spec)` are tensors besides the networks' that follow from the spec, in files of this layout.
+    For writing: `fit(spec, shapes)` is the same model as this layout keeps it, where one layout leaves out what is
+    never read (2.x folders: the last text layer); `shapes` are those of this layout's tensors, as far as known.
+    `configs(spec)` are the JSON files of a folder, named as in `Checkpoint.configs`, from which `spec` reads the model
+    again (without what it advises, which is written for every family alike). `tokenizers` names the folder of each
+    tokenizer and the text tower, by its field of Spec, that it belongs to. `buffers(spec)` are tensors besides the
+    networks' that follow from the spec, in files of this layout.
     """
 
     prefixes: Mapping[str, str]
@@ -44,7 +45,7 @@ class Layout:
     ignored: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
     ema: Callable[[str], str] | None = None
-    fit: Callable[[Spec], Spec] = lambda spec: spec
+    fit: Callable[[Spec, Shapes], Spec] = lambda spec, shapes: spec
     configs: Callable[[Spec], dict[str, Config]] = lambda spec: {}
     tokenizers: Mapping[str, str] = field(default_factory=dict)
     buffers: Callable[[Spec], dict[str, Tensor]] = lambda spec: {}
@@ -103,6 +104,19 @@ class Family:
         named = (release.variant for release in self.variants and self.releases if release.prediction == prediction)
         variant = next(named, None)
         return replace(spec, prediction=prediction) if variant is None else self.varied(spec, variant)
+
+    def read(self, checkpoint: Checkpoint, layout: str) -> Spec:
+        """The model that a file of this layout holds. Raises SfumatoError for what is not supported.
+
+        A single file that carries a folder's JSON files is described by them: they say what shapes do not show.
+        """
+        index, folder = checkpoint.configs.get("model_index"), self.layouts["diffusers"]
+        described = f"{folder.prefixes[self.denoiser]}config" in checkpoint.configs
+        if checkpoint.container == "folder" or index is None or not described:
+            return self.layouts[layout].spec(checkpoint)
+        some = next(iter(checkpoint.tensors.values()))
+        present = {f"{name}/": some for name, entry in index.items() if isinstance(entry, list) and any(entry)}
+        return self.layouts[layout].fit(folder.spec(replace(checkpoint, tensors=present)), checkpoint.shapes)
 
     def build(self, spec: Spec) -> dict[str, nn.Module]:
         """The networks of a model, on the meta device: shapes without memory."""

@@ -73,15 +73,14 @@ class Tower:
             return config
         return replace(config, layers=config.layers - config.skip + 1, skip=1, projection_dim=None)
 
-    def fit_original(self, config: CLIPTextConfig, release: Spec) -> CLIPTextConfig:
+    def fit_original(self, config: CLIPTextConfig, shapes: Shapes, release: Spec) -> CLIPTextConfig:
         """The tower with the layers that follow the one that is read, as its own code builds it."""
         usual = self.config(release)
         if not config.normalised or config.skip == usual.skip:
             return config
         layers = config.layers - config.skip + usual.skip
-        return replace(
-            config, layers=layers, skip=usual.skip, projection_dim=config.projection_dim or config.hidden_size
-        )
+        width = shapes.get(self.original + open_clip.PROJECTION, (0, config.hidden_size))[1]
+        return replace(config, layers=layers, skip=usual.skip, projection_dim=config.projection_dim or width)
 
 
 def inputs(shapes: Shapes) -> tuple[int, int]:
@@ -244,8 +243,12 @@ def latent_diffusion(
             **with_missing(texts, unet.context_dim),
         )
 
-    def fitted(spec: Spec, fit: Callable[[Tower, CLIPTextConfig], CLIPTextConfig]) -> Spec:
-        texts: dict[str, Any] = {tower.part: fit(tower, tower.config(spec)) for tower in towers}
+    def fit_original(spec: Spec, shapes: Shapes) -> Spec:
+        texts: dict[str, Any] = {t.part: t.fit_original(t.config(spec), shapes, release) for t in towers}
+        return replace(spec, **texts)
+
+    def fit_folder(spec: Spec, shapes: Shapes) -> Spec:
+        texts: dict[str, Any] = {tower.part: tower.fit_folder(tower.config(spec)) for tower in towers}
         return replace(spec, **texts)
 
     def folder_configs(spec: Spec) -> dict[str, configs.Config]:
@@ -300,7 +303,7 @@ def latent_diffusion(
                 aliases=tuple(_with_inner_name(tower.original) for tower in hugging_face),
                 # The averaging code drops "model." and every dot of a name.
                 ema=lambda name: "model_ema." + name.removeprefix("model.").replace(".", ""),
-                fit=lambda spec: fitted(spec, lambda tower, config: tower.fit_original(config, release)),
+                fit=fit_original,
                 buffers=lambda spec: buffers(spec.noise) | ldm_schedule.low_scale_buffers(spec.low_res),
             ),
             "diffusers": Layout(
@@ -316,7 +319,7 @@ def latent_diffusion(
                     ),
                     *(_with_inner_name(tower.folder) for tower in towers),
                 ),
-                fit=lambda spec: fitted(spec, Tower.fit_folder),
+                fit=fit_folder,
                 configs=folder_configs,
                 tokenizers=tokenizers,
             ),

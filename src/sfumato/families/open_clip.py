@@ -22,6 +22,7 @@ LAYER = {
     "mlp.fc1": "mlp.c_fc",
     "mlp.fc2": "mlp.c_proj",
 }
+PROJECTION = "text_projection"
 LOGIT_SCALE = "logit_scale"  # steers only the training of the tower
 PAD = 0
 
@@ -34,7 +35,7 @@ def rules(names: Iterable[str], prefix: str) -> list[Rule]:
         if name in ENDS:
             result.append(Rule((name,), (prefix + ENDS[name],)))
         elif layer is None:  # the projection, which they multiply from the other side
-            result.append(Rule((name,), (prefix + "text_projection",), TRANSPOSE))
+            result.append(Rule((name,), (prefix + PROJECTION,), TRANSPOSE))
         elif layer[2] in LAYER:
             result.append(Rule((name,), (f"{prefix}transformer.resblocks.{layer[1]}.{LAYER[layer[2]]}.{layer[3]}",)))
         elif layer[2] == "self_attn.q_proj":
@@ -62,5 +63,5 @@ def sizes(shapes: Shapes, prefix: str) -> CLIPTextConfig:
         bos_token_id=vocabulary - 2,
         eos_token_id=vocabulary - 1,
         pad_token_id=PAD,
-        projection_dim=own["text_projection"][1],
+        projection_dim=own[PROJECTION][1],
     )

@@ -126,7 +126,9 @@ class Checkpoint:
     """An opened checkpoint: names, shapes and types are known, values are read when asked for. Use it in a `with`.
 
     Of a folder, tensor names begin with their subfolder (`unet/conv_in.weight`) and `configs` holds the JSON files by
-    the same names (`unet/config`, `model_index`).
+    the same names (`unet/config`, `model_index`); single files of ours carry them in their header, with `documents`,
+    all files of a folder that hold no weights. `remainder` is what a folder of ours keeps of a single file that it was
+    made from and has no place for.
     """
 
     path: Path
@@ -135,10 +137,17 @@ class Checkpoint:
     files: list[WeightFile]
     metadata: dict[str, str] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    documents: dict[str, bytes] = field(default_factory=dict)
+    remainder: dict[str, Stored] = field(default_factory=dict)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: stored.shape for name, stored in self.tensors.items()}
+
+    @property
+    def known_shapes(self) -> dict[str, tuple[int, ...]]:
+        """With those of the remainder."""
+        return self.shapes | {name: stored.shape for name, stored in self.remainder.items()}
 
     @property
     def size(self) -> int:

@@ -96,7 +96,7 @@ def identify(checkpoint: Checkpoint) -> Identity:
                     known.title, advice="this version does not support it yet, give a Stable Diffusion 1.x model"
                 )
     index = checkpoint.configs.get("model_index")
-    if index is not None:
+    if index is not None and checkpoint.container == "folder":
         if not any(name.startswith(("unet/", "transformer/")) for name in shapes):
             return Identity("a diffusers folder without the weights of its U-Net", advice="fetch the whole folder")
         return Identity(f"a diffusers folder of an unknown kind ({quote(str(index.get('_class_name')))})")

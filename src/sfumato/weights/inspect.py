@@ -74,7 +74,7 @@ def inspect_checkpoint(
         common |= {"family": family.name, "layout": layout, "ema": has_ema(checkpoint, family, layout)}
         prefixes = family.layouts[layout].prefixes
         try:
-            spec = family.layouts[layout].spec(checkpoint)
+            spec = family.read(checkpoint, layout)
             given = place(spec, prefixes, *apart)
             checkpoint, spec = join(checkpoint, spec, prefixes, given)
             plan = compare(checkpoint, family, layout, spec, given=given)

@@ -99,7 +99,7 @@ def load_parts(
     """
     with open_checkpoint(path) as checkpoint, opened(vae, text_encoders) as apart:
         family, layout = identify(checkpoint).require(checkpoint)
-        spec = family.layouts[layout].spec(checkpoint) if spec is None else spec
+        spec = family.read(checkpoint, layout) if spec is None else spec
         if variant is not None:
             spec = family.varied(spec, variant)
         if prediction is not None:
@@ -110,8 +110,7 @@ def load_parts(
         given = place(spec, family.layouts[layout].prefixes, *apart)
         checkpoint, spec = join(checkpoint, spec, family.layouts[layout].prefixes, given)
         plan = compare(checkpoint, family, layout, spec, ema, given)
-        if not plan.match.complete:
-            raise SfumatoError(f"{checkpoint.path} is not a complete {family.spec.title}: {_differences(plan.match)}")
+        require_complete(checkpoint, family, plan)
         networks, match = plan.networks, plan.match
         for part, network in networks.items():
             _fill(network, part, plan, checkpoint, dtype, torch.device(device))
@@ -194,6 +193,12 @@ def compare(
     return Plan(networks, keymap, keymap.match(expected, checkpoint.shapes))
 
 
+def require_complete(checkpoint: Checkpoint, family: Family, plan: Plan) -> None:
+    """Raise SfumatoError, with names, unless the file holds exactly the model's tensors."""
+    if not plan.match.complete:
+        raise SfumatoError(f"{checkpoint.path} is not a complete {family.spec.title}: {_differences(plan.match)}")
+
+
 def _holds(checkpoint: Checkpoint, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in checkpoint.tensors)
 
@@ -221,7 +226,7 @@ def _fill(
     names = plan.match.names
     for rule in plan.keymap.parts[part]:
         stored = [checkpoint.tensors[names[name]] for name in rule.theirs]
-        raw = [_checked(one, names[name]) for one, name in zip(stored, rule.theirs, strict=True)]
+        raw = [checked(one, names[name]) for one, name in zip(stored, rule.theirs, strict=True)]
         tensors = [tensor.to(device, dtype or tensor.dtype) for tensor in rule.transform.to_ours(raw)]
         if dtype is not None and any(torch.finfo(dtype).max < torch.finfo(one.dtype).max for one in stored):
             for tensor in tensors:
@@ -237,7 +242,8 @@ def _fill(
     network.eval().requires_grad_(False)
 
 
-def _checked(stored: Stored, name: str) -> Tensor:
+def checked(stored: Stored, name: str) -> Tensor:
+    """The tensor, of 8 bits as float16. Raises SfumatoError unless it holds finite floating-point values."""
     if stored.dtype not in FLOATS + EIGHTS:
         raise SfumatoError(f"{stored.file.path} holds {name} as {stored.dtype}; floating-point weights are expected")
     tensor = stored.read().half() if stored.dtype in EIGHTS else stored.read()

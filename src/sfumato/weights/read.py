@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.errors import SfumatoError
-from sfumato.weights import safetensors_file, torch_file
+from sfumato.weights import documents, safetensors_file, torch_file
 from sfumato.weights.checkpoint import Checkpoint, Stored, WeightFile
 
 MAX_JSON = 16 << 20
+REMAINDER = "sfumato.safetensors"  # beside model_index.json, see Checkpoint.remainder
 HABITS = "sfumato.json"  # beside model_index.json: what a folder of ours says that diffusers has no place for
 
 # What people hand in by mistake, by its first bytes.
@@ -77,10 +78,12 @@ def _open_file(path: Path) -> Checkpoint:
     try:
         container, parse = _format(file)
         tensors, metadata = parse(file)
+        files, metadata = documents.unpack(metadata, path)
+        configs = documents.configs(files, path)
     except BaseException:
         file.close()
         raise
-    return Checkpoint(path, container, tensors, [file], metadata)
+    return Checkpoint(path, container, tensors, [file], metadata, configs, files)
 
 
 def _format(file: WeightFile) -> tuple[str, Callable[[WeightFile], tuple[dict[str, Stored], dict[str, str]]]]:
@@ -105,6 +108,10 @@ def _open_folder(path: Path) -> Checkpoint:
             result.configs["model_index"] = index = read_json(path / "model_index.json")
             if (path / HABITS).is_file():
                 result.configs["habits"] = read_json(path / HABITS)
+            if (path / REMAINDER).is_file():
+                rest = _open_file(path / REMAINDER)
+                result.files += rest.files
+                result.remainder = rest.tensors
             for name, entry in index.items():
                 folder = path / name
                 named = isinstance(entry, list) and len(entry) == 2 and entry[0] is not None

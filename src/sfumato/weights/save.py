@@ -56,9 +56,9 @@ def save_folder(
     """
     owner = family(spec.family)
     layout = owner.layouts["diffusers"]
-    spec = layout.fit(spec)
+    spec = layout.fit(spec, {})
     tokenizer = CLIPTokenizer.openai() if tokenizer_folder is None else CLIPTokenizer.from_folder(tokenizer_folder)
-    files = documents(owner, spec, tokenizer)
+    files = folder_files(owner, spec, tokenizer)
     meta = owner.build(spec)
     keymap = owner.keymap(spec, "diffusers", meta)
     entries: dict[str, Entry] = {}
@@ -70,7 +70,7 @@ def save_folder(
     write_folder(Path(path), entries, files, max_file_size)
 
 
-def documents(owner: Family, spec: Spec, tokenizer: CLIPTokenizer) -> dict[str, bytes]:
+def folder_files(owner: Family, spec: Spec, tokenizer: CLIPTokenizer) -> dict[str, bytes]:
     """The JSON and tokenizer files of a diffusers folder, by their path in it; `spec` is as the layout keeps it.
 
     `tokenizer` serves every CLIP tower, each with its own padding.
@@ -99,7 +99,7 @@ def write_folder(path: Path, entries: Mapping[str, Entry], files: Mapping[str, b
         folder, _, own = name.partition("/")
         components.setdefault(folder, {})[own] = entry
     for folder, component in components.items():
-        stem = "model" if index[folder][0] == "transformers" else "diffusion_pytorch_model"
+        stem = "model" if "transformers" in index.get(folder, ()) else "diffusion_pytorch_model"
         _write_component(path / folder, stem, component, max_file_size)
     for name, content in sorted(files.items(), key=lambda item: item[0] == "model_index.json"):
         with atomic_write(path / name) as file:
