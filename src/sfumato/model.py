@@ -23,7 +23,7 @@ from sfumato.provenance.picture import open_image
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.picture import Picture, Progress, preview_colours
-from sfumato.tasks.txt2img import Settings, txt2img
+from sfumato.tasks.txt2img import Pair, Settings, txt2img
 from sfumato.tasks.upscale import NOISE_LEVEL, large_size, upscale
 from sfumato.text.encode import TextEncoder
 from sfumato.text.tokenizer import CLIPTokenizer
@@ -91,18 +91,35 @@ class StableDiffusion:
         clip_skip: int | None = None,
         n: int = 1,
         watermark: bool = True,
+        cfg_rescale: float | None = None,
+        original_size: Pair | None = None,
+        crop: Pair | None = None,
+        target_size: Pair | None = None,
+        aesthetic_score: float | None = None,
+        refiner: StableDiffusion | None = None,
+        switch_at: float | None = None,
     ) -> Generator[Progress | Picture, None, None]:
         """Draw `n` pictures and yield every step (with a cheap preview) and every finished picture.
 
         What is not given is the model's own default; a seed of None or -1 is drawn, and picture k has seed + k. Sizes
         are in pixels. Close the iterator to cancel. Raises SfumatoError for a setting that cannot be honoured, at
         once and not at the first step.
+
+        `cfg_rescale` from 0 to 1 takes back contrast that guidance added (Lin et al. 2023). XL is told the
+        `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that was cut of it and
+        the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of the drawn size.
+        A `refiner` goes on with the latents after the share `switch_at` (0.8) of the noise schedule: of the training
+        times, from the last to the first, not of the steps, as diffusers' denoising_end and denoising_start.
         """
+        if not isinstance(refiner, StableDiffusion | None):
+            raise SfumatoError(f"the refiner is {refiner!r}; give a loaded model, such as sfumato.load(path)")
         settings = Settings.of(
             self.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark, cfg_rescale=cfg_rescale,
+            original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
+            switch_at=switch_at, refiner=None if refiner is None else refiner.spec,
         )  # fmt: skip
-        return txt2img(self, settings)
+        return txt2img(self, settings, refiner)
 
     def txt2img(
         self,
@@ -119,11 +136,20 @@ class StableDiffusion:
         clip_skip: int | None = None,
         n: int = 1,
         watermark: bool = True,
+        cfg_rescale: float | None = None,
+        original_size: Pair | None = None,
+        crop: Pair | None = None,
+        target_size: Pair | None = None,
+        aesthetic_score: float | None = None,
+        refiner: StableDiffusion | None = None,
+        switch_at: float | None = None,
     ) -> Result:
         """Draw `n` pictures from words; the arguments are those of `stream`."""
         events = self.stream(
             prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark, cfg_rescale=cfg_rescale,
+            original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
+            refiner=refiner, switch_at=switch_at,
         )  # fmt: skip
         return _collected(events)
 

@@ -168,6 +168,7 @@ class Defaults:
     sampler: str = "dpmpp_2m"
     schedule: str = "karras"
     clip_skip: int = 1
+    cfg_rescale: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from sfumato.cli.txt2img import parse_size
+from sfumato.cli.txt2img import parse_pair
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.schedule import SCHEDULES
 from sfumato.errors import SfumatoError
@@ -115,7 +115,7 @@ def test_help_names_what_there_is(run: Run) -> None:
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The task is stopped after its first picture."""
 
-    def stopped(model: object, settings: object) -> Iterator[Progress | Picture]:
+    def stopped(model: object, settings: object, refiner: object) -> Iterator[Progress | Picture]:
         yield Progress(0, 1, 1, lambda: Image.new("RGB", (1, 1)))
         yield Picture(0, Image.new("RGB", (32, 32)), 5, "one")
         raise KeyboardInterrupt
@@ -245,8 +245,8 @@ def test_unwritable_output_is_refused_before_the_model_is_loaded(
 
 
 def test_sizes() -> None:
-    assert parse_size("512x768") == parse_size(" 512 X 768 ") == parse_size("512×768") == (512, 768)
-    assert parse_size(None) == (None, None)
+    assert parse_pair("size", "512x768") == parse_pair("size", " 512 X 768 ") == parse_pair("size", "512×768")
+    assert (parse_pair("size", "512x768"), parse_pair("size", None)) == ((512, 768), None)
     for text in ("", "x", "512", "512x", "0x1x2", "٣x٣", "1" * 5000 + "x1"):
-        with pytest.raises(SfumatoError, match="width x height"):
-            parse_size(text)
+        with pytest.raises(SfumatoError, match=r"the size is .*width x height"):
+            parse_pair("size", text)

@@ -59,6 +59,28 @@ ScheduleName = Annotated[
 ClipSkip = Annotated[
     int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
 ]
+CfgRescale = Annotated[
+    float | None, typer.Option(help="Take back contrast that strong guidance adds, from 0 (not) to 1; 0.7 is usual.")
+]
+Refiner = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="A model, such as XL's refiner, that finishes what MODEL began.")
+]
+SwitchAt = Annotated[
+    float | None,
+    typer.Option(help="After which share of the noise schedule the refiner goes on, from 0 to 1; else 0.8."),
+]
+OriginalSize = Annotated[
+    str | None, typer.Option(metavar="WxH", help="XL: the size of the imagined original; else the drawn size.")
+]
+Crop = Annotated[
+    str | None, typer.Option(metavar="X,Y", help="XL: what is cut off the original at its left and top; else 0,0.")
+]
+TargetSize = Annotated[
+    str | None, typer.Option(metavar="WxH", help="XL: the size that it is told to draw; else the drawn size.")
+]
+AestheticScore = Annotated[
+    float | None, typer.Option(help="XL's refiner: how good a picture it shall make, from 0 to 10; else 6.")
+]
 Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
 Out = Annotated[
     str | None,
@@ -90,6 +112,13 @@ def txt2img(
     sampler: SamplerName = None,
     schedule: ScheduleName = None,
     clip_skip: ClipSkip = None,
+    cfg_rescale: CfgRescale = None,
+    refiner: Refiner = None,
+    switch_at: SwitchAt = None,
+    original_size: OriginalSize = None,
+    crop: Crop = None,
+    target_size: TargetSize = None,
+    aesthetic_score: AestheticScore = None,
     n: Count = 1,
     out: Out = None,
     device: Device = None,
@@ -106,7 +135,12 @@ def txt2img(
     """
     from sfumato.cli.output import Destination
 
-    width, height = parse_size(size)
+    width, height = parse_pair("size", size) or (None, None)
+    numbers = {
+        "original_size": parse_pair("original size", original_size),
+        "crop": parse_pair("crop", crop, ",", "left,top in pixels, such as 0,128"),
+        "target_size": parse_pair("target size", target_size),
+    }
     destination = Destination.of(out, n)
     destination.check()
 
@@ -116,18 +150,23 @@ def txt2img(
     from sfumato.tasks import txt2img as task
 
     sd = sfumato.load(model, device, dtype, variant=variant, vae=vae, text_encoders=text_encoder or ())
+    second = None if refiner is None else sfumato.load(refiner, device, dtype)
     settings = task.Settings.of(
         sd.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-        sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+        sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark, cfg_rescale=cfg_rescale,
+        **numbers, aesthetic_score=aesthetic_score, switch_at=switch_at,
+        refiner=None if second is None else second.spec,
     )  # fmt: skip
-    draw(sd, settings, task.txt2img(sd, settings), destination, as_json)
+    draw(sd, settings, task.txt2img(sd, settings, second), destination, as_json)
 
 
-def parse_size(text: str | None) -> tuple[int | None, int | None]:
-    """(width, height) of 'WxH'; (None, None) leaves both to the model. Raises SfumatoError for anything else."""
+def parse_pair(
+    name: str, text: str | None, mark: str = "xX×", form: str = "width x height in pixels, such as 512x768"
+) -> tuple[int, int] | None:
+    """Both numbers of 'WxH', or of what is written with another mark; None of None. Raises SfumatoError."""
     if text is None:
-        return None, None
-    match = re.fullmatch(r"\s*([0-9]{1,6})\s*[xX×]\s*([0-9]{1,6})\s*", text)
+        return None
+    match = re.fullmatch(rf"\s*([0-9]{{1,6}})\s*[{mark}]\s*([0-9]{{1,6}})\s*", text)
     if match is None:
-        raise SfumatoError(f"the size is {text!r}; give width x height in pixels, such as 512x768")
+        raise SfumatoError(f"the {name} is {text!r}; give {form}")
     return int(match[1]), int(match[2])

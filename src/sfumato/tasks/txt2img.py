@@ -18,10 +18,10 @@ from torch import Tensor
 from sfumato import __version__
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion.guide import Guide, cfg, plain, rescale, switch_at
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import Sampler, find_sampler
-from sfumato.diffusion.schedule import LABELS, find_schedule, sigma_list
+from sfumato.diffusion.schedule import LABELS, Table, find_schedule, sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
@@ -36,11 +36,19 @@ MAX_PICTURES = 10_000
 MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
 MAX_CFG = 1000
 GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner is told of a prompt and of a negative one
+MAX_SCORE = 10.0
+SWITCH_AT = 0.8  # the XL refiner is trained on the last fifth of the times (Podell et al. 2023, section 2.5)
+
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides pictures, besides the model. `Settings.of` fills in a model's defaults and checks."""
+    """Everything that decides pictures, besides the models. `Settings.of` fills in a model's defaults and checks.
+
+    What XL is told of a picture: `original_size` and `target_size` (width, height), `crop` (left, top), None for a
+    whole picture of the drawn size; `aesthetic_score` of the prompt, None for 6. `switch_at` is None without a refiner.
+    """
 
     prompt: str
     negative: str
@@ -54,6 +62,12 @@ class Settings:
     clip_skip: int
     n: int
     watermark: bool
+    cfg_rescale: float = 0.0
+    original_size: Pair | None = None
+    crop: Pair | None = None
+    target_size: Pair | None = None
+    aesthetic_score: float | None = None
+    switch_at: float | None = None
 
     @classmethod
     def of(
@@ -72,9 +86,17 @@ class Settings:
         clip_skip: int | None = None,
         n: int = 1,
         watermark: bool = True,
+        cfg_rescale: float | None = None,
+        original_size: Pair | None = None,
+        crop: Pair | None = None,
+        target_size: Pair | None = None,
+        aesthetic_score: float | None = None,
+        switch_at: float | None = None,
+        refiner: Spec | None = None,
     ) -> Settings:
         """What the user gave; else the model's defaults, the schedule that suits a chosen sampler, a seed by chance.
 
+        `refiner` is the model that is handed over to, `switch_at` None then its authors' share.
         Raises SfumatoError for the first setting that cannot be honoured.
         """
         defaults = spec.defaults
@@ -95,8 +117,15 @@ class Settings:
             clip_skip=defaults.clip_skip if clip_skip is None else _plain(clip_skip),
             n=_plain(n),
             watermark=_plain(watermark),
+            cfg_rescale=defaults.cfg_rescale if cfg_rescale is None else _plain(cfg_rescale),
+            original_size=_pair(original_size),
+            crop=_pair(crop),
+            target_size=_pair(target_size),
+            aesthetic_score=_plain(aesthetic_score),
+            switch_at=SWITCH_AT if switch_at is None and refiner is not None else _plain(switch_at),
         )
         settings._check(spec)
+        settings._check_ids(spec, refiner)
         return settings
 
     def _check(self, spec: Spec) -> None:
@@ -121,6 +150,40 @@ class Settings:
             raise SfumatoError(f"clip skip is {self.clip_skip!r}; choose a whole number, 1 for the last layer")
         if not isinstance(self.watermark, bool):
             raise SfumatoError(f"watermark is {self.watermark!r}; choose True or False")
+        if not _number(self.cfg_rescale) or not 0 <= self.cfg_rescale <= 1:
+            raise SfumatoError(
+                f"the guidance rescale is {self.cfg_rescale!r}; choose a number from 0 to 1, such as 0.7"
+            )
+
+    def _check_ids(self, spec: Spec, refiner: Spec | None) -> None:
+        known = {*spec.ids, *(() if refiner is None else refiner.ids)}
+        for name, value, least in (
+            ("original_size", self.original_size, 1),
+            ("target_size", self.target_size, 1),
+            ("crop", self.crop, 0),
+        ):
+            if value is None:
+                continue
+            if name not in known:
+                raise SfumatoError(f"{spec.title} is not conditioned on {name}; leave it out")
+            if not isinstance(value, tuple) or len(value) != 2 or not all(map(_whole, value)):
+                raise SfumatoError(f"{name} is {value!r}; give two whole numbers, such as (1024, 1024)")
+            if not least <= min(value) <= max(value) <= MAX_SIDE:
+                raise SfumatoError(f"{name} is {value!r}; give two numbers from {least} to {MAX_SIDE}")
+        if self.aesthetic_score is not None:
+            if "aesthetic_score" not in known:
+                raise SfumatoError(
+                    f"{spec.title} is not conditioned on an aesthetic score (the XL refiner is); leave it out"
+                )
+            if not _number(self.aesthetic_score) or not 0 <= self.aesthetic_score <= MAX_SCORE:
+                raise SfumatoError(
+                    f"the aesthetic score is {self.aesthetic_score!r}; choose a number from 0 to {MAX_SCORE:g}"
+                )
+        if self.switch_at is not None:
+            if refiner is None:
+                raise SfumatoError("switch_at needs a refiner to switch to; give one, or leave switch_at out")
+            if not _number(self.switch_at) or not 0 < self.switch_at < 1:
+                raise SfumatoError(f"switch_at is {self.switch_at!r}; choose a number between 0 and 1, such as 0.8")
 
 
 def _plain(value: Any) -> Any:
@@ -128,21 +191,35 @@ def _plain(value: Any) -> Any:
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
+def _pair(value: Any) -> Any:
+    """A list or an array as a tuple of plain numbers; all else as it is."""
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple | np.ndarray) else value
+
+
 def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def txt2img(model: StableDiffusion, settings: Settings) -> Generator[Progress | Picture, None, None]:
+def _number(value: object) -> bool:
+    return isinstance(value, float) or _whole(value)
+
+
+def txt2img(
+    model: StableDiffusion, settings: Settings, refiner: StableDiffusion | None = None
+) -> Generator[Progress | Picture, None, None]:
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
-    Raises SfumatoError for a prompt that is too long, a clip skip the model lacks, and a model that needs a picture.
+    Where `settings.switch_at` says, the `refiner` goes on. Raises SfumatoError for a prompt that is too long, a clip
+    skip that a model lacks, a refiner of other latents, or a model that needs a picture.
     """
     sampler = find_sampler(settings.sampler)
     sigmas = sigma_list(settings.schedule, model.table, settings.steps)
     factor = model.spec.vae.factor
     shape = (1, model.spec.vae.latent_channels, settings.height // factor, settings.width // factor)
-    prompt, negative = conditioning(model, settings)
-    guide = cfg(plain(model.denoiser, prompt), plain(model.denoiser, negative), settings.cfg)
+    guide = guidance(model, settings)
+    if refiner is not None and settings.switch_at is not None:
+        _check_latents(model, refiner)
+        guide = switch_at(switch_level(model.table, settings.switch_at), guide, guidance(refiner, settings))
 
     def job(seed: int) -> Job:
         stream = NoiseStream(seed, shape, model.device)
@@ -156,11 +233,42 @@ def txt2img(model: StableDiffusion, settings: Settings) -> Generator[Progress | 
         image = decode(model.vae, last_latents(x, sigmas, sampler))
         if settings.watermark:
             image = marked(image)
-        return Picture(index, image, seed, describe(model, settings, seed))
+        return Picture(index, image, seed, describe(model, settings, seed, refiner))
 
     jobs = [partial(job, settings.seed + k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
     return run(jobs, finish, lambda: model.preview_colours, at_once)
+
+
+def guidance(model: StableDiffusion, settings: Settings) -> Guide:
+    """How a model draws what the prompt says and not what the negative prompt says."""
+    prompt, negative = conditioning(model, settings)
+    positive = plain(model.denoiser, prompt)
+    guide = cfg(positive, plain(model.denoiser, negative), settings.cfg)
+    return rescale(guide, positive, settings.cfg_rescale, model.denoiser.prediction)
+
+
+def switch_level(table: Table, share: float) -> float:
+    """The noise level below which the refiner goes on after that share of the training times, counted from noise.
+
+    Times, not steps: 0.8 of 1000 leaves it the times below 200, however many steps fall there, as diffusers'
+    `denoising_end` and `denoising_start` have it.
+    """
+    times = len(table.sigmas)
+    time = torch.tensor([min(round(times - share * times), times - 1)])
+    return table.sigma(time).item() * (1 - 1e-9)  # a step at this very level, but for rounding, is the base's
+
+
+def _check_latents(model: StableDiffusion, refiner: StableDiffusion) -> None:
+    ours, theirs = (
+        (one.spec.vae.latent_channels, one.spec.vae.factor, one.spec.vae.scale, one.spec.vae.shift, one.denoiser.path)
+        for one in (model, refiner)
+    )
+    if ours != theirs:
+        raise SfumatoError(
+            f"{refiner.name} ({refiner.spec.title}) cannot go on from the latents of {model.name} "
+            f"({model.spec.title}); give a refiner that was made for it"
+        )
 
 
 def conditioning(model: StableDiffusion, settings: Settings) -> list[Cond]:
@@ -171,18 +279,19 @@ def conditioning(model: StableDiffusion, settings: Settings) -> list[Cond]:
         negative = negative.zeros()
     concat = _beside_latents(model, settings) if spec.unet.in_channels > spec.vae.latent_channels else None
     return [
-        replace(cond, ids=size_ids(spec, settings.width, settings.height, score), concat=concat)
-        for cond, score in ((prompt, GOOD), (negative, POOR))
+        replace(cond, ids=size_ids(spec, settings, score), concat=concat)
+        for cond, score in ((prompt, settings.aesthetic_score), (negative, POOR))
     ]
 
 
-def size_ids(spec: Spec, width: int, height: int, score: float) -> Tensor | None:
-    """The numbers (1, K) that condition an XL model on a whole, uncropped picture; None for other models."""
-    numbers = {
-        "original_size": (height, width),
-        "crop": (0, 0),
-        "target_size": (height, width),
-        "aesthetic_score": (score,),
+def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | None:
+    """The numbers (1, K) that condition an XL model on a picture's sizes and score; None for other models."""
+    drawn = settings.width, settings.height
+    numbers = {  # vertical before horizontal
+        "original_size": (settings.original_size or drawn)[::-1],
+        "crop": (settings.crop or (0, 0))[::-1],
+        "target_size": (settings.target_size or drawn)[::-1],
+        "aesthetic_score": (GOOD if score is None else score,),
     }
     values = [number for name in spec.ids for number in numbers[name]]
     return torch.tensor([values], dtype=torch.float32) if values else None
@@ -228,7 +337,11 @@ def marked(image: Image.Image) -> Image.Image:
 
 
 def describe(
-    model: StableDiffusion, settings: Settings, seed: int, further: Mapping[str, object] = MappingProxyType({})
+    model: StableDiffusion,
+    settings: Settings,
+    seed: int,
+    refiner: StableDiffusion | None = None,
+    further: Mapping[str, object] = MappingProxyType({}),
 ) -> str:
     """The settings of one picture in the community's syntax, with the `further` fields of a task."""
     sampler = find_sampler(settings.sampler)
@@ -242,7 +355,18 @@ def describe(
         "Model hash": model.hash,
         "Model": model.name,
         "Clip skip": settings.clip_skip,
+        "CFG Rescale": settings.cfg_rescale or None,
+        "Original size": _by(settings.original_size),
+        "Crop": _by(settings.crop),
+        "Target size": _by(settings.target_size),
+        "Aesthetic score": settings.aesthetic_score,
+        "Refiner": None if refiner is None else f"{refiner.name} [{refiner.hash}]" if refiner.hash else refiner.name,
+        "Refiner switch at": settings.switch_at,
         **further,
         "Version": f"sfumato {__version__}",
     }
     return infotext.write(settings.prompt, settings.negative, fields)
+
+
+def _by(pair: Pair | None) -> str | None:
+    return pair and f"{pair[0]}x{pair[1]}"

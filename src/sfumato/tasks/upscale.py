@@ -86,7 +86,7 @@ def _upscale(
         large = decode(model.vae, last_latents(x, sigmas, sampler)).crop((0, 0, settings.width, settings.height))
         if settings.watermark:
             large = marked(large)
-        return Picture(index, large, seed, describe(model, settings, seed, {"Noise level": noise_level}))
+        return Picture(index, large, seed, describe(model, settings, seed, further={"Noise level": noise_level}))
 
     jobs = [partial(job, settings.seed + k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -27,8 +26,16 @@ class Transform:
     to_theirs: Reshape
 
 
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors (n, ...) one below the other. torch.cat would import torch's compiler to do this to mere shapes."""
+    result = tensors[0].new_empty(sum(map(len, tensors)), *tensors[0].shape[1:])
+    for place, tensor in zip(result.split([len(tensor) for tensor in tensors]), tensors, strict=True):
+        place.copy_(tensor)
+    return result
+
+
 def _swap_halves(tensors: Sequence[Tensor]) -> list[Tensor]:
-    return [torch.cat(tensor.chunk(2)[::-1]) for tensor in tensors]
+    return [_joined(tensor.chunk(2)[::-1]) for tensor in tensors]
 
 
 IDENTITY = Transform("identity", lambda t: t, lambda t: t)
@@ -36,7 +43,7 @@ IDENTITY = Transform("identity", lambda t: t, lambda t: t)
 CONV1X1 = Transform("conv1x1", lambda t: [x.flatten(1) for x in t], lambda t: [x[..., None, None] for x in t])
 TRANSPOSE = Transform("transpose", lambda t: [x.T.contiguous() for x in t], lambda t: [x.T.contiguous() for x in t])
 # Our query, key and value, which they keep stacked in this order.
-SPLIT3 = Transform("split3", lambda t: t[0].chunk(3), lambda t: [torch.cat(list(t))])
+SPLIT3 = Transform("split3", lambda t: t[0].chunk(3), lambda t: [_joined(t)])
 # Scale and shift in the other order.
 SWAP_HALVES = Transform("swap_halves", _swap_halves, _swap_halves)
 
