@@ -29,6 +29,7 @@ _BIG_G = CLIPTextConfig(
     projection_dim=1280,
     skip=2,
     normalised=False,
+    pooled="projected",
 )
 SPEC = Spec(
     family="sdxl",
@@ -50,6 +51,7 @@ SPEC = Spec(
     ids=("original_size", "crop", "target_size"),
     zero_negative=True,
     quantised=True,
+    unit_start=True,
     defaults=Defaults(width=1024, height=1024, steps=50, cfg=5.0, sampler="euler", schedule="leading"),
     licence="CreativeML Open RAIL++-M",
 )

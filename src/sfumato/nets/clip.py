@@ -41,6 +41,13 @@ class TextStates:
         return self.final_norm(self.hidden[-1][rows, self.ends])
 
     @property
+    def vector(self) -> Tensor | None:
+        """What conditions a network as a whole (B, P), if the release uses it."""
+        if self.cfg.pooled is None:
+            return None
+        return self.pooled if self.cfg.pooled == "plain" else self.projected
+
+    @property
     def projected(self) -> Tensor:
         """`pooled` in the space that text and pictures share (B, P), or as it is where there is no projection."""
         return self.pooled if self.projection is None else self.projection(self.pooled)

@@ -33,6 +33,14 @@ class Norm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, 1e-6)
 
 
+def finite(x: Tensor) -> Tensor:
+    """The states of XXL go beyond what float16 holds: its largest number stands for those (as transformers has it)."""
+    if x.dtype != torch.float16:
+        return x
+    largest = torch.finfo(x.dtype).max
+    return x.clamp(-largest, largest)
+
+
 class SelfAttention(nn.Module):
     """Attention without scaling; the first block's holds the position bias that all blocks share."""
 
@@ -70,7 +78,7 @@ class AttentionLayer(nn.Module):
         self.layer_norm = Norm(cfg.hidden_size)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        return x + self.SelfAttention(self.layer_norm(x), bias)
+        return finite(x + self.SelfAttention(self.layer_norm(x), bias))
 
 
 class FeedForwardLayer(nn.Module):
@@ -80,7 +88,7 @@ class FeedForwardLayer(nn.Module):
         self.layer_norm = Norm(cfg.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.DenseReluDense(self.layer_norm(x))
+        return finite(x + self.DenseReluDense(self.layer_norm(x)))
 
 
 class Block(nn.Module):

@@ -66,6 +66,7 @@ def _upscale(
     spec, denoiser = model.spec, model.denoiser
     assert spec.low_res is not None
     sampler = find_sampler(settings.sampler)
+    sampler = replace(sampler, unit_start=sampler.unit_start or spec.unit_start)
     sigmas = sigma_list(settings.schedule, model.table, settings.steps)
     small = padded(image, 2 ** (len(spec.unet.channels) - 1))
     shape = (1, spec.vae.latent_channels, *small.shape[2:])
