@@ -58,6 +58,8 @@ class StableDiffusion:
     @property
     def name(self) -> str:
         path = Path(os.path.abspath(self.path))  # "." has no name, and links keep theirs
+        if path.parent.name == "snapshots":  # of the Hugging Face cache, where the folder's own name is a commit
+            return path.parents[1].name.rpartition("--")[2]
         return path.stem if path.is_file() else path.name
 
     @property

@@ -199,7 +199,7 @@ class Spec:
     that is told it. `ids` are the numbers, besides pooled text, that condition XL. `zero_negative`: an empty negative
     prompt is all zeros and not read by the text towers. `quantised`: the network only knows whole training steps.
     `unit_start`: every sampler starts at variance 1 + sigma^2. `low_res`: the model enlarges a picture that it is shown
-    after up to `max_noise_level` steps of this noise.
+    after up to `max_noise_level` steps of this noise. `licence` is an id of `hub.licences`.
     """
 
     family: str

@@ -48,9 +48,9 @@ def pull(
 def _agreed(release: Release, already: bool) -> bool:
     """Show the licence and ask whether the user accepts it; without a terminal nobody can be asked."""
     from sfumato.cli.licence import summary
-    from sfumato.hub.licences import licence
+    from sfumato.hub.terms import terms
 
-    typer.echo(summary(release.title, licence(release.licence)), err=True)
+    typer.echo(summary(terms(release.name)), err=True)
     return already or (sys.stdin.isatty() and typer.confirm("\nDo you accept this licence?", err=True))
 
 

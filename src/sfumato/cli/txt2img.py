@@ -14,7 +14,10 @@ Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to draw, in 
 Negative = Annotated[str, typer.Option(help="What to keep out of the picture.", show_default=False)]
 Model = Annotated[
     str | None,
-    typer.Option(help="A checkpoint file (.safetensors, .ckpt) or a diffusers folder; else the embedded model."),
+    typer.Option(
+        help="A checkpoint file (.safetensors, .ckpt), a diffusers folder, or the name of one on this machine, such as "
+        "sd1.5 (`sfumato models` lists them); else the embedded model."
+    ),
 ]
 Vae = Annotated[
     str | None,

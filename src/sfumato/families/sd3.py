@@ -72,7 +72,7 @@ MEDIUM = Spec(
     prediction="flow",
     noise=Schedule(shift=3.0),
     defaults=Defaults(width=1024, height=1024, steps=28, cfg=7.0, sampler="euler", schedule="discrete"),
-    licence="Stability AI Community License",
+    licence="stabilityai-ai-community",
 )
 MEDIUM_35 = replace(
     MEDIUM,

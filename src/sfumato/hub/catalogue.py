@@ -198,7 +198,7 @@ RELEASES = (
     Release(
         "x4-upscaler",
         "the Stable Diffusion x4 upscaler",
-        "x4_upscaler",
+        "sd2_upscaler",
         RAIL_PLUS,
         "stabilityai/stable-diffusion-x4-upscaler",
         File(

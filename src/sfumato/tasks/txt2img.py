@@ -28,7 +28,7 @@ from sfumato.nets.mmdit import MMDiT, WithoutLayers
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
 from sfumato.spec import MAX_SIDE, SkipLayers, Spec
-from sfumato.tasks.picture import Picture, Progress, decode, run
+from sfumato.tasks.picture import Picture, Progress, decode, encode, run
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
@@ -331,13 +331,10 @@ def _beside_latents(model: StableDiffusion, settings: Settings) -> Tensor:
     return torch.zeros(1, 1, settings.height // factor, settings.width // factor)
 
 
-@torch.no_grad()
 def _nothing_to_keep(model: StableDiffusion, settings: Settings) -> Tensor:
     """What an inpainting model is told when all is to be drawn: a full mask, and the latents of a grey picture."""
     grey = torch.zeros(1, model.spec.vae.in_channels, settings.height, settings.width)
-    weight = model.vae.decoder.conv_in.weight
-    mean, _ = model.vae.encode(grey.to(weight.device, weight.dtype)).chunk(2, 1)
-    latents = model.vae.to_latents(mean).float()
+    latents = encode(model.vae, grey)
     return torch.cat([torch.ones_like(latents[:, :1]), latents], 1)
 
 
