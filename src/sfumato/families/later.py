@@ -24,7 +24,6 @@ def _inputs(*counts: int) -> Callable[[Shapes], bool]:
 
 KNOWN = (
     Known("a variant of Stable Diffusion XL", _has("conditioner.embedders.", "text_encoder_2/")),
-    Known("the Stable Diffusion x4 upscaler", _has("low_scale_model.", "unet/class_embedding.")),
     Known("a Stable Diffusion inpainting model", _inputs(9)),
     Known("InstructPix2Pix", _inputs(8)),
 )
