@@ -1,89 +1,94 @@
-"""One guidance step (two rows) of the full-size 1.x U-Net in float32: ours against diffusers', on the same weights.
+"""One guidance step (two rows) of every family's network at full width, float32: ours against diffusers'.
 
-python bench/unet_step.py [--size 64] [--rounds 5] [--threads 1]
+python bench/unet_step.py [FAMILY ...] [--side 32] [--depth 2] [--rounds 5] [--threads 1]
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+from dataclasses import replace
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from common import interleaved, show
+from common import COLUMNS, count_flops, race, show, twins
 from sfumato.diffusion.cond import Cond
-from sfumato.nets.layers import linear
+from sfumato.families import FAMILIES
+from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
-from sfumato.spec import UNetConfig
-from sfumato.weights.configs import unet_to
+from sfumato.spec import MMDiTConfig, Spec, UNetConfig
+from sfumato.weights.configs import mmdit_to, unet_to
 
-TOKENS = 77
-SIDE = 2048  # of the matrices whose product shows what the processor can do
-
-
-def random_weights(network: nn.Module) -> dict[str, Tensor]:
-    """Weights that keep signals at their size, for a network on the meta device."""
-    generator = torch.Generator().manual_seed(0)
-
-    def weight(name: str, like: Tensor) -> Tensor:
-        if like.ndim == 1:
-            return torch.ones(like.shape) if name.endswith("weight") else torch.zeros(like.shape)
-        return torch.randn(like.shape, generator=generator).div_(like[0].numel() ** 0.5)
-
-    return {name: weight(name, like) for name, like in network.state_dict().items()}
+WINDOW = 77  # tokens of a prompt; the transformers read T5's beside CLIP's
 
 
-def count_flops(cfg: UNetConfig, size: int) -> int:
-    """Multiplications and additions of one step, counted on tensors without content."""
-    with torch.device("meta"), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        UNet(cfg)(torch.empty(2, 4, size, size), torch.empty(2), Cond(torch.empty(2, TOKENS, cfg.context_dim)))
-    return counter.get_total_flops()
+def shallow(config: UNetConfig | MMDiTConfig, depth: int) -> UNetConfig | MMDiTConfig:
+    """The same network with at most `depth` transformer layers in a row: all that differ, in little memory."""
+    if isinstance(config, MMDiTConfig):
+        return replace(config, depth=min(config.depth, depth), dual=tuple(i for i in config.dual if i < depth))
+    layers = tuple(min(one, depth) for one in config.depth)
+    return replace(config, depth=layers, middle_depth=min(config.middle_depth, depth))
+
+
+def inputs(spec: Spec, config: UNetConfig | MMDiTConfig, side: int) -> tuple[Tensor, Tensor, Cond]:
+    """Latents (2, C, side, side), times and conditioning of the shapes that the family has."""
+    x, t = torch.randn(2, config.in_channels, side, side), torch.full((2,), 500.0)
+    if isinstance(config, MMDiTConfig):
+        return x, t, Cond(torch.randn(2, 2 * WINDOW, config.context_dim), torch.randn(2, config.pooled_dim))
+    tokens = torch.randn(2, WINDOW, config.context_dim)
+    if config.classes is not None:
+        return x, t, Cond(tokens, ids=torch.full((2, 1), 20.0))
+    if config.vector_dim is None:
+        return x, t, Cond(tokens)
+    numbers = 5 if "aesthetic_score" in spec.ids else 6
+    return x, t, Cond(tokens, torch.randn(2, config.vector_dim - 256 * numbers), torch.randn(2, numbers))
+
+
+def rival(config: UNetConfig | MMDiTConfig, side: int) -> nn.Module:
+    if isinstance(config, MMDiTConfig):
+        return SD3Transformer2DModel.from_config(mmdit_to(config, side))
+    return UNet2DConditionModel.from_config(unet_to(config, side))
+
+
+def ask(network: nn.Module, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+    """diffusers' network by diffusers' names."""
+    if isinstance(network, SD3Transformer2DModel):
+        return network(x, cond.tokens, cond.pooled, t).sample
+    if cond.pooled is not None:
+        return network(x, t, cond.tokens, added_cond_kwargs={"text_embeds": cond.pooled, "time_ids": cond.ids}).sample
+    classes = None if cond.ids is None else cond.ids[:, 0].long()
+    return network(x, t, cond.tokens, class_labels=classes).sample
+
+
+def row(spec: Spec, side: int, depth: int, rounds: int) -> list[str]:
+    config = shallow(spec.backbone, depth)
+
+    def built() -> nn.Module:
+        return MMDiT(config) if isinstance(config, MMDiTConfig) else UNet(config)
+
+    flops = count_flops(lambda: built()(*inputs(spec, config, side)))
+    with torch.device("meta"):
+        ours, theirs = built(), rival(config, side)
+    twins(ours, theirs)
+    given = inputs(spec, config, side)
+    return race(spec.family, lambda: ours(*given), lambda: ask(theirs, *given), flops, rounds)
 
 
 @torch.inference_mode()
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--size", type=int, default=32, help="side of the latents (64: pictures of 512 pixels)")
+    arguments.add_argument("families", nargs="*", default=[family.name for family in FAMILIES])
+    arguments.add_argument("--side", type=int, default=32, help="of the latents (64: pictures of 512 pixels)")
+    arguments.add_argument("--depth", type=int, default=2, help="at most so many transformer layers in a row")
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
-
-    cfg = UNetConfig()
-    with torch.device("meta"):
-        ours, theirs = UNet(cfg), UNet2DConditionModel.from_config(unet_to(cfg, options.size))
-    weights = random_weights(ours)
-    for network in (ours, theirs):
-        network.load_state_dict(weights, strict=True, assign=True)
-        network.eval().requires_grad_(False)
-
-    x, t = torch.randn(2, cfg.in_channels, options.size, options.size), torch.full((2,), 500.0)
-    tokens, matrix = torch.randn(2, TOKENS, cfg.context_dim), torch.randn(SIDE, SIDE)
-    rivals = {
-        "sfumato": lambda: ours(x, t, Cond(tokens)),
-        "diffusers": lambda: theirs(x, t, tokens).sample,
-        "matrix product": lambda: linear(matrix, matrix),
-    }
-    results = [rivals[name]() for name in ("sfumato", "diffusers")]
-    times = interleaved(rivals, options.rounds)
-
-    flops = count_flops(cfg, options.size)
-    products = flops / (2 * SIDE**3)  # in the time of so many matrix products the step could be done
-    rows = []
-    for name in ("sfumato", "diffusers"):
-        wall, cpu = times[name].ratio(times["diffusers"])
-        floor = times[name].ratio(times["matrix product"])[1] / products
-        rows.append([name, f"{statistics.median(times[name].wall):.2f}", f"{wall:.2f}", f"{cpu:.2f}", f"{floor:.2f}"])
-    title = f"U-Net step, 2 x {options.size}x{options.size} latents, float32, {options.threads} threads"
-    show(title, ["", "seconds", "ratio", "ratio, processor time", "processor time over floor"], rows)
-    rate = 2 * SIDE**3 / statistics.median(times["matrix product"].cpu)
-    difference = (results[0] - results[1]).abs().max() / results[1].abs().max()
-    print(f"{flops / 1e9:.1f} GFLOP a step; floor: a matrix product, {rate / 1e9:.0f} GFLOP/s of a core")
-    print(f"largest difference of the outputs {difference:.1e} of the largest output")
+    specs = [family.spec for family in FAMILIES if family.name in options.families]
+    rows = [row(spec, options.side, options.depth, options.rounds) for spec in specs]
+    title = f"step of two rows, {options.side}x{options.side} latents, float32, {options.threads} threads"
+    show(f"{title}, at most {options.depth} layers in a row", COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from PIL import Image
 import sfumato
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.schedule import SCHEDULES, NoiseTable, training_sigmas
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.model import StableDiffusion
 from sfumato.provenance import infotext
 from sfumato.spec import Schedule
-from sfumato.tasks.picture import Progress
+from sfumato.tasks.picture import Progress, encode
 
 SMALL = {"steps": 2, "seed": 3, "width": 16, "height": 16}
 KINDS = {"eps": ("eps", Schedule()), "v from pure noise": ("v", Schedule(zero_terminal_snr=True))}
@@ -159,10 +159,31 @@ def test_an_autoencoder_that_overflows_in_half_precision_decodes_in_full(sd: Sta
     for one in (half, sd):
         # Every later layer begins with a norm: in float32 this changes little.
         one.vae.decoder.up_blocks[0].upsamplers[0].conv.weight *= 2.0**15
-    found = [one.txt2img("a cat", **SMALL, watermark=False).images[0] for one in (half, sd)]
-    assert levels(found[1]).std() > 1
-    assert np.abs(levels(found[0]) - levels(found[1])).mean() < 4
+    tries = []
+    half.vae.decoder.register_forward_hook(lambda _, z, pixels: tries.append(pixels.dtype))
+    with pytest.warns(SfumatoWarning, match="runs in float32 from here on") as told:
+        found = [one.txt2img("a cat", **SMALL, n=3, watermark=False).images for one in (half, sd)]
+    assert len(told) == tries.count(torch.float16) == 1 and tries.count(torch.float32) == 3
+    for ours, full in zip(*found, strict=True):
+        assert levels(full).std() > 1
+        assert np.abs(levels(ours) - levels(full)).mean() < 4
     assert half.preview_colours.isfinite().all() and half.vae.post_quant_conv.weight.dtype == torch.float16
+
+
+def test_an_autoencoder_that_overflows_in_half_precision_encodes_in_full(sd: StableDiffusion, model: str) -> None:
+    half, pixels = sfumato.load(model, dtype="float16"), torch.linspace(-1, 1, 768).reshape(1, 3, 16, 16)
+    for one in (half, sd):
+        one.vae.encoder.conv_in.weight *= 2.0**8
+        one.vae.encoder.down_blocks[0].downsamplers[0].conv.weight *= 2.0**15
+    with pytest.warns(SfumatoWarning, match="runs in float32"):
+        ours = encode(half.vae, pixels)
+    assert ours.dtype == torch.float32 and torch.allclose(ours, encode(sd.vae, pixels), atol=0.02)
+
+
+def test_a_picture_that_is_not_finite_at_all_is_refused(sd: StableDiffusion) -> None:
+    sd.vae.decoder.conv_out.weight.fill_(torch.inf)
+    with pytest.raises(SfumatoError, match="picture is not finite"):
+        sd.txt2img("a cat", **SMALL)
 
 
 def test_estimates_that_are_not_finite_make_no_picture(sd: StableDiffusion) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
+    from sfumato.hub.pull import pull
+    from sfumato.hub.shelf import models
     from sfumato.model import load
 
-__all__ = ["SfumatoError", "__version__", "load"]
+__all__ = ["SfumatoError", "__version__", "load", "models", "pull"]
+_HOMES = {"load": "sfumato.model", "models": "sfumato.hub.shelf", "pull": "sfumato.hub.pull"}
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     """Import what needs torch only when it is asked for (PEP 562): the command line's help should not wait for it."""
-    if name == "load":
-        from sfumato.model import load
-
-        return load
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'sfumato' has no attribute {name!r}")

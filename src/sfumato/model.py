@@ -14,18 +14,20 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.drive import Denoiser
-from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
-from sfumato.errors import SfumatoError
+from sfumato.diffusion.schedule import Table, table_of
+from sfumato.errors import SfumatoError, warn
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
+from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.txt2img import Pair, Settings, txt2img
-from sfumato.text.encode import TextEncoder
+from sfumato.text.encode import T5Reader, TextEncoder
+from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.hashes import model_hash
-from sfumato.weights.load import load_parts
+from sfumato.weights.load import Parts, load_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,8 @@ class StableDiffusion:
     @property
     def name(self) -> str:
         path = Path(os.path.abspath(self.path))  # "." has no name, and links keep theirs
+        if path.parent.name == "snapshots":  # of the Hugging Face cache, where the folder's own name is a commit
+            return path.parents[1].name.rpartition("--")[2]
         return path.stem if path.is_file() else path.name
 
     @property
@@ -59,6 +63,13 @@ class StableDiffusion:
     @property
     def table(self) -> Table:
         return self.denoiser.table
+
+    def table_for(self, width: int, height: int) -> Table:
+        """The noise levels for a picture of this size in pixels; most models have the same for all."""
+        if self.spec.noise.log_shift is None:
+            return self.table
+        patches = (width // self.spec.multiple) * (height // self.spec.multiple)
+        return table_of(self.spec.prediction, self.spec.noise, patches)
 
     @cached_property
     def hash(self) -> str | None:
@@ -86,6 +97,7 @@ class StableDiffusion:
         n: int = 1,
         watermark: bool = True,
         cfg_rescale: float | None = None,
+        slg: float | None = None,
         original_size: Pair | None = None,
         crop: Pair | None = None,
         target_size: Pair | None = None,
@@ -99,7 +111,8 @@ class StableDiffusion:
         are in pixels. Close the iterator to cancel. Raises SfumatoError for a setting that cannot be honoured, at
         once and not at the first step.
 
-        `cfg_rescale` from 0 to 1 takes back contrast that guidance added (Lin et al. 2023). XL is told the
+        `cfg_rescale` from 0 to 1 takes back contrast that guidance added (Lin et al. 2023); `slg` is the scale
+         of skip-layer guidance (3.5 medium). XL is told the
         `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that was cut of it and
         the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of the drawn size.
         A `refiner` goes on with the latents after the share `switch_at` (0.8) of the noise schedule: of the training
@@ -110,7 +123,7 @@ class StableDiffusion:
         settings = Settings.of(
             self.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
             sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark, cfg_rescale=cfg_rescale,
-            original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
+            slg=slg, original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
             switch_at=switch_at, refiner=None if refiner is None else refiner.spec,
         )  # fmt: skip
         return txt2img(self, settings, refiner)
@@ -131,6 +144,7 @@ class StableDiffusion:
         n: int = 1,
         watermark: bool = True,
         cfg_rescale: float | None = None,
+        slg: float | None = None,
         original_size: Pair | None = None,
         crop: Pair | None = None,
         target_size: Pair | None = None,
@@ -142,7 +156,7 @@ class StableDiffusion:
         events = self.stream(
             prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
             sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark, cfg_rescale=cfg_rescale,
-            original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
+            slg=slg, original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
             refiner=refiner, switch_at=switch_at,
         )  # fmt: skip
         with closing(events):
@@ -178,6 +192,7 @@ def load(
     variant: str | None = None,
     vae: str | Path | None = None,
     text_encoders: Sequence[str | Path] = (),
+    t5_tokenizer: str | Path | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
 
@@ -185,11 +200,13 @@ def load(
 
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
     names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
-    "768-v" of 2.x, "base" or "turbo" of XL; else official files are known by hash, or name and size, and all others
-    taken for the larger and slower one. `prediction` overrules what the network is taken to predict ("eps", "v" ...).
-    `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file without them.
-    Raises SfumatoError for a file that is missing, broken or no Stable Diffusion model, for a part that does not fit or
-    that nothing gives, and for a variant that its family does not have.
+    "768-v" of 2.x, "base" or "turbo" of XL and 3.5 large; else official files are known by hash, or name and size, and
+    all others taken for the larger and slower one. `prediction` overrules what the network is taken to predict ("eps",
+    "v" ...). `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file
+    without them. `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in
+    `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. Raises SfumatoError for a
+    file that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and
+    for a variant that its family does not have.
     """
     if name_or_path is None or name_or_path == EMBEDDED:
         path = embedded_model()
@@ -197,20 +214,49 @@ def load(
         path, known = _located(name_or_path)
         variant = known if variant is None else variant
     where = choose_device(device)
+    pieces = find_t5_tokenizer(path) if t5_tokenizer is None else Path(t5_tokenizer)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
         parts = load_parts(
             path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
             vae=None if vae is None else _located(vae, "vae")[0],
             text_encoders=[_located(one, "text encoder")[0] for one in text_encoders],
+            without=("text_3",) if pieces is None else (),
         )  # fmt: skip
-    folder = parts.tokenizer_folder
-    tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
-    spec = parts.spec
+    return assemble(parts, None if pieces is None else T5Tokenizer.from_file(pieces))
+
+
+def assemble(
+    parts: Parts, t5_tokenizer: T5Tokenizer | None = None, tokenizer: CLIPTokenizer | None = None
+) -> StableDiffusion:
+    """A model of its loaded parts; `tokenizer` None takes the one that they bring, or CLIP's own.
+
+    Raises SfumatoError for a tokenizer that does not fit. SfumatoWarning says where T5 is missing.
+    """
+    spec, path, folder = parts.spec, parts.report.path, parts.tokenizer_folder
+    if tokenizer is None:
+        tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
     if tokenizer.vocab_size > spec.text.vocab_size:
         whose = "CLIP's own tokenizer (the model brings none)" if folder is None else f"the tokenizer in {folder}"
         many = f"{tokenizer.vocab_size} symbols, its text encoder only {spec.text.vocab_size}"
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
-    table = NoiseTable(training_sigmas(spec.noise))
-    denoiser = Denoiser(parts.unet, spec.prediction, table, spec.quantised)
-    text = TextEncoder(tokenizer, parts.texts, pooled=spec.unet.vector_dim is not None)
+    text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
+    denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.quantised)
     return StableDiffusion(spec, denoiser, parts.vae, text, path)
+
+
+def _t5_reader(parts: Parts, tokenizer: T5Tokenizer | None) -> T5Reader | None:
+    """T5, or where only the model lacks it what stands for it; None for families without."""
+    spec, path, network = parts.spec, parts.report.path, parts.networks.get("text_3")
+    sizes = spec.text_3
+    if sizes is None or spec.transformer is None:
+        return None
+    if tokenizer is not None and tokenizer.vocab_size > sizes.vocab_size:
+        many = f"{tokenizer.vocab_size} pieces, its T5 only {sizes.vocab_size}"
+        raise SfumatoError(f"{path} does not fit together: the T5 tokenizer has {many}; give the one of the same model")
+    if not isinstance(network, T5) or tokenizer is None:
+        held = network is not None or "text_3" in parts.report.left_out
+        which = "T5's tokenizer (spiece.model)" if held else "the text encoder T5"
+        lost = "what a prompt says beyond 77 tokens, and words to be written in the picture, will be followed less"
+        warn(f"{path} comes without {which}: {lost}")
+        return T5Reader(spec.transformer.context_dim, sizes.length)
+    return T5Reader(spec.transformer.context_dim, sizes.length, tokenizer, network)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Prediction = Literal["eps", "v", "x0", "flow", "edm"]
+MAX_SIDE = 8192
 SizeId = Literal["original_size", "crop", "target_size", "aesthetic_score"]
 
 
@@ -86,7 +87,8 @@ class CLIPTextConfig:
     """Sizes of a CLIP text transformer (Radford et al. 2021), and how a U-Net reads it.
 
     `eos_token_id` marks the pooled position. `skip` is the layer that is read, 1 for the last, 2 for the last but one;
-    `normalised` says whether its output goes through the final norm.
+    `normalised` says whether its output goes through the final norm. `pooled` says whether the vector of the whole
+    prompt conditions the network too, and whether it is read before the projection or after.
     """
 
     vocab_size: int = 49408
@@ -102,11 +104,12 @@ class CLIPTextConfig:
     projection_dim: int | None = None
     skip: int = 1
     normalised: bool = True
+    pooled: Literal["plain", "projected"] | None = None
 
 
 @dataclass(frozen=True)
 class T5Config:
-    """Sizes of a T5 encoder (Raffel et al. 2020); XXL by default."""
+    """Sizes of a T5 encoder (Raffel et al. 2020); XXL by default. Prompts are padded to `length` tokens, never cut."""
 
     vocab_size: int = 32128
     hidden_size: int = 4096
@@ -114,6 +117,7 @@ class T5Config:
     layers: int = 24
     heads: int = 64
     head_dim: int = 64
+    length: int = 256
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,9 @@ class DPTConfig:
 class Schedule:
     """Discrete training noise levels: `kind` names how beta runs from start to end over `steps`.
 
-    `zero_terminal_snr` rescales them so that the last step is pure noise (Lin et al. 2023).
+    `zero_terminal_snr` rescales them so that the last step is pure noise (Lin et al. 2023). A flow has no betas; its
+    levels are moved towards noise by `shift` (Esser et al. 2024, equation 23), or by a shift that grows with the
+    picture: `log_shift` are its logarithms for 256 and for 4096 patches.
     """
 
     kind: Literal["scaled_linear", "linear"] = "scaled_linear"
@@ -155,6 +161,18 @@ class Schedule:
     end: float = 0.012
     steps: int = 1000
     zero_terminal_snr: bool = False
+    shift: float = 1.0
+    log_shift: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class SkipLayers:
+    """Skip-layer guidance as its authors use it: without which blocks, how strong, over which share of the steps."""
+
+    layers: tuple[int, ...]
+    scale: float
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -169,6 +187,7 @@ class Defaults:
     schedule: str = "karras"
     clip_skip: int = 1
     cfg_rescale: float = 0.0
+    slg: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -176,23 +195,43 @@ class Spec:
     """A model family, or one model of it: its networks, its diffusion and its habits.
 
     `variant` names the release where several have the same names and shapes ("base", "turbo"); else it is empty.
-    `depth` sees the depth of a picture, for a U-Net that is told it. `ids` are the numbers, besides pooled text, that
-    condition XL. `zero_negative`: an empty negative prompt is all zeros and not read by the text towers. `quantised`:
-    the network only knows whole training steps.
+    `transformer`, where there is one, stands in the U-Net's place. `depth` sees the depth of a picture, for a U-Net
+    that is told it. `ids` are the numbers, besides pooled text, that condition XL. `zero_negative`: an empty negative
+    prompt is all zeros and not read by the text towers. `quantised`: the network only knows whole training steps.
+    `unit_start`: every sampler starts at variance 1 + sigma^2. `licence` is an id of `hub.licences`.
     """
 
     family: str
     title: str
     variant: str = ""
     unet: UNetConfig = field(default_factory=UNetConfig)
+    transformer: MMDiTConfig | None = None
     vae: VAEConfig = field(default_factory=VAEConfig)
     text: CLIPTextConfig = field(default_factory=CLIPTextConfig)
     text_2: CLIPTextConfig | None = None
+    text_3: T5Config | None = None
     depth: DPTConfig | None = None
     ids: tuple[SizeId, ...] = ()
     zero_negative: bool = False
     prediction: Prediction = "eps"
     quantised: bool = False
+    unit_start: bool = False
     noise: Schedule = field(default_factory=Schedule)
+    skip_layers: SkipLayers | None = None
     defaults: Defaults = field(default_factory=Defaults)
     licence: str = ""
+
+    @property
+    def backbone(self) -> UNetConfig | MMDiTConfig:
+        """The sizes of the denoising network."""
+        return self.unet if self.transformer is None else self.transformer
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of a picture, in pixels, must be multiples of."""
+        return self.vae.factor * (1 if self.transformer is None else self.transformer.patch)
+
+    @property
+    def max_side(self) -> int:
+        """The longest side of a picture in pixels: what any use could want, or what a table of positions holds."""
+        return MAX_SIDE if self.transformer is None else min(MAX_SIDE, self.transformer.positions * self.multiple)

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
+import sfumato
 from sfumato.cli.txt2img import parse_pair
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.schedule import SCHEDULES
@@ -250,3 +251,13 @@ def test_sizes() -> None:
     for text in ("", "x", "512", "512x", "0x1x2", "٣x٣", "1" * 5000 + "x1"):
         with pytest.raises(SfumatoError, match=r"the size is .*width x height"):
             parse_pair("size", text)
+
+
+def test_an_overflowing_autoencoder_is_told_once(draw: Run, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = sfumato.load(model, dtype="float16")
+    half.vae.decoder.up_blocks[0].upsamplers[0].conv.weight *= 2.0**15
+    monkeypatch.setattr(sfumato, "load", lambda *arguments, **options: half)
+    done = draw("a cat", "-n", 2, "--out", "cats")
+    assert done.exit_code == 0, done.output
+    notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    assert notes == ["note: the autoencoder overflows in half precision, so it runs in float32 from here on"]

@@ -45,9 +45,10 @@ def test_a_prediction_brings_the_habits_of_its_release() -> None:
     assert sd2.predicting(sd2.spec, "x0").variant == "768-v"
 
 
-def folder(spec: Spec, side: int, scheduler: dict[str, object]) -> Spec:
-    """What is read of a folder with the full-size release's files, a usual side in pixels and a scheduler."""
+def folder(spec: Spec, side: int, scheduler: dict[str, object], **index: object) -> Spec:
+    """What is read of a folder with the full-size release's files, a usual side in pixels, a scheduler and an index."""
     files = {
+        "model_index": index,
         "unet/config": configs.unet_to(spec.unet, side // 8),
         "vae/config": configs.vae_to(spec.vae, side),
         "text_encoder/config": configs.clip_to(spec.text),
@@ -97,3 +98,8 @@ def test_a_folder_says_which_release_it_is(name: str, side: int, scheduler: dict
 def test_a_folder_says_how_to_sample(scheduler: dict[str, object], sampler: str, schedule: str) -> None:
     defaults = folder(family("sd1").spec, 512, scheduler).defaults
     assert (defaults.sampler, defaults.schedule, defaults.steps) == (sampler, schedule, 50)
+
+
+def test_a_folder_says_whether_no_negative_prompt_is_zeros() -> None:
+    read = [folder(family("sdxl").spec, 1024, {}, **index) for index in ({}, {"force_zeros_for_empty_prompt": False})]
+    assert [spec.zero_negative for spec in read] == [True, False]

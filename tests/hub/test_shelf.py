@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+import sfumato
 from sfumato.errors import SfumatoError
 from sfumato.hub import catalogue, shelf
 from sfumato.hub.catalogue import File, release
@@ -133,3 +134,39 @@ def test_a_file_with_two_names_and_a_circle_of_links_are_seen_once(home: Path, p
     (home / "models" / "circle").symlink_to(home / "models")
     (home / "models" / "gone.safetensors").symlink_to(home / "nowhere")
     assert [one.path for one in shelf.found()][1:] == [path]
+
+
+def test_a_model_opens_by_its_name(home: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "models").mkdir(parents=True)
+    (home / "models" / "tiny").symlink_to(model)
+    sd = sfumato.load("tiny")
+    assert (sd.path, sd.name) == (home / "models" / "tiny", "tiny")
+    snapshot = Path(constants.HF_HUB_CACHE) / "models--someone--small" / "snapshots" / "abc"
+    snapshot.parent.mkdir(parents=True)
+    snapshot.symlink_to(model)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    sd = sfumato.load("someone/small")
+    assert (sd.path, sd.name) == (snapshot, "small")
+
+
+def test_official_files_say_which_variant_they_are(home: Path, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2.1's two files, which look the same, each is loaded as what it is, by its name and by its path."""
+    asked: list[str | None] = []
+
+    def stop(path: Path, **options: object) -> None:
+        asked.append(options["variant"])
+        raise SfumatoError("far enough")
+
+    monkeypatch.setattr("sfumato.model.load_parts", stop)
+    for name in ("sd2.1-base", "sd2.1"):
+        known = release(name)
+        assert known is not None
+        path = home / "models" / known.file.name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.touch()
+        os.truncate(path, known.file.size)
+        for word, variant in ((name, None), (path, None), (path, "other")):
+            with pytest.raises(SfumatoError, match="far enough"):
+                sfumato.load(word, variant=variant)
+    assert asked == ["base", "base", "other", "768-v", "768-v", "other"]

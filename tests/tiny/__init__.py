@@ -18,6 +18,7 @@ from sfumato.spec import (
     DPTConfig,
     MMDiTConfig,
     Schedule,
+    SkipLayers,
     Spec,
     T5Config,
     UNetConfig,
@@ -51,7 +52,7 @@ def _(config: UNetConfig) -> UNetConfig:
 @smaller.register
 def _(config: MMDiTConfig) -> MMDiTConfig:
     dual = tuple(i for i in config.dual if i < 2)
-    return replace(config, hidden=128, heads=2, depth=3, positions=16, dual=dual)
+    return replace(config, hidden=128, heads=2, depth=3, context_dim=144, pooled_dim=96, positions=16, dual=dual)
 
 
 @smaller.register
@@ -77,7 +78,7 @@ def _(config: CLIPTextConfig) -> CLIPTextConfig:
 
 @smaller.register
 def _(config: T5Config) -> T5Config:
-    return replace(config, vocab_size=600, hidden_size=128, intermediate_size=128, layers=2, heads=2, head_dim=64)
+    return replace(config, vocab_size=600, hidden_size=144, intermediate_size=128, layers=2, heads=2, head_dim=64)
 
 
 @smaller.register
@@ -89,6 +90,7 @@ def _(config: DPTConfig) -> DPTConfig:
 
 
 @smaller.register(Schedule)
+@smaller.register(SkipLayers)
 @smaller.register(Defaults)
 def _(habits: object) -> object:
     return habits
@@ -98,6 +100,8 @@ def shrink(spec: Spec) -> Spec:
     """The release with small networks that fit together."""
     parts = {field.name: getattr(spec, field.name) for field in fields(spec)}
     small = replace(spec, **{name: smaller(part) for name, part in parts.items() if is_dataclass(part)})
+    if spec.transformer is not None:  # the U-Net's sizes mean nothing
+        return replace(small, unet=spec.unet)
     towers = [tower for tower in (small.text, small.text_2) if tower is not None]
     unet = replace(small.unet, context_dim=sum(tower.hidden_size for tower in towers))
     if unet.vector_dim is not None:

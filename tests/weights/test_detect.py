@@ -48,9 +48,9 @@ ORIGINAL = {
     "sd2_x4_upscaler": "the Stable Diffusion x4 upscaler",
     "sdxl_base": "Stable Diffusion XL",
     "sdxl_refiner": "the Stable Diffusion XL refiner",
-    "sd3_medium": "Stable Diffusion 3 or 3.5",
-    "sd35_medium": "Stable Diffusion 3 or 3.5",
-    "sd35_large": "Stable Diffusion 3 or 3.5",
+    "sd3_medium": "Stable Diffusion 3 medium",
+    "sd35_medium": "Stable Diffusion 3.5 medium",
+    "sd35_large": "Stable Diffusion 3.5 large",
     "sd3_text_encoders": "a CLIP text encoder alone",
     "controlnet_sd15": "a ControlNet",
     "controlnet_sd21": "a ControlNet",
@@ -87,7 +87,9 @@ FOLDERS = {
         "text_encoder": "sdxl__text_encoder",
         "text_encoder_2": "sdxl__text_encoder_2",
     },
-    "Stable Diffusion 3 or 3.5": {"transformer": "sd3_medium__transformer", "vae": "sd3__vae"},
+    "Stable Diffusion 3 medium": {"transformer": "sd3_medium__transformer", "vae": "sd3__vae"},
+    "Stable Diffusion 3.5 medium": {"transformer": "sd35_medium__transformer", "vae": "sd3__vae"},
+    "Stable Diffusion 3.5 large": {"transformer": "sd35_large__transformer", "vae": "sd3__vae"},
 }
 
 

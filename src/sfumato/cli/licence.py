@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sfumato.hub.licences import Licence
+    from sfumato.hub.terms import Terms
 
 
 def licence(
@@ -19,16 +19,15 @@ def licence(
     """
     from sfumato.hub.terms import terms
 
-    found = terms(name)
-    typer.echo(summary(found.title, found.licence))
-    if found.note:
-        typer.echo(f"\nNote: {found.note}.")
+    typer.echo(summary(terms(name)))
 
 
-def summary(title: str, terms: Licence) -> str:
-    """A licence in some lines."""
-    lines = [f"{title}: {terms.title}", terms.url]
-    for heading, points in (("You may", terms.allows), ("You must", terms.asks), ("Not allowed", terms.forbids)):
+def summary(terms: Terms) -> str:
+    """What a model comes under, in some lines."""
+    licence = terms.licence
+    lines = [f"{terms.title}: {licence.title}", licence.url]
+    for heading, points in (("You may", licence.allows), ("You must", licence.asks), ("Not allowed", licence.forbids)):
         if points:
             lines += ["", f"{heading}:", *(f"  - {point}" for point in points)]
-    return "\n".join([*lines, "", "This is a summary; what counts is the text at the address above."])
+    lines += ["", "This is a summary; what counts is the text at the address above."]
+    return "\n".join([*lines, f"Note: {terms.note}."] if terms.note else lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
@@ -16,11 +17,13 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sfumato import SfumatoError, __version__
+from sfumato.errors import SfumatoWarning
 
 # name: (where the `typer.Typer` or the function of the command is, one line of help)
 COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
+    "pull": ("sfumato.cli.pull:pull", "Download a release, after its licence is accepted."),
     "licence": ("sfumato.cli.licence:licence", "Show under which terms a model comes."),
     "inspect": ("sfumato.cli.inspect:inspect", "Say what a checkpoint is and what is missing in it."),
     "convert": ("sfumato.cli.convert:convert", "Write a checkpoint in another layout or precision, with proof."),
@@ -46,6 +49,23 @@ def _fail(message: str, code: int) -> NoReturn:
         traceback.print_exc()
     typer.echo(" ".join(message.split()), err=True)
     raise typer.Exit(code) from None
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Print our own warnings as one line each on stderr, and leave those of other libraries to Python."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, SfumatoWarning):
+                typer.echo(f"note: {message}", err=True)
+            else:
+                others(message, category, *where, **more)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", SfumatoWarning)
+        yield
 
 
 @contextmanager
@@ -101,7 +121,7 @@ class LazyGroup(TyperGroup):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        with _one_line():
+        with _one_line(), _notes():
             return super().invoke(ctx)
 
 
@@ -125,5 +145,8 @@ def sfumato(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Forbid all network, as SFUMATO_OFFLINE=1 does.")] = False,
 ) -> None:
     """Stable Diffusion, whole: draw pictures, look into checkpoints, train models."""
+    if offline:
+        os.environ["SFUMATO_OFFLINE"] = "1"

@@ -14,7 +14,10 @@ Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to draw, in 
 Negative = Annotated[str, typer.Option(help="What to keep out of the picture.", show_default=False)]
 Model = Annotated[
     str | None,
-    typer.Option(help="A checkpoint file (.safetensors, .ckpt) or a diffusers folder; else the embedded model."),
+    typer.Option(
+        help="A checkpoint file (.safetensors, .ckpt), a diffusers folder, or the name of one on this machine, such as "
+        "sd1.5 (`sfumato models` lists them); else the embedded model."
+    ),
 ]
 Vae = Annotated[
     str | None,
@@ -31,8 +34,8 @@ TextEncoders = Annotated[
 Variant = Annotated[
     str | None,
     typer.Option(
-        help="Which release a single file is, where several have the same tensors: base or turbo of XL, base or 768-v "
-        "of 2.x; an unknown name lists them."
+        help="Which release a single file is, where several have the same tensors: base or turbo of XL and 3.5 large, "
+        "base or 768-v of 2.x; an unknown name lists them."
     ),
 ]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
@@ -58,6 +61,18 @@ ScheduleName = Annotated[
 ]
 ClipSkip = Annotated[
     int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
+]
+Slg = Annotated[
+    float | None,
+    typer.Option(help="Scale of skip-layer guidance, for 3.5 medium: 2.5 is what its authors use, 0 is none."),
+]
+T5File = Annotated[
+    str | None,
+    typer.Option(
+        "--t5-tokenizer",
+        metavar="FILE",
+        help="spiece.model of T5, for a model of 3 or 3.5 without.",
+    ),
 ]
 CfgRescale = Annotated[
     float | None, typer.Option(help="Take back contrast that strong guidance adds, from 0 (not) to 1; 0.7 is usual.")
@@ -105,6 +120,7 @@ def txt2img(
     variant: Variant = None,
     vae: Vae = None,
     text_encoder: TextEncoders = None,
+    t5_tokenizer: T5File = None,
     steps: Steps = None,
     cfg: Cfg = None,
     seed: Seed = None,
@@ -113,6 +129,7 @@ def txt2img(
     schedule: ScheduleName = None,
     clip_skip: ClipSkip = None,
     cfg_rescale: CfgRescale = None,
+    slg: Slg = None,
     refiner: Refiner = None,
     switch_at: SwitchAt = None,
     original_size: OriginalSize = None,
@@ -149,12 +166,15 @@ def txt2img(
     from sfumato.cli.draw import draw
     from sfumato.tasks import txt2img as task
 
-    sd = sfumato.load(model, device, dtype, variant=variant, vae=vae, text_encoders=text_encoder or ())
+    sd = sfumato.load(
+        model, device, dtype,
+        variant=variant, vae=vae, text_encoders=text_encoder or (), t5_tokenizer=t5_tokenizer,
+    )  # fmt: skip
     second = None if refiner is None else sfumato.load(refiner, device, dtype)
     settings = task.Settings.of(
         sd.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
         sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark, cfg_rescale=cfg_rescale,
-        **numbers, aesthetic_score=aesthetic_score, switch_at=switch_at,
+        slg=slg, **numbers, aesthetic_score=aesthetic_score, switch_at=switch_at,
         refiner=None if second is None else second.spec,
     )  # fmt: skip
     draw(sd, settings, task.txt2img(sd, settings, second), destination, as_json)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sfumato import settings
 from sfumato.errors import SfumatoError
 
 # The largest file that any pinned package holds is 104 MB of JSON.
@@ -53,6 +54,7 @@ def fetch(package: Package, cache: Path) -> Path:
     archive = cache / package.filename
     if archive.is_file() and _matches(archive, package):
         return archive
+    settings.forbid_offline(f"downloading {package}")
     npm = shutil.which("npm")
     if npm is None:
         raise SfumatoError(f"npm is not installed, it downloads {package}; install Node.js, or put {archive} in place")

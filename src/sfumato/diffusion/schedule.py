@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sfumato.diffusion.names import find
 from sfumato.errors import SfumatoError
-from sfumato.spec import Schedule
+from sfumato.spec import Prediction, Schedule
 
 # Stands for the infinite noise level of a last training step without any signal; float32 latents still scale by it.
 SIGMA_PURE_NOISE = 1e5
@@ -72,6 +72,11 @@ class NoiseTable:
         fraction = (log - logs[low]) / (logs[low + 1] - logs[low])
         return low + fraction.clamp(0, 1)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The times between which a list of levels runs, the noisiest first."""
+        return len(self.sigmas) - 1, 0
+
     def nearest_time(self, sigma: Tensor) -> Tensor:
         """Whole times of noise levels, the nearest by log sigma: for networks that were only ever told those."""
         return (sigma.to(torch.float64).log()[:, None] - self.sigmas.log()).abs().argmin(1)
@@ -82,11 +87,13 @@ class FlowTable:
     """Noise levels of a rectified flow, shifted towards noise (Esser et al. 2024, equation 23).
 
     The network is told 1000 sigma. `sigma` shifts the times it is given and `time` does not shift back: a list of
-    evenly spaced times is shifted once more at its lower end, as in SD3's own code.
+    evenly spaced times is shifted once more at its lower end, as in SD3's own code, or with `once` it is not, as where
+    the shift depends on the picture.
     """
 
     shift: float = 1.0
     steps: int = 1000
+    once: bool = False
 
     @property
     def sigmas(self) -> Tensor:
@@ -110,8 +117,24 @@ class FlowTable:
         """What the network is told at noise levels sigma."""
         return sigma.to(torch.float64) * self.steps
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The times between which a list of levels runs, the noisiest first."""
+        return self.steps, 1 if self.once else self.sigma_min * self.steps
+
 
 Table = NoiseTable | FlowTable
+FEW, MANY = 256, 4096  # patches of a picture, between which the logarithm of its shift grows with their number
+
+
+def table_of(prediction: Prediction, noise: Schedule, patches: int = MANY) -> Table:
+    """The noise levels that a network knows; those of some flows depend on how many patches it sees of a picture."""
+    if prediction != "flow":
+        return NoiseTable(training_sigmas(noise))
+    if noise.log_shift is None:
+        return FlowTable(noise.shift, noise.steps)
+    low, high = noise.log_shift
+    return FlowTable(math.exp(low + (high - low) * (patches - FEW) / (MANY - FEW)), noise.steps, once=True)
 
 
 def _ending_in_zero(sigmas: Tensor) -> Tensor:
@@ -120,44 +143,44 @@ def _ending_in_zero(sigmas: Tensor) -> Tensor:
 
 def discrete(table: Table, n: int) -> Tensor:
     """Evenly spaced times from the last training step to the first, rounded to float32 as k-diffusion has them."""
-    last, first = table.time(table.sigmas[[-1, 0]]).tolist()
-    return _ending_in_zero(table.sigma(torch.linspace(last, first, n, dtype=torch.float64).float()))
+    return _ending_in_zero(table.sigma(torch.linspace(*table.ends, n, dtype=torch.float64).float()))
 
 
-def sgm_uniform(table: NoiseTable, n: int) -> Tensor:
+def sgm_uniform(table: Table, n: int) -> Tensor:
     """Evenly spaced whole times that stop one step short of the first (Stability-AI generative-models)."""
-    t = torch.linspace(len(table.sigmas) - 1, 0, n + 1, dtype=torch.float64)[:-1]
+    t = torch.linspace(*table.ends, n + 1, dtype=torch.float64)[:-1]
     return _ending_in_zero(table.sigma(t.floor()))
 
 
-def leading(table: NoiseTable, n: int) -> Tensor:
+def leading(table: Table, n: int) -> Tensor:
     """Times 1, 1+c, 1+2c ... with c = T // n (Lin et al. 2023, table 2, one step up as all releases have it)."""
     t = torch.arange(n, dtype=torch.float64).flip(0) * (len(table.sigmas) // n)
     return _ending_in_zero(table.sigma(t + 1 if t[0] + 1 < len(table.sigmas) else t))
 
 
-def trailing(table: NoiseTable, n: int) -> Tensor:
+def trailing(table: Table, n: int) -> Tensor:
     """Whole times down from the last training step, the only list that is sure to hold it (Lin et al. 2023, table 2).
 
     `sgm_uniform` is the same list but for rounding.
     """
-    total = len(table.sigmas)
-    return _ending_in_zero(table.sigma((total - torch.arange(n, dtype=torch.float64) * (total / n)).round() - 1))
+    last, total = table.ends[0], len(table.sigmas)
+    falling = (total - torch.arange(n, dtype=torch.float64) * (total / n)).round()
+    return _ending_in_zero(table.sigma(falling - (total - last)))
 
 
-def _ddim(table: NoiseTable, t: Tensor) -> Tensor:
+def _ddim(table: Table, t: Tensor) -> Tensor:
     """The original's list for rising times t: it moves them up by one and ends at the first training step, not at 0."""
-    t = (t.flip(0) + 1).clamp(max=len(table.sigmas) - 1)
+    t = (t.flip(0) + 1).clamp(max=table.ends[0])
     return torch.cat([table.sigma(t), table.sigmas[:1]])
 
 
-def ddim_uniform(table: NoiseTable, n: int) -> Tensor:
+def ddim_uniform(table: Table, n: int) -> Tensor:
     """The original DDIM list: times 1, 1+c, 1+2c ... with c = T // n, which can be more than n of them."""
     total = len(table.sigmas)
     return _ddim(table, torch.arange(0, total, max(total // n, 1)))
 
 
-def ddim_quad(table: NoiseTable, n: int) -> Tensor:
+def ddim_quad(table: Table, n: int) -> Tensor:
     """The original's other list: times evenly spaced in their square root, over the first 80% of the steps."""
     t = torch.linspace(0, math.sqrt(0.8 * len(table.sigmas)), n, dtype=torch.float64) ** 2
     return _ddim(table, t.long())

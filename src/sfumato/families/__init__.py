@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sfumato.errors import SfumatoError
-from sfumato.families import sd1, sd2, sd2_depth, sdxl
+from sfumato.families import sd1, sd2, sd2_depth, sd3, sdxl
 from sfumato.families.base import Family
 from sfumato.families.later import KNOWN
 
@@ -15,6 +15,9 @@ FAMILIES: tuple[Family, ...] = (
     sd2_depth.FAMILY,
     sdxl.FAMILY,
     sdxl.REFINER_FAMILY,
+    sd3.MEDIUM_FAMILY,
+    sd3.MEDIUM_35_FAMILY,
+    sd3.LARGE_35_FAMILY,
 )
 
 __all__ = ["FAMILIES", "KNOWN", "Family", "family"]

@@ -65,9 +65,9 @@ class _NoRandomStart(TorchFunctionMode):
 class Family:
     """A line of releases: its full-size model, its networks, and how its files are laid out.
 
-    `networks(spec)` builds the modules by part name; `denoiser` is the part that EMA weights exist of. `variants` are
-    further releases with the same names and shapes but other habits, told apart by `Spec.variant`. A model may lack the
-    parts `optional`; its networks are then without them.
+    `networks(spec)` builds the modules by part name; `denoiser` is the part that draws, and that EMA weights exist of.
+    `variants` are further releases with the same names and shapes but other habits, told apart by `Spec.variant`. A
+    model may lack the parts `optional`; its networks are then without them.
     """
 
     spec: Spec

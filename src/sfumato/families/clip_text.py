@@ -28,4 +28,5 @@ def sizes(shapes: Shapes, prefix: str) -> CLIPTextConfig:
         bos_token_id=vocabulary - 2,
         eos_token_id=vocabulary - 1,
         pad_token_id=vocabulary - 1,
+        projection_dim=own["text_projection.weight"][0] if "text_projection.weight" in own else None,
     )

@@ -52,7 +52,7 @@ class Tower:
     def sizes(self, shapes: Shapes, release: Spec) -> CLIPTextConfig:
         """Sizes from the shapes of an original file, habits from the release."""
         read, usual = (open_clip if self.open_clip else clip_text).sizes(shapes, self.original), self.config(release)
-        return replace(read, skip=usual.skip, normalised=usual.normalised)
+        return replace(_padded_as(usual, read), activation=usual.activation, skip=usual.skip)
 
     def rules(self, names: Iterable[str]) -> list[Rule]:
         if self.open_clip:
@@ -64,8 +64,7 @@ class Tower:
         read, usual = configs.clip_from(config, where), self.config(release)
         # 2.x folders leave out the last layer, which nothing reads: they hold what is read as the last one.
         skip = 1 if usual.normalised else usual.skip
-        pad = open_clip.PAD if self.open_clip else read.pad_token_id
-        return replace(read, skip=skip, normalised=usual.normalised, pad_token_id=pad)
+        return replace(_padded_as(usual, read), skip=skip)
 
     def fit_folder(self, config: CLIPTextConfig) -> CLIPTextConfig:
         """The tower as a folder keeps it: what is read and normed is its last layer, and 2.x has no projection."""
@@ -81,6 +80,12 @@ class Tower:
         layers = config.layers - config.skip + usual.skip
         width = shapes.get(self.original + open_clip.PROJECTION, (0, config.hidden_size))[1]
         return replace(config, layers=layers, skip=usual.skip, projection_dim=config.projection_dim or width)
+
+
+def _padded_as(usual: CLIPTextConfig, read: CLIPTextConfig) -> CLIPTextConfig:
+    """What every layout leaves to the release: by what a prompt is padded and what of its states is read."""
+    pad = read.pad_token_id if usual.pad_token_id == usual.eos_token_id else usual.pad_token_id
+    return replace(read, normalised=usual.normalised, pooled=read.pooled or usual.pooled, pad_token_id=pad)
 
 
 def inputs(shapes: Shapes) -> tuple[int, int]:
@@ -168,7 +173,7 @@ def latent_diffusion(
 
     def original_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes of a single file, of parts that it lacks those of the release; its habits are the release's."""
-        shapes = {_modern(name, towers): shape for name, shape in checkpoint.shapes.items()}
+        shapes = {modern(name, towers): shape for name, shape in checkpoint.shapes.items()}
         usual = release.unet
         try:
             texts: dict[str, Any] = {
@@ -209,7 +214,7 @@ def latent_diffusion(
             for tower in towers
             if f"{tower.folder}config" in checkpoint.configs
         }
-        told = "depth_estimator/config"
+        told, index = "depth_estimator/config", checkpoint.configs.get("model_index", {})
         prediction, noise, variant = release.prediction, release.noise, release
         advised = replace(release.defaults, width=width, height=height)
         if "scheduler/scheduler_config" in checkpoint.configs:
@@ -225,6 +230,7 @@ def latent_diffusion(
             vae=vae,
             prediction=prediction,
             noise=noise,
+            zero_negative=index.get("force_zeros_for_empty_prompt", variant.zero_negative) is True,
             depth=configs.dpt_from(*read(told)) if release.depth and told in checkpoint.configs else release.depth,
             defaults=configs.habits_from(
                 checkpoint.configs.get("habits", {}),
@@ -284,7 +290,7 @@ def latent_diffusion(
                     _exactly(DEPTH + midas.HEAD) + "(weight|bias)",
                     *(_exactly(tower.original + open_clip.LOGIT_SCALE) for tower in towers if tower.open_clip),
                 ),
-                aliases=tuple(_with_inner_name(tower.original) for tower in hugging_face),
+                aliases=tuple(with_inner_name(tower.original) for tower in hugging_face),
                 # The averaging code drops "model." and every dot of a name.
                 ema=lambda name: "model_ema." + name.removeprefix("model.").replace(".", ""),
                 fit=fit_original,
@@ -297,11 +303,8 @@ def latent_diffusion(
                 rules=folder_rules,
                 ignored=(r".*\.position_ids", r"safety_checker/.*"),
                 aliases=(
-                    *(
-                        (rf"(vae/.*\.attentions\.0\.){old}\.(weight|bias)", rf"\1{new}.\2")
-                        for old, new in ldm_vae.OLD_ATTENTION.items()
-                    ),
-                    *(_with_inner_name(tower.folder) for tower in towers),
+                    *ldm_vae.old_attention("vae/"),
+                    *(with_inner_name(tower.folder) for tower in towers),
                 ),
                 fit=fit_folder,
                 configs=folder_configs,
@@ -323,12 +326,13 @@ def _exactly(name: str) -> str:
     return name.replace(".", r"\.")
 
 
-def _with_inner_name(prefix: str) -> tuple[str, str]:
+def with_inner_name(prefix: str) -> tuple[str, str]:
     """Some files were written by a transformers without the inner name `text_model`."""
     return rf"{_exactly(prefix)}((?!text_model\.).*)", rf"{prefix}text_model.\1"
 
 
-def _modern(name: str, towers: tuple[Tower, ...]) -> str:
+def modern(name: str, towers: tuple[Tower, ...]) -> str:
+    """The name of a text tower's tensor, with the inner name that some files leave out."""
     for tower in towers:
         own = name.removeprefix(tower.original)
         if not tower.open_clip and own != name and not own.startswith(("text_model.", "text_projection.")):

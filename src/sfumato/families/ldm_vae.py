@@ -15,6 +15,13 @@ ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_ou
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
+def old_attention(prefix: str) -> tuple[tuple[str, str], ...]:
+    """Aliases for the names of older folders' files."""
+    return tuple(
+        (rf"({prefix}.*\.attentions\.0\.){old}\.(weight|bias)", rf"\1{new}.\2") for old, new in OLD_ATTENTION.items()
+    )
+
+
 def rules(cfg: VAEConfig, names: Iterable[str], prefix: str) -> list[Rule]:
     """The map of all parameters `names` of our autoencoder; `prefix` stands before theirs."""
     last = len(cfg.channels) - 1

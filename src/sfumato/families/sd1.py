@@ -13,7 +13,7 @@ SPEC = Spec(
     family="sd1",
     title="Stable Diffusion 1.x",
     defaults=Defaults(steps=50, sampler="plms", schedule="ddim_uniform"),
-    licence="CreativeML Open RAIL-M",
+    licence="creativeml-openrail-m",
 )
 INPAINTING = replace(
     SPEC, family="sd1_inpainting", title="Stable Diffusion 1.5 inpainting", unet=UNetConfig(in_channels=9)

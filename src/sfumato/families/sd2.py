@@ -31,7 +31,7 @@ SPEC = Spec(
     ),
     prediction="v",
     defaults=Defaults(width=768, height=768, steps=50, sampler="ddim", schedule="ddim_uniform"),
-    licence="CreativeML Open RAIL++-M",
+    licence="openrail++",
 )
 BASE = replace(
     SPEC,
@@ -44,7 +44,7 @@ TURBO = replace(
     title="Stable Diffusion Turbo",
     variant="turbo",
     defaults=Defaults(steps=1, cfg=1.0, sampler="euler", schedule="trailing"),
-    licence="Stability AI Community License",
+    licence="stabilityai-ai-community",
 )
 INPAINTING = replace(
     BASE,

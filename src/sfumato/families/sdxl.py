@@ -29,6 +29,7 @@ _BIG_G = CLIPTextConfig(
     projection_dim=1280,
     skip=2,
     normalised=False,
+    pooled="projected",
 )
 SPEC = Spec(
     family="sdxl",
@@ -50,15 +51,16 @@ SPEC = Spec(
     ids=("original_size", "crop", "target_size"),
     zero_negative=True,
     quantised=True,
+    unit_start=True,
     defaults=Defaults(width=1024, height=1024, steps=50, cfg=5.0, sampler="euler", schedule="leading"),
-    licence="CreativeML Open RAIL++-M",
+    licence="openrail++",
 )
 TURBO = replace(
     SPEC,
     title="Stable Diffusion XL Turbo",
     variant="turbo",
     defaults=Defaults(steps=1, cfg=1.0, sampler="euler_ancestral", schedule="trailing"),
-    licence="Stability AI Community License",
+    licence="stabilityai-ai-community",
 )
 REFINER = replace(
     SPEC,

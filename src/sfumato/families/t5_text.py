@@ -14,7 +14,7 @@ IGNORED = (r"decoder\..*", r"lm_head\.weight", r"encoder\.embed_tokens\.weight",
 def sizes(shapes: Shapes, prefix: str) -> T5Config:
     """The sizes of an encoder from the shapes of its tensors; LookupError when they are not those of one."""
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    vocabulary, width = own["shared.weight"]
+    vocabulary, width = own.get("shared.weight") or own["encoder.embed_tokens.weight"]
     last = re.compile(r"encoder\.block\.\d+\.layer\.1\.layer_norm\.weight")
     attention = "encoder.block.0.layer.0.SelfAttention."
     heads = own[f"{attention}relative_attention_bias.weight"][1]

@@ -198,7 +198,7 @@ RELEASES = (
     Release(
         "x4-upscaler",
         "the Stable Diffusion x4 upscaler",
-        "x4_upscaler",
+        "sd2_upscaler",
         RAIL_PLUS,
         "stabilityai/stable-diffusion-x4-upscaler",
         File(
@@ -286,6 +286,7 @@ RELEASES = (
             "sd3.5_large.safetensors", 16460379262, "ffef7a279d9134626e6ce0d494fba84fc1c7e720b3c7df2d19a09dc3796d8f93"
         ),
         folder="stabilityai/stable-diffusion-3.5-large",
+        variant="base",
         layout="diffusers",
         gated=True,
     ),

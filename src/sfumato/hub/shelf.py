@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -90,13 +90,8 @@ def models() -> list[Model]:
 
 
 def found() -> list[Found]:
-    """Everything that looks like a model in the places that models lie in, each file once."""
-    result: dict[tuple[int, int], Found] = {}
-    embedded = Found(embedded_model(), EMBEDDED, "model", None)
-    for one in (embedded, *_in_own_folder(), *_in_folders(), *_in_cache()):
-        status = one.path.stat()
-        result.setdefault((status.st_dev, status.st_ino), one)
-    return list(result.values())
+    """Everything that looks like a model in the places that models lie in, each file once, whatever links to it."""
+    return _once(_everywhere())
 
 
 def find(name: str, kind: str = "model") -> Found:
@@ -106,7 +101,7 @@ def find(name: str, kind: str = "model") -> Found:
     in their order, then the cache's. Raises SfumatoError when there is no such model here, or several.
     """
     wanted = release(name)
-    here = [one for one in found() if one.kind == kind]
+    here = [one for one in _everywhere() if one.kind == kind]
     if wanted is not None and (wanted.part or "model") == kind:
         for one in here:
             if one.release == wanted:
@@ -115,8 +110,8 @@ def find(name: str, kind: str = "model") -> Found:
         raise SfumatoError(
             f"{wanted.title} is not on this machine; `sfumato pull {wanted.name}` downloads it{size}, or give its path"
         )
-    named = [one for one in here if name in (one.name, one.path.name)]
-    named = named or [one for one in here if name.lower() in (one.name.lower(), one.path.name.lower())]
+    named = _once(one for one in here if name in (one.name, one.path.name))
+    named = named or _once(one for one in here if name.lower() in (one.name.lower(), one.path.name.lower()))
     if len(named) == 1:
         return named[0]
     if named:
@@ -140,6 +135,19 @@ def release_of(path: Path) -> Release | None:
         elif path.name == one.file.name and one.file.size in (None, size):
             return one
     return None
+
+
+def _everywhere() -> list[Found]:
+    return [Found(embedded_model(), EMBEDDED, "model", None), *_in_own_folder(), *_in_folders(), *_in_cache()]
+
+
+def _once(several: Iterable[Found]) -> list[Found]:
+    """The first of those that are the same file."""
+    result: dict[tuple[int, int], Found] = {}
+    for one in several:
+        status = one.path.stat()
+        result.setdefault((status.st_dev, status.st_ino), one)
+    return list(result.values())
 
 
 def _in_own_folder() -> Iterator[Found]:

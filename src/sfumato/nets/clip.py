@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.nets.layers import Linear
 from sfumato.spec import CLIPTextConfig
 
 
@@ -41,6 +42,13 @@ class TextStates:
         return self.final_norm(self.hidden[-1][rows, self.ends])
 
     @property
+    def vector(self) -> Tensor | None:
+        """What conditions a network as a whole (B, P), if the release uses it."""
+        if self.cfg.pooled is None:
+            return None
+        return self.pooled if self.cfg.pooled == "plain" else self.projected
+
+    @property
     def projected(self) -> Tensor:
         """`pooled` in the space that text and pictures share (B, P), or as it is where there is no projection."""
         return self.pooled if self.projection is None else self.projection(self.pooled)
@@ -61,7 +69,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = cfg.heads
         d = cfg.hidden_size
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(d, d) for _ in range(4))
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (Linear(d, d) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (
@@ -76,8 +84,8 @@ class MLP(nn.Module):
     def __init__(self, cfg: CLIPTextConfig):
         super().__init__()
         self.quick = cfg.activation == "quick_gelu"
-        self.fc1 = nn.Linear(cfg.hidden_size, cfg.intermediate_size)
-        self.fc2 = nn.Linear(cfg.intermediate_size, cfg.hidden_size)
+        self.fc1 = Linear(cfg.hidden_size, cfg.intermediate_size)
+        self.fc2 = Linear(cfg.intermediate_size, cfg.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.fc1(x)
@@ -119,7 +127,7 @@ class CLIPText(nn.Module):
         self.cfg = cfg
         self.text_model = Transformer(cfg)
         if cfg.projection_dim is not None:
-            self.text_projection = nn.Linear(cfg.hidden_size, cfg.projection_dim, bias=False)
+            self.text_projection = Linear(cfg.hidden_size, cfg.projection_dim, bias=False)
 
     def forward(self, ids: Tensor) -> TextStates:
         model = self.text_model

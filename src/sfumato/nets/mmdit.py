@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
+from sfumato.nets.layers import Linear
 from sfumato.nets.unet import TimeEmbedding, sinusoidal
 from sfumato.spec import MMDiTConfig
 
@@ -29,7 +30,7 @@ class Modulation(nn.Module):
     def __init__(self, width: int, count: int):
         super().__init__()
         self.count = count
-        self.linear = nn.Linear(width, count * width)
+        self.linear = Linear(width, count * width)
 
     def forward(self, vector: Tensor) -> list[Tensor]:
         return list(self.linear(F.silu(vector))[:, None].chunk(self.count, -1))
@@ -50,14 +51,14 @@ class Attention(nn.Module):
     def __init__(self, cfg: MMDiTConfig, joint: bool, last: bool = False):
         super().__init__()
         d, self.heads, self.last = cfg.hidden, cfg.heads, last
-        self.to_q, self.to_k, self.to_v = (nn.Linear(d, d) for _ in range(3))
-        self.to_out = nn.ModuleList([nn.Linear(d, d)])
+        self.to_q, self.to_k, self.to_v = (Linear(d, d) for _ in range(3))
+        self.to_out = nn.ModuleList([Linear(d, d)])
         self.norm_q, self.norm_k = (_head_norm(cfg) for _ in range(2))
         if joint:
-            self.add_q_proj, self.add_k_proj, self.add_v_proj = (nn.Linear(d, d) for _ in range(3))
+            self.add_q_proj, self.add_k_proj, self.add_v_proj = (Linear(d, d) for _ in range(3))
             self.norm_added_q, self.norm_added_k = (_head_norm(cfg) for _ in range(2))
             if not last:
-                self.to_add_out = nn.Linear(d, d)
+                self.to_add_out = Linear(d, d)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, nh, L, hs)
@@ -79,7 +80,7 @@ class Attention(nn.Module):
 class TanhGELU(nn.Module):
     def __init__(self, cin: int, cout: int):
         super().__init__()
-        self.proj = nn.Linear(cin, cout)
+        self.proj = Linear(cin, cout)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(self.proj(x), approximate="tanh")
@@ -89,7 +90,7 @@ class FeedForward(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         # The slot in the middle is the dropout of the layout that names these weights.
-        self.net = nn.ModuleList([TanhGELU(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)])
+        self.net = nn.ModuleList([TanhGELU(width, 4 * width), nn.Identity(), Linear(4 * width, width)])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net[2](self.net[0](x))
@@ -172,12 +173,12 @@ class MMDiT(nn.Module):
         self.cfg = cfg
         self.pos_embed = Patches(cfg)
         self.time_text_embed = TimeText(cfg)
-        self.context_embedder = nn.Linear(cfg.context_dim, cfg.hidden)
+        self.context_embedder = Linear(cfg.context_dim, cfg.hidden)
         self.transformer_blocks = nn.ModuleList(
             Block(cfg, dual=i in cfg.dual, last=i == cfg.depth - 1) for i in range(cfg.depth)
         )
         self.norm_out = Modulation(cfg.hidden, 2)
-        self.proj_out = nn.Linear(cfg.hidden, cfg.patch**2 * cfg.in_channels)
+        self.proj_out = Linear(cfg.hidden, cfg.patch**2 * cfg.in_channels)
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond, skip: tuple[int, ...] = ()) -> Tensor:
         if cond.pooled is None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.nets.layers import Linear
 from sfumato.spec import T5Config
 
 BUCKETS, FARTHEST = 32, 128  # of relative positions; beyond the farthest all distances are one
@@ -33,14 +34,22 @@ class Norm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, 1e-6)
 
 
+def finite(x: Tensor) -> Tensor:
+    """The states of XXL go beyond what float16 holds: its largest number stands for those (as transformers has it)."""
+    if x.dtype != torch.float16:
+        return x
+    largest = torch.finfo(x.dtype).max
+    return x.clamp(-largest, largest)
+
+
 class SelfAttention(nn.Module):
     """Attention without scaling; the first block's holds the position bias that all blocks share."""
 
     def __init__(self, cfg: T5Config, first: bool):
         super().__init__()
         inner, self.heads = cfg.heads * cfg.head_dim, cfg.heads
-        self.q, self.k, self.v = (nn.Linear(cfg.hidden_size, inner, bias=False) for _ in range(3))
-        self.o = nn.Linear(inner, cfg.hidden_size, bias=False)
+        self.q, self.k, self.v = (Linear(cfg.hidden_size, inner, bias=False) for _ in range(3))
+        self.o = Linear(inner, cfg.hidden_size, bias=False)
         if first:
             self.relative_attention_bias = nn.Embedding(BUCKETS, cfg.heads)
 
@@ -56,8 +65,8 @@ class SelfAttention(nn.Module):
 class GatedGELU(nn.Module):
     def __init__(self, cfg: T5Config):
         super().__init__()
-        self.wi_0, self.wi_1 = (nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False) for _ in range(2))
-        self.wo = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+        self.wi_0, self.wi_1 = (Linear(cfg.hidden_size, cfg.intermediate_size, bias=False) for _ in range(2))
+        self.wo = Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.wo(F.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x))
@@ -70,7 +79,7 @@ class AttentionLayer(nn.Module):
         self.layer_norm = Norm(cfg.hidden_size)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        return x + self.SelfAttention(self.layer_norm(x), bias)
+        return finite(x + self.SelfAttention(self.layer_norm(x), bias))
 
 
 class FeedForwardLayer(nn.Module):
@@ -80,7 +89,7 @@ class FeedForwardLayer(nn.Module):
         self.layer_norm = Norm(cfg.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.DenseReluDense(self.layer_norm(x))
+        return finite(x + self.DenseReluDense(self.layer_norm(x)))
 
 
 class Block(nn.Module):

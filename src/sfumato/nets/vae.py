@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cached_property
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.nets.blocks import Downsample, ResBlock, Upsample
+from sfumato.nets.layers import Linear
 from sfumato.spec import VAEConfig
 
 EPS = 1e-6
@@ -17,10 +21,10 @@ class SpatialAttention(nn.Module):
     def __init__(self, channels: int, groups: int):
         super().__init__()
         self.group_norm = nn.GroupNorm(groups, channels, eps=EPS)
-        self.to_q = nn.Linear(channels, channels)
-        self.to_k = nn.Linear(channels, channels)
-        self.to_v = nn.Linear(channels, channels)
-        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+        self.to_q = Linear(channels, channels)
+        self.to_k = Linear(channels, channels)
+        self.to_v = Linear(channels, channels)
+        self.to_out = nn.ModuleList([Linear(channels, channels)])
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # (B, hw, C)
@@ -116,6 +120,11 @@ class VAE(nn.Module):
         if cfg.quant_convs:
             self.quant_conv = nn.Conv2d(2 * cfg.latent_channels, 2 * cfg.latent_channels, 1)
             self.post_quant_conv = nn.Conv2d(cfg.latent_channels, cfg.latent_channels, 1)
+
+    @cached_property
+    def in_full(self) -> VAE:
+        """The same autoencoder in float32, made when first asked for and kept."""
+        return copy.deepcopy(self).float()
 
     def encode(self, x: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] -> moments (B, 2C, H/f, W/f): mean, then log-variance."""

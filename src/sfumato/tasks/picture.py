@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.drive import Failed, Finished, Job, Step, drive
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, warn
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import memory_for
 
@@ -46,21 +45,39 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
 def decode(vae: VAE, latents: Tensor) -> Image.Image:
     """One picture from its latents (1, C, h, w), in the denoising network's units.
 
-    Raises SfumatoError for latents that are not finite.
+    Raises SfumatoError for latents that are not finite, and where not even float32 makes a picture of them.
     """
     if not latents.isfinite().all():
         raise SfumatoError("the network's estimates are not finite; load the model as float32")
-    return to_images(_decoded(vae, latents))[0]
+    pixels = _decoded(vae, latents)
+    if not pixels.isfinite().all():
+        raise SfumatoError("the autoencoder's picture is not finite, even in float32; give another one")
+    return to_images(pixels)[0]
+
+
+def encode(vae: VAE, pixels: Tensor) -> Tensor:
+    """Latents (B, C, h, w) in the denoising network's units, the likeliest, of pictures (B, 3, H, W) in [-1, 1]."""
+    moments = _through(vae, lambda network, x: network.encode(x), pixels)
+    return vae.to_latents(moments.chunk(2, 1)[0])
+
+
+def _decoded(vae: VAE, latents: Tensor) -> Tensor:
+    return _through(vae, lambda network, z: network.decode(z), vae.from_latents(latents))
 
 
 @torch.no_grad()
-def _decoded(vae: VAE, latents: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) in float32. Autoencoders that overflow in half precision decode once more in full."""
-    weight = vae.decoder.conv_in.weight
-    pixels = vae.decode(vae.from_latents(latents).to(weight.device, weight.dtype)).float()
-    if weight.dtype == torch.float32 or pixels.isfinite().all():
-        return pixels
-    return _decoded(copy.deepcopy(vae).float(), latents)
+def _through(vae: VAE, direction: Callable[[VAE, Tensor], Tensor], x: Tensor) -> Tensor:
+    """What one direction of the autoencoder makes of x, as float32.
+
+    One that overflows in half precision, as XL's does, is run again in float32, and from then on at once.
+    """
+    network = vae.in_full if "in_full" in vars(vae) else vae
+    weight = network.decoder.conv_in.weight
+    result = direction(network, x.to(weight.device, weight.dtype)).float()
+    if weight.dtype == torch.float32 or result.isfinite().all():
+        return result
+    warn("the autoencoder overflows in half precision, so it runs in float32 from here on")
+    return direction(vae.in_full, x.to(weight.device, torch.float32))
 
 
 @torch.no_grad()

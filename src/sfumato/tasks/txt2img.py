@@ -17,20 +17,21 @@ from torch import Tensor
 from sfumato import __version__
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guide, cfg, plain, rescale, switch_at
+from sfumato.diffusion.guide import Guide, away_from, cfg, plain, rescale, switch_at
+from sfumato.diffusion.path import EXPLODING, Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import Sampler, find_sampler
 from sfumato.diffusion.schedule import LABELS, Table, find_schedule, sigma_list
 from sfumato.errors import SfumatoError
+from sfumato.nets.mmdit import MMDiT, WithoutLayers
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
-from sfumato.spec import Spec
-from sfumato.tasks.picture import Picture, Progress, decode, run
+from sfumato.spec import MAX_SIDE, SkipLayers, Spec
+from sfumato.tasks.picture import Picture, Progress, decode, encode, run
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
 
-MAX_SIDE = 8192
 MAX_PICTURES = 10_000
 MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
 MAX_CFG = 1000
@@ -62,6 +63,7 @@ class Settings:
     n: int
     watermark: bool
     cfg_rescale: float = 0.0
+    slg: float = 0.0
     original_size: Pair | None = None
     crop: Pair | None = None
     target_size: Pair | None = None
@@ -86,6 +88,7 @@ class Settings:
         n: int = 1,
         watermark: bool = True,
         cfg_rescale: float | None = None,
+        slg: float | None = None,
         original_size: Pair | None = None,
         crop: Pair | None = None,
         target_size: Pair | None = None,
@@ -101,7 +104,9 @@ class Settings:
         defaults = spec.defaults
         chosen = find_sampler(defaults.sampler if sampler is None else sampler)
         if schedule is None:
-            schedule = defaults.schedule if sampler is None else chosen.schedule
+            # Schedules made for levels without end crowd at the wrong end of a flow's.
+            keep = sampler is None or spec.prediction == "flow"
+            schedule = defaults.schedule if keep else chosen.schedule
         seed = _plain(seed)
         settings = cls(
             prompt=prompt,
@@ -117,6 +122,7 @@ class Settings:
             n=_plain(n),
             watermark=_plain(watermark),
             cfg_rescale=defaults.cfg_rescale if cfg_rescale is None else _plain(cfg_rescale),
+            slg=defaults.slg if slg is None else _plain(slg),
             original_size=_pair(original_size),
             crop=_pair(crop),
             target_size=_pair(target_size),
@@ -128,19 +134,22 @@ class Settings:
         return settings
 
     def _check(self, spec: Spec) -> None:
-        step = spec.vae.factor
+        step, most = spec.multiple, spec.max_side
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
             if not isinstance(text, str):
                 raise SfumatoError(f"the {name} is {text!r}; give one text in quotes")
         if not self.prompt.strip():
             raise SfumatoError("the prompt is empty; say in words what to draw")
         for name, value in (("width", self.width), ("height", self.height)):
-            if not _whole(value) or value % step or not step <= value <= MAX_SIDE:
-                raise SfumatoError(f"{name} is {value!r}; choose a multiple of {step} from {step} to {MAX_SIDE}")
+            if not _whole(value) or value % step or not step <= value <= most:
+                raise SfumatoError(f"{name} is {value!r}; choose a multiple of {step} from {step} to {most}")
         if not _whole(self.steps) or not 1 <= self.steps <= spec.noise.steps:
             raise SfumatoError(f"steps is {self.steps!r}; choose a whole number from 1 to {spec.noise.steps}")
-        if not (isinstance(self.cfg, float) or _whole(self.cfg)) or not abs(self.cfg) <= MAX_CFG:  # NaN is not less
-            raise SfumatoError(f"the guidance scale is {self.cfg!r}; choose a number such as 7.5, at most {MAX_CFG}")
+        for name, scale in (("guidance scale", self.cfg), ("scale of skip-layer guidance", self.slg)):
+            if not _number(scale) or not abs(scale) <= MAX_CFG:  # NaN is not less
+                raise SfumatoError(f"the {name} is {scale!r}; choose a number such as 7.5, at most {MAX_CFG}")
+        if self.slg and spec.skip_layers is None:
+            raise SfumatoError(f"{spec.title} has no skip-layer guidance; leave its scale out")
         if not _whole(self.seed) or not 0 <= self.seed < MAX_SEED:
             raise SfumatoError(f"the seed is {self.seed!r}; choose a whole number from 0 to {MAX_SEED - 1}")
         if not _whole(self.n) or not 1 <= self.n <= MAX_PICTURES:
@@ -212,24 +221,27 @@ def txt2img(
     skip that a model lacks, or a refiner of other latents.
     """
     sampler = find_sampler(settings.sampler)
-    sigmas = sigma_list(settings.schedule, model.table, settings.steps)
+    sampler = replace(sampler, unit_start=sampler.unit_start or model.spec.unit_start)
+    table = model.table_for(settings.width, settings.height)
+    sigmas = sigma_list(settings.schedule, table, settings.steps)
     factor = model.spec.vae.factor
     shape = (1, model.spec.vae.latent_channels, settings.height // factor, settings.width // factor)
-    guide = guidance(model, settings)
+    guide = guidance(model, settings, sigmas)
     if refiner is not None and settings.switch_at is not None:
         _check_latents(model, refiner)
-        guide = switch_at(switch_level(model.table, settings.switch_at), guide, guidance(refiner, settings))
+        guide = switch_at(switch_level(table, settings.switch_at), guide, guidance(refiner, settings, sigmas))
+    path = model.denoiser.path
 
     def job(seed: int) -> Job:
         stream = NoiseStream(seed, shape, model.device)
-        x = first_latents(stream.normal(), sigmas, sampler)
+        x = first_latents(stream.normal(), sigmas, sampler, path)
         noise = BrownianPath(stream) if sampler.brownian else stream
-        options = {"table": model.table} if sampler.timed else {}
-        return sampler.run(guide, x, sigmas, model.denoiser.path, noise, **options)
+        options = {"table": table} if sampler.timed else {}
+        return sampler.run(guide, x, sigmas, path, noise, **options)
 
     def finish(index: int, x: Tensor) -> Picture:
         seed = settings.seed + index
-        image = decode(model.vae, last_latents(x, sigmas, sampler))
+        image = decode(model.vae, last_latents(x, sigmas, sampler, path))
         if settings.watermark:
             image = marked(image)
         return Picture(index, image, seed, describe(model, settings, seed, refiner))
@@ -239,12 +251,23 @@ def txt2img(
     return run(jobs, finish, lambda: model.preview_colours, at_once)
 
 
-def guidance(model: StableDiffusion, settings: Settings) -> Guide:
-    """How a model draws what the prompt says and not what the negative prompt says."""
+def guidance(model: StableDiffusion, settings: Settings, sigmas: Tensor) -> Guide:
+    """How a model draws what the prompt says and not what the negative prompt says, over a list of noise levels."""
     prompt, negative = conditioning(model, settings)
     positive = plain(model.denoiser, prompt)
     guide = cfg(positive, plain(model.denoiser, negative), settings.cfg)
+    skip, network = model.spec.skip_layers, model.denoiser.network
+    if settings.slg and skip is not None and isinstance(network, MMDiT):
+        worse = plain(replace(model.denoiser, network=WithoutLayers(network, skip.layers)), prompt)
+        guide = away_from(guide, positive, worse, settings.slg, *skipping(skip, sigmas))
     return rescale(guide, positive, settings.cfg_rescale, model.denoiser.prediction)
+
+
+def skipping(skip: SkipLayers, sigmas: Tensor) -> tuple[float, float]:
+    """The lowest and the highest noise level of the steps at which layers are skipped; (0, -1) where there is none."""
+    steps = len(sigmas) - 1
+    levels = [sigma for i, sigma in enumerate(sigmas.tolist()) if skip.start * steps < i < skip.end * steps]
+    return (levels[-1], levels[0]) if levels else (0.0, -1.0)
 
 
 def switch_level(table: Table, share: float) -> float:
@@ -276,7 +299,7 @@ def conditioning(model: StableDiffusion, settings: Settings) -> list[Cond]:
     prompt, negative = model.encode([settings.prompt, settings.negative], settings.clip_skip)
     if spec.zero_negative and not settings.negative.strip():
         negative = negative.zeros()
-    concat = _beside_latents(model, settings) if spec.unet.in_channels > spec.vae.latent_channels else None
+    concat = _beside_latents(model, settings) if spec.backbone.in_channels > spec.vae.latent_channels else None
     return [
         replace(cond, ids=size_ids(spec, settings, score), concat=concat)
         for cond, score in ((prompt, settings.aesthetic_score), (negative, POOR))
@@ -304,25 +327,22 @@ def _beside_latents(model: StableDiffusion, settings: Settings) -> Tensor:
     return torch.zeros(1, 1, settings.height // factor, settings.width // factor)
 
 
-@torch.no_grad()
 def _nothing_to_keep(model: StableDiffusion, settings: Settings) -> Tensor:
     """What an inpainting model is told when all is to be drawn: a full mask, and the latents of a grey picture."""
     grey = torch.zeros(1, model.spec.vae.in_channels, settings.height, settings.width)
-    weight = model.vae.decoder.conv_in.weight
-    mean, _ = model.vae.encode(grey.to(weight.device, weight.dtype)).chunk(2, 1)
-    latents = model.vae.to_latents(mean).float()
+    latents = encode(model.vae, grey)
     return torch.cat([torch.ones_like(latents[:, :1]), latents], 1)
 
 
-def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler) -> Tensor:
+def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
     """Where sampling starts: pure noise of the first level, or of variance 1 + sigma^2 as the original DDIM has it."""
     sigma = sigmas[0].item()
-    return noise * (math.sqrt(1 + sigma**2) if sampler.unit_start else sigma)
+    return noise * (math.sqrt(1 + sigma**2) if sampler.unit_start and path == EXPLODING else sigma)
 
 
-def last_latents(x: Tensor, sigmas: Tensor, sampler: Sampler) -> Tensor:
+def last_latents(x: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
     """Undo the scaling of `first_latents` where the list ends above zero, as the original DDIM's does."""
-    return x / math.sqrt(1 + sigmas[-1].item() ** 2) if sampler.unit_start else x
+    return x / math.sqrt(1 + sigmas[-1].item() ** 2) if sampler.unit_start and path == EXPLODING else x
 
 
 def marked(image: Image.Image) -> Image.Image:
@@ -345,6 +365,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, refiner: Sta
         "Model hash": model.hash,
         "Model": model.name,
         "Clip skip": settings.clip_skip,
+        "SLG Scale": settings.slg or None,
         "CFG Rescale": settings.cfg_rescale or None,
         "Original size": _by(settings.original_size),
         "Crop": _by(settings.crop),

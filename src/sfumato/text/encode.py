@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.nets.clip import CLIPText, TextStates
+from sfumato.nets.t5 import T5
+from sfumato.text.t5_tokenizer import T5Tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 
 MAX_WINDOWS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class TextEncoder:
-    """A tokenizer with the text towers of a model, which are read side by side.
+class T5Reader:
+    """T5 with its tokenizer, for a network whose text is `width` wide; without either of them it reads nothing."""
 
-    `pooled`: the network is also conditioned on the projected vector of the last tower.
-    """
+    width: int
+    length: int
+    tokenizer: T5Tokenizer | None = None
+    network: T5 | None = None
+
+    def __call__(self, prompts: Sequence[str], length: int | None = None) -> Tensor:
+        """States (prompts, L, width), all zeros where nothing is read, L at least `length` or the model's own.
+
+        L is that of the longest prompt where that is longer, so that nothing is cut.
+        """
+        length = self.length if length is None else length
+        if self.network is None or self.tokenizer is None:
+            return torch.zeros(len(prompts), length, self.width)
+        rows = [self.tokenizer.encode(prompt) for prompt in prompts]
+        length = max(length, *map(len, rows))
+        ids = [row + [self.tokenizer.pad_token_id] * (length - len(row)) for row in rows]
+        return self.network(torch.tensor(ids, device=self.network.shared.weight.device))
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoder:
+    """A tokenizer with the CLIP text towers of a model, which are read side by side, and maybe T5 after them."""
 
     tokenizer: CLIPTokenizer
     towers: tuple[CLIPText, ...]
-    pooled: bool = False
+    t5: T5Reader | None = None
 
     @property
     def window(self) -> int:
@@ -45,8 +70,8 @@ class TextEncoder:
 
         All get as many windows as the longest prompt needs, so that they can share network calls. A prompt longer
         than one window is encoded window by window and laid side by side, as the community does it; its pooled vector
-        is that of the first. `clip_skip` 1 reads the layer that the release does, 2 the one before. Raises SfumatoError
-        for a clip_skip beyond the layers.
+        is that of the first. What T5 makes of the whole prompt comes after the windows. `clip_skip` 1 reads the layer
+        that the release does, 2 the one before. Raises SfumatoError for a clip_skip beyond the layers.
         """
         layers = min(tower.cfg.layers - tower.cfg.skip + 1 for tower in self.towers)
         if not 1 <= clip_skip <= layers:
@@ -57,11 +82,13 @@ class TextEncoder:
         with torch.no_grad():
             states = [self._states(tower, rows) for tower in self.towers]
             tokens = torch.cat([each.read(clip_skip) for each in states], -1)  # (prompts * windows, L, D)
-            pooled = states[-1].projected[::count] if self.pooled else None
-        return [
-            Cond(part.flatten(0, 1)[None], None if pooled is None else pooled[i : i + 1])
-            for i, part in enumerate(tokens.split(count))
-        ]
+            tokens = tokens.unflatten(0, (-1, count)).flatten(1, 2)
+            if self.t5 is not None:
+                long = self.t5(prompts).to(tokens)
+                tokens = torch.cat([F.pad(tokens, (0, long.shape[-1] - tokens.shape[-1])), long], 1)
+            vectors = [each.vector[::count] for each in states if each.vector is not None]
+            pooled = torch.cat(vectors, -1) if vectors else None
+        return [Cond(tokens[i : i + 1], None if pooled is None else pooled[i : i + 1]) for i in range(len(prompts))]
 
     def _states(self, tower: CLIPText, rows: list[list[int]]) -> TextStates:
         ids = [self.tokenizer.pad(row, tower.cfg.max_length, tower.cfg.pad_token_id) for row in rows]

@@ -36,15 +36,18 @@ PART_NAMES = {"unet": "unet", "vae": "vae", "text": "text_encoder"}  # ours, the
 class Release:
     """Which of our specs a manifest of the original layout describes.
 
-    `parts` are the manifest's names of our parts; `unused` are tensors that it counts in a part and no network needs.
+    `parts` are the manifest's names of our parts, and all that it lists; `unused` are tensors that it counts in a part
+    and no network needs. `before` stands before a part's names in the layout, where the manifest only names the part.
     """
 
     spec: Spec
     parts: Mapping[str, str] = field(default_factory=lambda: PART_NAMES)
     unused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ema_only: bool = False
+    before: str = ""
 
 
+MMDIT = {"transformer": "mmdit", "vae": "vae"}  # the text encoders are in a manifest of their own
 OPEN_CLIP = {"text": (sd2.TEXT + LOGIT_SCALE,)}
 ORIGINAL = {
     "sd1": Release(family("sd1").spec),
@@ -67,6 +70,12 @@ ORIGINAL = {
         family("sdxl_refiner").spec,
         {"unet": "unet", "vae": "vae", "text": "embedder_0"},
         unused={"text": (sdxl.REFINER_BIG_G + LOGIT_SCALE,)},
+    ),
+    **{name: Release(family(name).spec, MMDIT) for name in ("sd3_medium", "sd35_medium", "sd35_large")},
+    "sd3_text_encoders": Release(
+        family("sd3_medium").spec,
+        {"text": "clip_l", "text_2": "clip_g", "text_3": "t5xxl"},
+        before="text_encoders.%s.transformer.",
     ),
 }
 
@@ -114,7 +123,7 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
         raise unsupported(f"the original layout of {name}")
     release = ORIGINAL[name]
     owner = family(release.spec.family)
-    networks = owner.build(release.spec)
+    networks = {part: network for part, network in owner.build(release.spec).items() if part in release.parts}
     if release.ema_only:
         networks = {owner.denoiser: networks[owner.denoiser]}
     keymap = owner.keymap(release.spec, "original", networks, ema=release.ema_only)
@@ -124,6 +133,7 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
         for theirs, tensor in keymap.to_theirs(part, network.state_dict()).items()
     }
     found = _shapes(manifest["keys"] | manifest.get("legacy_extra_keys", {}))
+    found = {_placed(key, release.before): shape for key, shape in found.items()}
     if release.ema_only:
         bookkeeping = {"model_ema.decay", "model_ema.num_updates"}
         plain = owner.keymap(release.spec, "original", networks).parts[owner.denoiser]
@@ -133,7 +143,8 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
         found |= {f"renamed {key}": () for key in wrong}  # nothing expects these: each is one mismatch
         return _compare(keymap, expected, found, bookkeeping, {})
     unused = {name for names in release.unused.values() for name in names}
-    buffers = {*manifest["persistent_buffers"], *manifest["legacy_extra_keys"], *unused}
+    ignored = (*manifest["persistent_buffers"], *manifest["legacy_extra_keys"])
+    buffers = {_placed(key, release.before) for key in ignored} | unused
     counts = {
         part: (
             _count(network) + sum(prod(found.get(name, (0,))) for name in release.unused.get(part, ())),
@@ -141,7 +152,12 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
         )
         for part, network in networks.items()
     }
-    return _compare(keymap, expected, found, buffers, counts)
+    return _compare(keymap, expected, found, buffers - expected.keys(), counts)
+
+
+def _placed(key: str, before: str) -> str:
+    part, _, name = key.partition(".")
+    return before % part + name if before else key
 
 
 def _component(name: str, manifest: dict[str, Any]) -> Result:

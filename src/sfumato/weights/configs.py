@@ -21,6 +21,7 @@ from sfumato.spec import (
 )
 
 Config = Mapping[str, Any]
+POOLED = "sfumato_pooled"  # of a text tower in a folder of ours: diffusers has no place for CLIPTextConfig.pooled
 
 # Fields that change what a network computes, with the values that ours implement. Absent means the first of them.
 UNET_FIXED: dict[str, tuple[Any, ...]] = {
@@ -66,7 +67,11 @@ MMDIT_FIXED: dict[str, tuple[Any, ...]] = {
     "_class_name": ("SD3Transformer2DModel",),
     "qk_norm": (None, "rms_norm"),
 }
-CLIP_FIXED: dict[str, tuple[Any, ...]] = {"hidden_act": ("quick_gelu", "gelu"), "layer_norm_eps": (1e-5,)}
+CLIP_FIXED: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("quick_gelu", "gelu"),
+    "layer_norm_eps": (1e-5,),
+    POOLED: (None, "plain", "projected"),
+}
 T5_FIXED: dict[str, tuple[Any, ...]] = {
     "feed_forward_proj": ("gated-gelu",),
     "layer_norm_epsilon": (1e-6,),
@@ -104,6 +109,13 @@ SCHEDULER_FIXED: dict[str, tuple[Any, ...]] = {
     "prediction_type": ("epsilon", "v_prediction", "sample"),
     "rescale_betas_zero_snr": (False, True),
     "trained_betas": (None,),
+}
+FLOW_FIXED: dict[str, tuple[Any, ...]] = {
+    "base_image_seq_len": (256,),
+    "invert_sigmas": (False,),
+    "max_image_seq_len": (4096,),
+    "shift_terminal": (None,),
+    "time_shift_type": ("exponential",),
 }
 # Our sampler, and the spacing of times that the scheduler falls back on.
 SAMPLERS = {
@@ -311,6 +323,26 @@ def mmdit_from(config: Config, where: str = "transformer/config.json") -> MMDiTC
     )
 
 
+def mmdit_to(cfg: MMDiTConfig, sample_size: int) -> dict[str, Any]:
+    """The config of an SD3Transformer2DModel; `sample_size` is the usual side of the latents."""
+    return {
+        "_class_name": "SD3Transformer2DModel",
+        "attention_head_dim": cfg.hidden // cfg.heads,
+        "caption_projection_dim": cfg.hidden,
+        "dual_attention_layers": list(cfg.dual),
+        "in_channels": cfg.in_channels,
+        "joint_attention_dim": cfg.context_dim,
+        "num_attention_heads": cfg.heads,
+        "num_layers": cfg.depth,
+        "out_channels": cfg.in_channels,
+        "patch_size": cfg.patch,
+        "pooled_projection_dim": cfg.pooled_dim,
+        "pos_embed_max_size": cfg.positions,
+        "qk_norm": "rms_norm" if cfg.qk_norm else None,
+        "sample_size": sample_size,
+    }
+
+
 def _vector_to(width: int) -> dict[str, Any]:
     return {
         "addition_embed_type": "text_time",
@@ -409,6 +441,7 @@ def clip_from(config: Config, where: str = "text_encoder/config.json") -> CLIPTe
         eos_token_id=vocabulary - 1 if legacy else end,
         pad_token_id=vocabulary - 1 if legacy else fields.integer("pad_token_id", end),
         projection_dim=fields.integer("projection_dim", 512) if projected else None,
+        pooled=config.get(POOLED),
     )
 
 
@@ -486,6 +519,23 @@ def dpt_to(cfg: DPTConfig) -> dict[str, Any]:
     }
 
 
+def t5_to(cfg: T5Config) -> dict[str, Any]:
+    """The config of a T5EncoderModel."""
+    return {
+        "architectures": ["T5EncoderModel"],
+        "model_type": "t5",
+        "d_ff": cfg.intermediate_size,
+        "d_kv": cfg.head_dim,
+        "d_model": cfg.hidden_size,
+        "dropout_rate": 0.0,
+        "num_heads": cfg.heads,
+        "num_layers": cfg.layers,
+        "tie_word_embeddings": False,
+        "vocab_size": cfg.vocab_size,
+        **{name: values[0] for name, values in T5_FIXED.items()},
+    }
+
+
 def clip_to(cfg: CLIPTextConfig) -> dict[str, Any]:
     """The config of a CLIPTextModel."""
     return {
@@ -504,15 +554,16 @@ def clip_to(cfg: CLIPTextConfig) -> dict[str, Any]:
         "pad_token_id": cfg.pad_token_id,
         "projection_dim": cfg.hidden_size if cfg.projection_dim is None else cfg.projection_dim,
         "vocab_size": cfg.vocab_size,
+        **({POOLED: cfg.pooled} if cfg.pooled == "plain" else {}),
     }
 
 
 def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json") -> tuple[Prediction, Schedule]:
     """What the network predicts, and its noise levels. Raises SfumatoError for what is not supported."""
     fields = _Fields(where, config)
-    _check(where, config, SCHEDULER_FIXED)
     if "FlowMatch" in str(config.get("_class_name")):
-        raise fields.wrong("_class_name", "a scheduler with betas")
+        return "flow", _flow_from(fields)
+    _check(where, config, SCHEDULER_FIXED)
     schedule = Schedule(
         kind=config.get("beta_schedule", "linear"),
         start=fields.number("beta_start", 0.0001),
@@ -521,6 +572,17 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
         zero_terminal_snr=config.get("rescale_betas_zero_snr", False),
     )
     return PREDICTIONS[config.get("prediction_type", "epsilon")], schedule
+
+
+def _flow_from(fields: _Fields) -> Schedule:
+    """The noise levels of a FlowMatchEulerDiscreteScheduler."""
+    _check(fields.where, fields.config, FLOW_FIXED)
+    grows = fields.config.get("use_dynamic_shifting", False) is True
+    return Schedule(
+        steps=fields.integer("num_train_timesteps", 1000),
+        shift=fields.number("shift", 1.0),
+        log_shift=(fields.number("base_shift", 0.5), fields.number("max_shift", 1.15)) if grows else None,
+    )
 
 
 def sampling_from(config: Config, defaults: Defaults, where: str = "scheduler/scheduler_config.json") -> Defaults:
@@ -535,8 +597,24 @@ def sampling_from(config: Config, defaults: Defaults, where: str = "scheduler/sc
     return dataclasses.replace(defaults, sampler=sampler, schedule=schedule)
 
 
+def _flow_to(noise: Schedule) -> dict[str, Any]:
+    """The config of a FlowMatchEulerDiscreteScheduler."""
+    low, high = noise.log_shift or (0.5, 1.15)
+    return {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        **{name: values[0] for name, values in FLOW_FIXED.items()},
+        "base_shift": low,
+        "max_shift": high,
+        "num_train_timesteps": noise.steps,
+        "shift": noise.shift,
+        "use_dynamic_shifting": noise.log_shift is not None,
+    }
+
+
 def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) -> dict[str, Any]:
-    """The config of the scheduler that samples as `defaults` advise, or of DDIM's, which knows all of our tables."""
+    """The config of the scheduler that samples as `defaults` advise, or of one that knows our table."""
+    if prediction == "flow":
+        return _flow_to(noise)
     predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     if prediction not in predictions:
         raise SfumatoError(f"a Stable Diffusion folder cannot say that the network predicts {prediction!r}")

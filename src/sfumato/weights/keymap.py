@@ -132,10 +132,10 @@ class KeyMap:
         left_over: list[str] = []
         misshapen: list[str] = []
         ignored: list[str] = []
-        for name, shape in found.items():
-            known = self.canonical(name)
+        for name in sorted(found, key=lambda name: name not in expected):  # a tensor's own name before its aliases
+            known, shape = self.canonical(name), found[name]
             if known not in expected or known in names:
-                ignorable = known not in expected and any(re.fullmatch(pattern, name) for pattern in self.ignored)
+                ignorable = name not in expected and any(re.fullmatch(pattern, name) for pattern in self.ignored)
                 (ignored if ignorable else left_over).append(name)
                 continue
             names[known] = name

@@ -31,7 +31,7 @@ EIGHTS = (torch.float8_e4m3fn, torch.float8_e5m2)  # float16 holds them exactly,
 
 @dataclass(frozen=True)
 class Report:
-    """What was read: where from, in which layout, and which tensors of the file were not needed."""
+    """What was read: where from, in which layout, which tensors were not needed, and which parts not wanted."""
 
     path: Path
     layout: str
@@ -39,6 +39,7 @@ class Report:
     ema: bool
     dtypes: tuple[torch.dtype, ...]
     ignored: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Parts:
     @property
     def unet(self) -> nn.Module:
         return self.networks["unet"]
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network that draws: a U-Net or a transformer."""
+        return self.networks[family_named(self.spec.family).denoiser]
 
     @property
     def vae(self) -> VAE:
@@ -79,15 +85,16 @@ def load_parts(
     variant: str | None = None,
     vae: str | Path | None = None,
     text_encoders: Sequence[str | Path] = (),
+    without: tuple[str, ...] = (),
 ) -> Parts:
     """Load a complete model from a single file or a diffusers folder, and files of parts that it lacks.
 
     `dtype` None keeps each tensor as stored (of 8 bits as float16). `ema` takes the averaged weights of files that hold
     both. `vae` and `text_encoders` name files or folders of single parts, which replace those of the model, or complete
     a file that lacks them. `spec` overrules what is read from the file (sizes that shapes do not show, such as a number
-    of heads), `variant` which release it is of those with the same shapes, `prediction` what the network predicts. A
-    tensor that needs no conversion stays a view of the file, so that loading takes the size of the result and little
-    more.
+    of heads), `variant` which release it is of those with the same shapes, `prediction` what the network predicts.
+    Parts named in `without` are left in the file. A tensor that needs no conversion stays a view of the file, so that
+    loading takes the size of the result and little more.
 
     Raises SfumatoError when the file is not a complete model: every tensor that is missing, left over, of another shape
     or not finite is named. So is a part that is missing whole, and one given apart that does not fit.
@@ -106,16 +113,16 @@ def load_parts(
         checkpoint, spec = join(checkpoint, spec, family.layouts[layout].prefixes, given)
         plan = compare(checkpoint, family, layout, spec, ema, given)
         require_complete(checkpoint, family, plan)
-        networks, match = plan.networks, plan.match
+        networks, match = {part: net for part, net in plan.networks.items() if part not in without}, plan.match
         for part, network in networks.items():
             _fill(network, part, plan, checkpoint, dtype, torch.device(device))
         checkpoint.check_unchanged()
         used = [checkpoint.tensors[name] for name in match.names.values()]
-        folder = checkpoint.path / "tokenizer"
+        tokenizers = (checkpoint.path / name for name in family.layouts[layout].tokenizers)
         return Parts(
             spec,
             networks,
-            folder if checkpoint.container == "folder" and folder.is_dir() else None,
+            next((folder for folder in tokenizers if folder.is_dir()), None),
             Report(
                 path=checkpoint.path,
                 layout=layout,
@@ -123,6 +130,7 @@ def load_parts(
                 ema=ema,
                 dtypes=tuple(sorted({stored.dtype for stored in used}, key=str)),
                 ignored=tuple(match.ignored),
+                left_out=tuple(part for part in plan.networks if part in without),
             ),
         )
 

@@ -216,8 +216,7 @@ def _with_habits(part: Found, usual: PartConfig) -> PartConfig:
     if isinstance(read, CLIPTextConfig) and isinstance(usual, CLIPTextConfig):
         # Files in transformers' names may leave out a last layer that nothing reads.
         cut = part.kind.rules is _same and usual.normalised and read.layers < usual.layers
-        # Only what is not read through the final norm is also read as a projected vector, and must have it.
-        projection = read.projection_dim or (None if usual.normalised else usual.projection_dim)
+        projection = read.projection_dim or (usual.projection_dim if usual.pooled == "projected" else None)
         return replace(
             read,
             activation=usual.activation,
@@ -225,6 +224,7 @@ def _with_habits(part: Found, usual: PartConfig) -> PartConfig:
             projection_dim=None if usual.projection_dim is None else projection,
             skip=1 if cut else usual.skip,
             normalised=usual.normalised,
+            pooled=usual.pooled,
         )
     return read
 

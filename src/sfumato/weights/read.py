@@ -136,7 +136,7 @@ def _add_component(result: Checkpoint, folder: Path, prefix: str) -> None:
     found = next((folder / name for name in WEIGHT_NAMES if (folder / name).is_file()), None)
     if found is None:
         return
-    for path in _shards(found) if found.suffix == ".json" else [found]:
+    for path in shards(found) if found.suffix == ".json" else [found]:
         part = _open_file(path)
         result.files += part.files
         result.metadata |= part.metadata
@@ -146,7 +146,7 @@ def _add_component(result: Checkpoint, folder: Path, prefix: str) -> None:
             result.tensors[prefix + name] = stored
 
 
-def _shards(index: Path) -> list[Path]:
+def shards(index: Path) -> list[Path]:
     """The files that an index lists, which must lie beside it."""
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not all(

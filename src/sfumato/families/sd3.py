@@ -1,0 +1,276 @@
+"""Stable Diffusion 3.0 and 3.5 (Esser et al. 2024): a transformer that predicts a flow, and three text encoders.
+
+3.0 medium is the plain transformer; 3.5 normalises queries and keys, and 3.5 medium has blocks with a second attention.
+The prompt is read by CLIP ViT-L/14, OpenCLIP ViT-bigG/14 and T5 XXL, of which the last may be missing. 3.5 large turbo
+has the names and shapes of 3.5 large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from sfumato.errors import SfumatoError
+from sfumato.families import ldm_vae, sd3_mmdit, t5_text
+from sfumato.families.base import Family, Layout
+from sfumato.families.ldm import UNET as TRANSFORMER
+from sfumato.families.ldm import VAE_PREFIX, Tower, modern, with_inner_name
+from sfumato.nets.clip import CLIPText
+from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.t5 import T5
+from sfumato.nets.vae import VAE
+from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Schedule, SkipLayers, Spec, T5Config, VAEConfig
+from sfumato.weights import configs
+from sfumato.weights.checkpoint import Checkpoint
+from sfumato.weights.keymap import Rule, Shapes, rename
+
+# Files hold T5's embedding under one of two names, or under both.
+T5_TWICE = r"(text_encoders\.t5xxl\.transformer\.|text_encoder_3/)encoder\.embed_tokens\.weight"
+
+TOWERS = (
+    Tower("text", "text_encoders.clip_l.transformer.", "text_encoder/"),
+    Tower("text_2", "text_encoders.clip_g.transformer.", "text_encoder_2/"),
+)
+IN_FILE = {
+    "transformer": TRANSFORMER,
+    "vae": VAE_PREFIX,
+    **{tower.part: tower.original for tower in TOWERS},
+    "text_3": "text_encoders.t5xxl.transformer.",
+}
+IN_FOLDER = {
+    "transformer": "transformer/",
+    "vae": "vae/",
+    **{tower.part: tower.folder for tower in TOWERS},
+    "text_3": "text_encoder_3/",
+}
+T5_CONFIG, T5_PREFIX = "text_encoder_3/config", IN_FILE["text_3"]
+OPTIONAL = ("text_3",)
+
+MEDIUM = Spec(
+    family="sd3_medium",
+    title="Stable Diffusion 3 medium",
+    transformer=MMDiTConfig(),
+    vae=VAEConfig(latent_channels=16, scale=1.5305, shift=0.0609, quant_convs=False),
+    # The original pools CLIP-L before its projection, diffusers after it.
+    text=CLIPTextConfig(projection_dim=768, skip=2, normalised=False, pooled="plain"),
+    text_2=CLIPTextConfig(
+        hidden_size=1280,
+        intermediate_size=5120,
+        layers=32,
+        heads=20,
+        activation="gelu",
+        pad_token_id=0,
+        projection_dim=1280,
+        skip=2,
+        normalised=False,
+        pooled="projected",
+    ),
+    text_3=T5Config(),
+    prediction="flow",
+    noise=Schedule(shift=3.0),
+    defaults=Defaults(width=1024, height=1024, steps=28, cfg=7.0, sampler="euler", schedule="discrete"),
+    licence="stabilityai-ai-community",
+)
+MEDIUM_35 = replace(
+    MEDIUM,
+    family="sd35_medium",
+    title="Stable Diffusion 3.5 medium",
+    transformer=MMDiTConfig(positions=384, qk_norm=True, dual=tuple(range(13))),
+    skip_layers=SkipLayers(layers=(7, 8, 9), scale=2.5, start=0.01, end=0.2),
+    defaults=replace(MEDIUM.defaults, steps=40, cfg=4.5),
+)
+LARGE_35 = replace(
+    MEDIUM,
+    family="sd35_large",
+    title="Stable Diffusion 3.5 large",
+    variant="base",
+    transformer=MMDiTConfig(hidden=2432, heads=38, depth=38, qk_norm=True),
+    defaults=replace(MEDIUM.defaults, steps=28, cfg=3.5),
+)
+LARGE_TURBO_35 = replace(
+    LARGE_35,
+    title="Stable Diffusion 3.5 large turbo",
+    variant="turbo",
+    defaults=replace(MEDIUM.defaults, steps=4, cfg=1.0),
+)
+
+
+def networks(spec: Spec) -> dict[str, nn.Module]:
+    if spec.transformer is None:
+        raise LookupError(f"{spec.family} has no transformer")
+    texts: dict[str, nn.Module] = {tower.part: CLIPText(tower.config(spec)) for tower in TOWERS}
+    if spec.text_3 is not None:
+        texts["text_3"] = T5(spec.text_3)
+    return {"transformer": MMDiT(spec.transformer), "vae": VAE(spec.vae), **texts}
+
+
+def original_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
+    if part == "transformer" and spec.transformer is not None:
+        return sd3_mmdit.rules(spec.transformer, names, TRANSFORMER)
+    if part == "vae":
+        return ldm_vae.rules(spec.vae, names, VAE_PREFIX)
+    return rename(names, lambda name: IN_FILE[part] + name)
+
+
+def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
+    return rename(names, lambda name: IN_FOLDER[part] + name)
+
+
+def folder_configs(spec: Spec) -> dict[str, configs.Config]:
+    """The JSON files of a folder. Raises LookupError for a Spec of another family."""
+    if spec.transformer is None or spec.text_3 is None:
+        raise LookupError(f"{spec.family} has no transformer with T5")
+    side = spec.defaults.width
+    texts = {tower.folder: configs.clip_to(tower.config(spec)) for tower in TOWERS}
+    scheduler = configs.scheduler_to(spec.prediction, spec.noise, spec.defaults)
+    tokenizer = ["transformers", "CLIPTokenizer"]
+    return {
+        "model_index": {
+            "_class_name": "StableDiffusion3Pipeline",
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+            "scheduler": ["diffusers", scheduler["_class_name"]],
+            "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+            "text_encoder_3": ["transformers", "T5EncoderModel"],
+            "tokenizer": tokenizer,
+            "tokenizer_2": tokenizer,
+            "tokenizer_3": ["transformers", "T5TokenizerFast"],
+            "transformer": ["diffusers", "SD3Transformer2DModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        },
+        "scheduler/scheduler_config": scheduler,
+        "transformer/config": configs.mmdit_to(spec.transformer, side // spec.vae.factor),
+        "vae/config": configs.vae_to(spec.vae, side),
+        "text_encoder_3/config": configs.t5_to(spec.text_3),
+        **{f"{folder}config": config for folder, config in texts.items()},
+    }
+
+
+def _usual_t5(transformer: MMDiTConfig) -> T5Config:
+    """What would fit where a model has no T5."""
+    return T5Config(hidden_size=transformer.context_dim)
+
+
+def _holds(shapes: Shapes, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in shapes)
+
+
+def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tuple[Spec, ...] = ()) -> Family:
+    """The Family of a release; `in_block(q/k norms, second attention)` tells it from the others by its first block."""
+
+    def is_original(shapes: Shapes) -> bool:
+        block = f"{TRANSFORMER}joint_blocks.0.x_block."
+        return f"{block}attn.qkv.weight" in shapes and in_block(
+            f"{block}attn.ln_q.weight" in shapes, f"{block}attn2.qkv.weight" in shapes
+        )
+
+    def is_folder(shapes: Shapes) -> bool:
+        block = "transformer/transformer_blocks.0."
+        return f"{block}attn.add_q_proj.weight" in shapes and in_block(
+            f"{block}attn.norm_q.weight" in shapes, f"{block}attn2.to_q.weight" in shapes
+        )
+
+    def original_spec(checkpoint: Checkpoint) -> Spec:
+        """The sizes of a single file, of parts that it lacks those of the release; its habits are the release's."""
+        shapes = {modern(name, TOWERS): shape for name, shape in checkpoint.shapes.items()}
+        usual = release.vae
+        try:
+            transformer = sd3_mmdit.sizes(shapes, TRANSFORMER)
+            vae = ldm_vae.sizes(shapes, VAE_PREFIX) if _holds(shapes, VAE_PREFIX) else usual
+            texts: dict[str, Any] = {
+                tower.part: tower.sizes(shapes, release) for tower in TOWERS if _holds(shapes, tower.original)
+            }
+            t5 = t5_text.sizes(shapes, T5_PREFIX) if _holds(shapes, T5_PREFIX) else _usual_t5(transformer)
+            return replace(
+                release,
+                transformer=transformer,
+                vae=replace(vae, scale=usual.scale, shift=usual.shift, quant_convs=usual.quant_convs),
+                text_3=t5,
+                **texts,
+            )
+        except (LookupError, ValueError) as error:
+            text = f"looks like {release.title}, but its sizes cannot be read ({error.args[0]}); it is not whole"
+            raise SfumatoError(f"{checkpoint.path} {text}") from error
+
+    def folder_spec(checkpoint: Checkpoint) -> Spec:
+        """The sizes and habits that a folder's JSON files state."""
+        needed = [f"{prefix}config" for prefix in IN_FOLDER.values() if _holds(checkpoint.shapes, prefix)]
+        if "model_index" in checkpoint.configs:
+            needed.append("scheduler/scheduler_config")
+        for name in needed:
+            if name not in checkpoint.configs:
+                raise SfumatoError(f"{checkpoint.path} holds no {name}.json; give a complete diffusers folder")
+
+        def read(name: str) -> tuple[configs.Config, str]:
+            return checkpoint.configs[name], f"{checkpoint.path}/{name}.json"
+
+        prediction, noise = release.prediction, release.noise
+        if "scheduler/scheduler_config" in checkpoint.configs:
+            prediction, noise = configs.scheduler_from(*read("scheduler/scheduler_config"))
+        vae = configs.vae_from(*read("vae/config")) if "vae/config" in needed else release.vae
+        config, where = read("transformer/config")
+        transformer = configs.mmdit_from(config, where)
+        height, width = (
+            side * vae.factor for side in configs.sample_size(config, release.defaults.width // vae.factor, where)
+        )
+        texts: dict[str, Any] = {}
+        for tower in TOWERS:
+            if f"{tower.folder}config" in needed:
+                text = tower.from_folder(*read(f"{tower.folder}config"), release)
+                usual = "plain" if text.projection_dim is None else "projected"
+                texts[tower.part] = replace(text, pooled=read(f"{tower.folder}config")[0].get(configs.POOLED, usual))
+        return replace(
+            release,
+            transformer=transformer,
+            vae=vae,
+            text_3=configs.t5_from(*read(T5_CONFIG)) if T5_CONFIG in needed else _usual_t5(transformer),
+            prediction=prediction,
+            noise=noise,
+            defaults=configs.habits_from(
+                checkpoint.configs.get("habits", {}),
+                replace(release.defaults, width=width, height=height),
+                f"{checkpoint.path}/sfumato.json",
+            ),
+            **texts,
+        )
+
+    return Family(
+        spec=release,
+        networks=networks,
+        layouts={
+            "original": Layout(
+                prefixes=IN_FILE,
+                recognise=is_original,
+                spec=original_spec,
+                rules=original_rules,
+                ignored=(r".*\.position_ids", r".*\.logit_scale", T5_TWICE),
+                aliases=(*(with_inner_name(tower.original) for tower in TOWERS), (T5_TWICE, r"\1shared.weight")),
+            ),
+            "diffusers": Layout(
+                prefixes=IN_FOLDER,
+                recognise=is_folder,
+                spec=folder_spec,
+                rules=folder_rules,
+                ignored=(r".*\.position_ids", T5_TWICE),
+                configs=folder_configs,
+                tokenizers={"tokenizer": "text", "tokenizer_2": "text_2", "tokenizer_3": "text_3"},
+                aliases=(
+                    *ldm_vae.old_attention("vae/"),
+                    *(with_inner_name(tower.folder) for tower in TOWERS),
+                    (T5_TWICE, r"\1shared.weight"),
+                ),
+            ),
+        },
+        denoiser="transformer",
+        optional=OPTIONAL,
+        variants=variants,
+    )
+
+
+MEDIUM_FAMILY = _family(MEDIUM, lambda norms, second: not norms and not second)
+MEDIUM_35_FAMILY = _family(MEDIUM_35, lambda norms, second: norms and second)
+LARGE_35_FAMILY = _family(LARGE_35, lambda norms, second: norms and not second, (LARGE_TURBO_35,))
