@@ -12,7 +12,9 @@ def test_a_folder_becomes_a_file_and_comes_back(run, model: str, tmp_path: Path)
     assert lines["proved"].startswith("mapped back, the result is the input, rounded by at most 0.00")
     table = (tmp_path / "one.safetensors.proof.tsv").read_text().splitlines()
     assert table[0].split("\t")[:2] == ["input", "output"]
-    assert any(line.startswith("unet/conv_in.weight\tmodel.diffusion_model.input_blocks.0.0.weight\t") for line in table)
+    assert any(
+        line.startswith("unet/conv_in.weight\tmodel.diffusion_model.input_blocks.0.0.weight\t") for line in table
+    )
     result = run("convert", "one.safetensors", "back", "--layout", "diffusers", "--proof", "table.tsv", "--json")
     record = json.loads(result.stdout)
     assert record["exact"] and record["family"] == "sd1" and record["layouts"] == ["original", "diffusers"]

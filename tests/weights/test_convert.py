@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import zlib
 from base64 import b64encode
@@ -181,7 +182,9 @@ def close(ours: Tensor, theirs: Tensor) -> bool:
 
 @torch.no_grad()
 def test_the_result_opens_in_diffusers_and_computes_the_same(folder: Converted) -> None:
-    pipeline = DiffusionPipeline.from_pretrained(folder.out)
+    index = json.loads((folder.out / "model_index.json").read_text())
+    lacking = {name: None for name, entry in index.items() if entry == [None, None]}  # T5's tokenizer is not ours
+    pipeline = DiffusionPipeline.from_pretrained(folder.out, **lacking)
     parts = load_parts(folder.source)
     ids = torch.arange(2 * 77).reshape(2, 77)
     ids[:, 20:] = WORDS.eos_token_id

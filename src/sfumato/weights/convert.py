@@ -26,6 +26,7 @@ from sfumato.families import Family
 from sfumato.families.base import Layout
 from sfumato.files import check_writable
 from sfumato.spec import Prediction, Spec
+from sfumato.text.t5_tokenizer import find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights import documents, safetensors_file
 from sfumato.weights.checkpoint import Checkpoint, Stored
@@ -372,7 +373,8 @@ def _files(source: _Source, tokenizer: CLIPTokenizer | None, told: bool) -> dict
     own, index = checkpoint.documents, checkpoint.configs.get("model_index", {})
     if checkpoint.container == "folder":
         own = documents.of_folder(checkpoint.path, index)
-    made = folder_files(source.family, layout.fit(source.spec, {}), tokenizer or CLIPTokenizer.openai())
+    clip, t5 = tokenizer or CLIPTokenizer.openai(), find_t5_tokenizer(checkpoint.path)
+    made = folder_files(source.family, layout.fit(source.spec, {}), clip, t5)
     described, entries = (made, json.loads(made[INDEX])) if told or not index else (own, dict(index))
     result = {name: content for name, content in described.items() if _component(name) not in layout.tokenizers}
     for folder in layout.tokenizers:
@@ -382,8 +384,11 @@ def _files(source: _Source, tokenizer: CLIPTokenizer | None, told: bool) -> dict
             entries[folder] = index[folder]
         else:
             result |= {name: content for name, content in made.items() if _component(name) == folder}
+    absent = {_component(prefix) for part, prefix in layout.prefixes.items() if part not in source.plan.networks}
+    absent |= {folder for folder, part in layout.tokenizers.items() if part not in source.plan.networks}
     strange = {_component(name) for name in checkpoint.tensors if "/" in name}
-    for component in strange - {_component(prefix) for prefix in layout.prefixes.values()} & entries.keys():
+    strange -= {_component(prefix) for prefix in layout.prefixes.values()}
+    for component in (absent | strange) & entries.keys():
         entries[component] = [None, None]
         result = {name: content for name, content in result.items() if _component(name) != component}
     if source.dtype is not None:
