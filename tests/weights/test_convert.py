@@ -282,8 +282,8 @@ def test_the_same_layout_keeps_what_stands_beside(sd2: Released, tmp_path: Path)
     half = content(tmp_path / "half.safetensors")
     assert_same({name: sd2.stored(tensor, torch.float16) for name, tensor in sd2.state.items()}, half)
     convert(source, tmp_path / "a", "diffusers")
-    convert(tmp_path / "a", tmp_path / "b", "diffusers", max_file_size=200_000)
-    assert len(list((tmp_path / "b/unet").glob("*.safetensors"))) > 3
+    convert(tmp_path / "a", tmp_path / "b", "diffusers", max_file_size=2_000_000)
+    assert len(list((tmp_path / "b/unet").glob("*.safetensors"))) > 1
     assert_same(content(tmp_path / "a"), content(tmp_path / "b"))
 
 
@@ -338,8 +338,10 @@ def test_places(sd1: Released, tmp_path: Path, monkeypatch) -> None:
     refused("is no .safetensors", lambda: convert(source, tmp_path / "x.ckpt", "original"))
     refused("no layout 'onnx'; choose original or diffusers", lambda: convert(source, tmp_path / "x", "onnx"))
     refused("cannot open", lambda: convert(tmp_path / "none", tmp_path / "x", "diffusers"))
-    cut = write_file(tmp_path / "cut.safetensors", dict(list(sd1.state.items())[1:]))
-    refused("is not a complete Stable Diffusion", lambda: convert(cut, tmp_path / "x", "diffusers"))
+    lost = "first_stage_model.decoder.conv_out.bias"
+    state = {name: tensor for name, tensor in sd1.state.items() if name != lost}
+    cut = write_file(tmp_path / "cut.safetensors", state)
+    refused(f"is not a complete Stable Diffusion.*1 missing .{lost}", lambda: convert(cut, tmp_path / "x", "diffusers"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     refused("1 bytes free, and", lambda: convert(source, tmp_path / "x", "diffusers"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.safetensors", "in.safetensors", "out"]
