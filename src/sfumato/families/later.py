@@ -28,6 +28,7 @@ KNOWN = (
         "Stable Diffusion 3 or 3.5",
         lambda shapes: "transformer/transformer_blocks.0.norm1_context.linear.weight" in shapes,
     ),
+    Known("Stable Video Diffusion", lambda shapes: any(".time_stack." in name for name in shapes)),
     Known("a variant of Stable Diffusion XL", _has("conditioner.embedders.", "text_encoder_2/")),
     Known("the Stable Diffusion x4 upscaler", _has("low_scale_model.", "unet/class_embedding.")),
     Known("a Stable Diffusion inpainting model", _inputs(9)),
