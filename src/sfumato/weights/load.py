@@ -16,6 +16,7 @@ from sfumato.errors import SfumatoError
 from sfumato.families import family as family_named
 from sfumato.families.base import Family
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.dpt import DPT
 from sfumato.nets.vae import VAE
 from sfumato.spec import Prediction, Spec
 from sfumato.weights.checkpoint import Checkpoint, Stored, quote
@@ -67,6 +68,10 @@ class Parts:
     @property
     def text(self) -> CLIPText:
         return cast(CLIPText, self.networks["text"])
+
+    @property
+    def depth(self) -> DPT | None:
+        return cast("DPT | None", self.networks.get("depth"))
 
     @property
     def texts(self) -> tuple[CLIPText, ...]:
