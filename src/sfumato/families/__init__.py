@@ -19,6 +19,7 @@ FAMILIES: tuple[Family, ...] = (
     sd3.MEDIUM_FAMILY,
     sd3.MEDIUM_35_FAMILY,
     sd3.LARGE_35_FAMILY,
+    sd3.ONE_TEXT_FAMILY,
 )
 
 __all__ = ["FAMILIES", "KNOWN", "Family", "family"]

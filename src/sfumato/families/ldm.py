@@ -84,7 +84,7 @@ class Tower:
 
 def _padded_as(usual: CLIPTextConfig, read: CLIPTextConfig) -> CLIPTextConfig:
     """What every layout leaves to the release: by what a prompt is padded and what of its states is read."""
-    pad = read.pad_token_id if usual.pad_token_id == usual.eos_token_id else usual.pad_token_id
+    pad = read.eos_token_id if usual.pad_token_id == usual.eos_token_id else usual.pad_token_id
     return replace(read, normalised=usual.normalised, pooled=read.pooled or usual.pooled, pad_token_id=pad)
 
 
