@@ -17,12 +17,15 @@ from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
+from sfumato.nets.dpt import DPT
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
+from sfumato.provenance.picture import open_image
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.txt2img import Pair, Settings, txt2img
+from sfumato.tasks.upscale import NOISE_LEVEL, large_size, upscale
 from sfumato.text.encode import T5Reader, TextEncoder
 from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
@@ -42,12 +45,15 @@ class Result:
 class StableDiffusion:
     """A model ready to draw. Made by `load`."""
 
-    def __init__(self, spec: Spec, denoiser: Denoiser, vae: VAE, text: TextEncoder, path: Path):
+    def __init__(
+        self, spec: Spec, denoiser: Denoiser, vae: VAE, text: TextEncoder, path: Path, depth: DPT | None = None
+    ):
         self.spec = spec
         self.denoiser = denoiser
         self.vae = vae
         self.encode = text
         self.path = path
+        self.depth = depth
 
     @property
     def name(self) -> str:
@@ -159,14 +165,48 @@ class StableDiffusion:
             slg=slg, original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
             refiner=refiner, switch_at=switch_at,
         )  # fmt: skip
-        with closing(events):
-            pictures = [event for event in events if isinstance(event, Picture)]
-        pictures.sort(key=lambda picture: picture.index)  # a sampler of adaptive steps finishes them in any order
-        return Result(
-            [picture.image for picture in pictures],
-            [picture.seed for picture in pictures],
-            [picture.infotext for picture in pictures],
-        )
+        return _collected(events)
+
+    def upscale(
+        self,
+        image: Image.Image | str | Path,
+        prompt: str = "",
+        negative: str = "",
+        *,
+        noise_level: int = NOISE_LEVEL,
+        steps: int | None = None,
+        cfg: float | None = None,
+        seed: int | None = None,
+        sampler: str | None = None,
+        schedule: str | None = None,
+        clip_skip: int | None = None,
+        n: int = 1,
+        watermark: bool = True,
+    ) -> Result:
+        """Draw a picture (or the picture in a file) four times as wide and high, with an upscaler.
+
+        `prompt` says what the picture shows. A `noise_level` of 0 keeps closest to it, one of up to 350 lets the model
+        invent more. The other arguments are those of `stream`. Raises SfumatoError as `stream`, and for a model that is
+        no upscaler and a picture that is too large.
+        """
+        image = image if isinstance(image, Image.Image) else open_image(image)
+        width, height = large_size(self, image)
+        settings = Settings.of(
+            self.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
+            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
+        )  # fmt: skip
+        return _collected(upscale(self, image, settings, noise_level))
+
+
+def _collected(events: Generator[Progress | Picture, None, None]) -> Result:
+    with closing(events):
+        pictures = [event for event in events if isinstance(event, Picture)]
+    pictures.sort(key=lambda picture: picture.index)  # a sampler of adaptive steps finishes them in any order
+    return Result(
+        [picture.image for picture in pictures],
+        [picture.seed for picture in pictures],
+        [picture.infotext for picture in pictures],
+    )
 
 
 def _located(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
@@ -241,7 +281,7 @@ def assemble(
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
     text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
     denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.quantised)
-    return StableDiffusion(spec, denoiser, parts.vae, text, path)
+    return StableDiffusion(spec, denoiser, parts.vae, text, path, parts.depth)
 
 
 def _t5_reader(parts: Parts, tokenizer: T5Tokenizer | None) -> T5Reader | None:

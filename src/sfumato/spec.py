@@ -198,7 +198,8 @@ class Spec:
     `transformer`, where there is one, stands in the U-Net's place. `depth` sees the depth of a picture, for a U-Net
     that is told it. `ids` are the numbers, besides pooled text, that condition XL. `zero_negative`: an empty negative
     prompt is all zeros and not read by the text towers. `quantised`: the network only knows whole training steps.
-    `unit_start`: every sampler starts at variance 1 + sigma^2. `licence` is an id of `hub.licences`.
+    `unit_start`: every sampler starts at variance 1 + sigma^2. `low_res`: the model enlarges a picture that it is shown
+    after up to `max_noise_level` steps of this noise. `licence` is an id of `hub.licences`.
     """
 
     family: str
@@ -211,6 +212,8 @@ class Spec:
     text_2: CLIPTextConfig | None = None
     text_3: T5Config | None = None
     depth: DPTConfig | None = None
+    low_res: Schedule | None = None
+    max_noise_level: int = 350
     ids: tuple[SizeId, ...] = ()
     zero_negative: bool = False
     prediction: Prediction = "eps"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from sfumato.families import FAMILIES, Family
 from sfumato.model import StableDiffusion
 from sfumato.spec import Spec
 from sfumato.tasks.picture import Picture, Progress
+from sfumato.tasks.txt2img import Settings
+from sfumato.tasks.upscale import NOISE_LEVEL, upscale
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.load import load_parts
 from sfumato.weights.save import save_folder
@@ -39,7 +41,31 @@ class Tiny:
     model: StableDiffusion
 
     def draw(self, prompt: str = "a red heart", negative: str = "", **options: object) -> list[np.ndarray]:
-        return [levels(image) for image in self.model.txt2img(prompt, negative, **DRAW | options).images]
+        return drawn(self.model, prompt, negative, **options)
+
+
+def drawn(
+    model: StableDiffusion, prompt: str = "a red heart", negative: str = "", **changed: object
+) -> list[np.ndarray]:
+    """Pictures from words; an upscaler is shown a small one besides."""
+    options = DRAW | changed
+    if model.spec.low_res is None:
+        done = model.txt2img(prompt, negative, **options)
+    else:
+        done = model.upscale(shown(model, options.pop("width"), options.pop("height")), prompt, negative, **options)
+    return [levels(image) for image in done.images]
+
+
+def shown(model: StableDiffusion, width: int, height: int) -> Image.Image:
+    factor = model.spec.vae.factor
+    return Image.linear_gradient("L").resize((width // factor, height // factor))
+
+
+def events(model: StableDiffusion) -> Generator[Progress | Picture, None, None]:
+    if model.spec.low_res is None:
+        return model.stream("a red heart", **DRAW)
+    settings = Settings.of(model.spec, "a red heart", **DRAW)
+    return upscale(model, shown(model, settings.width, settings.height), settings, NOISE_LEVEL)
 
 
 def levels(image: Image.Image) -> np.ndarray:
@@ -78,7 +104,7 @@ def test_a_model_is_read_as_it_was_written(tiny: Tiny, layout: str) -> None:
 
 def test_both_layouts_draw_the_same_picture(tiny: Tiny) -> None:
     folder = sfumato.load(tiny.paths["diffusers"], device="cpu")
-    assert (levels(folder.txt2img("a red heart", **DRAW).images[0]) == tiny.draw()[0]).all()
+    assert (drawn(folder)[0] == tiny.draw()[0]).all()
 
 
 def test_there_and_back_is_bit_identical(tiny: Tiny) -> None:
@@ -122,19 +148,19 @@ def test_without_guidance_the_negative_prompt_is_not_read(tiny: Tiny) -> None:
 
 def test_a_stream_tells_every_step_and_can_be_closed(tiny: Tiny) -> None:
     (expected,) = tiny.draw()
-    with closing(tiny.model.stream("a red heart", **DRAW)) as events:
-        next(events)
-    events = list(tiny.model.stream("a red heart", **DRAW))
-    assert [event.step for event in events if isinstance(event, Progress)] == [1, 2]
-    assert events[0].preview().size == tuple(DRAW[side] // tiny.spec.vae.factor for side in ("width", "height"))
-    assert isinstance(events[-1], Picture)
-    assert (levels(events[-1].image) == expected).all()
+    with closing(events(tiny.model)) as cut:
+        next(cut)
+    whole = list(events(tiny.model))
+    assert [event.step for event in whole if isinstance(event, Progress)] == [1, 2]
+    assert whole[0].preview().size == tuple(DRAW[side] // tiny.spec.vae.factor for side in ("width", "height"))
+    assert isinstance(whole[-1], Picture)
+    assert (levels(whole[-1].image) == expected).all()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_draws_nearly_the_same(tiny: Tiny, dtype: str) -> None:
     model = sfumato.load(tiny.paths["original"], device="cpu", dtype=dtype)
-    half = levels(model.txt2img("a red heart", **DRAW).images[0])
+    half = drawn(model)[0]
     off = np.abs(half - tiny.draw()[0]).mean()
     assert off < (3 if dtype == "float16" else 12)
 

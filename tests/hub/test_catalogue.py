@@ -30,6 +30,8 @@ def test_entries_are_well_formed_and_told_apart() -> None:
 
 def test_every_family_has_a_release_and_every_release_a_family() -> None:
     for family in FAMILIES:
+        if not family.spec.licence:  # nobody's release: what is trained here
+            continue
         ours = [one for one in RELEASES if one.family == family.name and one.part is None]
         assert ours, family.name
         assert {one.variant for one in ours} == {release.variant or None for release in family.releases}

@@ -100,9 +100,12 @@ def shrink(spec: Spec) -> Spec:
     """The release with small networks that fit together."""
     parts = {field.name: getattr(spec, field.name) for field in fields(spec)}
     small = replace(spec, **{name: smaller(part) for name, part in parts.items() if is_dataclass(part)})
-    if spec.transformer is not None:  # the U-Net's sizes mean nothing
-        return replace(small, unet=spec.unet)
     towers = [tower for tower in (small.text, small.text_2) if tower is not None]
+    if small.transformer is not None:  # the U-Net's sizes mean nothing
+        widths = (
+            {"context_dim": small.text.hidden_size, "pooled_dim": small.text.hidden_size} if len(towers) == 1 else {}
+        )
+        return replace(small, unet=spec.unet, transformer=replace(small.transformer, **widths))
     unet = replace(small.unet, context_dim=sum(tower.hidden_size for tower in towers))
     if unet.vector_dim is not None:
         numbers = sum(IDS[name] for name in spec.ids)

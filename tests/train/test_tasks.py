@@ -5,21 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from sfumato.data.dataset import EmojiData
 from sfumato.diffusion import predict
+from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser
+from sfumato.diffusion.path import path_of
 from sfumato.errors import SfumatoError
+from sfumato.model import load
 from sfumato.nets.image_tower import ImageTowerConfig
-from sfumato.spec import UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, MMDiTConfig, Schedule, UNetConfig, VAEConfig
 from sfumato.train import checkpoint, clip, ldm, vae
 from sfumato.train.clip import CLIPTask, CLIPTraining, TextSize, load_clip
 from sfumato.train.config import LoopConfig
+from sfumato.train.ema import EMA
 from sfumato.train.latents import cached
 from sfumato.train.ldm import LDMTask, LDMTraining
 from sfumato.train.loop import Task, train
+from sfumato.train.networks import new_transformer
 from sfumato.train.start import gather
 from sfumato.train.vae import VAETask, VAETraining, load_vae
 from sfumato.weights.load import load_parts
@@ -47,6 +53,16 @@ LDM_RECIPE = LDMTraining(
     sheet_steps=3,
     prompts=("big red circle", "small blue bar"),
     sheet_styles=("3d", "flat"),
+)
+TRANSFORMER_RECIPE = replace(
+    LDM_RECIPE,
+    net=None,
+    transformer=MMDiTConfig(patch=2, hidden=32, heads=2, depth=2, qk_norm=True),
+    prediction="flow",
+    noise=Schedule(shift=2.0),
+    times="logit_normal",
+    sampler="euler",
+    schedule="discrete",
 )
 
 
@@ -110,6 +126,16 @@ def test_the_autoencoder_learns_and_its_export_is_its_average(emoji: EmojiData, 
     assert all(torch.equal(value, average[name]) for name, value in net.state_dict().items())
 
 
+def test_an_autoencoder_without_quant_convolutions_learns(emoji: EmojiData, tmp_path: Path):
+    recipe = replace(VAE_RECIPE, net=replace(VAE_RECIPE.net, quant_convs=False))
+    first = run(VAETask(recipe, emoji), recipe, tmp_path / "first", 1)
+    recipe = replace(recipe, decoder_of=str(tmp_path / "first/export"))
+    task = VAETask(recipe, emoji)
+    encoder = {name: value.clone() for name, value in task.networks.encoder.state_dict().items()}
+    assert run(task, recipe, tmp_path / "second", 6)["val/psnr"] > first["val/psnr"]
+    assert all(torch.equal(value, encoder[name]) for name, value in task.networks.encoder.state_dict().items())
+
+
 def test_whole_pictures_come_as_often_as_the_recipe_says(emoji: EmojiData):
     task = VAETask(replace(VAE_RECIPE, full_every=3), emoji)
     shapes = [tuple(task.batch(step)["rgba"].shape) for step in range(4)]
@@ -151,11 +177,11 @@ def test_small_pictures_lie_over_a_colour_as_large_ones_do(emoji: EmojiData):
 
 def test_a_network_that_hits_the_target_makes_the_sampler_right(make_ldm):
     """Training's target, read by sampling's denoiser, gives the latents back: for every kind of prediction."""
-    for kind in ("v", "eps", "x0"):
+    for kind in ("v", "eps", "x0", "flow"):
         task = make_ldm(replace(LDM_RECIPE, prediction=kind))
         batch = task.batch(0)
-        sigma = task.table.sigma(batch["t"])
-        x = batch["x0"] + sigma.float()[:, None, None, None] * batch["noise"]
+        sigma = task.table.sigmas[batch["t"]]
+        x = path_of(kind).noised(batch["x0"], batch["noise"], sigma)
 
         class Perfect(torch.nn.Module):
             def __init__(self, kind=kind, batch=batch, x=x, sigma=sigma):
@@ -166,15 +192,61 @@ def test_a_network_that_hits_the_target_makes_the_sampler_right(make_ldm):
             def forward(self, scaled, t, cond):
                 return self.answer
 
-        task.unet = Perfect()
+        task.network = Perfect()
         assert task._losses(batch).max() < 1e-9
-        estimate = Denoiser(task.unet, kind, task.table)(x, sigma, ldm.Cond(torch.zeros(len(x), 1, 1)))
+        estimate = Denoiser(task.network, kind, task.table)(x, sigma, Cond(torch.zeros(len(x), 1, 1)))
         torch.testing.assert_close(estimate, batch["x0"], atol=2e-4, rtol=0)
 
 
 def test_times_cover_every_band_of_a_batch(make_ldm):
     times = make_ldm().batch(5)["t"]
     assert sorted((times * 8 // 1000).tolist()) == list(range(8))
+
+
+def test_times_are_distributed_as_the_recipe_says(make_ldm):
+    u = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
+
+    def logits(**changes) -> torch.Tensor:
+        return torch.logit((make_ldm(replace(LDM_RECIPE, **changes))._times(u) + 0.5) / 1000)
+
+    normal = logits(times="logit_normal", t_shift=0.5, t_scale=0.8)
+    assert normal.mean().item() == pytest.approx(0.5, abs=0.01) and normal.std().item() == pytest.approx(0.8, abs=0.01)
+    logistic = logits(t_shift=-1.0)
+    assert logistic.median().item() == pytest.approx(-1, abs=0.01)
+    assert logistic.std().item() == pytest.approx(torch.pi / 3**0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        *(replace(LDM_RECIPE, prediction=kind) for kind in ("eps", "x0", "flow")),
+        TRANSFORMER_RECIPE,
+    ],
+    ids=["eps", "x0", "flow", "transformer"],
+)
+def test_every_kind_of_denoiser_learns_and_its_export_draws_the_same(recipe: LDMTraining, make_ldm, tmp_path: Path):
+    task = make_ldm(recipe)
+    before = task.validate()["x0_seen"]
+    metrics = run(task, recipe, tmp_path, 12)
+    assert metrics["val/x0_seen"] < 0.95 * before
+    prompt = "big red circle, 3d render"
+    average = EMA(task.networks, 0)
+    average.load(checkpoint.load(checkpoint.find(tmp_path), CPU)["ema"])
+    with average.applied(), torch.no_grad():
+        ours = task.draw([prompt], [3])[0].clamp(-1, 1)
+    (loaded,) = load(tmp_path / "export").txt2img(prompt, seed=3, watermark=False).images
+    theirs = torch.from_numpy(np.array(loaded)).movedim(-1, 0) / 127.5 - 1
+    assert (ours - theirs).abs().max() < 0.05  # weights were rounded to float16
+
+
+def test_a_new_transformer_predicts_nothing_and_knows_places():
+    net = new_transformer(
+        TRANSFORMER_RECIPE.transformer, VAEConfig(latent_channels=8), CLIPTextConfig(hidden_size=32), 8
+    )
+    x, text = torch.randn(2, 8, 8, 8), torch.randn(2, 5, 32)
+    assert not net(x, torch.tensor([1.0, 500.0]), Cond(text, text[:, 0])).any()
+    places = net.pos_embed.pos_embed[0]
+    assert places.shape == (16, 32) and len(places.unique(dim=0)) == 16
 
 
 def test_min_snr_weights():
@@ -201,9 +273,9 @@ def test_cached_latents_are_read_again_and_never_stale(emoji: EmojiData, vae_fol
 
 def test_the_denoiser_learns_and_leaves_a_model_that_opens(make_ldm, tmp_path: Path):
     task = make_ldm()
-    before = task.validate()["loss_seen"]
+    before = task.validate()["x0_seen"]
     metrics = run(task, LDM_RECIPE, tmp_path, 60)
-    assert metrics["val/loss_seen"] < 0.8 * before
+    assert metrics["val/x0_seen"] < 0.8 * before
     parts = load_parts(tmp_path / "export")
     assert (parts.spec.prediction, parts.spec.text.max_length, parts.spec.defaults.width) == ("v", 16, 32)
     path = checkpoint.find(tmp_path)
@@ -218,15 +290,15 @@ def test_training_goes_on_from_a_folder(make_ldm, emoji: EmojiData, tmp_path: Pa
     folder = tmp_path / "first/export"
     recipe = replace(LDM_RECIPE, init=str(folder))
     task = LDMTask(recipe, emoji, gather(recipe.init, None, None), tmp_path, CPU)
-    for ours, theirs in ((task.unet, "unet"), (task.vae, "vae"), (task.text, "text")):
+    for ours, theirs in ((task.network, "unet"), (task.vae, "vae"), (task.text, "text")):
         stored = load_parts(folder).networks[theirs].state_dict()
         assert all(torch.equal(value, stored[name]) for name, value in ours.state_dict().items())
     (latents,) = tmp_path.glob("latents-*")  # of the folder's own encoder
-    before = task.validate()["loss_seen"]
+    before = task.validate()["x0_seen"]
     run(task, recipe, tmp_path / "second", 4)
     again = LDMTask(recipe, emoji, gather(recipe.init, None, None), tmp_path, CPU)
     metrics = run(again, recipe, tmp_path / "second", 10)
-    assert metrics["val/loss_seen"] < before
+    assert metrics["val/x0_seen"] < before
     path = checkpoint.find(tmp_path / "second")
     assert path is not None
     assert checkpoint.load(path, CPU)["config"]["init"] == str(folder)
@@ -261,6 +333,11 @@ def test_styles_can_be_left_out(make_ldm, emoji: EmojiData):
         ({"languages": {"xx": 1.0}}, "xx"),
         ({"prediction": "flow", "min_snr": 5.0}, "min_snr"),
         ({"length": 99}, "length"),
+        ({"prediction": "edm"}, "edm"),
+        ({"net": None}, r"\[transformer\]"),
+        ({"transformer": TRANSFORMER_RECIPE.transformer}, r"\[net\]"),
+        ({"net": None, "transformer": MMDiTConfig(hidden=30, heads=4)}, "heads"),
+        ({"net": None, "transformer": MMDiTConfig(hidden=32, heads=2, patch=3)}, "patch"),
     ],
 )
 def test_recipes_that_cannot_work_are_refused(make_ldm, change: dict, names: str):
@@ -269,6 +346,6 @@ def test_recipes_that_cannot_work_are_refused(make_ldm, change: dict, names: str
 
 
 def test_export_folders_without_weights_are_refused(tmp_path: Path):
-    for load in (load_vae, load_clip):
+    for read in (load_vae, load_clip):
         with pytest.raises(SfumatoError, match="export folder"):
-            load(tmp_path)
+            read(tmp_path)

@@ -98,7 +98,9 @@ def test_unknown_kinds_of_cases_fail_and_say_so(verify, part: Path) -> None:
 
 
 def test_what_is_not_supported_yet_fails_and_says_so(verify, golden: Path) -> None:
-    outcome = verify(golden, *only("manifests/original/sd2_depth", "manifests/diffusers/sd2_depth__depth_estimator"))
+    outcome = verify(
+        golden, *only("manifests/original/controlnet_sd15", "manifests/diffusers/controlnet_sd15__controlnet")
+    )
     assert outcome.code == 1 and len(outcome.failed) == 2
     assert all(row["reason"].startswith("not supported yet: ") for row in outcome.rows.values())
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.families import family
-from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, Spec, T5Config, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights import safetensors_file
 from sfumato.weights.save import save_folder
@@ -31,6 +31,30 @@ TINY = replace(
         pad_token_id=599,
     ),
 )
+
+
+SMALL = {"channels": (32, 64), "depth": (0, 1), "blocks": 1, "middle_depth": 1}
+TOWER = {"vocab_size": 600, "intermediate_size": 64, "layers": 2, "bos_token_id": 598, "eos_token_id": 599}
+
+
+def shrink(name: str) -> Spec:
+    """The release with its own width of text, which is what a lone U-Net is told by."""
+    spec = family(name).spec
+    t5 = T5Config(vocab_size=40, hidden_size=144, intermediate_size=32, layers=1, heads=2, head_dim=16)
+    small = {"hidden": 64, "heads": 1, "depth": 2, "context_dim": 144, "positions": 8}
+
+    def tower(config: CLIPTextConfig) -> CLIPTextConfig:
+        return replace(config, **TOWER, pad_token_id=min(config.pad_token_id, 599))
+
+    return replace(
+        spec,
+        unet=spec.unet if spec.transformer else replace(spec.unet, **SMALL),
+        vae=replace(spec.vae, channels=(32, 32, 32, 32), blocks=1),
+        text=tower(spec.text),
+        text_2=spec.text_2 and tower(spec.text_2),
+        text_3=spec.text_3 and t5,
+        transformer=spec.transformer and replace(spec.transformer, **small, dual=spec.transformer.dual[:1]),
+    )
 
 
 @dataclass(frozen=True)
@@ -77,6 +101,11 @@ def random_model(spec: Spec, seed: int = 0) -> Model:
 @pytest.fixture(scope="session", name="random_model")
 def random_model_fixture() -> Callable[..., Model]:
     return random_model
+
+
+@pytest.fixture(scope="session")
+def shrunk() -> Callable[[str], Spec]:
+    return shrink
 
 
 @pytest.fixture(scope="session")

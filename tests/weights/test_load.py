@@ -19,8 +19,9 @@ from sfumato.families.ldm_vae import OLD_ATTENTION
 from sfumato.weights import safetensors_file
 from sfumato.weights.checkpoint import WeightFile
 from sfumato.weights.inspect import inspect_checkpoint
-from sfumato.weights.load import EIGHTS, load_parts
+from sfumato.weights.load import load_parts
 from sfumato.weights.save import save_folder
+from sfumato.weights.scaled import EIGHTS
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 

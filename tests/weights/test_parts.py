@@ -10,31 +10,13 @@ from torch import Tensor
 from sfumato.errors import SfumatoError
 from sfumato.families import family, ldm_vae, open_clip
 from sfumato.nets.t5 import T5
-from sfumato.spec import CLIPTextConfig, Spec, T5Config, VAEConfig
+from sfumato.spec import T5Config, VAEConfig
 from sfumato.weights import parts
 from sfumato.weights.inspect import inspect_checkpoint
 from sfumato.weights.load import load_parts
 from sfumato.weights.read import open_checkpoint
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
-SMALL = {"channels": (32, 64), "depth": (0, 1), "blocks": 1, "middle_depth": 1}
-TOWER = {"vocab_size": 600, "intermediate_size": 64, "layers": 2, "bos_token_id": 598, "eos_token_id": 599}
-
-
-def shrunk(name: str) -> Spec:
-    """The release with its own width of text, which is what a lone U-Net is told by."""
-    spec = family(name).spec
-
-    def tower(config: CLIPTextConfig) -> CLIPTextConfig:
-        return replace(config, **TOWER, pad_token_id=min(config.pad_token_id, 599))
-
-    return replace(
-        spec,
-        unet=replace(spec.unet, **SMALL),
-        vae=replace(spec.vae, channels=(32, 32, 32, 32), blocks=1),
-        text=tower(spec.text),
-        text_2=spec.text_2 and tower(spec.text_2),
-    )
 
 
 def refused(*arguments, match: str, **options) -> None:
@@ -52,13 +34,27 @@ def without(tensors: dict[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def sd1(random_model):
+def sd1(random_model, shrunk):
     return random_model(shrunk("sd1"))
 
 
-@pytest.mark.parametrize("name", ["sd1", "sd2", "sdxl", "sdxl_refiner"])
+T5_SIZES = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "layers": 2, "heads": 4, "head_dim": 16}
+LONE = [
+    "sd1",
+    "sd1_inpainting",
+    "sd2",
+    "sd2_inpainting",
+    "sdxl",
+    "sdxl_refiner",
+    "sd3_medium",
+    "sd35_medium",
+    "sd35_large",
+]
+
+
+@pytest.mark.parametrize("name", LONE)
 @pytest.mark.parametrize("keep", ["", UNET], ids=["bare", "prefixed"])
-def test_a_lone_u_net_and_its_parts(name, keep, random_model, write):
+def test_a_lone_denoiser_and_its_parts(name, keep, random_model, shrunk, write):
     model = random_model(shrunk(name))
     tensors = model.theirs("original")
     prefixes = family(name).layouts["original"].prefixes
@@ -179,8 +175,17 @@ def test_a_lone_u_net_of_a_folder(sd1, save):
     assert found.report.layout == "diffusers"
 
 
+def test_t5_may_be_missing(random_model, shrunk, write):
+    model = random_model(shrunk("sd3_medium"))
+    prefixes = family("sd3_medium").layouts["original"].prefixes
+    lacking = write(without(model.theirs("original"), prefixes["text_3"]))
+    assert load_parts(lacking).networks.keys() == model.networks.keys() - {"text_3"}
+    other = write(T5(T5Config(**T5_SIZES)).state_dict(), "t5.safetensors")
+    refused(lacking, match=r"a T5 text encoder \(32 wide\), which does not fit .*\(144 wide\)$", text_encoders=[other])
+
+
 def test_t5_is_found(write):
-    config = T5Config(vocab_size=40, hidden_size=32, intermediate_size=48, layers=2, heads=4, head_dim=16)
+    config = T5Config(**T5_SIZES)
     state = T5(config).state_dict()
     extras = {"encoder.embed_tokens.weight": state["shared.weight"].clone(), "lm_head.weight": torch.zeros(1, 1)}
     with open_checkpoint(write(state | extras, "t5xxl_fp16.safetensors")) as checkpoint:
@@ -189,7 +194,7 @@ def test_t5_is_found(write):
         assert found.tensors.keys() >= state.keys()
 
 
-def test_several_text_encoders_in_one_file(random_model, write):
+def test_several_text_encoders_in_one_file(random_model, shrunk, write):
     model = random_model(shrunk("sdxl"))
     tensors = model.theirs("original")
     both = write(
@@ -200,7 +205,7 @@ def test_several_text_encoders_in_one_file(random_model, write):
     model.assert_equal(load_parts(write(without(tensors, "conditioner.")), text_encoders=[both]).networks)
 
 
-def test_one_of_two_text_encoders_is_lacking(random_model, write):
+def test_one_of_two_text_encoders_is_lacking(random_model, shrunk, write):
     spec = shrunk("sdxl")
     text = replace(spec.text, hidden_size=128, heads=2)
     spec = replace(spec, text=text, unet=replace(spec.unet, context_dim=128 + 1280))

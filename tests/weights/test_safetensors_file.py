@@ -153,7 +153,6 @@ def test_what_is_no_regular_file_is_refused(tmp_path, monkeypatch):
     [
         (b"<!DOCTYPE html><html>sign in</html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "is a Git LFS pointer"),
-        (b"GGUF\x03\0\0\0\0\0\0\0\0\0", "is a GGUF file"),
         (b"\x89PNG\r\n\x1a\n....", "is a picture"),
         (b"hello, world, this is a text", "is no model file"),
         (b"x", "is no model file"),

@@ -6,8 +6,9 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import typer
@@ -29,9 +30,11 @@ def draw(
     events: Iterator[Progress | Picture],
     destination: Destination,
     as_json: bool,
+    further: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
     """Follow `events` to their end; whatever ends them early, what was finished is saved and reported.
 
+    `further` are settings of the task that JSON reports besides `settings`.
     Raises SfumatoError for a picture that cannot be written, and what the task raises.
     """
     started = time.perf_counter()
@@ -56,7 +59,7 @@ def draw(
             record = {
                 "files": [str(path) for path, _ in done],
                 "seeds": [picture.seed for _, picture in done],
-                "settings": {"model": model.name, **dataclasses.asdict(settings)},
+                "settings": {"model": model.name, **dataclasses.asdict(settings), **further},
                 "infotexts": [picture.infotext for _, picture in done],
                 "seconds": round(time.perf_counter() - started, 3),
             }

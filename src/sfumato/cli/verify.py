@@ -20,6 +20,10 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of reference data, all of it or some.")],
     only: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help=f"Take these cases. {PATTERN}")] = None,
     without: Annotated[list[str] | None, typer.Option("--except", metavar="PATTERN", help="Leave these out.")] = None,
+    t5_tokenizer: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="spiece.model or tokenizer.json of T5, to compare its ids by."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run every case of DIR through this program and print a row for each.
@@ -30,7 +34,7 @@ def verify(
     """
     from sfumato.verify.folder import find_cases, select
 
-    cases = select(find_cases(folder), only or (), without or ())
+    cases = select(find_cases(folder, t5_tokenizer), only or (), without or ())
     width = max(len(case.path) for case in cases)
     rows = []
     if not as_json:

@@ -20,9 +20,10 @@ class NoiseStream:
         self.shape = shape
         self.device = device
 
-    def normal(self) -> Tensor:
-        """The next tensor of the stream."""
-        return torch.randn(self.shape, generator=self.generator, dtype=torch.float32, device="cpu").to(self.device)
+    def normal(self, shape: tuple[int, ...] | None = None) -> Tensor:
+        """The next tensor of the stream, in its own shape or another."""
+        shape = self.shape if shape is None else shape
+        return torch.randn(shape, generator=self.generator, dtype=torch.float32, device="cpu").to(self.device)
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
         """Independent noise for a step; the noise levels do not matter."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sfumato.errors import SfumatoError
-from sfumato.families import sd1, sd2, sd2_depth, sd3, sdxl
+from sfumato.families import sd1, sd2, sd2_depth, sd2_upscaler, sd3, sdxl
 from sfumato.families.base import Family
 from sfumato.families.later import KNOWN
 
@@ -13,11 +13,13 @@ FAMILIES: tuple[Family, ...] = (
     sd2.FAMILY,
     sd2.INPAINTING_FAMILY,
     sd2_depth.FAMILY,
+    sd2_upscaler.FAMILY,
     sdxl.FAMILY,
     sdxl.REFINER_FAMILY,
     sd3.MEDIUM_FAMILY,
     sd3.MEDIUM_35_FAMILY,
     sd3.LARGE_35_FAMILY,
+    sd3.ONE_TEXT_FAMILY,
 )
 
 __all__ = ["FAMILIES", "KNOWN", "Family", "family"]

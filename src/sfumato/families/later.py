@@ -23,13 +23,7 @@ def _inputs(*counts: int) -> Callable[[Shapes], bool]:
 
 
 KNOWN = (
-    Known("Stable Diffusion 3 or 3.5", _has("model.diffusion_model.joint_blocks.", "joint_blocks.")),
-    Known(
-        "Stable Diffusion 3 or 3.5",
-        lambda shapes: "transformer/transformer_blocks.0.norm1_context.linear.weight" in shapes,
-    ),
     Known("a variant of Stable Diffusion XL", _has("conditioner.embedders.", "text_encoder_2/")),
-    Known("the Stable Diffusion x4 upscaler", _has("low_scale_model.", "unet/class_embedding.")),
     Known("a Stable Diffusion inpainting model", _inputs(9)),
     Known("InstructPix2Pix", _inputs(8)),
 )

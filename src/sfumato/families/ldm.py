@@ -84,7 +84,7 @@ class Tower:
 
 def _padded_as(usual: CLIPTextConfig, read: CLIPTextConfig) -> CLIPTextConfig:
     """What every layout leaves to the release: by what a prompt is padded and what of its states is read."""
-    pad = read.pad_token_id if usual.pad_token_id == usual.eos_token_id else usual.pad_token_id
+    pad = read.eos_token_id if usual.pad_token_id == usual.eos_token_id else usual.pad_token_id
     return replace(read, normalised=usual.normalised, pooled=read.pooled or usual.pooled, pad_token_id=pad)
 
 
@@ -111,6 +111,12 @@ def told_depth(shapes: Shapes) -> bool:
     """The U-Net takes latents and the depth of every place."""
     taken, latent = inputs(shapes)
     return taken == latent + 1
+
+
+def shown_picture(shapes: Shapes) -> bool:
+    """The U-Net takes latents and a small picture."""
+    taken, latent = inputs(shapes)
+    return taken == latent + 3
 
 
 def lone(shapes: Shapes, prefix: str, release: Spec) -> bool:
@@ -181,6 +187,8 @@ def latent_diffusion(
             }
             vae = ldm_vae.sizes(shapes, VAE_PREFIX) if _has(shapes, VAE_PREFIX) else release.vae
             unet = replace(ldm_unet.sizes(shapes, UNET), heads=usual.heads, head_dim=usual.head_dim)
+            if usual.cross_only:
+                unet = replace(unet, cross_only=(*(depth > 0 for depth in unet.depth[:-1]), False))
             return replace(
                 release,
                 unet=unet,
@@ -214,7 +222,8 @@ def latent_diffusion(
             for tower in towers
             if f"{tower.folder}config" in checkpoint.configs
         }
-        told, index = "depth_estimator/config", checkpoint.configs.get("model_index", {})
+        told, shown = "depth_estimator/config", "low_res_scheduler/scheduler_config"
+        index = checkpoint.configs.get("model_index", {})
         prediction, noise, variant = release.prediction, release.noise, release
         advised = replace(release.defaults, width=width, height=height)
         if "scheduler/scheduler_config" in checkpoint.configs:
@@ -231,6 +240,7 @@ def latent_diffusion(
             prediction=prediction,
             noise=noise,
             zero_negative=index.get("force_zeros_for_empty_prompt", variant.zero_negative) is True,
+            low_res=configs.scheduler_from(*read(shown))[1] if shown in checkpoint.configs else release.low_res,
             depth=configs.dpt_from(*read(told)) if release.depth and told in checkpoint.configs else release.depth,
             defaults=configs.habits_from(
                 checkpoint.configs.get("habits", {}),
@@ -261,12 +271,18 @@ def latent_diffusion(
             **{folder.strip("/"): ["transformers", *config["architectures"]] for folder, config in others.items()},
             **{folder: ["transformers", "CLIPTokenizer"] for folder in tokenizers},
         }
+        further: dict[str, configs.Config] = {}
+        if spec.depth is not None:
+            further["feature_extractor/preprocessor_config"] = configs.dpt_processor_to(spec.depth)
+        if spec.low_res is not None:
+            further["low_res_scheduler/scheduler_config"] = configs.noising_to(spec.low_res)
         return {
             "model_index": {**index, **pipeline},
             "scheduler/scheduler_config": scheduler,
             "unet/config": configs.unet_to(spec.unet, pixels // spec.vae.factor),
             "vae/config": configs.vae_to(spec.vae, pixels),
             **{f"{folder}config": config for folder, config in others.items()},
+            **further,
         }
 
     tokenizers = {tower.folder.strip("/").replace("text_encoder", "tokenizer"): tower.part for tower in towers}
@@ -284,6 +300,7 @@ def latent_diffusion(
                 rules=original_rules,
                 ignored=(
                     ldm_schedule.NAMES,
+                    ldm_schedule.LOW_SCALE + ldm_schedule.NAMES,
                     r"model_ema\..*",
                     r".*\.position_ids",
                     r"first_stage_model\.loss\..*",
@@ -294,7 +311,7 @@ def latent_diffusion(
                 # The averaging code drops "model." and every dot of a name.
                 ema=lambda name: "model_ema." + name.removeprefix("model.").replace(".", ""),
                 fit=fit_original,
-                buffers=lambda spec: buffers(spec.noise),
+                buffers=lambda spec: buffers(spec.noise) | ldm_schedule.low_scale_buffers(spec.low_res),
             ),
             "diffusers": Layout(
                 prefixes=in_folder,

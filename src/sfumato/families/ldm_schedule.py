@@ -14,6 +14,7 @@ NAMES = (
     r"|log_one_minus_alphas_cumprod|sqrt_recip_alphas_cumprod|sqrt_recipm1_alphas_cumprod|posterior_variance"
     r"|posterior_log_variance_clipped|posterior_mean_coef1|posterior_mean_coef2|lvlb_weights|logvar|denoiser\.sigmas)"
 )
+LOW_SCALE = r"low_scale_model\."  # what the upscaler's small picture is noised by
 
 
 def ddpm_buffers(noise: Schedule) -> dict[str, Tensor]:
@@ -41,3 +42,9 @@ def ddpm_buffers(noise: Schedule) -> dict[str, Tensor]:
         "posterior_mean_coef2": (1 - before) * alpha.sqrt() / (1 - abar),
     }
     return {name: tensor.float() for name, tensor in exact.items()}
+
+
+def low_scale_buffers(noise: Schedule | None) -> dict[str, Tensor]:
+    """What the upscaler keeps of the noise on its small picture: the same, without the posterior."""
+    kept = {} if noise is None else ddpm_buffers(noise)
+    return {f"low_scale_model.{name}": tensor for name, tensor in kept.items() if not name.startswith("posterior")}

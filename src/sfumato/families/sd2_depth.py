@@ -16,5 +16,8 @@ SPEC = replace(
     unet=replace(sd2.BASE.unet, in_channels=5),
     depth=DPTConfig(),
 )
-PIPELINE = {"_class_name": "StableDiffusionDepth2ImgPipeline"}
+PIPELINE = {
+    "_class_name": "StableDiffusionDepth2ImgPipeline",
+    "feature_extractor": ["transformers", "DPTImageProcessor"],
+}
 FAMILY = latent_diffusion(SPEC, sd2.TOWERS, told_depth, sd2.is_original, sd2.is_folder, PIPELINE)

@@ -2,12 +2,12 @@
 
 3.0 medium is the plain transformer; 3.5 normalises queries and keys, and 3.5 medium has blocks with a second attention.
 The prompt is read by CLIP ViT-L/14, OpenCLIP ViT-bigG/14 and T5 XXL, of which the last may be missing. 3.5 large turbo
-has the names and shapes of 3.5 large.
+has the names and shapes of 3.5 large. No release, but what training makes of a transformer here, reads one tower alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +47,8 @@ IN_FOLDER = {
     "text_3": "text_encoder_3/",
 }
 T5_CONFIG, T5_PREFIX = "text_encoder_3/config", IN_FILE["text_3"]
-OPTIONAL = ("text_3",)
+TEXTS, OPTIONAL = ("text", "text_2", "text_3"), ("text_3",)
+TOKENS = "text_model.embeddings.token_embedding.weight"
 
 MEDIUM = Spec(
     family="sd3_medium",
@@ -96,12 +97,28 @@ LARGE_TURBO_35 = replace(
     variant="turbo",
     defaults=replace(MEDIUM.defaults, steps=4, cfg=1.0),
 )
+ONE_TEXT = replace(
+    MEDIUM,
+    family="sd3_one_text",
+    title="Stable Diffusion 3 with one text encoder",
+    transformer=MMDiTConfig(hidden=768, heads=12, depth=12, context_dim=768, pooled_dim=768, qk_norm=True),
+    vae=VAEConfig(latent_channels=16),
+    text=CLIPTextConfig(pooled="plain"),
+    text_2=None,
+    text_3=None,
+    noise=Schedule(),
+    licence="",
+)
+
+
+def _towers(spec: Spec) -> tuple[Tower, ...]:
+    return tuple(tower for tower in TOWERS if getattr(spec, tower.part) is not None)
 
 
 def networks(spec: Spec) -> dict[str, nn.Module]:
     if spec.transformer is None:
         raise LookupError(f"{spec.family} has no transformer")
-    texts: dict[str, nn.Module] = {tower.part: CLIPText(tower.config(spec)) for tower in TOWERS}
+    texts: dict[str, nn.Module] = {tower.part: CLIPText(tower.config(spec)) for tower in _towers(spec)}
     if spec.text_3 is not None:
         texts["text_3"] = T5(spec.text_3)
     return {"transformer": MMDiT(spec.transformer), "vae": VAE(spec.vae), **texts}
@@ -121,10 +138,12 @@ def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
 
 def folder_configs(spec: Spec) -> dict[str, configs.Config]:
     """The JSON files of a folder. Raises LookupError for a Spec of another family."""
-    if spec.transformer is None or spec.text_3 is None:
-        raise LookupError(f"{spec.family} has no transformer with T5")
+    if spec.transformer is None:
+        raise LookupError(f"{spec.family} has no transformer")
     side = spec.defaults.width
-    texts = {tower.folder: configs.clip_to(tower.config(spec)) for tower in TOWERS}
+    texts = {tower.folder: configs.clip_to(tower.config(spec)) for tower in _towers(spec)}
+    if spec.text_3 is not None:
+        texts[IN_FOLDER["text_3"]] = configs.t5_to(spec.text_3)
     scheduler = configs.scheduler_to(spec.prediction, spec.noise, spec.defaults)
     tokenizer = ["transformers", "CLIPTokenizer"]
     return {
@@ -133,9 +152,8 @@ def folder_configs(spec: Spec) -> dict[str, configs.Config]:
             "feature_extractor": [None, None],
             "image_encoder": [None, None],
             "scheduler": ["diffusers", scheduler["_class_name"]],
-            "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
-            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-            "text_encoder_3": ["transformers", "T5EncoderModel"],
+            **{IN_FOLDER[part].strip("/"): [None, None] for part in TEXTS},
+            **{folder.strip("/"): ["transformers", *config["architectures"]] for folder, config in texts.items()},
             "tokenizer": tokenizer,
             "tokenizer_2": tokenizer,
             "tokenizer_3": ["transformers", "T5TokenizerFast"],
@@ -145,14 +163,13 @@ def folder_configs(spec: Spec) -> dict[str, configs.Config]:
         "scheduler/scheduler_config": scheduler,
         "transformer/config": configs.mmdit_to(spec.transformer, side // spec.vae.factor),
         "vae/config": configs.vae_to(spec.vae, side),
-        "text_encoder_3/config": configs.t5_to(spec.text_3),
         **{f"{folder}config": config for folder, config in texts.items()},
     }
 
 
-def _usual_t5(transformer: MMDiTConfig) -> T5Config:
-    """What would fit where a model has no T5."""
-    return T5Config(hidden_size=transformer.context_dim)
+def _usual_t5(release: Spec, transformer: MMDiTConfig) -> T5Config | None:
+    """What would fit where a model has no T5, of releases that have it."""
+    return None if release.text_3 is None else T5Config(hidden_size=transformer.context_dim)
 
 
 def _holds(shapes: Shapes, prefix: str) -> bool:
@@ -160,31 +177,39 @@ def _holds(shapes: Shapes, prefix: str) -> bool:
 
 
 def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tuple[Spec, ...] = ()) -> Family:
-    """The Family of a release; `in_block(q/k norms, second attention)` tells it from the others by its first block."""
+    """The Family of a release; `in_block(q/k norms, second attention)` tells it from the others by its first block.
+
+    A transformer that reads one tower alone takes its text as wide as it is.
+    """
+    parts = [part for part in IN_FILE if part not in TEXTS or getattr(release, part) is not None]
+    in_file, in_folder = ({part: prefixes[part] for part in parts} for prefixes in (IN_FILE, IN_FOLDER))
+    towers = _towers(release)
+
+    def read_alone(shapes: Shapes, prefixes: Mapping[str, str]) -> bool:
+        taken = shapes.get(f"{prefixes['transformer']}context_embedder.weight", ())[1:]
+        return taken == shapes.get(f"{prefixes['text']}{TOKENS}", ())[1:]
 
     def is_original(shapes: Shapes) -> bool:
         block = f"{TRANSFORMER}joint_blocks.0.x_block."
-        return f"{block}attn.qkv.weight" in shapes and in_block(
-            f"{block}attn.ln_q.weight" in shapes, f"{block}attn2.qkv.weight" in shapes
-        )
+        own = f"{block}attn.qkv.weight" in shapes and read_alone(shapes, in_file) == (len(towers) == 1)
+        return own and in_block(f"{block}attn.ln_q.weight" in shapes, f"{block}attn2.qkv.weight" in shapes)
 
     def is_folder(shapes: Shapes) -> bool:
         block = "transformer/transformer_blocks.0."
-        return f"{block}attn.add_q_proj.weight" in shapes and in_block(
-            f"{block}attn.norm_q.weight" in shapes, f"{block}attn2.to_q.weight" in shapes
-        )
+        own = f"{block}attn.add_q_proj.weight" in shapes and read_alone(shapes, in_folder) == (len(towers) == 1)
+        return own and in_block(f"{block}attn.norm_q.weight" in shapes, f"{block}attn2.to_q.weight" in shapes)
 
     def original_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes of a single file, of parts that it lacks those of the release; its habits are the release's."""
-        shapes = {modern(name, TOWERS): shape for name, shape in checkpoint.shapes.items()}
+        shapes = {modern(name, towers): shape for name, shape in checkpoint.shapes.items()}
         usual = release.vae
         try:
             transformer = sd3_mmdit.sizes(shapes, TRANSFORMER)
             vae = ldm_vae.sizes(shapes, VAE_PREFIX) if _holds(shapes, VAE_PREFIX) else usual
             texts: dict[str, Any] = {
-                tower.part: tower.sizes(shapes, release) for tower in TOWERS if _holds(shapes, tower.original)
+                tower.part: tower.sizes(shapes, release) for tower in towers if _holds(shapes, tower.original)
             }
-            t5 = t5_text.sizes(shapes, T5_PREFIX) if _holds(shapes, T5_PREFIX) else _usual_t5(transformer)
+            t5 = t5_text.sizes(shapes, T5_PREFIX) if _holds(shapes, T5_PREFIX) else _usual_t5(release, transformer)
             return replace(
                 release,
                 transformer=transformer,
@@ -198,7 +223,7 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
 
     def folder_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes and habits that a folder's JSON files state."""
-        needed = [f"{prefix}config" for prefix in IN_FOLDER.values() if _holds(checkpoint.shapes, prefix)]
+        needed = [f"{prefix}config" for prefix in in_folder.values() if _holds(checkpoint.shapes, prefix)]
         if "model_index" in checkpoint.configs:
             needed.append("scheduler/scheduler_config")
         for name in needed:
@@ -218,7 +243,7 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
             side * vae.factor for side in configs.sample_size(config, release.defaults.width // vae.factor, where)
         )
         texts: dict[str, Any] = {}
-        for tower in TOWERS:
+        for tower in towers:
             if f"{tower.folder}config" in needed:
                 text = tower.from_folder(*read(f"{tower.folder}config"), release)
                 usual = "plain" if text.projection_dim is None else "projected"
@@ -227,7 +252,7 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
             release,
             transformer=transformer,
             vae=vae,
-            text_3=configs.t5_from(*read(T5_CONFIG)) if T5_CONFIG in needed else _usual_t5(transformer),
+            text_3=configs.t5_from(*read(T5_CONFIG)) if T5_CONFIG in needed else _usual_t5(release, transformer),
             prediction=prediction,
             noise=noise,
             defaults=configs.habits_from(
@@ -243,15 +268,15 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
         networks=networks,
         layouts={
             "original": Layout(
-                prefixes=IN_FILE,
+                prefixes=in_file,
                 recognise=is_original,
                 spec=original_spec,
                 rules=original_rules,
                 ignored=(r".*\.position_ids", r".*\.logit_scale", T5_TWICE),
-                aliases=(*(with_inner_name(tower.original) for tower in TOWERS), (T5_TWICE, r"\1shared.weight")),
+                aliases=(*(with_inner_name(tower.original) for tower in towers), (T5_TWICE, r"\1shared.weight")),
             ),
             "diffusers": Layout(
-                prefixes=IN_FOLDER,
+                prefixes=in_folder,
                 recognise=is_folder,
                 spec=folder_spec,
                 rules=folder_rules,
@@ -260,13 +285,13 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
                 tokenizers={"tokenizer": "text", "tokenizer_2": "text_2", "tokenizer_3": "text_3"},
                 aliases=(
                     *ldm_vae.old_attention("vae/"),
-                    *(with_inner_name(tower.folder) for tower in TOWERS),
+                    *(with_inner_name(tower.folder) for tower in towers),
                     (T5_TWICE, r"\1shared.weight"),
                 ),
             ),
         },
         denoiser="transformer",
-        optional=OPTIONAL,
+        optional=tuple(part for part in OPTIONAL if part in parts),
         variants=variants,
     )
 
@@ -274,3 +299,4 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
 MEDIUM_FAMILY = _family(MEDIUM, lambda norms, second: not norms and not second)
 MEDIUM_35_FAMILY = _family(MEDIUM_35, lambda norms, second: norms and second)
 LARGE_35_FAMILY = _family(LARGE_35, lambda norms, second: norms and not second, (LARGE_TURBO_35,))
+ONE_TEXT_FAMILY = _family(ONE_TEXT, lambda norms, second: True)

@@ -76,7 +76,7 @@ def sizes(shapes: Shapes, prefix: str) -> MMDiTConfig:
         depth=len(blocks),
         context_dim=own["context_embedder.weight"][1],
         pooled_dim=own["y_embedder.mlp.0.weight"][1],
-        positions=round(own["pos_embed"][1] ** 0.5),
+        positions=round(own["pos_embed"][-2] ** 0.5),
         qk_norm="joint_blocks.0.x_block.attn.ln_q.weight" in own,
         dual=tuple(i for i in sorted(blocks) if f"joint_blocks.{i}.x_block.attn2.qkv.weight" in own),
     )

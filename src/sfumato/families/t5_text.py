@@ -7,6 +7,24 @@ import re
 from sfumato.spec import T5Config
 from sfumato.weights.keymap import Shapes
 
+# How llama.cpp names them in GGUF files.
+LLAMA_CPP = {
+    "attn_q": "0.SelfAttention.q",
+    "attn_k": "0.SelfAttention.k",
+    "attn_v": "0.SelfAttention.v",
+    "attn_o": "0.SelfAttention.o",
+    "attn_rel_b": "0.SelfAttention.relative_attention_bias",
+    "attn_norm": "0.layer_norm",
+    "ffn_gate": "1.DenseReluDense.wi_0",
+    "ffn_up": "1.DenseReluDense.wi_1",
+    "ffn_down": "1.DenseReluDense.wo",
+    "ffn_norm": "1.layer_norm",
+}
+ALIASES = (
+    (r"token_embd\.weight|encoder\.embed_tokens\.weight", "shared.weight"),
+    (r"enc\.output_norm\.weight", "encoder.final_layer_norm.weight"),
+    *((rf"enc\.blk\.(\d+)\.{old}\.weight", rf"encoder.block.\1.layer.{new}.weight") for old, new in LLAMA_CPP.items()),
+)
 # What a whole T5, or the tied copy of its table, adds to the encoder.
 IGNORED = (r"decoder\..*", r"lm_head\.weight", r"encoder\.embed_tokens\.weight", r"spiece_model")
 

@@ -21,7 +21,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, EPS)
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPS)  # autocast leaves the weight as it is
 
 
 class Modulation(nn.Module):

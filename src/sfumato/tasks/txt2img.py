@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,7 +139,7 @@ class Settings:
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
             if not isinstance(text, str):
                 raise SfumatoError(f"the {name} is {text!r}; give one text in quotes")
-        if not self.prompt.strip():
+        if not self.prompt.strip() and spec.low_res is None:
             raise SfumatoError("the prompt is empty; say in words what to draw")
         for name, value in (("width", self.width), ("height", self.height)):
             if not _whole(value) or value % step or not step <= value <= most:
@@ -218,7 +219,7 @@ def txt2img(
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
     Where `settings.switch_at` says, the `refiner` goes on. Raises SfumatoError for a prompt that is too long, a clip
-    skip that a model lacks, or a refiner of other latents.
+    skip that a model lacks, a refiner of other latents, or a model that needs a picture.
     """
     sampler = find_sampler(settings.sampler)
     sampler = replace(sampler, unit_start=sampler.unit_start or model.spec.unit_start)
@@ -321,6 +322,9 @@ def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | No
 
 def _beside_latents(model: StableDiffusion, settings: Settings) -> Tensor:
     """What a network that works from a picture is told where there is none."""
+    if model.spec.low_res is not None:
+        what = f"{model.name} is {model.spec.title}, which draws a picture larger and nothing from words alone"
+        raise SfumatoError(f"{what}; use `sfumato upscale` or sd.upscale")
     if model.spec.depth is None:
         return _nothing_to_keep(model, settings)
     factor = model.spec.vae.factor  # depth runs from -1 to 1: a flat picture half way
@@ -352,8 +356,14 @@ def marked(image: Image.Image) -> Image.Image:
     return Image.fromarray(watermark.embed(np.asarray(image)))
 
 
-def describe(model: StableDiffusion, settings: Settings, seed: int, refiner: StableDiffusion | None = None) -> str:
-    """The settings of one picture in the community's syntax."""
+def describe(
+    model: StableDiffusion,
+    settings: Settings,
+    seed: int,
+    refiner: StableDiffusion | None = None,
+    further: Mapping[str, object] = MappingProxyType({}),
+) -> str:
+    """The settings of one picture in the community's syntax, with the `further` fields of a task."""
     sampler = find_sampler(settings.sampler)
     fields = {
         "Steps": settings.steps,
@@ -373,6 +383,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, refiner: Sta
         "Aesthetic score": settings.aesthetic_score,
         "Refiner": None if refiner is None else f"{refiner.name} [{refiner.hash}]" if refiner.hash else refiner.name,
         "Refiner switch at": settings.switch_at,
+        **further,
         "Version": f"sfumato {__version__}",
     }
     return infotext.write(settings.prompt, settings.negative, fields)

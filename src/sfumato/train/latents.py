@@ -36,8 +36,8 @@ class Latents:
 def cached(folder: Path, data: EmojiData, vae: VAE, backgrounds: int, seed: int, device: torch.device) -> Latents:
     """Read the latents from `folder`, or encode and keep them.
 
-    The file's name is a hash of the autoencoder's weights, the data's manifest and the arguments, so a change of any
-    of them makes a new file and stale latents cannot be read.
+    The file's name is a hash of the encoder's weights, the data's manifest and the arguments, so a change of any of
+    them makes a new file and stale latents cannot be read.
     """
     path = folder / f"latents-{_identity(data, vae, backgrounds, seed)}.safetensors"
     if not path.is_file():
@@ -51,8 +51,9 @@ def cached(folder: Path, data: EmojiData, vae: VAE, backgrounds: int, seed: int,
 
 def _identity(data: EmojiData, vae: VAE, backgrounds: int, seed: int) -> str:
     digest = hashlib.sha256((data.path / MANIFEST).read_bytes())
-    digest.update(repr((vae.cfg, backgrounds, seed)).encode())
-    for name, value in sorted(vae.state_dict().items()):
+    digest.update(repr((vae.cfg.scale, vae.cfg.shift, backgrounds, seed)).encode())
+    encoder = {name: value for name, value in vae.state_dict().items() if name.startswith(("encoder.", "quant_conv."))}
+    for name, value in sorted(encoder.items()):
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,42 +21,48 @@ from sfumato.data.dataset import EmojiData
 from sfumato.diffusion import guide, predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Failed, Finished, drive
-from sfumato.diffusion.path import path_of, per_row
-from sfumato.diffusion.rng import NoiseStream
+from sfumato.diffusion.path import per_row
+from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import NoiseTable, sigma_list, training_sigmas
+from sfumato.diffusion.schedule import sigma_list, table_of
 from sfumato.errors import SfumatoError
+from sfumato.families import family
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
-from sfumato.spec import Defaults, Prediction, Schedule, Spec, UNetConfig
-from sfumato.tasks.txt2img import first_latents
+from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Prediction, Schedule, UNetConfig, VAEConfig
+from sfumato.tasks.txt2img import first_latents, last_latents
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import UNNAMED, cached
 from sfumato.train.loop import Batch, arithmetic
+from sfumato.train.networks import described, new_transformer, new_unet
 from sfumato.train.sheet import sheet
 from sfumato.train.start import Start
 from sfumato.train.stateless import shuffled, stream
 from sfumato.weights.save import save_folder
 
 MAX_FILE = 16 << 20
+RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
 
 
 @dataclass(frozen=True)
 class LDMTraining:
     """Recipe of a denoiser.
 
-    `net` gets its channels in and out and its context from the autoencoder and the text tower. `init` is a model (a
-    path, or "emoji") whose weights are the first ones. `length` is the number of tokens the U-Net sees, start and end
-    included. `styles` says how often pictures of a style come in an epoch
+    The network is a U-Net, `net`, or a `transformer`; what depends on the autoencoder and the text tower is filled in.
+    `init` is a model (a path, or "emoji") whose weights are the first ones. `length` is the number of tokens that the
+    network sees, start and end included. `styles` says how often pictures of a style come in an epoch
     (default once), `subgroups` the same for Unicode's subgroups of concepts, `languages` how often captions of one are
-    drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for equal weights. `t_shift` moves training towards high (> 0)
-    or low (< 0) noise: times are drawn as sigmoid(logit(u) + t_shift), u uniform and stratified over the batch.
-    `train_text` lets the text tower go on learning with the denoiser. Sheets draw `prompts` x `sheet_styles`; their
-    steps and guidance, and `sampler` and `schedule`, become the model's own defaults.
+    drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for equal weights. Times are drawn, stratified over the batch,
+    as sigmoid(t_shift + t_scale z): "uniform" takes z from the logistic distribution, which makes them uniform for
+    t_shift 0 and t_scale 1, "logit_normal" from the normal one (Esser et al. 2024, equation 19). `train_text` lets
+    the text tower go on learning with the denoiser. Sheets draw `prompts` x `sheet_styles`; their steps and guidance,
+    and `sampler` and `schedule`, become the model's own defaults.
     """
 
     loop: LoopConfig
-    net: UNetConfig = field(default_factory=UNetConfig)
+    net: UNetConfig | None = None
+    transformer: MMDiTConfig | None = None
     prediction: Prediction = "v"
     noise: Schedule = field(default_factory=Schedule)
     init: str = ""
@@ -66,7 +74,9 @@ class LDMTraining:
     subgroups: dict[str, int] = field(default_factory=dict)
     languages: dict[str, float] = field(default_factory=dict)
     min_snr: float = 0.0
+    times: Literal["uniform", "logit_normal"] = "uniform"
     t_shift: float = 0.0
+    t_scale: float = 1.0
     train_text: bool = False
     held_out: int = 48
     sheet_steps: int = 20
@@ -78,44 +88,34 @@ class LDMTraining:
 
 
 class LDMTask:
-    """See `loop.Task`; `networks` is the U-Net, and the text tower where that learns too."""
+    """See `loop.Task`; `networks` is the denoiser, and the text tower where that learns too."""
 
     def __init__(self, cfg: LDMTraining, data: EmojiData, start: Start, latents: Path, device: torch.device):
         _check(cfg)
         self.cfg, self.data, self.device = cfg, data, device
         self.vae = start.vae.to(device)
-        self.text = shortened(start.text, cfg.length).to(device)
+        self.text = shortened(start.text, cfg.length, pooled=cfg.transformer is not None).to(device)
         self.tokenizer = copy.copy(start.tokenizer)
         self.tokenizer.max_length = cfg.length
-        self.spec = Spec(
-            family="sd1",
-            title="Stable Diffusion 1.x",
-            unet=dataclasses.replace(
-                cfg.net,
-                in_channels=self.vae.cfg.latent_channels,
-                out_channels=self.vae.cfg.latent_channels,
-                context_dim=self.text.cfg.hidden_size,
-            ),
-            vae=self.vae.cfg,
-            text=self.text.cfg,
-            prediction=cfg.prediction,
-            noise=cfg.noise,
-            defaults=Defaults(data.size, data.size, cfg.sheet_steps, cfg.sheet_cfg, cfg.sampler, cfg.schedule),
-        )
         torch.manual_seed(cfg.loop.seed)
-        self.unet = UNet(self.spec.unet)
-        self._start_at_zero()
-        start.carry_over(self.unet)
+        self.network = _network(cfg, self.vae.cfg, self.text.cfg, data.size // self.vae.cfg.factor)
+        start.carry_over(self.network)
         if cfg.loop.compile:
-            self.unet.compile()
-        self.networks: nn.Module = self.unet
+            self.network.compile()
+        self.networks: nn.Module = self.network
         if cfg.train_text:
-            self.networks = nn.ModuleDict({"unet": self.unet, "text": self.text.requires_grad_(True)})
-        self.table = NoiseTable(training_sigmas(cfg.noise))
+            self.networks = nn.ModuleDict({"unet": self.network, "text": self.text.requires_grad_(True)})
+        self.table = table_of(cfg.prediction, cfg.noise)
+        self.denoiser = Denoiser(self.network, cfg.prediction, self.table)
         self._cache = cached(latents, data, self.vae, cfg.backgrounds, 0, device)
-        train = [int(i) for i in data.splits["train"]]
-        repeats = [cfg.styles.get(data.style(i), 1) * cfg.subgroups.get(data.concept(i).subgroup, 1) for i in train]
-        self._epoch = np.repeat(train, repeats)
+        train, held_out = (
+            np.repeat(numbers, [self._repeats(int(i)) for i in numbers])
+            for numbers in (
+                data.splits["train"],
+                np.concatenate([data.splits["unseen_picture"], data.splits["unseen_concept"]]),
+            )
+        )
+        self._epoch, self._held_out = train, np.unique(held_out)
         self._languages = [cfg.languages.get(language, 1.0) for language in captions.LANGUAGES]
         if not cfg.languages:
             self._languages = list(captions.LANGUAGE_WEIGHTS)
@@ -143,26 +143,30 @@ class LDMTask:
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         losses = self._losses(batch)
-        sigma = self.table.sigma(batch["t"].cpu()).to(losses)
+        sigma = self.table.sigmas[batch["t"].cpu()].to(losses)
         loss = (losses * weights(self.cfg.prediction, sigma, self.cfg.min_snr)).mean()
         return loss, {"mse": losses.detach().mean()}
 
     def validate(self) -> dict[str, float]:
-        """Unweighted loss on a fixed grid of (sample, t, noise), for pictures that training sees and does not see."""
-        held_out = np.concatenate([self.data.splits["unseen_picture"], self.data.splits["unseen_concept"]])
-        figures = {}
-        for name, numbers in {"seen": self.data.splits["train"], "unseen": held_out}.items():
-            chosen = numbers[np.linspace(0, len(numbers) - 1, min(self.cfg.held_out, len(numbers))).astype(int)]
-            grid = {t: self._grid(chosen, t) for t in range(50, self.cfg.noise.steps, 100)}
-            with arithmetic(self.cfg.loop, self.device):
-                by_time = {t: self._losses(batch).mean().item() for t, batch in grid.items()}
-            figures[f"loss_{name}"] = sum(by_time.values()) / len(by_time)
-            if name == "seen":
-                figures |= {f"t{t}": value for t, value in by_time.items()}
-        return figures
+        """`errors`, each as the geometric mean over the noise levels, which count alike in it however far apart."""
+        errors = self.errors()
+        means = {f"x0_{name}": math.exp(np.log(list(rows.values())).mean()) for name, rows in errors.items()}
+        return means | {f"x0_seen_{ratio:g}": error for ratio, error in errors["seen"].items()}
+
+    def errors(self) -> dict[str, dict[float, float]]:
+        """Mean squared error of the estimate of x0 by ratio of noise to signal, of pictures "seen" by training and not.
+
+        Over a fixed grid of (picture, ratio, noise), so that it compares whatever networks predict, on whichever path.
+        """
+        found = {}
+        for name, numbers in {"seen": np.unique(self._epoch), "unseen": self._held_out}.items():
+            if len(numbers):
+                chosen = numbers[np.linspace(0, len(numbers) - 1, self.cfg.held_out).astype(int)]
+                found[name] = {ratio: self._error(chosen, ratio) for ratio in RATIOS}
+        return found
 
     def samples(self) -> Image.Image:
-        """A row of pictures for each of `sheet_styles`, drawn by DDIM from the same noise in each column."""
+        """A row of pictures for each of `sheet_styles`, drawn from the same noise in each column."""
         cfg = self.cfg
         prompts = [f"{p}, {captions.STYLE_WORDS['en'][style][0]}" for style in cfg.sheet_styles for p in cfg.prompts]
         seeds = [*range(len(cfg.prompts))] * len(cfg.sheet_styles)
@@ -171,41 +175,54 @@ class LDMTask:
 
     def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """Pictures (N, 3, H, W) in about [-1, 1], by the recipe's own steps and guidance."""
-        cfg, side = self.cfg, self.data.size // self.vae.cfg.factor
-        sampler, sigmas = find_sampler("ddim"), sigma_list("sgm_uniform", self.table, cfg.sheet_steps)
-        denoiser = Denoiser(self.unet, cfg.prediction, self.table)
+        cfg, side, path = self.cfg, self.data.size // self.vae.cfg.factor, self.denoiser.path
+        sampler, sigmas = find_sampler(cfg.sampler), sigma_list(cfg.schedule, self.table, cfg.sheet_steps)
         (empty,) = self.encode([""])
         jobs = []
         for seed, cond in zip(seeds, self.encode(prompts), strict=True):
-            noise = NoiseStream(seed, (1, self.vae.cfg.latent_channels, side, side), self.device)
-            steer = guide.cfg(guide.plain(denoiser, cond), guide.plain(denoiser, empty), cfg.sheet_cfg)
-            x = first_latents(noise.normal(), sigmas, sampler)
-            jobs.append(sampler.run(steer, x, sigmas, denoiser.path, noise))
+            stream = NoiseStream(seed, (1, self.vae.cfg.latent_channels, side, side), self.device)
+            noise = BrownianPath(stream) if sampler.brownian else stream
+            steer = guide.cfg(guide.plain(self.denoiser, cond), guide.plain(self.denoiser, empty), cfg.sheet_cfg)
+            x = first_latents(stream.normal(), sigmas, sampler, path)
+            jobs.append(sampler.run(steer, x, sigmas, path, noise))
         latents: dict[int, Tensor] = {}
         for number, event in drive(jobs, max_rows=64):
             if isinstance(event, Failed):
                 raise event.error
             if isinstance(event, Finished):
-                latents[number] = event.x
+                latents[number] = last_latents(event.x, sigmas, sampler, path)
         z = torch.cat([latents[number] for number in range(len(jobs))])
         return torch.cat([self.vae.decode(self.vae.from_latents(part)) for part in z.split(16)])
 
     def encode(self, prompts: Sequence[str]) -> list[Cond]:
         """One row of conditioning for each prompt."""
-        tokens = self.text(self.tokenizer(prompts).to(self.device)).last
-        return [Cond(row) for row in tokens.split(1)]
+        cond = self._cond(self.tokenizer(prompts).to(self.device))
+        return [cond.select(slice(i, i + 1)) for i in range(len(prompts))]
 
     def export(self, folder: Path) -> None:
         """A diffusers folder in float16, files of at most 16 MiB."""
+        cfg, size = self.cfg, self.data.size
+        spec = dataclasses.replace(
+            described(self.network),
+            vae=self.vae.cfg,
+            text=self.text.cfg,
+            prediction=cfg.prediction,
+            noise=cfg.noise,
+            defaults=Defaults(size, size, cfg.sheet_steps, cfg.sheet_cfg, cfg.sampler, cfg.schedule),
+        )
         self.tokenizer.save(folder / "tokenizer")
         save_folder(
             folder,
-            self.spec,
-            {"unet": self.unet, "vae": self.vae, "text": self.text},
+            spec,
+            {family(spec.family).denoiser: self.network, "vae": self.vae, "text": self.text},
             tokenizer_folder=folder / "tokenizer",
             dtype=torch.float16,
             max_file_size=MAX_FILE,
         )
+
+    def _repeats(self, i: int) -> int:
+        """How often a picture comes in an epoch."""
+        return self.cfg.styles.get(self.data.style(i), 1) * self.cfg.subgroups.get(self.data.concept(i).subgroup, 1)
 
     def _caption(self, i: int, variant: int, rng: Random) -> str:
         language = rng.choices(captions.LANGUAGES, self._languages)[0]
@@ -213,42 +230,50 @@ class LDMTask:
         colour = None if place == UNNAMED else captions.COLOURS[place]
         return captions.caption(self.data.concept(i), self.data.style(i), language, rng, colour)
 
+    def _cond(self, ids: Tensor) -> Cond:
+        states = self.text(ids)
+        return Cond(states.read(), states.vector)
+
     def _times(self, u: Tensor) -> Tensor:
-        """Whole times (B,) from uniform numbers in [0, 1)."""
-        shifted = torch.sigmoid(torch.logit(u.clamp(1e-6, 1 - 1e-6)) + self.cfg.t_shift)
-        return (shifted * self.cfg.noise.steps).long().clamp(max=self.cfg.noise.steps - 1)
+        """Whole times (B,), places in the table's `sigmas`, from uniform numbers in [0, 1)."""
+        cfg, u = self.cfg, u.clamp(1e-6, 1 - 1e-6)
+        z = torch.special.ndtri(u) if cfg.times == "logit_normal" else torch.logit(u)
+        share = torch.sigmoid(cfg.t_shift + cfg.t_scale * z)
+        return (share * cfg.noise.steps).long().clamp(max=cfg.noise.steps - 1)
 
     def _losses(self, batch: Batch) -> Tensor:
         """Mean squared error of each sample (B,) against the target that sampling assumes."""
         kind, x0 = self.cfg.prediction, batch["x0"]
-        sigma = self.table.sigma(batch["t"].cpu())
-        x = path_of(kind).noised(x0, batch["noise"], sigma)
+        sigma = self.table.sigmas[batch["t"].cpu()]
+        x = self.denoiser.path.noised(x0, batch["noise"], sigma)
         c_in, _, _ = predict.preconditioning(kind, sigma)
-        tokens = self.text(batch["ids"]).last
-        output = self.unet(per_row(c_in, x) * x, batch["t"], Cond(tokens)).float()
+        t = self.table.time(sigma).to(x)
+        output = self.network(per_row(c_in, x) * x, t, self._cond(batch["ids"])).float()
         return (output - predict.target(kind, x0, x, sigma)).square().mean((1, 2, 3))
 
-    def _grid(self, numbers: np.ndarray, t: int) -> Batch:
-        rng = stream(0, "grid", t)
+    def _error(self, numbers: np.ndarray, ratio: float) -> float:
+        """Mean squared error of x0 for these pictures on white where noise is `ratio` times the signal."""
         x0 = self._cache.latents[numbers, 0].float()
+        noise = torch.from_numpy(stream(0, f"grid {ratio}", 0).standard_normal(tuple(x0.shape), np.float32))
         prompts = [
             captions.prompt(self.data.concept(int(i)), self.data.style(int(i)), captions.LANGUAGES[k % 6])
             for k, i in enumerate(numbers)
         ]
-        batch = {
-            "x0": x0,
-            "noise": torch.from_numpy(rng.standard_normal(tuple(x0.shape), np.float32)),
-            "t": torch.full((len(numbers),), t),
-            "ids": self.tokenizer(prompts),
-        }
-        return {name: value.to(self.device) for name, value in batch.items()}
+        sigma = torch.full((len(numbers),), self.denoiser.path.sigma_at(ratio), dtype=torch.float64)
+        x0, noise = x0.to(self.device), noise.to(self.device)
+        x = self.denoiser.path.noised(x0, noise, sigma)
+        with arithmetic(self.cfg.loop, self.device):
+            estimate = self.denoiser(x, sigma, self._cond(self.tokenizer(prompts).to(self.device)))
+        return (estimate.float() - x0).square().mean().item()
 
-    def _start_at_zero(self) -> None:
-        """Residual branches and the output begin at zero, as in the original: the first steps learn the mean."""
-        for name, module in self.unet.named_modules():
-            if name.endswith(("conv2", "proj_out", "conv_out")):
-                nn.init.zeros_(module.weight)
-                nn.init.zeros_(module.bias)
+
+def _network(cfg: LDMTraining, vae: VAEConfig, text: CLIPTextConfig, side: int) -> UNet | MMDiT:
+    """Raises SfumatoError unless the recipe has one network."""
+    if cfg.net is not None and cfg.transformer is None:
+        return new_unet(cfg.net, vae, text)
+    if cfg.transformer is not None and cfg.net is None:
+        return new_transformer(cfg.transformer, vae, text, side)
+    raise SfumatoError("the recipe has to describe one network; give it either the table [net] or [transformer]")
 
 
 def weights(kind: Prediction, sigma: Tensor, gamma: float) -> Tensor:
@@ -262,11 +287,14 @@ def weights(kind: Prediction, sigma: Tensor, gamma: float) -> Tensor:
     return snr.clamp(max=gamma) / {"v": snr + 1, "eps": snr, "x0": torch.ones_like(snr)}[kind]
 
 
-def shortened(text: CLIPText, length: int) -> CLIPText:
-    """The same tower for rows of at most `length` tokens. Raises SfumatoError if it was made for fewer."""
+def shortened(text: CLIPText, length: int, pooled: bool) -> CLIPText:
+    """The same tower for rows of at most `length` tokens; `pooled`: the network is also told the prompt as a whole.
+
+    Raises SfumatoError if the tower was made for fewer tokens.
+    """
     if length > text.cfg.max_length:
         raise SfumatoError(f"length is {length}; this text tower takes at most {text.cfg.max_length}")
-    short = CLIPText(dataclasses.replace(text.cfg, max_length=length))
+    short = CLIPText(dataclasses.replace(text.cfg, max_length=length, pooled="plain" if pooled else None))
     state = text.state_dict()
     positions = "text_model.embeddings.position_embedding.weight"
     short.load_state_dict(state | {positions: state[positions][:length]})
@@ -284,5 +312,7 @@ def _check(cfg: LDMTraining) -> None:
             raise SfumatoError(f"unknown {what} '{unknown[0]}'; choose from {', '.join(known)}")
     if cfg.min_snr and cfg.prediction not in ("v", "eps", "x0"):
         raise SfumatoError(f"min_snr is not defined for '{cfg.prediction}'; set it to 0")
+    if cfg.prediction == "edm":
+        raise SfumatoError("prediction is 'edm'; training knows eps, v, x0 and flow")
     if cfg.length < 3:
         raise SfumatoError(f"length is {cfg.length}; expected at least 3")

@@ -178,10 +178,11 @@ def _start_gently(net: VAE) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     logvar = slice(net.cfg.latent_channels, None)
+    last = net.quant_conv if net.cfg.quant_convs else net.encoder.conv_out
     with torch.no_grad():
-        net.quant_conv.weight[logvar] *= 0.1
-        if net.quant_conv.bias is not None:
-            net.quant_conv.bias[logvar] = -6.0
+        last.weight[logvar] *= 0.1
+        if last.bias is not None:
+            last.bias[logvar] = -6.0
 
 
 def _keep_encoder(net: VAE, earlier: VAE) -> None:
@@ -189,8 +190,9 @@ def _keep_encoder(net: VAE, earlier: VAE) -> None:
     if dataclasses.replace(earlier.cfg, scale=net.cfg.scale) != net.cfg:
         raise SfumatoError("decoder_of names an autoencoder of other sizes; give net the sizes it was trained with")
     net.load_state_dict(earlier.state_dict())
-    for part in (net.encoder, net.quant_conv):
-        part.requires_grad_(False)
+    net.encoder.requires_grad_(False)
+    if net.cfg.quant_convs:
+        net.quant_conv.requires_grad_(False)
 
 
 def _white(count: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
@@ -21,17 +22,18 @@ KINDS: dict[str, Callable[[Path], Iterator[Case]]] = {
 }
 
 
-def find_cases(root: Path) -> list[Case]:
+def find_cases(root: Path, t5_tokenizer: Path | None = None) -> list[Case]:
     """Every case in a reference folder, sorted by subfolder; what nobody here knows is a case that fails.
 
-    Raises SfumatoError when `root` is no folder.
+    `t5_tokenizer` is the file that T5's ids are made by. Raises SfumatoError when `root` is no folder.
     """
     if not root.is_dir():
         raise SfumatoError(f"{root} is no folder; give a folder of reference data (with subfolders {', '.join(KINDS)})")
+    kinds = KINDS | {"text": partial(text.find, t5_tokenizer=t5_tokenizer)}
     cases: list[Case] = []
     for entry in files(root):
         if entry.is_dir() and entry.name in KINDS:
-            cases += KINDS[entry.name](entry)
+            cases += kinds[entry.name](entry)
         elif entry.is_dir():
             unknown = sorted({path.name.split(".")[0] for path in files(entry)})
             cases += [failing(f"{entry.name}/{name}", UNKNOWN) for name in unknown]

@@ -61,6 +61,7 @@ ORIGINAL = {
         {**PART_NAMES, "depth": "depth_model"},
         unused={**OPEN_CLIP, "depth": (f"{DEPTH}{midas.HEAD}weight", f"{DEPTH}{midas.HEAD}bias")},
     ),
+    "sd2_x4_upscaler": Release(family("sd2_upscaler").spec, unused=OPEN_CLIP),
     "sdxl_base": Release(
         family("sdxl").spec,
         {"unet": "unet", "vae": "vae", "text": "embedder_0", "text_2": "embedder_1"},

@@ -7,18 +7,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sfumato.text.t5_tokenizer import T5Tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.verify.cases import Case, Result, exact, failing, files, listed, read_json, strangers
+from sfumato.verify.cases import Case, Result, exact, failing, fields_of, files, listed, read_json, strangers
 
-LATER = {"t5_sentencepiece_tokens": "the T5 tokenizer", "a1111_prompt_syntax": "prompt emphasis and editing"}
+LATER = {"a1111_prompt_syntax": "prompt emphasis and editing"}
+NO_T5 = "T5's vocabulary does not ship with sfumato; give its spiece.model or tokenizer.json with --t5-tokenizer"
 
 
-def find(folder: Path) -> Iterator[Case]:
+def find(folder: Path, t5_tokenizer: Path | None = None) -> Iterator[Case]:
+    """The cases of a folder; T5's ids are compared where its tokenizer file is given."""
     known = []
     for path in files(folder):
         name = f"text/{path.stem}"
         if path.name == "clip_bpe_tokens.json":
             yield from listed(path, name, _clip)
+        elif path.name == "t5_sentencepiece_tokens.json":
+            yield failing(name, NO_T5) if t5_tokenizer is None else Case(name, partial(_t5, path, t5_tokenizer))
         elif path.suffix == ".json" and path.stem in LATER:
             yield failing(name, f"not supported yet: {LATER[path.stem]}")
         else:
@@ -40,6 +45,13 @@ def _clip(path: Path) -> Iterator[Case]:
     for form, ours in forms.items():
         reference = [case[form].rstrip(" ") if form == "decoded" else case[form] for case in prompts]
         yield Case(f"text/{path.stem}/{form}", partial(_compare, ours, reference))
+
+
+def _t5(path: Path, tokenizer_file: Path) -> Result:
+    with fields_of(path):
+        prompts = read_json(path)["prompts"]
+        tokenizer = T5Tokenizer.from_file(tokenizer_file)
+        return exact([tokenizer.encode(case["prompt"]) for case in prompts], [case["ids_with_eos"] for case in prompts])
 
 
 def _compare(ours: Callable[[], list[Any]], reference: list[Any]) -> Result:

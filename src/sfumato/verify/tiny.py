@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Failed, Finished, Job, drive
 from sfumato.diffusion.guide import away_from, cfg, plain
+from sfumato.diffusion.path import diffused
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import FlowTable, NoiseTable, alphas_cumprod, sigma_list, training_sigmas
+from sfumato.diffusion.schedule import FlowTable, NoiseTable, sigma_list, training_sigmas
 from sfumato.errors import SfumatoError
 from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip, sd2, sd3_mmdit, sdxl
 from sfumato.families.ldm import UNET, VAE_PREFIX
@@ -149,14 +150,10 @@ def _upscaler_vae(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor
     vae, low = _vae(read_tensors(weights)), entry["config"]["low_scale"]
     noise = Schedule(start=low["linear_start"], end=low["linear_end"])
 
-    def noised() -> Tensor:
-        abar = alphas_cumprod(noise)[inputs["noise_level"]].float()[:, None, None, None]
-        return abar.sqrt() * inputs["low"] + (1 - abar).sqrt() * inputs["low_noise"]
-
     return {
         "vae.moments": lambda: vae.encode(inputs["image"]),
         "vae.decode": lambda: vae.decode(inputs["z"]),
-        "low.q_sample": noised,
+        "low.q_sample": lambda: diffused(inputs["low"], inputs["low_noise"], inputs["noise_level"], noise),
     }
 
 

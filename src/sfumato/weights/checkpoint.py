@@ -6,7 +6,7 @@ import math
 import mmap
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -89,13 +89,22 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Stored:
-    """Where one tensor lies: `start` in bytes, `stride` in elements (None: contiguous)."""
+    """Where one tensor lies: `start` in bytes, `stride` in elements (None: contiguous).
+
+    `loose`: its kind of file leaves out dimensions of 1, or adds some.
+    """
 
     file: WeightFile
     start: int
     shape: tuple[int, ...]
     dtype: torch.dtype
     stride: tuple[int, ...] | None = None
+    loose: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What its values are stored as, in a word."""
+        return str(self.dtype).removeprefix("torch.")
 
     @property
     def nbytes(self) -> int:
@@ -119,6 +128,29 @@ class Stored:
 
     def release(self) -> None:
         self.file.release(self.start, self.span)
+
+
+@dataclass(frozen=True)
+class Packed(Stored):
+    """A tensor of `packed` bytes that are not its values: `unpack` makes values of type `dtype` of them."""
+
+    packed: int = 0
+    format: str = ""
+    unpack: Callable[[Tensor], Tensor] = field(default=lambda raw: raw, repr=False)
+
+    @property
+    def kind(self) -> str:
+        return self.format
+
+    @property
+    def span(self) -> int:
+        return self.packed
+
+    def read(self) -> Tensor:
+        """The values, a copy."""
+        values = self.unpack(self.file.view(self.start, self.packed, torch.uint8)).reshape(self.shape)
+        self.release()
+        return values
 
 
 @dataclass

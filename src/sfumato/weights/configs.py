@@ -239,6 +239,7 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
     cross_only = fields.flags("only_cross_attention", len(channels))
     if cross_only[-1]:
         raise fields.wrong("only_cross_attention", "false for the last level")
+    attending = tuple(only and "Attn" in name for only, name in zip(cross_only, down, strict=True))
     embeds_text = config.get("addition_embed_type") is not None
     return UNetConfig(
         in_channels=fields.integer("in_channels", 4),
@@ -254,7 +255,7 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
         groups=fields.integer("norm_num_groups", 32),
         vector_dim=fields.integer("projection_class_embeddings_input_dim", 0) if embeds_text else None,
         classes=fields.optional("num_class_embeds"),
-        cross_only=cross_only if any(cross_only) else (),
+        cross_only=attending if any(attending) else (),
     )
 
 
@@ -519,6 +520,24 @@ def dpt_to(cfg: DPTConfig) -> dict[str, Any]:
     }
 
 
+def dpt_processor_to(cfg: DPTConfig) -> dict[str, Any]:
+    """The config of a DPTImageProcessor: what the pipeline makes of a picture for this network, whatever its shape."""
+    side = 16 * cfg.positions
+    return {
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "ensure_multiple_of": 1,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_processor_type": "DPTImageProcessor",
+        "image_std": [0.5, 0.5, 0.5],
+        "keep_aspect_ratio": False,
+        "resample": 3,  # bicubic
+        "rescale_factor": 1 / 255,
+        "size": {"height": side, "width": side},
+    }
+
+
 def t5_to(cfg: T5Config) -> dict[str, Any]:
     """The config of a T5EncoderModel."""
     return {
@@ -633,4 +652,15 @@ def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) ->
         "trained_betas": None,
         **SCHEDULERS[name],
         **({"rescale_betas_zero_snr": True} if noise.zero_terminal_snr else {}),
+    }
+
+
+def noising_to(noise: Schedule) -> dict[str, Any]:
+    """The config of a DDPMScheduler that only adds noise."""
+    return {
+        "_class_name": "DDPMScheduler",
+        "beta_end": noise.end,
+        "beta_schedule": noise.kind,
+        "beta_start": noise.start,
+        "num_train_timesteps": noise.steps,
     }

@@ -31,10 +31,11 @@ from sfumato.weights import documents, safetensors_file
 from sfumato.weights.checkpoint import Checkpoint, Stored
 from sfumato.weights.detect import identify
 from sfumato.weights.keymap import IDENTITY, Rule
-from sfumato.weights.load import EIGHTS, Plan, checked, compare, require_complete
+from sfumato.weights.load import Plan, checked, compare, require_complete
 from sfumato.weights.parts import join, opened, place
 from sfumato.weights.read import REMAINDER, open_checkpoint
 from sfumato.weights.save import MAX_FILE, Entry, folder_files, to_json, write_folder
+from sfumato.weights.scaled import EIGHTS
 
 INDEX = "model_index.json"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "keep": None}

@@ -67,7 +67,7 @@ STRANGERS = (
     Stranger("a whole CLIP (text and image)", r"^(vision_model|visual)\.", TEXT),
     Stranger("a CLIP text encoder alone", r"(^|\.)text_model\.encoder\.layers\.0\.", TEXT),
     Stranger("a CLIP text encoder alone", r"(^|\.)transformer\.resblocks\.0\.attn\.", TEXT),
-    Stranger("a T5 text encoder", r"(^|\.)encoder\.block\.0\.layer\.0\.SelfAttention\.", TEXT),
+    Stranger("a T5 text encoder", r"(^|\.)(encoder\.block\.0\.layer\.0\.SelfAttention|enc\.blk\.0\.attn_q)\.", TEXT),
     Stranger(
         "a language model", r"(^|\.)(layers\.0\.self_attn\.q_proj|h\.0\.attn\.c_attn|encoder\.layer\.0\.attention)\."
     ),

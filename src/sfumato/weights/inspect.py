@@ -16,9 +16,10 @@ from sfumato.spec import Spec
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.detect import identify
 from sfumato.weights.keymap import Match
-from sfumato.weights.load import EIGHTS, FLOATS, compare, has_ema
+from sfumato.weights.load import FLOATS, compare, has_ema
 from sfumato.weights.parts import join, opened, place
 from sfumato.weights.read import open_checkpoint
+from sfumato.weights.scaled import EIGHTS
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def inspect_checkpoint(
     """
     with open_checkpoint(path) as checkpoint, opened(vae, text_encoders) as apart:
         identity = identify(checkpoint)
-        kinds = Counter(str(stored.dtype).removeprefix("torch.") for stored in checkpoint.tensors.values())
+        kinds = Counter(stored.kind for stored in checkpoint.tensors.values())
         common: dict[str, Any] = {
             "path": str(path),
             "what": identity.title,

@@ -16,6 +16,7 @@ from sfumato.errors import SfumatoError
 from sfumato.families import family as family_named
 from sfumato.families.base import Family
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.dpt import DPT
 from sfumato.nets.vae import VAE
 from sfumato.spec import Prediction, Spec
 from sfumato.weights.checkpoint import Checkpoint, Stored, quote
@@ -23,10 +24,10 @@ from sfumato.weights.detect import identify
 from sfumato.weights.keymap import KeyMap, Match
 from sfumato.weights.parts import Found, join, lacking, opened, place
 from sfumato.weights.read import open_checkpoint
+from sfumato.weights.scaled import EIGHTS
 
 SHOWN = 10  # names listed in an error
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-EIGHTS = (torch.float8_e4m3fn, torch.float8_e5m2)  # float16 holds them exactly, and torch can compute with it
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class Parts:
     @property
     def text(self) -> CLIPText:
         return cast(CLIPText, self.networks["text"])
+
+    @property
+    def depth(self) -> DPT | None:
+        return cast("DPT | None", self.networks.get("depth"))
 
     @property
     def texts(self) -> tuple[CLIPText, ...]:
@@ -190,6 +195,10 @@ def compare(
         for part, network in networks.items()
         for name, tensor in keymap.to_theirs(part, network.state_dict()).items()
     }
+    for name, stored in checkpoint.tensors.items():
+        shape = expected.get(keymap.canonical(name), ())
+        if stored.loose and _without_ones(stored.shape) == _without_ones(shape):
+            checkpoint.tensors[name] = replace(stored, shape=shape)
     if ema:  # the plain weights of the denoiser stand beside the averaged ones and are not needed
         prefix = prefixes[family.denoiser]
         keymap = replace(keymap, ignored=(*keymap.ignored, re.escape(prefix) + ".*"))
@@ -204,6 +213,10 @@ def require_complete(checkpoint: Checkpoint, family: Family, plan: Plan) -> None
 
 def _holds(checkpoint: Checkpoint, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in checkpoint.tensors)
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)
 
 
 def _differences(match: Match) -> str:

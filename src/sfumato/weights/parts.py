@@ -95,10 +95,11 @@ KINDS = (
     ),
     Kind(
         T5Config,
-        r"(.*)encoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight",
+        r"(.*)(?:encoder\.block\.0\.layer\.0\.SelfAttention\.q|enc\.blk\.0\.attn_q)\.weight",
         t5_text.sizes,
         _same,
         configs.t5_from,
+        aliases=t5_text.ALIASES,
         ignored=t5_text.IGNORED,
     ),
 )

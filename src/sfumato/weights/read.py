@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.errors import SfumatoError
-from sfumato.weights import documents, safetensors_file, torch_file
+from sfumato.weights import documents, gguf_file, safetensors_file, scaled, torch_file
 from sfumato.weights.checkpoint import Checkpoint, Stored, WeightFile
 
 MAX_JSON = 16 << 20
@@ -17,7 +17,6 @@ HABITS = "sfumato.json"  # beside model_index.json: what a folder of ours says t
 
 # What people hand in by mistake, by its first bytes.
 STRANGERS = (
-    (b"GGUF", "is a GGUF file, which this version does not read; give a .safetensors, a .ckpt or a diffusers folder"),
     (
         b"version https://git-lfs",
         "is a Git LFS pointer, not the weights; run `git lfs pull` or download the file itself",
@@ -55,7 +54,7 @@ DENOISERS = (
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a model: a `.safetensors`, a file of `torch.save`, or a diffusers folder (or one component of it).
+    """Open a model: a `.safetensors`, a GGUF, a file of `torch.save`, or a diffusers folder (or one component of it).
 
     Only headers are read; nothing in the file is executed. Raises SfumatoError, with one line that names the cause, for
     whatever is not an ordinary, whole checkpoint. A U-Net or transformer alone has the names that it would have in a
@@ -78,6 +77,7 @@ def _open_file(path: Path) -> Checkpoint:
     try:
         container, parse = _format(file)
         tensors, metadata = parse(file)
+        tensors = scaled.values(file, tensors)
         files, metadata = documents.unpack(metadata, path)
         configs = documents.configs(files, path)
     except BaseException:
@@ -90,6 +90,8 @@ def _format(file: WeightFile) -> tuple[str, Callable[[WeightFile], tuple[dict[st
     start = file.read(0, 64)
     if safetensors_file.looks_like(start):  # first: the length of a header may begin like a pickle
         return "safetensors", safetensors_file.parse
+    if start.startswith(gguf_file.MAGIC):
+        return "gguf", gguf_file.parse
     for magic, what in STRANGERS:
         if start.startswith(magic):
             raise file.error(what)

@@ -1,0 +1,81 @@
+"""The denoisers that can be trained, with weights to begin from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.errors import SfumatoError
+from sfumato.families import sd1, sd3
+from sfumato.nets.mmdit import MMDiT, Modulation
+from sfumato.nets.unet import UNet, sinusoidal
+from sfumato.spec import CLIPTextConfig, MMDiTConfig, Spec, UNetConfig, VAEConfig
+
+EMBEDDING_STD = 0.02
+
+
+def new_unet(cfg: UNetConfig, vae: VAEConfig, text: CLIPTextConfig) -> UNet:
+    """A U-Net for these latents and this text.
+
+    Residual branches and the output begin at zero, as in the original: the first steps learn the mean.
+    """
+    channels = vae.latent_channels
+    net = UNet(replace(cfg, in_channels=channels, out_channels=channels, context_dim=text.hidden_size))
+    for name, module in net.named_modules():
+        if name.endswith(("conv2", "proj_out", "conv_out")):
+            _zero(module)
+    return net
+
+
+def new_transformer(cfg: MMDiTConfig, vae: VAEConfig, text: CLIPTextConfig, side: int) -> MMDiT:
+    """A transformer for latents of `side` x `side` and this text; its table of positions has their size.
+
+    Every block begins as the identity and the output at zero (adaLN-Zero, Peebles & Xie 2023, section 3.2). Raises
+    SfumatoError for a width that heads or positions cannot divide, or latents that patches cannot.
+    """
+    if cfg.hidden % cfg.heads or cfg.hidden % 4:
+        raise SfumatoError(f"the transformer's hidden is {cfg.hidden}; expected a multiple of 4 and of its heads")
+    if side % cfg.patch:
+        raise SfumatoError(f"the transformer's patch is {cfg.patch}; expected a divisor of the latents' side, {side}")
+    net = MMDiT(
+        replace(
+            cfg,
+            in_channels=vae.latent_channels,
+            context_dim=text.hidden_size,
+            pooled_dim=text.hidden_size if text.projection_dim is None else text.projection_dim,
+            positions=side // cfg.patch,
+        )
+    )
+    for module in net.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            _zero(module)
+            nn.init.xavier_uniform_(module.weight.flatten(1))
+    for module in net.time_text_embed.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=EMBEDDING_STD)
+    for module in net.modules():
+        if isinstance(module, Modulation):
+            _zero(module.linear)
+    _zero(net.proj_out)
+    net.pos_embed.get_buffer("pos_embed").copy_(positions(net.cfg.positions, net.cfg.hidden))
+    return net
+
+
+def described(network: UNet | MMDiT) -> Spec:
+    """The release that models with such a network are stored as, with this network's sizes."""
+    if isinstance(network, MMDiT):
+        return replace(sd3.ONE_TEXT, transformer=network.cfg)
+    return replace(sd1.SPEC, unet=network.cfg)
+
+
+def positions(side: int, width: int) -> Tensor:
+    """Sinusoids of the row, then of the column, of every place of a square: (1, side * side, width)."""
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    return torch.cat([sinusoidal(axis.flatten(), width // 2) for axis in (rows, columns)], 1)[None]
+
+
+def _zero(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
