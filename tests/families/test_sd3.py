@@ -123,6 +123,10 @@ def test_long_prompts_are_read_whole(file, spiece: Path) -> None:
     windows = -(-180 // model.encode.window)
     assert short.tokens.shape == long.tokens.shape
     assert long.tokens.shape[1] == 77 * windows + max(256, len(model.encode.t5.tokenizer.encode("a blue cat " * 60)))
+    original = sfumato.load(file(), device="cpu", t5_length=77)
+    assert original.encode(["a red heart"])[0].tokens.shape[1] == 2 * 77
+    with pytest.raises(SfumatoError, match="T5's length is 0; choose 1 to 512"):
+        sfumato.load(file(), device="cpu", t5_length=0)
     assert (picture(model, "a blue cat " * 60) != picture(model, "a blue cat " * 59)).any()
 
 
