@@ -280,11 +280,11 @@ def assemble(
 
     Raises SfumatoError for a tokenizer that does not fit. SfumatoWarning says where T5 is missing.
     """
-    spec, path, folder = parts.spec, parts.report.path, parts.tokenizer_folder
-    if tokenizer is None:
-        tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
+    spec, path = parts.spec, parts.report.path
+    brought = parts.tokenizer() if tokenizer is None else tokenizer
+    tokenizer = brought or CLIPTokenizer.openai()
     if tokenizer.vocab_size > spec.text.vocab_size:
-        whose = "CLIP's own tokenizer (the model brings none)" if folder is None else f"the tokenizer in {folder}"
+        whose = "its tokenizer" if brought else "CLIP's own tokenizer (the model brings none)"
         many = f"{tokenizer.vocab_size} symbols, its text encoder only {spec.text.vocab_size}"
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
     text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
