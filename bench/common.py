@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,11 +75,15 @@ def random_weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: weight(name, like) for name, like in network.state_dict().items()}
 
 
-def twins(ours: nn.Module, theirs: nn.Module) -> None:
-    """Give two networks on the meta device the same random weights, which both hold under the same names."""
+def twins(ours: nn.Module, theirs: nn.Module, twice: Mapping[str, str] | None = None) -> None:
+    """Give two networks on the meta device the same random weights, which both hold under the same names.
+
+    `twice` are second names that they have for some of them.
+    """
     weights = random_weights(ours)
+    ours.load_state_dict(weights, strict=True, assign=True)
+    theirs.load_state_dict(weights | {name: weights[one] for name, one in (twice or {}).items()}, assign=True)
     for network in (ours, theirs):
-        network.load_state_dict(weights, strict=True, assign=True)
         network.eval().requires_grad_(False)
 
 
@@ -104,9 +109,8 @@ def peak_memory(step: Callable[[], object]) -> int:
 
 
 def race(name: str, ours: Callable[[], Tensor], theirs: Callable[[], Tensor], flops: int, rounds: int) -> list[str]:
-    """A row of `COLUMNS`: ratios to the rival of the same round, and processor time over that of `flops` at the speed
-
-    of a large matrix product. Raises AssertionError where the two do not compute the same.
+    """A row of `COLUMNS`: ratios to the rival in the same round, processor time over that of `flops` in a large matrix
+    product. Raises AssertionError where the two do not compute the same.
     """
     mine, other = ours(), theirs()
     assert (mine - other).abs().max() <= 1e-3 * other.abs().max(), f"{name}: the rivals compute different things"
@@ -117,10 +121,12 @@ def race(name: str, ours: Callable[[], Tensor], theirs: Callable[[], Tensor], fl
     products = flops / (2 * SIDE**3)  # in the time of so many matrix products the step could be done
     floors = [times[rival].ratio(times["product"])[1] / products for rival in ("ours", "theirs")]
     seconds = [statistics.median(times[rival].wall) for rival in ("ours", "theirs")]
-    return [
+    row = [
         name, *(f"{second:.2f}" for second in seconds), f"{wall:.2f}", f"{cpu:.2f}",
         *(f"{used / 1e6:.0f}" for used in memory), *(f"{floor:.2f}" for floor in floors),
     ]  # fmt: skip
+    print(*row, file=sys.stderr, flush=True)  # the table comes minutes later
+    return row
 
 
 def show(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -14,7 +14,8 @@ import hypothesis
 import pytest
 import torch
 
-from sfumato.families import sd1
+import tiny
+from sfumato.families import family, sd1
 from sfumato.spec import CLIPTextConfig, Spec, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.save import save_folder
@@ -71,3 +72,22 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     WORDS.save(folder / "words")
     save_folder(folder / "tiny", SPEC, sd1.networks(SPEC), tokenizer_folder=folder / "words")
     return str(folder / "tiny")
+
+
+def _from_pictures(release: str, folder: Path) -> Path:
+    spec = tiny.shrink(family(release).spec)
+    tiny.WORDS.save(folder / "words")
+    save_folder(folder / release, spec, tiny.random_networks(family(release), spec), folder / "words")
+    return folder / release
+
+
+@pytest.fixture(scope="session")
+def upscaler(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a little x4 upscaler."""
+    return _from_pictures("sd2_upscaler", tmp_path_factory.mktemp("upscaler"))
+
+
+@pytest.fixture(scope="session")
+def depth_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a little 2.0 depth, whose depth network looks at 32 pixels a side."""
+    return _from_pictures("sd2_depth", tmp_path_factory.mktemp("depth"))

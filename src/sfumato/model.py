@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from sfumato.spec import Prediction, Spec
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.txt2img import Pair, Settings, txt2img
 from sfumato.tasks.upscale import NOISE_LEVEL, large_size, upscale
-from sfumato.text.encode import T5Reader, TextEncoder
+from sfumato.text.encode import MAX_T5, T5Reader, TextEncoder
 from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.hashes import model_hash
@@ -233,6 +233,7 @@ def load(
     vae: str | Path | None = None,
     text_encoders: Sequence[str | Path] = (),
     t5_tokenizer: str | Path | None = None,
+    t5_length: int | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
 
@@ -244,9 +245,10 @@ def load(
     all others taken for the larger and slower one. `prediction` overrules what the network is taken to predict ("eps",
     "v" ...). `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file
     without them. `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in
-    `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. Raises SfumatoError for a
-    file that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and
-    for a variant that its family does not have.
+    `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. `t5_length` is how many
+    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. Raises SfumatoError for a file
+    that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and for a
+    variant that its family does not have.
     """
     if name_or_path is None or name_or_path == EMBEDDED:
         path = embedded_model()
@@ -254,15 +256,21 @@ def load(
         path, known = _located(name_or_path)
         variant = known if variant is None else variant
     where = choose_device(device)
-    pieces = find_t5_tokenizer(path) if t5_tokenizer is None else Path(t5_tokenizer)
+    encoders = [_located(one, "text encoder")[0] for one in text_encoders]
+    beside = (found for one in (path, *encoders) if (found := find_t5_tokenizer(one)) is not None)
+    pieces = next(beside, None) if t5_tokenizer is None else Path(t5_tokenizer)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
         parts = load_parts(
             path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
-            vae=None if vae is None else _located(vae, "vae")[0],
-            text_encoders=[_located(one, "text encoder")[0] for one in text_encoders],
+            vae=None if vae is None else _located(vae, "vae")[0], text_encoders=encoders,
             without=("text_3",) if pieces is None else (),
         )  # fmt: skip
-    return assemble(parts, None if pieces is None else T5Tokenizer.from_file(pieces))
+    if t5_length is not None and parts.spec.text_3 is not None:
+        if not 1 <= t5_length <= MAX_T5:
+            raise SfumatoError(f"T5's length is {t5_length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")
+        t5 = replace(parts.spec.text_3, length=t5_length)
+        parts = replace(parts, spec=replace(parts.spec, text_3=t5))
+    return assemble(parts, T5Tokenizer.from_file(pieces) if pieces is not None and "text_3" in parts.networks else None)
 
 
 def assemble(
@@ -272,11 +280,11 @@ def assemble(
 
     Raises SfumatoError for a tokenizer that does not fit. SfumatoWarning says where T5 is missing.
     """
-    spec, path, folder = parts.spec, parts.report.path, parts.tokenizer_folder
-    if tokenizer is None:
-        tokenizer = CLIPTokenizer.openai() if folder is None else CLIPTokenizer.from_folder(folder)
+    spec, path = parts.spec, parts.report.path
+    brought = parts.tokenizer() if tokenizer is None else tokenizer
+    tokenizer = brought or CLIPTokenizer.openai()
     if tokenizer.vocab_size > spec.text.vocab_size:
-        whose = "CLIP's own tokenizer (the model brings none)" if folder is None else f"the tokenizer in {folder}"
+        whose = "its tokenizer" if brought else "CLIP's own tokenizer (the model brings none)"
         many = f"{tokenizer.vocab_size} symbols, its text encoder only {spec.text.vocab_size}"
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
     text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))

@@ -61,7 +61,8 @@ class Hub:
 
     `break_after` bytes of each answer the connection ends, `breaks` times. `refuse` maps a repository to a status and
     an error code of the hub. `damaged` files arrive with their first byte changed. `hang` seconds pass before an answer
-    to a download. `ignore_range` sends every file from its beginning.
+    to a download. `ignore_range` sends every file from its beginning. `extra` bytes follow a file; a `silent` hub sends
+    no bytes at all.
     """
 
     def __init__(self) -> None:
@@ -72,6 +73,8 @@ class Hub:
         self.breaks = 0
         self.hang = 0.0
         self.ignore_range = False
+        self.extra = b""
+        self.silent = False
         self.on_chunk: Callable[[], None] = lambda: None
         self.requests: list[tuple[str, str | None, str | None]] = []
         self.address = ""
@@ -115,7 +118,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
             headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
             if start:
                 headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-            self.answer(206 if start else 200, data[start:], headers)
+            self.answer(206 if start else 200, b"" if hub.silent else data[start:] + hub.extra, headers)
 
         def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)

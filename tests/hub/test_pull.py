@@ -88,6 +88,16 @@ def test_damaged_bytes_are_refused_and_deleted(hub: Hub, home: Path) -> None:
     assert leftovers(home) == [] and not (home / "models" / NAME).exists()
 
 
+def test_a_hub_that_sends_too_much_or_nothing_is_given_up(hub: Hub, home: Path) -> None:
+    hub.extra = b"more"
+    with pytest.raises(SfumatoError, match="arrived damaged"):
+        pull()
+    hub.extra, hub.silent = b"", True
+    with pytest.raises(SfumatoError, match=f"{hub.address} sends nothing of {NAME}"):
+        pull()
+    assert leftovers(home) == [0] and len(hub.downloads()) == 1 + transfer.TRIES
+
+
 def test_another_file_than_was_released_is_not_downloaded(hub: Hub) -> None:
     hub.repositories[REPOSITORY][NAME] = b"another" * 1000
     with pytest.raises(SfumatoError, match=r"holds another v1-5.* \(its SHA-256 differs\)"):
@@ -182,10 +192,12 @@ def folder(weights: dict[str, bytes]) -> dict[str, bytes]:
         "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
         "image_encoder": [None, None],
         "../outside": ["x", "y"],
+        "..": ["x", "y"],
     }
     return {
         "model_index.json": json.dumps(index).encode(),
         "README.md": b"read",
+        "../outside.json": b"{}",
         "tokenizer/vocab.json": b"{}",
         "tokenizer/merges.txt": b"#",
         "unet/config.json": b"{}",

@@ -67,6 +67,26 @@ def test_1x_and_2x(simple, opened, first_noise, apart, scheduler: object, linear
     assert apart(ours, model.txt2img(NEGATIVE, PROMPT, steps=5, **OURS).images[0]) > 10
 
 
+def test_pure_noise_at_the_end_with_rescaled_guidance(simple, opened, first_noise, apart) -> None:
+    """Lin et al. 2023 in all four parts: no signal in the last step, v, trailing times, rescale."""
+    betas = BETAS | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "steps_offset": 0}
+    pipeline = simple(DDIMScheduler(**betas, clip_sample=False, prediction_type="v_prediction"), True)
+    model = opened(pipeline)
+    assert model.spec.noise.zero_terminal_snr and model.spec.defaults.schedule == "trailing"
+    ours = model.txt2img(PROMPT, NEGATIVE, steps=5, cfg=9, cfg_rescale=0.7, **OURS).images[0]
+    theirs = pipeline(
+        PROMPT,
+        negative_prompt=NEGATIVE,
+        num_inference_steps=5,
+        guidance_scale=9,
+        guidance_rescale=0.7,
+        latents=first_noise(model),
+        **THEIRS,
+    ).images[0]
+    assert apart(ours, theirs) <= 2
+    assert apart(ours, model.txt2img(PROMPT, NEGATIVE, steps=5, cfg=9, **OURS).images[0]) > 2
+
+
 @pytest.fixture
 def xl(
     tokenizer, open_tokenizer, tower, unet, autoencoder

@@ -41,7 +41,7 @@ def test_pictures_are_seen_from_minus_one_to_one() -> None:
 
 
 def test_equals_diffusers(model: StableDiffusion, depth_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfumato.tasks.depth.SIDE", 64)  # the little network's; theirs takes no other
+    monkeypatch.setattr("sfumato.tasks.depth.SIDE", 32)  # the little network's; theirs takes no other
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8))
     extractor = lambda images, return_tensors: SimpleNamespace(pixel_values=prepared(images[0]))  # noqa: E731
     pipeline = StableDiffusionDepth2ImgPipeline.from_pretrained(depth_model, feature_extractor=None)

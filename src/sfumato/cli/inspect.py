@@ -17,6 +17,10 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="A .safetensors, a .ckpt or .pt, or a diffusers folder.")],
     vae: Vae = None,
     text_encoder: TextEncoders = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what memory FILE takes, or the family of that name at full size.")
+    ] = False,
+    dtype: Annotated[str, typer.Option(help="For --plan: float32, float16 or bfloat16.")] = "float16",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every name.")] = False,
 ) -> None:
     """Say what FILE is: family, layout, types, parameters of each part, metadata, and what is missing.
@@ -24,6 +28,9 @@ def inspect(
     Parts given apart count as its own. Nothing in the file is executed. Exits with 0 when FILE could be described,
     whether or not it can be drawn with, and with 2 when it cannot be read.
     """
+    if plan:
+        _print_plan(file, dtype, vae, text_encoder or [], as_json)
+        return
     from sfumato.weights.inspect import inspect_checkpoint
 
     found = inspect_checkpoint(file, vae, text_encoder or ())
@@ -55,6 +62,29 @@ def inspect(
     lines.append(("usable", "yes" if found.problem is None else f"no, {found.problem}"))
     for name, text in lines:
         typer.echo(f"{name:<10} {_printable(text)}")
+
+
+def _print_plan(file: Path, dtype: str, vae: str | None, text_encoders: list[str], as_json: bool) -> None:
+    from sfumato.weights.plan import memory_plan
+
+    plan = memory_plan(file, dtype, vae, text_encoders)
+    if as_json:
+        typer.echo(json.dumps(plan.record()))
+        return
+    typer.echo(f"{plan.title} as {plan.dtype}" + ("" if plan.file is None else f", a file of {_gigabytes(plan.file)}"))
+    for part, size in plan.weights.items():
+        typer.echo(f"{part:<12}{_gigabytes(size)}  {plan.parameters[part]:>14,} parameters")
+    for name, size in (
+        ("loading", plan.loading),
+        (f"one step at {plan.width}x{plan.height}, two rows", plan.step),
+        (f"decoding at {plan.width}x{plan.height}", plan.decode),
+        ("drawing one picture, all networks in memory", plan.drawing),
+    ):
+        typer.echo(f"{_gigabytes(size)}  {name}")
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:8.2f} GB"
 
 
 def _printable(text: str) -> str:

@@ -66,6 +66,9 @@ Slg = Annotated[
     float | None,
     typer.Option(help="Scale of skip-layer guidance, for 3.5 medium: 2.5 is what its authors use, 0 is none."),
 ]
+T5Length = Annotated[
+    int | None, typer.Option("--t5-length", help="Tokens that T5 reads at least; else 256, the original code's are 77.")
+]
 T5File = Annotated[
     str | None,
     typer.Option(
@@ -121,6 +124,7 @@ def txt2img(
     vae: Vae = None,
     text_encoder: TextEncoders = None,
     t5_tokenizer: T5File = None,
+    t5_length: T5Length = None,
     steps: Steps = None,
     cfg: Cfg = None,
     seed: Seed = None,
@@ -169,6 +173,7 @@ def txt2img(
     sd = sfumato.load(
         model, device, dtype,
         variant=variant, vae=vae, text_encoders=text_encoder or (), t5_tokenizer=t5_tokenizer,
+        t5_length=t5_length,
     )  # fmt: skip
     second = None if refiner is None else sfumato.load(refiner, device, dtype)
     settings = task.Settings.of(

@@ -23,6 +23,7 @@ def _inputs(*counts: int) -> Callable[[Shapes], bool]:
 
 
 KNOWN = (
+    Known("Stable Video Diffusion", lambda shapes: any(".time_stack." in name for name in shapes)),
     Known("a variant of Stable Diffusion XL", _has("conditioner.embedders.", "text_encoder_2/")),
     Known("a Stable Diffusion inpainting model", _inputs(9)),
     Known("InstructPix2Pix", _inputs(8)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shutil
 from collections.abc import Callable, Container, Iterable
 from functools import partial
@@ -117,7 +118,7 @@ def _components(index: dict[str, Any]) -> list[str]:
     return [
         name
         for name, entry in index.items()
-        if isinstance(entry, list) and entry[:1] != [None] and name not in UNUSED and Path(name).name == name
+        if isinstance(entry, list) and entry[:1] != [None] and name not in UNUSED and re.fullmatch(r"\w+", name)
     ]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from sfumato import settings
 from sfumato.errors import SfumatoError
 from sfumato.hub.catalogue import RELEASES, Release, release
-from sfumato.hub.licences import EMBEDDED_LICENCE, licence
+from sfumato.hub.licences import EMBEDDED_LICENCE
 from sfumato.weights.hashes import hashed_file, kept_sha256
 
 EMBEDDED = "emoji"
@@ -254,5 +254,5 @@ def _described(one: Found) -> Model:
         family=family.name if family else known.family if known else None,
         layout=identity.layout,
         dtype=kinds.most_common(1)[0][0] if kinds else None,
-        licence=model.licence or (licence(family.spec.licence).id if family else None),
+        licence=model.licence or (family.spec.licence if family else None) or None,
     )

@@ -50,7 +50,7 @@ def _of_file(path: Path) -> Terms:
         return terms(known.name)
     with open_checkpoint(path) as checkpoint:
         identity = identify(checkpoint)
-    if identity.family is None:
+    if identity.family is None or not identity.family.spec.licence:
         raise SfumatoError(f"{path} is {identity.title}, whose licence it does not show; ask where it came from")
     spec = identity.family.spec
     return Terms(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -65,9 +66,9 @@ def listing(repository: str) -> dict[str, Remote]:
         raise SfumatoError(f"{endpoint()} does not answer as a hub does; check HF_ENDPOINT and the network") from error
     files = {}
     for one in info.siblings or []:
-        digest = one.lfs.sha256 if one.lfs else one.blob_id
-        if one.size is None or digest is None or info.sha is None:
-            raise SfumatoError(f"{endpoint()} does not say how long {one.rfilename} of {repository} is; try later")
+        digest = str(one.lfs.sha256 if one.lfs else one.blob_id)
+        if one.size is None or info.sha is None or not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", digest):
+            raise SfumatoError(f"{endpoint()} does not say what {one.rfilename} of {repository} is; try later")
         files[one.rfilename] = Remote(repository, info.sha, one.rfilename, one.size, digest)
     return files
 
@@ -118,19 +119,22 @@ def fetch(remote: Remote, target: Path, parts: Path, progress: Callable[[int], N
 
 def _complete(remote: Remote, part: Path, progress: Callable[[int], None]) -> None:
     """Receive what `part` lacks, again and again while that brings anything."""
+    if _size(part) > remote.size:
+        part.unlink()
     failures = 0
-    while (have := _size(part)) != remote.size:
-        if have > remote.size:
-            part.unlink()
-            continue
+    while (have := _size(part)) < remote.size:
+        fault = SfumatoError(f"{endpoint()} sends nothing of {remote.name}; try again later")
+        status = None
         try:
             _receive(remote, part, progress)
         except (NETWORK, errors.OfflineModeIsEnabled) as error:
+            fault = _told(error, remote.repository, remote.name)
             status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
-            failures = 0 if _size(part) > have else failures + 1
-            if failures == TRIES or status not in (None, *TEMPORARY):
-                raise _told(error, remote.repository, remote.name) from error
-            time.sleep(PAUSE * 2 ** max(failures - 1, 0))
+        failures = 0 if _size(part) > have else failures + 1
+        if failures == TRIES or status not in (None, *TEMPORARY):
+            raise fault
+        if failures:
+            time.sleep(PAUSE * 2 ** (failures - 1))
 
 
 def _receive(remote: Remote, part: Path, progress: Callable[[int], None]) -> None:

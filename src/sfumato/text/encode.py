@@ -17,6 +17,7 @@ from sfumato.text.t5_tokenizer import T5Tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 
 MAX_WINDOWS = 16
+MAX_T5 = 512  # tokens, of which most are padding
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +29,15 @@ class T5Reader:
     tokenizer: T5Tokenizer | None = None
     network: T5 | None = None
 
-    def __call__(self, prompts: Sequence[str], length: int | None = None) -> Tensor:
-        """States (prompts, L, width), all zeros where nothing is read, L at least `length` or the model's own.
+    def __call__(self, prompts: Sequence[str]) -> Tensor:
+        """States (prompts, L, width), all zeros where nothing is read.
 
-        L is that of the longest prompt where that is longer, so that nothing is cut.
+        L is `length`, or that of the longest prompt where that is longer, so that nothing is cut.
         """
-        length = self.length if length is None else length
         if self.network is None or self.tokenizer is None:
-            return torch.zeros(len(prompts), length, self.width)
+            return torch.zeros(len(prompts), self.length, self.width)
         rows = [self.tokenizer.encode(prompt) for prompt in prompts]
-        length = max(length, *map(len, rows))
+        length = max(self.length, *map(len, rows))
         ids = [row + [self.tokenizer.pad_token_id] * (length - len(row)) for row in rows]
         return self.network(torch.tensor(ids, device=self.network.shared.weight.device))
 

@@ -26,6 +26,7 @@ from sfumato.files import atomic_write
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
 CLIP_LENGTH = 77
+FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.json")
 
 # The original pattern ignores case. After lower-casing only the long s, U+017F, still makes a difference.
 _WORD = re.escape(BOS) + "|" + re.escape(EOS) + r"|'[s\x{17F}]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
@@ -98,15 +99,25 @@ class CLIPTokenizer:
         missing or broken files.
         """
         folder = Path(folder)
-        if (folder / "tokenizer.json").exists() and not (folder / "vocab.json").exists():
-            vocab, merges = _parse_fast(folder / "tokenizer.json")
+        try:
+            return cls.from_files(
+                {name: path.read_bytes() for name in FILES if (path := folder / name).exists()}, folder
+            )
+        except OSError as error:
+            raise SfumatoError(f"cannot read the tokenizer in {folder}: {error}; fetch the folder again") from error
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], where: Path) -> CLIPTokenizer:
+        """The same of the contents of those files; `where` is named in errors."""
+        if "tokenizer.json" in files and "vocab.json" not in files:
+            vocab, merges = _parse_fast(files, where)
         else:
-            vocab = _read_json(folder / "vocab.json")
-            merges = _parse_merges(_read_text(folder / "merges.txt"))
+            vocab = _read_json(files, "vocab.json", where)
+            merges = _parse_merges(_read_text(files, "merges.txt", where))
         settings: dict[str, object] = {}
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
-            if (folder / name).exists():
-                settings |= _read_json(folder / name)
+            if name in files:
+                settings |= _read_json(files, name, where)
         eos = _token(settings.get("eos_token"), EOS)
         length = settings.get("model_max_length")
         return cls(
@@ -231,30 +242,33 @@ def _parse_merges(text: str) -> list[tuple[str, str]]:
     return [(left, right) for left, right in lines]
 
 
-def _parse_fast(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    model = _read_json(path).get("model")
+def _parse_fast(files: Mapping[str, bytes], where: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    model = _read_json(files, "tokenizer.json", where).get("model")
     match model:
         case {"type": "BPE", "vocab": dict(vocab), "merges": list(merges)}:
             pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
             if all(isinstance(pair, list) and [type(symbol) for symbol in pair] == [str, str] for pair in pairs):
                 return vocab, [(left, right) for left, right in pairs]
-    raise SfumatoError(f"{path} describes no tokenizer of CLIP's kind (BPE); take the tokenizer of the same model")
+    raise SfumatoError(
+        f"{where}/tokenizer.json describes no tokenizer of CLIP's kind (BPE); take the tokenizer of the same model"
+    )
 
 
-def _read_text(path: Path) -> str:
+def _read_text(files: Mapping[str, bytes], name: str, where: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SfumatoError(f"cannot read the tokenizer's {path}: {error}; fetch the folder again") from error
+        return files[name].decode()
+    except (LookupError, UnicodeDecodeError) as error:
+        why = "it is not there" if name not in files else str(error)
+        raise SfumatoError(f"cannot read the tokenizer's {where}/{name}: {why}; fetch the folder again") from error
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(files: Mapping[str, bytes], name: str, where: Path) -> dict:
     try:
-        content = json.loads(_read_text(path))
-    except ValueError as error:
-        raise SfumatoError(f"{path} is not valid JSON: {error}; fetch the folder again") from error
+        content = json.loads(_read_text(files, name, where))
+    except (ValueError, RecursionError) as error:
+        raise SfumatoError(f"{where}/{name} is not valid JSON: {error}; fetch the folder again") from error
     if not isinstance(content, dict):
-        raise SfumatoError(f"{path} holds a JSON {type(content).__name__}; expected an object")
+        raise SfumatoError(f"{where}/{name} holds a JSON {type(content).__name__}; expected an object")
     return content
 
 

@@ -181,6 +181,11 @@ class Checkpoint:
         """With those of the remainder."""
         return self.shapes | {name: stored.shape for name, stored in self.remainder.items()}
 
+    def documents_in(self, folder: str) -> dict[str, bytes]:
+        """The documents of one folder, by their names in it."""
+        inner = f"{folder}/"
+        return {name.removeprefix(inner): one for name, one in self.documents.items() if name.startswith(inner)}
+
     @property
     def size(self) -> int:
         """Bytes on disk of the weight files."""

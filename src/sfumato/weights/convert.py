@@ -26,6 +26,7 @@ from sfumato.families import Family
 from sfumato.families.base import Layout
 from sfumato.files import check_writable
 from sfumato.spec import Prediction, Spec
+from sfumato.text.t5_tokenizer import find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights import documents, safetensors_file
 from sfumato.weights.checkpoint import Checkpoint, Stored
@@ -194,7 +195,7 @@ class _Work:
     def __init__(self, source: _Source, layout: str, spec: Spec):
         self.source, self.layout, self.spec = source, layout, spec
         self.target: Layout = source.family.layouts[layout]
-        built = source.family.build(spec)
+        built = source.plan.networks if spec == source.spec else source.family.build(spec)
         self.networks = {part: network for part, network in built.items() if part in source.plan.networks}
         self.keymap = source.family.keymap(spec, layout, self.networks)
         self.entries: dict[str, Entry] = {}
@@ -365,22 +366,39 @@ class _Work:
 
 
 def _files(source: _Source, tokenizer: CLIPTokenizer | None, told: bool) -> dict[str, bytes]:
-    """The files of a folder that hold no weights: those of the input, or made from what is known of the model."""
+    """The files of a folder that hold no weights: those of the input, or made from what is known of the model.
+
+    `tokenizer` replaces the input's; `told` says that the input's own description of the model no longer holds.
+    """
     checkpoint, layout = source.checkpoint, source.family.layouts["diffusers"]
-    own = dict(checkpoint.documents)
-    index = checkpoint.configs.get("model_index")
-    if checkpoint.container == "folder" and index is not None:
+    own, index = checkpoint.documents, checkpoint.configs.get("model_index", {})
+    if checkpoint.container == "folder":
         own = documents.of_folder(checkpoint.path, index)
-    if index is None or told:
-        made = folder_files(source.family, layout.fit(source.spec, {}), tokenizer or CLIPTokenizer.openai())
-        tokenizers = {name: content for name, content in own.items() if name.split("/")[0] in layout.tokenizers}
-        return made | ({} if tokenizer else tokenizers)
+    clip, t5 = tokenizer or CLIPTokenizer.openai(), find_t5_tokenizer(checkpoint.path)
+    made = folder_files(source.family, layout.fit(source.spec, {}), clip, t5)
+    described, entries = (made, json.loads(made[INDEX])) if told or not index else (own, dict(index))
+    result = {name: content for name, content in described.items() if _component(name) not in layout.tokenizers}
+    for folder in layout.tokenizers:
+        brought = [] if tokenizer else [name for name in own if _component(name) == folder]
+        result |= {name: own[name] for name in brought}
+        if brought:
+            entries[folder] = index[folder]
+        else:
+            result |= {name: content for name, content in made.items() if _component(name) == folder}
+    absent = {_component(prefix) for part, prefix in layout.prefixes.items() if part not in source.plan.networks}
+    absent |= {folder for folder, part in layout.tokenizers.items() if part not in source.plan.networks}
+    strange = {_component(name) for name in checkpoint.tensors if "/" in name}
+    strange -= {_component(prefix) for prefix in layout.prefixes.values()}
+    for component in (absent | strange) & entries.keys():
+        entries[component] = [None, None]
+        result = {name: content for name, content in result.items() if _component(name) != component}
     if source.dtype is not None:
-        own = {name: _without_type(name, content) for name, content in own.items()}
-    components = {prefix.split("/")[0] for prefix in layout.prefixes.values()}
-    dropped = {name.split("/")[0] for name in checkpoint.tensors if "/" in name} - components
-    own[INDEX] = to_json({name: [None, None] if name in dropped else entry for name, entry in index.items()})
-    return {name: content for name, content in own.items() if name.split("/")[0] not in dropped}
+        result = {name: _without_type(name, content) for name, content in result.items()}
+    return result | {INDEX: to_json(entries)}
+
+
+def _component(name: str) -> str:
+    return name.split("/")[0]
 
 
 def _without_type(name: str, content: bytes) -> bytes:

@@ -18,7 +18,8 @@ from sfumato.families.base import Family
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.dpt import DPT
 from sfumato.nets.vae import VAE
-from sfumato.spec import Prediction, Spec
+from sfumato.spec import CLIPTextConfig, Prediction, Spec
+from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.checkpoint import Checkpoint, Stored, quote
 from sfumato.weights.detect import identify
 from sfumato.weights.keymap import KeyMap, Match
@@ -45,12 +46,22 @@ class Report:
 
 @dataclass(frozen=True)
 class Parts:
-    """A model's networks in evaluation mode, its spec, and the folder of its tokenizer if the checkpoint brings one."""
+    """A model's networks in evaluation mode, its spec, and its tokenizer if the checkpoint brings one.
+
+    A folder brings it in the folder `tokenizer_folder`, a single file that was made of one as files in its header.
+    """
 
     spec: Spec
     networks: dict[str, nn.Module] = field(repr=False)
     tokenizer_folder: Path | None
+    tokenizer_files: Mapping[str, bytes] = field(repr=False)
     report: Report
+
+    def tokenizer(self) -> CLIPTokenizer | None:
+        """CLIP's tokenizer as the checkpoint brings it. Raises SfumatoError for a broken one."""
+        if self.tokenizer_folder is not None:
+            return CLIPTokenizer.from_folder(self.tokenizer_folder)
+        return CLIPTokenizer.from_files(self.tokenizer_files, self.report.path) if self.tokenizer_files else None
 
     @property
     def unet(self) -> nn.Module:
@@ -124,10 +135,16 @@ def load_parts(
         checkpoint.check_unchanged()
         used = [checkpoint.tensors[name] for name in match.names.values()]
         tokenizers = (checkpoint.path / name for name in family.layouts[layout].tokenizers)
+        in_header = (
+            checkpoint.documents_in(name)
+            for name, part in family.layouts["diffusers"].tokenizers.items()
+            if isinstance(getattr(spec, part), CLIPTextConfig)
+        )
         return Parts(
             spec,
             networks,
             next((folder for folder in tokenizers if folder.is_dir()), None),
+            next(filter(None, in_header), {}),
             Report(
                 path=checkpoint.path,
                 layout=layout,

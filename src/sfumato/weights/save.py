@@ -70,10 +70,12 @@ def save_folder(
     write_folder(Path(path), entries, files, max_file_size)
 
 
-def folder_files(owner: Family, spec: Spec, tokenizer: CLIPTokenizer) -> dict[str, bytes]:
+def folder_files(
+    owner: Family, spec: Spec, tokenizer: CLIPTokenizer, t5_tokenizer: Path | None = None
+) -> dict[str, bytes]:
     """The JSON and tokenizer files of a diffusers folder, by their path in it; `spec` is as the layout keeps it.
 
-    `tokenizer` serves every CLIP tower, each with its own padding.
+    `tokenizer` serves every CLIP tower, each with its own padding. T5's cannot be made; `t5_tokenizer` is its file.
     """
     layout = owner.layouts["diffusers"]
     configs = {name: dict(config) for name, config in layout.configs(spec).items()}
@@ -84,8 +86,11 @@ def folder_files(owner: Family, spec: Spec, tokenizer: CLIPTokenizer) -> dict[st
             ends = config.pad_token_id == config.eos_token_id  # a tokenizer that is smaller has them at other ids
             files = tokenizer.files(tokenizer.eos_token_id if ends else config.pad_token_id)
             result |= {f"{folder}/{name}": content for name, content in files.items()}
-        else:
+        elif t5_tokenizer is None:
             configs["model_index"][folder] = [None, None]
+        else:
+            result[f"{folder}/{t5_tokenizer.name}"] = t5_tokenizer.read_bytes()
+            result[f"{folder}/tokenizer_config.json"] = to_json({"tokenizer_class": "T5Tokenizer"})
     configs["model_index"]["_diffusers_version"] = DIFFUSERS
     result |= {f"{name}.json": to_json(config) for name, config in configs.items()}
     return result | {HABITS: to_json(dataclasses.asdict(spec.defaults))}
