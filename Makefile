@@ -9,8 +9,8 @@ PYTHON ?= python3
 PROMPT ?= a smiling face, 3D style
 GOLDEN ?= ../shared/golden
 # The cases of the reference data that this version covers.
-VERIFY ?= --only tiny/sd1 --only manifests/original/sd1 --only manifests/original/sd1_model_ema \
-  --only 'manifests/diffusers/sd1__*' --only schedules --only text/clip_bpe_tokens --only watermark --only samplers
+VERIFY ?= --only manifests --only tiny --only schedules --only samplers --only text/clip_bpe_tokens --only watermark \
+  --except '*/controlnet*'
 
 BIN := .venv/bin
 .PHONY: demo test test-full lint verify bench

@@ -109,6 +109,6 @@ def _summary(result: Proof, table: Path) -> None:
         if result.exact
         else f"rounded by at most {worst.error:.2g} of a tensor's largest value ({worst.name})"
     )
-    lines += [("proved", f"mapped back, the result is the input {exact}"), ("table", str(table))]
+    lines += [("proved", f"mapped back, the result is the input, {exact}"), ("table", str(table))]
     for name, text in lines:
         typer.echo(f"{name:<10} {text}")

@@ -213,6 +213,43 @@ def _number(value: object) -> bool:
     return isinstance(value, float) or _whole(value)
 
 
+@dataclass(frozen=True, eq=False)
+class Way:
+    """From noise to latents as settings say, whatever the words: the sampler on its list of noise levels.
+
+    `shape` is that of one picture's latents (1, C, h, w).
+    """
+
+    sampler: Sampler
+    table: Table
+    sigmas: Tensor
+    path: Path
+    shape: tuple[int, int, int, int]
+    device: torch.device
+
+    @classmethod
+    def of(cls, model: StableDiffusion, settings: Settings) -> Way:
+        spec, sampler = model.spec, find_sampler(settings.sampler)
+        sampler = replace(sampler, unit_start=sampler.unit_start or spec.unit_start)
+        table = model.table_for(settings.width, settings.height)
+        sigmas = sigma_list(settings.schedule, table, settings.steps)
+        height, width = settings.height // spec.vae.factor, settings.width // spec.vae.factor
+        shape = (1, spec.vae.latent_channels, height, width)
+        return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device)
+
+    def job(self, guide: Guide, seed: int) -> Job:
+        """The sampler at work on the noise of a seed."""
+        stream = NoiseStream(seed, self.shape, self.device)
+        x = first_latents(stream.normal(), self.sigmas, self.sampler, self.path)
+        noise = BrownianPath(stream) if self.sampler.brownian else stream
+        options = {"table": self.table} if self.sampler.timed else {}
+        return self.sampler.run(guide, x, self.sigmas, self.path, noise, **options)
+
+    def end(self, x: Tensor) -> Tensor:
+        """What the job left, as the autoencoder takes it."""
+        return last_latents(x, self.sigmas, self.sampler, self.path)
+
+
 def txt2img(
     model: StableDiffusion, settings: Settings, refiner: StableDiffusion | None = None
 ) -> Generator[Progress | Picture, None, None]:
@@ -221,33 +258,20 @@ def txt2img(
     Where `settings.switch_at` says, the `refiner` goes on. Raises SfumatoError for a prompt that is too long, a clip
     skip that a model lacks, a refiner of other latents, or a model that needs a picture.
     """
-    sampler = find_sampler(settings.sampler)
-    sampler = replace(sampler, unit_start=sampler.unit_start or model.spec.unit_start)
-    table = model.table_for(settings.width, settings.height)
-    sigmas = sigma_list(settings.schedule, table, settings.steps)
-    factor = model.spec.vae.factor
-    shape = (1, model.spec.vae.latent_channels, settings.height // factor, settings.width // factor)
-    guide = guidance(model, settings, sigmas)
+    way = Way.of(model, settings)
+    guide = guidance(model, settings, way.sigmas)
     if refiner is not None and settings.switch_at is not None:
         _check_latents(model, refiner)
-        guide = switch_at(switch_level(table, settings.switch_at), guide, guidance(refiner, settings, sigmas))
-    path = model.denoiser.path
-
-    def job(seed: int) -> Job:
-        stream = NoiseStream(seed, shape, model.device)
-        x = first_latents(stream.normal(), sigmas, sampler, path)
-        noise = BrownianPath(stream) if sampler.brownian else stream
-        options = {"table": table} if sampler.timed else {}
-        return sampler.run(guide, x, sigmas, path, noise, **options)
+        guide = switch_at(switch_level(way.table, settings.switch_at), guide, guidance(refiner, settings, way.sigmas))
 
     def finish(index: int, x: Tensor) -> Picture:
         seed = settings.seed + index
-        image = decode(model.vae, last_latents(x, sigmas, sampler, path))
+        image = decode(model.vae, way.end(x))
         if settings.watermark:
             image = marked(image)
         return Picture(index, image, seed, describe(model, settings, seed, refiner))
 
-    jobs = [partial(job, settings.seed + k) for k in range(settings.n)]
+    jobs = [partial(way.job, guide, settings.seed + k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
     return run(jobs, finish, lambda: model.preview_colours, at_once)
 
