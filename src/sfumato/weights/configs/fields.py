@@ -105,7 +105,7 @@ class Fields:
         return list(value)
 
 
-def sample_size(config: Config, default: int, where: str) -> tuple[int, int]:
+def sample_size(config: Config, where: str, default: int) -> tuple[int, int]:
     """The usual height and width of what a network works on, in its own pixels or latents."""
     present = {} if config.get("sample_size") is None else config
     height, width = Fields(where, present).integers("sample_size", (default, default), 2)

@@ -89,7 +89,7 @@ def _flow_from(fields: Fields) -> Schedule:
     )
 
 
-def sampling_from(config: Config, defaults: Defaults, where: str = "scheduler/scheduler_config.json") -> Defaults:
+def sampling_from(config: Config, where: str, defaults: Defaults) -> Defaults:
     """`defaults` with the sampler and schedule that a scheduler's config stands for, where ours have it."""
     if config.get("_class_name") not in SAMPLERS:
         return defaults
