@@ -267,6 +267,8 @@ def load(
             vae=None if vae is None else _located(vae, "vae")[0], text_encoders=encoders,
             without=("text_3",) if pieces is None else (),
         )  # fmt: skip
+    if parts.spec.text_3 is None and (t5_tokenizer is not None or t5_length is not None):
+        raise SfumatoError(f"{parts.spec.title} does not read T5; leave its tokenizer and length out")
     if t5_length is not None and parts.spec.text_3 is not None:
         if not 1 <= t5_length <= MAX_T5:
             raise SfumatoError(f"T5's length is {t5_length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")
