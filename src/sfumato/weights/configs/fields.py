@@ -8,6 +8,7 @@ from typing import Any
 from sfumato.errors import SfumatoError
 
 Config = Mapping[str, Any]
+SHOWN = 100  # characters of a value that is refused
 
 # Fields that change what a network computes, with the values that ours implement. Absent means the first of them.
 Fixed = Mapping[str, tuple[Any, ...]]
@@ -18,7 +19,12 @@ def check(where: str, config: Config, fixed: Fixed) -> None:
     for name, values in fixed.items():
         if config.get(name, values[0]) not in values:
             allowed = " or ".join(map(repr, values))
-            raise SfumatoError(f"{where} has {name} = {config[name]!r}; this version supports {allowed} only")
+            raise SfumatoError(f"{where} has {name} = {_shown(config[name])}; this version supports {allowed} only")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def usual(fixed: Fixed) -> dict[str, Any]:
@@ -33,7 +39,7 @@ class Fields:
         self.where, self.config = where, config
 
     def wrong(self, name: str, wanted: str) -> SfumatoError:
-        return SfumatoError(f"{self.where} has {name} = {self.config.get(name)!r}; {wanted} is expected")
+        return SfumatoError(f"{self.where} has {name} = {_shown(self.config.get(name))}; {wanted} is expected")
 
     def integer(self, name: str, default: int) -> int:
         value = self.config.get(name, default)
@@ -99,7 +105,7 @@ class Fields:
         return list(value)
 
 
-def sample_size(config: Config, default: int, where: str) -> tuple[int, int]:
+def sample_size(config: Config, where: str, default: int) -> tuple[int, int]:
     """The usual height and width of what a network works on, in its own pixels or latents."""
     present = {} if config.get("sample_size") is None else config
     height, width = Fields(where, present).integers("sample_size", (default, default), 2)

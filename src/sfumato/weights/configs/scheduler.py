@@ -51,29 +51,45 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
     fields = Fields(where, config)
     if "FlowMatch" in str(config.get("_class_name")):
         return "flow", _flow_from(fields)
+    if str(config.get("_class_name")).startswith("EDM"):
+        raise fields.wrong("_class_name", "a scheduler other than those for models that were trained as EDM")
     check(where, config, SCHEDULER_FIXED)
     schedule = Schedule(
         kind=config.get("beta_schedule", "linear"),
         start=fields.number("beta_start", 0.0001),
         end=fields.number("beta_end", 0.02),
-        steps=fields.integer("num_train_timesteps", 1000),
+        steps=_training_steps(fields),
         zero_terminal_snr=config.get("rescale_betas_zero_snr", False),
     )
+    if not 0 < schedule.start < 1:
+        raise fields.wrong("beta_start", "a number between 0 and 1")
+    if not schedule.start <= schedule.end < 1:
+        raise fields.wrong("beta_end", "a number between beta_start and 1")
     return PREDICTIONS[config.get("prediction_type", "epsilon")], schedule
+
+
+def _training_steps(fields: Fields) -> int:
+    steps = fields.integer("num_train_timesteps", 1000)
+    if steps < 1:
+        raise fields.wrong("num_train_timesteps", "a positive whole number")
+    return steps
 
 
 def _flow_from(fields: Fields) -> Schedule:
     """The noise levels of a FlowMatchEulerDiscreteScheduler."""
     check(fields.where, fields.config, FLOW_FIXED)
     grows = fields.config.get("use_dynamic_shifting", False) is True
+    shift = fields.number("shift", 1.0)
+    if shift <= 0:
+        raise fields.wrong("shift", "a positive number")
     return Schedule(
-        steps=fields.integer("num_train_timesteps", 1000),
-        shift=fields.number("shift", 1.0),
+        steps=_training_steps(fields),
+        shift=shift,
         log_shift=(fields.number("base_shift", 0.5), fields.number("max_shift", 1.15)) if grows else None,
     )
 
 
-def sampling_from(config: Config, defaults: Defaults, where: str = "scheduler/scheduler_config.json") -> Defaults:
+def sampling_from(config: Config, where: str, defaults: Defaults) -> Defaults:
     """`defaults` with the sampler and schedule that a scheduler's config stands for, where ours have it."""
     if config.get("_class_name") not in SAMPLERS:
         return defaults
