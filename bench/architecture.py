@@ -103,7 +103,8 @@ def flops(task: LDMTask) -> int:
     side, text = task.data.size // task.vae.cfg.factor, task.text.cfg
     x, t = torch.zeros(1, task.vae.cfg.latent_channels, side, side), torch.zeros(1)
     cond = Cond(torch.zeros(1, text.max_length, text.hidden_size), torch.zeros(1, text.hidden_size))
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    # With gradients, since the products that inference takes without them are not counted.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         task.network(x, t, cond)
     return counter.get_total_flops()
 

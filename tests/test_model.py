@@ -249,3 +249,9 @@ def test_a_model_is_named_after_its_folder(model: str, monkeypatch: pytest.Monke
     monkeypatch.chdir(model)
     for path in (model, model + "/", Path(model), ".", "vae/.."):
         assert sfumato.load(path).name == "tiny"
+
+
+def test_settings_of_t5_are_refused_where_nothing_reads_it(model: str) -> None:
+    for setting in ({"t5_length": 77}, {"t5_tokenizer": "spiece.model"}):
+        with pytest.raises(SfumatoError, match="does not read T5; leave its tokenizer"):
+            sfumato.load(model, **setting)

@@ -117,12 +117,14 @@ class StableDiffusion:
         are in pixels. Close the iterator to cancel. Raises SfumatoError for a setting that cannot be honoured, at
         once and not at the first step.
 
-        `cfg_rescale` from 0 to 1 takes back contrast that guidance added (Lin et al. 2023); `slg` is the scale
-         of skip-layer guidance (3.5 medium). XL is told the
-        `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that was cut of it and
-        the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of the drawn size.
-        A `refiner` goes on with the latents after the share `switch_at` (0.8) of the noise schedule: of the training
-        times, from the last to the first, not of the steps, as diffusers' denoising_end and denoising_start.
+        `cfg_rescale` from 0 to 1 takes back contrast that guidance added (Lin et al. 2023). `slg` is the scale of
+        skip-layer guidance (3.5 medium), 0 none.
+
+        XL is told the `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that
+        was cut off it and the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of
+        the drawn size. A `refiner` goes on with the latents after the share `switch_at` (0.8) of the noise schedule: of
+        the training times, from the last to the first, not of the steps, as diffusers' denoising_end and
+        denoising_start.
         """
         if not isinstance(refiner, StableDiffusion | None):
             raise SfumatoError(f"the refiner is {refiner!r}; give a loaded model, such as sfumato.load(path)")
@@ -265,6 +267,8 @@ def load(
             vae=None if vae is None else _located(vae, "vae")[0], text_encoders=encoders,
             without=("text_3",) if pieces is None else (),
         )  # fmt: skip
+    if parts.spec.text_3 is None and (t5_tokenizer is not None or t5_length is not None):
+        raise SfumatoError(f"{parts.spec.title} does not read T5; leave its tokenizer and length out")
     if t5_length is not None and parts.spec.text_3 is not None:
         if not 1 <= t5_length <= MAX_T5:
             raise SfumatoError(f"T5's length is {t5_length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")

@@ -103,3 +103,21 @@ def test_a_folder_says_how_to_sample(scheduler: dict[str, object], sampler: str,
 def test_a_folder_says_whether_no_negative_prompt_is_zeros() -> None:
     read = [folder(family("sdxl").spec, 1024, {}, **index) for index in ({}, {"force_zeros_for_empty_prompt": False})]
     assert [spec.zero_negative for spec in read] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [
+        ({"_class_name": "EDMEulerScheduler"}, "trained as EDM"),
+        ({"beta_start": -1}, "beta_start = -1; a number between 0 and 1 is expected"),
+        ({"beta_start": 0}, "beta_start = 0"),
+        ({"beta_end": 1}, "beta_end = 1"),
+        ({"beta_end": 1e-5}, "beta_end = 1e-05; a number between beta_start and 1"),
+        ({"num_train_timesteps": 0}, "num_train_timesteps = 0; a positive"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 0}, "shift = 0; a positive number"),
+        ({"trained_betas": [0.1] * 1000}, r"trained_betas = \[0.1, .{90,94}\.\.\.; this version"),
+    ],
+)
+def test_noise_levels_of_no_use_are_refused_by_name(scheduler: dict[str, object], said: str) -> None:
+    with pytest.raises(SfumatoError, match=said):
+        folder(family("sdxl").spec, 1024, scheduler)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,7 @@ def test_embeddings_and_hypernetworks(golden, file, title):
         ("model.1.sub.0.RDB1.conv1.0.weight", "an upscaler of the ESRGAN kind"),
         ("layers.0.residual_group.blocks.0.norm1.weight", "an upscaler of the SwinIR kind"),
         ("lora_unet_down_blocks_0.hada_w1_a", "a LyCORIS adapter"),
+        ("unet/down_blocks.0.resnets.0.conv1.weight", "a U-Net alone"),
         ("lora_unet_mid_block.lokr_w1", "a LyCORIS adapter"),
         ("lora_unet_mid_block.oft_blocks", "a LyCORIS adapter"),
         ("ip_adapter.1.to_k_ip.weight", "an IP-Adapter"),
@@ -189,6 +191,11 @@ def test_strangers(name, title):
     identity = identify(checkpoint({name: (4, 4, 3, 3), "something.else": (4, 4)}))
     assert identity.title == title
     assert identity.family is None
+
+
+def test_a_folder_of_xl_without_its_denoiser_is_told_so():
+    folder = replace(checkpoint({"text_encoder_2/x": (4,)}), container="folder", configs={"model_index": {}})
+    assert identify(folder).title == "a diffusers folder without the weights of its U-Net or transformer"
 
 
 def test_a_file_of_nothing_is_unknown():

@@ -294,6 +294,13 @@ def test_a_missing_file_of_a_folder_is_named(tiny, name, save):
     refused(folder, f"holds no {name}")
 
 
+def test_a_missing_shard_is_named(tiny, save):
+    folder = save(tiny, max_file_size=400_000)
+    shard = next((folder / "unet").glob("*-00002-of-*"))
+    shard.unlink()
+    refused(folder, f"lacks {shard.name}, which diffusion_pytorch_model.safetensors.index.json lists")
+
+
 def test_folders_cannot_reach_out(tiny, tmp_path, save):
     folder = save(tiny, max_file_size=400_000)
     index = folder / "unet/diffusion_pytorch_model.safetensors.index.json"
@@ -319,7 +326,7 @@ def test_the_usual_size_may_be_a_pair(tiny, save):
 def test_a_folder_without_its_denoiser_is_named(tiny, save):
     folder = save(tiny)
     shutil.rmtree(folder / "unet")
-    refused(folder, "is a diffusers folder without the weights of its U-Net; fetch the whole folder")
+    refused(folder, "is a diffusers folder without the weights of its U-Net or transformer; fetch")
 
 
 def test_a_folder_of_another_pipeline_is_named(tiny, save):
@@ -404,6 +411,6 @@ def test_absurd_settings_are_refused(tiny, save, file, change):
     folder = save(tiny)
     config = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps(config | change))
-    with pytest.raises(SfumatoError, match="sizes that fit no network|a name is expected") as caught:
+    with pytest.raises(SfumatoError, match=r"sizes that fit no network|a name is expected") as caught:
         load_parts(folder)
     assert "\n" not in str(caught.value)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sfumato.families.base import Known
-from sfumato.weights.keymap import Shapes
-
-
-def _has(*prefixes: str) -> Callable[[Shapes], bool]:
-    return lambda shapes: any(name.startswith(prefixes) for name in shapes)
+from sfumato.weights.keymap import Shapes, holds
 
 
 def _inputs(*counts: int) -> Callable[[Shapes], bool]:
@@ -22,9 +18,13 @@ def _inputs(*counts: int) -> Callable[[Shapes], bool]:
     return recognise
 
 
+def _xl(shapes: Shapes) -> bool:
+    return holds(shapes, "conditioner.embedders.", "text_encoder_2/")
+
+
 KNOWN = (
     Known("Stable Video Diffusion", lambda shapes: any(".time_stack." in name for name in shapes)),
-    Known("a variant of Stable Diffusion XL", _has("conditioner.embedders.", "text_encoder_2/")),
+    Known("a variant of Stable Diffusion XL", _xl),
     Known("a Stable Diffusion inpainting model", _inputs(9)),
     Known("InstructPix2Pix", _inputs(8)),
 )

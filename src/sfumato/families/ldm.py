@@ -8,17 +8,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sfumato.errors import SfumatoError
 from sfumato.families import clip_text, ldm_schedule, ldm_unet, ldm_vae, midas, open_clip
 from sfumato.families.base import Family, Layout
+from sfumato.families.reading import INDEX, SCHEDULER, Folder, sizes_of
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.dpt import DPT
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.spec import CLIPTextConfig, Defaults, Schedule, Spec
+from sfumato.spec import CLIPTextConfig, Defaults, Prediction, Schedule, Spec
 from sfumato.weights import configs
 from sfumato.weights.checkpoint import Checkpoint
-from sfumato.weights.keymap import Rule, Shapes, rename, width
+from sfumato.weights.keymap import Rule, Shapes, holds, rename, width
 
 UNET, VAE_PREFIX, DEPTH = "model.diffusion_model.", "first_stage_model.", "depth_model.model."
 
@@ -121,7 +121,7 @@ def shown_picture(shapes: Shapes) -> bool:
 
 def lone(shapes: Shapes, prefix: str, release: Spec) -> bool:
     """There is no text tower, and the U-Net is conditioned as the release's."""
-    if any(name.startswith(("cond_stage_model.", "conditioner.", "control_model.", "text_encoder")) for name in shapes):
+    if holds(shapes, "cond_stage_model.", "conditioner.", "control_model.", "text_encoder"):
         return False
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     contexts = {shape[-1:] for name, shape in own.items() if name.endswith("attn2.to_k.weight")}
@@ -181,11 +181,11 @@ def latent_diffusion(
         """The sizes of a single file, of parts that it lacks those of the release; its habits are the release's."""
         shapes = {modern(name, towers): shape for name, shape in checkpoint.shapes.items()}
         usual = release.unet
-        try:
+        with sizes_of(checkpoint, release):
             texts: dict[str, Any] = {
-                tower.part: tower.sizes(shapes, release) for tower in towers if _has(shapes, tower.original)
+                tower.part: tower.sizes(shapes, release) for tower in towers if holds(shapes, tower.original)
             }
-            vae = ldm_vae.sizes(shapes, VAE_PREFIX) if _has(shapes, VAE_PREFIX) else release.vae
+            vae = ldm_vae.sizes(shapes, VAE_PREFIX) if holds(shapes, VAE_PREFIX) else release.vae
             unet = replace(ldm_unet.sizes(shapes, UNET), heads=usual.heads, head_dim=usual.head_dim)
             if usual.cross_only:
                 unet = replace(unet, cross_only=(*(depth > 0 for depth in unet.depth[:-1]), False))
@@ -193,46 +193,29 @@ def latent_diffusion(
                 release,
                 unet=unet,
                 vae=replace(vae, scale=release.vae.scale, shift=release.vae.shift, quant_convs=release.vae.quant_convs),
-                depth=midas.sizes(shapes, DEPTH) if release.depth and _has(shapes, DEPTH) else release.depth,
+                depth=midas.sizes(shapes, DEPTH) if release.depth and holds(shapes, DEPTH) else release.depth,
                 **with_missing(texts, unet.context_dim),
             )
-        except (LookupError, ValueError) as error:
-            text = f"looks like {release.title}, but its sizes cannot be read ({error.args[0]}); it is not whole"
-            raise SfumatoError(f"{checkpoint.path} {text}") from error
 
     def folder_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes and habits that a folder's JSON files state."""
-        needed = [f"{prefix}config" for prefix in in_folder.values() if _has(checkpoint.shapes, prefix)]
-        if "model_index" in checkpoint.configs:
-            needed.append("scheduler/scheduler_config")
-        for name in needed:
-            if name not in checkpoint.configs:
-                raise SfumatoError(f"{checkpoint.path} holds no {name}.json; give a complete diffusers folder")
-
-        def read(name: str) -> tuple[configs.Config, str]:
-            return checkpoint.configs[name], f"{checkpoint.path}/{name}.json"
-
-        config, where = read("unet/config")
-        unet = configs.unet_from(config, where)
-        vae = configs.vae_from(*read("vae/config")) if "vae/config" in checkpoint.configs else release.vae
-        usual = release.defaults.width // release.vae.factor
-        height, width = (side * vae.factor for side in configs.sample_size(config, usual, where))
+        folder = Folder.of(checkpoint, in_folder)
+        unet = configs.unet_from(*folder.read("unet/config"))
+        vae = configs.vae_from(*folder.read("vae/config")) if folder.has("vae/config") else release.vae
         texts: dict[str, Any] = {
-            tower.part: tower.from_folder(*read(f"{tower.folder}config"), release)
+            tower.part: tower.from_folder(*folder.read(f"{tower.folder}config"), release)
             for tower in towers
-            if f"{tower.folder}config" in checkpoint.configs
+            if folder.has(f"{tower.folder}config")
         }
-        told, shown = "depth_estimator/config", "low_res_scheduler/scheduler_config"
-        index = checkpoint.configs.get("model_index", {})
         prediction, noise, variant = release.prediction, release.noise, release
-        advised = replace(release.defaults, width=width, height=height)
-        if "scheduler/scheduler_config" in checkpoint.configs:
-            config, where = read("scheduler/scheduler_config")
-            prediction, noise = configs.scheduler_from(config, where)
-            advised = configs.sampling_from(config, advised, where)
-            exact = [one for one in variants if one.prediction == prediction and _same_sampling(one.defaults, advised)]
-            alike = [one for one in (release, *variants) if one.prediction == prediction]
-            variant = [*exact, *alike, release][0]
+        side = release.defaults.width // release.vae.factor
+        advised = folder.sized(release.defaults, "unet/config", side, vae.factor)
+        if folder.has(SCHEDULER):
+            prediction, noise = configs.scheduler_from(*folder.read(SCHEDULER))
+            advised = configs.sampling_from(*folder.read(SCHEDULER), advised)
+            variant = _likest((release, *variants), prediction, advised)
+        index = checkpoint.configs.get(INDEX, {})
+        told, shown = "depth_estimator/config", "low_res_scheduler/scheduler_config"
         return replace(
             variant,
             unet=unet,
@@ -240,13 +223,9 @@ def latent_diffusion(
             prediction=prediction,
             noise=noise,
             zero_negative=index.get("force_zeros_for_empty_prompt", variant.zero_negative) is True,
-            low_res=configs.scheduler_from(*read(shown))[1] if shown in checkpoint.configs else release.low_res,
-            depth=configs.dpt_from(*read(told)) if release.depth and told in checkpoint.configs else release.depth,
-            defaults=configs.habits_from(
-                checkpoint.configs.get("habits", {}),
-                replace(advised, steps=variant.defaults.steps, cfg=variant.defaults.cfg),
-                f"{checkpoint.path}/sfumato.json",
-            ),
+            low_res=configs.scheduler_from(*folder.read(shown))[1] if folder.has(shown) else release.low_res,
+            depth=configs.dpt_from(*folder.read(told)) if release.depth and folder.has(told) else release.depth,
+            defaults=folder.advised(replace(advised, steps=variant.defaults.steps, cfg=variant.defaults.cfg)),
             **with_missing(texts, unet.context_dim),
         )
 
@@ -277,8 +256,8 @@ def latent_diffusion(
         if spec.low_res is not None:
             further["low_res_scheduler/scheduler_config"] = configs.noising_to(spec.low_res)
         return {
-            "model_index": {**index, **pipeline},
-            "scheduler/scheduler_config": scheduler,
+            INDEX: {**index, **pipeline},
+            SCHEDULER: scheduler,
             "unet/config": configs.unet_to(spec.unet, pixels // spec.vae.factor),
             "vae/config": configs.vae_to(spec.vae, pixels),
             **{f"{folder}config": config for folder, config in others.items()},
@@ -331,8 +310,12 @@ def latent_diffusion(
     )
 
 
-def _has(shapes: Shapes, prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in shapes)
+def _likest(releases: tuple[Spec, ...], prediction: Prediction, advised: Defaults) -> Spec:
+    """The release with a folder's prediction and sampling, else with its prediction, else the first."""
+    first, *variants = releases
+    exact = [one for one in variants if one.prediction == prediction and _same_sampling(one.defaults, advised)]
+    alike = [one for one in releases if one.prediction == prediction]
+    return [*exact, *alike, first][0]
 
 
 def _same_sampling(one: Defaults, other: Defaults) -> bool:

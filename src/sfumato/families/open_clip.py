@@ -25,6 +25,19 @@ LAYER = {
 PROJECTION = "text_projection"
 LOGIT_SCALE = "logit_scale"  # steers only the training of the tower
 PAD = 0
+# ViT-bigG/14 as XL, 3 and 3.5 read it: at the last layer but one, without the final norm, and pooled.
+BIG_G = CLIPTextConfig(
+    hidden_size=1280,
+    intermediate_size=5120,
+    layers=32,
+    heads=20,
+    activation="gelu",
+    pad_token_id=PAD,
+    projection_dim=1280,
+    skip=2,
+    normalised=False,
+    pooled="projected",
+)
 
 
 def rules(names: Iterable[str], prefix: str) -> list[Rule]:

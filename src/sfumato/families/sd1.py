@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sfumato.families.ldm import INPAINT_PIPELINE, PIPELINE, Tower, inpainting, latent_diffusion, plain
 from sfumato.spec import Defaults, Spec, UNetConfig
-from sfumato.weights.keymap import Shapes
+from sfumato.weights.keymap import Shapes, holds
 
 SPEC = Spec(
     family="sd1",
@@ -29,15 +29,14 @@ def is_original(shapes: Shapes) -> bool:
     cross = (shape[1:] for name, shape in shapes.items() if re.fullmatch(r"model\.diff.*\.attn2\.to_k\.weight", name))
     context = next(cross, (0,))
     foreign = ("conditioner.", "cond_stage_model.model.", "control_model.", "model.diffusion_model.label_emb")
-    plain_text = not any(name.startswith(foreign) for name in shapes)
-    return plain_text and context == text[:1]
+    return not holds(shapes, *foreign) and context == text[:1]
 
 
 def is_folder(shapes: Shapes) -> bool:
     """2.x folders differ in projecting by linear layers, not by 1x1 convolutions."""
     projection = shapes.get("unet/mid_block.attentions.0.proj_in.weight", ())
     foreign = ("text_encoder_2/", "unet/class_embedding.", "unet/add_embedding.", "image_encoder/", "controlnet/")
-    return not any(name.startswith(foreign) for name in shapes) and len(projection) == 4
+    return not holds(shapes, *foreign) and len(projection) == 4
 
 
 TOWERS = (Tower("text", TEXT, "text_encoder/"),)

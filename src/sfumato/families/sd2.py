@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sfumato.families.ldm import INPAINT_PIPELINE, PIPELINE, Tower, inpainting, latent_diffusion, plain
 from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig
-from sfumato.weights.keymap import Shapes
+from sfumato.weights.keymap import Shapes, holds
 
 TEXT = "cond_stage_model.model."
 SPEC = Spec(
@@ -57,20 +57,14 @@ INPAINTING = replace(
 
 def is_original(shapes: Shapes) -> bool:
     foreign = ("low_scale_model.", "control_model.", "conditioner.")
-    return any(name.startswith(TEXT) for name in shapes) and not any(name.startswith(foreign) for name in shapes)
+    return holds(shapes, TEXT) and not holds(shapes, *foreign)
 
 
 def is_folder(shapes: Shapes) -> bool:
     """1.x folders differ in projecting by 1x1 convolutions."""
     projection = shapes.get("unet/mid_block.attentions.0.proj_in.weight", ())
-    foreign = (
-        "text_encoder_2/",
-        "unet/class_embedding.",
-        "unet/add_embedding.",
-        "image_encoder/",
-        "controlnet/",
-    )
-    return not any(name.startswith(foreign) for name in shapes) and len(projection) == 2
+    foreign = ("text_encoder_2/", "unet/class_embedding.", "unet/add_embedding.", "image_encoder/", "controlnet/")
+    return not holds(shapes, *foreign) and len(projection) == 2
 
 
 TOWERS = (Tower("text", TEXT, "text_encoder/", open_clip=True),)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from sfumato.families import sd2
 from sfumato.families.ldm import UNET, latent_diffusion, shown_picture
 from sfumato.spec import Defaults, Schedule, UNetConfig, VAEConfig
-from sfumato.weights.keymap import Shapes
+from sfumato.weights.keymap import Shapes, holds
 
 NOISE = Schedule(start=0.0001, end=0.02)
 SPEC = replace(
@@ -44,11 +44,11 @@ PIPELINE = {
 
 
 def is_original(shapes: Shapes) -> bool:
-    return f"{UNET}label_emb.weight" in shapes and any(name.startswith(sd2.TEXT) for name in shapes)
+    return f"{UNET}label_emb.weight" in shapes and holds(shapes, sd2.TEXT)
 
 
 def is_folder(shapes: Shapes) -> bool:
-    return "unet/class_embedding.weight" in shapes and any(name.startswith("text_encoder/") for name in shapes)
+    return "unet/class_embedding.weight" in shapes and holds(shapes, "text_encoder/")
 
 
 FAMILY = latent_diffusion(SPEC, sd2.TOWERS, shown_picture, is_original, is_folder, PIPELINE)

@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from sfumato.errors import SfumatoError
-from sfumato.families import ldm_vae, sd3_mmdit, t5_text
+from sfumato.families import ldm_vae, open_clip, sd3_mmdit, t5_text
 from sfumato.families.base import Family, Layout
 from sfumato.families.ldm import UNET as TRANSFORMER
 from sfumato.families.ldm import VAE_PREFIX, Tower, modern, with_inner_name
+from sfumato.families.reading import INDEX, SCHEDULER, Folder, sizes_of
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.t5 import T5
@@ -25,7 +25,7 @@ from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Schedule, SkipLayers, Spec, T5Config, VAEConfig
 from sfumato.weights import configs
 from sfumato.weights.checkpoint import Checkpoint
-from sfumato.weights.keymap import Rule, Shapes, rename
+from sfumato.weights.keymap import Rule, Shapes, holds, rename
 
 # Files hold T5's embedding under one of two names, or under both.
 T5_TWICE = r"(text_encoders\.t5xxl\.transformer\.|text_encoder_3/)encoder\.embed_tokens\.weight"
@@ -46,7 +46,7 @@ IN_FOLDER = {
     **{tower.part: tower.folder for tower in TOWERS},
     "text_3": "text_encoder_3/",
 }
-T5_CONFIG, T5_PREFIX = "text_encoder_3/config", IN_FILE["text_3"]
+CONFIG, T5_CONFIG, T5_PREFIX = "transformer/config", "text_encoder_3/config", IN_FILE["text_3"]
 TEXTS, OPTIONAL = ("text", "text_2", "text_3"), ("text_3",)
 TOKENS = "text_model.embeddings.token_embedding.weight"
 
@@ -57,18 +57,7 @@ MEDIUM = Spec(
     vae=VAEConfig(latent_channels=16, scale=1.5305, shift=0.0609, quant_convs=False),
     # The original pools CLIP-L before its projection, diffusers after it.
     text=CLIPTextConfig(projection_dim=768, skip=2, normalised=False, pooled="plain"),
-    text_2=CLIPTextConfig(
-        hidden_size=1280,
-        intermediate_size=5120,
-        layers=32,
-        heads=20,
-        activation="gelu",
-        pad_token_id=0,
-        projection_dim=1280,
-        skip=2,
-        normalised=False,
-        pooled="projected",
-    ),
+    text_2=open_clip.BIG_G,
     text_3=T5Config(),
     prediction="flow",
     noise=Schedule(shift=3.0),
@@ -147,7 +136,7 @@ def folder_configs(spec: Spec) -> dict[str, configs.Config]:
     scheduler = configs.scheduler_to(spec.prediction, spec.noise, spec.defaults)
     tokenizer = ["transformers", "CLIPTokenizer"]
     return {
-        "model_index": {
+        INDEX: {
             "_class_name": "StableDiffusion3Pipeline",
             "feature_extractor": [None, None],
             "image_encoder": [None, None],
@@ -160,8 +149,8 @@ def folder_configs(spec: Spec) -> dict[str, configs.Config]:
             "transformer": ["diffusers", "SD3Transformer2DModel"],
             "vae": ["diffusers", "AutoencoderKL"],
         },
-        "scheduler/scheduler_config": scheduler,
-        "transformer/config": configs.mmdit_to(spec.transformer, side // spec.vae.factor),
+        SCHEDULER: scheduler,
+        CONFIG: configs.mmdit_to(spec.transformer, side // spec.vae.factor),
         "vae/config": configs.vae_to(spec.vae, side),
         **{f"{folder}config": config for folder, config in texts.items()},
     }
@@ -172,8 +161,12 @@ def _usual_t5(release: Spec, transformer: MMDiTConfig) -> T5Config | None:
     return None if release.text_3 is None else T5Config(hidden_size=transformer.context_dim)
 
 
-def _holds(shapes: Shapes, prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in shapes)
+def _folder_text(tower: Tower, folder: Folder, release: Spec) -> CLIPTextConfig:
+    """A tower of a folder: what is projected is so before it is pooled, unless a folder of ours says otherwise."""
+    config, where = folder.read(f"{tower.folder}config")
+    text = tower.from_folder(config, where, release)
+    usual = "plain" if text.projection_dim is None else "projected"
+    return replace(text, pooled=config.get(configs.POOLED, usual))
 
 
 def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tuple[Spec, ...] = ()) -> Family:
@@ -202,64 +195,39 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
     def original_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes of a single file, of parts that it lacks those of the release; its habits are the release's."""
         shapes = {modern(name, towers): shape for name, shape in checkpoint.shapes.items()}
-        usual = release.vae
-        try:
+        vae, usual = release.vae, release.vae
+        with sizes_of(checkpoint, release):
             transformer = sd3_mmdit.sizes(shapes, TRANSFORMER)
-            vae = ldm_vae.sizes(shapes, VAE_PREFIX) if _holds(shapes, VAE_PREFIX) else usual
+            t5 = t5_text.sizes(shapes, T5_PREFIX) if holds(shapes, T5_PREFIX) else _usual_t5(release, transformer)
             texts: dict[str, Any] = {
-                tower.part: tower.sizes(shapes, release) for tower in towers if _holds(shapes, tower.original)
+                tower.part: tower.sizes(shapes, release) for tower in towers if holds(shapes, tower.original)
             }
-            t5 = t5_text.sizes(shapes, T5_PREFIX) if _holds(shapes, T5_PREFIX) else _usual_t5(release, transformer)
-            return replace(
-                release,
-                transformer=transformer,
-                vae=replace(vae, scale=usual.scale, shift=usual.shift, quant_convs=usual.quant_convs),
-                text_3=t5,
-                **texts,
-            )
-        except (LookupError, ValueError) as error:
-            text = f"looks like {release.title}, but its sizes cannot be read ({error.args[0]}); it is not whole"
-            raise SfumatoError(f"{checkpoint.path} {text}") from error
+            if holds(shapes, VAE_PREFIX):
+                sizes = ldm_vae.sizes(shapes, VAE_PREFIX)
+                vae = replace(sizes, scale=usual.scale, shift=usual.shift, quant_convs=usual.quant_convs)
+        return replace(release, transformer=transformer, vae=vae, text_3=t5, **texts)
 
     def folder_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes and habits that a folder's JSON files state."""
-        needed = [f"{prefix}config" for prefix in in_folder.values() if _holds(checkpoint.shapes, prefix)]
-        if "model_index" in checkpoint.configs:
-            needed.append("scheduler/scheduler_config")
-        for name in needed:
-            if name not in checkpoint.configs:
-                raise SfumatoError(f"{checkpoint.path} holds no {name}.json; give a complete diffusers folder")
-
-        def read(name: str) -> tuple[configs.Config, str]:
-            return checkpoint.configs[name], f"{checkpoint.path}/{name}.json"
-
+        folder = Folder.of(checkpoint, in_folder)
+        transformer = configs.mmdit_from(*folder.read(CONFIG))
+        vae = configs.vae_from(*folder.read("vae/config")) if "vae" in folder.parts else release.vae
+        t5 = configs.t5_from(*folder.read(T5_CONFIG)) if "text_3" in folder.parts else _usual_t5(release, transformer)
+        texts: dict[str, Any] = {
+            tower.part: _folder_text(tower, folder, release) for tower in towers if tower.part in folder.parts
+        }
         prediction, noise = release.prediction, release.noise
-        if "scheduler/scheduler_config" in checkpoint.configs:
-            prediction, noise = configs.scheduler_from(*read("scheduler/scheduler_config"))
-        vae = configs.vae_from(*read("vae/config")) if "vae/config" in needed else release.vae
-        config, where = read("transformer/config")
-        transformer = configs.mmdit_from(config, where)
-        height, width = (
-            side * vae.factor for side in configs.sample_size(config, release.defaults.width // vae.factor, where)
-        )
-        texts: dict[str, Any] = {}
-        for tower in towers:
-            if f"{tower.folder}config" in needed:
-                text = tower.from_folder(*read(f"{tower.folder}config"), release)
-                usual = "plain" if text.projection_dim is None else "projected"
-                texts[tower.part] = replace(text, pooled=read(f"{tower.folder}config")[0].get(configs.POOLED, usual))
+        if folder.has(SCHEDULER):
+            prediction, noise = configs.scheduler_from(*folder.read(SCHEDULER))
+        usual = folder.sized(release.defaults, CONFIG, release.defaults.width // vae.factor, vae.factor)
         return replace(
             release,
             transformer=transformer,
             vae=vae,
-            text_3=configs.t5_from(*read(T5_CONFIG)) if T5_CONFIG in needed else _usual_t5(release, transformer),
+            text_3=t5,
             prediction=prediction,
             noise=noise,
-            defaults=configs.habits_from(
-                checkpoint.configs.get("habits", {}),
-                replace(release.defaults, width=width, height=height),
-                f"{checkpoint.path}/sfumato.json",
-            ),
+            defaults=folder.advised(usual),
             **texts,
         )
 

@@ -12,25 +12,14 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from sfumato.families import open_clip
 from sfumato.families.ldm import Tower, latent_diffusion, plain
 from sfumato.spec import CLIPTextConfig, Defaults, Schedule, Spec, UNetConfig, VAEConfig
-from sfumato.weights.keymap import Shapes
+from sfumato.weights.keymap import Shapes, holds
 
 CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 REFINER_BIG_G = "conditioner.embedders.0.model."
 
-_BIG_G = CLIPTextConfig(
-    hidden_size=1280,
-    intermediate_size=5120,
-    layers=32,
-    heads=20,
-    activation="gelu",
-    pad_token_id=0,
-    projection_dim=1280,
-    skip=2,
-    normalised=False,
-    pooled="projected",
-)
 SPEC = Spec(
     family="sdxl",
     title="Stable Diffusion XL",
@@ -47,7 +36,7 @@ SPEC = Spec(
     ),
     vae=VAEConfig(scale=0.13025),
     text=CLIPTextConfig(skip=2, normalised=False),
-    text_2=_BIG_G,
+    text_2=open_clip.BIG_G,
     ids=("original_size", "crop", "target_size"),
     zero_negative=True,
     quantised=True,
@@ -77,7 +66,7 @@ REFINER = replace(
         linear_projection=True,
         vector_dim=2560,
     ),
-    text=_BIG_G,
+    text=open_clip.BIG_G,
     text_2=None,
     ids=("original_size", "crop", "aesthetic_score"),
     zero_negative=False,
@@ -88,32 +77,28 @@ REFINER = replace(
 _WITHOUT = {"feature_extractor": [None, None], "image_encoder": [None, None]}
 
 
-def _any(shapes: Shapes, prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in shapes)
-
-
 def no_buffers(noise: Schedule) -> dict[str, Tensor]:
     """The original writes its noise levels, but as its machine rounds them, and released files do without."""
     return {}
 
 
 def is_original(shapes: Shapes) -> bool:
-    return (_any(shapes, CLIP_L) or _any(shapes, BIG_G)) and "model.diffusion_model.label_emb.0.0.weight" in shapes
+    return holds(shapes, CLIP_L, BIG_G) and "model.diffusion_model.label_emb.0.0.weight" in shapes
 
 
 def is_refiner_original(shapes: Shapes) -> bool:
-    return _any(shapes, REFINER_BIG_G) and "model.diffusion_model.label_emb.0.0.weight" in shapes
+    return holds(shapes, REFINER_BIG_G) and "model.diffusion_model.label_emb.0.0.weight" in shapes
 
 
 def is_folder(shapes: Shapes) -> bool:
-    return _any(shapes, "text_encoder") and _any(shapes, "unet/add_embedding.") and not is_refiner_folder(shapes)
+    return holds(shapes, "text_encoder") and holds(shapes, "unet/add_embedding.") and not is_refiner_folder(shapes)
 
 
 def is_refiner_folder(shapes: Shapes) -> bool:
     """bigG is all that the U-Net reads."""
     context = shapes.get("unet/mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", (0, 0))[1:]
     text = shapes.get("text_encoder_2/text_model.final_layer_norm.weight")
-    return not _any(shapes, "text_encoder/") and context == text and _any(shapes, "unet/add_embedding.")
+    return not holds(shapes, "text_encoder/") and context == text and holds(shapes, "unet/add_embedding.")
 
 
 FAMILY = latent_diffusion(

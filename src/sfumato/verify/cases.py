@@ -155,6 +155,19 @@ def listed(path: Path, prefix: str, cases: Callable[[Path], Iterable[Case]]) -> 
     yield from found
 
 
+def indexed(folder: Path, prefix: str, cases: Callable[[Path, Path, set[str]], Iterable[Case]]) -> Iterator[Case]:
+    """The cases of a folder with an index.json, and one for every file that is neither listed in it nor read.
+
+    `cases(folder, index, known)` adds the names of the files that it lists to `known`.
+    """
+    known: set[str] = set()
+    index = folder / "index.json"
+    if index.is_file():
+        known.add(index.name)
+        yield from listed(index, prefix, lambda path: cases(folder, path, known))
+    yield from strangers(folder, known)
+
+
 def files(folder: Path) -> list[Path]:
     """The entries of a folder that may hold reference data, sorted."""
     return sorted(entry for entry in folder.iterdir() if entry.suffix not in DOCUMENTS and entry.name[0] != ".")

@@ -32,11 +32,10 @@ from sfumato.verify.cases import (
     Case,
     Result,
     close,
-    listed,
+    indexed,
     network_tolerance,
     read_json,
     read_tensors,
-    strangers,
     unsupported,
 )
 from sfumato.weights.keymap import KeyMap, Rule, Shapes, rename
@@ -50,13 +49,7 @@ Rules = Callable[[Iterable[str]], list[Rule]]
 
 
 def find(folder: Path) -> Iterator[Case]:
-    index = folder / "index.json"
-    if not index.is_file():
-        yield from strangers(folder, ())
-        return
-    known = {"index.json"}
-    yield from listed(index, "tiny", lambda path: _models(folder, path, known))
-    yield from strangers(folder, known)
+    return indexed(folder, "tiny", _models)
 
 
 def _models(folder: Path, index: Path, known: set[str]) -> Iterator[Case]:

@@ -11,19 +11,13 @@ import numpy as np
 
 from sfumato.provenance.picture import open_image
 from sfumato.provenance.watermark import decode, embed
-from sfumato.verify.cases import UNKNOWN, Case, Result, counted, failed, failing, listed, read_json, stem, strangers
+from sfumato.verify.cases import UNKNOWN, Case, Result, counted, failed, failing, indexed, read_json, stem
 
 LEVELS = 1  # by which a pixel may differ: the conversions between colour spaces round
 
 
 def find(folder: Path) -> Iterator[Case]:
-    index = folder / "index.json"
-    if not index.is_file():
-        yield from strangers(folder, ())
-        return
-    known = {"index.json"}
-    yield from listed(index, "watermark", lambda path: _pictures(folder, path, known))
-    yield from strangers(folder, known)
+    return indexed(folder, "watermark", _pictures)
 
 
 def _pictures(folder: Path, index: Path, known: set[str]) -> Iterator[Case]:

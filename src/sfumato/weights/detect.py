@@ -75,7 +75,7 @@ STRANGERS = (
     ),
     Stranger("a VAE alone", r"^((first_stage_model|vae)\.)?decoder\.(mid\.block_1|mid_block\.resnets\.0)\.", VAE),
     Stranger("a VAE of the tiny kind (TAESD)", r"^(decoder|encoder)\.\d+\.conv\.0\.weight$", PART),
-    Stranger("a U-Net alone", r"^(unet\.|diffusion_model\.)?(down_blocks|input_blocks)\.\d+\.", PART),
+    Stranger("a U-Net alone", r"^(unet[./]|diffusion_model\.)?(down_blocks|input_blocks)\.\d+\.", PART),
     Stranger("a U-Net alone", r"^model\.diffusion_model\.input_blocks\.", PART),
     Stranger("a whole CLIP (text and image)", r"^(vision_model|visual)\.", TEXT),
     Stranger("a CLIP text encoder alone", r"(^|\.)text_model\.encoder\.layers\.0\.", TEXT),
@@ -101,17 +101,17 @@ def identify(checkpoint: Checkpoint) -> Identity:
         for name, layout in family.layouts.items():
             if layout.recognise(shapes):
                 return Identity(family.spec.title, family, name)
+    index = checkpoint.configs.get("model_index", {})
+    folder = checkpoint.container == "folder" and "model_index" in checkpoint.configs
+    if folder and not any(name.startswith(("unet/", "transformer/")) for name in shapes):
+        advice = "fetch the whole folder"
+        return Identity("a diffusers folder without the weights of its U-Net or transformer", advice=advice)
     # A ControlNet file may hold the model it was trained with, and is then still used as a ControlNet.
     if not any(name.startswith("control_model.") for name in shapes):
         for known in KNOWN:
             if known.recognise(shapes):
-                return Identity(
-                    known.title, advice="this version does not support it yet, give a Stable Diffusion 1.x model"
-                )
-    index = checkpoint.configs.get("model_index")
-    if index is not None and checkpoint.container == "folder":
-        if not any(name.startswith(("unet/", "transformer/")) for name in shapes):
-            return Identity("a diffusers folder without the weights of its U-Net", advice="fetch the whole folder")
+                return Identity(known.title, advice="it is not supported; `sfumato models` lists what is")
+    if folder:
         return Identity(f"a diffusers folder of an unknown kind ({quote(str(index.get('_class_name')))})")
     for stranger in STRANGERS:
         if any(re.search(stranger.pattern, name) for name in shapes) and stranger.test(shapes):

@@ -12,6 +12,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 Reshape = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 
+def holds(names: Iterable[str], *prefixes: str) -> bool:
+    """Some name begins with one of the prefixes."""
+    return any(name.startswith(prefixes) for name in names)
+
+
 def width(shapes: Shapes, layer: str) -> int:
     """Outputs of a layer, 0 without it. Either of its two tensors will do, so that a file is told which it lacks."""
     return (shapes.get(f"{layer}.weight") or shapes.get(f"{layer}.bias") or (0,))[0]

@@ -139,6 +139,8 @@ def _add_component(result: Checkpoint, folder: Path, prefix: str) -> None:
     if found is None:
         return
     for path in shards(found) if found.suffix == ".json" else [found]:
+        if not path.is_file():
+            raise SfumatoError(f"{folder} lacks {path.name}, which {found.name} lists; fetch the whole folder")
         part = _open_file(path)
         result.files += part.files
         result.metadata |= part.metadata

@@ -1,0 +1,62 @@
+"""What the families share in finding out which sizes a file or folder has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from sfumato.errors import SfumatoError
+from sfumato.spec import Defaults, Spec
+from sfumato.weights import configs
+from sfumato.weights.checkpoint import Checkpoint
+from sfumato.weights.keymap import holds
+
+INDEX, SCHEDULER = "model_index", "scheduler/scheduler_config"
+
+
+@contextmanager
+def sizes_of(checkpoint: Checkpoint, release: Spec) -> Iterator[None]:
+    """Turn shapes that are not those of a network into an SfumatoError that names the file."""
+    try:
+        yield
+    except (LookupError, ValueError) as error:
+        text = f"looks like {release.title}, but its sizes cannot be read ({error.args[0]}); it is not whole"
+        raise SfumatoError(f"{checkpoint.path} {text}") from error
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The JSON files of a diffusers folder, named without `.json`; `parts` are those whose tensors it holds."""
+
+    checkpoint: Checkpoint
+    parts: frozenset[str]
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, prefixes: Mapping[str, str]) -> Folder:
+        """`prefixes` as in Layout. Raises SfumatoError where a part's file is missing, or a pipeline's scheduler's."""
+        present = {part: prefix for part, prefix in prefixes.items() if holds(checkpoint.shapes, prefix)}
+        needed = [f"{prefix}config" for prefix in present.values()]
+        if INDEX in checkpoint.configs:
+            needed.append(SCHEDULER)
+        for name in needed:
+            if name not in checkpoint.configs:
+                raise SfumatoError(f"{checkpoint.path} holds no {name}.json; give a complete diffusers folder")
+        return cls(checkpoint, frozenset(present))
+
+    def has(self, name: str) -> bool:
+        return name in self.checkpoint.configs
+
+    def read(self, name: str) -> tuple[configs.Config, str]:
+        """A file and what messages call it. Raises KeyError without it."""
+        return self.checkpoint.configs[name], f"{self.checkpoint.path}/{name}.json"
+
+    def sized(self, defaults: Defaults, denoiser: str, side: int, factor: int) -> Defaults:
+        """The defaults with the size that the denoiser's file states, else `side` latents of `factor` pixels."""
+        height, width = configs.sample_size(*self.read(denoiser), side)
+        return replace(defaults, width=width * factor, height=height * factor)
+
+    def advised(self, defaults: Defaults) -> Defaults:
+        """The defaults with what a folder of ours advises instead."""
+        own = self.checkpoint.configs.get("habits", {})
+        return configs.habits_from(own, f"{self.checkpoint.path}/sfumato.json", defaults)

@@ -1,0 +1,39 @@
+"""The JSON files of a diffusers folder, in both directions; what our networks do not implement is refused by name.
+
+`X_from` reads what a file states, `X_to` is the file of a network of ours.
+"""
+
+from __future__ import annotations
+
+from sfumato.weights.configs.depth import dpt_from, dpt_processor_to, dpt_to
+from sfumato.weights.configs.fields import Config, sample_size
+from sfumato.weights.configs.habits import habits_from
+from sfumato.weights.configs.mmdit import mmdit_from, mmdit_to
+from sfumato.weights.configs.scheduler import noising_to, sampling_from, scheduler_from, scheduler_to
+from sfumato.weights.configs.text import POOLED, clip_from, clip_to, t5_from, t5_to
+from sfumato.weights.configs.unet import unet_from, unet_to
+from sfumato.weights.configs.vae import vae_from, vae_to
+
+__all__ = [
+    "POOLED",
+    "Config",
+    "clip_from",
+    "clip_to",
+    "dpt_from",
+    "dpt_processor_to",
+    "dpt_to",
+    "habits_from",
+    "mmdit_from",
+    "mmdit_to",
+    "noising_to",
+    "sample_size",
+    "sampling_from",
+    "scheduler_from",
+    "scheduler_to",
+    "t5_from",
+    "t5_to",
+    "unet_from",
+    "unet_to",
+    "vae_from",
+    "vae_to",
+]
