@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sfumato.cli.txt2img import TextEncoders, Vae
+from sfumato.cli.options import TextEncoders, Vae
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli.txt2img import TextEncoders, Vae
+from sfumato.cli.options import TextEncoders, Vae
 
 SHOWN = 10
 

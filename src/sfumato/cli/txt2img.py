@@ -7,30 +7,27 @@ from typing import Annotated
 
 import typer
 
+from sfumato.cli.options import (
+    Cfg,
+    ClipSkip,
+    Count,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Negative,
+    Out,
+    SamplerName,
+    ScheduleName,
+    Seed,
+    Steps,
+    TextEncoders,
+    Vae,
+    Watermark,
+)
 from sfumato.errors import SfumatoError
 
-# What a command that draws understands, the same in each of them.
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to draw, in words.")]
-Negative = Annotated[str, typer.Option(help="What to keep out of the picture.", show_default=False)]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="A checkpoint file (.safetensors, .ckpt), a diffusers folder, or the name of one on this machine, such as "
-        "sd1.5 (`sfumato models` lists them); else the embedded model."
-    ),
-]
-Vae = Annotated[
-    str | None,
-    typer.Option("--vae", metavar="FILE|FOLDER", help="An autoencoder that replaces the model's, or that it lacks."),
-]
-TextEncoders = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--text-encoder",
-        metavar="FILE|FOLDER",
-        help="A text encoder (CLIP-L, CLIP-G, T5) that replaces the model's, or that it lacks. May be repeated.",
-    ),
-]
 Variant = Annotated[
     str | None,
     typer.Option(
@@ -38,43 +35,20 @@ Variant = Annotated[
         "base or 768-v of 2.x; an unknown name lists them."
     ),
 ]
-Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
-Cfg = Annotated[
-    float | None, typer.Option(help="Guidance scale: how closely to follow the prompt; 1 is none and faster.")
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(help="Seed of the first picture, the next have the numbers after it; else drawn at random."),
-]
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels, such as 512x768.")]
-SamplerName = Annotated[
-    str | None,
-    typer.Option(
-        "--sampler",
-        help="euler, euler_ancestral, heun, ddim, plms, dpmpp_2m, dpmpp_2m_sde, dpmpp_sde, lcm and more, also by the "
-        "names of web UIs ('Euler a'); an unknown name lists them all.",
-    ),
-]
-ScheduleName = Annotated[
-    str | None,
-    typer.Option("--schedule", help="discrete, karras, exponential, sgm_uniform, leading, trailing or ddim_uniform."),
-]
-ClipSkip = Annotated[
-    int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
-]
 Slg = Annotated[
     float | None,
     typer.Option(help="Scale of skip-layer guidance, for 3.5 medium: 2.5 is what its authors use, 0 is none."),
 ]
 T5Length = Annotated[
-    int | None, typer.Option("--t5-length", help="Tokens that T5 reads at least; else 256, the original code's are 77.")
+    int | None, typer.Option("--t5-length", help="Tokens that T5 reads at least; else 256. The original code has 77.")
 ]
 T5File = Annotated[
     str | None,
     typer.Option(
         "--t5-tokenizer",
         metavar="FILE",
-        help="spiece.model of T5, for a model of 3 or 3.5 without.",
+        help="T5's spiece.model or tokenizer.json, for a model of 3 or 3.5 that brings none.",
     ),
 ]
 CfgRescale = Annotated[
@@ -99,21 +73,6 @@ TargetSize = Annotated[
 AestheticScore = Annotated[
     float | None, typer.Option(help="XL's refiner: how good a picture it shall make, from 0 to 10; else 6.")
 ]
-Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
-Out = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE|FOLDER",
-        help="For one picture a .png, .jpg or .webp file, replaced if it exists; or a folder, where nothing is ever "
-        "replaced. Else sfumato-SEED.png here, under a new name if that exists.",
-    ),
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else a GPU where there is one.")]
-Dtype = Annotated[
-    str | None, typer.Option(help="float32, float16 or bfloat16; else float16 on CUDA and float32 elsewhere.")
-]
-Watermark = Annotated[bool, typer.Option("--watermark/--no-watermark", help="Mark pictures invisibly as generated.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the names of the files.")]
 
 
 def txt2img(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli.txt2img import (
+from sfumato.cli.options import (
     Cfg,
     ClipSkip,
     Count,

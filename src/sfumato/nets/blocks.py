@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.nets.layers import Conv2d, Linear
+
+
+def norm_silu(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """SiLU of the normalised map, in place where no gradient needs what was there."""
+    return F.silu(norm(x), inplace=not torch.is_grad_enabled())
 
 
 class ResBlock(nn.Module):
@@ -25,10 +31,11 @@ class ResBlock(nn.Module):
         self.conv_shortcut = Conv2d(cin, cout, 1) if cin != cout else None
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(norm_silu(self.norm1, x))
         if embedding is not None:
             h = h + self.time_emb_proj(F.silu(embedding))[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = norm_silu(self.norm2, h)  # a line of its own: what was there before is free while conv2 works
+        h = self.conv2(h)
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.nets.layers import Conv2d, Linear
 from sfumato.spec import DPTConfig
 
 MULTIPLE = 32  # of the picture's sides
@@ -117,7 +118,7 @@ class Embeddings(nn.Module):
         super().__init__()
         self.side = cfg.positions
         self.backbone = nn.ModuleDict({"bit": ResNet(cfg)})
-        self.projection = nn.Conv2d(cfg.stages[-1], cfg.hidden, 1)
+        self.projection = Conv2d(cfg.stages[-1], cfg.hidden, 1)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, cfg.hidden))
         self.position_embeddings = nn.Parameter(torch.zeros(1, 1 + self.side**2, cfg.hidden))
 
@@ -136,14 +137,14 @@ class Embeddings(nn.Module):
 
 
 def _dense(cin: int, cout: int) -> nn.ModuleDict:
-    return nn.ModuleDict({"dense": nn.Linear(cin, cout)})
+    return nn.ModuleDict({"dense": Linear(cin, cout)})
 
 
 class SelfAttention(nn.Module):
     def __init__(self, cfg: DPTConfig):
         super().__init__()
         self.heads = cfg.heads
-        self.attention = nn.ModuleDict({name: nn.Linear(cfg.hidden, cfg.hidden) for name in ("query", "key", "value")})
+        self.attention = nn.ModuleDict({name: Linear(cfg.hidden, cfg.hidden) for name in ("query", "key", "value")})
         self.output = _dense(cfg.hidden, cfg.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -193,8 +194,8 @@ class Reassemble(nn.Module):
 
     def __init__(self, cin: int, cout: int, halve: bool):
         super().__init__()
-        self.projection = nn.Conv2d(cin, cout, 1)
-        self.resize = nn.Conv2d(cout, cout, 3, stride=2, padding=1) if halve else nn.Identity()
+        self.projection = Conv2d(cin, cout, 1)
+        self.resize = Conv2d(cout, cout, 3, stride=2) if halve else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.resize(self.projection(x))
@@ -208,7 +209,7 @@ class ReassembleStage(nn.Module):
         middle, coarse = cfg.neck[2:]
         d = cfg.hidden
         self.readout_projects = nn.ModuleList(
-            [nn.Identity(), nn.Identity(), *(nn.Sequential(nn.Linear(2 * d, d), nn.GELU()) for _ in range(2))]
+            [nn.Identity(), nn.Identity(), *(nn.Sequential(Linear(2 * d, d), nn.GELU()) for _ in range(2))]
         )
         self.layers = nn.ModuleList(
             [nn.Identity(), nn.Identity(), Reassemble(d, middle, halve=False), Reassemble(d, coarse, halve=True)]
@@ -226,7 +227,7 @@ class ReassembleStage(nn.Module):
 class ResidualUnit(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
-        self.convolution1, self.convolution2 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.convolution1, self.convolution2 = (Conv2d(channels, channels, 3) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.convolution2(F.relu(self.convolution1(F.relu(x))))
@@ -238,7 +239,7 @@ class Fusion(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.residual_layer1, self.residual_layer2 = (ResidualUnit(channels) for _ in range(2))
-        self.projection = nn.Conv2d(channels, channels, 1)
+        self.projection = Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, finer: Tensor | None) -> Tensor:
         if finer is not None:
@@ -280,11 +281,11 @@ class DPT(nn.Module):
         self.head = nn.ModuleDict(
             {
                 "head": nn.Sequential(
-                    nn.Conv2d(cfg.fusion, half, 3, padding=1),
+                    Conv2d(cfg.fusion, half, 3),
                     nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
-                    nn.Conv2d(half, HEAD, 3, padding=1),
+                    Conv2d(half, HEAD, 3),
                     nn.ReLU(),
-                    nn.Conv2d(HEAD, 1, 1),
+                    Conv2d(HEAD, 1, 1),
                     nn.ReLU(),
                 )
             }

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
-from sfumato.nets.blocks import Downsample, ResBlock, Upsample
+from sfumato.nets.blocks import Downsample, ResBlock, Upsample, norm_silu
 from sfumato.nets.layers import Linear, linear
 from sfumato.spec import UNetConfig
 
@@ -275,4 +275,4 @@ class UNet(nn.Module):
             skips = [skip + extra for skip, extra in zip(skips, control[:-1], strict=True)]
         for level in self.up_blocks:
             x = level(x, skips, embedding, cond.tokens)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        return self.conv_out(norm_silu(self.conv_norm_out, x))

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.nets.blocks import Downsample, ResBlock, Upsample
+from sfumato.nets.blocks import Downsample, ResBlock, Upsample, norm_silu
 from sfumato.nets.layers import Linear
 from sfumato.spec import VAEConfig
 
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down_blocks:
             x = level(x)
-        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
+        return self.conv_out(norm_silu(self.conv_norm_out, self.mid_block(x)))
 
 
 class Decoder(nn.Module):
@@ -106,7 +106,7 @@ class Decoder(nn.Module):
         x = self.mid_block(self.conv_in(z))
         for level in self.up_blocks:
             x = level(x)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        return self.conv_out(norm_silu(self.conv_norm_out, x))
 
 
 class VAE(nn.Module):

@@ -206,11 +206,6 @@ class CLIPTokenizer:
         row = [self.bos_token_id, *ids[: length - 2], self.eos_token_id]
         return row + [pad_id] * (length - len(row))
 
-    def overflow(self, text: str, length: int | None = None) -> int:
-        """How many tokens of `text` a row of `length` leaves out."""
-        length = self.max_length if length is None else length
-        return max(0, len(self.encode(text)) - (length - 2))
-
     def __call__(self, texts: Sequence[str], length: int | None = None, pad_id: int | None = None) -> Tensor:
         """Rows of `pad(encode(text))`: int64 (B, length)."""
         rows = [self.pad(self.encode(text), length, pad_id) for text in texts]

@@ -91,10 +91,12 @@ def _flow_from(fields: Fields) -> Schedule:
 
 def sampling_from(config: Config, where: str, defaults: Defaults) -> Defaults:
     """`defaults` with the sampler and schedule that a scheduler's config stands for, where ours have it."""
-    if config.get("_class_name") not in SAMPLERS:
+    fields = Fields(where, config)
+    name = fields.text("_class_name", "")
+    if name not in SAMPLERS:
         return defaults
-    sampler, spacing = SAMPLERS[config["_class_name"]]
-    schedule = SPACINGS[Fields(where, config).choice("timestep_spacing", spacing, SPACINGS)]
+    sampler, spacing = SAMPLERS[name]
+    schedule = SPACINGS[fields.choice("timestep_spacing", spacing, SPACINGS)]
     if sampler in ENDING_AT_THE_FIRST_STEP and schedule == "leading":
         schedule = "ddim_uniform"
     schedule = "karras" if config.get("use_karras_sigmas") is True else schedule
