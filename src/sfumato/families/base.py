@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -105,11 +105,18 @@ class Family:
         for release in self.releases:
             if release.variant == variant:
                 return replace(spec, **{habit: getattr(release, habit) for habit in HABITS})
-        known = " or ".join(release.variant for release in self.releases) if self.variants else "none"
+        if not self.variants:
+            raise SfumatoError(f"{self.spec.title} has no variants, not {variant!r} either; leave it out")
+        known = " or ".join(release.variant for release in self.releases)
         raise SfumatoError(f"{self.spec.title} has no variant {variant!r}; choose {known}, or leave it out")
 
     def predicting(self, spec: Spec, prediction: Prediction) -> Spec:
-        """The spec with another prediction, and the habits of the first release that has it, if there is one."""
+        """The spec with another prediction, and the habits of the first release that has it, if there is one.
+
+        Raises SfumatoError for what is no kind of prediction.
+        """
+        if prediction not in (known := get_args(Prediction)):
+            raise SfumatoError(f"the prediction is {prediction!r}; choose {' or '.join(known)}")
         if spec.prediction == prediction:
             return spec
         named = (release.variant for release in self.variants and self.releases if release.prediction == prediction)
