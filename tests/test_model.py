@@ -255,3 +255,8 @@ def test_settings_of_t5_are_refused_where_nothing_reads_it(model: str) -> None:
     for setting in ({"t5_length": 77}, {"t5_tokenizer": "spiece.model"}):
         with pytest.raises(SfumatoError, match="does not read T5; leave its tokenizer"):
             sfumato.load(model, **setting)
+
+
+def test_one_text_encoder_needs_no_list(model: str) -> None:
+    plain, given = sfumato.load(model), sfumato.load(model, text_encoders=Path(model) / "text_encoder")
+    assert given.txt2img("a cat", **SMALL).images == plain.txt2img("a cat", **SMALL).images

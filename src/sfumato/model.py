@@ -233,7 +233,7 @@ def load(
     prediction: Prediction | None = None,
     variant: str | None = None,
     vae: str | Path | None = None,
-    text_encoders: Sequence[str | Path] = (),
+    text_encoders: str | Path | Sequence[str | Path] = (),
     t5_tokenizer: str | Path | None = None,
     t5_length: int | None = None,
 ) -> StableDiffusion:
@@ -258,6 +258,8 @@ def load(
         path, known = _located(name_or_path)
         variant = known if variant is None else variant
     where = choose_device(device)
+    if isinstance(text_encoders, str | Path):
+        text_encoders = (text_encoders,)
     encoders = [_located(one, "text encoder")[0] for one in text_encoders]
     beside = (found for one in (path, *encoders) if (found := find_t5_tokenizer(one)) is not None)
     pieces = next(beside, None) if t5_tokenizer is None else Path(t5_tokenizer)
@@ -270,7 +272,7 @@ def load(
     if parts.spec.text_3 is None and (t5_tokenizer is not None or t5_length is not None):
         raise SfumatoError(f"{parts.spec.title} does not read T5; leave its tokenizer and length out")
     if t5_length is not None and parts.spec.text_3 is not None:
-        if not 1 <= t5_length <= MAX_T5:
+        if type(t5_length) is not int or not 1 <= t5_length <= MAX_T5:
             raise SfumatoError(f"T5's length is {t5_length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")
         t5 = replace(parts.spec.text_3, length=t5_length)
         parts = replace(parts, spec=replace(parts.spec, text_3=t5))

@@ -13,6 +13,8 @@ from PIL import Image
 import sfumato
 from sfumato.data.captions import LANGUAGES
 from sfumato.model import StableDiffusion, embedded_model
+from sfumato.weights.convert import convert
+from sfumato.weights.inspect import inspect_checkpoint
 
 MIB = 1 << 20
 
@@ -98,3 +100,19 @@ def test_model_folder_is_complete() -> None:
     assert isinstance(folder, Path)
     for name in ("model_index.json", "unet/config.json", "vae/config.json", "tokenizer/vocab.json"):
         assert (folder / name).is_file()
+
+
+def test_a_single_file_of_it_is_the_same_model(tmp_path: Path) -> None:
+    """What its tensors do not show travels in the header: heads, groups, schedule, prediction, scale, vocabulary."""
+    file, folder, before = tmp_path / "em.safetensors", tmp_path / "em", embedded_model()
+    convert(before, file, "original")
+    convert(file, folder, "diffusers")
+    written = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    assert len(written) == 13
+    for name in written:
+        assert (folder / name).read_bytes() == (before / name).read_bytes()
+    models = [sfumato.load(path) for path in (before, file, folder)]
+    assert models[0].spec == models[1].spec == models[2].spec
+    images = [model.txt2img("a red heart", steps=2, seed=5).images[0].tobytes() for model in models]
+    assert images[0] == images[1] == images[2]
+    assert "tokenizer/vocab.json" in inspect_checkpoint(file).carried

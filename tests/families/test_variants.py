@@ -32,9 +32,12 @@ def test_a_variant_keeps_the_sizes_of_the_file() -> None:
     assert (turbo.defaults.steps, turbo.defaults.cfg, turbo.defaults.width) == (1, 1.0, 512)
 
 
-@pytest.mark.parametrize(("name", "known"), [("sdxl", "base or turbo"), ("sd1", "none")])
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("sdxl", "no variant 'tiny'; choose base or turbo"), ("sd1", "no variants, not 'tiny' either; leave it out")],
+)
 def test_an_unknown_variant_is_refused_with_those_that_there_are(name: str, known: str) -> None:
-    with pytest.raises(SfumatoError, match=f"no variant 'tiny'; choose {known}"):
+    with pytest.raises(SfumatoError, match=known):
         family(name).varied(family(name).spec, "tiny")
 
 
@@ -43,6 +46,8 @@ def test_a_prediction_brings_the_habits_of_its_release() -> None:
     assert sd2.predicting(sd2.spec, "eps").variant == "base"
     assert sd2.predicting(sd2.spec, "v") == sd2.spec
     assert sd2.predicting(sd2.spec, "x0").variant == "768-v"
+    with pytest.raises(SfumatoError, match="the prediction is 'epsilon'; choose eps or "):
+        sd2.predicting(sd2.spec, "epsilon")
 
 
 def folder(spec: Spec, side: int, scheduler: dict[str, object], **index: object) -> Spec:

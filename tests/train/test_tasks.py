@@ -18,6 +18,7 @@ from sfumato.errors import SfumatoError
 from sfumato.model import load
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.spec import CLIPTextConfig, MMDiTConfig, Schedule, UNetConfig, VAEConfig
+from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train import checkpoint, clip, ldm, vae
 from sfumato.train.clip import CLIPTask, CLIPTraining, TextSize, load_clip
 from sfumato.train.config import LoopConfig
@@ -26,6 +27,7 @@ from sfumato.train.latents import cached
 from sfumato.train.ldm import LDMTask, LDMTraining
 from sfumato.train.loop import Task, train
 from sfumato.train.networks import new_transformer
+from sfumato.train.run import run_tokenizer
 from sfumato.train.start import gather
 from sfumato.train.vae import VAETask, VAETraining, load_vae
 from sfumato.weights.load import load_parts
@@ -112,6 +114,13 @@ def test_an_interrupted_run_equals_a_whole_one_bit_for_bit(kind: str, emoji: Emo
         run(make(), recipe, tmp_path / "cut", steps)
     whole, cut = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_text_run_that_goes_on_keeps_its_tokenizer(emoji: EmojiData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first = run_tokenizer(CLIP_RECIPE, emoji, tmp_path / "tokenizer")
+    monkeypatch.setattr(CLIPTokenizer, "train", None)
+    again = run_tokenizer(CLIP_RECIPE, emoji, tmp_path / "tokenizer")
+    assert again.files() == first.files() and again.max_length == CLIP_RECIPE.text.max_length
 
 
 def test_the_autoencoder_learns_and_its_export_is_its_average(emoji: EmojiData, tmp_path: Path):

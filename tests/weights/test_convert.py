@@ -295,6 +295,31 @@ def test_a_single_file_remembers_what_shapes_do_not_show(sd2: Released, tmp_path
     assert told[1].defaults == told[2].defaults
 
 
+def test_a_release_that_shapes_and_habits_tell_whole_carries_nothing(sd1: Released, tmp_path: Path) -> None:
+    convert(sd1.write(tmp_path / "in.safetensors"), tmp_path / "out", "diffusers")
+    convert(tmp_path / "out", tmp_path / "back.safetensors", "original")
+    assert inspect_checkpoint(tmp_path / "back.safetensors").carried == []
+    config = tmp_path / "out/vae/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"scaling_factor": 0.5}))
+    convert(tmp_path / "out", tmp_path / "other.safetensors", "original")
+    found = inspect_checkpoint(tmp_path / "other.safetensors")
+    assert "vae/config.json" in found.carried and found.spec.vae.scale == 0.5
+
+
+def test_a_setting_that_does_not_come_back_is_named(sd1: Released, tmp_path: Path, monkeypatch) -> None:
+    def forgetting(*arguments: object) -> dict[str, bytes]:
+        made = save.folder_files(*arguments)
+        config = json.loads(made["unet/config.json"]) | {"attention_head_dim": 4}
+        return made | {"unet/config.json": json.dumps(config).encode()}
+
+    monkeypatch.setattr(module, "folder_files", forgetting)
+    source = sd1.write(tmp_path / "in.safetensors")
+    refused("cannot say that this model has unet.heads = 8 .it would be read as 4.", lambda: convert(
+        source, tmp_path / "out", "diffusers"
+    ))  # fmt: skip
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_stopping_leaves_nothing(sd1: Released, tmp_path: Path) -> None:
     source = sd1.write(tmp_path / "in.safetensors")
     for stage, layout, name in (("writing", "diffusers", "out"), ("proving", "original", "out.safetensors")):
@@ -362,12 +387,15 @@ def test_files_in_a_header(sd1: Released, tmp_path: Path) -> None:
     packed = documents.pack(files) | {"format": "pt"}
     assert documents.unpack(packed, tmp_path) == (files, {"format": "pt"})
     state = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in sd1.state.items()}
+    zeros = b64encode(zlib.compress(bytes(16 << 20))).decode()
     for metadata, text in (
         ({"sfumato:../x.json": "{}"}, "odd name"),
         ({"sfumato:/etc/x.json": "{}"}, "odd name"),
         ({"sfumato.zlib:tokenizer/merges.txt": "AAAA"}, "broken or too long"),
         ({"sfumato.zlib:x.json": b64encode(zlib.compress(bytes(17 << 20))).decode()}, "broken or too long"),
         ({"sfumato:unet/config.json": "[1]"}, "no JSON object"),
+        ({"sfumato:unet/config.json": "\ud800"}, "no text"),
+        ({f"sfumato.zlib:x{i}.json": zeros for i in range(5)}, "over 67108864 bytes"),
     ):
         safetensors_file.write(tmp_path / "odd.safetensors", state, sd1.state.__getitem__, metadata)
         refused(text, lambda: open_checkpoint(tmp_path / "odd.safetensors"))

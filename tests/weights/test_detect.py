@@ -198,5 +198,10 @@ def test_a_folder_of_xl_without_its_denoiser_is_told_so():
     assert identify(folder).title == "a diffusers folder without the weights of its U-Net or transformer"
 
 
+def test_xl_inpainting_is_named():
+    shapes = {"conditioner.embedders.0.x": (4,), "model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3)}
+    assert identify(checkpoint(shapes)).title == "Stable Diffusion XL inpainting"
+
+
 def test_a_file_of_nothing_is_unknown():
     assert identify(checkpoint({})).title == "a model of an unknown kind"

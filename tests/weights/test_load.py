@@ -396,3 +396,21 @@ def test_full_size_loads_in_little_more_memory_than_its_file(tmp_path, tokenizer
     size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*.safetensors")))
     shutil.rmtree(tmp_path)  # gigabytes, which pytest would keep for three runs
     assert int(done.stdout) <= 1.15 * size
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("unet/config.json", {"norm_num_groups": 0}),
+        ("vae/config.json", {"layers_per_block": 1_000_000}),
+        ("text_encoder/config.json", {"num_hidden_layers": 1_000_000}),
+        ("scheduler/scheduler_config.json", {"_class_name": ["DDIMScheduler"]}),
+    ],
+)
+def test_absurd_settings_are_refused(tiny, save, file, change):
+    folder = save(tiny)
+    config = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(config | change))
+    with pytest.raises(SfumatoError, match=r"sizes that fit no network|a name is expected") as caught:
+        load_parts(folder)
+    assert "\n" not in str(caught.value)

@@ -53,7 +53,7 @@ LONE = [
 
 
 @pytest.mark.parametrize("name", LONE)
-@pytest.mark.parametrize("keep", ["", UNET], ids=["bare", "prefixed"])
+@pytest.mark.parametrize("keep", ["", UNET, "diffusion_model."], ids=["bare", "prefixed", "half prefixed"])
 def test_a_lone_denoiser_and_its_parts(name, keep, random_model, shrunk, write):
     model = random_model(shrunk(name))
     tensors = model.theirs("original")

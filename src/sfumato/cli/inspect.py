@@ -58,6 +58,8 @@ def inspect(
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             lines.append((name, ", ".join(names[:SHOWN]) + more))
+    if found.carried:
+        lines.append(("carries", ", ".join(found.carried)))
     lines += [("metadata", f"{key}: {value}") for key, value in found.metadata.items()]
     lines.append(("usable", "yes" if found.problem is None else f"no, {found.problem}"))
     for name, text in lines:

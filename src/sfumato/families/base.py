@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from sfumato.weights.keymap import KeyMap, Rule, Shapes
 
 # What releases of one family with the same names and shapes differ in.
 HABITS = ("variant", "title", "prediction", "quantised", "zero_negative", "defaults", "licence")
+MAX_MADE = 10_000  # tensors; the largest models have 3,000
 Rules = Callable[[Spec, str, Iterable[str]], list[Rule]]
 
 
@@ -51,13 +52,23 @@ class Layout:
     buffers: Callable[[Spec], dict[str, Tensor]] = lambda spec: {}
 
 
-class _NoRandomStart(TorchFunctionMode):
-    """Skips random initial weights: on the meta device they are nothing, but cost the import of torch's compiler."""
+class _Building(TorchFunctionMode):
+    """Skips random initial weights: on the meta device they are nothing, but cost the import of torch's compiler.
+
+    Raises ValueError for more tensors than a network has: a file may state a million layers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        self.made += func is torch.empty
+        if self.made > MAX_MADE:
+            raise ValueError(f"more than {MAX_MADE} tensors")
         return func(*args, **kwargs)
 
 
@@ -94,11 +105,18 @@ class Family:
         for release in self.releases:
             if release.variant == variant:
                 return replace(spec, **{habit: getattr(release, habit) for habit in HABITS})
-        known = " or ".join(release.variant for release in self.releases) if self.variants else "none"
+        if not self.variants:
+            raise SfumatoError(f"{self.spec.title} has no variants, not {variant!r} either; leave it out")
+        known = " or ".join(release.variant for release in self.releases)
         raise SfumatoError(f"{self.spec.title} has no variant {variant!r}; choose {known}, or leave it out")
 
     def predicting(self, spec: Spec, prediction: Prediction) -> Spec:
-        """The spec with another prediction, and the habits of the first release that has it, if there is one."""
+        """The spec with another prediction, and the habits of the first release that has it, if there is one.
+
+        Raises SfumatoError for what is no kind of prediction.
+        """
+        if prediction not in (known := get_args(Prediction)):
+            raise SfumatoError(f"the prediction is {prediction!r}; choose {' or '.join(known)}")
         if spec.prediction == prediction:
             return spec
         named = (release.variant for release in self.variants and self.releases if release.prediction == prediction)
@@ -119,8 +137,8 @@ class Family:
         return self.layouts[layout].fit(folder.spec(replace(checkpoint, tensors=present)), checkpoint.shapes)
 
     def build(self, spec: Spec) -> dict[str, nn.Module]:
-        """The networks of a model, on the meta device: shapes without memory."""
-        with torch.device("meta"), _NoRandomStart():
+        """The networks of a model, on the meta device: shapes without memory. Raises ValueError for absurd sizes."""
+        with torch.device("meta"), _Building():
             return self.networks(spec)
 
     def keymap(self, spec: Spec, layout: str, networks: Mapping[str, nn.Module], ema: bool = False) -> KeyMap:

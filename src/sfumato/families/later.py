@@ -22,9 +22,12 @@ def _xl(shapes: Shapes) -> bool:
     return holds(shapes, "conditioner.embedders.", "text_encoder_2/")
 
 
+_takes_a_mask = _inputs(9)
+
 KNOWN = (
     Known("Stable Video Diffusion", lambda shapes: any(".time_stack." in name for name in shapes)),
+    Known("Stable Diffusion XL inpainting", lambda shapes: _xl(shapes) and _takes_a_mask(shapes)),
     Known("a variant of Stable Diffusion XL", _xl),
-    Known("a Stable Diffusion inpainting model", _inputs(9)),
+    Known("a Stable Diffusion inpainting model", _takes_a_mask),
     Known("InstructPix2Pix", _inputs(8)),
 )

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import torch
 
-from sfumato.data.dataset import EmojiData
+from sfumato.data.dataset import EmojiData, corpus
+from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.clip import CLIPTask, CLIPTraining
 from sfumato.train.config import read_config
 from sfumato.train.ldm import LDMTask, LDMTraining
@@ -39,7 +40,19 @@ def train_vae(config: str, data: Path, out: Path, options: Options) -> Outcome:
 
 def train_clip(config: str, data: Path, out: Path, options: Options) -> Outcome:
     """Train a text-and-image model; RUN/export then holds what `train.clip.load_clip` reads."""
-    return _run(read_config(config, CLIPTraining), out, options, lambda cfg: CLIPTask(cfg, EmojiData(data)))
+
+    def task(cfg: CLIPTraining) -> CLIPTask:
+        pictures = EmojiData(data)
+        return CLIPTask(cfg, pictures, run_tokenizer(cfg, pictures, out / "tokenizer"))
+
+    return _run(read_config(config, CLIPTraining), out, options, task)
+
+
+def run_tokenizer(cfg: CLIPTraining, data: EmojiData, folder: Path) -> CLIPTokenizer:
+    """The run's own: of equally frequent merges another may come first each time, and weights go with their symbols."""
+    if not (folder / "tokenizer_config.json").is_file():
+        CLIPTokenizer.train(corpus(data), cfg.text.vocab_size, max_length=cfg.text.max_length).save(folder)
+    return CLIPTokenizer.from_folder(folder)
 
 
 def train_ldm(

@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -316,7 +316,7 @@ class _Work:
     def write(self, draft: Path, files: Mapping[str, bytes], max_file_size: int, steps: Progress) -> None:
         entries = {name: _counted(name, entry, steps) for name, entry in self.entries.items()}
         if self.layout != "diffusers":
-            metadata = {"format": "pt", **self.source.checkpoint.metadata, **documents.pack(_without_clip(files))}
+            metadata = {"format": "pt", **self.source.checkpoint.metadata, **documents.pack(self._untold(files))}
             heads = {name: (entry.shape, entry.dtype) for name, entry in entries.items()}
             safetensors_file.write(draft, heads, lambda name: entries[name].make(), metadata)
             return
@@ -325,11 +325,27 @@ class _Work:
             heads = {name: (entry.shape, entry.dtype) for name, entry in self.remainder.items()}
             safetensors_file.write(draft / REMAINDER, heads, lambda name: self.remainder[name].make())
 
+    def _untold(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        """The files for a header: none where tensors, and the habits of the release, tell the whole model."""
+        layouts, carried = self.source.family.layouts, _without_clip(files)
+        file = self.source.checkpoint.files[0]
+        tensors = {name: Stored(file, 0, entry.shape, entry.dtype) for name, entry in self.entries.items()}
+        if any(_component(name) in layouts["diffusers"].tokenizers for name in carried):
+            return carried
+        try:
+            shown = layouts[self.layout].spec(Checkpoint(file.path, "safetensors", tensors, []))
+        except SfumatoError:  # sizes that no release has
+            return carried
+        return {} if shown == self.spec else carried
+
     def prove(self, draft: Path, steps: Progress) -> list[Row]:
         """Read the result back: the rows with what lies on disk. Raises SfumatoError where that is not the input."""
         with open_checkpoint(draft) as result:
             family, layout = identify(result).require(result)
-            plan = compare(result, family, layout, family.read(result, layout))
+            read = family.read(result, layout)
+            if lost := _difference(_computed(self.spec), _computed(read)):
+                raise SfumatoError(f"the layout {layout} cannot say that this model has {lost}; nothing was written")
+            plan = compare(result, family, layout, read)
             require_complete(result, family, plan)
             back = replace(self.source, checkpoint=result, layout=layout, plan=plan, dtype=None)
             errors = self._round_trip(back)
@@ -395,6 +411,25 @@ def _files(source: _Source, tokenizer: CLIPTokenizer | None, told: bool) -> dict
     if source.dtype is not None:
         result = {name: _without_type(name, content) for name, content in result.items()}
     return result | {INDEX: to_json(entries)}
+
+
+def _computed(spec: Spec) -> Spec:
+    """What is computed with: without names, and with one way of saying how many heads there are."""
+    unet, heads = spec.unet, {spec.unet.heads_at(width) for width in spec.unet.channels}
+    unet = replace(unet, heads=heads.pop(), head_dim=None) if len(heads) == 1 else unet
+    return replace(spec, unet=unet, variant="", title="", licence="")
+
+
+def _difference(one: Any, other: Any, name: str = "") -> str | None:
+    """The first field in which two records differ, in words."""
+    for field in fields(one):
+        mine, theirs, own = getattr(one, field.name), getattr(other, field.name), name + field.name
+        if is_dataclass(mine) and is_dataclass(theirs):
+            if inner := _difference(mine, theirs, f"{own}."):
+                return inner
+        elif mine != theirs:
+            return f"{own} = {mine!r} (it would be read as {theirs!r})"
+    return None
 
 
 def _component(name: str) -> str:

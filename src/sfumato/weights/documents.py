@@ -19,6 +19,7 @@ from sfumato.errors import SfumatoError
 PLAIN, PACKED = "sfumato:", "sfumato.zlib:"
 MAX_PLAIN = 4096  # bytes; longer ones are compressed
 MAX_FILE = 16 << 20
+MAX_ALL = 64 << 20  # bytes of all files in one header, which are a few MB; zeros pack a thousandfold
 SUFFIXES = (".json", ".txt", ".model")
 NAME = re.compile(r"([A-Za-z0-9_-]+/)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")  # what may be written to a folder
 
@@ -66,8 +67,17 @@ def unpack(metadata: Mapping[str, str], where: Path) -> tuple[dict[str, bytes], 
         elif NAME.fullmatch(name := key.removeprefix(prefix)) is None:
             raise SfumatoError(f"{where} carries a file of the odd name {name!r} in its header; do not use it")
         else:
-            files[name] = value.encode() if prefix == PLAIN else _inflate(name, value, where)
+            files[name] = _plain(name, value, where) if prefix == PLAIN else _inflate(name, value, where)
+            if sum(map(len, files.values())) > MAX_ALL:
+                raise SfumatoError(f"{where} carries over {MAX_ALL} bytes of files in its header; do not use it")
     return files, rest
+
+
+def _plain(name: str, value: str, where: Path) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise SfumatoError(f"{where} carries {name} in its header, but no text; convert it again") from error
 
 
 def _inflate(name: str, value: str, where: Path) -> bytes:

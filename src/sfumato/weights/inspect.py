@@ -24,7 +24,10 @@ from sfumato.weights.scaled import EIGHTS
 
 @dataclass(frozen=True)
 class Inspection:
-    """`problem` says in one line why it cannot be loaded; None when it can. `parts` counts tensors and parameters."""
+    """`problem` says in one line why it cannot be loaded; None when it can. `parts` counts tensors and parameters.
+
+    `carried` are the files of a folder that a single file of ours has in its header.
+    """
 
     path: str
     what: str
@@ -42,6 +45,7 @@ class Inspection:
     ignored: list[str] = field(default_factory=list)
     spec: Spec | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    carried: list[str] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -65,6 +69,7 @@ def inspect_checkpoint(
             "bytes": checkpoint.size,
             "dtypes": dict(kinds.most_common()),
             "metadata": dict(sorted(checkpoint.metadata.items())),
+            "carried": sorted(checkpoint.documents),
         }
         if identity.family is None or identity.layout is None:
             parts = {"all": _count(checkpoint, list(checkpoint.tensors))}

@@ -160,7 +160,7 @@ def load_parts(
 def _build(family: Family, spec: Spec, checkpoint: Checkpoint) -> dict[str, nn.Module]:
     try:
         return family.build(spec)
-    except (ValueError, RuntimeError) as error:  # torch refuses sizes that do not divide
+    except (ValueError, RuntimeError, ArithmeticError) as error:  # torch refuses sizes that do not divide
         raise SfumatoError(
             f"{checkpoint.path} states sizes that fit no network: {str(error).splitlines()[0]}"
         ) from error

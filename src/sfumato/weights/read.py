@@ -48,6 +48,8 @@ WEIGHT_NAMES = tuple(
 DENOISERS = (
     ("out.2.weight", "input_blocks.0.0.weight", "model.diffusion_model."),
     ("final_layer.linear.weight", "joint_blocks.0.x_block.attn.qkv.weight", "model.diffusion_model."),
+    ("diffusion_model.out.2.weight", "diffusion_model.input_blocks.0.0.weight", "model."),
+    ("diffusion_model.final_layer.linear.weight", "diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "model."),
     ("conv_out.weight", "down_blocks.0.resnets.0.conv1.weight", "unet/"),
     ("proj_out.weight", "transformer_blocks.0.norm1_context.linear.weight", "transformer/"),
 )
