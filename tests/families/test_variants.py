@@ -96,6 +96,8 @@ def test_a_folder_says_which_release_it_is(name: str, side: int, scheduler: dict
         ({"_class_name": "PNDMScheduler"}, "plms", "ddim_uniform"),
         ({"_class_name": "EulerDiscreteScheduler"}, "euler", "discrete"),
         ({"_class_name": "DPMSolverMultistepScheduler", "use_karras_sigmas": True}, "dpmpp_2m", "karras"),
+        ({"_class_name": "DPMSolverSinglestepScheduler", "use_exponential_sigmas": True}, "dpmpp_2s", "exponential"),
+        ({"_class_name": "KDPM2DiscreteScheduler", "timestep_spacing": "trailing"}, "dpm_2", "trailing"),
         ({"_class_name": "DDIMScheduler", "timestep_spacing": "trailing"}, "ddim", "trailing"),
         ({"_class_name": "NobodysScheduler"}, "plms", "ddim_uniform"),
     ],

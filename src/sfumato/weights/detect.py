@@ -38,7 +38,7 @@ class Stranger:
     test: Callable[[Shapes], bool] = lambda shapes: True
 
 
-LORA = "it changes a model: load the model, then add it"
+LORA = "it changes a model, which this version cannot let it do yet: give the model alone"
 PART = "it is one part of a model: give the complete model"
 VAE = "it is one part of a model: give a model, and this with --vae"
 TEXT = "it is one part of a model: give a model, and this with --text-encoder"

@@ -26,10 +26,16 @@ FLOW_FIXED: Fixed = {
 SAMPLERS = {
     "DDIMScheduler": ("ddim", "leading"),
     "DDPMScheduler": ("ddpm", "leading"),
+    "DEISMultistepScheduler": ("deis", "linspace"),
     "DPMSolverMultistepScheduler": ("dpmpp_2m", "linspace"),
+    "DPMSolverSDEScheduler": ("dpmpp_sde", "linspace"),
+    "DPMSolverSinglestepScheduler": ("dpmpp_2s", "linspace"),
     "EulerAncestralDiscreteScheduler": ("euler_ancestral", "linspace"),
     "EulerDiscreteScheduler": ("euler", "linspace"),
     "HeunDiscreteScheduler": ("heun", "linspace"),
+    "KDPM2AncestralDiscreteScheduler": ("dpm_2_ancestral", "linspace"),
+    "KDPM2DiscreteScheduler": ("dpm_2", "linspace"),
+    "LCMScheduler": ("lcm", "leading"),
     "LMSDiscreteScheduler": ("lms", "linspace"),
     "PNDMScheduler": ("plms", "leading"),
     "UniPCMultistepScheduler": ("unipc", "linspace"),
@@ -99,7 +105,8 @@ def sampling_from(config: Config, where: str, defaults: Defaults) -> Defaults:
     schedule = SPACINGS[fields.choice("timestep_spacing", spacing, SPACINGS)]
     if sampler in ENDING_AT_THE_FIRST_STEP and schedule == "leading":
         schedule = "ddim_uniform"
-    schedule = "karras" if config.get("use_karras_sigmas") is True else schedule
+    for spelled in ("karras", "exponential"):
+        schedule = spelled if config.get(f"use_{spelled}_sigmas") is True else schedule
     return replace(defaults, sampler=sampler, schedule=schedule)
 
 
