@@ -87,6 +87,7 @@ def contents() -> dict[str, dict[str, bytes]]:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache that holds every package, pinned to its fake contents; npm itself is out of reach."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")  # which would forbid to ask npm
     folder = tmp_path / "cache"
     folder.mkdir()
     packages = {}
