@@ -205,6 +205,9 @@ def test_the_result_opens_in_diffusers_and_computes_the_same(folder: Converted) 
     cfg = parts.spec.unet
     x, tokens = noise(2, cfg.in_channels, 8, 8), noise(2, 9, cfg.context_dim)
     cond, added = Cond(tokens), {}
+    if cfg.classes is not None:
+        cond = Cond(tokens, ids=torch.tensor([[20.0], [100.0]]))
+        added = {"class_labels": torch.tensor([20, 100])}
     if cfg.vector_dim is not None:
         pooled = noise(2, parts.texts[-1].cfg.projection_dim)
         numbers = (cfg.vector_dim - pooled.shape[1]) // ID_WIDTH
