@@ -22,7 +22,7 @@ from sfumato.spec import CLIPTextConfig, Prediction, Spec
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.checkpoint import Checkpoint, Stored, quote
 from sfumato.weights.detect import identify
-from sfumato.weights.keymap import KeyMap, Match
+from sfumato.weights.keymap import KeyMap, Match, holds
 from sfumato.weights.parts import Found, join, lacking, opened, place
 from sfumato.weights.read import open_checkpoint
 from sfumato.weights.scaled import EIGHTS
@@ -200,7 +200,7 @@ def compare(
         raise SfumatoError(f"{checkpoint.path} holds no averaged (EMA) weights; load it without asking for them")
     networks = _build(family, spec, checkpoint)
     prefixes = family.layouts[layout].prefixes
-    missing = [part for part in networks if part not in given and not _holds(checkpoint, prefixes[part])]
+    missing = [part for part in networks if part not in given and not holds(checkpoint.tensors, prefixes[part])]
     if needed := [part for part in missing if part not in family.optional]:
         raise lacking(checkpoint.path, [getattr(spec, part) for part in needed])
     networks = {part: network for part, network in networks.items() if part not in missing}
@@ -226,10 +226,6 @@ def require_complete(checkpoint: Checkpoint, family: Family, plan: Plan) -> None
     """Raise SfumatoError, with names, unless the file holds exactly the model's tensors."""
     if not plan.match.complete:
         raise SfumatoError(f"{checkpoint.path} is not a complete {family.spec.title}: {_differences(plan.match)}")
-
-
-def _holds(checkpoint: Checkpoint, prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in checkpoint.tensors)
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
