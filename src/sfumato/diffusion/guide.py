@@ -13,6 +13,7 @@ from torch import Tensor
 from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Row, together
+from sfumato.diffusion.path import Path
 from sfumato.spec import Prediction
 
 Estimate = Generator[list[Row], list[Tensor], Tensor]
@@ -87,5 +88,24 @@ def switch_at(sigma: float, base: Guide, refiner: Guide) -> Guide:
 
     def denoise(x: Tensor, s: float) -> Estimate:
         return base(x, s) if s >= sigma else refiner(x, s)
+
+    return denoise
+
+
+def inpaint(guide: Guide, known: Tensor, free_at: Tensor, noise: Callable[[float], Tensor], path: Path) -> Guide:
+    """`guide` where a picture is to be drawn, the picture itself elsewhere, so that what is drawn fits to it.
+
+    known (1, C, h, w) are the picture's latents. free_at (1, 1, h, w) is the noise level at and below which a place is
+    drawn, infinite where all the way, 0 where never; levels between make it resemble the picture, the lower the more
+    (Levin & Fried 2023). `guide` is shown the picture under unit `noise` of each level where it must stay, as the
+    original 1.x code does it with new noise every time. Keeping the estimate besides, unlike there, makes the state of
+    any sampler, of many steps or many estimates, follow the picture by itself.
+    """
+
+    def denoise(x: Tensor, sigma: float) -> Estimate:
+        keep = sigma > free_at
+        shown = path.alpha(sigma) * known + sigma * noise(sigma)
+        x0 = yield from guide(shown.where(keep, x), sigma)
+        return known.where(keep, x0)
 
     return denoise

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -102,28 +100,3 @@ def tcd(
             rescale = path.alpha(s1) / path.alpha(down)
             x = rescale * x + math.sqrt(s1**2 - (rescale * down) ** 2) * noise(s, s1)
     return x
-
-
-def blended(run: Callable[..., Job], picture: Tensor, keep: Tensor) -> Callable[..., Job]:
-    """A sampler of this file that inpaints: before every step the part to keep is set to the picture at that level.
-
-    As the original code of 1.x does it. picture (1, C, h, w) are latents, keep (1, 1, h, w) is 1 where they stay. Each
-    step runs by itself, so what a sampler remembers or divides among its steps, such as churn, is lost.
-    """
-
-    def sampler(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, **options: float) -> Job:
-        steps = steps_of(sigmas)
-        for i, (s, _) in enumerate(steps):
-            known = path.alpha(s) * picture + s * noise(s, s)
-            x = keep * known + (1 - keep) * x
-            step = run(denoise, x, sigmas[i : i + 2], path, noise, **options)
-            try:
-                event = next(step)
-                while True:
-                    answers = yield replace(event, index=i, total=len(steps)) if isinstance(event, Step) else event
-                    event = step.send(answers)
-            except StopIteration as stop:
-                x = stop.value
-        return x
-
-    return sampler
