@@ -18,13 +18,14 @@ from torch import Tensor
 from sfumato import __version__
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guide, away_from, cfg, plain, rescale, switch_at
+from sfumato.diffusion.guide import Guide, away_from, cfg, plain, rescale, switch_at, within
 from sfumato.diffusion.path import EXPLODING, Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import Sampler, find_sampler
 from sfumato.diffusion.schedule import LABELS, Table, find_schedule, sigma_list
 from sfumato.errors import SfumatoError
-from sfumato.nets.mmdit import MMDiT, WithoutLayers
+from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.worse import without_layers
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
 from sfumato.spec import MAX_SIDE, SkipLayers, Spec
@@ -283,8 +284,8 @@ def guidance(model: StableDiffusion, settings: Settings, sigmas: Tensor) -> Guid
     guide = cfg(positive, plain(model.denoiser, negative), settings.cfg)
     skip, network = model.spec.skip_layers, model.denoiser.network
     if settings.slg and skip is not None and isinstance(network, MMDiT):
-        worse = plain(replace(model.denoiser, network=WithoutLayers(network, skip.layers)), prompt)
-        guide = away_from(guide, positive, worse, settings.slg, *skipping(skip, sigmas))
+        worse = plain(replace(model.denoiser, network=without_layers(network, skip.layers)), prompt)
+        guide = within(*skipping(skip, sigmas), away_from(guide, positive, worse, settings.slg), guide)
     return rescale(guide, positive, settings.cfg_rescale, model.denoiser.prediction)
 
 
