@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.guide import Guide, away_from, cfg, plain, rescale
+from sfumato.diffusion.guide import Guide, away_from, cfg, plain, rescale, within
 from sfumato.errors import SfumatoError
-from sfumato.nets.mmdit import MMDiT, WithoutLayers
+from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.worse import without_layers
 from sfumato.spec import SkipLayers, Spec
 from sfumato.tasks.picture import encode
 from sfumato.tasks.settings import Settings
@@ -32,8 +33,8 @@ def guidance(model: StableDiffusion, settings: Settings, sigmas: Tensor, concat:
     guide = cfg(positive, plain(model.denoiser, negative), settings.cfg)
     skip, network = model.spec.skip_layers, model.denoiser.network
     if settings.slg and skip is not None and isinstance(network, MMDiT):
-        worse = plain(replace(model.denoiser, network=WithoutLayers(network, skip.layers)), prompt)
-        guide = away_from(guide, positive, worse, settings.slg, *skipping(skip, sigmas))
+        worse = plain(replace(model.denoiser, network=without_layers(network, skip.layers)), prompt)
+        guide = within(*skipping(skip, sigmas), away_from(guide, positive, worse, settings.slg), guide)
     return rescale(guide, positive, settings.cfg_rescale, model.denoiser.prediction)
 
 
