@@ -21,10 +21,11 @@ from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
 from sfumato.nets.dpt import DPT
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
-from sfumato.provenance.picture import open_image
+from sfumato.provenance.given import PictureLike, masked, picture_of
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
+from sfumato.tasks.inpaint import Inpainting, Start, inpaint
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.settings import Options, Settings, sized
 from sfumato.tasks.txt2img import txt2img
@@ -113,7 +114,7 @@ class StableDiffusion:
 
     def img2img(
         self,
-        image: Image.Image | str | Path,
+        image: PictureLike,
         prompt: str = "",
         negative: str = "",
         *,
@@ -125,13 +126,40 @@ class StableDiffusion:
 
         Without a width or height the picture keeps its size, see `tasks.img2img.natural_size`.
         """
-        image = _opened(image)
+        image = picture_of(image)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *natural_size(image, self.spec)))
         return _collected(img2img(self, image, settings, strength, resize))
 
+    def inpaint(
+        self,
+        image: PictureLike,
+        prompt: str = "",
+        negative: str = "",
+        *,
+        mask: PictureLike | None = None,
+        strength: float = Inpainting.strength,
+        start: Start = Inpainting.start,
+        invert: bool = False,
+        grow: int = 0,
+        blur: int = Inpainting.blur,
+        soft: bool = False,
+        only_masked: bool = False,
+        padding: int = Inpainting.padding,
+        **options: Unpack[Options],
+    ) -> Result:
+        """Draw part of a picture anew; see `tasks.inpaint` and `tasks.settings.Options`.
+
+        `mask` is white, or if it has transparency transparent, where to draw; without one, what is transparent in the
+        picture is drawn. Without a width or height the picture is drawn at its own size, see `Inpainting.size`.
+        """
+        how = Inpainting(strength, start, invert, grow, blur, soft, only_masked, padding)
+        picture, where = masked(image, mask)
+        settings = Settings.of(self.spec, prompt, negative, **sized(options, *how.size(self.spec, picture)))
+        return _collected(inpaint(self, picture, where, settings, how))
+
     def upscale(
         self,
-        image: Image.Image | str | Path,
+        image: PictureLike,
         prompt: str = "",
         negative: str = "",
         *,
@@ -144,13 +172,9 @@ class StableDiffusion:
         invent more. Raises SfumatoError as `stream`, and for a model that is no upscaler and a picture that is too
         large.
         """
-        image = _opened(image)
+        image = picture_of(image)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *large_size(self, image)))
         return _collected(upscale(self, image, settings, noise_level))
-
-
-def _opened(image: Image.Image | str | Path) -> Image.Image:
-    return image.convert("RGB") if isinstance(image, Image.Image) else open_image(image)
 
 
 def _collected(events: Generator[Progress | Picture, None, None]) -> Result:

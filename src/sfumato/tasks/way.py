@@ -62,16 +62,16 @@ class Way:
         """The sampler at work on the noise of a seed, laid over the latents `known` (1, C, h, w) if the way does not
         begin with noise alone."""
         stream = NoiseStream(seed, self.shape, self.device)
-        first = stream.normal()
-        if known is None or self.from_noise:
-            x = first_latents(first, self.sigmas, self.sampler, self.path)
-        elif len(self.sigmas) > 1:
-            x = self.path.noised(known.to(first), first, self.sigmas[:1])
-        else:
-            x = known.to(first)
+        x = self.begin(stream.normal(), known)
         noise = BrownianPath(stream) if self.sampler.brownian else stream
         options = {"table": self.table} if self.sampler.timed else {}
         return self.sampler.run(guide, x, self.sigmas, self.path, noise, **options)
+
+    def begin(self, noise: Tensor, known: Tensor | None) -> Tensor:
+        """The first latents, of unit noise; see `job`."""
+        if known is None or self.from_noise:
+            return first_latents(noise, self.sigmas, self.sampler, self.path)
+        return self.path.noised(known.to(noise), noise, self.sigmas[:1]) if len(self.sigmas) > 1 else known.to(noise)
 
     def end(self, x: Tensor) -> Tensor:
         """What the job left, as the autoencoder takes it."""
