@@ -16,8 +16,8 @@ from torch import Tensor
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
+from sfumato.families.depth_net import DepthNetwork
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
-from sfumato.nets.dpt import DPT
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.provenance.picture import open_image
@@ -46,7 +46,13 @@ class StableDiffusion:
     """A model ready to draw. Made by `load`."""
 
     def __init__(
-        self, spec: Spec, denoiser: Denoiser, vae: VAE, text: TextEncoder, path: Path, depth: DPT | None = None
+        self,
+        spec: Spec,
+        denoiser: Denoiser,
+        vae: VAE,
+        text: TextEncoder,
+        path: Path,
+        depth: DepthNetwork | None = None,
     ):
         self.spec = spec
         self.denoiser = denoiser
