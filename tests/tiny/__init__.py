@@ -92,7 +92,7 @@ def _(config: DPTConfig) -> DPTConfig:
 
 @smaller.register
 def _(config: DepthNetConfig) -> DepthNetConfig:
-    return replace(config, channels=(8, 16), side=32)
+    return replace(config, channels=(8, 16))
 
 
 @smaller.register(Schedule)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sfumato.families.depth_net import DepthNetwork
 
+
 def seen_size(width: int, height: int, side: int, multiple: int) -> tuple[int, int]:
     """Width and height at which a picture is looked at: one side near `side`, both multiples of `multiple`.
 
