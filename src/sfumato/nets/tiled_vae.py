@@ -1,9 +1,9 @@
 """The autoencoder on large pictures: tile by tile, in the memory of one tile, to the same result.
 
 Convolutions see a margin around each tile, as wide as they reach. What ties a picture together beyond that are the
-group norms, whose statistics are those of the whole map: a tile's own would leave seams. The statistics of a norm depend
-on those of the norms before it, so tiles are gone through again until none of them moves; every time at least one more
-norm is exact. The lowest resolution, where every place attends to every other, is seen whole.
+group norms, whose statistics are those of the whole map: a tile's own would leave seams. The statistics of a norm
+depend on those of the norms before it, so tiles are gone through again until none of them moves; every time at least
+one more norm is exact. The lowest resolution, where every place attends to every other, is seen whole.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOLERANCE = 1e-3  # of the statistics, in standard deviations; a tenth of an 8-b
 def encode(vae: VAE, x: Tensor) -> Tensor:
     """`VAE.encode` of pictures (B, 3, H, W) whose sides are multiples of the factor."""
     factor = vae.cfg.factor
-    cut = tiles(*x.shape[2:], SIDE // factor * factor, encoder_halo(vae.cfg))
+    cut = tiles(x.shape[2:], SIDE // factor * factor, encoder_halo(vae.cfg))
     coarse = torch.cat([_tiled(vae.encoder, "start", one, cut) for one in x.split(1)])
     moments = vae.encoder.finish(coarse)
     return vae.quant_conv(moments) if vae.cfg.quant_convs else moments
@@ -34,7 +34,7 @@ def encode(vae: VAE, x: Tensor) -> Tensor:
 def decode(vae: VAE, z: Tensor) -> Tensor:
     """`VAE.decode` of unscaled latents (B, C, h, w)."""
     coarse = vae.decoder.start(vae.post_quant_conv(z) if vae.cfg.quant_convs else z)
-    cut = tiles(*z.shape[2:], SIDE // vae.cfg.factor, decoder_halo(vae.cfg))
+    cut = tiles(z.shape[2:], SIDE // vae.cfg.factor, decoder_halo(vae.cfg))
     return torch.cat([_tiled(vae.decoder, "finish", one, cut) for one in coarse.split(1)])
 
 
@@ -42,7 +42,7 @@ def encoder_halo(cfg: VAEConfig) -> int:
     """How many pixels beyond its own what `Encoder.start` makes of a place depends on, whole latents."""
     reach = 0
     for _ in cfg.channels[1:]:
-        reach = 2 * reach + 2 + 2 * cfg.blocks  # a strided convolution and the residual blocks before it
+        reach = 2 * reach + 1 + 2 * cfg.blocks  # a strided convolution and the residual blocks before it
     return -(-(reach + 1) // cfg.factor) * cfg.factor
 
 

@@ -58,10 +58,10 @@ class Tile:
         return result[..., self.rows.outer(height, h), self.columns.outer(width, w)]
 
 
-def tiles(height: int, width: int, side: int, halo: int) -> list[Tile]:
-    """Tiles of `side` that cover a map, row by row."""
-    columns = spans(width, side, halo)
-    return [Tile(rows, column) for rows in spans(height, side, halo) for column in columns]
+def tiles(size: Sequence[int], side: int, halo: int) -> list[Tile]:
+    """Tiles of `side` that cover a map of `size` (h, w), row by row, each seen with `halo` more around it."""
+    rows, columns = (spans(length, side, halo) for length in size)
+    return [Tile(row, column) for row in rows for column in columns]
 
 
 def twin(network: Network, exchange: Callable[[nn.Module], nn.Module]) -> Network:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,9 @@ from sfumato.nets.layers import Linear
 from sfumato.spec import VAEConfig
 
 EPS = 1e-6
-QUERIES = 128 * 128  # places that ask at once, those of a picture of 1024 pixels: what attention takes for them is bounded
+QUERIES = (
+    128 * 128
+)  # places that ask at once, those of a picture of 1024 pixels: what attention takes for them is bounded
 
 
 class SpatialAttention(nn.Module):
@@ -125,22 +128,26 @@ class Decoder(nn.Module):
 
     def start(self, z: Tensor) -> Tensor:
         """What happens at the lowest resolution."""
-        return self.up_blocks[0].blocks(self.mid_block(self.conv_in(z)))
+        return cast(Level, self.up_blocks[0]).blocks(self.mid_block(self.conv_in(z)))
 
     def finish(self, x: Tensor) -> Tensor:
         """Up from there."""
-        x = self.up_blocks[0].step(x)
+        x = cast(Level, self.up_blocks[0]).step(x)
         for level in self.up_blocks[1:]:
             x = level(x)
         return self.conv_out(norm_silu(self.conv_norm_out, x))
 
 
 class VAE(nn.Module):
-    """Encoder, decoder and the 1x1 convolutions between, if any; latents here are unscaled (see `VAEConfig.scale`)."""
+    """Encoder, decoder and the 1x1 convolutions between, if any; latents here are unscaled (see `VAEConfig.scale`).
+
+    `tiled` says whether tasks put pictures through it in tiles: all, none, or by default large ones.
+    """
 
     def __init__(self, cfg: VAEConfig):
         super().__init__()
         self.cfg = cfg
+        self.tiled: bool | None = None
         self.encoder = Encoder(cfg)
         self.decoder = Decoder(cfg)
         if cfg.quant_convs:
