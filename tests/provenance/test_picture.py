@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.provenance import picture
-from sfumato.provenance.picture import encode, open_image, read_infotext, save
+from sfumato.provenance.picture import encode, open_image, read_infotext, save, upright
 
 TEXT = (
     "червоне серце 红色的心 ❤️\nNegative prompt: café\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 32x24"
 )
+
+
+WHITE = {
+    "1": 1, "L": 255, "P": 0, "LA": (255, 255), "La": (255, 255), "RGBa": (255, 255, 255, 255), "CMYK": (0, 0, 0, 0),
+    "YCbCr": (255, 128, 128), "I;16": 65535, "I": 65535,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -84,6 +90,28 @@ def test_sixteen_bit_grey_is_scaled(tmp_path: Path) -> None:
     assert np.asarray(open_image(tmp_path / "a.png"))[0, :, 0].tolist() == [0, 128, 255]
 
 
+@pytest.mark.parametrize("mode", WHITE)
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    image = Image.new(mode, (2, 2), WHITE[mode])
+    if mode == "P":
+        image.putpalette([255, 255, 255])
+    assert upright(image).mode == "RGB" and np.asarray(upright(image)).min() == 255
+
+
+def test_a_cmyk_photo_keeps_its_colours(tmp_path: Path) -> None:
+    red = Image.new("RGB", (16, 16), (200, 30, 40))
+    red.convert("CMYK").save(tmp_path / "a.jpg", quality=100)
+    assert np.abs(np.asarray(open_image(tmp_path / "a.jpg"), int) - (200, 30, 40)).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
+def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("white", "black")]
+    frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], lossless=True)
+    with pytest.warns(SfumatoWarning, match="is animated; its first frame is taken"):
+        assert np.asarray(open_image(tmp_path / f"a{suffix}")).min() == 255
+
+
 def one_line(path: Path, message: str) -> None:
     for reader in (open_image, read_infotext):
         with pytest.raises(SfumatoError, match=message) as caught:
@@ -95,9 +123,9 @@ def test_files_that_are_no_pictures(image: Image.Image, tmp_path: Path) -> None:
     one_line(tmp_path / "none.png", "no file")
     one_line(tmp_path, "not a file")
     (tmp_path / "text.png").write_text("hello")
-    one_line(tmp_path / "text.png", "no PNG, JPEG or WebP")
+    one_line(tmp_path / "text.png", "no PNG, JPEG, WebP, GIF or BMP")
     image.save(tmp_path / "a.tiff")
-    one_line(tmp_path / "a.tiff", "no PNG, JPEG or WebP")
+    one_line(tmp_path / "a.tiff", "no PNG, JPEG, WebP, GIF or BMP")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
@@ -117,5 +145,5 @@ def test_a_small_file_may_not_grow_without_limit(tmp_path: Path) -> None:
         header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
         body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
         (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
-        one_line(tmp_path / "bomb.png", f"{side}x{side} pixels" if side * side < 2e8 else "limit|exceeds")
+        one_line(tmp_path / "bomb.png", f"{side}x{side} pixels" if side * side < 2e8 else "more than 67,108,864 pixels")
     assert picture.MAX_PIXELS == 2**26

@@ -206,21 +206,30 @@ def background(rng: Random) -> Colour | None:
 
 def caption(concept: Concept, style: str, language: str, rng: Random, background: Colour | None = None) -> str:
     """One way a person might ask for this picture; a background that is given is always named."""
-    grammar = _GRAMMARS[language]
     subject = _subject(concept, language, rng)
-    if rng.random() < STYLE_SHARE:
+    return dressed(subject, style if rng.random() < STYLE_SHARE else None, language, rng, background)
+
+
+def dressed(subject: str, style: str | None, language: str, rng: Random, background: Colour | None) -> str:
+    """A subject with its style and its background, where they are to be named."""
+    grammar = _GRAMMARS[language]
+    if style is not None:
         phrase = rng.choice(grammar.styled).format(s=subject, y=_style_word(style, language, rng))
     else:
         phrase = rng.choice(grammar.plain).format(s=subject)
-    if background is None:
-        return phrase
-    pattern = rng.choice(grammar.background)
-    return _on(pattern, phrase, background, language)
+    return phrase if background is None else _on(rng.choice(grammar.background), phrase, background, language)
 
 
 def prompt(concept: Concept, style: str, language: str) -> str:
     """The canonical request for evaluation: the name and the style, nothing else."""
-    return f"{concept.names[language]}{_GRAMMARS[language].comma}{STYLE_WORDS[language][style][0]}"
+    return canonical(concept.names[language], style, language)
+
+
+def canonical(subject: str, style: str, language: str, background: Colour | None = None) -> str:
+    """A subject with the first word for its style, and its background where one is given."""
+    grammar = _GRAMMARS[language]
+    phrase = f"{subject}{grammar.comma}{STYLE_WORDS[language][style][0]}"
+    return phrase if background is None else _on(grammar.background[0], phrase, background, language)
 
 
 def phrases() -> Iterator[str]:
@@ -238,7 +247,7 @@ def phrases() -> Iterator[str]:
 
 def _on(pattern: str, phrase: str, colour: Colour, language: str) -> str:
     word = colour.words[language]
-    return pattern.format(p=phrase, c=word, l=colour.locative, a=_with_article(word))
+    return pattern.format(p=phrase, c=word, l=colour.locative, a=with_article(word))
 
 
 def _subject(concept: Concept, language: str, rng: Random) -> str:
@@ -253,7 +262,7 @@ def _subject(concept: Concept, language: str, rng: Random) -> str:
             chosen.pop()
         return _GRAMMARS[language].comma.join(chosen)
     if language == "en" and concept.group != "symbols" and rng.random() < 0.4:
-        return _with_article(name)
+        return with_article(name)
     return name
 
 
@@ -262,7 +271,7 @@ def _style_word(style: str, language: str, rng: Random) -> str:
     return rng.choice(others) if others and rng.random() >= CANONICAL_STYLE_SHARE else canonical
 
 
-def _with_article(name: str) -> str:
+def with_article(name: str) -> str:
     """ "rocket" -> "a rocket"; names that look plural, proper or like a label stay bare."""
     words = name.split(" ")
     links = [i for i, word in enumerate(words) if word in ("with", "of", "in", "on", "and", "without")]

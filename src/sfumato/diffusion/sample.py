@@ -55,6 +55,7 @@ class Sampler:
     schedule: str = "discrete"
     unit_start: bool = False  # first latents of variance 1 + sigma^2, as the original code has them
     timed: bool = False  # steps in the network's own times, and takes its `table`
+    cfg_pp: bool = False  # a step of it has a CFG++ (`onestep.cfg_pp`)
     source: str = ""
 
     @property
@@ -68,16 +69,17 @@ SAMPLERS: dict[str, Sampler] = {
     sampler.name: sampler
     for sampler in (
         Sampler("ddim", "DDIM", ddim, 1, aliases=("DDIMScheduler",), schedule="ddim_uniform", unit_start=True,
-                source="arXiv:2010.02502"),
+                cfg_pp=True, source="arXiv:2010.02502"),
         Sampler("ddpm", "DDPM", ddpm, 1, "ancestral", aliases=("DDPMScheduler",), schedule="ddim_uniform",
-                unit_start=True, source="arXiv:2006.11239"),
+                unit_start=True, cfg_pp=True, source="arXiv:2006.11239"),
         Sampler("plms", "PLMS", plms, 2, multistep=True, aliases=("pndm", "PNDMScheduler"), schedule="ddim_uniform",
                 unit_start=True, source="arXiv:2202.09778"),
         Sampler("ipndm", "iPNDM", ipndm, 2, multistep=True, aliases=("IPNDMScheduler",), source="arXiv:2204.13902"),
-        Sampler("euler", "Euler", euler, 1, aliases=("k_euler", "EulerDiscreteScheduler"), source="arXiv:2206.00364"),
+        Sampler("euler", "Euler", euler, 1, aliases=("k_euler", "EulerDiscreteScheduler"), cfg_pp=True,
+                source="arXiv:2206.00364"),
         Sampler("euler_ancestral", "Euler a", euler_ancestral, 1, "ancestral",
                 aliases=("euler_a", "k_euler_a", "k_euler_ancestral", "EulerAncestralDiscreteScheduler"),
-                source="k-diffusion"),
+                cfg_pp=True, source="k-diffusion"),
         Sampler("heun", "Heun", heun, 2, calls=2, aliases=("k_heun", "HeunDiscreteScheduler"),
                 source="arXiv:2206.00364"),
         Sampler("restart", "Restart", restart, 2, "SDE", calls=2, schedule="karras", source="arXiv:2306.14878"),

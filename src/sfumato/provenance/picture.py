@@ -11,10 +11,12 @@ from pathlib import Path
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, warn
 from sfumato.files import atomic_write
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+# TIFF is left out: its decoder is a large foreign library with a long record of holes.
+READABLE = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 # 200 MB once decoded to RGB. A file of a few hundred kilobytes can declare far more.
 MAX_PIXELS = 8192 * 8192
@@ -70,30 +72,61 @@ def save(image: Image.Image, path: str | Path, infotext: str | None = None) -> N
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Read a PNG, JPEG or WebP file upright and in RGB; what is transparent becomes white.
+    """Read a file of one of the READABLE formats upright and in RGB; what is transparent becomes white.
 
-    Raises SfumatoError for other formats, for files that are broken and for more than MAX_PIXELS.
+    Of an animation the first frame is taken, which a SfumatoWarning says. Raises SfumatoError for other formats, for
+    files that are broken and for more than MAX_PIXELS.
     """
+    return on_white(read_image(path))
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """As `open_image`, with transparency where there is any; see `upright`."""
     with _opened(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            # 16-bit grey: Pillow would clip it.
-            return image.point(lambda value: value / 257).convert("L").convert("RGB")
-        if not image.has_transparency_data:
-            return image.convert("RGB")
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # a photo with its thumbnail
+            warn(f"{path} is animated; its first frame is taken")
+        return upright(image)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture of any mode as 8-bit RGB, or as RGBA if any of it is transparent, turned as its EXIF data says.
+
+    16 bits are scaled, not clipped; CMYK is converted without a colour profile.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        # 16-bit grey: Pillow would clip it.
+        return image.point(lambda value: value / 257).convert("L").convert("RGB")
+    if image.has_transparency_data:
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            return image
+    return image.convert("RGB")
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """RGB or RGBA as RGB."""
+    if image.mode == "RGB":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def read_infotext(path: str | Path) -> str | None:
-    """The settings inside a PNG, JPEG or WebP file, or None. Raises SfumatoError as `open_image`."""
+    """The settings inside a picture file, or None. Raises SfumatoError as `open_image`."""
     with _opened(path) as image:
         text = image.info.get(PNG_KEY)
         if isinstance(text, str):
             return text
         comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
     return _decode_comment(comment) if isinstance(comment, bytes) else None
+
+
+def check_size(width: int, height: int, what: object) -> None:
+    """Raise SfumatoError for a picture that is too large to be worked with, or has no pixels."""
+    if width * height > MAX_PIXELS:
+        raise SfumatoError(f"{what} has {width}x{height} pixels; the limit is {MAX_PIXELS:,}; scale it down")
+    if width * height == 0:
+        raise SfumatoError(f"{what} is {width}x{height} and has no pixels; give another one")
 
 
 @contextmanager
@@ -106,17 +139,19 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Pillow's own limit only warns, and after ours nothing is left to warn of.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=sorted(set(FORMATS.values())))
+            image = Image.open(path, formats=READABLE)
         with image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise SfumatoError(f"{path} has {width}x{height} pixels; the limit is {MAX_PIXELS:,}; scale it down")
+            check_size(width, height, path)
             image.load()
             yield image
     except SfumatoError:
         raise
     except UnidentifiedImageError:
-        raise SfumatoError(f"{path} is no PNG, JPEG or WebP picture; convert it to one of these") from None
+        known = "PNG, JPEG, WebP, GIF or BMP"
+        raise SfumatoError(f"{path} is no {known} picture; convert it to one of these") from None
+    except Image.DecompressionBombError:
+        raise SfumatoError(f"{path} has more than {MAX_PIXELS:,} pixels; scale it down") from None
     except Exception as error:  # broken files make the decoders raise nearly anything
         raise SfumatoError(f"cannot read {path}: {error}; it seems to be damaged") from error
 

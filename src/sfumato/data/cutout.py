@@ -1,0 +1,100 @@
+"""Emoji as cut-outs that can be scaled and given another colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from sfumato.data.captions import Colour
+
+HUE_SPREAD = 40.0  # degrees to either side of the main hue
+HUE_EDGE = 20.0  # more degrees over which a tint fades
+MIN_CHROMA = 0.15
+TINTABLE_SHARE = 0.45
+
+
+@dataclass(frozen=True, eq=False)
+class Cutout:
+    """An emoji without its empty margin: uint8 RGBA (H, W, 4), straight alpha."""
+
+    rgba: np.ndarray
+
+    @classmethod
+    def of(cls, rgba: np.ndarray) -> Cutout:
+        """Of a whole picture (S, S, 4); pixels that can hardly be seen count as empty."""
+        rows, columns = (np.flatnonzero((rgba[..., 3] > 25).any(axis)) for axis in (1, 0))
+        return cls(np.ascontiguousarray(rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]))
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """Mean 8-bit colour (3,) of what can be seen."""
+        return np.average(self.rgba[..., :3].reshape(-1, 3), axis=0, weights=self.rgba[..., 3].ravel())
+
+    @cached_property
+    def tintable(self) -> bool:
+        """Whether one hue covers so much of it that another one in its place names the whole thing's colour."""
+        _, share = self._main_hue
+        return share >= TINTABLE_SHARE
+
+    def tinted(self, colour: Colour) -> Cutout:
+        """With its main hue turned into the colour; shading and other hues stay."""
+        target = np.add(colour.low, colour.high) / 510
+        hue, saturation, value = _hsv(self.rgba[..., :3] / 255)
+        main, _ = self._main_hue
+        share = np.clip((HUE_SPREAD + HUE_EDGE - _apart(hue, main)) / HUE_EDGE, 0, 1) * (saturation * value > 0.05)
+        weight = share * saturation * value * self.rgba[..., 3]
+        wanted_hue, wanted_saturation, wanted_value = _hsv(target)
+        new = _rgb(
+            np.full_like(hue, wanted_hue),
+            np.clip(saturation * (wanted_saturation / np.average(saturation, weights=weight)), 0, 1),
+            np.clip(value * (wanted_value / np.average(value, weights=weight)), 0, 1),
+        )
+        mixed = self.rgba[..., :3] / 255 * (1 - share[..., None]) + new * share[..., None]
+        return Cutout(np.dstack([np.round(mixed * 255).astype(np.uint8), self.rgba[..., 3]]))
+
+    def size(self, side: float) -> tuple[int, int]:
+        """Width and height in whole pixels of the scaled cut-out whose longer edge is about `side` pixels long."""
+        height, width = self.rgba.shape[:2]
+        factor = side / max(height, width)
+        return max(1, round(width * factor)), max(1, round(height * factor))
+
+    def scaled(self, width: int, height: int) -> np.ndarray:
+        """Float RGBA (height, width, 4) in [0, 1], premultiplied."""
+        picture = Image.fromarray(self.rgba).convert("RGBa").resize((width, height), Image.Resampling.LANCZOS)
+        return np.asarray(picture, np.float32) / 255
+
+    @cached_property
+    def _main_hue(self) -> tuple[float, float]:
+        """In degrees, and the share of the visible pixels that have it or one near it."""
+        seen = self.rgba[self.rgba[..., 3] > 127][:, :3] / 255
+        hue, saturation, value = _hsv(seen)
+        chroma = saturation * value
+        coloured = chroma > MIN_CHROMA
+        if not coloured.any():
+            return 0.0, 0.0
+        main = np.angle((chroma * coloured * np.exp(1j * np.deg2rad(hue))).sum(), deg=True) % 360
+        return float(main), float(np.mean(coloured & (_apart(hue, main) < HUE_SPREAD)))
+
+
+def _apart(hue: np.ndarray, other: float) -> np.ndarray:
+    """Degrees between hues, 0 to 180."""
+    return np.abs((hue - other + 180) % 360 - 180)
+
+
+def _hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hue in degrees, saturation and value of colours (..., 3) in [0, 1]."""
+    r, g, b = np.moveaxis(rgb, -1, 0)
+    value = rgb.max(-1)
+    chroma = value - rgb.min(-1)
+    safe = np.where(chroma == 0, 1, chroma)
+    hue = np.where(value == r, (g - b) / safe, np.where(value == g, (b - r) / safe + 2, (r - g) / safe + 4)) * 60 % 360
+    return hue, chroma / np.where(value == 0, 1, value), value
+
+
+def _rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """The inverse of `_hsv`."""
+    place = (np.array([5, 3, 1]) + (hue / 60)[..., None]) % 6
+    return value[..., None] * (1 - saturation[..., None] * np.clip(np.minimum(place, 4 - place), 0, 1))

@@ -1,0 +1,106 @@
+"""The things that scenes are composed of, and how each language names and counts them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from sfumato.data.captions import Colour
+
+# Colours that an object may be given, by their names in `captions.COLOURS`.
+TINTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
+
+# Two, three, four; in Ukrainian two agrees with the noun.
+NUMBERS = {
+    "en": ("two", "three", "four"),
+    "th": ("2", "3", "4"),
+    "zh": ("两", "三", "四"),
+    "id": ("dua", "tiga", "empat"),
+    "uk": ("два", "три", "чотири"),
+    "ja": ("2", "3", "4"),
+}
+
+# The Japanese colours that are adjectives of their own; the others take "の".
+JAPANESE_ADJECTIVES = ("赤", "青", "黄色", "白", "黒")
+
+
+@dataclass(frozen=True)
+class Noun:
+    """A thing by the `emoji` that shows it: its name in each language, and what counting it takes.
+
+    Thai, Chinese and Japanese count with a word that goes with the noun. Ukrainian `two` is "two of them" whole.
+    """
+
+    emoji: str
+    names: dict[str, str]
+    counters: dict[str, str]
+    plural: str
+    two: str
+
+    @property
+    def hex(self) -> str:
+        """The code of its concept."""
+        return "-".join(f"{ord(char):x}" for char in self.emoji)
+
+    def phrase(self, language: str, colour: Colour | None = None, size: str | None = None) -> str:
+        """It without an article: "big blue apple"; `size` is "big" or "small"."""
+        return _described(self.names[language], language, colour, size)
+
+    def counted(self, language: str, count: int, colour: Colour | None = None) -> str:
+        """Two to four of it: "three blue apples"."""
+        number = NUMBERS[language][count - 2]
+        match language:
+            case "en":
+                return f"{number} {_described(self.plural, language, colour)}"
+            case "th":
+                return f"{self.phrase(language, colour)} {number} {self.counters[language]}"
+            case "zh":
+                return f"{number}{self.counters[language]}{self.phrase(language, colour)}"
+            case "ja":
+                return f"{number}{self.counters[language]}の{self.phrase(language, colour)}"
+            case "uk":
+                two, _, many = self.two.partition(" ")
+                return _described(f"{two if count == 2 else number} {many}", language, colour)
+            case _:
+                return f"{number} {self.phrase(language, colour)}"
+
+
+@cache
+def nouns() -> tuple[Noun, ...]:
+    """All of them, in the order of `nouns.tsv`."""
+    table = (resources.files("sfumato.data") / "nouns.tsv").read_text(encoding="utf-8")
+    rows = csv.DictReader(table.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return tuple(
+        Noun(
+            row["emoji"],
+            {language: row[language] for language in NUMBERS},
+            {language: row[f"{language}_counter"] for language in ("th", "zh", "ja")},
+            row["en_plural"],
+            row["uk_two"],
+        )
+        for row in rows
+    )
+
+
+def _described(noun: str, language: str, colour: Colour | None, size: str | None = None) -> str:
+    """The noun with what is said of it, where the language puts it."""
+    hue = colour.words[language] if colour else ""
+    big = size == "big"
+    match language:
+        case "en":
+            return " ".join(word for word in (size, hue, noun) if word)
+        case "th":
+            return noun + (f"สี{hue}" if hue else "") + (f"ขนาด{'ใหญ่' if big else 'เล็ก'}" if size else "")
+        case "zh":
+            return (f"{'大' if big else '小'}的" if size else "") + hue + noun
+        case "id":
+            return " ".join(word for word in (noun, hue, size and ("besar" if big else "kecil")) if word)
+        case "uk":
+            # The genitives "of blue colour" and "of large size" agree with no noun.
+            said = f" {colour.locative.removesuffix('ому')}ого кольору" if colour else ""
+            return noun + said + (f" {'великого' if big else 'малого'} розміру" if size else "")
+        case _:
+            adjective = (hue + ("い" if hue in JAPANESE_ADJECTIVES else "の")) if hue else ""
+            return (f"{'大きな' if big else '小さな'}" if size else "") + adjective + noun
