@@ -1,11 +1,31 @@
 """Guides."""
 
+import math
+from collections.abc import Callable
+from itertools import permutations
+
 import pytest
 import torch
 
 from sfumato.diffusion import predict
 from sfumato.diffusion.drive import Row
-from sfumato.diffusion.guide import Guide, away_from, cfg, plain, rescale, switch_at
+from sfumato.diffusion.guide import (
+    Guide,
+    apg,
+    away_from,
+    cfg,
+    classifier_guidance,
+    dynamic_threshold,
+    gradient,
+    inpaint,
+    known,
+    latent_threshold,
+    plain,
+    rescale,
+    switch_at,
+    within,
+)
+from sfumato.diffusion.path import EXPLODING, FLOW
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.schedule import karras_between
 from sfumato.verify.toy import label
@@ -124,5 +144,190 @@ def test_what_guides_have_in_common_is_asked_once(mixture, unit, outcomes) -> No
     positive, negative = plain(denoiser, label(1)), plain(denoiser, label(0))
     guided = rescale(cfg(positive, negative, 9.0), positive, 0.7, "eps")
     asked: list[Row] = []
-    estimate(outcomes, spied(away_from(guided, positive, plain(worse, label(1)), 2.5, 0, 9), asked), unit(0), 0.8)
+    estimate(outcomes, spied(away_from(guided, positive, plain(worse, label(1)), 2.5), asked), unit(0), 0.8)
     assert len(asked) == 3
+
+
+@pytest.fixture
+def pair(mixture) -> tuple[Guide, Guide]:
+    """The positive and the negative estimate of one network."""
+    denoiser = mixture()
+    return plain(denoiser, label(1)), plain(denoiser, label(0))
+
+
+def test_outside_its_interval_a_guide_is_not_even_asked(mixture, pair, unit, outcomes) -> None:
+    asked: list[Row] = []
+    guide = spied(within(0.3, 3.0, cfg(*pair, 4.0), pair[0]), asked)
+    outcomes([SAMPLERS["dpmpp_2m"].run(guide, 14.6 * unit(0), LEVELS, mixture().path, None)])
+    assert [row.sigma for row in asked] == [s for s in LEVELS[:-1].tolist() for _ in range(1 + (0.3 <= s <= 3.0))]
+    for sigma, scale in ((0.29, 1.0), (0.3, 4.0), (3.0, 4.0), (3.01, 1.0)):
+        inside = within(0.3, 3.0, cfg(*pair, 4.0), pair[0])
+        expected = estimate(outcomes, cfg(*pair, scale), unit(0), sigma)
+        assert torch.equal(estimate(outcomes, inside, unit(0), sigma), expected)
+
+
+def test_projected_guidance_leaves_out_what_points_along_the_estimate(pair, unit, outcomes) -> None:
+    x, sigma, scale = unit(0), 1.5, 7.5
+    p, n = (estimate(outcomes, guide, x, sigma) for guide in pair)
+    x0 = estimate(outcomes, apg(*pair, scale, eta=0, norm=0, momentum=0), x, sigma)
+    assert ((x0 - p) * p).sum().item() == pytest.approx(0, abs=1e-9) and not torch.allclose(x0, p)
+    along = ((p - n) * p).sum() / (p * p).sum() * p
+    half = estimate(outcomes, apg(*pair, scale, eta=0.5, norm=0, momentum=0), x, sigma)
+    assert torch.allclose(half, p + (scale - 1) * (p - n - along + 0.5 * along))
+    whole = estimate(outcomes, apg(*pair, scale, eta=1, norm=0, momentum=0), x, sigma)
+    assert torch.allclose(whole, estimate(outcomes, cfg(*pair, scale), x, sigma))
+    short = estimate(outcomes, apg(*pair, scale, eta=1, norm=0.25 * (p - n).norm().item(), momentum=0), x, sigma)
+    assert torch.allclose(short - p, 0.25 * (whole - p))
+    assert apg(*pair, 1, eta=0, norm=0, momentum=0) is pair[0]
+
+
+def test_momentum_is_that_of_one_picture(pair, mixture, unit, outcomes) -> None:
+    def job(seed: int, momentum: float = -0.5):
+        guide = apg(*pair, 5.0, eta=0, norm=0, momentum=momentum)
+        return SAMPLERS["euler"].run(guide, 14.6 * unit(seed), LEVELS, mixture().path, None)
+
+    together = outcomes([job(1), job(2)])
+    for k, seed in enumerate((1, 2)):
+        assert torch.allclose(together[k], outcomes([job(seed)])[0])
+        assert not torch.allclose(together[k], outcomes([job(seed, momentum=0)])[0])
+
+
+def test_momentum_adds_the_difference_before(pair, unit, outcomes) -> None:
+    guide = apg(*pair, 3.0, eta=1, norm=0, momentum=-0.5)
+    places = [(unit(0), 2.0), (unit(1), 1.0)]
+    (p1, n1), (p, n) = ([estimate(outcomes, each, *place) for each in pair] for place in places)
+    _, x0 = [estimate(outcomes, guide, *place) for place in places]
+    assert torch.allclose(x0, p + 2 * (p - n - 0.5 * (p1 - n1)))
+
+
+def test_thresholding_draws_what_is_beyond_the_quantile_back_into_the_limit(outcomes) -> None:
+    x = torch.linspace(-4, 4, 101, dtype=torch.float64).reshape(1, 1, 1, 101)
+    x0 = estimate(outcomes, dynamic_threshold(known(x), 0.9, limit=2.0), x, 1.0)
+    quantile = torch.quantile(x.abs(), 0.9).item()
+    assert torch.allclose(x0, x.clamp(-quantile, quantile) * 2 / quantile)
+    assert torch.equal(estimate(outcomes, dynamic_threshold(known(x), 0.9, limit=4.5), x, 1.0), x)
+
+
+def test_latents_are_drawn_back_to_the_spread_of_the_positive_channel_by_channel(unit, outcomes) -> None:
+    x = unit(0)
+    centre = torch.tensor([0.0, 5, -3, 1]).double().reshape(1, 4, 1, 1)
+    spread = torch.tensor([1.0, 3, 0.5, 8]).double().reshape(1, 4, 1, 1)
+    wide = (x - x.mean((2, 3), keepdim=True)) * spread + centre
+    x0 = estimate(outcomes, latent_threshold(known(wide), known(x), 1.0), x, 1.0)
+    # What was spread wider has the spread of the positive again, about its own mean; what was not is as it was.
+    assert torch.allclose(x0, (wide - centre) / spread.clamp(min=1) + centre)
+    some = estimate(outcomes, latent_threshold(known(wide), known(x), 0.9), x, 1.0)
+    largest = [(each - each.mean((2, 3), keepdim=True)).abs().amax((2, 3)) for each in (some, x)]
+    assert (largest[0] <= largest[1] + 1e-9).all() and not torch.allclose(some, x0)
+
+
+@pytest.mark.parametrize("kind", ["eps", "v", "flow"])
+def test_classifier_guidance_is_the_gradient_through_the_network(gaussian, unit, outcomes, kind: str) -> None:
+    denoiser, x, sigma = gaussian.denoiser(kind), unit(0), 0.7
+    towards = unit(1)
+    score = lambda x0: (x0 * towards).sum((1, 2, 3))  # noqa: E731
+    positive = plain(denoiser, label(1))
+    guide = classifier_guidance(positive, gradient(denoiser, label(1), score), 3.0, denoiser.path)
+    alpha = denoiser.path.alpha(sigma)
+    # The posterior mean of a Gaussian is linear in x, with this slope.
+    slope = alpha * gaussian.std**2 / ((alpha * gaussian.std) ** 2 + sigma**2)
+    expected = estimate(outcomes, positive, x, sigma) + 3.0 * sigma**2 / alpha * slope * towards
+    assert torch.allclose(estimate(outcomes, guide, x, sigma), expected, atol=1e-6)
+
+
+def test_guided_by_the_likelihood_of_an_observation_the_estimate_is_its_posterior(gaussian, unit, outcomes) -> None:
+    """For a Gaussian the gradient of log p(y | x0) through the estimate leads to a known place: Bayes' rule, twice."""
+    denoiser, x, sigma = gaussian.denoiser("eps"), unit(0), 0.7
+    seen, trust = unit(1), 0.5  # y = x0 + noise of this deviation
+    var = gaussian.std**2 * sigma**2 / (gaussian.std**2 + sigma**2)  # of x0, given x
+    # p(y | x) = N(y; E[x0 | x], var + trust^2), of which the score is taken.
+    score = lambda x0: -(seen - x0).square().sum((1, 2, 3)) / (2 * (var + trust**2))  # noqa: E731
+    positive = plain(denoiser, label(1))
+    guide = classifier_guidance(positive, gradient(denoiser, label(1), score), 1.0, denoiser.path)
+    mean = estimate(outcomes, positive, x, sigma)
+    expected = (mean / var + seen / trust**2) / (1 / var + 1 / trust**2)
+    assert torch.allclose(estimate(outcomes, guide, x, sigma), expected, atol=1e-6)
+
+
+def test_gradients_of_several_pictures_share_a_call(gaussian, unit, outcomes, monkeypatch) -> None:
+    denoiser = gaussian.denoiser()
+    calls: list[int] = []
+    call = type(denoiser).__call__
+    monkeypatch.setattr(type(denoiser), "__call__", lambda d, x, *rest: calls.append(len(x)) or call(d, x, *rest))
+    positive = plain(denoiser, label(1))
+    guide = classifier_guidance(positive, gradient(denoiser, label(1), lambda x0: x0.sum((1, 2, 3))), 1.0, EXPLODING)
+    outcomes([SAMPLERS["euler"].run(guide, unit(k), LEVELS[-2:], EXPLODING, None) for k in range(3)])
+    assert calls == [3, 3]
+
+
+def test_pure_noise_of_a_flow_has_no_slope(mixture, unit, outcomes) -> None:
+    denoiser = mixture("flow")
+    positive = plain(denoiser, label(1))
+    guide = classifier_guidance(positive, gradient(denoiser, label(1), lambda x0: x0.sum((1, 2, 3))), 9.0, FLOW)
+    assert torch.equal(estimate(outcomes, guide, unit(0), 1.0), estimate(outcomes, positive, unit(0), 1.0))
+
+
+def wrappers(denoiser, positive: Guide, worse: Guide) -> dict[str, Callable[[Guide], Guide]]:
+    """Every guide that takes another one, each inside an interval of its own."""
+    slope = gradient(denoiser, label(1), lambda x0: -x0.square().mean((1, 2, 3)))
+    guides: dict[str, Callable[[Guide], Guide]] = {
+        "away": lambda guide: away_from(guide, positive, worse, 2.0),
+        "rescale": lambda guide: rescale(guide, positive, 0.7, "eps"),
+        "threshold": lambda guide: latent_threshold(guide, positive, 0.9),
+        "classifier": lambda guide: classifier_guidance(guide, slope, 5.0, denoiser.path),
+    }
+    return {name: lambda guide, wrap=wrap: within(1.0, 9.0, wrap(guide), guide) for name, wrap in guides.items()}
+
+
+@pytest.mark.parametrize("order", [*permutations(("away", "rescale", "threshold", "classifier"))], ids="-".join)
+def test_guides_nest_in_any_order_each_within_its_interval(pair, mixture, unit, outcomes, order) -> None:
+    denoiser = mixture()
+    positive, negative = plain(denoiser, label(1)), plain(denoiser, label(0))
+    wraps = wrappers(denoiser, positive, plain(mixture("v"), label(0)))
+    guide = cfg(positive, negative, 4.0)
+    for name in order:
+        guide = wraps[name](guide)
+    asked: list[Row] = []
+    inside, outside = (estimate(outcomes, spied(guide, asked), unit(0), s) for s in (1.5, 0.5))
+    assert [row.sigma for row in asked] == [1.5] * 4 + [0.5] * 2  # what they have in common is asked once
+    assert inside.isfinite().all()
+    assert not torch.allclose(inside, estimate(outcomes, cfg(positive, negative, 4.0), unit(0), 1.5))
+    assert torch.equal(outside, estimate(outcomes, cfg(positive, negative, 4.0), unit(0), 0.5))
+    # The outermost guide has the last word on what the others made.
+    rest = cfg(positive, negative, 4.0)
+    for name in order[:-1]:
+        rest = wraps[name](rest)
+    x0 = estimate(outcomes, rest, unit(0), 1.5)
+    assert torch.allclose(inside, estimate(outcomes, wraps[order[-1]](known(x0)), unit(0), 1.5))
+
+
+@pytest.mark.parametrize("kind", ["eps", "flow"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_leaves_alone_what_is_to_be_kept(mixture, unit, outcomes, name: str, kind: str) -> None:
+    """And the network sees the picture there, under noise of the level."""
+    denoiser, picture, noise = mixture(kind), unit(1), unit(2)
+    levels = LEVELS / (1 + LEVELS) if kind == "flow" else LEVELS
+    free_at = torch.zeros(1, 1, 8, 8)
+    free_at[..., 4:] = math.inf
+    asked: list[Row] = []
+    guide = inpaint(spied(plain(denoiser, label(1)), asked), picture, free_at, lambda sigma: noise, denoiser.path)
+    seeds = iter(range(3, 999))
+    start = denoiser.path.noised(picture, noise, levels[:1])
+    result = outcomes([SAMPLERS[name].run(guide, start, levels, denoiser.path, lambda s, s1: unit(next(seeds)))])[0]
+    kept = slice(None, 4)
+    assert torch.allclose(result[..., kept], picture[..., kept], atol=0.2 if name.startswith("dpm_") else 1e-9)
+    assert (result - picture)[..., 4:].abs().mean() > 0.2
+    for row in asked:
+        shown = denoiser.path.noised(picture, noise, torch.tensor([row.sigma], dtype=torch.float64))
+        assert torch.allclose(row.x[..., kept], shown[..., kept])
+        assert not torch.allclose(row.x[..., 4:], shown[..., 4:]) or row.sigma == levels[0]
+
+
+def test_a_place_that_is_freed_late_resembles_the_picture_more(gaussian, unit, outcomes) -> None:
+    denoiser, picture, noise = gaussian.denoiser(), gaussian.mean + gaussian.std * unit(1), unit(2)
+    free_at = torch.tensor([math.inf, 0.6, 0.15, 0.0])[None, None, None].repeat_interleave(2, 3).expand(1, 1, 8, 8)
+    guide = inpaint(plain(denoiser, label(1)), picture, free_at, lambda sigma: noise, denoiser.path)
+    x = denoiser.path.noised(picture, noise, LEVELS[:1])
+    (result,) = outcomes([SAMPLERS["dpmpp_2m"].run(guide, x, LEVELS, denoiser.path, None)]).values()
+    far = (result - picture).abs().mean((0, 1, 2)).reshape(4, 2).mean(1).tolist()
+    assert far[0] > far[1] > far[2] > far[3] and far[3] < 1e-9, far

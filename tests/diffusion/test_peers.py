@@ -1,10 +1,13 @@
-"""Samplers whose variants the reference data leave out, against diffusers on the exact toy."""
+"""Samplers and guides that the reference data leave out, against diffusers on the exact toy."""
 
 import pytest
 import torch
-from diffusers import UniPCMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from diffusers.guiders import AdaptiveProjectedGuidance
+from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer
 
-from sfumato.diffusion.guide import plain
+from sfumato.diffusion.drive import together
+from sfumato.diffusion.guide import apg, dynamic_threshold, known, plain
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.verify.toy import label, to_vp
 
@@ -26,3 +29,40 @@ def test_unipc(mixture, unit, outcomes, variant: str, order: int) -> None:
     x = start * (1 + sigmas[0] ** 2).sqrt()
     job = SAMPLERS["unipc"].run(plain(denoiser, label(1)), x, sigmas, denoiser.path, None, order=order, variant=variant)
     assert torch.allclose(to_vp(outcomes([job])[0], sigmas[-1].item()), theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("norm", [0.0, 2.5, 15.0])
+def test_adaptive_projected_guidance(mixture, unit, outcomes, eta: float, norm: float) -> None:
+    positive, negative = (plain(mixture(), label(k)) for k in (1, 0))
+    theirs = AdaptiveProjectedGuidance(
+        guidance_scale=6.5,  # in the paper's formulation one less than ours
+        adaptive_projected_guidance_momentum=-0.5,
+        adaptive_projected_guidance_rescale=norm,
+        eta=eta,
+        use_original_formulation=True,
+    )
+    theirs.momentum_buffer = MomentumBuffer(-0.5)
+    guide, seen = apg(positive, negative, 7.5, eta, norm, -0.5), []
+
+    def job():
+        for k, sigma in enumerate((3.0, 1.5, 0.7)):
+            x = unit(k)
+            x0, p, n = yield from together(guide(x, sigma), positive(x, sigma), negative(x, sigma))
+            seen.append((x0, theirs(p, n).pred))
+        return x0
+
+    outcomes([job()])
+    for ours, expected in seen:
+        assert torch.allclose(ours, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0.3, 4.0])
+def test_dynamic_thresholding(unit, outcomes, spread: float) -> None:
+    scheduler = DPMSolverMultistepScheduler(thresholding=True, dynamic_thresholding_ratio=0.93, sample_max_value=1e9)
+    x = spread * unit(0)
+
+    def job():
+        return (yield from dynamic_threshold(known(x), 0.93)(x, 1.0))
+
+    assert torch.allclose(outcomes([job()])[0], scheduler._threshold_sample(x))

@@ -2,17 +2,18 @@
 
 import inspect
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 
 from sfumato.diffusion.drive import Step, drive
-from sfumato.diffusion.guide import plain
-from sfumato.diffusion.path import EXPLODING, FLOW
+from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion.path import EXPLODING, FLOW, Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import SAMPLERS, find_sampler
 from sfumato.diffusion.samplers.common import churned, split_ancestral
-from sfumato.diffusion.samplers.onestep import blended
+from sfumato.diffusion.samplers.onestep import cfg_pp
 from sfumato.errors import SfumatoError
 from sfumato.verify.toy import label
 
@@ -182,27 +183,56 @@ def test_one_step_is_enough_for_any_sampler(gaussian, outcomes, name: str) -> No
     assert torch.is_tensor(result) and result.isfinite().all(), result
 
 
-@pytest.mark.parametrize("kind", ["eps", "flow"])
-def test_blending_keeps_the_known_part(mixture, unit, outcomes, kind: str) -> None:
-    """What the network sees is the picture itself, at its noise level, wherever it is to be kept."""
+def unconditionally(x: torch.Tensor, x0: torch.Tensor, away: torch.Tensor, s: float, s1: float, path: Path):
+    """A step of CFG++ written out: the guided estimate at the next level, with the unconditional noise."""
+    return path.alpha(s1) * x0 + s1 * (x - path.alpha(s) * away) / s
+
+
+@pytest.mark.parametrize("kind", ["eps", "v", "flow"])
+@pytest.mark.parametrize("name", ["euler", "ddim"])
+def test_cfg_pp_keeps_the_unconditional_noise(mixture, unit, outcomes, kind: str, name: str) -> None:
     denoiser, sigmas = mixture(kind), levels(kind, 6)
-    picture, keep = unit(1), torch.zeros(1, 1, 8, 8, dtype=torch.float64)
-    keep[..., :4] = 1
-    seen: list[tuple[torch.Tensor, float]] = []
-    guide, drawn = plain(denoiser, label(1)), unit(2)
+    positive, negative = (plain(denoiser, label(k)) for k in (1, 0))
+    start = sigmas[0] * unit(3)
+    run = cfg_pp(SAMPLERS[name].run, negative)
+    ours = outcomes([run(cfg(positive, negative, 0.6), start, sigmas, denoiser.path, None)])[0]
+    x = start
+    for s, s1 in pairwise(sigmas.tolist()):
+        p, n = (denoiser(x, torch.tensor([s]).double(), label(k)) for k in (1, 0))
+        x = unconditionally(x, n + 0.6 * (p - n), n, s, s1, denoiser.path)
+    assert torch.allclose(ours, x)
+    without = outcomes([SAMPLERS[name].run(cfg(positive, negative, 0.6), start, sigmas, denoiser.path, None)])[0]
+    assert not torch.allclose(ours, without, atol=1e-3)
 
-    def watched(x: torch.Tensor, s: float):
-        seen.append((x, s))
-        return (yield from guide(x, s))
 
-    job = blended(SAMPLERS["ddim"].run, picture, keep)(
-        watched, sigmas[0] * unit(3), sigmas, denoiser.path, lambda s, s1: drawn
-    )
-    steps: list[tuple[int, int]] = []
-    for _, event in drive([job]):
-        if isinstance(event, Step):
-            steps.append((event.index, event.total))
-    assert steps == [(i, 6) for i in range(6)]
-    for x, s in seen:
-        assert torch.allclose(x[..., :4], (denoiser.path.alpha(s) * picture + s * drawn)[..., :4])
-        assert not torch.allclose(x[..., 4:], (denoiser.path.alpha(s) * picture + s * drawn)[..., 4:])
+@pytest.mark.parametrize("kind", ["eps", "flow"])
+def test_cfg_pp_of_ancestral_steps(mixture, unit, outcomes, kind: str) -> None:
+    """As ComfyUI's euler_ancestral_cfg_pp: down in the noise-to-signal ratio, unconditional noise, then fresh noise."""
+    denoiser, sigmas = mixture(kind), levels(kind, 5)
+    positive, negative = (plain(denoiser, label(k)) for k in (1, 0))
+    path, fresh, start = denoiser.path, unit(7), sigmas[0] * unit(3)
+    run = cfg_pp(SAMPLERS["euler_ancestral"].run, negative)
+    ours = outcomes([run(cfg(positive, negative, 1.4), start, sigmas, path, lambda s, s1: fresh)])[0]
+    x = start
+    for s, s1 in pairwise(sigmas.tolist()):
+        p, n = (denoiser(x, torch.tensor([s]).double(), label(k)) for k in (1, 0))
+        x0, noise = n + 1.4 * (p - n), (x - path.alpha(s) * n) / s
+        alpha, ratio, ratio1 = path.alpha(s1), s / max(path.alpha(s), 1e-12), s1 / path.alpha(s1)
+        up = min(ratio1, (ratio1**2 * (ratio**2 - ratio1**2) / ratio**2) ** 0.5)
+        x = alpha * x0 + alpha * (ratio1**2 - up**2) ** 0.5 * noise + alpha * up * fresh
+    assert torch.allclose(ours, x)
+
+
+@pytest.mark.parametrize("name", [name for name, sampler in SAMPLERS.items() if sampler.cfg_pp])
+def test_cfg_pp_without_guidance_is_the_sampler_itself(mixture, unit, outcomes, name: str) -> None:
+    denoiser, sigmas = mixture(), levels("eps", 6)
+    guide = plain(denoiser, label(0))
+
+    def job(run):
+        return run(guide, sigmas[0] * unit(3), sigmas, denoiser.path, lambda s, s1: unit(9))
+
+    run = SAMPLERS[name].run
+    plainly, paired = outcomes([job(run), job(cfg_pp(run, guide))]).values()
+    assert torch.allclose(plainly, paired)
+    steps = [event for _, event in drive([job(cfg_pp(run, guide))]) if isinstance(event, Step)]
+    assert [(step.index, step.total) for step in steps] == [(i, 6) for i in range(6)]

@@ -7,7 +7,7 @@ possible and sends the answers back, so one picture and a hundred mixed requests
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -50,24 +50,32 @@ class Denoiser:
         return predict.from_output(self.prediction, output.to(x.device, x.dtype), x, sigma)
 
 
+Score = Callable[[Tensor], Tensor]
+"""How good pictures are: x0 (B, C, h, w) -> (B,), with a gradient."""
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One question: what is x0, given x (1, C, h, w) at noise level sigma under cond (one row)?"""
+    """One question: what is x0, given x (1, C, h, w) at noise level sigma under cond (one row)?
+
+    With a score: where does it rise? The answer is the gradient of score(x0) with regard to x, of x's shape.
+    """
 
     x: Tensor
     sigma: float
     cond: Cond
     denoiser: Denoiser
+    score: Score | None = None
 
     @property
     def bucket(self) -> tuple:
         """Rows with equal buckets can share a call."""
-        return id(self.denoiser), self.x.shape, self.cond.shapes
+        return id(self.denoiser), id(self.score), self.x.shape, self.cond.shapes
 
     @property
     def question(self) -> tuple:
         """Rows with equal questions have the same answer."""
-        return id(self.denoiser), id(self.x), self.sigma, id(self.cond)
+        return id(self.denoiser), id(self.score), id(self.x), self.sigma, id(self.cond)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +140,13 @@ def together(
 
 def _ask(rows: Sequence[Row]) -> list[Tensor]:
     sigmas = torch.tensor([row.sigma for row in rows], dtype=torch.float64)
-    x = torch.cat([row.x for row in rows])
-    return list(rows[0].denoiser(x, sigmas, Cond.cat([row.cond for row in rows])).split(1))
+    x, cond = torch.cat([row.x for row in rows]), Cond.cat([row.cond for row in rows])
+    denoiser, score = rows[0].denoiser, rows[0].score
+    if score is None:
+        return list(denoiser(x, sigmas, cond).split(1))
+    with torch.enable_grad():
+        scores = score(denoiser(x.requires_grad_(), sigmas, cond))
+        return list(torch.autograd.grad(scores.sum(), x)[0].split(1))
 
 
 def drive(jobs: Sequence[Job], max_rows: int = 8) -> Generator[tuple[int, Event], None, None]:

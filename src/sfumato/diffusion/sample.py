@@ -35,6 +35,7 @@ class Sampler:
     schedule: str = "discrete"
     unit_start: bool = False  # first latents of variance 1 + sigma^2, as the original code has them
     timed: bool = False  # steps in the network's own times, and takes its `table`
+    cfg_pp: bool = False  # a step of it has a CFG++ (`onestep.cfg_pp`)
     source: str = ""
 
     @property
@@ -47,13 +48,14 @@ class Sampler:
 SAMPLERS: dict[str, Sampler] = {
     sampler.name: sampler
     for sampler in (
-        Sampler("ddim", "DDIM", ddim, schedule="ddim_uniform", unit_start=True, source="arXiv:2010.02502"),
-        Sampler("ddpm", "DDPM", ddpm, schedule="ddim_uniform", unit_start=True, source="arXiv:2006.11239"),
+        Sampler("ddim", "DDIM", ddim, schedule="ddim_uniform", unit_start=True, cfg_pp=True, source="arXiv:2010.02502"),
+        Sampler("ddpm", "DDPM", ddpm, schedule="ddim_uniform", unit_start=True, cfg_pp=True, source="arXiv:2006.11239"),
         Sampler("plms", "PLMS", plms, aliases=("pndm",), schedule="ddim_uniform", unit_start=True,
                 source="arXiv:2202.09778"),
         Sampler("ipndm", "iPNDM", ipndm, source="arXiv:2204.13902"),
-        Sampler("euler", "Euler", euler, aliases=("k_euler",), source="arXiv:2206.00364"),
-        Sampler("euler_ancestral", "Euler a", euler_ancestral, aliases=("euler_a", "k_euler_a"), source="k-diffusion"),
+        Sampler("euler", "Euler", euler, aliases=("k_euler",), cfg_pp=True, source="arXiv:2206.00364"),
+        Sampler("euler_ancestral", "Euler a", euler_ancestral, aliases=("euler_a", "k_euler_a"), cfg_pp=True,
+                source="k-diffusion"),
         Sampler("heun", "Heun", heun, calls=2, aliases=("k_heun",), source="arXiv:2206.00364"),
         Sampler("lms", "LMS", lms, aliases=("k_lms",), source="k-diffusion"),
         Sampler("dpm_2", "DPM2", dpm_2, calls=2, aliases=("k_dpm_2",), schedule="karras", source="arXiv:2206.00927"),

@@ -46,7 +46,12 @@ def _head_norm(cfg: MMDiTConfig) -> nn.Module:
 
 
 class Attention(nn.Module):
-    """Attention of the picture's tokens, and with `joint` of the text's with them, each by its own projections."""
+    """Attention of the picture's tokens, and with `joint` of the text's with them, each by its own projections.
+
+    With `identity` every token of the picture attends only to itself and the text.
+    """
+
+    identity = False
 
     def __init__(self, cfg: MMDiTConfig, joint: bool, last: bool = False):
         super().__init__()
@@ -72,9 +77,18 @@ class Attention(nn.Module):
             q = torch.cat([q, self.norm_added_q(added_q)], 2)
             k = torch.cat([k, self.norm_added_k(added_k)], 2)
             v = torch.cat([v, added_v], 2)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        mask = _blind(x.shape[1], q) if self.identity else None
+        h = F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
         out = self.to_out[0](h[:, : x.shape[1]])
         return out, None if text is None or self.last else self.to_add_out(h[:, x.shape[1] :])
+
+
+def _blind(picture: int, q: Tensor) -> Tensor:
+    """Which of the tokens (L, L) see which where the first ones, the picture's, see none of each other."""
+    length = q.shape[2]
+    mask = torch.ones(length, length, dtype=torch.bool, device=q.device)
+    mask[:picture, :picture] = torch.eye(picture, dtype=torch.bool, device=q.device)
+    return mask
 
 
 class TanhGELU(nn.Module):
@@ -165,7 +179,7 @@ class TimeText(nn.Module):
 class MMDiT(nn.Module):
     """x (B, C, h, w), t (B,) = 1000 sigma, cond with pooled text -> (B, C, h, w).
 
-    `skip` names blocks that are left out, for skip-layer guidance. Raises ValueError without pooled text.
+    Raises ValueError without pooled text.
     """
 
     def __init__(self, cfg: MMDiTConfig):
@@ -180,27 +194,15 @@ class MMDiT(nn.Module):
         self.norm_out = Modulation(cfg.hidden, 2)
         self.proj_out = Linear(cfg.hidden, cfg.patch**2 * cfg.in_channels)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Cond, skip: tuple[int, ...] = ()) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
         if cond.pooled is None:
             raise ValueError("this transformer is conditioned on pooled text; the conditioning has none")
         p, (h, w) = self.cfg.patch, x.shape[2:]
         vector = self.time_text_embed(t, cond.pooled)
         tokens, text = self.pos_embed(x), self.context_embedder(cond.tokens)
-        for i, block in enumerate(self.transformer_blocks):
-            if i not in skip:
-                tokens, text = block(tokens, text, vector)
+        for block in self.transformer_blocks:
+            tokens, text = block(tokens, text, vector)
         scale, shift = self.norm_out(vector)
         tokens = self.proj_out(modulated(tokens, shift, scale))  # (B, hw/p^2, p p C)
         patches = tokens.unflatten(2, (p, p, -1)).unflatten(1, (h // p, w // p))
         return torch.einsum("bhwpqc->bchpwq", patches).flatten(4, 5).flatten(2, 3)
-
-
-class WithoutLayers(nn.Module):
-    """The same transformer, the same weights, without some of its blocks; what skip-layer guidance leads away from."""
-
-    def __init__(self, whole: MMDiT, skip: tuple[int, ...]):
-        super().__init__()
-        self.whole, self.skip = whole, skip
-
-    def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        return self.whole(x, t, cond, self.skip)

@@ -43,7 +43,12 @@ class TimeEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of x (B, L, C) over context (B, M, D), or over x itself."""
+    """Multi-head attention of x (B, L, C) over context (B, M, D), or over x itself.
+
+    With `identity` every place attends only to itself.
+    """
+
+    identity = False
 
     def __init__(self, channels: int, context: int, heads: int):
         super().__init__()
@@ -59,7 +64,7 @@ class Attention(nn.Module):
             y.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, nh, L, hs)
             for y in (self.to_q(x), self.to_k(context), self.to_v(context))
         )
-        h = F.scaled_dot_product_attention(q, k, v)
+        h = v if self.identity else F.scaled_dot_product_attention(q, k, v)
         return self.to_out[0](h.transpose(1, 2).flatten(2))
 
 

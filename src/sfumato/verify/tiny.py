@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Failed, Finished, Job, drive
-from sfumato.diffusion.guide import away_from, cfg, plain
+from sfumato.diffusion.guide import away_from, cfg, plain, within
 from sfumato.diffusion.path import diffused
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
@@ -22,12 +22,13 @@ from sfumato.errors import SfumatoError
 from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip, sd2, sd3_mmdit, sdxl
 from sfumato.families.ldm import UNET, VAE_PREFIX
 from sfumato.nets.clip import CLIPText
-from sfumato.nets.mmdit import MMDiT, WithoutLayers
+from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.t5 import T5
 from sfumato.nets.unet import UNet, vector
 from sfumato.nets.vae import VAE
+from sfumato.nets.worse import without_layers
 from sfumato.spec import Schedule, T5Config
-from sfumato.tasks.txt2img import first_latents, last_latents
+from sfumato.tasks.way import first_latents, last_latents
 from sfumato.verify.cases import (
     Case,
     Result,
@@ -175,14 +176,14 @@ def _mmdit(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> O
         wanted = plain(denoiser, positive)
         guide = cfg(wanted, plain(denoiser, negative), 4)
         if layer_scale:  # at every step but the first
-            worse = plain(replace(denoiser, network=WithoutLayers(net, (0,))), positive)
-            guide = away_from(guide, wanted, worse, layer_scale, 0, sigmas[1].item())
+            worse = plain(replace(denoiser, network=without_layers(net, (0,))), positive)
+            guide = within(0, sigmas[1].item(), away_from(guide, wanted, worse, layer_scale), guide)
         start, stream = inputs["x_T"], NoiseStream(0, tuple(inputs["x_T"].shape))
         return finish(find_sampler(name).run(guide, start, sigmas, denoiser.path, stream))
 
     return {
         "mmdit.out": lambda: net(inputs["x"], inputs["t"], cond),
-        "mmdit.out_skip_layer_0": lambda: net(inputs["x"], inputs["t"], cond, skip=(0,)),
+        "mmdit.out_skip_layer_0": lambda: without_layers(net, (0,))(inputs["x"], inputs["t"], cond),
         "mmdit.cropped_pos_embed": lambda: net.pos_embed.positions(h, w),
         "e2e.euler6_cfg4_latent": lambda: sampled("euler"),
         "e2e.dpmpp_2m6_cfg4_latent": lambda: sampled("dpmpp_2m"),

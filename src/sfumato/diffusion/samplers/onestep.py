@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.drive import Job, Step
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.drive import Job, Step, together
+from sfumato.diffusion.guide import Guide, known
 from sfumato.diffusion.path import Path
 from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
 from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
@@ -104,26 +104,30 @@ def tcd(
     return x
 
 
-def blended(run: Callable[..., Job], picture: Tensor, keep: Tensor) -> Callable[..., Job]:
-    """A sampler of this file that inpaints: before every step the part to keep is set to the picture at that level.
+def cfg_pp(run: Callable[..., Job], unconditional: Guide) -> Callable[..., Job]:
+    """A sampler of this file with CFG++ (Chung et al. 2024, algorithm 2): the noise that a step keeps is unconditional.
 
-    As the original code of 1.x does it. picture (1, C, h, w) are latents, keep (1, 1, h, w) is 1 where they stay. Each
-    step runs by itself, so what a sampler remembers or divides among its steps, such as churn, is lost.
+    x1 = alpha1 x0 + sigma1 n, with x0 the guided estimate and n = (x - alpha x0_u) / sigma of the unconditional one. It
+    is the sampler's own step from alpha x0 + sigma n, the x at which the guided estimate leaves that noise. Each step
+    runs by itself, so what a sampler remembers or divides among its steps, such as churn, is lost.
     """
 
     def sampler(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, **options: float) -> Job:
-        steps = steps_of(sigmas)
-        for i, (s, _) in enumerate(steps):
-            known = path.alpha(s) * picture + s * noise(s, s)
-            x = keep * known + (1 - keep) * x
-            step = run(denoise, x, sigmas[i : i + 2], path, noise, **options)
-            try:
-                event = next(step)
-                while True:
-                    answers = yield replace(event, index=i, total=len(steps)) if isinstance(event, Step) else event
-                    event = step.send(answers)
-            except StopIteration as stop:
-                x = stop.value
+        for i, (s, _) in enumerate(steps_of(sigmas)):
+            x0, away = yield from together(denoise(x, s), unconditional(x, s))
+            x = x + path.alpha(s) * (x0 - away)
+            x = yield from _step(i, len(sigmas) - 1, run(known(x0), x, sigmas[i : i + 2], path, noise, **options))
         return x
 
     return sampler
+
+
+def _step(index: int, total: int, job: Job) -> Job:
+    """A job of one step as one of several."""
+    try:
+        event = next(job)
+        while True:
+            answers = yield replace(event, index=index, total=total) if isinstance(event, Step) else event
+            event = job.send(answers)
+    except StopIteration as stop:
+        return stop.value

@@ -1,0 +1,60 @@
+"""The same network on the same weights, made worse on purpose: what guidance leads away from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TypeVar
+
+from torch import nn
+
+from sfumato.nets import mmdit, unet
+from sfumato.nets.mmdit import MMDiT
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def _again(network: Net) -> Net:
+    """Modules of their own, whose weights are those of the network itself."""
+    return copy.deepcopy(network, {id(weight): weight for weight in (*network.parameters(), *network.buffers())})
+
+
+def without_layers(network: MMDiT, layers: Sequence[int]) -> MMDiT:
+    """The transformer without some of its blocks."""
+    view = _again(network)
+    view.transformer_blocks = nn.ModuleList(block for i, block in enumerate(view.transformer_blocks) if i not in layers)
+    return view
+
+
+def without_self_attention(network: Net, layers: Sequence[str] = ()) -> Net:
+    """The network whose self-attentions in `layers` are the identity: every place of a picture sees only itself.
+
+    Ahn et al. 2024, equation 14. Layers are names of modules, such as "mid_block", "up_blocks.0" or
+    "transformer_blocks.12", and stand for all within; none means the middle. A joint attention still lets the picture
+    see the text and the text see everything. Raises ValueError for a layer without self-attention.
+    """
+    layers = tuple(layers) or middle_of(network)
+    attentions = self_attentions(view := _again(network))
+    for layer in layers:
+        within = [attention for name, attention in attentions.items() if f"{name}.".startswith(f"{layer}.")]
+        if not within:
+            raise ValueError(f"the network has no self-attention in {layer!r}; it has them in {', '.join(attentions)}")
+        for attention in within:
+            attention.identity = True
+    return view
+
+
+def middle_of(network: nn.Module) -> tuple[str, ...]:
+    """The layer that perturbed-attention guidance is best left to: the U-Net's middle, a transformer's middle block."""
+    return (f"transformer_blocks.{network.cfg.depth // 2}",) if isinstance(network, MMDiT) else ("mid_block",)
+
+
+def self_attentions(network: nn.Module) -> dict[str, unet.Attention | mmdit.Attention]:
+    """Every attention of a picture to itself, by the name of its module."""
+    crossed = {id(layer.attn2) for layer in network.modules() if isinstance(layer, unet.TransformerLayer)}
+    crossed |= {id(x.attn1) for x in network.modules() if isinstance(x, unet.TransformerLayer) and x.cross_only}
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, unet.Attention | mmdit.Attention) and id(module) not in crossed
+    }
