@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from PIL import Image
@@ -17,11 +17,11 @@ from torch import Tensor
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
+from sfumato.families.depth_net import DepthNetwork
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
-from sfumato.nets.dpt import DPT
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
-from sfumato.provenance.picture import open_image
+from sfumato.provenance.given import picture_of
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
@@ -34,6 +34,9 @@ from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.hashes import model_hash
 from sfumato.weights.load import Parts, load_parts
+
+if TYPE_CHECKING:
+    from sfumato.provenance.given import PictureLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,13 @@ class StableDiffusion:
     """A model ready to draw. Made by `load`."""
 
     def __init__(
-        self, spec: Spec, denoiser: Denoiser, vae: VAE, text: TextEncoder, path: Path, depth: DPT | None = None
+        self,
+        spec: Spec,
+        denoiser: Denoiser,
+        vae: VAE,
+        text: TextEncoder,
+        path: Path,
+        depth: DepthNetwork | None = None,
     ):
         self.spec = spec
         self.denoiser = denoiser
@@ -113,7 +122,7 @@ class StableDiffusion:
 
     def img2img(
         self,
-        image: Image.Image | str | Path,
+        image: PictureLike,
         prompt: str = "",
         negative: str = "",
         *,
@@ -125,13 +134,13 @@ class StableDiffusion:
 
         Without a width or height the picture keeps its size, see `tasks.img2img.natural_size`.
         """
-        image = _opened(image)
+        image = picture_of(image)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *natural_size(image, self.spec)))
         return _collected(img2img(self, image, settings, strength, resize))
 
     def upscale(
         self,
-        image: Image.Image | str | Path,
+        image: PictureLike,
         prompt: str = "",
         negative: str = "",
         *,
@@ -144,13 +153,9 @@ class StableDiffusion:
         invent more. Raises SfumatoError as `stream`, and for a model that is no upscaler and a picture that is too
         large.
         """
-        image = _opened(image)
+        image = picture_of(image)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *large_size(self, image)))
         return _collected(upscale(self, image, settings, noise_level))
-
-
-def _opened(image: Image.Image | str | Path) -> Image.Image:
-    return image.convert("RGB") if isinstance(image, Image.Image) else open_image(image)
 
 
 def _collected(events: Generator[Progress | Picture, None, None]) -> Result:

@@ -13,7 +13,7 @@ from sfumato.diffusion.path import EXPLODING, FLOW, Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import SAMPLERS, find_sampler
 from sfumato.diffusion.samplers.common import churned, split_ancestral
-from sfumato.diffusion.samplers.onestep import blended, cfg_pp
+from sfumato.diffusion.samplers.onestep import cfg_pp
 from sfumato.errors import SfumatoError
 from sfumato.verify.toy import label
 
@@ -195,32 +195,6 @@ def test_one_step_is_enough_for_any_sampler(gaussian, outcomes, name: str) -> No
     x = 10 * stream.normal().double()
     result = outcomes([SAMPLERS[name].run(plain(denoiser, label(1)), x, sigmas, EXPLODING, stream)])[0]
     assert torch.is_tensor(result) and result.isfinite().all(), result
-
-
-@pytest.mark.parametrize("kind", ["eps", "flow"])
-def test_blending_keeps_the_known_part(mixture, unit, outcomes, kind: str) -> None:
-    """What the network sees is the picture itself, at its noise level, wherever it is to be kept."""
-    denoiser, sigmas = mixture(kind), levels(kind, 6)
-    picture, keep = unit(1), torch.zeros(1, 1, 8, 8, dtype=torch.float64)
-    keep[..., :4] = 1
-    seen: list[tuple[torch.Tensor, float]] = []
-    guide, drawn = plain(denoiser, label(1)), unit(2)
-
-    def watched(x: torch.Tensor, s: float):
-        seen.append((x, s))
-        return (yield from guide(x, s))
-
-    job = blended(SAMPLERS["ddim"].run, picture, keep)(
-        watched, sigmas[0] * unit(3), sigmas, denoiser.path, lambda s, s1: drawn
-    )
-    steps: list[tuple[int, int]] = []
-    for _, event in drive([job]):
-        if isinstance(event, Step):
-            steps.append((event.index, event.total))
-    assert steps == [(i, 6) for i in range(6)]
-    for x, s in seen:
-        assert torch.allclose(x[..., :4], (denoiser.path.alpha(s) * picture + s * drawn)[..., :4])
-        assert not torch.allclose(x[..., 4:], (denoiser.path.alpha(s) * picture + s * drawn)[..., 4:])
 
 
 def unconditionally(x: torch.Tensor, x0: torch.Tensor, away: torch.Tensor, s: float, s1: float, path: Path):

@@ -75,6 +75,13 @@ Seed = Annotated[
     int | None,
     typer.Option(help="Seed of the first picture, the next have the numbers after it; else drawn at random."),
 ]
+VariationSeed = Annotated[
+    int | None,
+    typer.Option(help="Vary the picture of --seed towards that of this one, and the next ones; else drawn at random."),
+]
+VariationStrength = Annotated[
+    float | None, typer.Option(help="How far to vary the picture of --seed, from 0 (not) to 1 (another picture).")
+]
 SamplerName = Annotated[
     str | None,
     typer.Option(
@@ -154,6 +161,8 @@ class Drawing:
     steps: Steps = None
     cfg: Cfg = None
     seed: Seed = None
+    variation_seed: VariationSeed = None
+    variation_strength: VariationStrength = None
     sampler: SamplerName = None
     schedule: ScheduleName = None
     clip_skip: ClipSkip = None
@@ -172,6 +181,8 @@ class Drawing:
             "steps": self.steps,
             "cfg": self.cfg,
             "seed": self.seed,
+            "variation_seed": self.variation_seed,
+            "variation_strength": self.variation_strength,
             "sampler": self.sampler,
             "schedule": self.schedule,
             "clip_skip": self.clip_skip,
