@@ -17,9 +17,9 @@ from torch import Tensor
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
+from sfumato.families.depth_net import DepthNetwork
 from sfumato.files import read_bytes
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
-from sfumato.nets.dpt import DPT
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.provenance.given import picture_of
@@ -54,7 +54,13 @@ class StableDiffusion:
     """A model ready to draw. Made by `load`."""
 
     def __init__(
-        self, spec: Spec, denoiser: Denoiser, vae: VAE, text: TextEncoder, path: Path, depth: DPT | None = None
+        self,
+        spec: Spec,
+        denoiser: Denoiser,
+        vae: VAE,
+        text: TextEncoder,
+        path: Path,
+        depth: DepthNetwork | None = None,
     ):
         self.spec = spec
         self.denoiser = denoiser
@@ -201,6 +207,7 @@ def load(
     text_encoders: str | Path | Sequence[str | Path] = (),
     t5_tokenizer: str | Path | None = None,
     t5_length: int | None = None,
+    tiled_vae: bool | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
 
@@ -213,9 +220,10 @@ def load(
     "v" ...). `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file
     without them. `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in
     `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. `t5_length` is how many
-    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. Raises SfumatoError for a file
-    that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and for a
-    variant that its family does not have.
+    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. `tiled_vae` puts all pictures
+    through the autoencoder in tiles, or none; else those above `tasks.picture.TILED_ABOVE`. Raises SfumatoError for a
+    file that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and
+    for a variant that its family does not have.
     """
     if name_or_path is None or name_or_path == EMBEDDED:
         path = embedded_model()
@@ -241,6 +249,7 @@ def load(
             raise SfumatoError(f"T5's length is {t5_length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")
         t5 = replace(parts.spec.text_3, length=t5_length)
         parts = replace(parts, spec=replace(parts.spec, text_3=t5))
+    parts.vae.tiled = tiled_vae
     return assemble(parts, T5Tokenizer.from_file(pieces) if pieces is not None and "text_3" in parts.networks else None)
 
 
