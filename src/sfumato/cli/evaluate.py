@@ -32,7 +32,7 @@ SceneNumber = Annotated[
     int, typer.Option("--scenes", min=0, max=1000, help="Composed scenes in each language; 0 is none.")
 ]
 Seed = Annotated[int, typer.Option(help="Decides which prompts, with what noise, against which captions.")]
-Seeds = Annotated[int, typer.Option(min=1, max=100, help="How often every prompt is drawn; two or more show the spread.")]
+Seeds = Annotated[int, typer.Option(min=1, max=100, help="How often each prompt is drawn; several show the spread.")]
 Styles = Annotated[
     list[str] | None, typer.Option("--style", help=f"Measure only {', '.join(STYLES)}. May be repeated.")
 ]

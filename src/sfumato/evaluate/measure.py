@@ -117,9 +117,9 @@ def measure(
         watch,
     )
     portraits = _portraits(data, drawn, known, pictures)
-    attributes, shown = None, []
+    examined: tuple[Attributes | None, list[SceneShown]] = (None, [])
     if scenes and asked:
-        attributes, shown = _scenes(Names.of(data, judge), scenes, asked, drawn_scenes, watch)
+        examined = _scenes(Names.of(data, judge), scenes, asked, drawn_scenes, watch)
     report = Report(
         prompts=len(chosen),
         seeds=plan.seeds,
@@ -129,9 +129,9 @@ def measure(
         standard_error=0.5 / math.sqrt(len(chosen) * plan.seeds),
         originality=measure_originality(data, known, copies, {"drawn": drawn} | unseen),
         background=_on_their_grounds(grounds),
-        attributes=attributes,
+        attributes=examined[0],
     )
-    return report, Exhibits(portraits, shown)
+    return report, Exhibits(portraits, examined[1])
 
 
 def _scenes(

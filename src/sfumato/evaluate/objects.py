@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sfumato.evaluate.backgrounds import ground
 
-GRID = 64  # cells a side in which connection is decided, so that what is a cell apart still belongs together
+GRID = 64  # cells a side in which connection is decided, so that a crack narrower than one does not part a thing
 CONTRAST = 24  # of 255, in the channel that differs most: above what an autoencoder leaves of noise
 SPECK = 0.005  # share of the picture below which something is no object
 MARGIN = 0.04  # of the longer side around a cut-out object, as the set's pictures have it

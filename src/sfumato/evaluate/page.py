@@ -55,7 +55,12 @@ def page(report: Report, exhibits: Exhibits, said: Mapping[str, Any]) -> str:
         *map(_table, tables(report)),
     ]
     if matrices := confusions(report):
-        parts += ["<h2>What was taken for what</h2>", f'<div class="matrices">{"".join(map(_table, matrices))}</div>']
+        parts += [
+            "<h2>What was taken for what</h2>",
+            "<p>Rows are what was asked for, columns what was seen: in drawn pictures, and in composed ones, which show "
+            "the check's own errors.</p>",
+            f'<div class="matrices">{"".join(map(_table, matrices))}</div>',
+        ]
     if exhibits.scenes:
         parts += _scenes(exhibits.scenes)
     parts += _portraits(exhibits.portraits)
@@ -123,7 +128,7 @@ def _asked(shown: SceneShown | Portrait) -> str:
 
 
 def _mark(answer: Answer) -> str:
-    text = answer.attribute if answer.right and answer.attribute == WHOLE else f"{answer.attribute} {answer.seen}"
+    text = WHOLE if answer.attribute == WHOLE else f"{answer.attribute} {answer.seen}"
     return f'<span class="{"right" if answer.right else "wrong"}">{escape(text)}</span>'
 
 

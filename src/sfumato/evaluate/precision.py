@@ -91,8 +91,8 @@ def measure_precision(
     seed: int,
     watch: Watch,
 ) -> dict[str, Precision]:
-    """By language. `drawn[language]` are pictures of the prompts that `real` pictures have, in their order, and once more
-    for each further seed."""
+    """By language. `drawn[language]` are pictures of the prompts that `real` pictures have, in their order, as often as
+    there are seeds."""
     lists = partial(caption_lists, data, judge, seed)
     english = lists(real.numbers, "en")
     real_english = share(first_places(real.vectors, english).diagonal())

@@ -55,5 +55,7 @@ def requests(
         for k, question in enumerate(questions)
     ]
     return [
-        Request(*one, seed=seed + turn * len(asked) + k, turn=turn) for turn in range(turns) for k, one in enumerate(asked)
+        Request(*one, seed=seed + turn * len(asked) + k, turn=turn)
+        for turn in range(turns)
+        for k, one in enumerate(asked)
     ]

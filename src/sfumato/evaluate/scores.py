@@ -55,6 +55,11 @@ def score_attributes(drawn: Sequence[Examined], real: Sequence[Sequence[Answer]]
     said = [(picture, answer) for picture in drawn for answer in picture.answers]
     truths = [answer for answers in real for answer in answers]
     seen = {kind: Counter(answer.seen for _, answer in said if answer.attribute == kind) for kind in ATTRIBUTES}
+
+    def by_chance(answer: Answer) -> float:
+        counts = seen[answer.attribute]
+        return counts[answer.asked] / counts.total()
+
     rows: dict[str, list[tuple[Examined, Answer]]] = defaultdict(list)
     for picture, answer in sorted(said, key=lambda pair: ATTRIBUTES.index(pair[1].attribute)):
         rows[row_of(answer)].append((picture, answer))
@@ -66,7 +71,7 @@ def score_attributes(drawn: Sequence[Examined], real: Sequence[Sequence[Answer]]
             asked=len(pairs),
             drawn=fmean(answer.right for _, answer in pairs),
             real=fmean(alike) if alike else None,
-            chance=None if row == WHOLE else fmean(seen[a.attribute][a.asked] / seen[a.attribute].total() for _, a in pairs),
+            chance=None if row == WHOLE else fmean(by_chance(answer) for _, answer in pairs),
             spread=stdev(turns.values()) if len(turns) > 1 else None,
             languages=_shares(pairs, lambda picture: picture.language),
         )

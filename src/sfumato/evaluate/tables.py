@@ -8,6 +8,7 @@ from sfumato.data.captions import LANGUAGES
 from sfumato.evaluate.measure import Report
 from sfumato.evaluate.scores import Matrix
 
+NAMES = {"drawn": "drawn", "real": "composed"}
 SPLITS = {"unseen_picture": "unseen pictures", "unseen_concept": "unseen concepts"}
 
 
@@ -39,7 +40,7 @@ def confusions(report: Report) -> list[Table]:
     if report.attributes is None:
         return []
     return [
-        _confusion(f"{attribute}, {where}", matrix)
+        _confusion(f"{attribute}, {NAMES[where]}", matrix)
         for attribute, sides in report.attributes.confusion.items()
         for where, matrix in sides.items()
         if matrix
@@ -104,5 +105,5 @@ def _with_seeds(report: Report) -> str:
 def _confusion(title: str, matrix: Matrix) -> Table:
     seen = sorted({name for row in matrix.values() for name in row})
     rows = [[title, *seen]]
-    rows += [[f"asked: {asked}", *(str(row.get(name, 0) or "") for name in seen)] for asked, row in matrix.items()]
-    return Table(rows, "columns are what is seen")
+    rows += [[asked, *(str(row.get(name, 0) or "") for name in seen)] for asked, row in matrix.items()]
+    return Table(rows)
