@@ -9,8 +9,8 @@ PYTHON ?= python3
 PROMPT ?= a smiling face, 3D style
 GOLDEN ?= ../shared/golden
 # The cases of the reference data that this version covers.
-VERIFY ?= --only manifests --only tiny --only schedules --only samplers --only text/clip_bpe_tokens --only watermark \
-  --except '*/controlnet*'
+VERIFY ?= --only manifests --only tiny --only schedules --only samplers --only text/clip_bpe_tokens \
+  --only text/a1111_prompt_syntax --only watermark --except '*/controlnet*'
 
 BIN := .venv/bin
 .PHONY: demo test test-full lint verify bench

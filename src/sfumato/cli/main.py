@@ -24,6 +24,7 @@ COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
     "img2img": ("sfumato.cli.img2img:img2img", "Draw pictures on top of a picture."),
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
+    "grid": ("sfumato.cli.grid:grid", "Draw a picture under many settings, side by side."),
     "compress": ("sfumato.cli.compress:compress", "Write a picture as very few bytes."),
     "decompress": ("sfumato.cli.compress:decompress", "Draw a picture that was compressed."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
