@@ -17,13 +17,16 @@ from torch import Tensor
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
+from sfumato.families.depth_net import DepthNetwork
+from sfumato.files import read_bytes
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
-from sfumato.nets.dpt import DPT
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.provenance.given import PictureLike, masked, picture_of
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
+from sfumato.tasks.augment import SLIGHTLY, augment
+from sfumato.tasks.compress import QUALITY, compress, decompress
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.inpaint import Inpainting, Start, inpaint
 from sfumato.tasks.picture import Picture, Progress, preview_colours
@@ -50,7 +53,13 @@ class StableDiffusion:
     """A model ready to draw. Made by `load`."""
 
     def __init__(
-        self, spec: Spec, denoiser: Denoiser, vae: VAE, text: TextEncoder, path: Path, depth: DPT | None = None
+        self,
+        spec: Spec,
+        denoiser: Denoiser,
+        vae: VAE,
+        text: TextEncoder,
+        path: Path,
+        depth: DepthNetwork | None = None,
     ):
         self.spec = spec
         self.denoiser = denoiser
@@ -176,6 +185,24 @@ class StableDiffusion:
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *large_size(self, image)))
         return _collected(upscale(self, image, settings, noise_level))
 
+    def augment(
+        self, source: str | Path, target: str | Path, *, strength: float = SLIGHTLY, **options: Unpack[Options]
+    ) -> list[Path]:
+        """Draw every picture of a folder slightly anew, into another; the new files. See `tasks.augment`."""
+        events = augment(self, Path(source), Path(target), strength, options)
+        return [path for event in events for path in event.paths]
+
+    def compress(
+        self, image: PictureLike, *, quality: float = QUALITY, size: int | None = None, prompt: str = ""
+    ) -> bytes:
+        """A picture as a small file that only this model opens; see `tasks.compress`."""
+        return compress(self, picture_of(image), quality, size, prompt)
+
+    def decompress(self, data: bytes | str | Path, *, steps: int = 1, noise: float = 0.0, seed: int = 0) -> Image.Image:
+        """The picture in such a file, or in its bytes; see `tasks.compress`."""
+        content = data if isinstance(data, bytes) else read_bytes(data)
+        return _collected(decompress(self, content, steps, noise, seed)).images[0]
+
 
 def _collected(events: Generator[Progress | Picture, None, None]) -> Result:
     with closing(events):
@@ -213,6 +240,7 @@ def load(
     text_encoders: str | Path | Sequence[str | Path] = (),
     t5_tokenizer: str | Path | None = None,
     t5_length: int | None = None,
+    tiled_vae: bool | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
 
@@ -225,9 +253,10 @@ def load(
     "v" ...). `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file
     without them. `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in
     `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. `t5_length` is how many
-    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. Raises SfumatoError for a file
-    that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and for a
-    variant that its family does not have.
+    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. `tiled_vae` puts all pictures
+    through the autoencoder in tiles, or none; else those above `tasks.picture.TILED_ABOVE`. Raises SfumatoError for a
+    file that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and
+    for a variant that its family does not have.
     """
     if name_or_path is None or name_or_path == EMBEDDED:
         path = embedded_model()
@@ -253,6 +282,7 @@ def load(
             raise SfumatoError(f"T5's length is {t5_length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")
         t5 = replace(parts.spec.text_3, length=t5_length)
         parts = replace(parts, spec=replace(parts.spec, text_3=t5))
+    parts.vae.tiled = tiled_vae
     return assemble(parts, T5Tokenizer.from_file(pieces) if pieces is not None and "text_3" in parts.networks else None)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato import __version__
+from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guide
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import LABELS
@@ -46,7 +47,6 @@ def draw(
     """
 
     def finish(index: int, x: Tensor) -> Picture:
-        seed = settings.seed + index
         image = decode(model.vae, way.end(x))
         if touch is not None:
             image = touch(image)
@@ -54,9 +54,15 @@ def draw(
             image = marked(image)
         if protect is not None:
             image = protect(image)
-        return Picture(index, image, seed, describe(model, settings, seed, facts))
+        seed, other = settings.seeds(index)
+        varied = {} if other is None else {"Variation seed": other}
+        return Picture(index, image, seed, describe(model, settings, seed, {**varied, **facts}))
 
-    jobs = [partial(way.job, guide, settings.seed + k, known) for k in range(settings.n)]
+    def job(index: int) -> Job:
+        seed, other = settings.seeds(index)
+        return way.job(guide, seed, known, None if other is None else (other, settings.variation_strength))
+
+    jobs = [partial(job, k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
     return run(jobs, finish, lambda: model.preview_colours, at_once)
 
@@ -83,6 +89,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
         "Clip skip": settings.clip_skip,
         "SLG Scale": settings.slg or None,
         "CFG Rescale": settings.cfg_rescale or None,
+        "Variation seed strength": settings.variation_strength or None,
         "Original size": _by(settings.original_size),
         "Crop": _by(settings.crop),
         "Target size": _by(settings.target_size),

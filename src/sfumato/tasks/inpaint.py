@@ -16,7 +16,6 @@ from torch import Tensor
 from sfumato.diffusion import guide as guides
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guide
-from sfumato.diffusion.rng import NoiseStream
 from sfumato.errors import SfumatoError
 from sfumato.spec import Spec
 from sfumato.tasks.conditioning import guidance
@@ -86,12 +85,17 @@ class MaskedWay(Way):
     by_channels: bool = False
     noisy: bool = False
 
-    def job(self, guide: Guide, seed: int, known: Tensor | None = None) -> Job:
+    def job(
+        self, guide: Guide, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+    ) -> Job:
+        x = yield from super().job(guide, seed, known, variation)
+        # Lists that end above zero leave noise on what stays.
+        return x if known is None or self.by_channels else x.where(self.free_at > 0, known)
+
+    def held(self, guide: Guide, noise: Tensor, known: Tensor | None) -> Guide:
         if known is None or self.by_channels:
-            return super().job(guide, seed, known)
-        noise = NoiseStream(seed, self.shape, self.device).normal()  # the same that the picture begins under
-        guide = guides.inpaint(guide, known, self.free_at, lambda sigma: noise, self.path)
-        return self._cleaned(super().job(guide, seed, known), known)
+            return guide
+        return guides.inpaint(guide, known, self.free_at, lambda sigma: noise, self.path)
 
     def begin(self, noise: Tensor, known: Tensor | None) -> Tensor:
         x, level = super().begin(noise, known), self.sigmas[0].item()
@@ -100,11 +104,6 @@ class MaskedWay(Way):
         if self.noisy and len(self.sigmas) > 1:  # noise on noise is noise of the sum of their variances
             return (math.hypot(self.path.alpha(level), level) * noise).where(self.free_at > 0, x)
         return x
-
-    def _cleaned(self, job: Job, known: Tensor) -> Job:
-        """What stays is the picture, without the noise that lists leave which end above zero."""
-        x = yield from job
-        return x.where(self.free_at > 0, known)
 
 
 def inpaint(
