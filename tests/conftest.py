@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 # Before anything imports them: tests and the processes they start stay offline, print plainly, and see no settings or
@@ -13,8 +14,10 @@ os.environ.pop("SFUMATO_DEBUG", None)
 import hypothesis
 import pytest
 import torch
+from typer.testing import CliRunner, Result
 
 import tiny
+from sfumato.cli.main import app
 from sfumato.families import family, sd1
 from sfumato.spec import CLIPTextConfig, Spec, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
@@ -91,3 +94,27 @@ def upscaler(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def depth_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a little 2.0 depth, whose depth network looks at 32 pixels a side."""
     return _from_pictures("sd2_depth", tmp_path_factory.mktemp("depth"))
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run("txt2img", "a cat", ...)` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words], prog_name="sfumato")
+
+
+@pytest.fixture
+def refused() -> Callable[..., None]:
+    """`refused(result, "words", ...)`: it ended with exit code 2, one line on stderr with the words, no stdout."""
+
+    def check(result: Result, *expected: str) -> None:
+        assert result.exit_code == 2, result.output
+        assert result.stdout == ""
+        assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
+        for words in expected:
+            assert words in result.stderr
+
+    return check

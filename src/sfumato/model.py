@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from PIL import Image
@@ -23,8 +24,10 @@ from sfumato.nets.vae import VAE
 from sfumato.provenance.picture import open_image
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
+from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.picture import Picture, Progress, preview_colours
-from sfumato.tasks.txt2img import Pair, Settings, txt2img
+from sfumato.tasks.settings import Options, Settings, sized
+from sfumato.tasks.txt2img import txt2img
 from sfumato.tasks.upscale import NOISE_LEVEL, large_size, upscale
 from sfumato.text.encode import MAX_T5, T5Reader, TextEncoder
 from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
@@ -88,86 +91,43 @@ class StableDiffusion:
         return preview_colours(self.vae)
 
     def stream(
-        self,
-        prompt: str,
-        negative: str = "",
-        *,
-        steps: int | None = None,
-        cfg: float | None = None,
-        seed: int | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        sampler: str | None = None,
-        schedule: str | None = None,
-        clip_skip: int | None = None,
-        n: int = 1,
-        watermark: bool = True,
-        cfg_rescale: float | None = None,
-        slg: float | None = None,
-        original_size: Pair | None = None,
-        crop: Pair | None = None,
-        target_size: Pair | None = None,
-        aesthetic_score: float | None = None,
-        refiner: StableDiffusion | None = None,
-        switch_at: float | None = None,
+        self, prompt: str, negative: str = "", *, refiner: StableDiffusion | None = None, **options: Unpack[Options]
     ) -> Generator[Progress | Picture, None, None]:
-        """Draw `n` pictures and yield every step (with a cheap preview) and every finished picture.
+        """Draw pictures and yield every step (with a cheap preview) and every finished picture.
 
-        What is not given is the model's own default; a seed of None or -1 is drawn, and picture k has seed + k. Sizes
-        are in pixels. Close the iterator to cancel. Raises SfumatoError for a setting that cannot be honoured, at
-        once and not at the first step.
-
-        `cfg_rescale` from 0 to 1 takes back contrast that guidance added (Lin et al. 2023). `slg` is the scale of
-        skip-layer guidance (3.5 medium), 0 none.
-
-        XL is told the `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that
-        was cut off it and the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of
-        the drawn size. A `refiner` goes on with the latents after the share `switch_at` (0.8) of the noise schedule: of
-        the training times, from the last to the first, not of the steps, as diffusers' denoising_end and
-        denoising_start.
+        A `refiner` finishes what this model began. Close the iterator to cancel. Raises SfumatoError for an option that
+        cannot be honoured, at once and not at the first step.
         """
         if not isinstance(refiner, StableDiffusion | None):
             raise SfumatoError(f"the refiner is {refiner!r}; give a loaded model, such as sfumato.load(path)")
         settings = Settings.of(
-            self.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark, cfg_rescale=cfg_rescale,
-            slg=slg, original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
-            switch_at=switch_at, refiner=None if refiner is None else refiner.spec,
-        )  # fmt: skip
+            self.spec, prompt, negative, refiner=None if refiner is None else refiner.spec, **options
+        )
         return txt2img(self, settings, refiner)
 
     def txt2img(
+        self, prompt: str, negative: str = "", *, refiner: StableDiffusion | None = None, **options: Unpack[Options]
+    ) -> Result:
+        """Draw pictures from words; see `tasks.settings.Options`, and `stream` for what is raised."""
+        return _collected(self.stream(prompt, negative, refiner=refiner, **options))
+
+    def img2img(
         self,
-        prompt: str,
+        image: Image.Image | str | Path,
+        prompt: str = "",
         negative: str = "",
         *,
-        steps: int | None = None,
-        cfg: float | None = None,
-        seed: int | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        sampler: str | None = None,
-        schedule: str | None = None,
-        clip_skip: int | None = None,
-        n: int = 1,
-        watermark: bool = True,
-        cfg_rescale: float | None = None,
-        slg: float | None = None,
-        original_size: Pair | None = None,
-        crop: Pair | None = None,
-        target_size: Pair | None = None,
-        aesthetic_score: float | None = None,
-        refiner: StableDiffusion | None = None,
-        switch_at: float | None = None,
+        strength: float = STRENGTH,
+        resize: Resize = "crop",
+        **options: Unpack[Options],
     ) -> Result:
-        """Draw `n` pictures from words; the arguments are those of `stream`."""
-        events = self.stream(
-            prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark, cfg_rescale=cfg_rescale,
-            slg=slg, original_size=original_size, crop=crop, target_size=target_size, aesthetic_score=aesthetic_score,
-            refiner=refiner, switch_at=switch_at,
-        )  # fmt: skip
-        return _collected(events)
+        """Draw on top of a picture (or the picture in a file); see `tasks.img2img` and `tasks.settings.Options`.
+
+        Without a width or height the picture keeps its size, see `tasks.img2img.natural_size`.
+        """
+        image = _opened(image)
+        settings = Settings.of(self.spec, prompt, negative, **sized(options, *natural_size(image, self.spec)))
+        return _collected(img2img(self, image, settings, strength, resize))
 
     def upscale(
         self,
@@ -176,28 +136,21 @@ class StableDiffusion:
         negative: str = "",
         *,
         noise_level: int = NOISE_LEVEL,
-        steps: int | None = None,
-        cfg: float | None = None,
-        seed: int | None = None,
-        sampler: str | None = None,
-        schedule: str | None = None,
-        clip_skip: int | None = None,
-        n: int = 1,
-        watermark: bool = True,
+        **options: Unpack[Options],
     ) -> Result:
         """Draw a picture (or the picture in a file) four times as wide and high, with an upscaler.
 
         `prompt` says what the picture shows. A `noise_level` of 0 keeps closest to it, one of up to 350 lets the model
-        invent more. The other arguments are those of `stream`. Raises SfumatoError as `stream`, and for a model that is
-        no upscaler and a picture that is too large.
+        invent more. Raises SfumatoError as `stream`, and for a model that is no upscaler and a picture that is too
+        large.
         """
-        image = image if isinstance(image, Image.Image) else open_image(image)
-        width, height = large_size(self, image)
-        settings = Settings.of(
-            self.spec, prompt, negative, steps=steps, cfg=cfg, seed=seed, width=width, height=height,
-            sampler=sampler, schedule=schedule, clip_skip=clip_skip, n=n, watermark=watermark,
-        )  # fmt: skip
+        image = _opened(image)
+        settings = Settings.of(self.spec, prompt, negative, **sized(options, *large_size(self, image)))
         return _collected(upscale(self, image, settings, noise_level))
+
+
+def _opened(image: Image.Image | str | Path) -> Image.Image:
+    return image.convert("RGB") if isinstance(image, Image.Image) else open_image(image)
 
 
 def _collected(events: Generator[Progress | Picture, None, None]) -> Result:

@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import Result
 
 import sfumato
-from sfumato.cli.txt2img import parse_pair
+from sfumato.cli.options import parse_pair
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.schedule import SCHEDULES
 from sfumato.errors import SfumatoError

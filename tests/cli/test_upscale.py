@@ -36,7 +36,7 @@ def test_a_picture_becomes_four_times_as_large(run: Run, upscaler: Path, small: 
 def test_bad_input_is_refused_in_one_line(
     run: Run, refused: Callable[..., None], upscaler: Path, model: str, small: str, tmp_path: Path
 ) -> None:
-    refused(run("upscale", small), "Missing option '--model'")
+    refused(run("upscale", small), "emoji is", "draws no picture larger; give an upscaler")
     refused(run("upscale", "no.png", "--model", upscaler), "there is no file no.png")
     refused(run("upscale", small, "--model", model), "draws no picture larger; give an upscaler")
     refused(run("upscale", small, "--model", upscaler, "--noise-level", 351), "from 0 to 350")

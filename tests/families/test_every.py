@@ -18,7 +18,7 @@ from sfumato.families import FAMILIES, Family
 from sfumato.model import StableDiffusion
 from sfumato.spec import Spec
 from sfumato.tasks.picture import Picture, Progress
-from sfumato.tasks.txt2img import Settings
+from sfumato.tasks.settings import Settings
 from sfumato.tasks.upscale import NOISE_LEVEL, upscale
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.load import load_parts

@@ -12,7 +12,9 @@ from sfumato.errors import SfumatoError
 from sfumato.families import sd1, sdxl
 from sfumato.model import StableDiffusion
 from sfumato.provenance import infotext
-from sfumato.tasks.txt2img import Settings, size_ids, switch_level
+from sfumato.tasks.conditioning import size_ids
+from sfumato.tasks.settings import Settings
+from sfumato.tasks.txt2img import switch_level
 
 SMALL = {"steps": 10, "seed": 3, "width": 16, "height": 16, "watermark": False}
 

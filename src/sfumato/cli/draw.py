@@ -21,7 +21,7 @@ from sfumato.tasks.picture import Picture, Progress
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
-    from sfumato.tasks.txt2img import Settings
+    from sfumato.tasks.settings import Settings
 
 
 def draw(

@@ -75,7 +75,7 @@ def evaluate(
     # Importing torch takes over a second: after what can fail without it.
     import sfumato
     from sfumato.data.dataset import EmojiData
-    from sfumato.tasks.txt2img import Settings
+    from sfumato.tasks.settings import Settings
 
     emoji = EmojiData(data) if sheet is None else None
     sd = sfumato.load(model, device, dtype, vae=vae, text_encoders=text_encoder or ())

@@ -22,6 +22,7 @@ from sfumato.errors import SfumatoWarning
 # name: (where the `typer.Typer` or the function of the command is, one line of help)
 COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
+    "img2img": ("sfumato.cli.img2img:img2img", "Draw pictures on top of a picture."),
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
     "pull": ("sfumato.cli.pull:pull", "Download a release, after its licence is accepted."),

@@ -1,10 +1,29 @@
-"""The options that several commands understand, the same in each of them."""
+"""The options that several commands understand, the same in each of them.
+
+They come in groups. A command takes a group as one keyword-only parameter, and `command` spreads it into the options
+that it stands for:
+
+    @command
+    def txt2img(prompt: Prompt, *, loading: Loading, drawing: Drawing, saving: Saving) -> None: ...
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+from sfumato.errors import SfumatoError
+
+if TYPE_CHECKING:
+    from sfumato.model import StableDiffusion
+    from sfumato.tasks.settings import Options, Pair
 
 Negative = Annotated[str, typer.Option(help="What to keep out of the picture.", show_default=False)]
 Model = Annotated[
@@ -12,6 +31,13 @@ Model = Annotated[
     typer.Option(
         help="A checkpoint file (.safetensors, .ckpt), a diffusers folder, or the name of one on this machine, such as "
         "sd1.5 (`sfumato models` lists them); else the embedded model."
+    ),
+]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        help="Which release a single file is, where several have the same tensors: base or turbo of XL and 3.5 large, "
+        "base or 768-v of 2.x; an unknown name lists them."
     ),
 ]
 Vae = Annotated[
@@ -25,6 +51,21 @@ TextEncoders = Annotated[
         metavar="FILE|FOLDER",
         help="A text encoder (CLIP-L, CLIP-G, T5) that replaces the model's, or that it lacks. May be repeated.",
     ),
+]
+T5File = Annotated[
+    str | None,
+    typer.Option(
+        "--t5-tokenizer",
+        metavar="FILE",
+        help="T5's spiece.model or tokenizer.json, for a model of 3 or 3.5 that brings none.",
+    ),
+]
+T5Length = Annotated[
+    int | None, typer.Option("--t5-length", help="Tokens that T5 reads at least; else 256. The original code has 77.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else a GPU where there is one.")]
+Dtype = Annotated[
+    str | None, typer.Option(help="float32, float16 or bfloat16; else float16 on CUDA and float32 elsewhere.")
 ]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
 Cfg = Annotated[
@@ -49,7 +90,28 @@ ScheduleName = Annotated[
 ClipSkip = Annotated[
     int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
 ]
+CfgRescale = Annotated[
+    float | None, typer.Option(help="Take back contrast that strong guidance adds, from 0 (not) to 1; 0.7 is usual.")
+]
+Slg = Annotated[
+    float | None,
+    typer.Option(help="Scale of skip-layer guidance, for 3.5 medium: 2.5 is what its authors use, 0 is none."),
+]
+OriginalSize = Annotated[
+    str | None, typer.Option(metavar="WxH", help="XL: the size of the imagined original; else the drawn size.")
+]
+Crop = Annotated[
+    str | None, typer.Option(metavar="X,Y", help="XL: what is cut off the original at its left and top; else 0,0.")
+]
+TargetSize = Annotated[
+    str | None, typer.Option(metavar="WxH", help="XL: the size that it is told to draw; else the drawn size.")
+]
+AestheticScore = Annotated[
+    float | None, typer.Option(help="XL's refiner: how good a picture it shall make, from 0 to 10; else 6.")
+]
 Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
+Watermark = Annotated[bool, typer.Option("--watermark/--no-watermark", help="Mark pictures invisibly as generated.")]
+Size = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels, such as 512x768.")]
 Out = Annotated[
     str | None,
     typer.Option(
@@ -58,9 +120,128 @@ Out = Annotated[
         "replaced. Else sfumato-SEED.png here, under a new name if that exists.",
     ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else a GPU where there is one.")]
-Dtype = Annotated[
-    str | None, typer.Option(help="float32, float16 or bfloat16; else float16 on CUDA and float32 elsewhere.")
-]
-Watermark = Annotated[bool, typer.Option("--watermark/--no-watermark", help="Mark pictures invisibly as generated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the names of the files.")]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Which model, and where it runs."""
+
+    model: Model = None
+    variant: Variant = None
+    vae: Vae = None
+    text_encoder: TextEncoders = None
+    t5_tokenizer: T5File = None
+    t5_length: T5Length = None
+    device: Device = None
+    dtype: Dtype = None
+
+    def load(self) -> StableDiffusion:
+        """Raises SfumatoError as `sfumato.load`."""
+        import sfumato
+
+        return sfumato.load(
+            self.model, self.device, self.dtype, variant=self.variant, vae=self.vae,
+            text_encoders=self.text_encoder or (), t5_tokenizer=self.t5_tokenizer, t5_length=self.t5_length,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What decides a picture, whatever the task; see `tasks.settings.Options`."""
+
+    negative: Negative = ""
+    steps: Steps = None
+    cfg: Cfg = None
+    seed: Seed = None
+    sampler: SamplerName = None
+    schedule: ScheduleName = None
+    clip_skip: ClipSkip = None
+    cfg_rescale: CfgRescale = None
+    slg: Slg = None
+    original_size: OriginalSize = None
+    crop: Crop = None
+    target_size: TargetSize = None
+    aesthetic_score: AestheticScore = None
+    n: Count = 1
+    watermark: Watermark = True
+
+    def options(self) -> Options:
+        """Raises SfumatoError for a pair of numbers that is none."""
+        return {
+            "steps": self.steps,
+            "cfg": self.cfg,
+            "seed": self.seed,
+            "sampler": self.sampler,
+            "schedule": self.schedule,
+            "clip_skip": self.clip_skip,
+            "cfg_rescale": self.cfg_rescale,
+            "slg": self.slg,
+            "original_size": parse_pair("original size", self.original_size),
+            "crop": parse_pair("crop", self.crop, ",", "left,top in pixels, such as 0,128"),
+            "target_size": parse_pair("target size", self.target_size),
+            "aesthetic_score": self.aesthetic_score,
+            "n": self.n,
+            "watermark": self.watermark,
+        }
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where pictures go, and what is printed."""
+
+    out: Out = None
+    as_json: Json = False
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as typer reads it: in place of each parameter that is a group, the group's options."""
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    parameters = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in groups:
+            parameters += _options(groups[parameter.name])
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+
+    @functools.wraps(function)
+    def run(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
+        function(**given)
+
+    vars(run).pop("__wrapped__")  # typer shall see the options
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    vars(run)["__signature__"] = inspect.Signature(
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    return run
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in dataclasses.fields(group)
+    ]
+
+
+def parse_pair(
+    name: str, text: str | None, mark: str = "xX×", form: str = "width x height in pixels, such as 512x768"
+) -> Pair | None:
+    """Both numbers of 'WxH', or of what is written with another mark; None of None. Raises SfumatoError."""
+    if text is None:
+        return None
+    match = re.fullmatch(rf"\s*([0-9]{{1,6}})\s*[{mark}]\s*([0-9]{{1,6}})\s*", text)
+    if match is None:
+        raise SfumatoError(f"the {name} is {text!r}; give {form}")
+    return int(match[1]), int(match[2])
+
+
+def with_size(options: Options, size: str | None) -> Options:
+    """The options with the size that `--size` says, if it says one. Raises SfumatoError as `parse_pair`."""
+    pair = parse_pair("size", size)
+    return options if pair is None else {**options, "width": pair[0], "height": pair[1]}

@@ -11,8 +11,10 @@ from torch import Tensor
 from sfumato.diffusion.drive import Job
 from sfumato.model import StableDiffusion
 from sfumato.runtime.device import pictures_at_once
+from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.picture import Picture, decode, run
-from sfumato.tasks.txt2img import Settings, Way, guidance
+from sfumato.tasks.settings import Settings
+from sfumato.tasks.way import Way
 
 
 def draw(

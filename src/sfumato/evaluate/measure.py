@@ -25,7 +25,7 @@ from sfumato.evaluate.pictures import BATCH, Watch, choose, in_styles, look, on_
 from sfumato.evaluate.precision import Precision, measure_precision
 from sfumato.evaluate.reconstruction import Reconstruction, measure_reconstruction, there_and_back
 from sfumato.model import StableDiffusion
-from sfumato.tasks.txt2img import Settings
+from sfumato.tasks.settings import Settings
 
 HELD_OUT = ("unseen_picture", "unseen_concept")
 COPIES = 200

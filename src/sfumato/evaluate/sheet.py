@@ -10,7 +10,7 @@ from sfumato.data.captions import STYLE_WORDS
 from sfumato.evaluate.draw import draw
 from sfumato.evaluate.pictures import Watch
 from sfumato.model import StableDiffusion
-from sfumato.tasks.txt2img import Settings
+from sfumato.tasks.settings import Settings
 
 STYLES = ("3d", "flat", "gradient")
 COLUMNS = 16

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -34,6 +35,11 @@ class Picture:
     image: Image.Image
     seed: int
     infotext: str
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """A picture as (1, 3, H, W) in [-1, 1], float32."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:

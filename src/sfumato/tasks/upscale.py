@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -21,8 +20,10 @@ from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.runtime.device import pictures_at_once
-from sfumato.tasks.picture import Picture, Progress, decode, run
-from sfumato.tasks.txt2img import Settings, describe, first_latents, last_latents, marked
+from sfumato.tasks.draw import describe, marked
+from sfumato.tasks.picture import Picture, Progress, decode, run, to_pixels
+from sfumato.tasks.settings import Settings
+from sfumato.tasks.way import first_latents, last_latents
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
@@ -87,7 +88,7 @@ def _upscale(
         large = decode(model.vae, last_latents(x, sigmas, sampler)).crop((0, 0, settings.width, settings.height))
         if settings.watermark:
             large = marked(large)
-        return Picture(index, large, seed, describe(model, settings, seed, further={"Noise level": noise_level}))
+        return Picture(index, large, seed, describe(model, settings, seed, {"Noise level": noise_level}))
 
     jobs = [partial(job, settings.seed + k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
@@ -96,6 +97,5 @@ def _upscale(
 
 def padded(image: Image.Image, multiple: int) -> Tensor:
     """The picture (1, 3, H, W) in [-1, 1], its last row and column repeated up to multiples of `multiple`."""
-    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 127.5 - 1
     right, below = -image.width % multiple, -image.height % multiple
-    return F.pad(pixels, (0, right, 0, below), mode="replicate")
+    return F.pad(to_pixels(image), (0, right, 0, below), mode="replicate")

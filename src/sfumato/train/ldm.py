@@ -31,7 +31,7 @@ from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Prediction, Schedule, UNetConfig, VAEConfig
-from sfumato.tasks.txt2img import first_latents, last_latents
+from sfumato.tasks.way import first_latents, last_latents
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import UNNAMED, cached
 from sfumato.train.loop import Batch, arithmetic

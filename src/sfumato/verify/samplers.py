@@ -30,7 +30,7 @@ from sfumato.diffusion.schedule import (
 )
 from sfumato.errors import SfumatoError
 from sfumato.spec import Prediction, Schedule
-from sfumato.tasks.txt2img import first_latents
+from sfumato.tasks.way import first_latents
 from sfumato.verify.cases import (
     Case,
     Result,

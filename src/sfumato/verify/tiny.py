@@ -28,7 +28,7 @@ from sfumato.nets.unet import UNet, vector
 from sfumato.nets.vae import VAE
 from sfumato.nets.worse import without_layers
 from sfumato.spec import Schedule, T5Config
-from sfumato.tasks.txt2img import first_latents, last_latents
+from sfumato.tasks.way import first_latents, last_latents
 from sfumato.verify.cases import (
     Case,
     Result,

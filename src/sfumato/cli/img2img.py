@@ -1,0 +1,56 @@
+"""`sfumato img2img`: draw pictures on top of a picture."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from sfumato.cli.options import Drawing, Loading, Saving, Size, command, with_size
+
+PictureFile = Annotated[str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP file.")]
+Prompt = Annotated[str, typer.Argument(metavar="[PROMPT]", help="What to draw, in words.")]
+Strength = Annotated[
+    float, typer.Option(help="How much is drawn anew: 0 gives the picture back, 1 takes nothing of it.")
+]
+Resize = Annotated[
+    Literal["crop", "stretch", "pad"],
+    typer.Option(help="How the picture comes to another --size: crop what is too much, stretch, or pad with edges."),
+]
+
+
+@command
+def img2img(
+    picture: PictureFile,
+    prompt: Prompt = "",
+    *,
+    strength: Strength = 0.75,
+    resize: Resize = "crop",
+    loading: Loading,
+    size: Size = None,
+    drawing: Drawing,
+    saving: Saving,
+) -> None:
+    """Draw pictures on top of a picture.
+
+    Without --size the picture keeps its own, in the steps that the model can draw; very large ones are scaled down.
+
+    The result is saved as `sfumato txt2img` saves its pictures.
+    """
+    from sfumato.cli.output import Destination
+    from sfumato.provenance.picture import open_image
+
+    options = with_size(drawing.options(), size)
+    destination = Destination.of(saving.out, drawing.n)
+    destination.check()
+    image = open_image(picture)
+
+    # Importing torch takes over a second: after what can fail without it.
+    from sfumato.cli.draw import draw
+    from sfumato.tasks import img2img as task
+    from sfumato.tasks.settings import Settings, sized
+
+    sd = loading.load()
+    settings = Settings.of(sd.spec, prompt, drawing.negative, **sized(options, *task.natural_size(image, sd.spec)))
+    events = task.img2img(sd, image, settings, strength, resize)
+    draw(sd, settings, events, destination, saving.as_json, {"strength": strength, "resize": resize})

@@ -1,0 +1,95 @@
+"""What the network is told, and how its answers are weighed: from words and sizes to a guide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.guide import Guide, away_from, cfg, plain, rescale, within
+from sfumato.errors import SfumatoError
+from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.worse import without_layers
+from sfumato.spec import SkipLayers, Spec
+from sfumato.tasks.picture import encode
+from sfumato.tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from sfumato.model import StableDiffusion
+
+GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner is told of a prompt and of a negative one
+
+
+def guidance(model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None) -> Guide:
+    """How a model draws what the prompt says and not what the negative prompt says, over a list of noise levels.
+
+    See `conditioning` for `concat` and for what is raised.
+    """
+    prompt, negative = conditioning(model, settings, concat)
+    positive = plain(model.denoiser, prompt)
+    guide = cfg(positive, plain(model.denoiser, negative), settings.cfg)
+    skip, network = model.spec.skip_layers, model.denoiser.network
+    if settings.slg and skip is not None and isinstance(network, MMDiT):
+        worse = plain(replace(model.denoiser, network=without_layers(network, skip.layers)), prompt)
+        guide = within(*skipping(skip, sigmas), away_from(guide, positive, worse, settings.slg), guide)
+    return rescale(guide, positive, settings.cfg_rescale, model.denoiser.prediction)
+
+
+def skipping(skip: SkipLayers, sigmas: Tensor) -> tuple[float, float]:
+    """The lowest and the highest noise level of the steps at which layers are skipped; (0, -1) where there is none."""
+    steps = len(sigmas) - 1
+    levels = [sigma for i, sigma in enumerate(sigmas.tolist()) if skip.start * steps < i < skip.end * steps]
+    return (levels[-1], levels[0]) if levels else (0.0, -1.0)
+
+
+def conditioning(model: StableDiffusion, settings: Settings, concat: Tensor | None = None) -> list[Cond]:
+    """The prompt and the negative prompt, with all else that the model is conditioned on.
+
+    `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no
+    picture. Raises SfumatoError for a prompt that is too long, a clip skip that the model lacks, and a model that
+    cannot do without a picture.
+    """
+    spec = model.spec
+    prompt, negative = model.encode([settings.prompt, settings.negative], settings.clip_skip)
+    if spec.zero_negative and not settings.negative.strip():
+        negative = negative.zeros()
+    if concat is None and spec.backbone.in_channels > spec.vae.latent_channels:
+        concat = _beside_latents(model, settings)
+    return [
+        replace(cond, ids=size_ids(spec, settings, score), concat=concat)
+        for cond, score in ((prompt, settings.aesthetic_score), (negative, POOR))
+    ]
+
+
+def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | None:
+    """The numbers (1, K) that condition an XL model on a picture's sizes and score; None for other models."""
+    drawn = settings.width, settings.height
+    numbers = {  # vertical before horizontal
+        "original_size": (settings.original_size or drawn)[::-1],
+        "crop": (settings.crop or (0, 0))[::-1],
+        "target_size": (settings.target_size or drawn)[::-1],
+        "aesthetic_score": (GOOD if score is None else score,),
+    }
+    values = [number for name in spec.ids for number in numbers[name]]
+    return torch.tensor([values], dtype=torch.float32) if values else None
+
+
+def _beside_latents(model: StableDiffusion, settings: Settings) -> Tensor:
+    """What a network that works from a picture is told where there is none."""
+    if model.spec.low_res is not None:
+        what = f"{model.name} is {model.spec.title}, which draws a picture larger and nothing from words alone"
+        raise SfumatoError(f"{what}; use `sfumato upscale` or sd.upscale")
+    if model.spec.depth is None:
+        return _nothing_to_keep(model, settings)
+    factor = model.spec.vae.factor  # depth runs from -1 to 1: a flat picture half way
+    return torch.zeros(1, 1, settings.height // factor, settings.width // factor)
+
+
+def _nothing_to_keep(model: StableDiffusion, settings: Settings) -> Tensor:
+    """What an inpainting model is told when all is to be drawn: a full mask, and the latents of a grey picture."""
+    grey = torch.zeros(1, model.spec.vae.in_channels, settings.height, settings.width)
+    latents = encode(model.vae, grey)
+    return torch.cat([torch.ones_like(latents[:, :1]), latents], 1)

@@ -1,0 +1,93 @@
+"""What most tasks end in: jobs on one way, decoded, marked and described."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from sfumato import __version__
+from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.sample import find_sampler
+from sfumato.diffusion.schedule import LABELS
+from sfumato.provenance import infotext, watermark
+from sfumato.runtime.device import pictures_at_once
+from sfumato.tasks.picture import Picture, Progress, decode, run
+from sfumato.tasks.settings import Pair, Settings
+from sfumato.tasks.way import Way
+
+if TYPE_CHECKING:
+    from sfumato.model import StableDiffusion
+
+Facts = Mapping[str, object]
+NO_FACTS: Facts = MappingProxyType({})
+
+
+def draw(
+    model: StableDiffusion,
+    settings: Settings,
+    way: Way,
+    guide: Guide,
+    known: Tensor | None = None,
+    touch: Callable[[Image.Image], Image.Image] | None = None,
+    facts: Facts = NO_FACTS,
+) -> Generator[Progress | Picture, None, None]:
+    """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
+
+    `known` are the latents (1, C, h, w) of a picture to start from, see `Way.job`. `touch` changes a picture after it
+    is decoded, before it is marked. `facts` are the task's own fields of the description.
+    """
+
+    def finish(index: int, x: Tensor) -> Picture:
+        seed = settings.seed + index
+        image = decode(model.vae, way.end(x))
+        if touch is not None:
+            image = touch(image)
+        if settings.watermark:
+            image = marked(image)
+        return Picture(index, image, seed, describe(model, settings, seed, facts))
+
+    jobs = [partial(way.job, guide, settings.seed + k, known) for k in range(settings.n)]
+    at_once = pictures_at_once(settings.width, settings.height, model.device)
+    return run(jobs, finish, lambda: model.preview_colours, at_once)
+
+
+def marked(image: Image.Image) -> Image.Image:
+    """With Stable Diffusion's invisible watermark, where the picture is large enough to hold it."""
+    if watermark.capacity(image.height, image.width) < 8 * len(watermark.DEFAULT):
+        return image
+    return Image.fromarray(watermark.embed(np.asarray(image)))
+
+
+def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts = NO_FACTS) -> str:
+    """The settings of one picture in the community's syntax, with the `facts` of a task."""
+    sampler = find_sampler(settings.sampler)
+    fields = {
+        "Steps": settings.steps,
+        "Sampler": sampler.label,
+        "Schedule type": LABELS[settings.schedule],
+        "CFG scale": settings.cfg,
+        "Seed": seed,
+        "Size": f"{settings.width}x{settings.height}",
+        "Model hash": model.hash,
+        "Model": model.name,
+        "Clip skip": settings.clip_skip,
+        "SLG Scale": settings.slg or None,
+        "CFG Rescale": settings.cfg_rescale or None,
+        "Original size": _by(settings.original_size),
+        "Crop": _by(settings.crop),
+        "Target size": _by(settings.target_size),
+        "Aesthetic score": settings.aesthetic_score,
+        **facts,
+        "Version": f"sfumato {__version__}",
+    }
+    return infotext.write(settings.prompt, settings.negative, fields)
+
+
+def _by(pair: Pair | None) -> str | None:
+    return pair and f"{pair[0]}x{pair[1]}"

@@ -1,0 +1,204 @@
+"""What decides a picture besides the model: every option once, its default, and what it may be."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+
+from sfumato.diffusion.sample import find_sampler
+from sfumato.diffusion.schedule import find_schedule
+from sfumato.errors import SfumatoError
+from sfumato.spec import MAX_SIDE, Spec
+
+MAX_PICTURES = 10_000
+MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
+MAX_CFG = 1000
+MAX_SCORE = 10.0
+SWITCH_AT = 0.8  # the XL refiner is trained on the last fifth of the times (Podell et al. 2023, section 2.5)
+
+Pair = tuple[int, int]
+
+
+class Options(TypedDict, total=False):
+    """What a user may say about a picture, whatever the task. None, or nothing, is the model's own default.
+
+    `width` and `height` are pixels. A `seed` of None or -1 is drawn; picture k of `n` has seed + k. `clip_skip` 1 is
+    the last layer of the text encoder. `watermark` marks pictures invisibly. `cfg_rescale` from 0 to 1 takes back
+    contrast that guidance added (Lin et al. 2023). `slg` is the scale of skip-layer guidance (3.5 medium), 0 none.
+
+    XL is told the `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that was
+    cut off it and the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of the drawn
+    size. A refiner goes on with the latents after the share `switch_at` of the noise schedule: of the training times,
+    from the last to the first, not of the steps, as diffusers' denoising_end and denoising_start.
+    """
+
+    steps: int | None
+    cfg: float | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    sampler: str | None
+    schedule: str | None
+    clip_skip: int | None
+    n: int
+    watermark: bool
+    cfg_rescale: float | None
+    slg: float | None
+    original_size: Pair | None
+    crop: Pair | None
+    target_size: Pair | None
+    aesthetic_score: float | None
+    switch_at: float | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`Options` filled in and checked, with the prompts. Made by `Settings.of`."""
+
+    prompt: str
+    negative: str
+    steps: int
+    cfg: float
+    seed: int
+    width: int
+    height: int
+    sampler: str
+    schedule: str
+    clip_skip: int
+    n: int = 1
+    watermark: bool = True
+    cfg_rescale: float = 0.0
+    slg: float = 0.0
+    original_size: Pair | None = None
+    crop: Pair | None = None
+    target_size: Pair | None = None
+    aesthetic_score: float | None = None
+    switch_at: float | None = None
+
+    @classmethod
+    def of(
+        cls, spec: Spec, prompt: str, negative: str = "", *, refiner: Spec | None = None, **options: Unpack[Options]
+    ) -> Settings:
+        """What the user gave; else the model's defaults, the schedule that suits a chosen sampler, a seed by chance.
+
+        `refiner` is the model that is handed over to, `switch_at` None then its authors' share.
+        Raises SfumatoError for the first option that is unknown or cannot be honoured.
+        """
+        given: dict[str, Any] = {name: _plain(value) for name, value in options.items() if value is not None}
+        for name in given:
+            if name not in Options.__annotations__:
+                near = difflib.get_close_matches(name, Options.__annotations__, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(Options.__annotations__)}"
+                raise SfumatoError(f"unknown option {name!r}; {hint}")
+        advised = spec.defaults
+        sampler = find_sampler(given.get("sampler", advised.sampler))
+        # Schedules made for levels without end crowd at the wrong end of a flow's.
+        suits = advised.schedule if "sampler" not in given or spec.prediction == "flow" else sampler.schedule
+        defaults = {
+            name: getattr(advised, name)
+            for name in ("steps", "cfg", "width", "height", "clip_skip", "cfg_rescale", "slg")
+        }
+        if refiner is not None:
+            defaults["switch_at"] = SWITCH_AT
+        settings = cls(
+            **{"prompt": prompt, "negative": negative}
+            | defaults
+            | given
+            | {
+                "sampler": sampler.name,
+                "schedule": find_schedule(given.get("schedule", suits)),
+                "seed": secrets.randbelow(2**32) if given.get("seed", -1) == -1 else given["seed"],
+            }
+        )
+        settings._check(spec)
+        settings._check_ids(spec, refiner)
+        return settings
+
+    def _check(self, spec: Spec) -> None:
+        step, most = spec.multiple, spec.max_side
+        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
+            if not isinstance(text, str):
+                raise SfumatoError(f"the {name} is {text!r}; give one text in quotes")
+        for name, value in (("width", self.width), ("height", self.height)):
+            if not is_whole(value) or value % step or not step <= value <= most:
+                raise SfumatoError(f"{name} is {value!r}; choose a multiple of {step} from {step} to {most}")
+        check_whole("steps", self.steps, 1, spec.noise.steps)
+        for name, scale in (("guidance scale", self.cfg), ("scale of skip-layer guidance", self.slg)):
+            check_number(f"the {name}", scale, -MAX_CFG, MAX_CFG, 7.5)
+        if self.slg and spec.skip_layers is None:
+            raise SfumatoError(f"{spec.title} has no skip-layer guidance; leave its scale out")
+        check_whole("the seed", self.seed, 0, MAX_SEED - 1)
+        check_whole("n", self.n, 1, MAX_PICTURES)
+        if not is_whole(self.clip_skip):
+            raise SfumatoError(f"clip skip is {self.clip_skip!r}; choose a whole number, 1 for the last layer")
+        if not isinstance(self.watermark, bool):
+            raise SfumatoError(f"watermark is {self.watermark!r}; choose True or False")
+        check_number("the guidance rescale", self.cfg_rescale, 0, 1, 0.7)
+
+    def _check_ids(self, spec: Spec, refiner: Spec | None) -> None:
+        known = {*spec.ids, *(() if refiner is None else refiner.ids)}
+        for name, value, least in (
+            ("original_size", self.original_size, 1),
+            ("target_size", self.target_size, 1),
+            ("crop", self.crop, 0),
+        ):
+            if value is None:
+                continue
+            if name not in known:
+                raise SfumatoError(f"{spec.title} is not conditioned on {name}; leave it out")
+            if not isinstance(value, tuple) or len(value) != 2 or not all(map(is_whole, value)):
+                raise SfumatoError(f"{name} is {value!r}; give two whole numbers, such as (1024, 1024)")
+            if not least <= min(value) <= max(value) <= MAX_SIDE:
+                raise SfumatoError(f"{name} is {value!r}; give two numbers from {least} to {MAX_SIDE}")
+        if self.aesthetic_score is not None:
+            if "aesthetic_score" not in known:
+                raise SfumatoError(
+                    f"{spec.title} is not conditioned on an aesthetic score (the XL refiner is); leave it out"
+                )
+            check_number("the aesthetic score", self.aesthetic_score, 0, MAX_SCORE, 6)
+        if self.switch_at is not None:
+            if refiner is None:
+                raise SfumatoError("switch_at needs a refiner to switch to; give one, or leave switch_at out")
+            if not is_number(self.switch_at) or not 0 < self.switch_at < 1:
+                raise SfumatoError(f"switch_at is {self.switch_at!r}; choose a number between 0 and 1, such as 0.8")
+
+
+def sized(options: Options, width: int, height: int) -> Options:
+    """The options, with this size in pixels where they say none."""
+    filled = options.copy()
+    if filled.get("width") is None:
+        filled["width"] = width
+    if filled.get("height") is None:
+        filled["height"] = height
+    return filled
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, float) or is_whole(value)
+
+
+def check_whole(name: str, value: Any, low: int, high: int) -> None:
+    """Raises SfumatoError unless `value` is a whole number from `low` to `high`."""
+    if not is_whole(value) or not low <= value <= high:
+        raise SfumatoError(f"{name} is {value!r}; choose a whole number from {low} to {high}")
+
+
+def check_number(name: str, value: Any, low: float, high: float, example: float) -> None:
+    """Raises SfumatoError unless `value` is a number from `low` to `high`."""
+    if not is_number(value) or not low <= value <= high:  # NaN is neither less nor more
+        raise SfumatoError(f"{name} is {value!r}; choose a number from {low:g} to {high:g}, such as {example:g}")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy or torch as those of Python, and a list or an array of them as a tuple; all else as it is."""
+    if getattr(value, "ndim", None) == 0:
+        return value.item()
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple | np.ndarray) else value

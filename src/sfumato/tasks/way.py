@@ -1,0 +1,89 @@
+"""From noise, or from a picture, to latents: a sampler on its list of noise levels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sfumato.diffusion.drive import Job
+from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.path import EXPLODING, Path
+from sfumato.diffusion.rng import BrownianPath, NoiseStream
+from sfumato.diffusion.sample import Sampler, find_sampler
+from sfumato.diffusion.schedule import Table, sigma_list
+from sfumato.tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from sfumato.model import StableDiffusion
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """From first latents to last as settings say, whatever the words.
+
+    `shape` is that of one picture's latents (1, C, h, w). `from_noise` says whether the list begins with nothing but
+    noise.
+    """
+
+    sampler: Sampler
+    table: Table
+    sigmas: Tensor
+    path: Path
+    shape: tuple[int, int, int, int]
+    device: torch.device
+    from_noise: bool = True
+
+    @classmethod
+    def of(cls, model: StableDiffusion, settings: Settings) -> Way:
+        """All steps, from pure noise."""
+        spec, sampler = model.spec, find_sampler(settings.sampler)
+        sampler = replace(sampler, unit_start=sampler.unit_start or spec.unit_start)
+        table = model.table_for(settings.width, settings.height)
+        sigmas = sigma_list(settings.schedule, table, settings.steps)
+        height, width = settings.height // spec.vae.factor, settings.width // spec.vae.factor
+        shape = (1, spec.vae.latent_channels, height, width)
+        return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device)
+
+    def last(self, strength: float) -> Way:
+        """The last share `strength` of the steps, rounded down, for latents that are known; 1 begins with noise alone.
+
+        SDEdit (Meng et al. 2022) as the original img2img has it.
+        """
+        if strength == 1:
+            return self
+        steps = len(self.sigmas) - 1
+        return replace(self, sigmas=self.sigmas[steps - int(strength * steps + 1e-9) :], from_noise=False)
+
+    def job(self, guide: Guide, seed: int, known: Tensor | None = None) -> Job:
+        """The sampler at work on the noise of a seed, laid over the latents `known` (1, C, h, w) if the way does not
+        begin with noise alone."""
+        stream = NoiseStream(seed, self.shape, self.device)
+        first = stream.normal()
+        if known is None or self.from_noise:
+            x = first_latents(first, self.sigmas, self.sampler, self.path)
+        elif len(self.sigmas) > 1:
+            x = self.path.noised(known.to(first), first, self.sigmas[:1])
+        else:
+            x = known.to(first)
+        noise = BrownianPath(stream) if self.sampler.brownian else stream
+        options = {"table": self.table} if self.sampler.timed else {}
+        return self.sampler.run(guide, x, self.sigmas, self.path, noise, **options)
+
+    def end(self, x: Tensor) -> Tensor:
+        """What the job left, as the autoencoder takes it."""
+        return last_latents(x, self.sigmas, self.sampler, self.path) if len(self.sigmas) > 1 else x
+
+
+def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
+    """Where sampling starts: pure noise of the first level, or of variance 1 + sigma^2 as the original DDIM has it."""
+    sigma = sigmas[0].item()
+    return noise * (math.sqrt(1 + sigma**2) if sampler.unit_start and path == EXPLODING else sigma)
+
+
+def last_latents(x: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
+    """Undo the scaling of `first_latents` where the list ends above zero, as the original DDIM's does."""
+    return x / math.sqrt(1 + sigmas[-1].item() ** 2) if sampler.unit_start and path == EXPLODING else x
