@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from PIL import Image
@@ -34,6 +34,9 @@ from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.hashes import model_hash
 from sfumato.weights.load import Parts, load_parts
+
+if TYPE_CHECKING:
+    from sfumato.evaluate.judge import Judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,13 @@ class StableDiffusion:
     def preview_colours(self) -> Tensor:
         """See `tasks.picture.preview_colours`."""
         return preview_colours(self.vae)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The CLIP that ships, on this model's device: it scores how well pictures fit words, see `evaluate.judge`."""
+        from sfumato.evaluate.judge import load_judge  # brings the trainer along, which drawing does without
+
+        return load_judge(None, None, self.device)
 
     def stream(
         self, prompt: str, negative: str = "", *, refiner: StableDiffusion | None = None, **options: Unpack[Options]

@@ -32,5 +32,5 @@ def test_levels(text: str, expected: tuple[float, float]) -> None:
     "text", ["", "7", "5-1", "1-1", "-1-5", "a-b", "1e9-2", "80%-20%", "0%-101%", "20%-80", "nan-1"]
 )
 def test_what_is_no_interval(text: str) -> None:
-    with pytest.raises(SfumatoError, match="the interval is .*; give "):
+    with pytest.raises(SfumatoError, match=r"the interval is .*; give "):
         Interval.parse(text)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from sfumato.diffusion.drive import Job
+from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.names import find
 from sfumato.diffusion.samplers.multistep import deis, dpm_solver, dpmpp_2m, dpmpp_3m, ipndm, lms, plms, unipc
-from sfumato.diffusion.samplers.onestep import ddim, ddpm, euler, euler_ancestral, lcm, tcd
+from sfumato.diffusion.samplers.onestep import cfg_pp, ddim, ddpm, euler, euler_ancestral, lcm, tcd
 from sfumato.diffusion.samplers.singlestep import (
     dpm_2,
     dpm_2_ancestral,
@@ -43,6 +45,11 @@ class Sampler:
         """The settings that this sampler takes, with their defaults."""
         parameters = inspect.signature(self.run).parameters.values()
         return {p.name: p.default for p in parameters if isinstance(p.default, float | int | str)}
+
+    def guided_by(self, guidance: Guidance) -> Callable[..., Job]:
+        """How it draws one picture, given first latents, noise levels, path, noise and its options."""
+        run = self.run if guidance.unconditional is None else cfg_pp(self.run, guidance.unconditional)
+        return partial(run, guidance.begin())
 
 
 SAMPLERS: dict[str, Sampler] = {

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato import __version__
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import LABELS
 from sfumato.provenance import infotext, watermark
@@ -32,7 +32,7 @@ def draw(
     model: StableDiffusion,
     settings: Settings,
     way: Way,
-    guide: Guide,
+    guidance: Guidance,
     known: Tensor | None = None,
     touch: Callable[[Image.Image], Image.Image] | None = None,
     facts: Facts = NO_FACTS,
@@ -52,7 +52,7 @@ def draw(
             image = marked(image)
         return Picture(index, image, seed, describe(model, settings, seed, facts))
 
-    jobs = [partial(way.job, guide, settings.seed + k, known) for k in range(settings.n)]
+    jobs = [partial(way.job, guidance, settings.seed + k, known) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
     return run(jobs, finish, lambda: model.preview_colours, at_once)
 
@@ -69,7 +69,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
     sampler = find_sampler(settings.sampler)
     fields = {
         "Steps": settings.steps,
-        "Sampler": sampler.label,
+        "Sampler": f"{sampler.label} CFG++" if settings.cfg_pp else sampler.label,
         "Schedule type": LABELS[settings.schedule],
         "CFG scale": settings.cfg,
         "Seed": seed,
@@ -77,8 +77,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
         "Model hash": model.hash,
         "Model": model.name,
         "Clip skip": settings.clip_skip,
-        "SLG Scale": settings.slg or None,
-        "CFG Rescale": settings.cfg_rescale or None,
+        **settings.guidance_facts(),
         "Original size": _by(settings.original_size),
         "Crop": _by(settings.crop),
         "Target size": _by(settings.target_size),
