@@ -17,11 +17,11 @@ from torch import Tensor
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
+from sfumato.families.depth_net import DepthNetwork
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
-from sfumato.nets.dpt import DPT
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
-from sfumato.provenance.picture import open_image
+from sfumato.provenance.given import picture_of
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
@@ -37,6 +37,7 @@ from sfumato.weights.load import Parts, load_parts
 
 if TYPE_CHECKING:
     from sfumato.evaluate.judge import Judge
+    from sfumato.provenance.given import PictureLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,13 @@ class StableDiffusion:
     """A model ready to draw. Made by `load`."""
 
     def __init__(
-        self, spec: Spec, denoiser: Denoiser, vae: VAE, text: TextEncoder, path: Path, depth: DPT | None = None
+        self,
+        spec: Spec,
+        denoiser: Denoiser,
+        vae: VAE,
+        text: TextEncoder,
+        path: Path,
+        depth: DepthNetwork | None = None,
     ):
         self.spec = spec
         self.denoiser = denoiser
@@ -123,7 +130,7 @@ class StableDiffusion:
 
     def img2img(
         self,
-        image: Image.Image | str | Path,
+        image: PictureLike,
         prompt: str = "",
         negative: str = "",
         *,
@@ -135,13 +142,13 @@ class StableDiffusion:
 
         Without a width or height the picture keeps its size, see `tasks.img2img.natural_size`.
         """
-        image = _opened(image)
+        image = picture_of(image)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *natural_size(image, self.spec)))
         return _collected(img2img(self, image, settings, strength, resize))
 
     def upscale(
         self,
-        image: Image.Image | str | Path,
+        image: PictureLike,
         prompt: str = "",
         negative: str = "",
         *,
@@ -154,13 +161,9 @@ class StableDiffusion:
         invent more. Raises SfumatoError as `stream`, and for a model that is no upscaler and a picture that is too
         large.
         """
-        image = _opened(image)
+        image = picture_of(image)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *large_size(self, image)))
         return _collected(upscale(self, image, settings, noise_level))
-
-
-def _opened(image: Image.Image | str | Path) -> Image.Image:
-    return image.convert("RGB") if isinstance(image, Image.Image) else open_image(image)
 
 
 def _collected(events: Generator[Progress | Picture, None, None]) -> Result:
@@ -199,6 +202,7 @@ def load(
     text_encoders: str | Path | Sequence[str | Path] = (),
     t5_tokenizer: str | Path | None = None,
     t5_length: int | None = None,
+    tiled_vae: bool | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
 
@@ -211,9 +215,10 @@ def load(
     "v" ...). `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file
     without them. `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in
     `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. `t5_length` is how many
-    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. Raises SfumatoError for a file
-    that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and for a
-    variant that its family does not have.
+    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. `tiled_vae` puts all pictures
+    through the autoencoder in tiles, or none; else those above `tasks.picture.TILED_ABOVE`. Raises SfumatoError for a
+    file that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and
+    for a variant that its family does not have.
     """
     if name_or_path is None or name_or_path == EMBEDDED:
         path = embedded_model()
@@ -239,6 +244,7 @@ def load(
             raise SfumatoError(f"T5's length is {t5_length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")
         t5 = replace(parts.spec.text_3, length=t5_length)
         parts = replace(parts, spec=replace(parts.spec, text_3=t5))
+    parts.vae.tiled = tiled_vae
     return assemble(parts, T5Tokenizer.from_file(pieces) if pieces is not None and "text_3" in parts.networks else None)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,11 @@ def folder(kind: Literal["data", "state", "cache", "config"]) -> Path:
         return Path(os.path.expanduser(own))
     base = os.environ.get(f"XDG_{kind.upper()}_HOME")
     return (Path(base) if base else Path.home() / BASES[kind]) / "sfumato"
+
+
+def shipped(name: str) -> Path:
+    """What came with the package under this name, whether it is there or not."""
+    return Path(str(resources.files("sfumato") / "assets" / name))
 
 
 def own_models() -> Path:

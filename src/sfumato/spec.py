@@ -148,6 +148,18 @@ class DPTConfig:
 
 
 @dataclass(frozen=True)
+class DepthNetConfig:
+    """Sizes of the embedded model's depth network: `channels` of its maps of 1/2, 1/4 ... of the picture's sides.
+
+    `side` is that of the pictures it was trained on.
+    """
+
+    channels: tuple[int, ...] = (16, 24, 40, 64)
+    groups: int = 8
+    side: int = 128
+
+
+@dataclass(frozen=True)
 class Schedule:
     """Discrete training noise levels: `kind` names how beta runs from start to end over `steps`.
 
@@ -211,7 +223,7 @@ class Spec:
     text: CLIPTextConfig = field(default_factory=CLIPTextConfig)
     text_2: CLIPTextConfig | None = None
     text_3: T5Config | None = None
-    depth: DPTConfig | None = None
+    depth: DPTConfig | DepthNetConfig | None = None
     low_res: Schedule | None = None
     max_noise_level: int = 350
     ids: tuple[SizeId, ...] = ()

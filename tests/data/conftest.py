@@ -13,6 +13,8 @@ from PIL import Image
 
 from sfumato.data import emoji
 from sfumato.data.captions import LANGUAGES
+from sfumato.data.dataset import EmojiData
+from tiny.shapes import build_set
 
 EMOJI = {"🚀": ("1F680", 5, "rocket"), "🍎": ("1F34E", 4, "red apple"), "❤️": ("2764-FE0F", 0, "red heart")}
 GROUPS = {"0": "smileys-emotion", "4": "food-drink", "5": "travel-places", "9": "flags"}
@@ -97,3 +99,24 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(emoji, "PACKAGES", packages)
     monkeypatch.setenv("PATH", "")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> EmojiData:
+    """32 things as coloured shapes; the first two are held out, two more in one style each."""
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    build_set(folder)
+    return EmojiData(folder)
+
+
+@pytest.fixture
+def nothing_to_learn(tmp_path: Path) -> EmojiData:
+    """A set in which no picture may be learned from."""
+    build_set(tmp_path / "none")
+    codes = json.loads((tmp_path / "none/images-3d.json").read_text())["hex"]
+    held_out = tmp_path / "none/holdout.json"
+    size = held_out.stat().st_size
+    held_out.write_text(json.dumps({"concepts": codes, "pictures": []}))
+    manifest = tmp_path / "none/manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'{{"bytes": {size}}}', f'{{"bytes": {held_out.stat().st_size}}}'))
+    return EmojiData(tmp_path / "none")

@@ -72,7 +72,7 @@ def test_plain_english_prompts_occur():
     ],
 )
 def test_english_articles(name, expected):
-    assert captions._with_article(name) == expected
+    assert captions.with_article(name) == expected
 
 
 def test_background_colours_stay_in_their_boxes():

@@ -1,5 +1,6 @@
 """Guides."""
 
+import math
 from collections.abc import Callable
 from itertools import permutations
 
@@ -16,6 +17,7 @@ from sfumato.diffusion.guide import (
     classifier_guidance,
     dynamic_threshold,
     gradient,
+    inpaint,
     known,
     latent_threshold,
     plain,
@@ -297,3 +299,35 @@ def test_guides_nest_in_any_order_each_within_its_interval(pair, mixture, unit, 
         rest = wraps[name](rest)
     x0 = estimate(outcomes, rest, unit(0), 1.5)
     assert torch.allclose(inside, estimate(outcomes, wraps[order[-1]](known(x0)), unit(0), 1.5))
+
+
+@pytest.mark.parametrize("kind", ["eps", "flow"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_leaves_alone_what_is_to_be_kept(mixture, unit, outcomes, name: str, kind: str) -> None:
+    """And the network sees the picture there, under noise of the level."""
+    denoiser, picture, noise = mixture(kind), unit(1), unit(2)
+    levels = LEVELS / (1 + LEVELS) if kind == "flow" else LEVELS
+    free_at = torch.zeros(1, 1, 8, 8)
+    free_at[..., 4:] = math.inf
+    asked: list[Row] = []
+    guide = inpaint(spied(plain(denoiser, label(1)), asked), picture, free_at, lambda sigma: noise, denoiser.path)
+    seeds = iter(range(3, 999))
+    start = denoiser.path.noised(picture, noise, levels[:1])
+    result = outcomes([SAMPLERS[name].run(guide, start, levels, denoiser.path, lambda s, s1: unit(next(seeds)))])[0]
+    kept = slice(None, 4)
+    assert torch.allclose(result[..., kept], picture[..., kept], atol=0.2 if name.startswith("dpm_") else 1e-9)
+    assert (result - picture)[..., 4:].abs().mean() > 0.2
+    for row in asked:
+        shown = denoiser.path.noised(picture, noise, torch.tensor([row.sigma], dtype=torch.float64))
+        assert torch.allclose(row.x[..., kept], shown[..., kept])
+        assert not torch.allclose(row.x[..., 4:], shown[..., 4:]) or row.sigma == levels[0]
+
+
+def test_a_place_that_is_freed_late_resembles_the_picture_more(gaussian, unit, outcomes) -> None:
+    denoiser, picture, noise = gaussian.denoiser(), gaussian.mean + gaussian.std * unit(1), unit(2)
+    free_at = torch.tensor([math.inf, 0.6, 0.15, 0.0])[None, None, None].repeat_interleave(2, 3).expand(1, 1, 8, 8)
+    guide = inpaint(plain(denoiser, label(1)), picture, free_at, lambda sigma: noise, denoiser.path)
+    x = denoiser.path.noised(picture, noise, LEVELS[:1])
+    (result,) = outcomes([SAMPLERS["dpmpp_2m"].run(guide, x, LEVELS, denoiser.path, None)]).values()
+    far = (result - picture).abs().mean((0, 1, 2)).reshape(4, 2).mean(1).tolist()
+    assert far[0] > far[1] > far[2] > far[3] and far[3] < 1e-9, far

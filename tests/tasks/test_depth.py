@@ -31,19 +31,18 @@ def model(depth_model: Path) -> StableDiffusion:
     ],
 )
 def test_one_side_becomes_384(size: tuple[int, int], seen: tuple[int, int]) -> None:
-    assert seen_size(*size) == seen
+    assert seen_size(*size, 384, 32) == seen
 
 
 def test_pictures_are_seen_from_minus_one_to_one() -> None:
-    pixels = prepared(Image.new("RGB", (64, 32), (0, 255, 51)))
+    pixels = prepared(Image.new("RGB", (64, 32), (0, 255, 51)), 384, 32)
     assert pixels.shape == (1, 3, 192, 384)
     assert torch.allclose(pixels[0, :, 0, 0], torch.tensor([-1.0, 1.0, -0.6]))
 
 
-def test_equals_diffusers(model: StableDiffusion, depth_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfumato.tasks.depth.SIDE", 32)  # the little network's; theirs takes no other
+def test_equals_diffusers(model: StableDiffusion, depth_model: Path) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8))
-    extractor = lambda images, return_tensors: SimpleNamespace(pixel_values=prepared(images[0]))  # noqa: E731
+    extractor = lambda images, return_tensors: SimpleNamespace(pixel_values=prepared(images[0], 32, 32))  # noqa: E731
     pipeline = StableDiffusionDepth2ImgPipeline.from_pretrained(depth_model, feature_extractor=None)
     pipeline.feature_extractor = extractor
     theirs = pipeline.prepare_depth_map(image, None, 1, False, torch.float32, torch.device("cpu"))

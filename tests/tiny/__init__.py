@@ -15,6 +15,7 @@ from sfumato.nets.unet import ID_WIDTH
 from sfumato.spec import (
     CLIPTextConfig,
     Defaults,
+    DepthNetConfig,
     DPTConfig,
     MMDiTConfig,
     Schedule,
@@ -87,6 +88,11 @@ def _(config: DPTConfig) -> DPTConfig:
         config, stem=32, stages=(128, 128, 128), depths=(1, 1, 1), positions=2, hidden=64, intermediate=64, layers=4,
         heads=1, neck=(128, 128, 32, 32), fusion=32,
     )  # fmt: skip
+
+
+@smaller.register
+def _(config: DepthNetConfig) -> DepthNetConfig:
+    return replace(config, channels=(8, 16))
 
 
 @smaller.register(Schedule)

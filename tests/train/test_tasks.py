@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sfumato.data.dataset import EmojiData
+from sfumato.data.scenes import Scenes
 from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser
@@ -56,6 +57,7 @@ LDM_RECIPE = LDMTraining(
     prompts=("big red circle", "small blue bar"),
     sheet_styles=("3d", "flat"),
 )
+SCENES_RECIPE = replace(LDM_RECIPE, scenes=12, scene_share=0.5, train_text=True)
 TRANSFORMER_RECIPE = replace(
     LDM_RECIPE,
     net=None,
@@ -101,14 +103,15 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoint.load(path, CPU)["networks"]
 
 
-@pytest.mark.parametrize("kind", ["vae", "clip", "ldm"])
+@pytest.mark.parametrize("kind", ["vae", "clip", "ldm", "scenes"])
 def test_an_interrupted_run_equals_a_whole_one_bit_for_bit(kind: str, emoji: EmojiData, make_ldm, tmp_path: Path):
     make = {
         "vae": lambda: VAETask(VAE_RECIPE, emoji),
         "clip": lambda: CLIPTask(CLIP_RECIPE, emoji),
         "ldm": make_ldm,
+        "scenes": lambda: make_ldm(SCENES_RECIPE),
     }[kind]
-    recipe = {"vae": VAE_RECIPE, "clip": CLIP_RECIPE, "ldm": LDM_RECIPE}[kind]
+    recipe = {"vae": VAE_RECIPE, "clip": CLIP_RECIPE, "ldm": LDM_RECIPE, "scenes": SCENES_RECIPE}[kind]
     run(make(), recipe, tmp_path / "whole", 7)
     for steps in (3, 7):
         run(make(), recipe, tmp_path / "cut", steps)
@@ -294,6 +297,29 @@ def test_the_denoiser_learns_and_leaves_a_model_that_opens(make_ldm, tmp_path: P
         torch.testing.assert_close(value, average[name], atol=1e-3, rtol=1e-3)
 
 
+def test_scenes_share_the_batch_with_single_pictures(make_ldm, emoji: EmojiData):
+    task = make_ldm(SCENES_RECIPE)
+    batch, scenes = task.batch(2), Scenes(emoji)
+    with torch.no_grad():
+        x = torch.stack([scenes.draw(scenes[k]).picture for k in range(SCENES_RECIPE.scenes)])
+        own = task.vae.to_latents(task.vae.encode(x).chunk(2, 1)[0])
+    nearest = torch.cdist(batch["x0"].flatten(1), own.flatten(1)).amin(1)
+    assert (nearest[:4] > 1).all() and (nearest[4:] < 0.5).all()
+    assert make_ldm().batch(2)["x0"].shape == batch["x0"].shape
+
+
+def test_the_text_tower_learns_from_scenes_and_its_average_is_what_is_left(make_ldm, tmp_path: Path):
+    task = make_ldm(SCENES_RECIPE)
+    before = task.validate()["x0_scenes"]
+    first = {name: value.clone() for name, value in task.text.state_dict().items()}
+    metrics = run(task, SCENES_RECIPE, tmp_path, 40)
+    assert metrics["val/x0_scenes"] < 0.9 * before
+    assert any(not torch.equal(value, first[name]) for name, value in task.text.state_dict().items())
+    average = checkpoint.load(checkpoint.find(tmp_path), CPU)["ema"]
+    for name, value in load_parts(tmp_path / "export").text.state_dict().items():
+        torch.testing.assert_close(value, average[f"text.{name}"], atol=1e-3, rtol=1e-3)
+
+
 def test_training_goes_on_from_a_folder(make_ldm, emoji: EmojiData, tmp_path: Path):
     run(make_ldm(), LDM_RECIPE, tmp_path / "first", 10)
     folder = tmp_path / "first/export"
@@ -343,6 +369,7 @@ def test_styles_can_be_left_out(make_ldm, emoji: EmojiData):
         ({"prediction": "flow", "min_snr": 5.0}, "min_snr"),
         ({"length": 99}, "length"),
         ({"prediction": "edm"}, "edm"),
+        ({"scenes": 5, "scene_share": 1.5}, "scene_share"),
         ({"net": None}, r"\[transformer\]"),
         ({"transformer": TRANSFORMER_RECIPE.transformer}, r"\[net\]"),
         ({"net": None, "transformer": MMDiTConfig(hidden=30, heads=4)}, "heads"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -28,17 +30,35 @@ def emoji(
     """Openly licensed emoji in six styles with captions in six languages (downloads 50 MB with npm)."""
     from sfumato.data.emoji import build_emoji
 
+    with _progress(out) as show:
+        build_emoji(out, cache=cache, size=size, progress=show)
+    typer.echo(out)
+
+
+@build.command()
+def scenes(
+    out: Annotated[Path, typer.Argument(help="Folder for the set; a half-built one is finished.")],
+    emoji: Annotated[Path, typer.Option(help="Folder that `sfumato data build emoji` made.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 10000,
+    seed: Annotated[int, typer.Option(help="Another seed makes other scenes.")] = 0,
+) -> None:
+    """One to four emoji to a picture, by place, number, size and colour, with captions, masks, boxes and depth."""
+    from sfumato.data.dataset import EmojiData
+    from sfumato.data.scene_set import build_scenes
+
+    with _progress(out) as show:
+        build_scenes(out, EmojiData(emoji), count, seed, lambda done, total: show(done, total, "compose scenes"))
+    typer.echo(out)
+
+
+@contextmanager
+def _progress(out: Path) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on stderr; Ctrl-C leaves it with a word on how to go on."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task("start", total=None)
-            build_emoji(
-                out,
-                cache=cache,
-                size=size,
-                progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
-            )
+            yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on with {out}", err=True)
         raise typer.Exit(130) from None
-    typer.echo(out)

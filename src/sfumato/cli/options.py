@@ -64,6 +64,13 @@ T5File = Annotated[
 T5Length = Annotated[
     int | None, typer.Option("--t5-length", help="Tokens that T5 reads at least; else 256. The original code has 77.")
 ]
+TiledVae = Annotated[
+    bool | None,
+    typer.Option(
+        "--tiled-vae/--no-tiled-vae",
+        help="Put pictures through the autoencoder in tiles, in less memory and more time; else only large ones.",
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else a GPU where there is one.")]
 Dtype = Annotated[
     str | None, typer.Option(help="float32, float16 or bfloat16; else float16 on CUDA and float32 elsewhere.")
@@ -72,6 +79,13 @@ Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
 Seed = Annotated[
     int | None,
     typer.Option(help="Seed of the first picture, the next have the numbers after it; else drawn at random."),
+]
+VariationSeed = Annotated[
+    int | None,
+    typer.Option(help="Vary the picture of --seed towards that of this one, and the next ones; else drawn at random."),
+]
+VariationStrength = Annotated[
+    float | None, typer.Option(help="How far to vary the picture of --seed, from 0 (not) to 1 (another picture).")
 ]
 SamplerName = Annotated[
     str | None,
@@ -124,6 +138,7 @@ class Loading:
     text_encoder: TextEncoders = None
     t5_tokenizer: T5File = None
     t5_length: T5Length = None
+    tiled_vae: TiledVae = None
     device: Device = None
     dtype: Dtype = None
 
@@ -134,6 +149,7 @@ class Loading:
         return sfumato.load(
             self.model, self.device, self.dtype, variant=self.variant, vae=self.vae,
             text_encoders=self.text_encoder or (), t5_tokenizer=self.t5_tokenizer, t5_length=self.t5_length,
+            tiled_vae=self.tiled_vae,
         )  # fmt: skip
 
 
@@ -144,6 +160,8 @@ class Drawing(Guiding):
     negative: Negative = ""
     steps: Steps = None
     seed: Seed = None
+    variation_seed: VariationSeed = None
+    variation_strength: VariationStrength = None
     sampler: SamplerName = None
     schedule: ScheduleName = None
     clip_skip: ClipSkip = None
@@ -159,6 +177,8 @@ class Drawing(Guiding):
         return {
             "steps": self.steps,
             "seed": self.seed,
+            "variation_seed": self.variation_seed,
+            "variation_strength": self.variation_strength,
             "sampler": self.sampler,
             "schedule": self.schedule,
             "clip_skip": self.clip_skip,

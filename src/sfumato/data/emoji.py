@@ -124,12 +124,12 @@ def build_emoji(
             report(done + row, total, f"draw {style}")
         done += len(codes)
 
-    _write_json(out / "concepts.json", [asdict(concept) for concept in concepts])
-    _write(out / "holdout.json", _resource("holdout.json"))
-    _write(out / "LICENSES.md", _resource("LICENSES.md"))
+    write_json(out / "concepts.json", [asdict(concept) for concept in concepts])
+    write(out / "holdout.json", _resource("holdout.json"))
+    write(out / "LICENSES.md", _resource("LICENSES.md"))
     for key in ("cldr", "emojibase", "emojilib"):
         (text,) = npm.read(archives[key], lambda path: path == "LICENSE").values()
-        _write(out / f"LICENSE-{key}.txt", text)
+        write(out / f"LICENSE-{key}.txt", text)
     _write_manifest(out, size)
     return out
 
@@ -305,7 +305,7 @@ def _build_style(out: Path, style: str, codes: list[str], source: Mapping[str, b
         yield row + 1
     with atomic_write(array) as file:
         np.save(file, pictures)
-    _write_json(index, entry)
+    write_json(index, entry)
 
 
 # Files
@@ -322,22 +322,30 @@ def _resource(name: str) -> bytes:
     return (resources.files("sfumato.data") / name).read_bytes()
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
+    """A whole file, atomically."""
     with atomic_write(path) as file:
         file.write(data)
 
 
-def _write_json(path: Path, value: Any) -> None:
-    _write(path, json.dumps(value, ensure_ascii=False, indent=None).encode())
+def write_json(path: Path, value: Any) -> None:
+    """A whole file, atomically."""
+    write(path, json.dumps(value, ensure_ascii=False, indent=None).encode())
 
 
 def _write_manifest(out: Path, size: int) -> None:
     names = ["concepts.json", "holdout.json", "LICENSES.md"]
     names += [f"LICENSE-{key}.txt" for key in ("cldr", "emojibase", "emojilib")]
     names += [f"images-{style}.{suffix}" for style in STYLES for suffix in ("npy", "json")]
+    files = digests(out, names)
+    write_json(out / MANIFEST, {"format": FORMAT, "size": size, "packages": _package_names(), "files": files})
+
+
+def digests(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Length and SHA-256 of these files, by name, as manifests list them."""
     files = {}
     for name in names:
-        with (out / name).open("rb") as file:
+        with (folder / name).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        files[name] = {"bytes": (out / name).stat().st_size, "sha256": digest}
-    _write_json(out / MANIFEST, {"format": FORMAT, "size": size, "packages": _package_names(), "files": files})
+        files[name] = {"bytes": (folder / name).stat().st_size, "sha256": digest}
+    return files

@@ -105,7 +105,7 @@ class Scenes:
         self._styles = [style for style in STYLES if len(self._known[style]) > 2]
         if not self._styles:
             raise SfumatoError(f"{data.path} has too few things to compose scenes of; build the whole emoji set")
-        self._cached = lru_cache(1024)(self._make_cutout)
+        self._cached = lru_cache(4096)(self._make_cutout)
 
     def __getitem__(self, number: int) -> Scene:
         rng = Random(f"{self.seed}/{number}")

@@ -233,3 +233,22 @@ def switch_at(sigma: float, base: Guide, refiner: Guide) -> Guide:
         return base(x, s) if s >= sigma else refiner(x, s)
 
     return denoise
+
+
+def inpaint(guide: Guide, picture: Tensor, free_at: Tensor, noise: Callable[[float], Tensor], path: Path) -> Guide:
+    """`guide` where a picture is to be drawn, the picture itself elsewhere, so that what is drawn fits to it.
+
+    picture (1, C, h, w) are its latents. free_at (1, 1, h, w) is the noise level at and below which a place is
+    drawn, infinite where all the way, 0 where never; levels between make it resemble the picture, the lower the more
+    (Levin & Fried 2023). `guide` is shown the picture under unit `noise` of each level where it must stay, as the
+    original 1.x code does it with new noise every time. Keeping the estimate besides, unlike there, makes the state of
+    any sampler, of many steps or many estimates, follow the picture by itself.
+    """
+
+    def denoise(x: Tensor, sigma: float) -> Estimate:
+        keep = sigma > free_at
+        shown = path.alpha(sigma) * picture + sigma * noise(sigma)
+        x0 = yield from guide(shown.where(keep, x), sigma)
+        return picture.where(keep, x0)
+
+    return denoise

@@ -30,6 +30,18 @@ class NoiseStream:
         return self.normal()
 
 
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """The tensor that lies at `share` of the arc from a to b (Shoemake 1985), each taken as one vector.
+
+    Unlike the straight line it keeps the length, and with it the variance of noise.
+    """
+    cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), 0).clamp(-1, 1)
+    angle = cosine.acos()
+    if angle.sin() < 1e-4:  # the same direction, or the opposite, to which no arc is the shortest
+        return torch.lerp(a, b, share)
+    return ((1 - share) * angle).sin() / angle.sin() * a + (share * angle).sin() / angle.sin() * b
+
+
 class BrownianPath:
     """Noise for steps of a stochastic differential equation, read from one Brownian motion over sigma.
 

@@ -10,6 +10,7 @@ from sfumato.families.later import KNOWN
 FAMILIES: tuple[Family, ...] = (
     sd1.FAMILY,
     sd1.INPAINTING_FAMILY,
+    sd1.DEPTH_FAMILY,
     sd2.FAMILY,
     sd2.INPAINTING_FAMILY,
     sd2_depth.FAMILY,

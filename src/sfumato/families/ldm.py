@@ -8,14 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sfumato.families import clip_text, ldm_schedule, ldm_unet, ldm_vae, midas, open_clip
+from sfumato.families import clip_text, depth_net, ldm_schedule, ldm_unet, ldm_vae, midas, open_clip
 from sfumato.families.base import Family, Layout
 from sfumato.families.reading import INDEX, SCHEDULER, Folder, sizes_of
 from sfumato.nets.clip import CLIPText
-from sfumato.nets.dpt import DPT
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.spec import CLIPTextConfig, Defaults, Prediction, Schedule, Spec
+from sfumato.spec import CLIPTextConfig, Defaults, DepthNetConfig, DPTConfig, Prediction, Schedule, Spec
 from sfumato.weights import configs
 from sfumato.weights.checkpoint import Checkpoint
 from sfumato.weights.keymap import Rule, Shapes, holds, rename, width
@@ -30,6 +29,7 @@ _WITHOUT = {
     "safety_checker": [None, None],
 }
 PIPELINE: configs.Config = {"_class_name": "StableDiffusionPipeline", **_WITHOUT}
+DEPTH_PIPELINE: configs.Config = {"_class_name": "StableDiffusionDepth2ImgPipeline", **_WITHOUT}
 INPAINT_PIPELINE: configs.Config = {"_class_name": "StableDiffusionInpaintPipeline", **_WITHOUT}
 
 
@@ -156,14 +156,14 @@ def latent_diffusion(
 
     def networks(spec: Spec) -> dict[str, nn.Module]:
         texts = {part: CLIPText(tower.config(spec)) for part, tower in by_part.items()}
-        depth = {} if spec.depth is None else {"depth": DPT(spec.depth)}
+        depth = {} if spec.depth is None else {"depth": depth_net.network(spec.depth)}
         return {"unet": UNet(spec.unet), "vae": VAE(spec.vae), **texts, **depth}
 
     def original_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
         if part == "unet":
             return ldm_unet.rules(spec.unet, names, UNET)
         if part == "depth":
-            return midas.rules(names, DEPTH)
+            return depth_net.rules(names, DEPTH)
         return ldm_vae.rules(spec.vae, names, VAE_PREFIX) if part == "vae" else by_part[part].rules(names)
 
     def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
@@ -193,7 +193,7 @@ def latent_diffusion(
                 release,
                 unet=unet,
                 vae=replace(vae, scale=release.vae.scale, shift=release.vae.shift, quant_convs=release.vae.quant_convs),
-                depth=midas.sizes(shapes, DEPTH) if release.depth and holds(shapes, DEPTH) else release.depth,
+                depth=depth_net.sizes(shapes, DEPTH) if release.depth and holds(shapes, DEPTH) else release.depth,
                 **with_missing(texts, unet.context_dim),
             )
 
@@ -224,7 +224,7 @@ def latent_diffusion(
             noise=noise,
             zero_negative=index.get("force_zeros_for_empty_prompt", variant.zero_negative) is True,
             low_res=configs.scheduler_from(*folder.read(shown))[1] if folder.has(shown) else release.low_res,
-            depth=configs.dpt_from(*folder.read(told)) if release.depth and folder.has(told) else release.depth,
+            depth=configs.depth_from(*folder.read(told)) if release.depth and folder.has(told) else release.depth,
             defaults=folder.advised(replace(advised, steps=variant.defaults.steps, cfg=variant.defaults.cfg)),
             **with_missing(texts, unet.context_dim),
         )
@@ -241,7 +241,7 @@ def latent_diffusion(
         pixels = spec.defaults.width
         others = {tower.folder: configs.clip_to(tower.config(spec)) for tower in towers}
         if spec.depth is not None:
-            others[in_folder["depth"]] = configs.dpt_to(spec.depth)
+            others[in_folder["depth"]] = configs.depth_to(spec.depth)
         scheduler = configs.scheduler_to(spec.prediction, spec.noise, spec.defaults)
         index = {
             "unet": ["diffusers", "UNet2DConditionModel"],
@@ -250,8 +250,10 @@ def latent_diffusion(
             **{folder.strip("/"): ["transformers", *config["architectures"]] for folder, config in others.items()},
             **{folder: ["transformers", "CLIPTokenizer"] for folder in tokenizers},
         }
+        if isinstance(spec.depth, DepthNetConfig):
+            index["depth_estimator"][0] = "sfumato"
         further: dict[str, configs.Config] = {}
-        if spec.depth is not None:
+        if isinstance(spec.depth, DPTConfig):
             further["feature_extractor/preprocessor_config"] = configs.dpt_processor_to(spec.depth)
         if spec.low_res is not None:
             further["low_res_scheduler/scheduler_config"] = configs.noising_to(spec.low_res)

@@ -5,8 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from sfumato.families.ldm import INPAINT_PIPELINE, PIPELINE, Tower, inpainting, latent_diffusion, plain
-from sfumato.spec import Defaults, Spec, UNetConfig
+from sfumato.families.ldm import (
+    DEPTH_PIPELINE,
+    INPAINT_PIPELINE,
+    PIPELINE,
+    Tower,
+    inpainting,
+    latent_diffusion,
+    plain,
+    told_depth,
+)
+from sfumato.spec import Defaults, DepthNetConfig, Spec, UNetConfig
 from sfumato.weights.keymap import Shapes, holds
 
 SPEC = Spec(
@@ -17,6 +26,14 @@ SPEC = Spec(
 )
 INPAINTING = replace(
     SPEC, family="sd1_inpainting", title="Stable Diffusion 1.5 inpainting", unet=UNetConfig(in_channels=9)
+)
+DEPTH = replace(  # of no official release: what is trained here
+    SPEC,
+    family="sd1_depth",
+    title="Stable Diffusion 1.x with depth",
+    unet=UNetConfig(in_channels=5),
+    depth=DepthNetConfig(),
+    licence="",
 )
 TEXT = "cond_stage_model.transformer."
 
@@ -42,5 +59,6 @@ def is_folder(shapes: Shapes) -> bool:
 TOWERS = (Tower("text", TEXT, "text_encoder/"),)
 FAMILY = latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder, PIPELINE)
 INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder, INPAINT_PIPELINE)
+DEPTH_FAMILY = latent_diffusion(DEPTH, TOWERS, told_depth, is_original, is_folder, DEPTH_PIPELINE)
 networks = FAMILY.networks
 ORIGINAL = FAMILY.layouts["original"].prefixes

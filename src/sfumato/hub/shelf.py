@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 
 from sfumato import settings
@@ -16,7 +15,7 @@ from sfumato.hub.catalogue import RELEASES, Release, release
 from sfumato.hub.licences import EMBEDDED_LICENCE
 from sfumato.weights.hashes import hashed_file, kept_sha256
 
-EMBEDDED = "emoji"
+EMBEDDED, VARIANTS = "emoji", "variants"
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".gguf")
 # What the folders of A1111 and ComfyUI hold. A folder without any of them holds whole models.
 ROOMS = {
@@ -73,7 +72,12 @@ class Model:
 
 def embedded_model() -> Path:
     """The folder of the default model that ships with the package."""
-    return Path(str(resources.files("sfumato") / "assets" / EMBEDDED))
+    return settings.shipped(EMBEDDED)
+
+
+def embedded_variants() -> list[Path]:
+    """The files of its variants that ship with the package (see `weights.variant`)."""
+    return sorted(settings.shipped(VARIANTS).glob("*.safetensors"))
 
 
 def models() -> list[Model]:
@@ -138,7 +142,9 @@ def release_of(path: Path) -> Release | None:
 
 
 def _everywhere() -> list[Found]:
-    return [Found(embedded_model(), EMBEDDED, "model", None), *_in_own_folder(), *_in_folders(), *_in_cache()]
+    embedded = [embedded_model(), *embedded_variants()]
+    ours = [Found(path, _plain_name(path), "model", None) for path in embedded]
+    return [*ours, *_in_own_folder(), *_in_folders(), *_in_cache()]
 
 
 def _once(several: Iterable[Found]) -> list[Found]:
@@ -229,7 +235,7 @@ def _described(one: Found) -> Model:
     from sfumato.weights.detect import identify
     from sfumato.weights.read import open_checkpoint
 
-    known = one.release
+    known, embedded = one.release, (embedded_model(), *embedded_variants())
     file = hashed_file(one.path)
     model = Model(
         name=known.name if known else one.name,
@@ -237,7 +243,7 @@ def _described(one: Found) -> Model:
         release=known.name if known else None,
         kind=one.kind,
         size=one.size,
-        licence=known.licence if known else None if one.name != EMBEDDED else EMBEDDED_LICENCE,
+        licence=known.licence if known else EMBEDDED_LICENCE if one.path in embedded else None,
         sha256=kept_sha256(file) if file else None,
         path=one.path,
     )

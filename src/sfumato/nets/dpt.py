@@ -269,12 +269,14 @@ class Neck(nn.Module):
 class DPT(nn.Module):
     """Pictures (B, 3, H, W) in [-1, 1], sides multiples of 32 -> inverse depth (B, H, W), 0 for the far, of any scale.
 
-    The names of its parameters are those of transformers' DPTForDepthEstimation. Raises ValueError for other sides.
+    `side` is that of the pictures it was trained on. The names of its parameters are those of transformers'
+    DPTForDepthEstimation. Raises ValueError for other sides.
     """
 
     def __init__(self, cfg: DPTConfig):
         super().__init__()
         self.cfg = cfg
+        self.side, self.multiple = 16 * cfg.positions, MULTIPLE
         self.dpt = VisionTransformer(cfg)
         self.neck = Neck(cfg)
         half = cfg.fusion // 2

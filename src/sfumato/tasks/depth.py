@@ -8,39 +8,38 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sfumato.nets.dpt import DPT, MULTIPLE
-
-SIDE = 384  # of the pictures that MiDaS was trained on
+from sfumato.families.depth_net import DepthNetwork
 
 
-def seen_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height at which a picture is looked at: one side near 384, both multiples of 32.
+def seen_size(width: int, height: int, side: int, multiple: int) -> tuple[int, int]:
+    """Width and height at which a picture is looked at: one side near `side`, both multiples of `multiple`.
 
-    MiDaS fits the side that has to change less, and keeps the shape but for the rounding (its `minimal` resizing).
+    Fits the side that has to change less, and keeps the shape but for the rounding (MiDaS' `minimal` resizing).
     """
-    scale = min(SIDE / height, SIDE / width, key=lambda scale: abs(1 - scale))
-    return _rounded(scale * width), _rounded(scale * height)
+    scale = min(side / height, side / width, key=lambda scale: abs(1 - scale))
+    return _rounded(scale * width, multiple), _rounded(scale * height, multiple)
 
 
-def _rounded(side: float) -> int:
-    return max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)
+def _rounded(side: float, multiple: int) -> int:
+    return max(multiple, round(side / multiple) * multiple)
 
 
-def prepared(image: Image.Image) -> Tensor:
-    """The picture as DPT takes it (1, 3, H, W) in [-1, 1], resized by cubic convolution without smoothing."""
+def prepared(image: Image.Image, side: int, multiple: int) -> Tensor:
+    """The picture as depth networks take it (1, 3, H, W) in [-1, 1], resized by cubic convolution without smoothing."""
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
-    width, height = seen_size(image.width, image.height)
+    width, height = seen_size(image.width, image.height, side, multiple)
     return F.interpolate(pixels, (height, width), mode="bicubic", align_corners=False) * 2 - 1
 
 
 @torch.no_grad()
-def depth_of(network: DPT, image: Image.Image, height: int, width: int) -> Tensor:
+def depth_of(network: DepthNetwork, image: Image.Image, height: int, width: int) -> Tensor:
     """Inverse depth for latents of these sides (1, 1, h, w), from -1 at the farthest to 1 at the nearest place.
 
     A picture without any depth gives 0 everywhere.
     """
-    weight = network.head["head"].get_parameter("0.weight")
-    depth = network(prepared(image).to(weight.device, weight.dtype)).float()[:, None]
+    weight = next(network.parameters())
+    seen = prepared(image, network.side, network.multiple)
+    depth = network(seen.to(weight.device, weight.dtype)).float()[:, None]
     return normalised(F.interpolate(depth, (height, width), mode="bicubic", align_corners=False))
 
 

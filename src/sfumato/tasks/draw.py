@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato import __version__
+from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import LABELS
@@ -44,15 +45,20 @@ def draw(
     """
 
     def finish(index: int, x: Tensor) -> Picture:
-        seed = settings.seed + index
         image = decode(model.vae, way.end(x))
         if touch is not None:
             image = touch(image)
         if settings.watermark:
             image = marked(image)
-        return Picture(index, image, seed, describe(model, settings, seed, facts))
+        seed, other = settings.seeds(index)
+        varied = {} if other is None else {"Variation seed": other}
+        return Picture(index, image, seed, describe(model, settings, seed, {**varied, **facts}))
 
-    jobs = [partial(way.job, guidance, settings.seed + k, known) for k in range(settings.n)]
+    def job(index: int) -> Job:
+        seed, other = settings.seeds(index)
+        return way.job(guidance, seed, known, None if other is None else (other, settings.variation_strength))
+
+    jobs = [partial(job, k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
     return run(jobs, finish, lambda: model.preview_colours, at_once)
 
@@ -78,6 +84,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
         "Model": model.name,
         "Clip skip": settings.clip_skip,
         **settings.guidance_facts(),
+        "Variation seed strength": settings.variation_strength or None,
         "Original size": _by(settings.original_size),
         "Crop": _by(settings.crop),
         "Target size": _by(settings.target_size),

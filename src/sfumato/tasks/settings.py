@@ -32,6 +32,9 @@ class Options(GuidanceOptions, total=False):
     `width` and `height` are pixels. A `seed` of None or -1 is drawn; picture k of `n` has seed + k. `clip_skip` 1 is
     the last layer of the text encoder. `watermark` marks pictures invisibly.
 
+    `variation_strength` from 0 to 1 turns the first noise that far towards that of `variation_seed` (by default drawn);
+    picture k then has variation_seed + k, and all have the one seed.
+
     XL is told the `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that was
     cut off it and the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of the drawn
     size. A refiner goes on with the latents after the share `switch_at` of the noise schedule: of the training times,
@@ -47,6 +50,8 @@ class Options(GuidanceOptions, total=False):
     clip_skip: int | None
     n: int
     watermark: bool
+    variation_seed: int | None
+    variation_strength: float | None
     original_size: Pair | None
     crop: Pair | None
     target_size: Pair | None
@@ -70,11 +75,19 @@ class Settings(GuidanceSettings):
     clip_skip: int
     n: int = 1
     watermark: bool = True
+    variation_seed: int | None = None
+    variation_strength: float = 0.0
     original_size: Pair | None = None
     crop: Pair | None = None
     target_size: Pair | None = None
     aesthetic_score: float | None = None
     switch_at: float | None = None
+
+    def seeds(self, picture: int) -> tuple[int, int | None]:
+        """The seed and the variation seed of a picture, counted from 0."""
+        if self.variation_seed is None:
+            return self.seed + picture, None
+        return self.seed, self.variation_seed + picture
 
     @classmethod
     def of(
@@ -103,6 +116,9 @@ class Settings(GuidanceSettings):
             defaults["cfg"] = CFG_PP_SCALE
         if refiner is not None:
             defaults["switch_at"] = SWITCH_AT
+        for name in ("seed", "variation_seed") if given.get("variation_strength") else ("seed",):
+            if given.get(name, -1) == -1:
+                given[name] = secrets.randbelow(2**32)
         settings = cls(
             **{"prompt": prompt, "negative": negative}
             | defaults
@@ -110,7 +126,6 @@ class Settings(GuidanceSettings):
             | {
                 "sampler": sampler.name,
                 "schedule": find_schedule(given.get("schedule", suits)),
-                "seed": secrets.randbelow(2**32) if given.get("seed", -1) == -1 else given["seed"],
             }
         )
         settings._check(spec)
@@ -129,6 +144,11 @@ class Settings(GuidanceSettings):
         check_number("the guidance scale", self.cfg, -MAX_SCALE, MAX_SCALE, 7.5)
         self.check_guidance(spec, find_sampler(self.sampler))
         check_whole("the seed", self.seed, 0, MAX_SEED - 1)
+        check_number("the strength of the variation", self.variation_strength, 0, 1, 0.2)
+        if self.variation_seed is not None:
+            check_whole("the variation seed", self.variation_seed, 0, MAX_SEED - 1)
+            if not self.variation_strength:
+                raise SfumatoError("variation_seed without variation_strength changes nothing; give both, such as 0.2")
         check_whole("n", self.n, 1, MAX_PICTURES)
         if not is_whole(self.clip_skip):
             raise SfumatoError(f"clip skip is {self.clip_skip!r}; choose a whole number, 1 for the last layer")

@@ -12,7 +12,7 @@ from torch import Tensor
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.path import EXPLODING, Path
-from sfumato.diffusion.rng import BrownianPath, NoiseStream
+from sfumato.diffusion.rng import BrownianPath, NoiseStream, slerp
 from sfumato.diffusion.sample import Sampler, find_sampler
 from sfumato.diffusion.schedule import Table, sigma_list
 from sfumato.tasks.settings import Settings
@@ -58,11 +58,19 @@ class Way:
         steps = len(self.sigmas) - 1
         return replace(self, sigmas=self.sigmas[steps - int(strength * steps + 1e-9) :], from_noise=False)
 
-    def job(self, guidance: Guidance, seed: int, known: Tensor | None = None) -> Job:
+    def job(
+        self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+    ) -> Job:
         """The sampler at work on the noise of a seed, laid over the latents `known` (1, C, h, w) if the way does not
-        begin with noise alone."""
+        begin with noise alone.
+
+        A `variation` (seed, strength) turns the first noise so far towards that of another seed.
+        """
         stream = NoiseStream(seed, self.shape, self.device)
         first = stream.normal()
+        if variation is not None:
+            other, strength = variation
+            first = slerp(first, NoiseStream(other, self.shape, self.device).normal(), strength)
         if known is None or self.from_noise:
             x = first_latents(first, self.sigmas, self.sampler, self.path)
         elif len(self.sigmas) > 1:

@@ -1,8 +1,9 @@
-"""Latents of a whole picture set, encoded once, in a file that names what it was made from."""
+"""Latents of a whole picture set and of scenes, encoded once, in files that name what they were made from."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from sfumato.data.captions import COLOURS
 from sfumato.data.dataset import EmojiData, compose
 from sfumato.data.emoji import MANIFEST
+from sfumato.data.scenes import Scene, Scenes
 from sfumato.files import atomic_write
 from sfumato.nets.vae import VAE
 from sfumato.train.stateless import stream
@@ -49,13 +51,39 @@ def cached(folder: Path, data: EmojiData, vae: VAE, backgrounds: int, seed: int,
         return Latents(file.get_tensor("latents"), file.get_tensor("colours"))
 
 
-def _identity(data: EmojiData, vae: VAE, backgrounds: int, seed: int) -> str:
+def cached_scenes(folder: Path, scenes: Scenes, layouts: Sequence[Scene], vae: VAE, device: torch.device) -> Tensor:
+    """Latents (N, C, h, w) of these layouts, float16, read from `folder` or encoded and kept there like `cached`."""
+    drawn = [(s.rgb, [(p.picture, p.colour and p.colour.name, p.box, p.order) for p in s.objects]) for s in layouts]
+    path = folder / f"scenes-{_identity(scenes.data, vae, drawn)}.safetensors"
+    if not path.is_file():
+        made = _encode_scenes(scenes, layouts, vae.to(device), device)
+        with atomic_write(path) as file:
+            file.write(save({"latents": made}))
+        return made
+    with safe_open(path, "pt") as file:
+        return file.get_tensor("latents")
+
+
+def _identity(data: EmojiData, vae: VAE, *made_from: object) -> str:
     digest = hashlib.sha256((data.path / MANIFEST).read_bytes())
-    digest.update(repr((vae.cfg.scale, vae.cfg.shift, backgrounds, seed)).encode())
+    digest.update(repr((vae.cfg.scale, vae.cfg.shift, *made_from)).encode())
     encoder = {name: value for name, value in vae.state_dict().items() if name.startswith(("encoder.", "quant_conv."))}
     for name, value in sorted(encoder.items()):
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+@torch.no_grad()
+def _encode_scenes(scenes: Scenes, layouts: Sequence[Scene], vae: VAE, device: torch.device, rows: int = 64) -> Tensor:
+    from sfumato.train.loop import bf16_pays
+
+    parts = []
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
+        for start in range(0, len(layouts), rows):
+            x = torch.stack([scenes.draw(layout).picture for layout in layouts[start : start + rows]])
+            mean = vae.encode(x.to(device)).float().chunk(2, 1)[0]
+            parts.append(vae.to_latents(mean).half().cpu())
+    return torch.cat(parts)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Training the denoiser of a latent diffusion model on frozen latents and a frozen text tower."""
+"""Training the denoiser of a latent diffusion model on frozen latents, with a text tower that may learn too."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sfumato.data import captions
+from sfumato.data import captions, scene_captions
 from sfumato.data.dataset import EmojiData
+from sfumato.data.scenes import Scene, Scenes
 from sfumato.diffusion import guide, predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Failed, Finished, drive
@@ -33,7 +34,7 @@ from sfumato.nets.unet import UNet
 from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Prediction, Schedule, UNetConfig, VAEConfig
 from sfumato.tasks.way import first_latents, last_latents
 from sfumato.train.config import LoopConfig
-from sfumato.train.latents import UNNAMED, cached
+from sfumato.train.latents import UNNAMED, cached, cached_scenes
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.networks import described, new_transformer, new_unet
 from sfumato.train.sheet import sheet
@@ -53,11 +54,12 @@ class LDMTraining:
     `init` is a model (a path, or "emoji") whose weights are the first ones. `length` is the number of tokens that the
     network sees, start and end included. `styles` says how often pictures of a style come in an epoch
     (default once), `subgroups` the same for Unicode's subgroups of concepts, `languages` how often captions of one are
-    drawn. `min_snr` is the gamma of Hang et al. 2023, 0 for equal weights. Times are drawn, stratified over the batch,
-    as sigmoid(t_shift + t_scale z): "uniform" takes z from the logistic distribution, which makes them uniform for
-    t_shift 0 and t_scale 1, "logit_normal" from the normal one (Esser et al. 2024, equation 19). `train_text` lets
-    the text tower go on learning with the denoiser. Sheets draw `prompts` x `sheet_styles`; their steps and guidance,
-    and `sampler` and `schedule`, become the model's own defaults.
+    drawn. With `scenes` the first so many of `data.scenes` are `scene_share` of every batch. `min_snr` is the gamma of
+    Hang et al. 2023, 0 for equal weights. Times are drawn, stratified over the batch, as sigmoid(t_shift + t_scale z):
+    "uniform" takes z from the logistic distribution, which makes them uniform for t_shift 0 and t_scale 1,
+    "logit_normal" from the normal one (Esser et al. 2024, equation 19). `train_text` lets the text tower go on learning
+    with the denoiser. Sheets draw `prompts` x `sheet_styles`; their steps and guidance, and `sampler` and `schedule`,
+    become the model's own defaults.
     """
 
     loop: LoopConfig
@@ -73,6 +75,8 @@ class LDMTraining:
     styles: dict[str, int] = field(default_factory=dict)
     subgroups: dict[str, int] = field(default_factory=dict)
     languages: dict[str, float] = field(default_factory=dict)
+    scenes: int = 0
+    scene_share: float = 0.4
     min_snr: float = 0.0
     times: Literal["uniform", "logit_normal"] = "uniform"
     t_shift: float = 0.0
@@ -108,6 +112,11 @@ class LDMTask:
         self.table = table_of(cfg.prediction, cfg.noise)
         self.denoiser = Denoiser(self.network, cfg.prediction, self.table)
         self._cache = cached(latents, data, self.vae, cfg.backgrounds, 0, device)
+        self._layouts: list[Scene] = []
+        if cfg.scenes:
+            scenes = Scenes(data)
+            self._layouts = [scenes[k] for k in range(cfg.scenes + cfg.held_out)]
+            self._scenes = cached_scenes(latents, scenes, self._layouts, self.vae, device)
         train, held_out = (
             np.repeat(numbers, [self._repeats(int(i)) for i in numbers])
             for numbers in (
@@ -122,7 +131,9 @@ class LDMTask:
 
     def batch(self, step: int) -> Batch:
         cfg, seed, count = self.cfg, self.cfg.loop.seed, self.cfg.loop.batch
-        numbers = self._epoch[shuffled(seed, "pictures", step * count, count, len(self._epoch))]
+        scenes = round(cfg.scene_share * count) if cfg.scenes else 0
+        single = count - scenes
+        numbers = self._epoch[shuffled(seed, "pictures", step * single, single, len(self._epoch))]
         rng = Random(int(stream(seed, "captions", step).integers(2**63)))
         variants, texts = [], []
         for i in numbers:
@@ -131,11 +142,17 @@ class LDMTask:
             text = self._caption(int(i), variant, rng)
             variants.append(variant)
             texts.append("" if rng.random() < cfg.drop else text)
+        x0 = self._cache.latents[numbers, variants]
+        if scenes:
+            places = shuffled(seed, "scenes", step * scenes, scenes, cfg.scenes)
+            for k in places:
+                text = scene_captions.caption(self._layouts[k], self._language(rng), rng)
+                texts.append("" if rng.random() < cfg.drop else text)
+            x0 = torch.cat([x0, self._scenes[places]])
         chance = stream(seed, "noise", step)
         u = (chance.permutation(count) + chance.random(count)) / count
-        x0 = self._cache.latents[numbers, variants].float()
         return {
-            "x0": x0,
+            "x0": x0.float(),
             "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
             "t": self._times(torch.from_numpy(u)),
             "ids": self.tokenizer(texts),
@@ -157,12 +174,23 @@ class LDMTask:
         """Mean squared error of the estimate of x0 by ratio of noise to signal, of pictures "seen" by training and not.
 
         Over a fixed grid of (picture, ratio, noise), so that it compares whatever networks predict, on whichever path.
+        "scenes" are such that training does not see.
         """
-        found = {}
+        found, languages = {}, captions.LANGUAGES
         for name, numbers in {"seen": np.unique(self._epoch), "unseen": self._held_out}.items():
             if len(numbers):
                 chosen = numbers[np.linspace(0, len(numbers) - 1, self.cfg.held_out).astype(int)]
-                found[name] = {ratio: self._error(chosen, ratio) for ratio in RATIOS}
+                prompts = [
+                    captions.prompt(self.data.concept(int(i)), self.data.style(int(i)), languages[k % 6])
+                    for k, i in enumerate(chosen)
+                ]
+                x0 = self._cache.latents[chosen, 0]
+                found[name] = {ratio: self._error(x0, prompts, ratio) for ratio in RATIOS}
+        if self._layouts:
+            new = self._layouts[self.cfg.scenes :]
+            prompts = [scene_captions.prompt(scene, languages[k % 6]) for k, scene in enumerate(new)]
+            x0 = self._scenes[self.cfg.scenes :]
+            found["scenes"] = {ratio: self._error(x0, prompts, ratio) for ratio in RATIOS}
         return found
 
     def samples(self) -> Image.Image:
@@ -224,8 +252,11 @@ class LDMTask:
         """How often a picture comes in an epoch."""
         return self.cfg.styles.get(self.data.style(i), 1) * self.cfg.subgroups.get(self.data.concept(i).subgroup, 1)
 
+    def _language(self, rng: Random) -> str:
+        return rng.choices(captions.LANGUAGES, self._languages)[0]
+
     def _caption(self, i: int, variant: int, rng: Random) -> str:
-        language = rng.choices(captions.LANGUAGES, self._languages)[0]
+        language = self._language(rng)
         place = int(self._cache.colours[i, variant])
         colour = None if place == UNNAMED else captions.COLOURS[place]
         return captions.caption(self.data.concept(i), self.data.style(i), language, rng, colour)
@@ -251,15 +282,11 @@ class LDMTask:
         output = self.network(per_row(c_in, x) * x, t, self._cond(batch["ids"])).float()
         return (output - predict.target(kind, x0, x, sigma)).square().mean((1, 2, 3))
 
-    def _error(self, numbers: np.ndarray, ratio: float) -> float:
-        """Mean squared error of x0 for these pictures on white where noise is `ratio` times the signal."""
-        x0 = self._cache.latents[numbers, 0].float()
+    def _error(self, x0: Tensor, prompts: Sequence[str], ratio: float) -> float:
+        """Mean squared error of x0 (N, C, h, w) for these prompts where noise is `ratio` times the signal."""
+        x0 = x0.float()
         noise = torch.from_numpy(stream(0, f"grid {ratio}", 0).standard_normal(tuple(x0.shape), np.float32))
-        prompts = [
-            captions.prompt(self.data.concept(int(i)), self.data.style(int(i)), captions.LANGUAGES[k % 6])
-            for k, i in enumerate(numbers)
-        ]
-        sigma = torch.full((len(numbers),), self.denoiser.path.sigma_at(ratio), dtype=torch.float64)
+        sigma = torch.full((len(x0),), self.denoiser.path.sigma_at(ratio), dtype=torch.float64)
         x0, noise = x0.to(self.device), noise.to(self.device)
         x = self.denoiser.path.noised(x0, noise, sigma)
         with arithmetic(self.cfg.loop, self.device):
@@ -314,5 +341,7 @@ def _check(cfg: LDMTraining) -> None:
         raise SfumatoError(f"min_snr is not defined for '{cfg.prediction}'; set it to 0")
     if cfg.prediction == "edm":
         raise SfumatoError("prediction is 'edm'; training knows eps, v, x0 and flow")
+    if not 0 <= cfg.scene_share <= 1:
+        raise SfumatoError(f"scene_share is {cfg.scene_share}; expected 0 to 1")
     if cfg.length < 3:
         raise SfumatoError(f"length is {cfg.length}; expected at least 3")

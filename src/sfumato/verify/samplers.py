@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion.drive import Failed, Finished, Step, drive
-from sfumato.diffusion.guide import Estimate, Guide, cfg, plain
+from sfumato.diffusion.guide import Estimate, Guide, cfg, inpaint, plain
 from sfumato.diffusion.path import EXPLODING
 from sfumato.diffusion.rng import scaled
 from sfumato.diffusion.sample import Sampler, find_sampler
-from sfumato.diffusion.samplers.onestep import blended
 from sfumato.diffusion.schedule import (
     SCHEDULES,
     FlowTable,
@@ -85,7 +84,7 @@ NAMES = {
     "HeunDiscreteScheduler": "heun",
     "LMSDiscreteScheduler": "lms",
     "DEISMultistepScheduler": "deis",
-    "UniPCMultistepScheduler": "unipc",
+    "UniPCMultistepScheduler": "unipc_bh2",
     "LCMScheduler": "lcm",
     "TCDScheduler": "tcd",
     "FlowMatchEulerDiscreteScheduler": "euler",
@@ -106,7 +105,8 @@ class Run:
     """A reference run, translated: what our sampler is given, and how the reference recorded its states.
 
     `vp`: states are stored in the variance-preserving scale. `at_calls`: they are those at every network call, not
-    those before every step; the final state follows in either case.
+    those before every step; the final state follows in either case. `known` is a picture that stays where `drawn` is 0;
+    its estimates and what becomes of it at the end differ from the reference's by intent, and are not compared.
     """
 
     sampler: Sampler
@@ -118,6 +118,8 @@ class Run:
     s_noise: float = 1.0
     vp: bool = False
     at_calls: bool = True
+    known: Tensor | None = None
+    drawn: Tensor = field(default_factory=lambda: torch.ones(()))
 
 
 def find(folder: Path) -> Iterator[Case]:
@@ -152,6 +154,14 @@ def replay(run: Run, entry: Entry, own: Tensors, shared: Tensors, tolerance: flo
     calls: list[tuple[Tensor, float]] = []
     guide = _recording(cfg(plain(denoiser, label(1)), plain(denoiser, label(0)), run.scale), calls)
     noise = RecordedNoise(own.get("noise", torch.empty(0)), entry.get("noise_calls"))
+    if run.known is not None:
+        guide = inpaint(
+            guide,
+            run.known,
+            torch.where(run.drawn == 1, math.inf, 0.0),
+            lambda sigma: noise(sigma, sigma),
+            denoiser.path,
+        )
     job = run.sampler.run(guide, run.start, run.sigmas, denoiser.path, scaled(noise, run.s_noise), **run.options)
     steps: list[Step] = []
     for _, event in drive([job]):
@@ -163,11 +173,12 @@ def replay(run: Run, entry: Entry, own: Tensors, shared: Tensors, tolerance: flo
             case Finished(x=x):
                 final = x
     states = calls if run.at_calls else [(step.x, step.sigma) for step in steps]
-    states = [*states, (final, run.sigmas[-1].item())]
+    states = [*states, (final * run.drawn, run.sigmas[-1].item())]
     ours = torch.stack([to_vp(x, sigma) if run.vp else x for x, sigma in states])
-    pairs = [(ours[-len(own["x"]) :], own["x"])]
+    theirs = torch.cat([own["x"][:-1], own["x"][-1:] * run.drawn])
+    pairs = [(ours[-len(theirs) :], theirs)]
     if "pred_x0" in own and len(steps) == len(calls):
-        pairs.append((torch.stack([step.x0 for step in steps]), own["pred_x0"]))
+        pairs.append((torch.stack([step.x0 for step in steps]) * run.drawn, own["pred_x0"] * run.drawn))
     if noise.levels_differ:
         return failed("noise was asked for between other noise levels than in the reference")
     return close(pairs, tolerance)
@@ -249,12 +260,12 @@ def _ldm(name: str, entry: Entry, tensors: Tensors) -> Run:
     given, kind = entry["options"], entry["parameterization"]
     options = {"eta": given["eta"]} if given.get("eta") else {}
     sampler = _sampler(_name(entry["sampler"]), options)
-    if "mask" in tensors:
-        sampler = replace(sampler, run=blended(sampler.run, tensors["x0"], tensors["mask"]))
     sigmas = sigma_list(sampler.schedule, SD, given["S"])
     scale = given.get("cfg_scale", 1.0)
     if "t_enc" not in given:
-        return Run(sampler, sigmas, first_latents(tensors["x_T_unit"], sigmas, sampler), options, kind, scale, vp=True)
+        start = first_latents(tensors["x_T_unit"], sigmas, sampler)
+        run = Run(sampler, sigmas, start, options, kind, scale, vp=True)
+        return replace(run, known=tensors["x0"], drawn=1 - tensors["mask"]) if "mask" in tensors else run
     # img2img: the picture is noised to the level of step t_enc counted from the end, and sampled from the next one.
     noised_at, sigmas = sigmas[-given["t_enc"] - 2], sigmas[-given["t_enc"] - 1 :]
     encoded = to_vp(EXPLODING.noised(tensors["x0"], tensors["img2img_noise"], noised_at[None]), noised_at.item())
@@ -300,7 +311,7 @@ def _diffusers(name: str, entry: Entry, tensors: Tensors) -> Run:
     config, options = entry["config"], dict(entry["step_kwargs"])
     solver = entry["class"], config.get("algorithm_type"), config.get("solver_order")
     theirs = SOLVERS.get(solver) or _name(entry["class"])
-    if theirs in ("deis", "unipc"):
+    if theirs in ("deis", "unipc_bh2"):
         options["order"] = config["solver_order"]
     if "solver_type" in config:
         options["variant"] = config["solver_type"]

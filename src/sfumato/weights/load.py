@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from sfumato.errors import SfumatoError
 from sfumato.families import family as family_named
 from sfumato.families.base import Family
+from sfumato.families.depth_net import DepthNetwork
 from sfumato.nets.clip import CLIPText
-from sfumato.nets.dpt import DPT
 from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, Prediction, Spec
 from sfumato.text.tokenizer import CLIPTokenizer
@@ -81,8 +81,8 @@ class Parts:
         return cast(CLIPText, self.networks["text"])
 
     @property
-    def depth(self) -> DPT | None:
-        return cast("DPT | None", self.networks.get("depth"))
+    def depth(self) -> DepthNetwork | None:
+        return cast("DepthNetwork | None", self.networks.get("depth"))
 
     @property
     def texts(self) -> tuple[CLIPText, ...]:

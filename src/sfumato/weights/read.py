@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.errors import SfumatoError
-from sfumato.weights import documents, gguf_file, safetensors_file, scaled, torch_file
+from sfumato.weights import documents, gguf_file, safetensors_file, scaled, torch_file, variant
 from sfumato.weights.checkpoint import Checkpoint, Stored, WeightFile
 
 MAX_JSON = 16 << 20
@@ -60,11 +60,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     Only headers are read; nothing in the file is executed. Raises SfumatoError, with one line that names the cause, for
     whatever is not an ordinary, whole checkpoint. A U-Net or transformer alone has the names that it would have in a
-    complete checkpoint.
+    complete checkpoint, and a variant is opened together with its base (see `weights.variant`).
     """
     path = Path(path)
     try:
-        checkpoint = _open_folder(path) if path.is_dir() else _open_file(path)
+        checkpoint = _open_folder(path) if path.is_dir() else _with_base(_open_file(path))
     except OSError as error:
         raise SfumatoError(f"cannot read {path}: {error.strerror}; give the path of a model") from error
     for *anchors, prefix in DENOISERS:
@@ -72,6 +72,23 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             checkpoint.tensors = {prefix + name: stored for name, stored in checkpoint.tensors.items()}
             checkpoint.configs = {prefix + name: config for name, config in checkpoint.configs.items()}
     return checkpoint
+
+
+def _with_base(checkpoint: Checkpoint) -> Checkpoint:
+    """A variant as the whole model; what is none as it is."""
+    try:
+        header = variant.Header.of(checkpoint)
+        if header is None:
+            return checkpoint
+        base = _open_folder(header.find(checkpoint.path))
+        try:
+            return variant.merged(checkpoint, header, base)
+        except BaseException:
+            base.close()
+            raise
+    except BaseException:
+        checkpoint.close()
+        raise
 
 
 def _open_file(path: Path) -> Checkpoint:

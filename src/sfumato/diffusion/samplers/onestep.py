@@ -13,8 +13,7 @@ from sfumato.diffusion.drive import Job, Step, together
 from sfumato.diffusion.guide import Guide, known
 from sfumato.diffusion.path import Path
 from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
-from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
-from sfumato.spec import Schedule
+from sfumato.diffusion.schedule import TABLE_1X, Table
 
 
 def euler(
@@ -73,9 +72,6 @@ def lcm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> 
     return x
 
 
-TABLE_1X = NoiseTable(training_sigmas(Schedule()))
-
-
 def tcd(
     denoise: Guide,
     x: Tensor,
@@ -104,29 +100,12 @@ def tcd(
     return x
 
 
-def blended(run: Callable[..., Job], picture: Tensor, keep: Tensor) -> Callable[..., Job]:
-    """A sampler of this file that inpaints: before every step the part to keep is set to the picture at that level.
-
-    As the original code of 1.x does it. picture (1, C, h, w) are latents, keep (1, 1, h, w) is 1 where they stay. Each
-    step runs by itself, so what a sampler remembers or divides among its steps, such as churn, is lost.
-    """
-
-    def sampler(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, **options: float) -> Job:
-        for i, (s, _) in enumerate(steps_of(sigmas)):
-            kept = path.alpha(s) * picture + s * noise(s, s)
-            x = keep * kept + (1 - keep) * x
-            x = yield from _step(i, len(sigmas) - 1, run(denoise, x, sigmas[i : i + 2], path, noise, **options))
-        return x
-
-    return sampler
-
-
 def cfg_pp(run: Callable[..., Job], unconditional: Guide) -> Callable[..., Job]:
     """A sampler of this file with CFG++ (Chung et al. 2024, algorithm 2): the noise that a step keeps is unconditional.
 
     x1 = alpha1 x0 + sigma1 n, with x0 the guided estimate and n = (x - alpha x0_u) / sigma of the unconditional one. It
-    is the sampler's own step from alpha x0 + sigma n, the x at which the guided estimate leaves that noise. As in
-    `blended`, each step runs by itself.
+    is the sampler's own step from alpha x0 + sigma n, the x at which the guided estimate leaves that noise. Each step
+    runs by itself, so what a sampler remembers or divides among its steps, such as churn, is lost.
     """
 
     def sampler(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, **options: float) -> Job:

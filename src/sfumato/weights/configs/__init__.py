@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from sfumato.weights.configs.depth import dpt_from, dpt_processor_to, dpt_to
+from sfumato.weights.configs.depth import depth_from, depth_to, dpt_from, dpt_processor_to, dpt_to
 from sfumato.weights.configs.fields import Config, sample_size
 from sfumato.weights.configs.habits import habits_from
 from sfumato.weights.configs.mmdit import mmdit_from, mmdit_to
@@ -19,6 +19,8 @@ __all__ = [
     "Config",
     "clip_from",
     "clip_to",
+    "depth_from",
+    "depth_to",
     "dpt_from",
     "dpt_processor_to",
     "dpt_to",

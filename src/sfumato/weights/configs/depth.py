@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sfumato.spec import DPTConfig
+from sfumato.spec import DepthNetConfig, DPTConfig
 from sfumato.weights.configs.fields import Config, Fields, Fixed, check, usual
 
 DPT_FIXED: Fixed = {
@@ -33,6 +33,28 @@ BIT_FIXED: Fixed = {
     "output_stride": (32,),
     "width_factor": (1,),
 }
+
+DEPTH_NET = "sfumato_depth_net"  # the model type of the embedded model's depth network
+
+
+def depth_from(config: Config, where: str = "depth_estimator/config.json") -> DPTConfig | DepthNetConfig:
+    """The sizes that the config of a depth network states. Raises SfumatoError for what is not supported."""
+    if config.get("model_type") != DEPTH_NET:
+        return dpt_from(config, where)
+    fields, usually = Fields(where, config), DepthNetConfig()
+    return DepthNetConfig(
+        fields.integers("channels", usually.channels),
+        fields.integer("groups", usually.groups),
+        fields.integer("side", usually.side),
+    )
+
+
+def depth_to(cfg: DPTConfig | DepthNetConfig) -> dict[str, Any]:
+    """The config of a depth network."""
+    if isinstance(cfg, DPTConfig):
+        return dpt_to(cfg)
+    sizes = {"channels": list(cfg.channels), "groups": cfg.groups, "side": cfg.side}
+    return {"architectures": ["DepthNet"], "model_type": DEPTH_NET, **sizes}
 
 
 def dpt_from(config: Config, where: str = "depth_estimator/config.json") -> DPTConfig:
