@@ -194,6 +194,7 @@ def load(
     text_encoders: str | Path | Sequence[str | Path] = (),
     t5_tokenizer: str | Path | None = None,
     t5_length: int | None = None,
+    tiled_vae: bool | None = None,
 ) -> StableDiffusion:
     """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
 
@@ -206,9 +207,10 @@ def load(
     "v" ...). `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file
     without them. `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in
     `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. `t5_length` is how many
-    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. Raises SfumatoError for a file
-    that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and for a
-    variant that its family does not have.
+    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. `tiled_vae` puts all pictures
+    through the autoencoder in tiles, or none; else those above `tasks.picture.TILED_ABOVE`. Raises SfumatoError for a
+    file that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and
+    for a variant that its family does not have.
     """
     if name_or_path is None or name_or_path == EMBEDDED:
         path = embedded_model()
@@ -234,6 +236,7 @@ def load(
             raise SfumatoError(f"T5's length is {t5_length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")
         t5 = replace(parts.spec.text_3, length=t5_length)
         parts = replace(parts, spec=replace(parts.spec, text_3=t5))
+    parts.vae.tiled = tiled_vae
     return assemble(parts, T5Tokenizer.from_file(pieces) if pieces is not None and "text_3" in parts.networks else None)
 
 

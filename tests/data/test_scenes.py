@@ -194,10 +194,17 @@ def test_captions_name_every_object_and_the_background_that_has_a_name(shapes, l
         text = caption(scene, language, rng)
         assert "{" not in text
         if scene.kind != "count":
-            assert all(thing.noun.names[language] in text for thing in scene.objects)
+            for noun in (thing.noun for thing in scene.objects):
+                assert any(word.names[language] in text for word in (noun, *noun.others))
         words = () if scene.background is None else (scene.background.words[language], scene.background.locative)
         assert not words or any(word in text for word in words)
     assert PATTERNS[language].keys() == PATTERNS["en"].keys()
+
+
+def test_a_thing_goes_by_its_other_names_too():
+    scene = Scene("count", "flat", (placed("dog face"),) * 2, None, None, (255, 255, 255))
+    texts = {caption(scene, "en", Random(k)) for k in range(60)}
+    assert {"two dogs", "two dog faces"} <= texts
 
 
 def test_every_noun_is_whole_and_its_own():
@@ -205,7 +212,8 @@ def test_every_noun_is_whole_and_its_own():
     for language in LANGUAGES:
         names = [noun.names[language] for noun in nouns()]
         assert all(names) and len(set(names)) == len(names), language
-    assert all(noun.plural and all(noun.counters.values()) and " " in noun.two for noun in nouns())
+    everything = [word for noun in nouns() for word in (noun, *noun.others)]
+    assert all(noun.plural and all(noun.counters.values()) and " " in noun.two for noun in everything)
 
 
 def test_a_set_without_things_to_compose_is_refused(nothing_to_learn):

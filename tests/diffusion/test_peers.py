@@ -2,13 +2,15 @@
 
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, SASolverScheduler, UniPCMultistepScheduler
 from diffusers.guiders import AdaptiveProjectedGuidance
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer
 
 from sfumato.diffusion.drive import together
 from sfumato.diffusion.guide import apg, dynamic_threshold, known, plain
+from sfumato.diffusion.path import EXPLODING
 from sfumato.diffusion.sample import SAMPLERS
+from sfumato.diffusion.schedule import NoiseTable
 from sfumato.verify.toy import label, to_vp
 
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -29,6 +31,26 @@ def test_unipc(mixture, unit, outcomes, variant: str, order: int) -> None:
     x = start * (1 + sigmas[0] ** 2).sqrt()
     job = SAMPLERS["unipc"].run(plain(denoiser, label(1)), x, sigmas, denoiser.path, None, order=order, variant=variant)
     assert torch.allclose(to_vp(outcomes([job])[0], sigmas[-1].item()), theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_sa_solver(mixture, unit, outcomes, monkeypatch, eta: float) -> None:
+    """First order with first-order corrector; of second order diffusers' is an approximation of its own."""
+    noises = iter(range(8))
+    monkeypatch.setattr("diffusers.schedulers.scheduling_sasolver.randn_tensor", lambda *_, **__: unit(next(noises)))
+    scheduler = SASolverScheduler(predictor_order=1, corrector_order=1, tau_func=lambda t: eta, **NOISE)
+    scheduler.set_timesteps(8)
+    denoiser, theirs, sigmas = mixture(), unit(9), scheduler.sigmas.double()
+    for t, sigma in zip(scheduler.timesteps, sigmas[:-1], strict=True):
+        eps = denoiser.network(theirs, denoiser.table.time(sigma[None]), label(1))
+        theirs = scheduler.step(eps, t, theirs).prev_sample
+    guide, x, levels = plain(denoiser, label(1)), unit(9) * (1 + sigmas[0] ** 2).sqrt(), sigmas.tolist()
+    everywhere = NoiseTable(torch.logspace(-9, 9, 1000, dtype=torch.float64))
+    job = SAMPLERS["sa_solver"].run(
+        guide, x, sigmas, EXPLODING, lambda s, s1: unit(levels.index(s)),
+        order=1, corrector=1, eta=eta, table=everywhere,
+    )  # fmt: skip
+    assert torch.allclose(to_vp(outcomes([job])[0], levels[-1]), theirs, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])

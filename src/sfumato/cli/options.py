@@ -63,6 +63,13 @@ T5File = Annotated[
 T5Length = Annotated[
     int | None, typer.Option("--t5-length", help="Tokens that T5 reads at least; else 256. The original code has 77.")
 ]
+TiledVae = Annotated[
+    bool | None,
+    typer.Option(
+        "--tiled-vae/--no-tiled-vae",
+        help="Put pictures through the autoencoder in tiles, in less memory and more time; else only large ones.",
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else a GPU where there is one.")]
 Dtype = Annotated[
     str | None, typer.Option(help="float32, float16 or bfloat16; else float16 on CUDA and float32 elsewhere.")
@@ -140,6 +147,7 @@ class Loading:
     text_encoder: TextEncoders = None
     t5_tokenizer: T5File = None
     t5_length: T5Length = None
+    tiled_vae: TiledVae = None
     device: Device = None
     dtype: Dtype = None
 
@@ -150,6 +158,7 @@ class Loading:
         return sfumato.load(
             self.model, self.device, self.dtype, variant=self.variant, vae=self.vae,
             text_encoders=self.text_encoder or (), t5_tokenizer=self.t5_tokenizer, t5_length=self.t5_length,
+            tiled_vae=self.tiled_vae,
         )  # fmt: skip
 
 

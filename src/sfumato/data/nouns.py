@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -31,6 +31,7 @@ class Noun:
     """A thing by the `emoji` that shows it: its name in each language, and what counting it takes.
 
     Thai, Chinese and Japanese count with a word that goes with the noun. Ukrainian `two` is "two of them" whole.
+    `others` are what people call it as well.
     """
 
     emoji: str
@@ -38,6 +39,7 @@ class Noun:
     counters: dict[str, str]
     plural: str
     two: str
+    others: tuple[Noun, ...] = ()
 
     @property
     def hex(self) -> str:
@@ -69,19 +71,19 @@ class Noun:
 
 @cache
 def nouns() -> tuple[Noun, ...]:
-    """All of them, in the order of `nouns.tsv`."""
+    """All things, in the order of `nouns.tsv`: the first line of an emoji is its noun, further lines are `others`."""
     table = (resources.files("sfumato.data") / "nouns.tsv").read_text(encoding="utf-8")
-    rows = csv.DictReader(table.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
-    return tuple(
-        Noun(
+    lines: dict[str, list[Noun]] = {}
+    for row in csv.DictReader(table.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
+        noun = Noun(
             row["emoji"],
             {language: row[language] for language in NUMBERS},
             {language: row[f"{language}_counter"] for language in ("th", "zh", "ja")},
             row["en_plural"],
             row["uk_two"],
         )
-        for row in rows
-    )
+        lines.setdefault(noun.emoji, []).append(noun)
+    return tuple(replace(first, others=tuple(others)) for first, *others in lines.values())
 
 
 def _described(noun: str, language: str, colour: Colour | None, size: str | None = None) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from random import Random
 from typing import TYPE_CHECKING
 
 from sfumato.data import captions
 from sfumato.data.captions import with_article
+from sfumato.data.nouns import Noun
 
 if TYPE_CHECKING:
-    from sfumato.data.scenes import Placed, Scene
+    from sfumato.data.scenes import Scene
 
 STYLE_SHARE = 0.6
+OTHER_SHARE = 0.35
 
 # {a} is the scene's first object, {b} its second, {c} its third. The first pattern of each list is canonical.
 PATTERNS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -82,28 +86,32 @@ PLACES: dict[str, dict[str, str]] = {
 
 def caption(scene: Scene, language: str, rng: Random) -> str:
     """One way a person might ask for this scene; a named background is always named."""
-    patterns = PATTERNS[language].get(scene.kind, ("",))
-    said = _said(scene, language, rng.choice(patterns), article=rng.random() < 0.6)
+    words = {thing.noun.emoji: _word(thing.noun, rng) for thing in scene.objects}
+    said = _said(scene, language, [words[thing.noun.emoji] for thing in scene.objects], rng.choice, rng.random() < 0.6)
     style = scene.style if rng.random() < STYLE_SHARE else None
     return captions.dressed(said, style, language, rng, scene.background)
 
 
 def prompt(scene: Scene, language: str) -> str:
     """The canonical request for evaluation: the objects, the style, then the background where it has a name."""
-    said = _said(scene, language, PATTERNS[language].get(scene.kind, ("",))[0], article=True)
+    said = _said(scene, language, [thing.noun for thing in scene.objects], itemgetter(0), article=True)
     return captions.canonical(said, scene.style, language, scene.background)
 
 
-def _said(scene: Scene, language: str, pattern: str, article: bool) -> str:
+def _word(noun: Noun, rng: Random) -> Noun:
+    return rng.choice(noun.others) if noun.others and rng.random() < OTHER_SHARE else noun
+
+
+def _said(
+    scene: Scene, language: str, words: Sequence[Noun], choose: Callable[[Sequence[str]], str], article: bool
+) -> str:
+    """The objects in these words, in a pattern that `choose` takes."""
+    things = scene.objects
     if scene.kind == "count":
-        thing = scene.objects[0]
-        return thing.noun.counted(language, len(scene.objects), thing.colour)
-    phrases = [_phrase(placed, language, article) for placed in scene.objects]
+        return words[0].counted(language, len(things), things[0].colour)
+    phrases = [noun.phrase(language, thing.colour, thing.size) for noun, thing in zip(words, things, strict=True)]
+    if article and language == "en":
+        phrases = [with_article(phrase) for phrase in phrases]
     if scene.kind == "one":
         return PLACES[language][scene.place].format(a=phrases[0]) if scene.place else phrases[0]
-    return pattern.format(**dict(zip("abc", phrases, strict=False)))
-
-
-def _phrase(placed: Placed, language: str, article: bool) -> str:
-    phrase = placed.noun.phrase(language, placed.colour, placed.size)
-    return with_article(phrase) if article and language == "en" else phrase
+    return choose(PATTERNS[language][scene.kind]).format(**dict(zip("abc", phrases, strict=False)))

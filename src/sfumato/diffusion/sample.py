@@ -5,10 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.names import find
-from sfumato.diffusion.samplers.multistep import deis, dpm_solver, dpmpp_2m, dpmpp_3m, ipndm, lms, plms, unipc
+from sfumato.diffusion.samplers.multistep import (
+    deis,
+    dpm_solver,
+    dpmpp_2m,
+    dpmpp_3m,
+    ipndm,
+    lms,
+    plms,
+    res_multistep,
+    unipc,
+)
 from sfumato.diffusion.samplers.onestep import ddim, ddpm, euler, euler_ancestral, lcm, tcd
 from sfumato.diffusion.samplers.singlestep import (
     dpm_2,
@@ -18,17 +30,25 @@ from sfumato.diffusion.samplers.singlestep import (
     dpmpp_2s,
     dpmpp_2s_ancestral,
     heun,
+    restart,
 )
-from sfumato.diffusion.samplers.stochastic import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
+from sfumato.diffusion.samplers.stochastic import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, er_sde, sa_solver
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A sampler as users choose it: `label` is the community's name, `calls` the estimates per step."""
+    """A sampler as users choose it: `label` is the community's name, `calls` the estimates per step.
+
+    `order` is the order of convergence to the probability flow, of stochastic kinds to the mean of one step. Those of
+    kind "ancestral" step past the next level and add noise up to it, those of kind "SDE" solve the stochastic equation.
+    """
 
     name: str
     label: str
     run: Callable[..., Job]
+    order: int
+    kind: Literal["ODE", "ancestral", "SDE"] = "ODE"
+    multistep: bool = False
     calls: int = 1
     aliases: tuple[str, ...] = ()
     brownian: bool = False
@@ -48,39 +68,65 @@ class Sampler:
 SAMPLERS: dict[str, Sampler] = {
     sampler.name: sampler
     for sampler in (
-        Sampler("ddim", "DDIM", ddim, schedule="ddim_uniform", unit_start=True, cfg_pp=True, source="arXiv:2010.02502"),
-        Sampler("ddpm", "DDPM", ddpm, schedule="ddim_uniform", unit_start=True, cfg_pp=True, source="arXiv:2006.11239"),
-        Sampler("plms", "PLMS", plms, aliases=("pndm",), schedule="ddim_uniform", unit_start=True,
-                source="arXiv:2202.09778"),
-        Sampler("ipndm", "iPNDM", ipndm, source="arXiv:2204.13902"),
-        Sampler("euler", "Euler", euler, aliases=("k_euler",), cfg_pp=True, source="arXiv:2206.00364"),
-        Sampler("euler_ancestral", "Euler a", euler_ancestral, aliases=("euler_a", "k_euler_a"), cfg_pp=True,
-                source="k-diffusion"),
-        Sampler("heun", "Heun", heun, calls=2, aliases=("k_heun",), source="arXiv:2206.00364"),
-        Sampler("lms", "LMS", lms, aliases=("k_lms",), source="k-diffusion"),
-        Sampler("dpm_2", "DPM2", dpm_2, calls=2, aliases=("k_dpm_2",), schedule="karras", source="arXiv:2206.00927"),
-        Sampler("dpm_2_ancestral", "DPM2 a", dpm_2_ancestral, calls=2, aliases=("dpm2_a", "k_dpm_2_a"),
-                schedule="karras", source="k-diffusion"),
-        Sampler("dpm_fast", "DPM fast", dpm_fast, aliases=("k_dpm_fast",), source="arXiv:2206.00927"),
-        Sampler("dpm_adaptive", "DPM adaptive", dpm_adaptive, calls=3, aliases=("k_dpm_ad",),
+        Sampler("ddim", "DDIM", ddim, 1, aliases=("DDIMScheduler",), schedule="ddim_uniform", unit_start=True,
+                cfg_pp=True, source="arXiv:2010.02502"),
+        Sampler("ddpm", "DDPM", ddpm, 1, "ancestral", aliases=("DDPMScheduler",), schedule="ddim_uniform",
+                unit_start=True, cfg_pp=True, source="arXiv:2006.11239"),
+        Sampler("plms", "PLMS", plms, 2, multistep=True, aliases=("pndm", "PNDMScheduler"), schedule="ddim_uniform",
+                unit_start=True, source="arXiv:2202.09778"),
+        Sampler("ipndm", "iPNDM", ipndm, 2, multistep=True, aliases=("IPNDMScheduler",), source="arXiv:2204.13902"),
+        Sampler("euler", "Euler", euler, 1, aliases=("k_euler", "EulerDiscreteScheduler"), cfg_pp=True,
+                source="arXiv:2206.00364"),
+        Sampler("euler_ancestral", "Euler a", euler_ancestral, 1, "ancestral",
+                aliases=("euler_a", "k_euler_a", "k_euler_ancestral", "EulerAncestralDiscreteScheduler"),
+                cfg_pp=True, source="k-diffusion"),
+        Sampler("heun", "Heun", heun, 2, calls=2, aliases=("k_heun", "HeunDiscreteScheduler"),
+                source="arXiv:2206.00364"),
+        Sampler("restart", "Restart", restart, 2, "SDE", calls=2, schedule="karras", source="arXiv:2306.14878"),
+        Sampler("lms", "LMS", lms, 2, multistep=True, aliases=("k_lms", "LMSDiscreteScheduler"), source="k-diffusion"),
+        Sampler("dpm_2", "DPM2", dpm_2, 2, calls=2, aliases=("k_dpm_2", "KDPM2DiscreteScheduler"), schedule="karras",
                 source="arXiv:2206.00927"),
-        Sampler("dpm_solver", "DPM-Solver", dpm_solver, source="arXiv:2206.00927"),
-        Sampler("dpmpp_2s", "DPM++ 2S", dpmpp_2s, schedule="karras", source="arXiv:2211.01095"),
-        Sampler("dpmpp_2s_ancestral", "DPM++ 2S a", dpmpp_2s_ancestral, calls=2, aliases=("k_dpmpp_2s_a",),
-                schedule="karras", source="arXiv:2211.01095"),
-        Sampler("dpmpp_2m", "DPM++ 2M", dpmpp_2m, aliases=("k_dpmpp_2m",), schedule="karras",
+        Sampler("dpm_2_ancestral", "DPM2 a", dpm_2_ancestral, 2, "ancestral", calls=2,
+                aliases=("dpm2_a", "k_dpm_2_a", "k_dpm_2_ancestral", "KDPM2AncestralDiscreteScheduler"),
+                schedule="karras", source="k-diffusion"),
+        Sampler("dpm_fast", "DPM fast", dpm_fast, 2, aliases=("k_dpm_fast",), source="arXiv:2206.00927"),
+        Sampler("dpm_adaptive", "DPM adaptive", dpm_adaptive, 3, calls=3, aliases=("k_dpm_ad", "k_dpm_adaptive"),
+                source="arXiv:2206.00927"),
+        Sampler("dpm_solver", "DPM-Solver", dpm_solver, 2, multistep=True, source="arXiv:2206.00927"),
+        Sampler("dpmpp_2s", "DPM++ 2S", dpmpp_2s, 2, aliases=("DPMSolverSinglestepScheduler",), schedule="karras",
                 source="arXiv:2211.01095"),
-        Sampler("dpmpp_3m", "DPM++ 3M", dpmpp_3m, schedule="karras", source="arXiv:2211.01095"),
-        Sampler("dpmpp_sde", "DPM++ SDE", dpmpp_sde, calls=2, aliases=("k_dpmpp_sde",), brownian=True,
-                schedule="karras", source="arXiv:2211.01095"),
-        Sampler("dpmpp_2m_sde", "DPM++ 2M SDE", dpmpp_2m_sde, aliases=("k_dpmpp_2m_sde",), brownian=True,
-                schedule="karras", source="arXiv:2211.01095"),
-        Sampler("dpmpp_3m_sde", "DPM++ 3M SDE", dpmpp_3m_sde, aliases=("k_dpmpp_3m_sde",), brownian=True,
+        Sampler("dpmpp_2s_ancestral", "DPM++ 2S a", dpmpp_2s_ancestral, 2, "ancestral", calls=2,
+                aliases=("k_dpmpp_2s_a", "k_dpmpp_2s_ancestral"), schedule="karras", source="arXiv:2211.01095"),
+        Sampler("dpmpp_2m", "DPM++ 2M", dpmpp_2m, 2, multistep=True,
+                aliases=("k_dpmpp_2m", "DPMSolverMultistepScheduler"), schedule="karras", source="arXiv:2211.01095"),
+        Sampler("dpmpp_3m", "DPM++ 3M", dpmpp_3m, 2, multistep=True, schedule="karras", source="arXiv:2211.01095"),
+        Sampler("dpmpp_sde", "DPM++ SDE", dpmpp_sde, 2, "SDE", calls=2,
+                aliases=("k_dpmpp_sde", "dpmpp_sde_gpu", "DPMSolverSDEScheduler"), brownian=True, schedule="karras",
+                source="arXiv:2211.01095"),
+        Sampler("dpmpp_2m_sde", "DPM++ 2M SDE", dpmpp_2m_sde, 2, "SDE", multistep=True,
+                aliases=("k_dpmpp_2m_sde", "dpmpp_2m_sde_gpu"), brownian=True, schedule="karras",
+                source="arXiv:2211.01095"),
+        Sampler("dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun", partial(dpmpp_2m_sde, solver="heun"), 2, "SDE",
+                multistep=True, aliases=("k_dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu"), brownian=True,
                 schedule="exponential", source="arXiv:2211.01095"),
-        Sampler("unipc", "UniPC", unipc, aliases=("uni_pc",), source="arXiv:2302.04867"),
-        Sampler("deis", "DEIS", deis, source="arXiv:2204.13902"),
-        Sampler("lcm", "LCM", lcm, schedule="sgm_uniform", source="arXiv:2310.04378"),
-        Sampler("tcd", "TCD", tcd, schedule="sgm_uniform", timed=True, source="arXiv:2402.19159"),
+        Sampler("dpmpp_3m_sde", "DPM++ 3M SDE", dpmpp_3m_sde, 2, "SDE", multistep=True,
+                aliases=("k_dpmpp_3m_sde", "dpmpp_3m_sde_gpu"), brownian=True, schedule="exponential",
+                source="arXiv:2211.01095"),
+        Sampler("unipc", "UniPC", unipc, 2, multistep=True, aliases=("uni_pc",), source="arXiv:2302.04867"),
+        Sampler("unipc_bh2", "UniPC bh2", partial(unipc, variant="bh2"), 2, multistep=True,
+                aliases=("uni_pc_bh2", "UniPCMultistepScheduler"), source="arXiv:2302.04867"),
+        Sampler("deis", "DEIS", deis, 2, multistep=True, aliases=("DEISMultistepScheduler",),
+                source="arXiv:2204.13902"),
+        Sampler("res_multistep", "Res Multistep", res_multistep, 2, multistep=True, source="arXiv:2308.02157"),
+        Sampler("res_multistep_ancestral", "Res Multistep a", partial(res_multistep, eta=1.0), 2, "ancestral",
+                multistep=True, source="arXiv:2308.02157"),
+        Sampler("er_sde", "ER SDE", er_sde, 2, "SDE", multistep=True, source="arXiv:2309.06169"),
+        Sampler("sa_solver", "SA Solver", sa_solver, 2, "SDE", multistep=True, aliases=("SASolverScheduler",),
+                timed=True, source="arXiv:2309.05019"),
+        Sampler("lcm", "LCM", lcm, 1, "SDE", aliases=("LCMScheduler",), schedule="sgm_uniform",
+                source="arXiv:2310.04378"),
+        Sampler("tcd", "TCD", tcd, 1, "SDE", aliases=("TCDScheduler",), schedule="sgm_uniform", timed=True,
+                source="arXiv:2402.19159"),
     )
 }  # fmt: skip
 

@@ -124,6 +124,7 @@ class FlowTable:
 
 
 Table = NoiseTable | FlowTable
+TABLE_1X = NoiseTable(training_sigmas(Schedule()))  # of 1.x, 2.x and XL
 FEW, MANY = 256, 4096  # patches of a picture, between which the logarithm of its shift grows with their number
 
 

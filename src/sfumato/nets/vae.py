@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
+from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +15,9 @@ from sfumato.nets.layers import Linear
 from sfumato.spec import VAEConfig
 
 EPS = 1e-6
+QUERIES = (
+    128 * 128
+)  # places that ask at once, those of a picture of 1024 pixels: what attention takes for them is bounded
 
 
 class SpatialAttention(nn.Module):
@@ -28,9 +33,10 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # (B, hw, C)
-        q, k, v = (project(tokens).unsqueeze(1) for project in (self.to_q, self.to_k, self.to_v))  # (B, 1, hw, C)
-        h = self.to_out[0](F.scaled_dot_product_attention(q, k, v).squeeze(1))
-        return x + h.transpose(1, 2).unflatten(2, x.shape[2:])
+        k, v = (project(tokens).unsqueeze(1) for project in (self.to_k, self.to_v))  # (B, 1, hw, C)
+        asked = (self.to_q(part).unsqueeze(1) for part in tokens.split(QUERIES, 1))
+        h = [self.to_out[0](F.scaled_dot_product_attention(q, k, v).squeeze(1)) for q in asked]
+        return x + torch.cat(h, 1).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 class MiddleBlock(nn.Module):
@@ -58,8 +64,14 @@ class Level(nn.Module):
         self.has_step = step is not None
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.step(self.blocks(x))
+
+    def blocks(self, x: Tensor) -> Tensor:
         for block in self.resnets:
             x = block(x)
+        return x
+
+    def step(self, x: Tensor) -> Tensor:
         if not self.has_step:
             return x
         return (self.downsamplers if hasattr(self, "downsamplers") else self.upsamplers)[0](x)
@@ -81,10 +93,19 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], 2 * cfg.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.finish(self.start(x))
+
+    def start(self, x: Tensor) -> Tensor:
+        """Down to the lowest resolution."""
         x = self.conv_in(x)
-        for level in self.down_blocks:
+        for level in self.down_blocks[:-1]:
             x = level(x)
-        return self.conv_out(norm_silu(self.conv_norm_out, self.mid_block(x)))
+        return x
+
+    def finish(self, x: Tensor) -> Tensor:
+        """What happens there."""
+        x = self.mid_block(self.down_blocks[-1](x))
+        return self.conv_out(norm_silu(self.conv_norm_out, x))
 
 
 class Decoder(nn.Module):
@@ -103,18 +124,30 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], cfg.in_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.mid_block(self.conv_in(z))
-        for level in self.up_blocks:
+        return self.finish(self.start(z))
+
+    def start(self, z: Tensor) -> Tensor:
+        """What happens at the lowest resolution."""
+        return cast(Level, self.up_blocks[0]).blocks(self.mid_block(self.conv_in(z)))
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Up from there."""
+        x = cast(Level, self.up_blocks[0]).step(x)
+        for level in self.up_blocks[1:]:
             x = level(x)
         return self.conv_out(norm_silu(self.conv_norm_out, x))
 
 
 class VAE(nn.Module):
-    """Encoder, decoder and the 1x1 convolutions between, if any; latents here are unscaled (see `VAEConfig.scale`)."""
+    """Encoder, decoder and the 1x1 convolutions between, if any; latents here are unscaled (see `VAEConfig.scale`).
+
+    `tiled` says whether tasks put pictures through it in tiles: all, none, or by default large ones.
+    """
 
     def __init__(self, cfg: VAEConfig):
         super().__init__()
         self.cfg = cfg
+        self.tiled: bool | None = None
         self.encoder = Encoder(cfg)
         self.decoder = Decoder(cfg)
         if cfg.quant_convs:

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from sfumato.diffusion.drive import Failed, Finished, Job, Step, drive
 from sfumato.errors import SfumatoError, warn
+from sfumato.nets import tiled_vae
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import memory_for
+
+TILED_ABOVE = 1536 * 1536  # pixels; whole, 1.x's autoencoder then takes 6 GB in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,7 @@ def to_pixels(image: Image.Image) -> Tensor:
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
     """Pictures (B, 3, H, W) in [-1, 1] as 8-bit RGB."""
-    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    levels = pixels.float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
     return [Image.fromarray(level.permute(1, 2, 0).cpu().numpy()) for level in levels]
 
 
@@ -53,22 +56,33 @@ def decode(vae: VAE, latents: Tensor) -> Image.Image:
 
     Raises SfumatoError for latents that are not finite, and where not even float32 makes a picture of them.
     """
-    if not latents.isfinite().all():
+    if not _finite(latents):
         raise SfumatoError("the network's estimates are not finite; load the model as float32")
     pixels = _decoded(vae, latents)
-    if not pixels.isfinite().all():
+    if not _finite(pixels):
         raise SfumatoError("the autoencoder's picture is not finite, even in float32; give another one")
     return to_images(pixels)[0]
 
 
 def encode(vae: VAE, pixels: Tensor) -> Tensor:
     """Latents (B, C, h, w) in the denoising network's units, the likeliest, of pictures (B, 3, H, W) in [-1, 1]."""
-    moments = _through(vae, lambda network, x: network.encode(x), pixels)
+    height, width = pixels.shape[2:]
+    whole = height % vae.cfg.factor or width % vae.cfg.factor or not _in_tiles(vae, height * width)
+    moments = _through(vae, VAE.encode if whole else tiled_vae.encode, pixels)
     return vae.to_latents(moments.chunk(2, 1)[0])
 
 
 def _decoded(vae: VAE, latents: Tensor) -> Tensor:
-    return _through(vae, lambda network, z: network.decode(z), vae.from_latents(latents))
+    tiled = _in_tiles(vae, latents[0, 0].numel() * vae.cfg.factor**2)
+    return _through(vae, tiled_vae.decode if tiled else VAE.decode, vae.from_latents(latents))
+
+
+def _in_tiles(vae: VAE, pixels: int) -> bool:
+    return pixels > TILED_ABOVE if vae.tiled is None else vae.tiled
+
+
+def _finite(x: Tensor) -> bool:
+    return bool(torch.stack(torch.aminmax(x)).isfinite().all())  # no map of the answers, which may be large
 
 
 @torch.no_grad()
@@ -80,7 +94,7 @@ def _through(vae: VAE, direction: Callable[[VAE, Tensor], Tensor], x: Tensor) ->
     network = vae.in_full if "in_full" in vars(vae) else vae
     weight = network.decoder.conv_in.weight
     result = direction(network, x.to(weight.device, weight.dtype)).float()
-    if weight.dtype == torch.float32 or result.isfinite().all():
+    if weight.dtype == torch.float32 or _finite(result):
         return result
     warn("the autoencoder overflows in half precision, so it runs in float32 from here on")
     return direction(vae.in_full, x.to(weight.device, torch.float32))

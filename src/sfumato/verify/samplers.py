@@ -84,7 +84,7 @@ NAMES = {
     "HeunDiscreteScheduler": "heun",
     "LMSDiscreteScheduler": "lms",
     "DEISMultistepScheduler": "deis",
-    "UniPCMultistepScheduler": "unipc",
+    "UniPCMultistepScheduler": "unipc_bh2",
     "LCMScheduler": "lcm",
     "TCDScheduler": "tcd",
     "FlowMatchEulerDiscreteScheduler": "euler",
@@ -311,7 +311,7 @@ def _diffusers(name: str, entry: Entry, tensors: Tensors) -> Run:
     config, options = entry["config"], dict(entry["step_kwargs"])
     solver = entry["class"], config.get("algorithm_type"), config.get("solver_order")
     theirs = SOLVERS.get(solver) or _name(entry["class"])
-    if theirs in ("deis", "unipc"):
+    if theirs in ("deis", "unipc_bh2"):
         options["order"] = config["solver_order"]
     if "solver_type" in config:
         options["variant"] = config["solver_type"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +17,7 @@ Noise = Callable[[float, float], Tensor]
 
 # Pure noise of a flow has no signal-to-noise ratio; with this much signal instead, steps from it reach their limits.
 _LEAST_ALPHA = 1e-12
-_ABSCISSAE, _WEIGHTS = np.polynomial.legendre.leggauss(16)
+_ABSCISSAE, _WEIGHTS = np.polynomial.legendre.leggauss(32)
 
 
 def steps_of(sigmas: Tensor) -> list[tuple[float, float]]:
@@ -58,8 +59,13 @@ def churned(x: Tensor, s: float, rate: float, path: Path, noise: Noise) -> tuple
     if rate == 0 or alpha == 0:
         return x, s
     higher = path.sigma_at(s / alpha * (1 + rate))
-    keep = path.alpha(higher) / alpha
-    return keep * x + math.sqrt(higher**2 - (keep * s) ** 2) * noise(s, higher), higher
+    return raised(x, s, higher, path, noise), higher
+
+
+def raised(x: Tensor, s: float, higher: float, path: Path, noise: Noise) -> Tensor:
+    """x of level s with noise added up to a higher level; s has some signal left."""
+    keep = path.alpha(higher) / path.alpha(s)
+    return keep * x + math.sqrt(higher**2 - (keep * s) ** 2) * noise(s, higher)
 
 
 def churn_rate(s: float, steps: int, s_churn: float, s_tmin: float, s_tmax: float) -> float:
@@ -82,15 +88,18 @@ def lagrange_integrals(
 
     By Gauss-Legendre quadrature: exact for polynomials, to rounding for the smooth densities of samplers.
     """
-    half = (end - start) / 2
-    points = start + half * (1 + _ABSCISSAE)
-    weights = half * _WEIGHTS * density(points)
-    integrals = []
-    for j, node in enumerate(nodes):
+
+    def weighted(points: np.ndarray, j: int) -> np.ndarray:
         others = [other for k, other in enumerate(nodes) if k != j]
-        basis = np.prod([(points - other) / (node - other) for other in others], axis=0) if others else 1.0
-        integrals.append(float((weights * basis).sum()))
-    return integrals
+        return density(points) * np.prod([(points - other) / (nodes[j] - other) for other in others], axis=0)
+
+    return [integral(partial(weighted, j=j), start, end) for j in range(len(nodes))]
+
+
+def integral(of: Callable[[np.ndarray], np.ndarray], start: float, end: float) -> float:
+    """The integral of a smooth function from start to end."""
+    half = (end - start) / 2
+    return float(half * (_WEIGHTS * of(start + half * (1 + _ABSCISSAE))).sum())
 
 
 def combine(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -10,7 +11,15 @@ from torch import Tensor
 from sfumato.diffusion.drive import Job, Step
 from sfumato.diffusion.guide import Guide
 from sfumato.diffusion.path import Path
-from sfumato.diffusion.samplers.common import Noise, combine, lagrange_integrals, order_at, steps_of, towards
+from sfumato.diffusion.samplers.common import (
+    Noise,
+    combine,
+    lagrange_integrals,
+    order_at,
+    split_ancestral,
+    steps_of,
+    towards,
+)
 
 # Adams-Bashforth weights of the last slopes, newest first, for steps of one length.
 ADAMS_BASHFORTH = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
@@ -91,6 +100,30 @@ def dpmpp_2m(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise
     return x
 
 
+def res_multistep(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 0.0) -> Job:
+    """Refined exponential solver of second order, multistep (Zhang et al. 2023, section 4).
+
+    The straight line in log sigma through the last two estimates is integrated without approximation. With eta > 0
+    each step goes past the next level and noise is added; the line is then drawn as if the last step had ended where it
+    went down to, as ComfyUI has it.
+    """
+    steps, previous = steps_of(sigmas), None
+    for i, (s, s1) in enumerate(steps):
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(steps), s, x, x0)
+        down, rescale, up = split_ancestral(s, s1, eta, path)
+        x = towards(x, x0, s, down)
+        if down > 0:
+            h = math.log(s / down)
+            if previous is not None:
+                h_before, x0_before = previous
+                x = x + (1 + math.expm1(-h) / h) * (h / h_before) * (x0 - x0_before)
+            previous = h, x0
+        if up:
+            x = rescale * x + up * noise(s, s1)
+    return x
+
+
 def _differences(values: list[Tensor], levels: list[float], h: float) -> tuple[Tensor, Tensor]:
     """First and second derivative, times h and h^2, of what had these values at the last three levels."""
     r0, r1 = math.log(levels[1] / levels[0]) / h, math.log(levels[2] / levels[1]) / h
@@ -138,7 +171,13 @@ def dpm_solver(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noi
 
 
 def unipc(
-    denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: int = 2, variant: str = "bh2"
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    order: int = 2,
+    variant: Literal["bh1", "bh2"] = "bh1",
 ) -> Job:
     """UniPC (Zhao et al. 2023, algorithms 1 and 2) on the estimate; `variant` names the B(h): 'bh1' h, 'bh2' e^h - 1.
 

@@ -13,8 +13,7 @@ from sfumato.diffusion.drive import Job, Step, together
 from sfumato.diffusion.guide import Guide, known
 from sfumato.diffusion.path import Path
 from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
-from sfumato.diffusion.schedule import NoiseTable, Table, training_sigmas
-from sfumato.spec import Schedule
+from sfumato.diffusion.schedule import TABLE_1X, Table
 
 
 def euler(
@@ -71,9 +70,6 @@ def lcm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> 
         yield Step(i, len(steps), s, x, x0)
         x = path.alpha(s1) * x0 + s1 * noise(s, s1) if s1 > 0 else x0
     return x
-
-
-TABLE_1X = NoiseTable(training_sigmas(Schedule()))
 
 
 def tcd(

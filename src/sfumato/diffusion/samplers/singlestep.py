@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from sfumato.diffusion.drive import Job, Row, Step
 from sfumato.diffusion.guide import Estimate, Guide
 from sfumato.diffusion.path import Path
-from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
+from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, raised, split_ancestral, steps_of, towards
+from sfumato.diffusion.schedule import karras_between
 from sfumato.errors import SfumatoError
 
 
@@ -33,12 +36,71 @@ def heun(
         hat, s_hat = churned(x, s, churn_rate(s, len(steps), s_churn, s_tmin, s_tmax), path, noise)
         x0 = yield from denoise(hat, s_hat)
         yield Step(i, len(steps), s_hat, hat, x0)
-        ahead = towards(hat, x0, s_hat, s1)
-        if s1 > 0:
-            slope = ((hat - x0) / s_hat + (ahead - (yield from denoise(ahead, s1))) / s1) / 2
-            ahead = hat + (s1 - s_hat) * slope
-        x = ahead
+        x = yield from _trapezium(denoise, hat, x0, s_hat, s1)
     return x
+
+
+def _trapezium(denoise: Guide, x: Tensor, x0: Tensor, s: float, s1: float) -> Estimate:
+    """From s to s1 by the mean of the slopes at both; to 0 by the first alone."""
+    ahead = towards(x, x0, s, s1)
+    if s1 == 0:
+        return ahead
+    return x + (s1 - s) * ((x - x0) / s + (ahead - (yield from denoise(ahead, s1))) / s1) / 2
+
+
+def restart(
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    restarts: int = -1,
+    s_tmin: float = 0.1,
+    s_tmax: float = 2.0,
+) -> Job:
+    """Heun's method that goes back up by fresh noise and down again (Xu et al. 2023, algorithm 1).
+
+    From the level nearest to s_tmin it rises to that nearest to s_tmax, both ratios of noise to signal, `restarts`
+    times; -1 stands for none below 20 steps, 1 from there and 2 from 36 on, as in A1111. The list's steps are divided
+    among the way down and the restarts, each of which takes 9, or from 36 on a quarter of them, spaced as by Karras.
+    Raises SfumatoError where that leaves no step for the way down.
+    """
+    total = len(sigmas) - 1
+    times = (total >= 20) + (total >= 36) if restarts == -1 else restarts
+    length = total // 4 if total >= 36 else 9
+    if times * length >= total:
+        raise SfumatoError(f"{times} restarts of {length} steps need more than {total} steps; choose fewer restarts")
+    steps = _with_restarts(sigmas, times, length, s_tmin, s_tmax, path)
+    level = steps[0][0]
+    for i, (s, s1) in enumerate(steps):
+        if s > level:
+            x = raised(x, level, s, path, noise)
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(steps), s, x, x0)
+        x, level = (yield from _trapezium(denoise, x, x0, s, s1)), s1
+    return x
+
+
+def _with_restarts(
+    sigmas: Tensor, times: int, length: int, low: float, high: float, path: Path
+) -> list[tuple[float, float]]:
+    """(s, s1) of as many steps as the list has; of its own where it does not pass through both levels."""
+    way = _respaced(sigmas, len(sigmas) - 1 - times * length)
+    ratios = way / path.alpha(way)
+    bottom, top = (int((ratios - level).abs().argmin()) for level in (low, high))
+    if not times or top >= bottom:
+        return steps_of(sigmas)
+    again = karras_between(ratios[bottom].item(), ratios[top].item(), length + 1)[:-1]
+    levels = torch.tensor([path.sigma_at(ratio) for ratio in again.tolist()], dtype=torch.float64)
+    return [*steps_of(way[: bottom + 1]), *steps_of(levels) * times, *steps_of(way[bottom:])]
+
+
+def _respaced(sigmas: Tensor, steps: int) -> Tensor:
+    """The list with fewer steps, by straight lines between its levels to the power 1/7: one of Karras stays one."""
+    levels, end = sigmas[sigmas > 0], sigmas[sigmas == 0]
+    places = np.linspace(0, len(levels) - 1, steps + 1 - len(end))
+    powers = np.interp(places, np.arange(len(levels)), levels.numpy() ** (1 / 7))
+    return torch.cat([torch.from_numpy(powers**7), end])
 
 
 def _midpoint(denoise: Guide, x: Tensor, x0: Tensor, s: float, s1: float) -> Estimate:

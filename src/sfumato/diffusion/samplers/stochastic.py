@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from sfumato.diffusion.drive import Job, Step
 from sfumato.diffusion.guide import Guide
 from sfumato.diffusion.path import Path
-from sfumato.diffusion.samplers.common import Noise, lam, split_ancestral, steps_of, towards
+from sfumato.diffusion.samplers.common import (
+    Noise,
+    combine,
+    integral,
+    lagrange_integrals,
+    lam,
+    split_ancestral,
+    steps_of,
+    towards,
+)
+from sfumato.diffusion.schedule import TABLE_1X, Table
 
 
 def dpmpp_sde(
@@ -50,7 +65,13 @@ def _added(s: float, s1: float, h: float, eta: float, noise: Noise) -> Tensor | 
 
 
 def dpmpp_2m_sde(
-    denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 1.0, solver: str = "midpoint"
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    eta: float = 1.0,
+    solver: Literal["midpoint", "heun"] = "midpoint",
 ) -> Job:
     """DPM-Solver++(2M) for the stochastic equation (Lu et al. 2022b, section 5); solver is 'midpoint' or 'heun'."""
     steps, previous = steps_of(sigmas), None
@@ -94,3 +115,113 @@ def dpmpp_3m_sde(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: N
         x = x + _added(s, s1, h, eta, noise)
         before = [(h, x0), *before][:2]
     return x
+
+
+Logs = TypeVar("Logs", float, np.ndarray)
+LogPhi = Callable[[Logs], Logs]
+
+# log phi of a noise-to-signal ratio, given the log of that: how fast the extended equation forgets. The authors' own
+# choice of phi is x (e^(x^0.3) + 10); x is the probability flow, x^2 the reverse of the forward equation.
+FORGETTING: dict[str, LogPhi] = {
+    "er": lambda log: log + np.logaddexp(np.exp(0.3 * log), math.log(10)),
+    "ode": lambda log: log,
+    "reverse": lambda log: 2 * log,
+}
+
+
+def er_sde(
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    order: int = 3,
+    variant: Literal["er", "ode", "reverse"] = "er",
+) -> Job:
+    """Extended reverse-time SDE solver of 1 to 3 stages (Cui et al. 2023, algorithms 1 to 3 and equation 21).
+
+    The estimate is expanded in the noise-to-signal ratio; `variant` is the equation that is solved. Where the authors'
+    code adds up 200 points, integrals are exact.
+    """
+    steps, log_phi = steps_of(sigmas), FORGETTING[variant]
+    before: list[tuple[float, Tensor]] = []  # (ratio, estimate) of the last steps, newest first
+    slope_before: Tensor | None = None
+    for i, (s, s1) in enumerate(steps):
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(steps), s, x, x0)
+        if s1 == 0:
+            x = x0
+            continue
+        log, log1 = -lam(s, path), -lam(s1, path)
+        ratio, ratio1, alpha1 = math.exp(log), math.exp(log1), path.alpha(s1)
+        kept = math.exp(log_phi(log1) - log_phi(log))
+        x = s1 / s * math.exp(log - log1) * kept * x + alpha1 * (1 - kept) * x0
+        if before and order > 1:
+            slope = (x0 - before[0][1]) / (ratio - before[0][0])
+            x = x + alpha1 * _moment(1, log, log1, log_phi) * slope
+            if slope_before is not None and order > 2:
+                bend = 2 * (slope - slope_before) / (ratio - before[1][0])
+                x = x + alpha1 * _moment(2, log, log1, log_phi) * bend
+            slope_before = slope
+        if variant != "ode":
+            x = x + alpha1 * math.sqrt(ratio1**2 - (ratio * kept) ** 2) * noise(s, s1)
+        before = [(ratio, x0), *before][:2]
+    return x
+
+
+def _moment(k: int, log: float, log1: float, log_phi: LogPhi) -> float:
+    """What a k-th derivative of the estimate, expanded at one ratio, adds to a step from there to another."""
+    ratio, end = math.exp(log), log_phi(log1)
+
+    def kept(log_at: np.ndarray) -> np.ndarray:
+        at = np.exp(log_at)
+        return (at - ratio) ** (k - 1) * np.exp(end - log_phi(log_at)) * at  # d ratio = ratio d log
+
+    return (math.exp(log1) - ratio) ** k / k + integral(kept, log1, log)
+
+
+def sa_solver(
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    order: int = 3,
+    corrector: int = 4,
+    eta: float = 1.0,
+    table: Table = TABLE_1X,
+) -> Job:
+    """Stochastic Adams (Xue et al. 2023, algorithm 1): predictor and corrector through the last estimates.
+
+    `order` and `corrector` are the numbers of estimates that each uses; 0 is no corrector. eta, the paper's tau, scales
+    the noise and acts at the times from 20% to 80% of the table, as the authors advise.
+    """
+    steps = steps_of(sigmas)
+    end, start = table.sigma(torch.tensor([0.2, 0.8], dtype=torch.float64) * len(table.sigmas)).tolist()
+    values: list[Tensor] = []  # newest first
+    places: list[float] = []
+    mean_of: Callable[..., Tensor] | None = None
+    added: Tensor | float = 0.0
+    for i, (s, s1) in enumerate(steps):
+        x0 = yield from denoise(x, s)
+        yield Step(i, len(steps), s, x, x0)
+        if s1 == 0:
+            x = x0
+            continue
+        values, places = [x0, *values][: max(order, corrector)], [lam(s, path), *places][: max(order, corrector)]
+        if mean_of is not None and corrector:
+            x = mean_of(values[:corrector], places[:corrector]) + added
+        tau = eta if end <= s1 <= start else 0.0
+        mean_of = partial(_adams, x, s, s1, tau, path)
+        added = _added(s, s1, lam(s1, path) - lam(s, path), tau**2, noise)
+        x = mean_of(values[:order], places[:order]) + added
+    return x
+
+
+def _adams(
+    x: Tensor, s: float, s1: float, tau: float, path: Path, values: Sequence[Tensor], places: Sequence[float]
+) -> Tensor:
+    """Mean of x at s1 for the polynomial in log SNR through the given estimates (Xue et al. 2023, equation 15)."""
+    start, end, rate = lam(s, path), lam(s1, path), 1 + tau**2
+    weights = lagrange_integrals(places, start, end, lambda at: rate * np.exp(rate * (at - end)))
+    return s1 / s * math.exp(-(tau**2) * (end - start)) * x + path.alpha(s1) * combine(weights, values)

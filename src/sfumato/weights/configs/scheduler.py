@@ -38,7 +38,8 @@ SAMPLERS = {
     "LCMScheduler": ("lcm", "leading"),
     "LMSDiscreteScheduler": ("lms", "linspace"),
     "PNDMScheduler": ("plms", "leading"),
-    "UniPCMultistepScheduler": ("unipc", "linspace"),
+    "UniPCMultistepScheduler": ("unipc_bh2", "linspace"),
+    "SASolverScheduler": ("sa_solver", "linspace"),
 }
 # Those that a folder of ours may name, with the settings that the originals' samplers amount to.
 SCHEDULERS: dict[str, dict[str, Any]] = {
