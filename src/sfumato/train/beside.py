@@ -37,7 +37,7 @@ from sfumato.train.stateless import shuffled, stream
 from sfumato.train.variant import Tensors, Variant, decoded, paths
 from sfumato.weights.configs import depth_to
 
-CHUNK = 64  # examples in one file
+CHUNK = 32  # examples in one file
 CAPTIONS = 6  # kept of each
 RATIOS = (0.5, 2.0, 10.0)  # of the validation's noise to its signal
 SHEET = 8
@@ -63,6 +63,7 @@ class BesideTraining:
     single: float = 0.3
     drop: float = 0.1
     whole: float = 0.0
+    sheet_steps: int = 20
 
 
 class BesideTask:
@@ -87,12 +88,12 @@ class BesideTask:
         self.variant = Variant(cfg.init, cfg.rank, device, adapter, cfg.sees)
         self.networks: nn.Module = self.variant.adapter
         self._examples = Examples(data, cfg.loop.seed, cfg.single, deep=cfg.sees == "depth")
-        side = self.variant.side
+        side = data.size
         self._vae = self.variant.base.vae
         self._whole = self._hole(torch.zeros(3, side, side), torch.ones(1, 1, side, side)).cpu()
         chunks = math.ceil((cfg.examples + cfg.held_out) / CHUNK)
         name = f"{cfg.sees}-{cfg.loop.seed}-{cfg.single:g}-{cfg.views}"
-        self._kept = self.variant.kept(run, name, chunks, self._chunk)
+        self._kept = self.variant.kept(run, name, data, chunks, self._chunk)
 
     def batch(self, step: int) -> Batch:
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
@@ -150,7 +151,8 @@ class BesideTask:
         drawn = [self._examples[n].drawn for n in numbers]
         prompts = [self._examples[n].caption(Random(n)) for n in numbers]
         beside = self._kept["beside"][numbers.start : numbers.stop, :1].float().to(self.device)
-        settings = Settings.of(model.spec, "-", seed=0)
+        side = drawn[0].picture.shape[1]
+        settings = Settings.of(model.spec, "-", steps=self.cfg.sheet_steps, width=side, height=side)
         new = [
             paths(model, prompts, [n + shift for n in numbers], settings, list(beside))[:, -1] for shift in (0, SHEET)
         ]
@@ -189,7 +191,7 @@ class BesideTask:
         """What the network sees of a picture (V, C, h, w), in every view."""
         if self.cfg.sees == "inpainting":
             return torch.cat([self._hole(drawn.picture, mask) for mask in self._masks(drawn, number)])
-        side = self.variant.side // self.variant.base.spec.vae.factor
+        side = drawn.depth.shape[0] // self.variant.base.spec.vae.factor
         return normalised(F.adaptive_avg_pool2d(drawn.depth[None, None], side))
 
     def _shown(self, drawn: Drawn, number: int) -> Tensor:

@@ -23,14 +23,14 @@ from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Scenes
 from sfumato.diffusion import predict
 from sfumato.diffusion.schedule import sigma_list
-from sfumato.tasks.settings import Options, Settings
+from sfumato.tasks.settings import Options, Settings, sized
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.sheet import sheet
 from sfumato.train.stateless import shuffled, stream
 from sfumato.train.variant import Tensors, Variant, decoded, paths
 
-CHUNK = 64  # paths that are drawn side by side and kept in one file
+CHUNK = 32  # paths that are drawn side by side and kept in one file
 SHEET_STEPS = (1, 2, 4)
 HUBER = 0.00054  # times the root of the number of values: the width of the loss's round bottom
 SCHEDULE = "trailing"  # from the noisiest level, in even times: the levels of 1, 2 and 4 steps are among those of 8
@@ -66,17 +66,17 @@ class DistilTask:
         self, cfg: DistilTraining, data: EmojiData, run: Path, device: torch.device, adapter: Path | None = None
     ):
         torch.manual_seed(cfg.loop.seed)
-        self.cfg, self.data, self.device = cfg, data, device
+        self.cfg, self._data, self.device = cfg, data, device
         self.variant = Variant(cfg.init, cfg.rank, device, adapter)
         self.networks: nn.Module = self.variant.adapter
-        self.teacher = Settings.of(
+        self._teacher = Settings.of(
             self.variant.base.spec, "-", steps=cfg.teacher_steps, cfg=cfg.teacher_cfg, sampler=cfg.teacher_sampler,
-            schedule=SCHEDULE, seed=0,
+            schedule=SCHEDULE, width=data.size, height=data.size,
         )  # fmt: skip
-        self.sigmas = sigma_list(SCHEDULE, self.variant.base.table, cfg.teacher_steps)
+        self._sigmas = sigma_list(SCHEDULE, self.variant.base.table, cfg.teacher_steps)
         name = f"paths-{cfg.teacher_sampler}-{cfg.teacher_steps}-{cfg.teacher_cfg:g}-{cfg.scene_share:g}"
         chunks = math.ceil((cfg.paths + cfg.held_out) / CHUNK)
-        self._paths = self.variant.kept(run, name, chunks, self._draw)
+        self._paths = self.variant.kept(run, name, data, chunks, self._draw)
 
     def batch(self, step: int) -> Batch:
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
@@ -100,16 +100,17 @@ class DistilTask:
             level = quarter * self.cfg.teacher_steps // 4
             with arithmetic(self.cfg.loop, self.device):
                 error = self._error(rows, torch.full_like(rows, level))
-            figures[f"x0_{self.sigmas[level]:.2f}"] = error.square().mean().item()
+            figures[f"x0_{self._sigmas[level]:.2f}"] = error.square().mean().item()
         return figures
 
     def samples(self) -> Image.Image:
         """Pictures drawn in one step, in two, in four; below them the teacher's, from the same noise."""
         prompts = [f"{prompt}, {captions.STYLE_WORDS['en']['3d'][0]}" for prompt in self.cfg.prompts]
         model, seeds = self.variant.model, range(len(prompts))
-        few = [Settings.of(model.spec, "-", **self._habits(steps)) for steps in SHEET_STEPS]
+        side = self._data.size
+        few = [Settings.of(model.spec, "-", **sized(self._habits(steps), side, side)) for steps in SHEET_STEPS]
         rows = [paths(model, prompts, seeds, settings) for settings in few]
-        rows.append(paths(self.variant.base, prompts, seeds, self.teacher))
+        rows.append(paths(self.variant.base, prompts, seeds, self._teacher))
         return sheet([decoded(model, row[:, -1]) for row in rows])
 
     def export(self, folder: Path) -> None:
@@ -123,7 +124,7 @@ class DistilTask:
         """The student's estimates of where paths end, less where they do (B, C, h, w)."""
         kind, kept = self.variant.base.spec.prediction, self._paths
         place = rows.cpu(), levels.cpu()
-        sigma = self.sigmas[place[1]]
+        sigma = self._sigmas[place[1]]
         x, end = (kept["latents"][place[0], level].float().to(self.device) for level in (place[1], -1))
         output = self.variant.output(x, sigma, self.variant.cond(kept["ids"][place[0]]))
         return predict.from_output(kind, output, x, sigma) - end
@@ -132,14 +133,14 @@ class DistilTask:
         rng = Random(int(stream(self.cfg.loop.seed, "prompts", k).integers(2**63)))
         prompts = [self._prompt(rng) for _ in range(CHUNK)]
         with arithmetic(self.cfg.loop, self.device):
-            latents = paths(self.variant.base, prompts, range(k * CHUNK, (k + 1) * CHUNK), self.teacher)
+            latents = paths(self.variant.base, prompts, range(k * CHUNK, (k + 1) * CHUNK), self._teacher)
         return {"latents": latents.half(), "ids": self.variant.tokens(prompts)}
 
     def _prompt(self, rng: Random) -> str:
         """A caption as the base has learnt them."""
         language = captions.language(rng)
         if rng.random() < self.cfg.scene_share:
-            return scene_captions.caption(Scenes(self.data)[rng.randrange(1 << 30)], language, rng)
-        train = self.data.splits["train"]
+            return scene_captions.caption(Scenes(self._data)[rng.randrange(1 << 30)], language, rng)
+        train = self._data.splits["train"]
         i = int(train[rng.randrange(len(train))])
-        return captions.caption(self.data.concept(i), self.data.style(i), language, rng, captions.background(rng))
+        return captions.caption(self._data.concept(i), self._data.style(i), language, rng, captions.background(rng))

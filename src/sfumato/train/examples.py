@@ -12,7 +12,7 @@ from sfumato.data import captions, scene_captions
 from sfumato.data.dataset import EmojiData, compose
 from sfumato.data.scenes import Drawn, Scenes
 
-OTHERS_SHARE = 0.1  # of scenes without depth, where depth is to be learnt
+OTHERS_SHARE = 0.1  # of flat scenes, where depth is to be learnt
 WHITE = (255, 255, 255)
 
 
@@ -27,8 +27,8 @@ class Example:
 class Examples:
     """An endless row of examples, each a function of the set, the seed and its number alone.
 
-    `single` is the share of single emoji, as the base has learnt them. With `deep` most scenes are such in which one
-    thing lies before another.
+    `single` is the share of single emoji, as the base has learnt them. With `deep` many more scenes than usual are such
+    in which one thing lies before another.
     """
 
     def __init__(self, data: EmojiData, seed: int, single: float, deep: bool = False):
