@@ -30,6 +30,7 @@ from sfumato.tasks.settings import Settings
 from sfumato.train.config import LoopConfig
 from sfumato.train.depth_net import load_depth_net
 from sfumato.train.examples import Examples
+from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.masks import random_mask
 from sfumato.train.sheet import sheet
@@ -92,8 +93,10 @@ class BesideTask:
         self._vae = self.variant.base.vae
         self._whole = self._hole(torch.zeros(3, side, side), torch.ones(1, 1, side, side)).cpu()
         chunks = math.ceil((cfg.examples + cfg.held_out) / CHUNK)
-        name = f"{cfg.sees}-{cfg.loop.seed}-{cfg.single:g}-{cfg.views}"
-        self._kept = self.variant.kept(run, name, data, chunks, self._chunk)
+        made_from = identity(
+            data, self._vae, cfg.sees, cfg.loop.seed, cfg.single, cfg.views, self.variant.tokens(["-"])
+        )
+        self._kept = self.variant.kept(run / f"{cfg.sees}-{made_from}", chunks, self._chunk)
 
     def batch(self, step: int) -> Batch:
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed

@@ -25,10 +25,12 @@ from sfumato.diffusion import predict
 from sfumato.diffusion.schedule import sigma_list
 from sfumato.tasks.settings import Options, Settings, sized
 from sfumato.train.config import LoopConfig
+from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.sheet import sheet
 from sfumato.train.stateless import shuffled, stream
 from sfumato.train.variant import Tensors, Variant, decoded, paths
+from sfumato.weights.hashes import model_hash
 
 CHUNK = 32  # paths that are drawn side by side and kept in one file
 SHEET_STEPS = (1, 2, 4)
@@ -74,9 +76,13 @@ class DistilTask:
             schedule=SCHEDULE, width=data.size, height=data.size,
         )  # fmt: skip
         self._sigmas = sigma_list(SCHEDULE, self.variant.base.table, cfg.teacher_steps)
-        name = f"paths-{cfg.teacher_sampler}-{cfg.teacher_steps}-{cfg.teacher_cfg:g}-{cfg.scene_share:g}"
+        made_from = (
+            model_hash(self.variant.base.path), cfg.loop.seed, cfg.scene_share,
+            cfg.teacher_sampler, cfg.teacher_steps, cfg.teacher_cfg,
+        )  # fmt: skip
+        folder = run / f"paths-{identity(data, self.variant.base.vae, *made_from)}"
         chunks = math.ceil((cfg.paths + cfg.held_out) / CHUNK)
-        self._paths = self.variant.kept(run, name, data, chunks, self._draw)
+        self._paths = self.variant.kept(folder, chunks, self._draw)
 
     def batch(self, step: int) -> Batch:
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed

@@ -15,8 +15,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sfumato.adapt.lowrank import Adapter
-from sfumato.data.dataset import EmojiData
-from sfumato.data.emoji import MANIFEST
 from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Failed, Finished, Step, drive
@@ -29,7 +27,6 @@ from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.way import Way
 from sfumato.weights import variant
-from sfumato.weights.hashes import model_hash, sha256
 
 ROWS = 128  # that share a call of a network
 Tensors = dict[str, Tensor]
@@ -95,14 +92,12 @@ class Variant:
                 f"{file} is no variant of this kind, these sizes and this rank; give what such a run exported"
             ) from error
 
-    def kept(self, folder: Path, name: str, data: EmojiData, count: int, make: Callable[[int], Tensors]) -> Tensors:
-        """The rows of `make(0)` to `make(count - 1)`, one after the other; each is made once and kept in a file.
+    def kept(self, folder: Path, count: int, make: Callable[[int], Tensors]) -> Tensors:
+        """The rows of `make(0)` to `make(count - 1)`, one after the other; each is made once and kept in `folder`.
 
-        The files' folder tells the base's weights and the set of pictures; `name` has to tell what else makes the rows.
+        The folder's name has to tell what they are made from.
         """
-        pictures = sha256(data.path / MANIFEST)[:10]
-        place = folder / f"{name}-{pictures}-{model_hash(self.base.path)}"
-        parts = [_kept(place / f"{k:05d}.safetensors", partial(make, k)) for k in track(range(count), name)]
+        parts = [_kept(folder / f"{k:05d}.safetensors", partial(make, k)) for k in track(range(count), folder.name)]
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
