@@ -15,9 +15,10 @@ from torch import Tensor
 
 from sfumato.diffusion import guide as guides
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.guide import Guidance
 from sfumato.errors import SfumatoError
 from sfumato.spec import Spec
+from sfumato.tasks.checks import check_whole
 from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.depth import depth_of
 from sfumato.tasks.draw import draw
@@ -25,7 +26,7 @@ from sfumato.tasks.img2img import check_strength, natural_size
 from sfumato.tasks.mask import edge, filled, from_picture, touched
 from sfumato.tasks.picture import Picture, Progress, encode, to_pixels
 from sfumato.tasks.region import Region
-from sfumato.tasks.settings import Pair, Settings, check_whole
+from sfumato.tasks.settings import Pair, Settings
 from sfumato.tasks.way import Way
 
 if TYPE_CHECKING:
@@ -86,16 +87,18 @@ class MaskedWay(Way):
     noisy: bool = False
 
     def job(
-        self, guide: Guide, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+        self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
     ) -> Job:
-        x = yield from super().job(guide, seed, known, variation)
+        x = yield from super().job(guidance, seed, known, variation)
         # Lists that end above zero leave noise on what stays.
         return x if known is None or self.by_channels else x.where(self.free_at > 0, known)
 
-    def held(self, guide: Guide, noise: Tensor, known: Tensor | None) -> Guide:
+    def held(self, guidance: Guidance, noise: Tensor, known: Tensor | None) -> Guidance:
         if known is None or self.by_channels:
-            return guide
-        return guides.inpaint(guide, known, self.free_at, lambda sigma: noise, self.path)
+            return guidance
+        return guidance.through(
+            lambda guide: guides.inpaint(guide, known, self.free_at, lambda sigma: noise, self.path)
+        )
 
     def begin(self, noise: Tensor, known: Tensor | None) -> Tensor:
         x, level = super().begin(noise, known), self.sigmas[0].item()
@@ -128,7 +131,7 @@ def inpaint(
     known = encode(model.vae, _before(old, part, how)).to(way.device)
     if how.start == "nothing":
         known = known.where(way.free_at == 0, 0)
-    guide = guidance(model, settings, way.sigmas, _beside_latents(model, old, part, way))
+    guided = guidance(model, settings, way.sigmas, _beside_latents(model, old, part, way))
     weights = (soft_edge if how.soft else shares)[0, 0, :, :, None].numpy()
 
     def into(image: Image.Image, weights: np.ndarray, new: Image.Image) -> Image.Image:
@@ -136,7 +139,7 @@ def inpaint(
         return Image.fromarray(mixed.round().astype(np.uint8))
 
     return draw(
-        model, settings, way, guide, known,
+        model, settings, way, guided, known,
         touch=lambda new: into(image, weights, region.put(new, image)),
         facts=_facts(how),
         protect=lambda marked: into(image, weights > 0, marked),
