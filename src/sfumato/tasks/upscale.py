@@ -75,7 +75,7 @@ def _upscale(
     schedule, level = spec.low_res, torch.tensor([noise_level])
 
     def job(seed: int) -> Job:
-        stream = NoiseStream(seed, shape, model.device)
+        stream = NoiseStream(seed, shape, model.device, settings.rng)
         shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
         prompt, negative = (plain(denoiser, replace(cond, ids=level[:, None], concat=shown)) for cond in conds)
         x = first_latents(stream.normal(), sigmas, sampler)
