@@ -157,9 +157,13 @@ def test_a_workflow_of_parts() -> None:
             "noise": ["2", 0], "guider": ["3", 0], "sampler": ["4", 0], "sigmas": ["5", 0], "latent_image": ["6", 0],
         }},
         "2": {"class_type": "RandomNoise", "inputs": {"noise_seed": 77}},
-        "3": {"class_type": "CFGGuider", "inputs": {"cfg": 4.5, "positive": ["7", 0], "negative": ["8", 0], "model": ["9", 0]}},
+        "3": {"class_type": "CFGGuider", "inputs": {
+            "cfg": 4.5, "positive": ["7", 0], "negative": ["8", 0], "model": ["9", 0],
+        }},
         "4": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler_ancestral"}},
-        "5": {"class_type": "BasicScheduler", "inputs": {"scheduler": "sgm_uniform", "steps": 9, "denoise": 1, "model": ["9", 0]}},
+        "5": {"class_type": "BasicScheduler", "inputs": {
+            "scheduler": "sgm_uniform", "steps": 9, "denoise": 1, "model": ["9", 0],
+        }},
         "6": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 1024, "height": 1024, "batch_size": 2}},
         "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "a fox"}},
         "8": {"class_type": "CLIPTextEncode", "inputs": {"text": ""}},

@@ -43,8 +43,8 @@ def replay(
 ) -> tuple[Settings, Generator[Progress | Picture, None, None]]:
     """The settings of a recipe, and the events of drawing it; what turns out impossible is added to its losses.
 
-    `image` is the RGB picture that it was drawn on, where it was. Raises SfumatoError at once where that is missing, and
-    for settings that this model cannot honour.
+    `image` is the RGB picture that it was drawn on, where it was. Raises SfumatoError at once where that is missing,
+    and for settings that this model cannot honour.
     """
     options = recipe.to_options()
     unknown = [name for name in options if name not in Options.__annotations__]
