@@ -33,9 +33,9 @@ _EMPHASIS = {"Original": "a1111", "No norm": "plain", "None": "none", "Ignore": 
 # Names of things, or what follows from the rest; and what is read below.
 _TOLD = {
     "Sampler", "Schedule type", "Size", "Model", "Model hash", "VAE", "VAE hash", "Version", "RNG", "Emphasis",
-    "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt", "Wildcard negative prompt", "Batch size",
-    "Batch pos", "User", "Module 1", "Module 2", "Module 3", "Beta schedule type", "Tiling", "Lora hashes", "TI hashes",
-    "Prompt syntax",
+    "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt", "Wildcard negative prompt",
+    "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3", "Beta schedule type", "Tiling",
+    "Lora hashes", "TI hashes", "Prompt syntax",
 }  # fmt: skip
 
 
