@@ -14,7 +14,8 @@ from PIL import Image
 
 import sfumato
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.schedule import SCHEDULES, NoiseTable, training_sigmas
+from sfumato.diffusion.schedule import NoiseTable, training_sigmas
+from sfumato.diffusion.spacing import SCHEDULES
 from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.model import StableDiffusion
 from sfumato.provenance import infotext

@@ -18,7 +18,7 @@ from typer.testing import Result
 import sfumato
 from sfumato.cli.options import parse_pair
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.schedule import SCHEDULES
+from sfumato.diffusion.spacing import SCHEDULES
 from sfumato.errors import SfumatoError
 from sfumato.provenance import infotext
 from sfumato.provenance.picture import read_infotext

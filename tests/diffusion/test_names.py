@@ -6,7 +6,7 @@ import pytest
 
 from sfumato.diffusion.names import find
 from sfumato.diffusion.sample import SAMPLERS, find_sampler
-from sfumato.diffusion.schedule import LABELS, SCHEDULES, find_schedule
+from sfumato.diffusion.spacing import LABELS, SCHEDULES, find_schedule
 from sfumato.errors import SfumatoError
 
 NAMES = {"dpmpp_2m": ("DPM++ 2M",), "euler": ()}

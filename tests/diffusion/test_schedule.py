@@ -5,20 +5,8 @@ import math
 import pytest
 import torch
 
-from sfumato.diffusion.schedule import (
-    SCHEDULES,
-    SIGMA_PURE_NOISE,
-    FlowTable,
-    NoiseTable,
-    alphas_cumprod,
-    ddim_uniform,
-    discrete,
-    leading,
-    sgm_uniform,
-    sigma_list,
-    trailing,
-    training_sigmas,
-)
+from sfumato.diffusion.schedule import SIGMA_PURE_NOISE, FlowTable, NoiseTable, alphas_cumprod, training_sigmas
+from sfumato.diffusion.spacing import SCHEDULES, ddim_uniform, discrete, leading, sgm_uniform, sigma_list, trailing
 from sfumato.errors import SfumatoError
 from sfumato.spec import Schedule
 

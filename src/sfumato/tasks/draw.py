@@ -15,7 +15,7 @@ from sfumato import __version__
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guide
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import LABELS
+from sfumato.diffusion.spacing import LABELS
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
 from sfumato.tasks.picture import Picture, Progress, decode, run

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import find_schedule
+from sfumato.diffusion.spacing import find_schedule
 from sfumato.errors import SfumatoError
 from sfumato.spec import MAX_SIDE, Spec
 

@@ -17,7 +17,7 @@ from sfumato.diffusion.guide import cfg, plain
 from sfumato.diffusion.path import diffused
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import sigma_list
+from sfumato.diffusion.spacing import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.runtime.device import pictures_at_once
 from sfumato.tasks.draw import describe, marked

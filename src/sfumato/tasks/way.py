@@ -14,7 +14,8 @@ from sfumato.diffusion.guide import Guide
 from sfumato.diffusion.path import EXPLODING, Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream, slerp
 from sfumato.diffusion.sample import Sampler, find_sampler
-from sfumato.diffusion.schedule import Table, sigma_list
+from sfumato.diffusion.schedule import Table
+from sfumato.diffusion.spacing import sigma_list
 from sfumato.tasks.settings import Settings
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from sfumato.diffusion.drive import Denoiser, Failed, Finished, drive
 from sfumato.diffusion.path import per_row
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import sigma_list, table_of
+from sfumato.diffusion.schedule import table_of
+from sfumato.diffusion.spacing import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.nets.clip import CLIPText
