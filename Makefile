@@ -9,8 +9,8 @@ PYTHON ?= python3
 PROMPT ?= a smiling face, 3D style
 GOLDEN ?= ../shared/golden
 # The cases of the reference data that this version covers.
-VERIFY ?= --only manifests --only tiny --only schedules --only samplers --only text/clip_bpe_tokens --only watermark \
-  --except '*/controlnet*'
+VERIFY ?= --only manifests --only tiny --only schedules --only samplers --only text/clip_bpe_tokens \
+  --only text/a1111_prompt_syntax --only watermark --except '*/controlnet*'
 
 BIN := .venv/bin
 .PHONY: demo test test-full lint verify bench
@@ -35,7 +35,7 @@ verify: .venv/installed
 	if [ -d $(GOLDEN) ]; then $(BIN)/sfumato verify $(GOLDEN) $(VERIFY); fi
 
 bench: .venv/installed-test
-	set -e; for script in $(filter-out bench/common.py bench/architecture.py,$(wildcard bench/*.py)); do $(BIN)/python $$script; done
+	set -e; for script in $(filter-out bench/common.py bench/architecture.py bench/codec.py,$(wildcard bench/*.py)); do $(BIN)/python $$script; done
 
 .venv/installed: pyproject.toml constraints.txt tools/venv
 	tools/venv $(PYTHON) .venv

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files: reading whole ones, and writing so that a reader never sees half of one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sfumato.errors import SfumatoError
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """All of a file. Raises SfumatoError where there is none, or it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError for a NUL in its name
+        reason = getattr(error, "strerror", None) or error
+        raise SfumatoError(f"cannot read {path}: {reason}; give the name of a file") from None
 
 
 def check_writable(folder: Path, name: str = "") -> None:

@@ -18,12 +18,14 @@ from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
 from sfumato.families.depth_net import DepthNetwork
+from sfumato.files import read_bytes
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.provenance.given import picture_of
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
+from sfumato.tasks.compress import QUALITY, compress, decompress
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.settings import Options, Settings, sized
@@ -156,6 +158,17 @@ class StableDiffusion:
         image = picture_of(image)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *large_size(self, image)))
         return _collected(upscale(self, image, settings, noise_level))
+
+    def compress(
+        self, image: PictureLike, *, quality: float = QUALITY, size: int | None = None, prompt: str = ""
+    ) -> bytes:
+        """A picture as a small file that only this model opens; see `tasks.compress`."""
+        return compress(self, picture_of(image), quality, size, prompt)
+
+    def decompress(self, data: bytes | str | Path, *, steps: int = 1, noise: float = 0.0, seed: int = 0) -> Image.Image:
+        """The picture in such a file, or in its bytes; see `tasks.compress`."""
+        content = data if isinstance(data, bytes) else read_bytes(data)
+        return _collected(decompress(self, content, steps, noise, seed)).images[0]
 
 
 def _collected(events: Generator[Progress | Picture, None, None]) -> Result:

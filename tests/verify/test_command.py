@@ -13,6 +13,7 @@ SUPPORTED = (
     "schedules",
     "watermark",
     "text/clip_bpe_tokens",
+    "text/a1111_prompt_syntax",
     "manifests/original/sd1",
     "manifests/original/sd1_model_ema",
     "manifests/diffusers/sd1__*",

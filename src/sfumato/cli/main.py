@@ -24,6 +24,8 @@ COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
     "img2img": ("sfumato.cli.img2img:img2img", "Draw pictures on top of a picture."),
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
+    "compress": ("sfumato.cli.compress:compress", "Write a picture as very few bytes."),
+    "decompress": ("sfumato.cli.compress:decompress", "Draw a picture that was compressed."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
     "pull": ("sfumato.cli.pull:pull", "Download a release, after its licence is accepted."),
     "licence": ("sfumato.cli.licence:licence", "Show under which terms a model comes."),

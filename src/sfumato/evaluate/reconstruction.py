@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.data.dataset import EmojiData
@@ -33,6 +34,25 @@ def there_and_back(vae: VAE, x: Tensor) -> Tensor:
 def psnr(x: Tensor, y: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each of (B, 3, H, W) in [-1, 1], in dB: (B,); at most 100."""
     return -10 * ((x - y) / 2).square().mean((1, 2, 3)).clamp(min=1e-10).log10()
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity of each of (B, 3, H, W) in [-1, 1]: (B,); H and W at least 11.
+
+    Wang et al. 2004, equation 13, with their Gaussian window of 11 pixels and constants, the mean over colours.
+    """
+    offsets = torch.arange(11, dtype=x.dtype, device=x.device) - 5
+    weights = (-(offsets**2) / (2 * 1.5**2)).exp()
+    window = (weights[:, None] * weights / weights.sum() ** 2).expand(3, 1, 11, 11)
+
+    def mean(z: Tensor) -> Tensor:
+        return F.conv2d(z, window, groups=3)
+
+    c1, c2 = (2 * 0.01) ** 2, (2 * 0.03) ** 2  # of a range of 2
+    mx, my = mean(x), mean(y)
+    vx, vy, cov = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    similar = (2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return similar.mean((1, 2, 3))
 
 
 def measure_reconstruction(vae: VAE, data: EmojiData, numbers: np.ndarray, watch: Watch) -> Reconstruction:

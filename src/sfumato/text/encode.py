@@ -1,9 +1,10 @@
-"""Prompts to conditioning: tokens in windows of the encoder's length, side by side."""
+"""Prompts to conditioning: weighted tokens in windows of the encoder's length, side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +14,16 @@ from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.nets.clip import CLIPText, TextStates
 from sfumato.nets.t5 import T5
+from sfumato.text.prompt.chunks import Token, tokens, windows
+from sfumato.text.prompt.emphasis import Span, Spans
 from sfumato.text.t5_tokenizer import T5Tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 
 MAX_WINDOWS = 16
 MAX_T5 = 512  # tokens, of which most are padding
+
+Emphasis = Literal["a1111", "plain", "comfy", "none"]
+EMPHASES: tuple[Emphasis, ...] = get_args(Emphasis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +35,33 @@ class T5Reader:
     tokenizer: T5Tokenizer | None = None
     network: T5 | None = None
 
-    def __call__(self, prompts: Sequence[str]) -> Tensor:
+    def rows(self, prompts: Sequence[Spans]) -> list[list[Token]]:
+        """The tokens of each prompt, without its end; none where nothing is read. T5 has no windows to break."""
+        tokenizer = self.tokenizer
+        if self.network is None or tokenizer is None:
+            return [[] for _ in prompts]
+        words = ((token for token in tokens(spans, lambda text: tokenizer.encode(text)[:-1])) for spans in prompts)
+        return [[token for token in row if isinstance(token, Token)] for row in words]
+
+    def __call__(self, prompts: Sequence[Spans], emphasis: Emphasis = "a1111") -> Tensor:
         """States (prompts, L, width), all zeros where nothing is read.
 
         L is `length`, or that of the longest prompt where that is longer, so that nothing is cut.
         """
-        if self.network is None or self.tokenizer is None:
+        network, tokenizer = self.network, self.tokenizer
+        if network is None or tokenizer is None:
             return torch.zeros(len(prompts), self.length, self.width)
-        rows = [self.tokenizer.encode(prompt) for prompt in prompts]
-        length = max(self.length, *map(len, rows))
-        ids = [row + [self.tokenizer.pad_token_id] * (length - len(row)) for row in rows]
-        return self.network(torch.tensor(ids, device=self.network.shared.weight.device))
+        rows = self.rows(prompts)
+        length = max(self.length, *(len(row) + 1 for row in rows))
+
+        def read(rows: Sequence[Sequence[Token]]) -> Tensor:
+            ids = [[*(token.id for token in row), tokenizer.eos_token_id] for row in rows]
+            ids = [row + [tokenizer.pad_token_id] * (length - len(row)) for row in ids]
+            return network(torch.tensor(ids, device=network.shared.weight.device))
+
+        empty = read([[]]) if emphasis == "comfy" and any(map(_weighed, rows)) else None
+        weights = [[token.weight for token in row] for row in rows]
+        return weigh(read(rows), weights, emphasis, empty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,42 +77,84 @@ class TextEncoder:
         """Tokens that one pass of a tower holds besides its start and end tokens."""
         return min(tower.cfg.max_length for tower in self.towers) - 2
 
-    def windows(self, prompt: str) -> list[list[int]]:
-        """The prompt's token ids, cut into windows; at least one, the last may be short.
+    def windows(self, prompt: Spans) -> list[list[Token]]:
+        """The prompt's tokens in windows, see `chunks.windows`. Raises SfumatoError for more than `MAX_WINDOWS`."""
+        cut = windows(prompt, self.tokenizer.encode, self.window)
+        if len(cut) > MAX_WINDOWS:
+            most = f"{MAX_WINDOWS} windows of {self.window} tokens"
+            raise SfumatoError(f"the prompt has {sum(map(len, cut))} tokens; shorten it to at most {most}")
+        return cut
 
-        Raises SfumatoError for a prompt of more than `MAX_WINDOWS` windows.
-        """
-        ids = self.tokenizer.encode(prompt)
-        if len(ids) > MAX_WINDOWS * self.window:
-            raise SfumatoError(f"the prompt has {len(ids)} tokens; shorten it to at most {MAX_WINDOWS * self.window}")
-        return [ids[i : i + self.window] for i in range(0, max(len(ids), 1), self.window)]
-
-    def __call__(self, prompts: list[str], clip_skip: int = 1) -> list[Cond]:
+    def __call__(self, prompts: Sequence[str | Spans], clip_skip: int = 1, emphasis: Emphasis = "a1111") -> list[Cond]:
         """One Cond for every prompt: tokens (1, windows * L, D), and where the model wants it pooled (1, P).
 
-        All get as many windows as the longest prompt needs, so that they can share network calls. A prompt longer
-        than one window is encoded window by window and laid side by side, as the community does it; its pooled vector
-        is that of the first. What T5 makes of the whole prompt comes after the windows. `clip_skip` 1 reads the layer
-        that the release does, 2 the one before. Raises SfumatoError for a clip_skip beyond the layers.
+        A prompt is weighted words, or a text that is read as it stands. All get as many windows as the longest needs,
+        so that they can share network calls. A prompt longer than one window is encoded window by window and laid side
+        by side, as the community does it; its pooled vector is that of the first, which no weight changes. What T5
+        makes of the whole prompt comes after the windows. `clip_skip` 1 reads the layer that the release does, 2 the
+        one before; `emphasis` see `weigh`. Raises SfumatoError for a clip_skip beyond the layers.
         """
         layers = min(tower.cfg.layers - tower.cfg.skip + 1 for tower in self.towers)
         if not 1 <= clip_skip <= layers:
             raise SfumatoError(f"clip skip is {clip_skip}; this model's text encoder takes 1 to {layers}")
-        cut = [self.windows(prompt) for prompt in prompts]
+        spans = [(Span(prompt),) if isinstance(prompt, str) else prompt for prompt in prompts]
+        cut = [self.windows(prompt) for prompt in spans]
         count = max(map(len, cut))
-        rows = [window for windows in cut for window in windows + [[]] * (count - len(windows))]
+        rows = [window for each in cut for window in each + [[]] * (count - len(each))]
         with torch.no_grad():
             states = [self._states(tower, rows) for tower in self.towers]
-            tokens = torch.cat([each.read(clip_skip) for each in states], -1)  # (prompts * windows, L, D)
-            tokens = tokens.unflatten(0, (-1, count)).flatten(1, 2)
+            read = (
+                self._read(tower, each, rows, clip_skip, emphasis)
+                for tower, each in zip(self.towers, states, strict=True)
+            )
+            hidden = torch.cat(list(read), -1)  # (prompts * windows, L, D)
+            hidden = hidden.unflatten(0, (-1, count)).flatten(1, 2)
             if self.t5 is not None:
-                long = self.t5(prompts).to(tokens)
-                tokens = torch.cat([F.pad(tokens, (0, long.shape[-1] - tokens.shape[-1])), long], 1)
+                long = self.t5(spans, emphasis).to(hidden)
+                hidden = torch.cat([F.pad(hidden, (0, long.shape[-1] - hidden.shape[-1])), long], 1)
             vectors = [each.vector[::count] for each in states if each.vector is not None]
             pooled = torch.cat(vectors, -1) if vectors else None
-        return [Cond(tokens[i : i + 1], None if pooled is None else pooled[i : i + 1]) for i in range(len(prompts))]
+        return [Cond(hidden[i : i + 1], None if pooled is None else pooled[i : i + 1]) for i in range(len(prompts))]
 
-    def _states(self, tower: CLIPText, rows: list[list[int]]) -> TextStates:
-        ids = [self.tokenizer.pad(row, tower.cfg.max_length, tower.cfg.pad_token_id) for row in rows]
+    def _states(self, tower: CLIPText, rows: list[list[Token]]) -> TextStates:
+        ids = [
+            self.tokenizer.pad([token.id for token in row], tower.cfg.max_length, tower.cfg.pad_token_id)
+            for row in rows
+        ]
         device = tower.text_model.embeddings.token_embedding.weight.device
         return tower(torch.tensor(ids, device=device))
+
+    def _read(
+        self, tower: CLIPText, states: TextStates, rows: list[list[Token]], clip_skip: int, emphasis: Emphasis
+    ) -> Tensor:
+        """What a tower says of every window (windows, L, D), weighted."""
+        compared = emphasis == "comfy" and any(map(_weighed, rows))
+        empty = self._states(tower, [[]]).read(clip_skip) if compared else None
+        weights = [[1.0, *(token.weight for token in row)] for row in rows]  # the start token weighs 1
+        return weigh(states.read(clip_skip), weights, emphasis, empty)
+
+
+def weigh(states: Tensor, weights: Sequence[Sequence[float]], emphasis: Emphasis, empty: Tensor | None) -> Tensor:
+    """States (rows, L, D) with each row's first tokens weighted; what has no weight, and rows without any, stay as is.
+
+    "plain" multiplies. "a1111" then brings the mean of the row back to what it was (AUTOMATIC1111's web UI).
+    "comfy" goes from the states (1, L, D) of the `empty` prompt to these and on, by the weight (ComfyUI). "none" reads
+    the words and not their weights.
+    """
+    rows = list(states)
+    for i, row in enumerate(weights):
+        if emphasis == "none" or all(weight == 1 for weight in row):
+            continue
+        factor = torch.ones(states.shape[1], 1, dtype=torch.float32, device=states.device)
+        factor[: len(row), 0] = torch.tensor(row)
+        plain = states[i].float()
+        origin = torch.zeros_like(plain) if empty is None else empty[0].float()
+        weighted = origin + factor * (plain - origin)
+        if emphasis == "a1111" and weighted.mean() != 0:
+            weighted *= plain.mean() / weighted.mean()
+        rows[i] = weighted.to(states.dtype)
+    return torch.stack(rows)
+
+
+def _weighed(row: Sequence[Token]) -> bool:
+    return any(token.weight != 1 for token in row)

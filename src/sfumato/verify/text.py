@@ -7,11 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sfumato.text.prompt import emphasis
+from sfumato.text.prompt.emphasis import Break
+from sfumato.text.prompt.parse import parse
+from sfumato.text.prompt.schedule import schedule
+from sfumato.text.prompt.tree import Nodes, show
 from sfumato.text.t5_tokenizer import T5Tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.verify.cases import Case, Result, exact, failing, fields_of, files, listed, read_json, strangers
 
-LATER = {"a1111_prompt_syntax": "prompt emphasis and editing"}
 NO_T5 = "T5's vocabulary does not ship with sfumato; give its spiece.model or tokenizer.json with --t5-tokenizer"
 
 
@@ -24,8 +28,8 @@ def find(folder: Path, t5_tokenizer: Path | None = None) -> Iterator[Case]:
             yield from listed(path, name, _clip)
         elif path.name == "t5_sentencepiece_tokens.json":
             yield failing(name, NO_T5) if t5_tokenizer is None else Case(name, partial(_t5, path, t5_tokenizer))
-        elif path.suffix == ".json" and path.stem in LATER:
-            yield failing(name, f"not supported yet: {LATER[path.stem]}")
+        elif path.name == "a1111_prompt_syntax.json":
+            yield from listed(path, name, _prompts)
         else:
             continue
         known.append(path.name)
@@ -45,6 +49,46 @@ def _clip(path: Path) -> Iterator[Case]:
     for form, ours in forms.items():
         reference = [case[form].rstrip(" ") if form == "decoded" else case[form] for case in prompts]
         yield Case(f"text/{path.stem}/{form}", partial(_compare, ours, reference))
+
+
+def _prompts(path: Path) -> Iterator[Case]:
+    """A case for each stage of the prompt language; a prompt that the original itself fails on is left out."""
+    content = read_json(path)
+    stages: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "emphasis": lambda case: _weighed_words(case["prompt"]),
+        "editing": lambda case: [list(stretch) for stretch in schedule(_only_branch(case["prompt"]), case["steps"])],
+        "composable_AND": lambda case: _branches(case["prompt"]),
+    }
+    for stage, ours in stages.items():
+        cases = [case for case in content[stage]["cases"] if "error" not in case["result"]]
+        reference = [case["result"] for case in cases]
+        if stage == "emphasis":
+            reference = [[_break(*pair) for pair in result] for result in reference]
+        yield Case(f"text/{path.stem}/{stage}", partial(_all_equal, ours, cases, reference))
+
+
+def _all_equal(ours: Callable[[dict[str, Any]], Any], cases: list[dict[str, Any]], reference: list[Any]) -> Result:
+    return exact([ours(case) for case in cases], reference)
+
+
+def _break(words: str, weight: float) -> list[Any]:
+    """A BREAK's weight is -1 times that of the brackets around it, and means nothing."""
+    return ["BREAK", -1] if words == "BREAK" and weight < 0 else [words, weight]
+
+
+def _weighed_words(prompt: str) -> list[list[Any]]:
+    spans, _ = emphasis.read(prompt)
+    return [["BREAK", -1] if isinstance(span, Break) else [span.text, span.weight] for span in spans]
+
+
+def _only_branch(prompt: str) -> Nodes:
+    return parse(prompt, compose=False).branches[0].nodes
+
+
+def _branches(prompt: str) -> dict[str, Any]:
+    branches = [(show(branch.nodes), branch.weight) for branch in parse(prompt).branches]
+    texts = list(dict.fromkeys(text for text, _ in branches))
+    return {"parts": [[texts.index(text), weight] for text, weight in branches], "texts": texts}
 
 
 def _t5(path: Path, tokenizer_file: Path) -> Result:

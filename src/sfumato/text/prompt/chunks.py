@@ -1,0 +1,55 @@
+"""Tokens of a weighted prompt in windows of the text encoder's length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from sfumato.text.prompt.emphasis import Break, Spans
+
+COMMA_REACH = 20  # tokens that move on to the next window so that it begins after a comma
+
+
+class Token(NamedTuple):
+    """A symbol of the tokenizer with its weight."""
+
+    id: int
+    weight: float
+
+
+def tokens(spans: Spans, encode: Callable[[str], list[int]]) -> Iterator[Token | Break]:
+    """Every span by itself, so that words of two weights never share a token."""
+    for span in spans:
+        if isinstance(span, Break):
+            yield span
+        else:
+            yield from (Token(number, span.weight) for number in encode(span.text))
+
+
+def windows(spans: Spans, encode: Callable[[str], list[int]], size: int) -> list[list[Token]]:
+    """The tokens in windows of at most `size`; at least one, any may be short.
+
+    A BREAK ends its window. A window that is full does so after its last comma, where that is among its last 20
+    tokens: what belongs together stays together (AUTOMATIC1111's rule).
+    """
+    comma = encode(",")
+    found: list[list[Token]] = [[]]
+    for token in tokens(spans, encode):
+        window = found[-1]
+        if isinstance(token, Break):
+            found.append([])
+            continue
+        if len(window) == size:
+            after = 0 if [token.id] == comma else _after_comma(window, comma)
+            found.append(window[size - after :])
+            del window[size - after :]
+        found[-1].append(token)
+    return found if len(found) == 1 or found[-1] else found[:-1]
+
+
+def _after_comma(window: list[Token], comma: list[int]) -> int:
+    """How many tokens follow the window's last comma; 0 where it is too far from the end."""
+    for count, token in enumerate(reversed(window[-COMMA_REACH:])):
+        if [token.id] == comma:
+            return count
+    return 0

@@ -1,0 +1,200 @@
+"""Text to tree. Whatever the text is, it parses; what may not be as meant is noted with its place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from sfumato.text.prompt import emphasis
+from sfumato.text.prompt.tree import (
+    CLOSING,
+    NUMBER,
+    Adapter,
+    Alternate,
+    Branch,
+    Edit,
+    Group,
+    Node,
+    Nodes,
+    Note,
+    Prompt,
+    Text,
+    show,
+    split_weight,
+    within,
+)
+
+MAX_DEPTH = 64  # brackets within brackets
+
+_MARK = re.compile(
+    r"\\."
+    r"|<(?P<kind>lora|lyco|hypernet):(?P<arguments>[^<>]*)>"
+    r"|\bembedding:(?P<embedding>[\w./-]*\w)"
+    r"|\bAND\b"
+    r"|[()\[\]:|]",
+    re.DOTALL,
+)
+
+
+def parse(text: str, compose: bool = True) -> Prompt:
+    """The tree of a prompt. Never raises.
+
+    `compose` False takes AND for a word, as in negative prompts. A bracket that does not fit its neighbours makes text
+    of every bracket that is open around it: what is left of the tree is what can be relied upon.
+    """
+    parser = _Parser(text, compose)
+    for match in _MARK.finditer(text):
+        parser.take(match)
+    return parser.end()
+
+
+@dataclass
+class _Frame:
+    """A bracket that is open: where, the parts so far, and the marks between them."""
+
+    bracket: str
+    start: int
+    parts: list[list[Node]] = field(default_factory=lambda: [[]])
+    marks: list[str] = field(default_factory=list)
+
+    def nodes(self) -> Nodes:
+        """What is inside, with the marks as text."""
+        inner = [*self.parts[0]]
+        for mark, part in zip(self.marks, self.parts[1:], strict=True):
+            inner += [Text(mark), *part]
+        return _joined(inner)
+
+
+class _Parser:
+    def __init__(self, text: str, compose: bool) -> None:
+        self.text, self.compose, self.done, self.began = text, compose, 0, 0
+        self.stack = [_Frame("", 0)]
+        self.branches: list[Branch] = []
+        self.notes: list[Note] = []
+        self.blanked = ""  # the branch so far, with spaces for what holds no words
+
+    def take(self, match: re.Match[str]) -> None:
+        """What is between the last mark and this one is words; then the mark itself."""
+        mark, (start, end) = match[0], match.span()
+        if mark == "AND" and not self.compose:
+            return
+        self._words(start)
+        self.done = end
+        adapter = self._adapter(match)
+        if adapter is not None:
+            self.stack[-1].parts[-1].append(adapter)
+            self.blanked += " " * len(mark)
+            return
+        if mark == "AND":
+            self._branch()
+            self.began = end
+            return
+        self.blanked += mark
+        if mark in CLOSING:
+            if len(self.stack) > MAX_DEPTH:
+                self.notes.append(Note(start, end, f"more than {MAX_DEPTH} brackets within each other are no syntax"))
+                self._flatten()
+                self._text(mark)
+            else:
+                self.stack.append(_Frame(mark, start))
+        elif mark in (")", "]"):
+            self._close(mark)
+        elif mark in (":", "|") and self.stack[-1].bracket == "[":
+            self.stack[-1].marks.append(mark)
+            self.stack[-1].parts.append([])
+        else:
+            self._text(mark)
+
+    def end(self) -> Prompt:
+        self._words(len(self.text))
+        self._branch(alone=not self.branches)
+        return Prompt(tuple(self.branches), tuple(sorted(self.notes, key=lambda note: note.start)))
+
+    def _words(self, end: int) -> None:
+        self._text(self.text[self.done : end])
+        self.blanked += self.text[self.done : end]
+
+    def _text(self, text: str) -> None:
+        self.stack[-1].parts[-1].append(Text(text))
+
+    def _adapter(self, match: re.Match[str]) -> Adapter | None:
+        if match["embedding"] is not None:
+            return Adapter("embedding", match["embedding"])
+        if match["kind"] is None:
+            return None
+        name, *options = match["arguments"].split(":")
+        listed = [option for option in options if "=" not in option]
+        named = [option.split("=", 1)[1] for option in options if option.startswith(("te=", "unet="))]
+        if not name.strip() or not all(NUMBER.fullmatch(number) for number in filter(None, listed + named)):
+            form = f"<{match['kind']}:name:0.8>"
+            self.notes.append(Note(*match.span(), f"this is read as words; an adapter is written {form}"))
+            return None
+        return Adapter(match["kind"], name, tuple(options))  # type: ignore[arg-type]  # the pattern has no other
+
+    def _close(self, mark: str) -> None:
+        frame = self.stack[-1]
+        if CLOSING.get(frame.bracket) != mark:
+            self._flatten()
+            self._text(mark)
+            return
+        self.stack.pop()
+        self.stack[-1].parts[-1].append(self._bracketed(frame))
+
+    def _bracketed(self, frame: _Frame) -> Node:
+        """What a pair of brackets means, now that it is closed."""
+        parts = [_joined(part) for part in frame.parts]
+        if frame.marks and set(frame.marks) == {"|"}:
+            return Alternate(tuple(parts))
+        if frame.marks in ([":"], [":", ":"]):
+            number = show(parts[-1]).strip()
+            if NUMBER.fullmatch(number):
+                return Edit(parts[0] if len(parts) == 3 else (), parts[-2], within(float(number)))
+        if frame.marks and frame.bracket == "[":
+            forms = "[before:after:0.5] and [one|another] change over the steps; this only weighs less, as [words]"
+            self.notes.append(Note(frame.start, self.done, forms))
+        return Group(frame.bracket, frame.nodes())  # type: ignore[arg-type]  # it is open, so it is no top
+
+    def _flatten(self) -> None:
+        """Make text of all brackets that are open; what is complete within them stays."""
+        while len(self.stack) > 1:
+            frame = self.stack.pop()
+            self.stack[-1].parts[-1] += [Text(frame.bracket), *frame.nodes()]
+
+    def _branch(self, alone: bool = False) -> None:
+        self._flatten()
+        nodes = _joined(self.stack.pop().parts[0])
+        self.stack.append(_Frame("", self.done))
+        _, notes = emphasis.read(self.blanked)
+        self.notes += [Note(note.start + self.began, note.end + self.began, note.text) for note in notes]
+        branch = _weighed(nodes) if self.compose else Branch(nodes)
+        if alone and branch.weight != 1:
+            text = f"this weighs the whole prompt by {branch.weight:g}; write \\: to have it read as words"
+            self.notes.append(Note(self.blanked.rindex(":"), len(self.blanked.rstrip()), text))
+        self.blanked = ""
+        self.branches.append(branch)
+
+
+def _weighed(nodes: Nodes) -> Branch:
+    """The weight of a branch is its last words; adapters may stand after it. Spaces at its end do not count."""
+    rest, after = list(nodes), list[Node]()
+    while rest and (isinstance(rest[-1], Adapter) or not str(rest[-1]).strip()):
+        after.insert(0, rest.pop())
+    if after and isinstance(after[-1], Text):
+        after.pop()
+    number = None
+    if rest and isinstance(rest[-1], Text):
+        words, number = split_weight(rest[-1].text)
+        if number is not None or not after:
+            rest[-1:] = [Text(words)] if words else []
+    return Branch((*rest, *after), None if number is None else within(float(number)))
+
+
+def _joined(nodes: list[Node]) -> Nodes:
+    """Neighbouring words become one text, and none are left out."""
+    joined: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Text) and joined and isinstance(joined[-1], Text):
+            joined[-1] = Text(joined[-1].text + node.text)
+        elif node != Text(""):
+            joined.append(node)
+    return tuple(joined)

@@ -1,0 +1,65 @@
+"""What a prompt says at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sfumato.text.prompt.tree import Adapter, Alternate, Edit, Group, Nodes, Text
+
+
+class Stretch(NamedTuple):
+    """Up to step `until`, counted from 1, the prompt is `text`."""
+
+    until: int
+    text: str
+
+
+def schedule(nodes: Nodes, steps: int) -> list[Stretch]:
+    """The texts of a prompt over `steps` steps, in AUTOMATIC1111's way: a stretch for every place where one may change.
+
+    A change before the first step leaves a stretch until step 0, which is never drawn.
+    """
+    return [Stretch(until, at_step(nodes, until, steps)) for until in sorted({steps, *_changes(nodes, steps)})]
+
+
+def text_per_step(nodes: Nodes, steps: int) -> list[str]:
+    """What is read at each of the steps."""
+    return [at_step(nodes, step, steps) for step in range(1, steps + 1)]
+
+
+def at_step(nodes: Nodes, step: int, steps: int) -> str:
+    """The text that is read at a step, counted from 1. Adapters are no words and leave none."""
+    text = ""
+    for node in nodes:
+        match node:
+            case Text():
+                text += node.text
+            case Adapter():
+                text += str(node) if node.kind == "embedding" else ""
+            case Group():
+                text += str(Group(node.bracket, (Text(at_step(node.body, step, steps)),)))
+            case Edit():
+                text += at_step(node.before if step <= _last(node, steps) else node.after, step, steps)
+            case Alternate():
+                text += at_step(node.options[(step - 1) % len(node.options)], step, steps)
+    return text
+
+
+def _last(edit: Edit, steps: int) -> int:
+    """The last step that reads what is before the edit."""
+    return max(0, min(steps, int(edit.when * steps if edit.when < 1 else edit.when)))
+
+
+def _changes(nodes: Nodes, steps: int) -> Iterator[int]:
+    for node in nodes:
+        match node:
+            case Group():
+                yield from _changes(node.body, steps)
+            case Edit():
+                yield _last(node, steps)
+                yield from _changes(node.before + node.after, steps)
+            case Alternate():
+                yield from range(1, steps + 1)
+                for option in node.options:
+                    yield from _changes(option, steps)

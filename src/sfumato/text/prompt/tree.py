@@ -1,0 +1,167 @@
+"""A prompt as a tree. `str` of a node prints it, so that parsing what was printed gives the same tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+LARGEST = 1000.0  # weight or step; what is larger would only overflow
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is remarkable about a text from `start` to `end`. Nothing that is noted keeps a picture from being drawn."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words as they are written, with backslashes, colons and brackets that are no syntax."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Group:
+    """`(words)`, `(words:1.3)` or `[words]`: what weighs words. The weight is the last part of the body's text."""
+
+    bracket: Literal["(", "["]
+    body: Nodes
+
+    def __str__(self) -> str:
+        return self.bracket + show(self.body) + CLOSING[self.bracket]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """`[before:after:when]`: a share of the steps below 1, otherwise a number of steps, reads `before`."""
+
+    before: Nodes
+    after: Nodes
+    when: float
+
+    def __str__(self) -> str:
+        return f"[{show(self.before)}:{show(self.after)}:{_number(self.when)}]"
+
+
+@dataclass(frozen=True)
+class Alternate:
+    """`[one|another]`: every step reads the next option."""
+
+    options: tuple[Nodes, ...]
+
+    def __str__(self) -> str:
+        return f"[{'|'.join(map(show, self.options))}]"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """`<lora:name:0.8>`, `<hypernet:name:1>` or `embedding:name`: something that the model has to be given."""
+
+    kind: Literal["lora", "lyco", "hypernet", "embedding"]
+    name: str
+    options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.kind == "embedding":
+            return f"embedding:{self.name}"
+        return f"<{':'.join((self.kind, self.name, *self.options))}>"
+
+    @property
+    def text_weight(self) -> float:
+        """How strongly the text encoder is adapted: the first number, or `te=`."""
+        return self._weight("te", 0, 1.0)
+
+    @property
+    def network_weight(self) -> float:
+        """How strongly the denoising network is adapted: the second number, or `unet=`; else as the text encoder."""
+        return self._weight("unet", 1, self.text_weight)
+
+    def _weight(self, name: str, place: int, default: float) -> float:
+        named = dict(option.split("=", 1) for option in self.options if "=" in option)
+        listed = [option for option in self.options if "=" not in option]
+        text = named.get(name) or (listed[place] if place < len(listed) else "")
+        return float(text) if text else default
+
+
+Node = Text | Group | Edit | Alternate | Adapter
+Nodes = tuple[Node, ...]
+CLOSING = {"(": ")", "[": "]"}
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One of the prompts that `AND` joins, with the weight that is written at its end."""
+
+    nodes: Nodes
+    written: float | None = None
+
+    def __str__(self) -> str:
+        return show(self.nodes) + ("" if self.written is None else f" :{_number(self.written)}")
+
+    @property
+    def weight(self) -> float:
+        """How much it counts beside the others."""
+        return 1.0 if self.written is None else self.written
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A whole prompt. The notes say what a reader may not expect, at places in the text that was parsed."""
+
+    branches: tuple[Branch, ...]
+    notes: tuple[Note, ...] = field(default=(), compare=False)
+
+    def __str__(self) -> str:
+        return " AND".join(map(str, self.branches))
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """Everything that the model has to be given, in the order of the prompt, each once."""
+        return tuple(dict.fromkeys(each for branch in self.branches for each in _adapters(branch.nodes)))
+
+
+def show(nodes: Nodes) -> str:
+    """The text of several nodes."""
+    return "".join(map(str, nodes))
+
+
+def split_weight(text: str) -> tuple[str, str | None]:
+    """The end of `words : 0.5` taken off, the number as it is written; None where there is none."""
+    words, colon, number = text.rpartition(":")
+    escaped = (len(words) - len(words.rstrip("\\"))) % 2
+    if not colon or escaped or not NUMBER.fullmatch(number.strip()):
+        return text.rstrip(), None
+    return words.rstrip(), number.strip()
+
+
+def within(number: float) -> float:
+    """The number brought into what a weight may be."""
+    return max(-LARGEST, min(LARGEST, number))
+
+
+def _number(value: float) -> str:
+    return format(Decimal(repr(value)).normalize(), "f")  # without an exponent, which weights may not have
+
+
+def _adapters(nodes: Nodes) -> Iterator[Adapter]:
+    for node in nodes:
+        match node:
+            case Adapter():
+                yield node
+            case Group():
+                yield from _adapters(node.body)
+            case Edit():
+                yield from _adapters(node.before + node.after)
+            case Alternate():
+                yield from _adapters(tuple(each for option in node.options for each in option))
