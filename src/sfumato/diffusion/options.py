@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,36 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from sfumato.errors import SfumatoError
 
 Value = float | int | str
+
+# Their names in the settings of a picture, as A1111 writes those that it has; some differ by sampler.
+FIELDS = {
+    "eta": "Eta",
+    "ddim eta": "Eta DDIM",
+    "s_churn": "Sigma churn",
+    "s_tmin": "Sigma tmin",
+    "s_tmax": "Sigma tmax",
+    "s_noise": "Sigma noise",
+    "unipc order": "UniPC order",
+    "unipc variant": "UniPC variant",
+    "rho": "Schedule rho",
+    "alpha": "Beta schedule alpha",
+    "beta": "Beta schedule beta",
+    "threshold": "Linear quadratic threshold",
+    "order": "Solver order",
+    "corrector": "Corrector order",
+    "variant": "Solver variant",
+    "solver": "Solver type",
+    "r": "Solver r",
+    "rtol": "Relative tolerance",
+    "atol": "Absolute tolerance",
+    "h": "First step",
+    "restarts": "Restarts",
+}
+
+
+def field_of(sampler: str, option: str) -> str:
+    """The name of an option in a picture's settings."""
+    return FIELDS.get(f"{sampler} {option}", FIELDS[option])
 
 
 @dataclass(frozen=True)
@@ -23,7 +52,7 @@ class Range:
 
 
 Share = Annotated[float, Range(0, 1)]
-NotNegative = Annotated[float, Range(0, math.inf)]
+NotNegative = Annotated[float, Range(0, 1e6)]
 Positive = Annotated[float, Range(1e-6, 1e6)]
 ToThree = Annotated[int, Range(1, 3)]
 ToFour = Annotated[int, Range(1, 4)]

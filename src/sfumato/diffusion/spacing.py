@@ -52,20 +52,16 @@ def beta(table: Table, n: int, alpha: Shape = 0.6, beta: Shape = 0.6) -> Tensor:
 
 def beta_quantiles(p: np.ndarray, a: float, b: float) -> np.ndarray:
     """Where the Beta(a, b) distribution reaches p (N,): the regularised incomplete beta function's inverse."""
-    below = _beta_until(np.array(0.5), a, b)
-    low, high = np.zeros_like(p), np.full_like(p, 0.5)
-    if (p > below).any():
-        mirrored = beta_quantiles(np.minimum(1 - p, 1 - below), b, a)
-        return np.where(p > below, 1 - mirrored, beta_quantiles(np.minimum(p, below), a, b))
-    for _ in range(80):
+    low, high = np.zeros_like(p), np.ones_like(p)
+    for _ in range(150):  # small shapes reach far below 1e-20
         middle = (low + high) / 2
-        under = _beta_until(middle, a, b) < p
+        under = np.where(middle < 0.5, _beta_until(middle, a, b), 1 - _beta_until(1 - middle, b, a)) < p
         low, high = np.where(under, middle, low), np.where(under, high, middle)
-    return high
+    return np.where(p < 1, low, 1.0)
 
 
 def _beta_until(x: np.ndarray, a: float, b: float) -> np.ndarray:
-    """The regularised incomplete beta function at x (...) up to 1/2, by the binomial series of its integrand."""
+    """The regularised incomplete beta function at x (N,), by the binomial series of its integrand; exact up to 1/2."""
     k = np.arange(1, 80)
     terms = np.concatenate([[1.0], np.cumprod((k - b) / k)]) / (a + np.arange(80))
     whole = math.gamma(a) * math.gamma(b) / math.gamma(a + b)
@@ -140,16 +136,16 @@ def trailing(table: Table, n: int) -> Tensor:
     return _ending_in_zero(table.sigma(falling - (total - last)))
 
 
-def _ddim(table: Table, t: Tensor) -> Tensor:
-    """The original's list for rising times t: it moves them up by one and ends at the first training step, not at 0."""
-    t = (t.flip(0) + 1).clamp(max=table.ends[0])
-    return torch.cat([table.sigma(t), table.sigmas[:1]])
+def _ddim(table: Table, steps: Tensor) -> Tensor:
+    """The original's list for rising training steps: it moves them up by one and ends at the first of all, not at 0."""
+    steps = (steps.flip(0) + 1).clamp(max=len(table.sigmas) - 1)
+    return torch.cat([table.sigmas[steps], table.sigmas[:1]])
 
 
 def ddim_uniform(table: Table, n: int) -> Tensor:
     """The original DDIM list: times 1, 1+c, 1+2c ... with c = T // n, which can be more than n of them."""
     total = len(table.sigmas)
-    return _ddim(table, torch.arange(0, total, max(total // n, 1)))
+    return _ddim(table, torch.arange(0, total - 1, max(total // n, 1)))
 
 
 def ddim_quad(table: Table, n: int) -> Tensor:

@@ -15,15 +15,14 @@ from torch import Tensor
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import cfg, plain
 from sfumato.diffusion.path import diffused
-from sfumato.diffusion.rng import BrownianPath, NoiseStream
+from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.spacing import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.runtime.device import pictures_at_once
 from sfumato.tasks.draw import describe, marked
 from sfumato.tasks.picture import Picture, Progress, decode, run, to_pixels
 from sfumato.tasks.settings import Settings
-from sfumato.tasks.way import first_latents, last_latents
+from sfumato.tasks.way import chosen, first_latents, last_latents, levels_of
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
@@ -68,7 +67,7 @@ def _upscale(
     assert spec.low_res is not None
     sampler = find_sampler(settings.sampler)
     sampler = replace(sampler, unit_start=sampler.unit_start or spec.unit_start)
-    sigmas = sigma_list(settings.schedule, model.table, settings.steps)
+    sigmas, options = levels_of(settings, model.table), chosen(settings, sampler.options)
     small = padded(image, 2 ** (len(spec.unet.channels) - 1))
     shape = (1, spec.vae.latent_channels, *small.shape[2:])
     conds = model.encode([settings.prompt, settings.negative], settings.clip_skip)
@@ -79,9 +78,8 @@ def _upscale(
         shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
         prompt, negative = (plain(denoiser, replace(cond, ids=level[:, None], concat=shown)) for cond in conds)
         x = first_latents(stream.normal(), sigmas, sampler)
-        noise = BrownianPath(stream) if sampler.brownian else stream
-        options = {"table": model.table} if sampler.timed else {}
-        return sampler.run(cfg(prompt, negative, settings.cfg), x, sigmas, denoiser.path, noise, **options)
+        guide = cfg(prompt, negative, settings.cfg)
+        return sampler.job(guide, x, sigmas, denoiser.path, stream, model.table, options)
 
     def finish(index: int, x: Tensor) -> Picture:
         seed = settings.seed + index

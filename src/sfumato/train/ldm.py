@@ -23,7 +23,7 @@ from sfumato.diffusion import guide, predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Failed, Finished, drive
 from sfumato.diffusion.path import per_row
-from sfumato.diffusion.rng import BrownianPath, NoiseStream
+from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import table_of
 from sfumato.diffusion.spacing import sigma_list
@@ -210,10 +210,9 @@ class LDMTask:
         jobs = []
         for seed, cond in zip(seeds, self.encode(prompts), strict=True):
             stream = NoiseStream(seed, (1, self.vae.cfg.latent_channels, side, side), self.device)
-            noise = BrownianPath(stream) if sampler.brownian else stream
             steer = guide.cfg(guide.plain(self.denoiser, cond), guide.plain(self.denoiser, empty), cfg.sheet_cfg)
             x = first_latents(stream.normal(), sigmas, sampler, path)
-            jobs.append(sampler.run(steer, x, sigmas, path, noise))
+            jobs.append(sampler.job(steer, x, sigmas, path, stream, self.table))
         latents: dict[int, Tensor] = {}
         for number, event in drive(jobs, max_rows=64):
             if isinstance(event, Failed):
