@@ -53,7 +53,7 @@ def beta(table: Table, n: int, alpha: Shape = 0.6, beta: Shape = 0.6) -> Tensor:
 def beta_quantiles(p: np.ndarray, a: float, b: float) -> np.ndarray:
     """Where the Beta(a, b) distribution reaches p (N,): the regularised incomplete beta function's inverse."""
     low, high = np.zeros_like(p), np.ones_like(p)
-    for _ in range(150):  # small shapes reach far below 1e-20
+    for _ in range(200):  # small shapes reach far below 1e-20
         middle = (low + high) / 2
         under = np.where(middle < 0.5, _beta_until(middle, a, b), 1 - _beta_until(1 - middle, b, a)) < p
         low, high = np.where(under, middle, low), np.where(under, high, middle)
