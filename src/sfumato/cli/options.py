@@ -91,6 +91,10 @@ VariationSeed = Annotated[
 VariationStrength = Annotated[
     float | None, typer.Option(help="How far to vary the picture of --seed, from 0 (not) to 1 (another picture).")
 ]
+Rng = Annotated[
+    str | None,
+    typer.Option("--rng", help="Where noise comes from: cpu, or nv for the numbers that a GPU would draw; else cpu."),
+]
 SamplerName = Annotated[
     str | None,
     typer.Option(
@@ -191,6 +195,7 @@ class Drawing:
     seed: Seed = None
     variation_seed: VariationSeed = None
     variation_strength: VariationStrength = None
+    rng: Rng = None
     sampler: SamplerName = None
     schedule: ScheduleName = None
     sampler_options: SamplerOptions = None
@@ -213,6 +218,7 @@ class Drawing:
             "seed": self.seed,
             "variation_seed": self.variation_seed,
             "variation_strength": self.variation_strength,
+            "rng": self.rng,
             "sampler": self.sampler,
             "schedule": self.schedule,
             "sampler_options": dict(map(parse_setting, self.sampler_options or ())),

@@ -10,7 +10,9 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
+from sfumato.diffusion.names import find
 from sfumato.diffusion.options import Value, checked
+from sfumato.diffusion.rng import SOURCES, Source
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.spacing import find_schedule
 from sfumato.errors import SfumatoError
@@ -38,6 +40,8 @@ class Options(TypedDict, total=False):
     `variation_strength` from 0 to 1 turns the first noise that far towards that of `variation_seed` (by default drawn);
     picture k then has variation_seed + k, and all have the one seed.
 
+    `rng` is where noise comes from: "cpu", or "nv", the numbers that CUDA draws and that most pictures of web UIs have.
+
     XL is told the `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that was
     cut off it and the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of the drawn
     size. A refiner goes on with the latents after the share `switch_at` of the noise schedule: of the training times,
@@ -60,6 +64,7 @@ class Options(TypedDict, total=False):
     slg: float | None
     variation_seed: int | None
     variation_strength: float | None
+    rng: str | None
     original_size: Pair | None
     crop: Pair | None
     target_size: Pair | None
@@ -89,6 +94,7 @@ class Settings:
     sigmas: tuple[float, ...] | None = None
     variation_seed: int | None = None
     variation_strength: float = 0.0
+    rng: Source = "cpu"
     original_size: Pair | None = None
     crop: Pair | None = None
     target_size: Pair | None = None
@@ -142,6 +148,7 @@ class Settings:
                 "sampler": sampler.name,
                 "schedule": schedule.name,
                 "sampler_options": checked(given.get("sampler_options", {}), known, f"{sampler.label}{spaced}"),
+                "rng": find("source of noise", given.get("rng", "cpu"), SOURCES),
             }
         )
         settings._check(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +14,7 @@ from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guide
 from sfumato.diffusion.options import Value
 from sfumato.diffusion.path import EXPLODING, Path
-from sfumato.diffusion.rng import NoiseStream, slerp
+from sfumato.diffusion.rng import NoiseStream, Source, slerp
 from sfumato.diffusion.sample import Sampler, find_sampler
 from sfumato.diffusion.schedule import Table
 from sfumato.diffusion.spacing import SCHEDULES, own_list, sigma_list
@@ -38,7 +38,8 @@ class Way:
     path: Path
     shape: tuple[int, int, int, int]
     device: torch.device
-    options: Mapping[str, Value]
+    options: Mapping[str, Value] = field(default_factory=dict)
+    rng: Source = "cpu"
     from_noise: bool = True
 
     @classmethod
@@ -50,7 +51,11 @@ class Way:
         sigmas, options = levels_of(settings, table), chosen(settings, sampler.options)
         height, width = settings.height // spec.vae.factor, settings.width // spec.vae.factor
         shape = (1, spec.vae.latent_channels, height, width)
-        return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device, options)
+        return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device, options, settings.rng)
+
+    def stream(self, seed: int) -> NoiseStream:
+        """All noise of a picture."""
+        return NoiseStream(seed, self.shape, self.device, self.rng)
 
     def last(self, strength: float) -> Way:
         """The last share `strength` of the steps, rounded down, for latents that are known; 1 begins with noise alone.
@@ -70,11 +75,11 @@ class Way:
 
         A `variation` (seed, strength) turns the first noise so far towards that of another seed.
         """
-        stream = NoiseStream(seed, self.shape, self.device)
+        stream = self.stream(seed)
         first = stream.normal()
         if variation is not None:
             other, strength = variation
-            first = slerp(first, NoiseStream(other, self.shape, self.device).normal(), strength)
+            first = slerp(first, self.stream(other).normal(), strength)
         if known is None or self.from_noise:
             x = first_latents(first, self.sigmas, self.sampler, self.path)
         elif len(self.sigmas) > 1:
