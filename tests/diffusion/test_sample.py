@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sfumato.diffusion.drive import Step, drive
-from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion.guide import Guidance, cfg, plain
 from sfumato.diffusion.path import EXPLODING, FLOW, Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import SAMPLERS, find_sampler
@@ -187,9 +187,8 @@ def test_the_ends_of_every_option_draw(gaussian, outcomes, name: str) -> None:
                 continue  # more steps than there are, or than a test has time for
             stream = NoiseStream(0, shape)
             options = {option.name: type(option.default)(value)}
-            job = sampler.job(
-                plain(denoiser, label(1)), stream.normal().double(), sigmas, FLOW, stream, denoiser.table, options
-            )
+            guidance = Guidance(lambda: plain(denoiser, label(1)))
+            job = sampler.job(guidance, stream.normal().double(), sigmas, FLOW, stream, denoiser.table, options)
             result = outcomes([job])[0]
             assert torch.is_tensor(result) and result.isfinite().all(), (options, result)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.names import find
 from sfumato.diffusion.options import Option, Range, Value, options_of
 from sfumato.diffusion.path import Path
@@ -27,7 +27,7 @@ from sfumato.diffusion.samplers.multistep import (
     res_multistep,
     unipc,
 )
-from sfumato.diffusion.samplers.onestep import ddim, ddpm, euler, euler_ancestral, lcm, tcd
+from sfumato.diffusion.samplers.onestep import cfg_pp, ddim, ddpm, euler, euler_ancestral, lcm, tcd
 from sfumato.diffusion.samplers.singlestep import (
     dpm_2,
     dpm_2_ancestral,
@@ -76,7 +76,7 @@ class Sampler:
 
     def job(
         self,
-        guide: Guide,
+        guidance: Guidance,
         x: Tensor,
         sigmas: Tensor,
         path: Path,
@@ -84,12 +84,13 @@ class Sampler:
         table: Table,
         options: Mapping[str, Value] = MappingProxyType({}),
     ) -> Job:
-        """At work from the first latents x (1, C, h, w), with one picture's noise and some of its `options`."""
+        """At work on one picture from the first latents x (1, C, h, w), with its noise and some of its `options`."""
         given: dict[str, Any] = dict(options)
         noise = scaled(BrownianPath(stream) if self.brownian else stream, given.pop("s_noise", S_NOISE.default))
         if self.timed:
             given["table"] = table
-        return self.run(guide, x, sigmas, path, noise, **given)
+        run = self.run if guidance.unconditional is None else cfg_pp(self.run, guidance.unconditional)
+        return run(guidance.begin(), x, sigmas, path, noise, **given)
 
 
 SAMPLERS: dict[str, Sampler] = {

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.options import Value
 from sfumato.diffusion.path import EXPLODING, Path
 from sfumato.diffusion.rng import NoiseStream, Source, slerp
@@ -68,7 +68,7 @@ class Way:
         return replace(self, sigmas=self.sigmas[steps - int(strength * steps + 1e-9) :], from_noise=False)
 
     def job(
-        self, guide: Guide, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+        self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
     ) -> Job:
         """The sampler at work on the noise of a seed, laid over the latents `known` (1, C, h, w) if the way does not
         begin with noise alone.
@@ -86,7 +86,7 @@ class Way:
             x = self.path.noised(known.to(first), first, self.sigmas[:1])
         else:
             x = known.to(first)
-        return self.sampler.job(guide, x, self.sigmas, self.path, stream, self.table, self.options)
+        return self.sampler.job(guidance, x, self.sigmas, self.path, stream, self.table, self.options)
 
     def end(self, x: Tensor) -> Tensor:
         """What the job left, as the autoencoder takes it."""

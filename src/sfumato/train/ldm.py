@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -210,7 +211,8 @@ class LDMTask:
         jobs = []
         for seed, cond in zip(seeds, self.encode(prompts), strict=True):
             stream = NoiseStream(seed, (1, self.vae.cfg.latent_channels, side, side), self.device)
-            steer = guide.cfg(guide.plain(self.denoiser, cond), guide.plain(self.denoiser, empty), cfg.sheet_cfg)
+            both = guide.plain(self.denoiser, cond), guide.plain(self.denoiser, empty)
+            steer = guide.Guidance(partial(guide.cfg, *both, cfg.sheet_cfg))
             x = first_latents(stream.normal(), sigmas, sampler, path)
             jobs.append(sampler.job(steer, x, sigmas, path, stream, self.table))
         latents: dict[int, Tensor] = {}
