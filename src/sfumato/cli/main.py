@@ -27,6 +27,7 @@ COMMANDS = {
     "grid": ("sfumato.cli.grid:grid", "Draw a picture under many settings, side by side."),
     "augment": ("sfumato.cli.augment:augment", "Draw a folder of pictures slightly anew."),
     "anonymise": ("sfumato.cli.augment:anonymise", "Draw a folder of pictures so that people in it are others."),
+    "replay": ("sfumato.cli.replay:replay", "Draw a picture again from what its file says."),
     "compress": ("sfumato.cli.compress:compress", "Write a picture as very few bytes."),
     "decompress": ("sfumato.cli.compress:decompress", "Draw a picture that was compressed."),
     "samplers": ("sfumato.cli.samplers:samplers", "List the samplers and the schedules, with their options."),
