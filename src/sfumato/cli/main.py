@@ -24,7 +24,7 @@ COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
     "img2img": ("sfumato.cli.img2img:img2img", "Draw pictures on top of a picture."),
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
-    "interpolate": ("sfumato.cli.interpolate:interpolate", "Draw the way from one picture to another."),
+    "depth2img": ("sfumato.cli.depth2img:depth2img", "Draw pictures with the depth of a picture."),
     "grid": ("sfumato.cli.grid:grid", "Draw a picture under many settings, side by side."),
     "augment": ("sfumato.cli.augment:augment", "Draw a folder of pictures slightly anew."),
     "anonymise": ("sfumato.cli.augment:anonymise", "Draw a folder of pictures so that people in it are others."),

@@ -43,8 +43,9 @@ def save_motion(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
 
 
 def _mp4(frames: Sequence[Image.Image], file: io.BytesIO, fps: float) -> None:
-    import av
     from fractions import Fraction
+
+    import av
 
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
