@@ -28,6 +28,8 @@ from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.augment import SLIGHTLY, augment
 from sfumato.tasks.compress import QUALITY, compress, decompress
+from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
+from sfumato.tasks.depth2img import depth2img
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.inpaint import Inpainting, Start, inpaint
 from sfumato.tasks.picture import Picture, Progress, preview_colours
@@ -204,6 +206,25 @@ class StableDiffusion:
         enlarging = Enlarging(scale, upscaler, strength, noise_level, overlap)
         settings = settings_of(self.spec, image, enlarging, prompt, negative, **options)
         return _collected(upscale(self, image, settings, enlarging))
+
+    def depth2img(
+        self,
+        image: PictureLike | None,
+        prompt: str = "",
+        negative: str = "",
+        *,
+        depth: PictureLike | None = None,
+        strength: float = DEPTH_STRENGTH,
+        resize: Resize = "crop",
+        **options: Unpack[Options],
+    ) -> Result:
+        """Draw pictures with the depth of a picture, or with a given `depth`; see `tasks.depth2img`."""
+        start = None if image is None else picture_of(image)
+        given = None if depth is None else picture_of(depth, "the depth")
+        if (shape := start or given) is not None:
+            options = sized(options, *natural_size(shape, self.spec))
+        settings = Settings.of(self.spec, prompt, negative, **options)
+        return _collected(depth2img(self, start, settings, given, strength, resize))
 
     def replay(self, file: str | Path, image: PictureLike | None = None) -> Result:
         """Draw a picture again from what its file says, whichever program drew it; see `tasks.replay`.
