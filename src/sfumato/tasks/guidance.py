@@ -119,6 +119,6 @@ def clip_score(model: StableDiffusion, prompt: str) -> Score:
 
     def score(x0: Tensor) -> Tensor:
         latents = model.vae.from_latents(x0).to(weight.device, weight.dtype)
-        return judge.likeness(model.vae.decode(latents).float(), caption)
+        return judge.likeness(model.vae.decode(latents).float(), caption.clone())  # made where gradients may be off
 
     return score
