@@ -29,7 +29,7 @@ OPTIONS = [
     ({"cfg_pp": True}, {"Sampler": "Euler CFG++", "CFG scale": "5"}),
     ({"apg": True}, {"APG Eta": "0", "APG Norm Threshold": "15", "APG Momentum": "-0.5"}),
     ({"cfg_rescale": 0.7}, {"CFG Rescale": "0.7"}),
-    ({"threshold": 90}, {"Threshold percentile": "90"}),
+    ({"threshold": 90, "mimic_scale": 2}, {"Threshold percentile": "90", "Mimic scale": "2"}),
     ({"threshold": 90, "threshold_limit": 0.5}, {"Threshold percentile": "90", "Threshold limit": "0.5"}),
     ({"pag": 3}, {"PAG Scale": "3"}),
     ({"pag": 3, "pag_layers": ["up_blocks.1"]}, {"PAG Scale": "3", "PAG Layers": "up_blocks.1"}),
