@@ -217,7 +217,7 @@ def sized(options: Options, width: int, height: int) -> Options:
 
 
 def _own_levels(given: Mapping[str, Any]) -> tuple[float, ...]:
-    """The numbers in `sigmas`. Raises SfumatoError for what is none, and where other options decide noise levels too."""
+    """The numbers in `sigmas`. Raises SfumatoError for what is none, and where other options decide levels too."""
     sigmas = given["sigmas"]
     if not isinstance(sigmas, tuple) or len(sigmas) < 2 or not all(map(is_number, sigmas)):
         raise SfumatoError(f"sigmas are {sigmas!r}; give two or more falling numbers that end in 0")
