@@ -38,6 +38,7 @@ from sfumato.weights.hashes import model_hash
 from sfumato.weights.load import Parts, load_parts
 
 if TYPE_CHECKING:
+    from sfumato.evaluate.judge import Judge
     from sfumato.provenance.given import PictureLike
 
 
@@ -100,6 +101,13 @@ class StableDiffusion:
     def preview_colours(self) -> Tensor:
         """See `tasks.picture.preview_colours`."""
         return preview_colours(self.vae)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The CLIP that ships, on this model's device: it scores how well pictures fit words, see `evaluate.judge`."""
+        from sfumato.evaluate.judge import load_judge  # brings the trainer along, which drawing does without
+
+        return load_judge(None, None, self.device)
 
     def stream(
         self, prompt: str, negative: str = "", *, refiner: StableDiffusion | None = None, **options: Unpack[Options]

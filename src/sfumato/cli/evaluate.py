@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sfumato.cli.options import Cfg, Device, Dtype, Model, SamplerName, ScheduleName, Steps, TextEncoders, Vae
+from sfumato.cli.guiding import Cfg
+from sfumato.cli.options import Device, Dtype, Model, SamplerName, ScheduleName, Steps, TextEncoders, Vae
 from sfumato.data.captions import STYLES
 from sfumato.errors import SfumatoError
 

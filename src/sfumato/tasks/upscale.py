@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import cfg, plain
 from sfumato.diffusion.path import diffused
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import find_sampler
@@ -21,6 +20,7 @@ from sfumato.diffusion.schedule import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.runtime.device import pictures_at_once
 from sfumato.tasks.draw import describe, marked
+from sfumato.tasks.guidance import guided
 from sfumato.tasks.picture import Picture, Progress, decode, run, to_pixels
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.way import first_latents, last_latents
@@ -77,11 +77,12 @@ def _upscale(
     def job(seed: int) -> Job:
         stream = NoiseStream(seed, shape, model.device)
         shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
-        prompt, negative = (plain(denoiser, replace(cond, ids=level[:, None], concat=shown)) for cond in conds)
+        prompt, negative = (replace(cond, ids=level[:, None], concat=shown) for cond in conds)
+        guidance = guided(model, settings, sigmas, prompt, negative)
         x = first_latents(stream.normal(), sigmas, sampler)
         noise = BrownianPath(stream) if sampler.brownian else stream
         options = {"table": model.table} if sampler.timed else {}
-        return sampler.run(cfg(prompt, negative, settings.cfg), x, sigmas, denoiser.path, noise, **options)
+        return sampler.guided_by(guidance)(x, sigmas, denoiser.path, noise, **options)
 
     def finish(index: int, x: Tensor) -> Picture:
         seed = settings.seed + index
