@@ -26,6 +26,7 @@ COMMANDS = {
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
     "compress": ("sfumato.cli.compress:compress", "Write a picture as very few bytes."),
     "decompress": ("sfumato.cli.compress:decompress", "Draw a picture that was compressed."),
+    "tokens": ("sfumato.cli.tokens:tokens", "Show how a prompt is read: tokens, weights, steps."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
     "pull": ("sfumato.cli.pull:pull", "Download a release, after its licence is accepted."),
     "licence": ("sfumato.cli.licence:licence", "Show under which terms a model comes."),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from sfumato.cli.guiding import Guiding
+from sfumato.cli.wording import Wording
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Drawing(Guiding):
+class Drawing(Guiding, Wording):
     """What decides a picture, whatever the task; see `tasks.settings.Options`."""
 
     negative: Negative = ""
@@ -189,6 +190,7 @@ class Drawing(Guiding):
             "n": self.n,
             "watermark": self.watermark,
             **self.guidance_options(),
+            **self.word_options(),
         }
 
 

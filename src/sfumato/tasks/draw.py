@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -27,22 +28,35 @@ if TYPE_CHECKING:
 
 Facts = Mapping[str, object]
 NO_FACTS: Facts = MappingProxyType({})
+AT_HAND = 32  # guidances of different words that are kept
 
 
 def draw(
     model: StableDiffusion,
     settings: Settings,
     way: Way,
-    guidance: Guidance,
+    guidance: Callable[[Settings], Guidance],
     known: Tensor | None = None,
     touch: Callable[[Image.Image], Image.Image] | None = None,
     facts: Facts = NO_FACTS,
 ) -> Generator[Progress | Picture, None, None]:
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
+    `guidance` makes of the settings of one picture, whose words have no chance in them, what it is drawn with; it is
+    asked once for all pictures of the same words. Raises SfumatoError at once for wildcards that cannot be read, and
+    what `guidance` raises for the first picture.
+
     `known` are the latents (1, C, h, w) of a picture to start from, see `Way.job`. `touch` changes a picture after it
     is decoded, before it is marked. `facts` are the task's own fields of the description.
     """
+
+    pictures = [settings.of_picture(index) for index in range(settings.n)]
+
+    @lru_cache(maxsize=AT_HAND)
+    def guidance_of(prompt: str, negative: str) -> Guidance:
+        return guidance(replace(settings, prompt=prompt, negative=negative))
+
+    guidance_of(pictures[0].prompt, pictures[0].negative)
 
     def finish(index: int, x: Tensor) -> Picture:
         image = decode(model.vae, way.end(x))
@@ -52,11 +66,13 @@ def draw(
             image = marked(image)
         seed, other = settings.seeds(index)
         varied = {} if other is None else {"Variation seed": other}
-        return Picture(index, image, seed, describe(model, settings, seed, {**varied, **facts}))
+        one = pictures[index]
+        return Picture(index, image, seed, describe(model, one, seed, {**varied, **_templates(settings, one), **facts}))
 
     def job(index: int) -> Job:
         seed, other = settings.seeds(index)
-        return way.job(guidance, seed, known, None if other is None else (other, settings.variation_strength))
+        words = guidance_of(pictures[index].prompt, pictures[index].negative)
+        return way.job(words, seed, known, None if other is None else (other, settings.variation_strength))
 
     jobs = [partial(job, k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
@@ -84,6 +100,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
         "Model": model.name,
         "Clip skip": settings.clip_skip,
         **settings.guidance_facts(),
+        **settings.word_facts(),
         "Variation seed strength": settings.variation_strength or None,
         "Original size": _by(settings.original_size),
         "Crop": _by(settings.crop),
@@ -93,6 +110,14 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
         "Version": f"sfumato {__version__}",
     }
     return infotext.write(settings.prompt, settings.negative, fields)
+
+
+def _templates(settings: Settings, one: Settings) -> Facts:
+    """What the words of a picture were drawn from by chance."""
+    return {
+        "Template": settings.prompt if settings.prompt != one.prompt else None,
+        "Negative Template": settings.negative if settings.negative != one.negative else None,
+    }
 
 
 def _by(pair: Pair | None) -> str | None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sfumato.diffusion.guide import switch_at
+from sfumato.diffusion.guide import Guidance, switch_at
 from sfumato.diffusion.schedule import Table
 from sfumato.errors import SfumatoError
 from sfumato.tasks.conditioning import guidance
-from sfumato.tasks.draw import NO_FACTS, Facts, draw
+from sfumato.tasks.draw import Facts, draw
 from sfumato.tasks.picture import Picture, Progress
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.way import Way
@@ -32,13 +32,15 @@ def txt2img(
     if not settings.prompt.strip():
         raise SfumatoError("the prompt is empty; say in words what to draw")
     way = Way.of(model, settings)
-    guide, facts = guidance(model, settings, way.sigmas), NO_FACTS
-    if refiner is not None and settings.switch_at is not None:
-        _check_latents(model, refiner)
-        switch = partial(switch_at, switch_level(way.table, settings.switch_at))
-        guide = guide.through(switch, guidance(refiner, settings, way.sigmas))
-        facts = _handed_over(refiner, settings.switch_at)
-    return draw(model, settings, way, guide, facts=facts)
+    if refiner is None or settings.switch_at is None:
+        return draw(model, settings, way, lambda one: guidance(model, one, way.sigmas))
+    _check_latents(model, refiner)
+    switch = partial(switch_at, switch_level(way.table, settings.switch_at))
+
+    def both(one: Settings) -> Guidance:
+        return guidance(model, one, way.sigmas).through(switch, guidance(refiner, one, way.sigmas))
+
+    return draw(model, settings, way, both, facts=_handed_over(refiner, settings.switch_at))
 
 
 def switch_level(table: Table, share: float) -> float:

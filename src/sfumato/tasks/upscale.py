@@ -24,6 +24,7 @@ from sfumato.tasks.guidance import guided
 from sfumato.tasks.picture import Picture, Progress, decode, run, to_pixels
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.way import first_latents, last_latents
+from sfumato.tasks.words import said
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
@@ -71,14 +72,15 @@ def _upscale(
     sigmas = sigma_list(settings.schedule, model.table, settings.steps)
     small = padded(image, 2 ** (len(spec.unet.channels) - 1))
     shape = (1, spec.vae.latent_channels, *small.shape[2:])
-    conds = model.encode([settings.prompt, settings.negative], settings.clip_skip)
+    pictures = [settings.of_picture(index) for index in range(settings.n)]
     schedule, level = spec.low_res, torch.tensor([noise_level])
 
-    def job(seed: int) -> Job:
+    def job(index: int) -> Job:
+        seed, _ = settings.seeds(index)
         stream = NoiseStream(seed, shape, model.device)
         shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
-        prompt, negative = (replace(cond, ids=level[:, None], concat=shown) for cond in conds)
-        guidance = guided(model, settings, sigmas, prompt, negative)
+        told = partial(replace, ids=level[:, None], concat=shown)
+        guidance = guided(model, settings, sigmas, said(model, pictures[index], sigmas).map(told, told))
         x = first_latents(stream.normal(), sigmas, sampler)
         noise = BrownianPath(stream) if sampler.brownian else stream
         options = {"table": model.table} if sampler.timed else {}
@@ -89,9 +91,9 @@ def _upscale(
         large = decode(model.vae, last_latents(x, sigmas, sampler)).crop((0, 0, settings.width, settings.height))
         if settings.watermark:
             large = marked(large)
-        return Picture(index, large, seed, describe(model, settings, seed, {"Noise level": noise_level}))
+        return Picture(index, large, seed, describe(model, pictures[index], seed, {"Noise level": noise_level}))
 
-    jobs = [partial(job, settings.seed + k) for k in range(settings.n)]
+    jobs = [partial(job, k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
     yield from run(jobs, finish, lambda: model.preview_colours, at_once)
 
