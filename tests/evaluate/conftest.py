@@ -17,6 +17,7 @@ from sfumato.data import captions
 from sfumato.data.captions import Concept
 from sfumato.data.dataset import EmojiData, corpus
 from sfumato.data.emoji import FORMAT, MANIFEST
+from sfumato.data.nouns import nouns
 from sfumato.families import sd1
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig, VAEConfig
@@ -28,28 +29,67 @@ SIZE = 32
 RGB = np.array(list(product((0, 80, 160, 240), (20, 120, 220), (40, 200))), np.uint8)  # 24 concepts
 
 
-def _build(folder: Path) -> None:
-    codes = [f"c{k:02}" for k in range(len(RGB))]
-    concepts = []
-    for code in codes:
-        names = {language: f"{code} {language}" for language in captions.LANGUAGES}
-        concepts.append(Concept(code, "*", "objects", "squares", names, dict.fromkeys(names, (code,))))
-    files = {
-        "concepts.json": [dataclasses.asdict(concept) for concept in concepts],
-        "holdout.json": {"concepts": codes[:2], "pictures": [f"3d/{codes[4]}", f"flat/{codes[7]}"]},
-    }
+def _write(folder: Path, concepts: list[Concept], pictures: dict[str, np.ndarray], holdout: dict) -> None:
+    """A set with these pictures (N, S, S, 4) of the concepts in each style."""
+    codes = [concept.hex for concept in concepts]
+    files = {"concepts.json": [dataclasses.asdict(concept) for concept in concepts], "holdout.json": holdout}
     folder.mkdir(parents=True)
-    for number, style in enumerate(captions.STYLES):
-        pictures = np.zeros((len(RGB), SIZE, SIZE, 4), np.uint8)
-        inside = slice(4 + number, SIZE - 4 - number)
-        pictures[:, inside, inside, :3] = RGB[:, None, None]
-        pictures[:, inside, inside, 3] = 255
-        np.save(folder / f"images-{style}.npy", pictures)
+    for style, drawn in pictures.items():
+        np.save(folder / f"images-{style}.npy", drawn)
         files[f"images-{style}.json"] = {"hex": codes}
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content))
     sizes = {path.name: {"bytes": path.stat().st_size} for path in folder.iterdir()}
-    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "size": SIZE, "files": sizes}))
+    size = next(iter(pictures.values())).shape[1]
+    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "size": size, "files": sizes}))
+
+
+def _concept(code: str, name: str) -> Concept:
+    names = {language: f"{name} {language}" for language in captions.LANGUAGES}
+    return Concept(code, "*", "objects", "things", names, dict.fromkeys(names, (name,)))
+
+
+def _squares(style: int) -> np.ndarray:
+    pictures = np.zeros((len(RGB), SIZE, SIZE, 4), np.uint8)
+    inside = slice(4 + style, SIZE - 4 - style)
+    pictures[:, inside, inside, :3] = RGB[:, None, None]
+    pictures[:, inside, inside, 3] = 255
+    return pictures
+
+
+def _build(folder: Path) -> None:
+    codes = [f"c{k:02}" for k in range(len(RGB))]
+    pictures = {style: _squares(number) for number, style in enumerate(captions.STYLES)}
+    holdout = {"concepts": codes[:2], "pictures": [f"3d/{codes[4]}", f"flat/{codes[7]}"]}
+    _write(folder, [_concept(code, code) for code in codes], pictures, holdout)
+
+
+def _forms(style: int) -> np.ndarray:
+    """FORMS in red, 64 pixels a side: what a thing is shows in its outline alone."""
+    y, x = np.mgrid[:64, :64] - 31.5
+    reach = 28 - style
+    radius = np.hypot(x, y)
+    inside = [
+        radius < reach,
+        (abs(x) < reach) & (abs(y) < reach / 3),
+        (abs(y) < reach) & (abs(x) < reach / 3),
+        (radius < reach) & (radius > reach / 2),
+        (abs(y) < reach) & (2 * abs(x) < reach + y),
+        (np.minimum(abs(x), abs(y)) < reach / 5) & (np.maximum(abs(x), abs(y)) < reach),
+    ]
+    pictures = np.zeros((len(inside), 64, 64, 4), np.uint8)
+    pictures[..., :3] = (220, 30 + 5 * style, 30)
+    pictures[..., 3] = 255 * np.stack(inside)
+    return pictures
+
+
+@pytest.fixture(scope="session")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> EmojiData:
+    """Disc, bar, pole, ring, triangle and cross under the codes of the first things that scenes are composed of."""
+    folder = tmp_path_factory.mktemp("data") / "forms"
+    things = [_concept(noun.hex, noun.names["en"]) for noun in nouns()[:6]]
+    _write(folder, things, {s: _forms(k) for k, s in enumerate(captions.STYLES)}, {"concepts": [], "pictures": []})
+    return EmojiData(folder)
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,13 @@ from sfumato.cli.main import app
 from sfumato.data.captions import LANGUAGES
 from sfumato.data.dataset import EmojiData
 
+from .test_page import check
+
 
 @pytest.fixture
 def run(squares: EmojiData, model: Path, judge: Path):
     def run(*words: object, data: Path | None = None, by: Path | None = None) -> Result:
-        fixed = ["--model", model, "--data", data or squares.path, "--judge", by or judge, "--steps", 1]
+        fixed = ["--model", model, "--data", data or squares.path, "--judge", by or judge, "--steps", 1, "--scenes", 0]
         return CliRunner().invoke(app, ["evaluate", *map(str, [*fixed, "--device", "cpu", *words])])
 
     return run
@@ -48,6 +50,34 @@ def test_the_table_is_aligned_and_complete(run):
     assert "styles flat, noto" in result.stdout
 
 
+def test_scenes_are_judged_in_every_language_beside_composed_ones(run, forms: EmojiData):
+    result = run("--pictures", 2, "--scenes", 5, "--seeds", 2, "--json", data=forms.path)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    found = report["attributes"]
+    assert (found["scenes"], found["real_scenes"], report["seeds"]) == (5, 100, 2)
+    assert set(found["scores"]) >= {"object", "count", "left", "right", "above", "whole scene"}
+    for name in ("left", "right", "above", "count"):
+        score = found["scores"][name]
+        assert score["asked"] == 12 and set(score["languages"]) == set(LANGUAGES)
+        assert score["real"] == 1 and score["spread"] >= 0
+    asked = {name: sum(row.values()) for name, row in found["confusion"]["position"]["real"].items()}
+    assert asked == {"left": 20, "right": 20, "above": 20}
+    assert "drawing (88)" in result.stderr and "composed scenes (100)" in result.stderr
+
+
+def test_page_and_table_of_scenes_with_spread(run, forms: EmojiData, tmp_path: Path):
+    result = run("--pictures", 2, "--scenes", 5, "--seeds", 2, "--report", tmp_path / "report.html", data=forms.path)
+    assert result.exit_code == 0, result.stderr
+    block = next(b for b in result.stdout.split("\n\n") if b.startswith("scenes: right in %")).splitlines()
+    assert block[0].split()[4:] == ["asked", "drawn", "real", "chance", "spread", *LANGUAGES]
+    assert block[-1] == "5 scenes in each language with 2 seeds each, beside 100 composed ones"
+    assert list(tmp_path.iterdir()) == [tmp_path / "report.html"]
+    page = (tmp_path / "report.html").read_text()
+    assert check(page) == 2 * (18 + 9 + 9) * 2 + 2 * 9
+    assert "What was taken for what" in page and " to the right of " in page and 'lang="th"' in page
+
+
 def test_sheet_and_nothing_else(run, tmp_path: Path):
     result = run("--sheet", tmp_path / "sheet.png", data=tmp_path, by=tmp_path)
     assert result.exit_code == 0, result.stderr
@@ -75,6 +105,10 @@ def test_bad_input_gets_one_line(run, tmp_path: Path):
         (run("--sampler", "none"), "none"),
         (run("--sheet", tmp_path / "file" / "sheet.png"), "cannot write"),
         (run("--sheet", tmp_path / "sheet.gif"), ".png"),
+        (run("--report", tmp_path / "report.pdf"), ".html"),
+        (run("--report", tmp_path / "file" / "report.html"), "cannot write"),
+        (run("--scenes", 5), "too few things"),
+        (run("--seeds", 0), "--seeds"),
         (run("--model", tmp_path / "absent"), "no model"),
     ):
         assert result.exit_code == 2, result.output

@@ -16,7 +16,8 @@ def known(squares: EmojiData, connoisseur) -> Looks:
 def test_nearest_is_exact():
     references = torch.tensor([[0.0, 0.0], [1e4, 1e4]])
     queries = torch.tensor([[3.0, 4.0], [1e4, 1e4]])
-    assert nearest(queries, references).tolist() == [5, 0]
+    distances, places = nearest(queries, references)
+    assert distances.tolist() == [5, 0] and places.tolist() == [0, 1]
 
 
 def test_units(squares: EmojiData):
@@ -24,16 +25,17 @@ def test_units(squares: EmojiData):
     number = squares.splits["train"][:1]
     one = Looks(number, torch.tensor([[1.0, 0.0]]), torch.full((1, 12), -1.0))
     other = Looks(number, torch.tensor([[-1.0, 0.0]]), torch.full((1, 12), 1.0))
-    pixels, judge = to_known(squares, one, other)
-    assert (pixels.item(), judge.item()) == (1, 2)
+    pixels, judge, numbers = to_known(squares, one, other)
+    assert (pixels.item(), judge.item(), numbers.item()) == (1, 2, number)
 
 
 def test_only_pictures_of_the_same_style_count(squares: EmojiData, known: Looks):
     of_style = np.array([squares.style(int(i)) == "3d" for i in known.numbers])
-    pixels, judge = to_known(squares, known, known.at(of_style))
+    pixels, judge, numbers = to_known(squares, known, known.at(of_style))
     assert torch.equal(torch.isfinite(pixels), torch.from_numpy(of_style))
     assert pixels[torch.from_numpy(of_style)].max() == 0
     assert torch.equal(torch.isfinite(judge), torch.from_numpy(of_style))
+    assert np.array_equal(numbers.numpy(), np.where(of_style, known.numbers, -1))
 
 
 def test_memory_is_told_from_invention(squares: EmojiData, known: Looks):

@@ -19,6 +19,7 @@ from sfumato.tasks.words import said
 from sfumato.text.prompt import emphasis
 from sfumato.text.prompt.template import expand
 
+SMALL = {"width": 64, "height": 64}
 LEVELS = torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0], dtype=torch.float64)
 
 
@@ -28,7 +29,7 @@ def sd(model: str) -> StableDiffusion:
 
 
 def settings(sd: StableDiffusion, prompt: str, negative: str = "", **options: object) -> Settings:
-    return Settings.of(sd.spec, prompt, negative, **{"seed": 1, "steps": 4, "cfg": 3.0} | options)
+    return Settings.of(sd.spec, prompt, negative, **SMALL | {"seed": 1, "steps": 4, "cfg": 3.0} | options)
 
 
 def told(sd: StableDiffusion, prompt: str, **options: object) -> list[str]:
@@ -97,9 +98,9 @@ def test_prompts_are_composed_by_their_weights() -> None:
 
 
 def test_and_draws_between_its_prompts(sd: StableDiffusion) -> None:
-    first = sd.txt2img("a", seed=1, steps=2).images[0].tobytes()
-    assert sd.txt2img("a AND b :0", seed=1, steps=2).images[0].tobytes() == first
-    assert sd.txt2img("a AND b", seed=1, steps=2).images[0].tobytes() != first
+    first = sd.txt2img("a", seed=1, steps=2, **SMALL).images[0].tobytes()
+    assert sd.txt2img("a AND b :0", seed=1, steps=2, **SMALL).images[0].tobytes() == first
+    assert sd.txt2img("a AND b", seed=1, steps=2, **SMALL).images[0].tobytes() != first
     words = said(sd, settings(sd, "a AND b :0.5", "a AND b"), LEVELS)
     assert [weight for _, weight in words.branches] == [1.0, 0.5]
     assert torch.equal(words.negative.at(1).tokens, sd.encode(["a AND b"])[0].tokens)
@@ -118,16 +119,16 @@ def test_emphasis_is_selectable(sd: StableDiffusion) -> None:
         words = said(sd, settings(sd, "a (cat:1.6)", emphasis=kind), LEVELS)
         (expected,) = sd.encode([emphasis.read("a (cat:1.6)")[0]], emphasis=kind)
         assert torch.allclose(words.branches[0][0].at(1).tokens, expected.tokens, atol=1e-6)
-    text = sd.txt2img("a (cat:1.6)", seed=1, steps=1, emphasis="comfy").infotexts[0]
+    text = sd.txt2img("a (cat:1.6)", seed=1, steps=1, emphasis="comfy", **SMALL).infotexts[0]
     assert infotext.parse(text)[2]["Emphasis"] == "ComfyUI"
-    assert "Emphasis" not in sd.txt2img("a (cat:1.6)", seed=1, steps=1).infotexts[0]
+    assert "Emphasis" not in sd.txt2img("a (cat:1.6)", seed=1, steps=1, **SMALL).infotexts[0]
 
 
 def test_plain_syntax_draws_the_marks(sd: StableDiffusion) -> None:
     text = "[a|b] (c) AND {d|e} __f__ <lora:g:1>"
     words = said(sd, settings(sd, text, prompt_syntax="plain"), LEVELS)
     assert torch.equal(words.branches[0][0].at(1).tokens, sd.encode([text, ""])[0].tokens)
-    result = sd.txt2img(text, seed=1, steps=1, prompt_syntax="plain")
+    result = sd.txt2img(text, seed=1, steps=1, prompt_syntax="plain", **SMALL)
     prompt, _, fields = infotext.parse(result.infotexts[0])
     assert prompt == text and fields["Prompt syntax"] == "plain" and "Template" not in fields
 
@@ -135,20 +136,20 @@ def test_plain_syntax_draws_the_marks(sd: StableDiffusion) -> None:
 def test_an_adapter_that_is_not_there_fails(sd: StableDiffusion) -> None:
     for prompt, negative in (("a [<lora:fur:0.7>:3]", ""), ("a", "embedding:bad-hands")):
         with pytest.raises(SfumatoError, match="no adapter of that name; take it out, or write") as failure:
-            sd.txt2img(prompt, negative, steps=1)
+            sd.txt2img(prompt, negative, steps=1, **SMALL)
         assert "\n" not in str(failure.value)
-    sd.txt2img("a \\<lora:fur:0.7>", steps=1)
+    sd.txt2img("a \\<lora:fur:0.7>", steps=1, **SMALL)
 
 
 def test_what_is_odd_about_a_prompt_is_said(sd: StableDiffusion) -> None:
     with pytest.warns(SfumatoWarning, match=r"the prompt at '\(hat': '\(' is never closed"):
-        sd.txt2img("a (hat", steps=1)
+        sd.txt2img("a (hat", steps=1, **SMALL)
 
 
 def test_each_picture_has_its_own_words(sd: StableDiffusion, tmp_path: Path) -> None:
     (tmp_path / "animal.txt").write_text("cat\ndog\nbird\n")
     template = "a {red|blue|green} __animal__"
-    options = {"steps": 1, "wildcards": tmp_path}
+    options = SMALL | {"steps": 1, "wildcards": tmp_path}
     three = sd.txt2img(template, "{a|b|c}", seed=5, n=3, **options)
     for k in range(3):
         prompt, negative, fields = infotext.parse(three.infotexts[k])
@@ -158,20 +159,20 @@ def test_each_picture_has_its_own_words(sd: StableDiffusion, tmp_path: Path) -> 
         alone = sd.txt2img(template, "{a|b|c}", seed=5 + k, **options)
         assert alone.infotexts[0] == three.infotexts[k]
         assert alone.images[0].tobytes() == three.images[k].tobytes()
-        again = sd.txt2img(prompt, negative, seed=5 + k, steps=1)
+        again = sd.txt2img(prompt, negative, seed=5 + k, steps=1, **SMALL)
         assert again.images[0].tobytes() == three.images[k].tobytes()
     assert len({text.split("\n")[0] for text in three.infotexts}) > 1
 
 
 def test_variations_keep_the_words_of_their_seed(sd: StableDiffusion) -> None:
-    result = sd.txt2img("{a|b|c|d|e|f}", seed=3, n=3, steps=1, variation_seed=9, variation_strength=0.1)
+    result = sd.txt2img("{a|b|c|d|e|f}", seed=3, n=3, steps=1, variation_seed=9, variation_strength=0.1, **SMALL)
     assert len({infotext.parse(text)[0] for text in result.infotexts}) == 1
 
 
 def test_styles_come_first(sd: StableDiffusion, tmp_path: Path) -> None:
     path = tmp_path / "styles.csv"
     path.write_text('name,prompt,negative_prompt\nink,"{prompt}, {ink|oil}",colour\n')
-    result = sd.txt2img("a cat", seed=1, steps=1, styles=("ink",), styles_file=path)
+    result = sd.txt2img("a cat", seed=1, steps=1, styles=("ink",), styles_file=path, **SMALL)
     prompt, negative, fields = infotext.parse(result.infotexts[0])
     assert prompt in ("a cat, ink", "a cat, oil") and negative == "colour"
     assert fields["Template"] == "a cat, {ink|oil}"
@@ -193,7 +194,7 @@ def test_bad_options(sd: StableDiffusion, options: dict, said: str) -> None:
 
 
 def test_emoji_alone_is_a_prompt(sd: StableDiffusion) -> None:
-    assert sd.txt2img("🍎", seed=1, steps=1).images[0].getbbox() is not None
+    assert sd.txt2img("🍎", seed=1, steps=1, **SMALL).images[0].getbbox() is not None
 
 
 def test_settings_of_a_picture_without_chance_are_the_settings(sd: StableDiffusion) -> None:

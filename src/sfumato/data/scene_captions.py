@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 STYLE_SHARE = 0.6
 OTHER_SHARE = 0.35
 
-# {a} is the scene's first object, {b} its second, {c} its third. The first pattern of each list is canonical.
+# {a} is the scene's first object, {b} its second, {c} its third. The first pattern of each list is canonical,
+# the second says the same from the second object.
 PATTERNS: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "left": (
@@ -55,8 +56,8 @@ PATTERNS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     # Adverbs, because "to the left of" would need every name declined.
     "uk": {
-        "left": ("{a} ліворуч, {b} праворуч", "ліворуч {a}, праворуч {b}", "праворуч {b}, ліворуч {a}"),
-        "above": ("{a} вгорі, {b} внизу", "вгорі {a}, внизу {b}", "внизу {b}, вгорі {a}"),
+        "left": ("{a} ліворуч, {b} праворуч", "праворуч {b}, ліворуч {a}", "ліворуч {a}, праворуч {b}"),
+        "above": ("{a} вгорі, {b} внизу", "внизу {b}, вгорі {a}", "вгорі {a}, внизу {b}"),
         "front": ("{a} попереду, {b} позаду", "попереду {a}, позаду {b}"),
         "sizes": ("{a} і {b}", "{b} і {a}"),
         "row": ("{a}, {b} і {c}", "{a}, {b} і {c} в ряд"),
@@ -92,9 +93,12 @@ def caption(scene: Scene, language: str, rng: Random) -> str:
     return captions.dressed(said, style, language, rng, scene.background)
 
 
-def prompt(scene: Scene, language: str) -> str:
-    """The canonical request for evaluation: the objects, the style, then the background where it has a name."""
-    said = _said(scene, language, [thing.noun for thing in scene.objects], itemgetter(0), article=True)
+def prompt(scene: Scene, language: str, turned: bool = False) -> str:
+    """The canonical request for evaluation: the objects, the style, then the background where it has a name.
+
+    `turned` says a scene of two objects from the second: what is to the right, not what is to the left.
+    """
+    said = _said(scene, language, [thing.noun for thing in scene.objects], itemgetter(int(turned)), article=True)
     return captions.canonical(said, scene.style, language, scene.background)
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from random import Random
 
 import numpy as np
 import torch
@@ -16,57 +15,78 @@ from torch import Tensor
 
 from sfumato.data import captions
 from sfumato.data.dataset import EmojiData
+from sfumato.data.scenes import Scenes
 from sfumato.errors import SfumatoError
+from sfumato.evaluate.attributes import Question, answers, questions
 from sfumato.evaluate.backgrounds import ground, name_of
 from sfumato.evaluate.draw import draw
+from sfumato.evaluate.exhibits import Exhibits, Portrait, SceneShown
 from sfumato.evaluate.judge import Judge
-from sfumato.evaluate.originality import Originality, measure_originality
-from sfumato.evaluate.pictures import BATCH, Watch, choose, in_styles, look, on_white, spread, watched
+from sfumato.evaluate.naming import Names
+from sfumato.evaluate.originality import Originality, measure_originality, to_known
+from sfumato.evaluate.pictures import BATCH, Looks, Watch, choose, in_styles, look, on_white, spread, watched
 from sfumato.evaluate.precision import Precision, measure_precision
 from sfumato.evaluate.reconstruction import Reconstruction, measure_reconstruction, there_and_back
+from sfumato.evaluate.requests import Request, requests
+from sfumato.evaluate.scores import Attributes, Examined, score_attributes
 from sfumato.model import StableDiffusion
+from sfumato.tasks.picture import to_images
 from sfumato.tasks.settings import Settings
 
 HELD_OUT = ("unseen_picture", "unseen_concept")
 COPIES = 200
+REAL_SCENES = 100  # at least, so that what the judge confuses is sure to a few points
+
+Shown = list[tuple[Request, Image.Image]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is drawn: so many prompts and so many scenes in each language, all with so many seeds."""
+
+    pictures: int
+    scenes: int
+    seeds: int
+    styles: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Report:
     """What `measure` found; see each part. `background` is the share of grounds in the colour that was asked for.
 
-    `standard_error` is the most that chance makes of an R-precision's share, as a standard deviation.
+    `standard_error` is the most that chance makes of an R-precision's share, as a standard deviation. `attributes` is
+    None where there were no scenes to draw.
     """
 
     prompts: int
+    seeds: int
     seconds_per_picture: float
     reconstruction: dict[str, Reconstruction]
     precision: dict[str, Precision]
     standard_error: float
     originality: Originality
     background: float
+    attributes: Attributes | None
 
 
 def measure(
-    model: StableDiffusion,
-    data: EmojiData,
-    judge: Judge,
-    settings: Settings,
-    n: int,
-    styles: tuple[str, ...],
-    watch: Watch,
-) -> Report:
-    """Draw the prompts of n training pictures in every language, then n on named backgrounds, and compare.
+    model: StableDiffusion, data: EmojiData, judge: Judge, settings: Settings, plan: Plan, watch: Watch
+) -> tuple[Report, Exhibits]:
+    """Draw the prompts of training pictures in every language, some on named backgrounds, then scenes, and compare.
 
-    The seed of `settings` decides what is chosen and drawn. Raises SfumatoError for a set without pictures to ask for.
+    The seed of `settings` decides what is asked for, and with the next ones what is drawn. Raises SfumatoError for a
+    set without pictures or scenes to ask for.
     """
-    train = in_styles(data, "train", styles)
-    chosen = choose(data, train, n, settings.seed)
+    train = in_styles(data, "train", plan.styles)
+    chosen = choose(data, train, plan.pictures, settings.seed)
     if len(chosen) < 2:
         raise SfumatoError(
-            f"{data.path} has {len(chosen)} training pictures in {', '.join(styles)}; expected 2 or more"
+            f"{data.path} has {len(chosen)} training pictures in {', '.join(plan.styles)}; expected 2 or more"
         )
-    held_out = {split: numbers for split in HELD_OUT if len(numbers := in_styles(data, split, styles))}
+    # Training composes scenes with seeds from 0 on.
+    scenes = Scenes(data, -1 - settings.seed) if plan.scenes else None
+    asked = questions(scenes, plan.styles, max(plan.scenes, REAL_SCENES)) if scenes else []
+    held_out = {split: numbers for split in HELD_OUT if len(numbers := in_styles(data, split, plan.styles))}
     reconstruction = {
         split: measure_reconstruction(model.vae, data, numbers, watch) for split, numbers in held_out.items()
     }
@@ -75,63 +95,113 @@ def measure(
     some = spread(train, COPIES)
     copies = look(judge, some, (there_and_back(model.vae, x) for x in on_white(data, some)))
 
-    requests, colours = _requests(data, chosen, settings.seed)
+    wanted = requests(data, chosen, asked[: plan.scenes], settings.seed, plan.seeds)
     began = time.perf_counter()
-    images = _images(model, requests, settings, data.size, watch)
-    seconds = (time.perf_counter() - began) / len(requests)
-    count = len(chosen) * len(captions.LANGUAGES)
-    drawn = look(judge, np.tile(chosen, len(captions.LANGUAGES)), _pixels(images[:count]))
-    grounds = torch.cat([ground(x) for x in _pixels(images[count:])])
-
+    images = _images(model, wanted, settings, data.size, watch)
+    seconds = (time.perf_counter() - began) / len(images)
+    pictures, grounds, drawn_scenes = (
+        [pair for pair in zip(wanted, images, strict=True) if pair[0].kind == kind]
+        for kind in ("picture", "ground", "scene")
+    )
+    drawn = look(judge, chosen[[request.place for request, _ in pictures]], _pixels(pictures))
     precision = measure_precision(
         data,
         judge,
         {
-            language: drawn.at(np.arange(k * len(chosen), (k + 1) * len(chosen)))
-            for k, language in enumerate(captions.LANGUAGES)
+            language: drawn.at(np.array([request.language == language for request, _ in pictures]))
+            for language in captions.LANGUAGES
         },
         known.of(chosen),
-        {split: looks.of(choose(data, looks.numbers, n, settings.seed)) for split, looks in unseen.items()},
+        {split: of.of(choose(data, of.numbers, plan.pictures, settings.seed)) for split, of in unseen.items()},
         settings.seed,
         watch,
     )
-    return Report(
+    portraits = _portraits(data, drawn, known, pictures)
+    examined: tuple[Attributes | None, list[SceneShown]] = (None, [])
+    if scenes and asked:
+        examined = _scenes(Names.of(data, judge), scenes, asked, drawn_scenes, watch)
+    report = Report(
         prompts=len(chosen),
+        seeds=plan.seeds,
         seconds_per_picture=seconds,
         reconstruction=reconstruction,
         precision=precision,
-        standard_error=0.5 / math.sqrt(len(chosen)),
+        standard_error=0.5 / math.sqrt(len(chosen) * plan.seeds),
         originality=measure_originality(data, known, copies, {"drawn": drawn} | unseen),
-        background=(name_of(grounds) == torch.tensor(colours)).float().mean().item(),
+        background=_on_their_grounds(grounds),
+        attributes=examined[0],
     )
+    return report, Exhibits(portraits, examined[1])
 
 
-def _requests(data: EmojiData, chosen: np.ndarray, seed: int) -> tuple[list[tuple[str, int]], list[int]]:
-    """Prompts with their seeds: language by language, then those with backgrounds; and these backgrounds' places."""
-    pairs = [(data.concept(int(i)), data.style(int(i))) for i in chosen]
-    prompts = [captions.prompt(concept, style, language) for language in captions.LANGUAGES for concept, style in pairs]
-    colours = [k % len(captions.COLOURS) for k in range(len(pairs))]
-    for k, (concept, style) in enumerate(pairs):
-        language = captions.LANGUAGES[k % len(captions.LANGUAGES)]
-        prompts.append(captions.caption(concept, style, language, Random(k), captions.COLOURS[colours[k]]))
-    return [(prompt, seed + k) for k, prompt in enumerate(prompts)], colours
+def _scenes(
+    names: Names, scenes: Scenes, asked: Sequence[Question], drawn: Shown, watch: Watch
+) -> tuple[Attributes, list[SceneShown]]:
+    """The answers of drawn pictures, and of as many and more composed ones."""
+    composed = [scenes.draw(question.scene).picture for question in asked]
+    real = []
+    for done, (question, x) in enumerate(zip(asked, composed, strict=True), 1):
+        real.append(answers(question, x, names))
+        watch("composed scenes", done, len(asked))
+    examined, shown = [], []
+    for done, ((request, image), x) in enumerate(zip(drawn, _singly(drawn), strict=True), 1):
+        found = answers(asked[request.place], x, names)
+        examined.append(Examined(request.language, request.turn, found))
+        beside = to_images(composed[request.place][None])[0]
+        shown.append(SceneShown(image, request.prompt, request.language, request.seed, beside, found))
+        watch("drawn scenes", done, len(drawn))
+    return score_attributes(examined, real, len({request.place for request, _ in drawn})), shown
+
+
+def _portraits(data: EmojiData, drawn: Looks, known: Looks, pictures: Shown) -> list[Portrait]:
+    real = known.of(drawn.numbers)
+    likeness = (drawn.vectors * real.vectors).sum(1).tolist()
+    near = to_known(data, drawn, known)
+
+    def on_paper(number: int) -> Image.Image:
+        return to_images(next(on_white(data, np.array([number]))))[0]
+
+    return [
+        Portrait(
+            image=image,
+            prompt=request.prompt,
+            language=request.language,
+            seed=request.seed,
+            real=on_paper(int(drawn.numbers[k])),
+            likeness=likeness[k],
+            nearest=on_paper(int(near.numbers[k])),
+            distance=near.pixels[k].item(),
+        )
+        for k, (request, image) in enumerate(pictures)
+    ]
+
+
+def _on_their_grounds(drawn: Shown) -> float:
+    seen = torch.cat([name_of(ground(x)) for x in _pixels(drawn)])
+    return (seen == torch.tensor([request.place for request, _ in drawn])).float().mean().item()
 
 
 def _images(
-    model: StableDiffusion, requests: Sequence[tuple[str, int]], settings: Settings, size: int, watch: Watch
+    model: StableDiffusion, wanted: Sequence[Request], settings: Settings, size: int, watch: Watch
 ) -> list[Image.Image]:
     """The pictures of the requests in their order, scaled to size x size pixels."""
     images: dict[int, Image.Image] = {}
-    with closing(draw(model, requests, settings)) as pictures:
+    with closing(draw(model, [(request.prompt, request.seed) for request in wanted], settings)) as pictures:
         for picture in pictures:
             image = picture.image
             images[picture.index] = image if image.size == (size, size) else image.resize((size, size))
-            watch("drawing", len(images), len(requests))
-    return [images[k] for k in range(len(requests))]
+            watch("drawing", len(images), len(wanted))
+    return [images[k] for k in range(len(wanted))]
 
 
-def _pixels(images: Sequence[Image.Image]) -> Iterator[Tensor]:
+def _pixels(drawn: Shown) -> Iterator[Tensor]:
     """Batches (B, 3, H, W) in [-1, 1]."""
-    for start in range(0, len(images), BATCH):
-        levels = np.stack([np.asarray(image) for image in images[start : start + BATCH]])
+    for start in range(0, len(drawn), BATCH):
+        levels = np.stack([np.asarray(image) for _, image in drawn[start : start + BATCH]])
         yield torch.from_numpy(levels).movedim(-1, 1).float() / 127.5 - 1
+
+
+def _singly(drawn: Shown) -> Iterator[Tensor]:
+    """Pictures (3, H, W) in [-1, 1]."""
+    for batch in _pixels(drawn):
+        yield from batch

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,31 +42,43 @@ class Originality:
     judge_threshold: float
 
 
-def nearest(queries: Tensor, references: Tensor) -> Tensor:
-    """Euclidean distance (M,) of each of (M, D) to the nearest of (T, D)."""
+class Nearest(NamedTuple):
+    """By pixels and by the judge (N,), as in `Distance`, infinite where no known picture has the style; and the number
+    in the set (N,), int64, of the picture that is nearest by pixels."""
+
+    pixels: Tensor
+    judge: Tensor
+    numbers: Tensor
+
+
+def nearest(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    """Euclidean distance (M,) of each of (M, D) to the nearest of (T, D), and the place of that one (M,)."""
     # The usual shortcut over inner products would call equal pictures different by about 1e-3.
     parts = [torch.cdist(part, references, compute_mode="donot_use_mm_for_euclid_dist") for part in queries.split(64)]
-    return torch.cat(parts).amin(1)
+    distances, places = torch.cat(parts).min(1)
+    return distances, places
 
 
-def to_known(data: EmojiData, looks: Looks, known: Looks) -> tuple[Tensor, Tensor]:
-    """Distances (N,) by pixels and by the judge, as in `Distance`; infinite where no known picture has the style."""
+def to_known(data: EmojiData, looks: Looks, known: Looks) -> Nearest:
+    """How near each of the looks comes to a known one of its style."""
     pixels, judge = (torch.full((len(looks),), torch.inf) for _ in range(2))
+    numbers = torch.full((len(looks),), -1)
     style, known_style = ([data.style(int(i)) for i in some.numbers] for some in (looks, known))
     for name in sorted(set(style) & set(known_style)):
         rows = torch.tensor([s == name for s in style])
         others = torch.tensor([s == name for s in known_style])
-        rmse = nearest(looks.thumbnails[rows], known.thumbnails[others]) / known.thumbnails.shape[1] ** 0.5
-        pixels[rows] = rmse / 2  # from -1 to 1
-        judge[rows] = nearest(looks.vectors[rows], known.vectors[others]).square() / 2
-    return pixels, judge
+        apart, places = nearest(looks.thumbnails[rows], known.thumbnails[others])
+        pixels[rows] = apart / known.thumbnails.shape[1] ** 0.5 / 2  # from -1 to 1
+        numbers[rows] = torch.from_numpy(known.numbers)[others][places]
+        judge[rows] = nearest(looks.vectors[rows], known.vectors[others])[0].square() / 2
+    return Nearest(pixels, judge, numbers)
 
 
 def measure_originality(data: EmojiData, known: Looks, copies: Looks, others: Mapping[str, Looks]) -> Originality:
     """Of the copies, and of all others that there are, to the known pictures."""
     found = {name: to_known(data, looks, known) for name, looks in ({**others, "copies": copies}).items() if len(looks)}
     pixels_threshold, judge_threshold = (
-        of.quantile(COPY_QUANTILE, interpolation="higher").item() for of in found["copies"]
+        of.quantile(COPY_QUANTILE, interpolation="higher").item() for of in found["copies"][:2]
     )
     rows = {
         name: Distance(
@@ -75,6 +88,6 @@ def measure_originality(data: EmojiData, known: Looks, copies: Looks, others: Ma
             judge=judge.median().item(),
             judge_near=(judge <= judge_threshold).float().mean().item(),
         )
-        for name, (pixels, judge) in found.items()
+        for name, (pixels, judge, _) in found.items()
     }
     return Originality(rows, pixels_threshold, judge_threshold)

@@ -29,7 +29,8 @@ class Precision:
     """Shares of first places, and drawn / real; None where there is nothing to count or to divide by.
 
     `real` pictures are those whose prompts were drawn, `unseen` ones by split are others that no training saw.
-    `shuffled` is `drawn` with every list of captions given to the other pictures.
+    `shuffled` is `drawn` with every list of captions given to the other pictures. `spread` is the standard deviation of
+    `drawn` between seeds, None of a single one.
     """
 
     drawn: float | None
@@ -39,6 +40,7 @@ class Precision:
     real_english: float | None
     ratio_english: float | None
     shuffled: float | None
+    spread: float | None
     unseen: dict[str, float | None]
 
 
@@ -89,7 +91,8 @@ def measure_precision(
     seed: int,
     watch: Watch,
 ) -> dict[str, Precision]:
-    """By language. `drawn[language]` are pictures of the prompts that `real` pictures have, in their order."""
+    """By language. `drawn[language]` are pictures of the prompts that `real` pictures have, in their order, as often as
+    there are seeds."""
     lists = partial(caption_lists, data, judge, seed)
     english = lists(real.numbers, "en")
     real_english = share(first_places(real.vectors, english).diagonal())
@@ -98,8 +101,9 @@ def measure_precision(
     for done, (language, looks) in enumerate(drawn.items(), 1):
         own = lists(real.numbers, language)
         places = first_places(looks.vectors, own)
-        hits, on_real = share(places.diagonal()), share(first_places(real.vectors, own).diagonal())
-        hits_english = share(first_places(looks.vectors, english).diagonal())
+        turns = _turns(places)
+        hits, on_real = share(turns), share(first_places(real.vectors, own).diagonal())
+        hits_english = share(_turns(first_places(looks.vectors, english)))
         found[language] = Precision(
             drawn=hits,
             real=on_real,
@@ -107,7 +111,8 @@ def measure_precision(
             drawn_english=hits_english,
             real_english=real_english,
             ratio_english=_ratio(hits_english, real_english),
-            shuffled=share(places[concepts[:, None] != concepts]),
+            shuffled=share(places[concepts[:, None] != concepts.repeat(len(turns))]),
+            spread=turns.float().mean(1).std().item() if len(turns) > 1 else None,
             unseen={
                 split: share(first_places(others.vectors, lists(others.numbers, language)).diagonal())
                 for split, others in unseen.items()
@@ -116,6 +121,11 @@ def measure_precision(
         )
         watch("captions", done, len(drawn))
     return found
+
+
+def _turns(places: Tensor) -> Tensor:
+    """Of lists and the pictures of several seeds (N, T * N), what each picture makes of its own list: (T, N)."""
+    return torch.stack([turn.diagonal() for turn in places.split(len(places), 1)])
 
 
 def _ratio(drawn: float | None, real: float | None) -> float | None:

@@ -101,6 +101,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
         "Clip skip": settings.clip_skip,
         **settings.guidance_facts(),
         **settings.word_facts(),
+        "RNG": settings.rng.upper(),
         "Variation seed strength": settings.variation_strength or None,
         "Original size": _by(settings.original_size),
         "Crop": _by(settings.crop),

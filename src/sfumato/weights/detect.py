@@ -42,6 +42,7 @@ LORA = "it changes a model, which this version cannot let it do yet: give the mo
 PART = "it is one part of a model: give the complete model"
 VAE = "it is one part of a model: give a model, and this with --vae"
 TEXT = "it is one part of a model: give a model, and this with --text-encoder"
+PIXELS = "it draws nothing by itself: give it to `sfumato upscale` with --upscaler"
 
 # The most particular first: a LoRA's names contain those of the network it changes.
 STRANGERS = (
@@ -54,8 +55,11 @@ STRANGERS = (
     Stranger("an IP-Adapter", r"^(image_proj|ip_adapter)\.", LORA),
     Stranger("a motion module of AnimateDiff", r"\.motion_modules\.\d+\.", LORA),
     Stranger("a T2I-Adapter", r"^(adapter\.)?body\.\d+\.(block1|block2|in_conv|resnets\.\d+\.block1)\.", LORA),
-    Stranger("an upscaler of the ESRGAN kind", r"(^|\.)(body\.\d+\.rdb1\.|RRDB_trunk\.|model\.1\.sub\.0\.RDB1\.)"),
-    Stranger("an upscaler of the SwinIR kind", r"(^|\.)layers\.\d+\.residual_group\."),
+    Stranger(
+        "an upscaler of the ESRGAN kind", r"(^|\.)(body\.\d+\.rdb1\.|RRDB_trunk\.|model\.1\.sub\.0\.RDB1\.)", PIXELS
+    ),
+    Stranger("a compact upscaler (SRVGG)", r"^(params(_ema)?\.)?body\.0\.weight$", PIXELS),
+    Stranger("an upscaler of the SwinIR kind", r"(^|\.)layers\.\d+\.residual_group\.", PIXELS),
     Stranger("a Hunyuan video model", r"(^|[./])txt_in\.individual_token_refiner\."),
     Stranger("a Flux model", r"(^|[./])(double_blocks\.0\.img_attn|single_transformer_blocks\.0\.proj_mlp)\."),
     Stranger("a Wan video model", r"(^|[./])blocks\.0\.cross_attn\.norm_k\."),

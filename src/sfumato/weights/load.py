@@ -131,7 +131,7 @@ def load_parts(
         require_complete(checkpoint, family, plan)
         networks, match = {part: net for part, net in plan.networks.items() if part not in without}, plan.match
         for part, network in networks.items():
-            _fill(network, part, plan, checkpoint, dtype, torch.device(device))
+            fill(network, part, plan, checkpoint, dtype, torch.device(device))
         checkpoint.check_unchanged()
         used = [checkpoint.tensors[name] for name in match.names.values()]
         tokenizers = (checkpoint.path / name for name in family.layouts[layout].tokenizers)
@@ -225,14 +225,15 @@ def compare(
 def require_complete(checkpoint: Checkpoint, family: Family, plan: Plan) -> None:
     """Raise SfumatoError, with names, unless the file holds exactly the model's tensors."""
     if not plan.match.complete:
-        raise SfumatoError(f"{checkpoint.path} is not a complete {family.spec.title}: {_differences(plan.match)}")
+        raise SfumatoError(f"{checkpoint.path} is not a complete {family.spec.title}: {differences(plan.match)}")
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1)
 
 
-def _differences(match: Match) -> str:
+def differences(match: Match) -> str:
+    """What a file lacks or has too much, for an error."""
     lists = (("missing", match.missing), ("left over", match.left_over), ("of another shape", match.misshapen))
     texts = []
     for what, names in lists:
@@ -242,7 +243,7 @@ def _differences(match: Match) -> str:
     return "; ".join(texts)
 
 
-def _fill(
+def fill(
     network: nn.Module,
     part: str,
     plan: Plan,

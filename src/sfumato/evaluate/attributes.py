@@ -1,0 +1,142 @@
+"""Whether a scene was drawn as its caption says: which things, in which colours, how many, and where.
+
+The idea is GenEval's (Ghosh et al. 2023): find the objects, then ask of each attribute alone. An answer is a pair, what
+was asked for and what is seen; all figures are counts of such pairs. Real scenes answer the same questions, which shows
+what the check itself gets wrong.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count, islice, permutations
+
+import torch
+from torch import Tensor
+
+from sfumato.data.captions import COLOURS
+from sfumato.data.nouns import TINTS
+from sfumato.data.scene_captions import prompt
+from sfumato.data.scenes import Placed, Scene, Scenes
+from sfumato.evaluate.backgrounds import ground, name_of
+from sfumato.evaluate.naming import Names
+from sfumato.evaluate.objects import Found, find_objects
+
+WHOLE = "whole scene"
+ATTRIBUTES = ("object", "colour", "background", "count", "position", WHOLE)
+KINDS = ("one", "count", "left", "right", "above")
+NOTHING = "nothing"
+YES, NO = "as asked", "otherwise"
+PATIENCE = 1000  # scenes looked through for one that is wanted
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`asked` and `seen` of one of ATTRIBUTES; what cannot be told is NOTHING."""
+
+    attribute: str
+    asked: str
+    seen: str
+
+    @property
+    def right(self) -> bool:
+        return self.asked == self.seen
+
+
+@dataclass(frozen=True)
+class Question:
+    """A scene, and which of KINDS it is asked for as: "right" says a scene of "left" from its other object."""
+
+    scene: Scene
+    kind: str
+
+    def prompt(self, language: str) -> str:
+        return prompt(self.scene, language, turned=self.kind == "right")
+
+    @property
+    def things(self) -> list[Placed]:
+        """The distinct things, the one that is spoken of first before the other."""
+        if self.kind == "count":
+            return [self.scene.objects[0]]
+        return list(self.scene.objects[:: -1 if self.kind == "right" else 1])
+
+
+def questions(scenes: Scenes, styles: Sequence[str], n: int) -> list[Question]:
+    """The first n scenes in these styles whose kinds take turns, or fewer where there are none."""
+    wanted = [KINDS[k % len(KINDS)] for k in range(n)]
+    pools: dict[str, list[Scene]] = defaultdict(list)
+    found = []
+    numbers = count()
+    for kind in wanted:
+        source = "left" if kind == "right" else kind
+        for number in islice(numbers, 0 if pools[source] else PATIENCE):
+            scene = scenes[number]
+            if scene.style in styles:
+                pools[scene.kind].append(scene)
+            if pools[source]:
+                break
+        if pools[source]:
+            found.append(Question(pools[source].pop(0), kind))
+    return found
+
+
+def answers(question: Question, x: Tensor, names: Names) -> list[Answer]:
+    """What picture (3, H, W) in [-1, 1] shows of what was asked for."""
+    scene, things = question.scene, question.things
+    objects = find_objects(x[None])[0]
+    likeness = names.likeness(x, objects, scene.style)
+    shown = assign(likeness[:, [names.place(thing.noun) for thing in things]])
+    called = [names.nouns[k].names["en"] for k in likeness.argmax(1)]
+
+    found = []
+    for thing, k in zip(things, shown, strict=True):
+        found.append(Answer("object", thing.noun.names["en"], NOTHING if k is None else called[k]))
+        if thing.colour:
+            found.append(Answer("colour", thing.colour.name, NOTHING if k is None else tint(x, objects[k])))
+    if scene.background:
+        seen = COLOURS[int(name_of(ground(x[None])))].name
+        found.append(Answer("background", scene.background.name, seen))
+    whole = len(objects) == len(scene.objects)
+    if question.kind == "count":
+        found.append(Answer("count", str(len(scene.objects)), str(min(len(objects), 5))))
+        whole &= set(called) == {things[0].noun.names["en"]}
+    elif question.kind != "one":
+        found.append(Answer("position", question.kind, _direction(objects, shown)))
+    whole &= all(answer.right for answer in found)
+    return [*found, Answer(WHOLE, YES, YES if whole else NO)]
+
+
+def assign(likeness: Tensor) -> list[int | None]:
+    """For each of K things the object (M, K) that shows it, no object twice, so that the whole is the most alike.
+
+    None for things that no object is left for.
+    """
+    objects, things = likeness.shape
+    rows: list[int | None] = [*range(objects), *[None] * max(0, things - objects)]
+    best = max(
+        permutations(rows, things),
+        key=lambda order: sum(likeness[k, thing].item() for thing, k in enumerate(order) if k is not None),
+    )
+    return list(best)
+
+
+def tint(x: Tensor, found: Found) -> str:
+    """The one of TINTS that is nearest to an object's mean 8-bit colour, the more saturated pixels counting more."""
+    rgb = (x[:, found.mask] + 1) * 127.5
+    chroma = rgb.amax(0) - rgb.amin(0) + 1e-3
+    mean = (rgb * chroma).sum(1) / chroma.sum()
+    colours = [colour for colour in COLOURS if colour.name in TINTS]
+    middles = torch.tensor([[(a + b) / 2 for a, b in zip(c.low, c.high, strict=True)] for c in colours])
+    return colours[int((middles - mean).square().sum(1).argmin())].name
+
+
+def _direction(objects: Sequence[Found], shown: Sequence[int | None]) -> str:
+    """Where the first shown object lies from the second, by their centres."""
+    first, second = shown
+    if first is None or second is None:
+        return NOTHING
+    (x, y), (x1, y1) = objects[first].centre, objects[second].centre
+    if abs(x - x1) > abs(y - y1):
+        return "left" if x < x1 else "right"
+    return "above" if y < y1 else "below"

@@ -1,0 +1,44 @@
+"""Pictures behind the figures, for a person to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from sfumato.evaluate.attributes import Answer
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """A drawn picture beside the real one of the same prompt, how like that the judge finds it (cosine), and the
+    training picture that is nearest to it by pixels, with its distance as in `originality.Distance`."""
+
+    image: Image.Image
+    prompt: str
+    language: str
+    seed: int
+    real: Image.Image
+    likeness: float
+    nearest: Image.Image
+    distance: float
+
+
+@dataclass(frozen=True, eq=False)
+class SceneShown:
+    """A drawn scene beside the composed one, and what was asked and seen."""
+
+    image: Image.Image
+    prompt: str
+    language: str
+    seed: int
+    real: Image.Image
+    answers: list[Answer]
+
+
+@dataclass(frozen=True)
+class Exhibits:
+    """In the order in which they were asked for."""
+
+    portraits: list[Portrait]
+    scenes: list[SceneShown]

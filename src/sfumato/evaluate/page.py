@@ -1,0 +1,158 @@
+"""Figures and the pictures behind them as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sfumato.evaluate.attributes import WHOLE, Answer
+from sfumato.evaluate.exhibits import Exhibits, Portrait, SceneShown
+from sfumato.evaluate.measure import Report
+from sfumato.evaluate.tables import Table, confusions, tables
+from sfumato.files import atomic_write
+
+SIDE = 128  # pixels; larger pictures are scaled down
+QUALITY = 80
+SHEET, BEST = 18, 9  # pictures that chance picks, and the best and the worst of all
+
+STYLE = """
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums }
+th, td { padding: .15rem .6rem; border-bottom: 1px solid #8886; text-align: right; white-space: nowrap }
+th:first-child { text-align: left }
+tr:first-child th { border-bottom-width: 2px }
+.note, figcaption { font-size: 12px; opacity: .85 }
+.matrices { display: flex; flex-wrap: wrap; gap: 0 2.5rem }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); gap: 1rem }
+figure { margin: 0 }
+figure div { display: flex; gap: 4px }
+img { width: 128px; height: 128px; border-radius: 4px; background: #fff }
+.right::before { content: "✓ "; color: #2a2 }
+.wrong::before { content: "✗ "; color: #e44 }
+"""
+
+
+def write_page(path: Path, report: Report, exhibits: Exhibits, said: Mapping[str, Any]) -> None:
+    """Write the page at once or not at all; `said` are the settings."""
+    with atomic_write(path) as file:
+        file.write(page(report, exhibits, said).encode())
+
+
+def page(report: Report, exhibits: Exhibits, said: Mapping[str, Any]) -> str:
+    """The whole document. Under each picture stands what was asked for, beside it a real picture of the same."""
+    title = f"sfumato evaluate: {said['model']}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _settings({**said, "seconds a picture": f"{report.seconds_per_picture:.2f}"}),
+        *map(_table, tables(report)),
+    ]
+    if matrices := confusions(report):
+        parts += [
+            "<h2>What was taken for what</h2>",
+            "<p>Rows are what was asked for, columns what was seen: in drawn pictures, and in composed ones, which "
+            "show the check's own errors.</p>",
+            f'<div class="matrices">{"".join(map(_table, matrices))}</div>',
+        ]
+    if exhibits.scenes:
+        parts += _scenes(exhibits.scenes)
+    parts += _portraits(exhibits.portraits)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
+        f"<body>\n{chr(10).join(parts)}\n</body></html>\n"
+    )
+
+
+def _scenes(scenes: Sequence[SceneShown]) -> list[str]:
+    ranked = sorted(scenes, key=_share_right, reverse=True)
+    return [
+        "<h2>Scenes</h2>",
+        "<p>Left the drawn picture, right the scene whose caption it was asked for.</p>",
+        *_sheet("Not picked", map(_scene, _evenly(scenes, SHEET))),
+        *_sheet("Best", map(_scene, ranked[:BEST])),
+        *_sheet("Worst", map(_scene, ranked[-BEST:])),
+    ]
+
+
+def _portraits(portraits: Sequence[Portrait]) -> list[str]:
+    ranked = sorted(portraits, key=lambda portrait: portrait.likeness, reverse=True)
+    nearest = sorted(portraits, key=lambda portrait: portrait.distance)
+    return [
+        "<h2>Single things</h2>",
+        "<p>Left the drawn picture, right the real one whose caption it was asked for; below how like each other the "
+        "judge finds them (cosine).</p>",
+        *_sheet("Not picked", map(_portrait, _evenly(portraits, SHEET))),
+        *_sheet("Best", map(_portrait, ranked[:BEST])),
+        *_sheet("Worst", map(_portrait, ranked[-BEST:])),
+        "<h2>Originality</h2>",
+        "<p>The drawn pictures that come nearest to a training picture, which is on the right, and their distance.</p>",
+        *_sheet("", map(_pair, nearest[:BEST])),
+    ]
+
+
+def _share_right(scene: SceneShown) -> float:
+    return sum(answer.right for answer in scene.answers) / len(scene.answers)
+
+
+def _evenly(things: Sequence[Any], n: int) -> Iterable[Any]:
+    return (things[k * len(things) // n] for k in range(n)) if len(things) > n else things
+
+
+def _sheet(title: str, figures: Iterable[str]) -> list[str]:
+    return [*([f"<h3>{title}</h3>"] if title else []), f'<div class="sheet">{"".join(figures)}</div>']
+
+
+def _scene(scene: SceneShown) -> str:
+    marks = " ".join(map(_mark, scene.answers))
+    return _figure(scene.image, scene.real, f"{_asked(scene)}<br>{marks}")
+
+
+def _portrait(portrait: Portrait) -> str:
+    return _figure(portrait.image, portrait.real, f"{_asked(portrait)}<br>likeness {portrait.likeness:.2f}")
+
+
+def _pair(portrait: Portrait) -> str:
+    return _figure(portrait.image, portrait.nearest, f"{_asked(portrait)}<br>distance {portrait.distance:.3f}")
+
+
+def _asked(shown: SceneShown | Portrait) -> str:
+    return f'<span lang="{shown.language}">{escape(shown.prompt)}</span> (seed {shown.seed})'
+
+
+def _mark(answer: Answer) -> str:
+    text = WHOLE if answer.attribute == WHOLE else f"{answer.attribute} {answer.seen}"
+    return f'<span class="{"right" if answer.right else "wrong"}">{escape(text)}</span>'
+
+
+def _figure(left: Image.Image, right: Image.Image, caption: str) -> str:
+    return f"<figure><div>{_image(left)}{_image(right)}</div><figcaption>{caption}</figcaption></figure>"
+
+
+def _image(image: Image.Image) -> str:
+    if max(image.size) > SIDE:
+        image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=QUALITY)
+    return f'<img alt="" src="data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}">'
+
+
+def _settings(said: Mapping[str, Any]) -> str:
+    words = (f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in said.items())
+    return f"<p>{escape('; '.join(words))}</p>"
+
+
+def _table(table: Table) -> str:
+    head, *body = table.rows
+    rows = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
+    for first, *cells in body:
+        rows.append(f"<tr><th>{escape(first)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
+    return f'<div class="wide"><table>{"".join(rows)}</table>{note}</div>'

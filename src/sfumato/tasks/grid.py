@@ -1,0 +1,220 @@
+"""The same picture under many settings, as a labelled sheet and a table."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
+
+from PIL import Image, ImageDraw, ImageFont
+
+from sfumato.errors import SfumatoError
+from sfumato.tasks.img2img import STRENGTH, check_strength, img2img, natural_size
+from sfumato.tasks.picture import Picture
+from sfumato.tasks.settings import Options, Settings, sized
+from sfumato.tasks.txt2img import txt2img
+
+if TYPE_CHECKING:
+    from sfumato.model import StableDiffusion
+
+MAX_CELLS = 1000
+_WORDS, _STRENGTH = "words", "strength"
+_KINDS = {  # of the options that have one plain value
+    name: kind
+    for name, hint in get_type_hints(Options).items()
+    if (kind := next((kind for kind in (bool, int, float, str) if kind in (get_args(hint) or (hint,))), None))
+    and name != "n"
+} | {_WORDS: str, _STRENGTH: float}
+_NUMBER = r"\s*(-?\d+(?:\.\d+)?)\s*"
+_RANGE = re.compile(rf"{_NUMBER}\.\.{_NUMBER}(?::{_NUMBER})?")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An option and the values that it takes. "words" replaces its first value in the prompts by each."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Axis:
+        """'steps=10,20,40', 'cfg=1..9:2' (both ends, in steps of 2), 'words=cat,dog'.
+
+        Raises SfumatoError for an unknown option or values that it cannot have.
+        """
+        name, equals, values = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in _KINDS:
+            raise SfumatoError(f"{text!r} is no axis; give one such as steps=10,20,40, of {', '.join(_KINDS)}")
+        kind = _KINDS[name]
+        match = _RANGE.fullmatch(values)
+        parts = _steps(text, *match.groups()) if match and kind in (int, float) else _listed(values)
+        found = tuple(_value(text, kind, part) for part in parts)
+        if not found:
+            raise SfumatoError(f"the axis {text!r} has no values; give some, such as {name}=1,2,3")
+        return cls(name, found)
+
+    def label(self, k: int) -> str:
+        value = self.values[k]
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        return shown if self.name == _WORDS else f"{self.name} {shown}"
+
+
+def _steps(text: str, first: str, last: str, step: str | None) -> list[str]:
+    low, high, by = float(first), float(last), float(step or 1)
+    if by == 0 or (high - low) / by < 0:
+        raise SfumatoError(f"the range in {text!r} never ends; write it as 1..9:2")
+    count = math.floor((high - low) / by + 1e-9) + 1
+    if count > MAX_CELLS:
+        raise SfumatoError(f"the range in {text!r} has {count} values; {MAX_CELLS} are possible")
+    return [f"{low + k * by:.10g}" for k in range(count)]
+
+
+def _listed(values: str) -> list[str]:
+    return [part.strip() for part in next(csv.reader([values], skipinitialspace=True), []) if part.strip()]
+
+
+def _value(text: str, kind: type, part: str) -> Any:
+    if kind is bool:
+        if part.lower() in ("true", "yes", "on", "false", "no", "off"):
+            return part.lower() in ("true", "yes", "on")
+    else:
+        try:
+            return kind(part)
+        except ValueError:
+            pass
+    wanted = {bool: "true or false", int: "whole numbers", float: "numbers"}[kind]
+    raise SfumatoError(f"{part!r} in {text!r} does not fit; give {wanted}")
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One picture of a grid: its place on each axis, and the settings that drew it."""
+
+    place: tuple[int, ...]
+    settings: Settings
+    strength: float
+    picture: Picture | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """What is to be drawn. Of up to three axes the first runs to the right, the second down, the third from block to
+    block."""
+
+    axes: tuple[Axis, ...]
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def of(
+        cls,
+        model: StableDiffusion,
+        axes: Sequence[Axis],
+        prompt: str,
+        negative: str = "",
+        image: Image.Image | None = None,
+        options: Options | None = None,
+    ) -> Grid:
+        """All cells with their settings; with an `image` they are drawn on top of it. One seed serves all.
+
+        Raises SfumatoError for axes that repeat, words that are in no prompt, and settings that cannot be honoured.
+        """
+        names = [axis.name for axis in axes]
+        if not 1 <= len(axes) <= 3 or len(set(names)) < len(names):
+            raise SfumatoError(f"a grid has one to three axes of different options, not {names}")
+        if math.prod(len(axis.values) for axis in axes) > MAX_CELLS:
+            raise SfumatoError(f"the grid has more than {MAX_CELLS} cells; give fewer values")
+        if image is None and _STRENGTH in names:
+            raise SfumatoError("strength says how much of a picture is drawn anew; give a picture, or another axis")
+        first = dict(options or {})
+        first["seed"] = Settings.of(model.spec, prompt, negative, **cast(Options, first)).seed
+        cells = []
+        for place in product(*(range(len(axis.values)) for axis in axes)):
+            chosen = {axis.name: axis.values[k] for axis, k in zip(axes, place, strict=True)}
+            words, strength = chosen.pop(_WORDS, None), chosen.pop(_STRENGTH, STRENGTH)
+            check_strength(strength)
+            texts = [prompt, negative]
+            if words is not None:
+                old = axes[names.index(_WORDS)].values[0]
+                if old not in prompt + negative:
+                    raise SfumatoError(f"{old!r} is in no prompt, so nothing would change; begin with words that are")
+                texts = [text.replace(old, words) for text in texts]
+            mine = cast(Options, {**first, **chosen, "n": 1})
+            if image is not None:
+                mine = sized(mine, *natural_size(image, model.spec))
+            cells.append(Cell(place, Settings.of(model.spec, *texts, **mine), strength))
+        return cls(tuple(axes), tuple(cells))
+
+    def draw(self, model: StableDiffusion, image: Image.Image | None = None) -> Generator[Cell, None, None]:
+        """Yields every cell with its picture, row by row."""
+        for cell in sorted(self.cells, key=lambda cell: cell.place[::-1]):
+            events = (
+                txt2img(model, cell.settings)
+                if image is None
+                else img2img(model, image, cell.settings, strength=cell.strength)
+            )
+            with closing(events):
+                (picture,) = (event for event in events if isinstance(event, Picture))
+            yield Cell(cell.place, cell.settings, cell.strength, picture)
+
+    def table(self, cells: Sequence[Cell]) -> dict[str, Any]:
+        """What was drawn, as JSON has it."""
+        return {
+            "axes": [asdict(axis) for axis in self.axes],
+            "cells": [
+                {
+                    **{axis.name: axis.values[k] for axis, k in zip(self.axes, cell.place, strict=True)},
+                    "seed": cell.picture.seed,
+                    "infotext": cell.picture.infotext,
+                }
+                for cell in cells
+                if cell.picture is not None
+            ],
+        }
+
+    def sheet(self, cells: Sequence[Cell]) -> Image.Image:
+        """The pictures in their places, with labels; places that are not drawn stay grey."""
+        sizes = [cell.picture.image.size for cell in cells if cell.picture is not None] or [(64, 64)]
+        width, height = (max(side) for side in zip(*sizes, strict=True))
+        height_of_text = max(11, min(width, height) // 12)
+        font, line, gap = ImageFont.load_default(height_of_text), 3 * height_of_text // 2, 4
+        columns, rows, blocks = ([len(axis.values) for axis in self.axes] + [1, 1])[:3]
+        side = _widest(self._labels(1), font) + 2 * gap if len(self.axes) > 1 else 0
+        titled = line if len(self.axes) > 2 else 0
+        block = titled + line + rows * (height + gap)
+        sheet = Image.new("RGB", (side + columns * (width + gap), blocks * block), "white")
+        pen = ImageDraw.Draw(sheet)
+        for b in range(blocks):
+            if titled:
+                pen.text((gap, b * block), self.axes[2].label(b), "black", font)
+            for x, text in enumerate(self._labels(0)):
+                lines = _fitting(text, font, width)
+                pen.text((side + x * (width + gap), b * block + titled), lines, "black", font)
+            for y, text in enumerate(self._labels(1)):
+                middle = b * block + titled + line + y * (height + gap) + height // 2
+                pen.text((gap, middle), text, "black", font, "lm")
+        drawn = {cell.place: cell.picture.image for cell in cells if cell.picture is not None}
+        for place in (cell.place for cell in self.cells):
+            x, y, b = (*place, 0, 0)[:3]
+            corner = side + x * (width + gap), b * block + titled + line + y * (height + gap)
+            sheet.paste(drawn.get(place) or Image.new("RGB", (width, height), "lightgrey"), corner)
+        return sheet
+
+    def _labels(self, k: int) -> list[str]:
+        return [self.axes[k].label(i) for i in range(len(self.axes[k].values))] if k < len(self.axes) else []
+
+
+def _widest(texts: Iterator[str] | list[str], font: Any) -> int:
+    return max((math.ceil(font.getlength(text)) for text in texts), default=0)
+
+
+def _fitting(text: str, font: Any, width: int) -> str:
+    """The text, or as much of its beginning as fits."""
+    while len(text) > 1 and font.getlength(text) > width:
+        text = text[:-2] + "…"
+    return text
