@@ -13,6 +13,7 @@ from sfumato.cli.options import Loading, Seed, Steps, command
 from sfumato.cli.wording import Wording
 
 if TYPE_CHECKING:
+    from sfumato.tasks.settings import Options
     from sfumato.tasks.tokens import Piece, Reading, Tokens
 
 AROUND = 30  # characters shown on either side of what a note is about
@@ -37,7 +38,8 @@ def tokens(
     from sfumato.tasks.settings import Settings
 
     sd = loading.load()
-    settings = Settings.of(sd.spec, prompt, steps=steps, seed=seed, **wording.word_options())
+    options: Options = {**wording.word_options(), "steps": steps, "seed": seed}
+    settings = Settings.of(sd.spec, prompt, **options)
     found = task.tokens(sd, settings)
     if as_json:
         typer.echo(json.dumps(found.record()))

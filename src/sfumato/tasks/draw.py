@@ -15,8 +15,9 @@ from torch import Tensor
 from sfumato import __version__
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guidance
+from sfumato.diffusion.options import field_of
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import LABELS
+from sfumato.diffusion.spacing import SCHEDULES
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
 from sfumato.tasks.picture import Picture, Progress, decode, run
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
 
 Facts = Mapping[str, object]
+Touch = Callable[[Image.Image], Image.Image]
 NO_FACTS: Facts = MappingProxyType({})
 AT_HAND = 32  # guidances of different words that are kept
 
@@ -37,8 +39,9 @@ def draw(
     way: Way,
     guidance: Callable[[Settings], Guidance],
     known: Tensor | None = None,
-    touch: Callable[[Image.Image], Image.Image] | None = None,
+    touch: Touch | None = None,
     facts: Facts = NO_FACTS,
+    protect: Touch | None = None,
 ) -> Generator[Progress | Picture, None, None]:
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
@@ -47,7 +50,7 @@ def draw(
     what `guidance` raises for the first picture.
 
     `known` are the latents (1, C, h, w) of a picture to start from, see `Way.job`. `touch` changes a picture after it
-    is decoded, before it is marked. `facts` are the task's own fields of the description.
+    is decoded, before it is marked, `protect` after that. `facts` are the task's own fields of the description.
     """
 
     pictures = [settings.of_picture(index) for index in range(settings.n)]
@@ -64,6 +67,8 @@ def draw(
             image = touch(image)
         if settings.watermark:
             image = marked(image)
+        if protect is not None:
+            image = protect(image)
         seed, other = settings.seeds(index)
         varied = {} if other is None else {"Variation seed": other}
         one = pictures[index]
@@ -92,7 +97,9 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
     fields = {
         "Steps": settings.steps,
         "Sampler": f"{sampler.label} CFG++" if settings.cfg_pp else sampler.label,
-        "Schedule type": LABELS[settings.schedule],
+        "Schedule type": SCHEDULES[settings.schedule].label if settings.sigmas is None else "Custom",
+        "Sigmas": settings.sigmas and ", ".join(map(str, settings.sigmas)),
+        **{field_of(sampler.name, option): value for option, value in settings.sampler_options.items()},
         "CFG scale": settings.cfg,
         "Seed": seed,
         "Size": f"{settings.width}x{settings.height}",

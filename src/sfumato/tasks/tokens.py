@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.words import parsed, weighed
-from sfumato.text.encode import MAX_WINDOWS
+from sfumato.text.encode import MAX_WINDOWS, T5Reader
 from sfumato.text.prompt.chunks import windows
+from sfumato.text.prompt.emphasis import Spans
 from sfumato.text.prompt.schedule import text_per_step
 from sfumato.text.prompt.tree import Note
 
@@ -94,7 +95,12 @@ def _readings(model: StableDiffusion, settings: Settings, texts: list[str]) -> l
         spans = weighed(settings, text)
         cut = windows(spans, encoder.tokenizer.encode, encoder.window)
         pieces = tuple(tuple(Piece(encoder.tokenizer.decode([id]), id, weight) for id, weight in row) for row in cut)
-        (row,) = [[]] if encoder.t5 is None else encoder.t5.rows([spans])
-        t5 = tuple(Piece(encoder.t5.tokenizer.piece(id), id, weight) for id, weight in row)
-        found.append(Reading(first, step, text, pieces, t5, sum(map(len, cut[MAX_WINDOWS:]))))
+        found.append(Reading(first, step, text, pieces, _t5(encoder.t5, spans), sum(map(len, cut[MAX_WINDOWS:]))))
     return found
+
+
+def _t5(reader: T5Reader | None, spans: Spans) -> tuple[Piece, ...]:
+    if reader is None or reader.tokenizer is None:
+        return ()
+    (row,) = reader.rows([spans])
+    return tuple(Piece(reader.tokenizer.piece(id), id, weight) for id, weight in row)
