@@ -177,7 +177,7 @@ def _four_times(
         cut = windows(small.shape[2:], WINDOW, round(enlarging.overlap * WINDOW))
 
     def job(seed: int) -> Job:
-        stream = NoiseStream(seed, shape, model.device)
+        stream = NoiseStream(seed, shape, model.device, settings.rng)
         shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
         prompt, negative = (plain(denoiser, replace(cond, ids=level[:, None], concat=shown)) for cond in conds)
         guide = cfg(prompt, negative, settings.cfg)
