@@ -25,12 +25,16 @@ from sfumato.nets.seamless import seamless
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.provenance.given import picture_of
+from sfumato.replay.read import read
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.augment import SLIGHTLY, augment
 from sfumato.tasks.compress import QUALITY, compress, decompress
+from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
+from sfumato.tasks.depth2img import depth2img
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.picture import Picture, Progress, preview_colours
+from sfumato.tasks.replay import replay
 from sfumato.tasks.settings import Options, Settings, Tiling, sized
 from sfumato.tasks.txt2img import txt2img
 from sfumato.tasks.upscale import OVERLAP, Enlarging, settings_of, upscale
@@ -42,6 +46,7 @@ from sfumato.weights.load import Parts, load_parts
 from sfumato.weights.upscalers import PixelUpscaler, load_upscaler
 
 if TYPE_CHECKING:
+    from sfumato.evaluate.judge import Judge
     from sfumato.provenance.given import PictureLike
 
 
@@ -118,6 +123,13 @@ class StableDiffusion:
         """See `tasks.picture.preview_colours`."""
         return preview_colours(self.vae)
 
+    @cached_property
+    def judge(self) -> Judge:
+        """The CLIP that ships, on this model's device: it scores how well pictures fit words, see `evaluate.judge`."""
+        from sfumato.evaluate.judge import load_judge  # brings the trainer along, which drawing does without
+
+        return load_judge(None, None, self.device)
+
     def stream(
         self, prompt: str, negative: str = "", *, refiner: StableDiffusion | None = None, **options: Unpack[Options]
     ) -> Generator[Progress | Picture, None, None]:
@@ -182,6 +194,32 @@ class StableDiffusion:
         enlarging = Enlarging(scale, upscaler, strength, noise_level, overlap)
         settings = settings_of(self.spec, image, enlarging, prompt, negative, **options)
         return _collected(upscale(self, image, settings, enlarging))
+
+    def depth2img(
+        self,
+        image: PictureLike | None,
+        prompt: str = "",
+        negative: str = "",
+        *,
+        depth: PictureLike | None = None,
+        strength: float = DEPTH_STRENGTH,
+        resize: Resize = "crop",
+        **options: Unpack[Options],
+    ) -> Result:
+        """Draw pictures with the depth of a picture, or with a given `depth`; see `tasks.depth2img`."""
+        start = None if image is None else picture_of(image)
+        given = None if depth is None else picture_of(depth, "the depth")
+        if (shape := start or given) is not None:
+            options = sized(options, *natural_size(shape, self.spec))
+        settings = Settings.of(self.spec, prompt, negative, **options)
+        return _collected(depth2img(self, start, settings, given, strength, resize))
+
+    def replay(self, file: str | Path, image: PictureLike | None = None) -> Result:
+        """Draw a picture again from what its file says, whichever program drew it; see `tasks.replay`.
+
+        `image` is the picture that it was drawn on, where it was.
+        """
+        return _collected(replay(self, read(file), None if image is None else picture_of(image))[1])
 
     def augment(
         self, source: str | Path, target: str | Path, *, strength: float = SLIGHTLY, **options: Unpack[Options]

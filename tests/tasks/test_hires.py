@@ -78,9 +78,7 @@ def test_opposite_edges_fit_together(tiling: str, axes: tuple[int, ...]) -> None
         """The step across the edge in y and in x, over the largest step between neighbouring rows or columns."""
         usual = levels(image)
         across = [np.abs(usual.take(0, axis) - usual.take(-1, axis)).mean() for axis in (0, 1)]
-        return [
-            one / np.abs(np.diff(usual, axis=axis)).mean((1 - axis, 2)).max() for axis, one in enumerate(across)
-        ]
+        return [one / np.abs(np.diff(usual, axis=axis)).mean((1 - axis, 2)).max() for axis, one in enumerate(across)]
 
     options = {"steps": 6, "seed": 1, "watermark": False}
     done = sd.txt2img("a pattern of leaves", **options, tiling=tiling)

@@ -14,14 +14,17 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from sfumato.cli.guiding import Guiding
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
+    from sfumato.diffusion.options import Value
     from sfumato.model import StableDiffusion
     from sfumato.tasks.settings import Options, Pair
 
@@ -75,9 +78,6 @@ Dtype = Annotated[
     str | None, typer.Option(help="float32, float16 or bfloat16; else float16 on CUDA and float32 elsewhere.")
 ]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
-Cfg = Annotated[
-    float | None, typer.Option(help="Guidance scale: how closely to follow the prompt; 1 is none and faster.")
-]
 Seed = Annotated[
     int | None,
     typer.Option(help="Seed of the first picture, the next have the numbers after it; else drawn at random."),
@@ -102,22 +102,32 @@ SamplerName = Annotated[
     typer.Option(
         "--sampler",
         help="euler, euler_ancestral, heun, ddim, plms, dpmpp_2m, dpmpp_2m_sde, dpmpp_sde, lcm and more, also by the "
-        "names of web UIs ('Euler a'); an unknown name lists them all.",
+        "names of web UIs ('Euler a'); `sfumato samplers` lists them all.",
     ),
 ]
 ScheduleName = Annotated[
     str | None,
-    typer.Option("--schedule", help="discrete, karras, exponential, sgm_uniform, leading, trailing or ddim_uniform."),
+    typer.Option(
+        "--schedule",
+        help="discrete, karras, exponential, sgm_uniform, beta, simple and more, also by the "
+        "names of web UIs; `sfumato samplers` lists them all.",
+    ),
+]
+SamplerOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option of the sampler or its schedule, such as eta=0.5 (`sfumato samplers` lists them). May be "
+        "repeated.",
+    ),
+]
+Sigmas = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="Noise levels in place of steps and schedule, such as 14.6,7,3,1,0.1,0."),
 ]
 ClipSkip = Annotated[
     int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
-]
-CfgRescale = Annotated[
-    float | None, typer.Option(help="Take back contrast that strong guidance adds, from 0 (not) to 1; 0.7 is usual.")
-]
-Slg = Annotated[
-    float | None,
-    typer.Option(help="Scale of skip-layer guidance, for 3.5 medium: 2.5 is what its authors use, 0 is none."),
 ]
 OriginalSize = Annotated[
     str | None, typer.Option(metavar="WxH", help="XL: the size of the imagined original; else the drawn size.")
@@ -182,12 +192,11 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Drawing(Guiding):
     """What decides a picture, whatever the task; see `tasks.settings.Options`."""
 
     negative: Negative = ""
     steps: Steps = None
-    cfg: Cfg = None
     seed: Seed = None
     variation_seed: VariationSeed = None
     variation_strength: VariationStrength = None
@@ -195,9 +204,9 @@ class Drawing:
     tiling: TilingAxes = None
     sampler: SamplerName = None
     schedule: ScheduleName = None
+    sampler_options: SamplerOptions = None
+    sigmas: Sigmas = None
     clip_skip: ClipSkip = None
-    cfg_rescale: CfgRescale = None
-    slg: Slg = None
     original_size: OriginalSize = None
     crop: Crop = None
     target_size: TargetSize = None
@@ -206,10 +215,9 @@ class Drawing:
     watermark: Watermark = True
 
     def options(self) -> Options:
-        """Raises SfumatoError for a pair of numbers that is none."""
+        """Raises SfumatoError for numbers that are none."""
         return {
             "steps": self.steps,
-            "cfg": self.cfg,
             "seed": self.seed,
             "variation_seed": self.variation_seed,
             "variation_strength": self.variation_strength,
@@ -217,15 +225,16 @@ class Drawing:
             "tiling": self.tiling,
             "sampler": self.sampler,
             "schedule": self.schedule,
+            "sampler_options": dict(map(parse_setting, self.sampler_options or ())),
+            "sigmas": parse_numbers("sigmas", self.sigmas),
             "clip_skip": self.clip_skip,
-            "cfg_rescale": self.cfg_rescale,
-            "slg": self.slg,
             "original_size": parse_pair("original size", self.original_size),
             "crop": parse_pair("crop", self.crop, ",", "left,top in pixels, such as 0,128"),
             "target_size": parse_pair("target size", self.target_size),
             "aesthetic_score": self.aesthetic_score,
             "n": self.n,
             "watermark": self.watermark,
+            **self.guidance_options(),
         }
 
 
@@ -292,6 +301,27 @@ def parse_pair(
     if match is None:
         raise SfumatoError(f"the {name} is {text!r}; give {form}")
     return int(match[1]), int(match[2])
+
+
+def parse_numbers(name: str, text: str | None) -> list[float] | None:
+    """The numbers of '14.6, 7, 0'; None of None. Raises SfumatoError."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SfumatoError(f"{name} are {text!r}; give numbers with commas between, such as 14.6,7,3,1,0.1,0") from None
+
+
+def parse_setting(text: str) -> tuple[str, Value]:
+    """Name and value of 'eta=0.5', a number where it reads as one. Raises SfumatoError."""
+    name, mark, value = (part.strip() for part in text.partition("="))
+    if not (name and mark and value):
+        raise SfumatoError(f"--set has {text!r}; give a name and a value, such as eta=0.5")
+    for kind in (int, float):
+        with suppress(ValueError):
+            return name, kind(value)
+    return name, value
 
 
 def with_size(options: Options, size: str | None) -> Options:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from sfumato import __version__
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.guide import Guidance
+from sfumato.diffusion.options import field_of
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import LABELS
+from sfumato.diffusion.spacing import SCHEDULES
 from sfumato.errors import SfumatoError
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
@@ -35,7 +36,7 @@ def draw(
     model: StableDiffusion,
     settings: Settings,
     way: Way | TwoPasses,
-    guide: Guide,
+    guidance: Guidance,
     known: Tensor | None = None,
     touch: Callable[[Image.Image], Image.Image] | None = None,
     facts: Facts = NO_FACTS,
@@ -63,7 +64,7 @@ def draw(
 
     def job(index: int) -> Job:
         seed, other = settings.seeds(index)
-        return way.job(guide, seed, known, None if other is None else (other, settings.variation_strength))
+        return way.job(guidance, seed, known, None if other is None else (other, settings.variation_strength))
 
     jobs = [partial(job, k) for k in range(settings.n)]
     height, width = (model.spec.vae.factor * side for side in way.shape[2:])
@@ -83,16 +84,17 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
     sampler = find_sampler(settings.sampler)
     fields = {
         "Steps": settings.steps,
-        "Sampler": sampler.label,
-        "Schedule type": LABELS[settings.schedule],
+        "Sampler": f"{sampler.label} CFG++" if settings.cfg_pp else sampler.label,
+        "Schedule type": SCHEDULES[settings.schedule].label if settings.sigmas is None else "Custom",
+        "Sigmas": settings.sigmas and ", ".join(map(str, settings.sigmas)),
+        **{field_of(sampler.name, option): value for option, value in settings.sampler_options.items()},
         "CFG scale": settings.cfg,
         "Seed": seed,
         "Size": f"{settings.width}x{settings.height}",
         "Model hash": model.hash,
         "Model": model.name,
         "Clip skip": settings.clip_skip,
-        "SLG Scale": settings.slg or None,
-        "CFG Rescale": settings.cfg_rescale or None,
+        **settings.guidance_facts(),
         "RNG": settings.rng.upper(),
         "Tiling": {None: None, "both": True}.get(settings.tiling, settings.tiling),
         "Variation seed strength": settings.variation_strength or None,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.diffusion.drive import Job, Step
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.guide import Guidance
 from sfumato.tasks.picture import decode, encode, to_pixels
 from sfumato.tasks.pixels import resized
 from sfumato.tasks.settings import Settings
@@ -25,11 +25,11 @@ LATENT, LANCZOS = "latent", "lanczos"
 
 @dataclass(frozen=True, eq=False)
 class TwoPasses:
-    """One way after the other, with a guide of its own; between them `enlarged` makes the latents fit the second."""
+    """One way after the other, with guidance of its own; between them `enlarged` makes the latents fit the second."""
 
     first: Way
     second: Way
-    guide: Guide
+    again: Guidance
     enlarged: Callable[[Tensor], Tensor]
 
     @property
@@ -37,14 +37,14 @@ class TwoPasses:
         return self.second.shape
 
     def job(
-        self, guide: Guide, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+        self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
     ) -> Job:
-        """As `Way.job`, whose `guide` is that of the first pass. Both passes begin with the noise of the seed."""
+        """As `Way.job`, whose `guidance` is that of the first pass. Both passes begin with the noise of the seed."""
         steps = len(self.first.sigmas) - 1
         total = steps + len(self.second.sigmas) - 1
-        x = yield from _counted(self.first.job(guide, seed, known, variation), 0, total)
+        x = yield from _counted(self.first.job(guidance, seed, known, variation), 0, total)
         start = self.enlarged(self.first.end(x))
-        return (yield from _counted(self.second.job(self.guide, seed, start), steps, total))
+        return (yield from _counted(self.second.job(self.again, seed, start), steps, total))
 
     def end(self, x: Tensor) -> Tensor:
         """What the job left, as the autoencoder takes it."""

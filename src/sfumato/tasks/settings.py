@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import difflib
 import secrets
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, Unpack, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 
 from sfumato.diffusion.names import find
+from sfumato.diffusion.options import Value, checked
 from sfumato.diffusion.rng import SOURCES, Source
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import find_schedule
+from sfumato.diffusion.spacing import find_schedule
 from sfumato.errors import SfumatoError
 from sfumato.spec import MAX_SIDE, Spec
+from sfumato.tasks.checks import check_number, check_whole, is_number, is_whole
+from sfumato.tasks.guiding import CFG_PP_SCALE, MAX_SCALE, GuidanceOptions, GuidanceSettings
 
 MAX_PICTURES = 10_000
 MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
-MAX_CFG = 1000
 MAX_SCORE = 10.0
 SWITCH_AT = 0.8  # the XL refiner is trained on the last fifth of the times (Podell et al. 2023, section 2.5)
 
@@ -29,12 +32,16 @@ Pair = tuple[int, int]
 Tiling = Literal["x", "y", "both"]
 
 
-class Options(TypedDict, total=False):
+class Options(GuidanceOptions, total=False):
     """What a user may say about a picture, whatever the task. None, or nothing, is the model's own default.
 
+    See `GuidanceOptions` for those about guidance.
+
+    `sampler_options` are those of the sampler and of its schedule, such as {"eta": 0.5, "rho": 5} (`sfumato samplers`
+    lists them). `sigmas` are noise levels that fall to 0, in place of steps and schedule.
+
     `width` and `height` are pixels. A `seed` of None or -1 is drawn; picture k of `n` has seed + k. `clip_skip` 1 is
-    the last layer of the text encoder. `watermark` marks pictures invisibly. `cfg_rescale` from 0 to 1 takes back
-    contrast that guidance added (Lin et al. 2023). `slg` is the scale of skip-layer guidance (3.5 medium), 0 none.
+    the last layer of the text encoder. `watermark` marks pictures invisibly.
 
     `variation_strength` from 0 to 1 turns the first noise that far towards that of `variation_seed` (by default drawn);
     picture k then has variation_seed + k, and all have the one seed.
@@ -52,17 +59,16 @@ class Options(TypedDict, total=False):
     """
 
     steps: int | None
-    cfg: float | None
     seed: int | None
     width: int | None
     height: int | None
     sampler: str | None
     schedule: str | None
+    sampler_options: Mapping[str, Value] | None
+    sigmas: Sequence[float] | None
     clip_skip: int | None
     n: int
     watermark: bool
-    cfg_rescale: float | None
-    slg: float | None
     variation_seed: int | None
     variation_strength: float | None
     rng: str | None
@@ -79,7 +85,7 @@ class Options(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(GuidanceSettings):
     """`Options` filled in and checked, with the prompts. Made by `Settings.of`."""
 
     prompt: str
@@ -94,8 +100,8 @@ class Settings:
     clip_skip: int
     n: int = 1
     watermark: bool = True
-    cfg_rescale: float = 0.0
-    slg: float = 0.0
+    sampler_options: Mapping[str, Value] = field(default_factory=dict)
+    sigmas: tuple[float, ...] | None = None
     variation_seed: int | None = None
     variation_strength: float = 0.0
     rng: Source = "cpu"
@@ -135,10 +141,17 @@ class Settings:
         sampler = find_sampler(given.get("sampler", advised.sampler))
         # Schedules made for levels without end crowd at the wrong end of a flow's.
         suits = advised.schedule if "sampler" not in given or spec.prediction == "flow" else sampler.schedule
+        schedule = find_schedule(given.get("schedule", suits), xl="original_size" in spec.ids)
+        known, spaced = sampler.options | schedule.options, f" on the schedule {schedule.label}"
+        if "sigmas" in given:
+            _check_own_levels(given)
+            given["steps"], known, spaced = len(given["sigmas"]) - 1, sampler.options, ""
         defaults = {
             name: getattr(advised, name)
             for name in ("steps", "cfg", "width", "height", "clip_skip", "cfg_rescale", "slg")
         }
+        if given.get("cfg_pp"):
+            defaults["cfg"] = CFG_PP_SCALE
         if refiner is not None:
             defaults["switch_at"] = SWITCH_AT
         for name in ("seed", "variation_seed") if given.get("variation_strength") else ("seed",):
@@ -150,8 +163,9 @@ class Settings:
             | given
             | {
                 "sampler": sampler.name,
+                "schedule": schedule.name,
+                "sampler_options": checked(given.get("sampler_options", {}), known, f"{sampler.label}{spaced}"),
                 "rng": find("source of noise", given.get("rng", "cpu"), SOURCES),
-                "schedule": find_schedule(given.get("schedule", suits)),
             }
         )
         for name in ("hires_strength", "hires_steps", "hires_upscaler"):
@@ -171,10 +185,8 @@ class Settings:
             if not is_whole(value) or value % step or not step <= value <= most:
                 raise SfumatoError(f"{name} is {value!r}; choose a multiple of {step} from {step} to {most}")
         check_whole("steps", self.steps, 1, spec.noise.steps)
-        for name, scale in (("guidance scale", self.cfg), ("scale of skip-layer guidance", self.slg)):
-            check_number(f"the {name}", scale, -MAX_CFG, MAX_CFG, 7.5)
-        if self.slg and spec.skip_layers is None:
-            raise SfumatoError(f"{spec.title} has no skip-layer guidance; leave its scale out")
+        check_number("the guidance scale", self.cfg, -MAX_SCALE, MAX_SCALE, 7.5)
+        self.check_guidance(spec, find_sampler(self.sampler))
         check_whole("the seed", self.seed, 0, MAX_SEED - 1)
         check_number("the strength of the variation", self.variation_strength, 0, 1, 0.2)
         if self.variation_seed is not None:
@@ -186,7 +198,6 @@ class Settings:
             raise SfumatoError(f"clip skip is {self.clip_skip!r}; choose a whole number, 1 for the last layer")
         if not isinstance(self.watermark, bool):
             raise SfumatoError(f"watermark is {self.watermark!r}; choose True or False")
-        check_number("the guidance rescale", self.cfg_rescale, 0, 1, 0.7)
 
     def _check_hires(self, spec: Spec) -> None:
         if self.tiling is not None:
@@ -201,6 +212,8 @@ class Settings:
         check_number("the scale of the second pass", self.hires_scale, 1, MAX_HIRES, 2)
         check_number("the strength of the second pass", self.hires_strength, 0, 1, HIRES_STRENGTH)
         if self.hires_steps is not None:
+            if self.sigmas is not None:
+                raise SfumatoError("a list of sigmas is that of both passes; leave hires_steps out")
             check_whole("the steps of the second pass", self.hires_steps, 1, spec.noise.steps)
         if not isinstance(self.hires_upscaler, str):
             raise SfumatoError(f"hires_upscaler is {self.hires_upscaler!r}; give latent, lanczos or a file")
@@ -251,28 +264,20 @@ def sized(options: Options, width: int, height: int) -> Options:
     return filled
 
 
-def is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: object) -> bool:
-    return isinstance(value, float) or is_whole(value)
-
-
-def check_whole(name: str, value: Any, low: int, high: int) -> None:
-    """Raises SfumatoError unless `value` is a whole number from `low` to `high`."""
-    if not is_whole(value) or not low <= value <= high:
-        raise SfumatoError(f"{name} is {value!r}; choose a whole number from {low} to {high}")
-
-
-def check_number(name: str, value: Any, low: float, high: float, example: float) -> None:
-    """Raises SfumatoError unless `value` is a number from `low` to `high`."""
-    if not is_number(value) or not low <= value <= high:  # NaN is neither less nor more
-        raise SfumatoError(f"{name} is {value!r}; choose a number from {low:g} to {high:g}, such as {example:g}")
+def _check_own_levels(given: Mapping[str, Any]) -> None:
+    """That `sigmas` are numbers, and that nothing else claims to decide the noise levels. Raises SfumatoError."""
+    sigmas = given["sigmas"]
+    if not isinstance(sigmas, tuple) or len(sigmas) < 2 or not all(map(is_number, sigmas)):
+        raise SfumatoError(f"sigmas are {sigmas!r}; give two or more falling numbers that end in 0")
+    if "schedule" in given or given.get("steps", len(sigmas) - 1) != len(sigmas) - 1:
+        raise SfumatoError(f"{len(sigmas)} sigmas are {len(sigmas) - 1} steps of no schedule; leave those two out")
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of numpy or torch as those of Python, and a list or an array of them as a tuple; all else as it is."""
+    """Numbers of numpy or torch as those of Python, also inside lists, arrays and mappings, of which the first two
+    become tuples; all else as it is."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
     if getattr(value, "ndim", None) == 0:
         return value.item()
     return tuple(map(_plain, value)) if isinstance(value, list | tuple | np.ndarray) else value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sfumato.diffusion.guide import Guide, switch_at
+from sfumato.diffusion.guide import Guidance, switch_at
 from sfumato.diffusion.schedule import Table
 from sfumato.errors import SfumatoError
 from sfumato.tasks.conditioning import guidance
@@ -54,12 +54,12 @@ def txt2img(
 
 def _passed(
     model: StableDiffusion, settings: Settings, refiner: StableDiffusion | None, strength: float = 1
-) -> tuple[Way, Guide]:
+) -> tuple[Way, Guidance]:
     way = Way.of(model, settings).last(strength)
     guide = guidance(model, settings, way.sigmas)
     if refiner is not None and settings.switch_at is not None:
-        level = switch_level(way.table, settings.switch_at)
-        guide = switch_at(level, guide, guidance(refiner, settings, way.sigmas))
+        switch = partial(switch_at, switch_level(way.table, settings.switch_at))
+        guide = guide.through(switch, guidance(refiner, settings, way.sigmas))
     return way, guide
 
 

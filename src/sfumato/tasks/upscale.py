@@ -14,23 +14,24 @@ from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guide, cfg, plain
+from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.path import diffused
-from sfumato.diffusion.rng import BrownianPath, NoiseStream
+from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import sigma_list
 from sfumato.diffusion.windows import Window, windowed, windows
 from sfumato.errors import SfumatoError
 from sfumato.runtime.device import pictures_at_once
 from sfumato.spec import Spec
+from sfumato.tasks.checks import check_number, check_whole
 from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.depth import depth_of
 from sfumato.tasks.draw import describe, draw, marked
+from sfumato.tasks.guidance import guided
 from sfumato.tasks.img2img import check_strength, padded
 from sfumato.tasks.picture import Picture, Progress, decode, encode, run, to_pixels
 from sfumato.tasks.pixels import MAX_SCALE, large_size, resized
-from sfumato.tasks.settings import Options, Settings, check_number, check_whole
-from sfumato.tasks.way import Way, first_latents, last_latents
+from sfumato.tasks.settings import Options, Settings
+from sfumato.tasks.way import Way, chosen, first_latents, last_latents, levels_of
 from sfumato.weights.upscalers import PixelUpscaler
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ def _redrawn(
     return draw(model, settings, way, guide, known, lambda image: image.crop((0, 0, *size)), facts)
 
 
-def in_windows(model: StableDiffusion, settings: Settings, guide: Guide, overlap: float = OVERLAP) -> Guide:
-    """The guide in windows of the size that the model draws by itself; as it is where that is enough.
+def in_windows(model: StableDiffusion, settings: Settings, whole: Guidance, overlap: float = OVERLAP) -> Guidance:
+    """The guidance in windows of the size that the model draws by itself; as it is where that is enough.
 
     A model that is told sizes is told of each window as a crop of the whole picture.
     """
@@ -139,10 +140,10 @@ def in_windows(model: StableDiffusion, settings: Settings, guide: Guide, overlap
     size = settings.height // factor, settings.width // factor
     side = min(spec.defaults.width, spec.defaults.height) // factor
     if max(size) <= side:
-        return guide
+        return whole
     shared = round(overlap * side / step) * step
     cut = windows(size, side, shared, step)
-    return windowed(guide, cut, shared, partial(_told_of_crop, spec))
+    return whole.through(lambda guide: windowed(guide, cut, shared, partial(_told_of_crop, spec)))
 
 
 def _told_of_crop(spec: Spec, cond: Cond, window: Window) -> Cond:
@@ -167,7 +168,7 @@ def _four_times(
     noise_level = NOISE_LEVEL if enlarging.noise_level is None else enlarging.noise_level
     sampler = find_sampler(settings.sampler)
     sampler = replace(sampler, unit_start=sampler.unit_start or spec.unit_start)
-    sigmas = sigma_list(settings.schedule, model.table, settings.steps)
+    sigmas, options = levels_of(settings, model.table), chosen(settings, sampler.options)
     small = filled(image, 2 ** (len(spec.unet.channels) - 1))
     shape = (1, spec.vae.latent_channels, *small.shape[2:])
     conds = model.encode([settings.prompt, settings.negative], settings.clip_skip)
@@ -179,14 +180,12 @@ def _four_times(
     def job(seed: int) -> Job:
         stream = NoiseStream(seed, shape, model.device, settings.rng)
         shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
-        prompt, negative = (plain(denoiser, replace(cond, ids=level[:, None], concat=shown)) for cond in conds)
-        guide = cfg(prompt, negative, settings.cfg)
+        prompt, negative = (replace(cond, ids=level[:, None], concat=shown) for cond in conds)
+        weighed = guided(model, settings, sigmas, prompt, negative)
         if cut:
-            guide = windowed(guide, cut, round(enlarging.overlap * WINDOW))
+            weighed = weighed.through(lambda guide: windowed(guide, cut, round(enlarging.overlap * WINDOW)))
         x = first_latents(stream.normal(), sigmas, sampler)
-        noise = BrownianPath(stream) if sampler.brownian else stream
-        options = {"table": model.table} if sampler.timed else {}
-        return sampler.run(guide, x, sigmas, denoiser.path, noise, **options)
+        return sampler.job(weighed, x, sigmas, denoiser.path, stream, model.table, options)
 
     def finish(index: int, x: Tensor) -> Picture:
         seed = settings.seed + index
