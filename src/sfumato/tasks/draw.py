@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
 
 Facts = Mapping[str, object]
+Touch = Callable[[Image.Image], Image.Image]
 NO_FACTS: Facts = MappingProxyType({})
 
 
@@ -38,13 +39,14 @@ def draw(
     way: Way | TwoPasses,
     guidance: Guidance,
     known: Tensor | None = None,
-    touch: Callable[[Image.Image], Image.Image] | None = None,
+    touch: Touch | None = None,
     facts: Facts = NO_FACTS,
+    protect: Touch | None = None,
 ) -> Generator[Progress | Picture, None, None]:
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
     `known` are the latents (1, C, h, w) of a picture to start from, see `Way.job`. `touch` changes a picture after it
-    is decoded, before it is marked. `facts` are the task's own fields of the description.
+    is decoded, before it is marked, `protect` after that. `facts` are the task's own fields of the description.
     Raises SfumatoError at once for settings that only other tasks honour.
     """
     if settings.hires_scale is not None and not isinstance(way, TwoPasses):
@@ -58,6 +60,8 @@ def draw(
             image = touch(image)
         if settings.watermark:
             image = marked(image)
+        if protect is not None:
+            image = protect(image)
         seed, other = settings.seeds(index)
         varied = {} if other is None else {"Variation seed": other}
         return Picture(index, image, seed, describe(model, settings, seed, {**varied, **facts}))
