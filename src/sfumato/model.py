@@ -25,6 +25,7 @@ from sfumato.nets.vae import VAE
 from sfumato.provenance.given import picture_of
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
+from sfumato.tasks.augment import SLIGHTLY, augment
 from sfumato.tasks.compress import QUALITY, compress, decompress
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.picture import Picture, Progress, preview_colours
@@ -158,6 +159,13 @@ class StableDiffusion:
         image = picture_of(image)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *large_size(self, image)))
         return _collected(upscale(self, image, settings, noise_level))
+
+    def augment(
+        self, source: str | Path, target: str | Path, *, strength: float = SLIGHTLY, **options: Unpack[Options]
+    ) -> list[Path]:
+        """Draw every picture of a folder slightly anew, into another; the new files. See `tasks.augment`."""
+        events = augment(self, Path(source), Path(target), strength, options)
+        return [path for event in events for path in event.paths]
 
     def compress(
         self, image: PictureLike, *, quality: float = QUALITY, size: int | None = None, prompt: str = ""

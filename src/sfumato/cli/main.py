@@ -25,6 +25,8 @@ COMMANDS = {
     "img2img": ("sfumato.cli.img2img:img2img", "Draw pictures on top of a picture."),
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
     "grid": ("sfumato.cli.grid:grid", "Draw a picture under many settings, side by side."),
+    "augment": ("sfumato.cli.augment:augment", "Draw a folder of pictures slightly anew."),
+    "anonymise": ("sfumato.cli.augment:anonymise", "Draw a folder of pictures so that people in it are others."),
     "compress": ("sfumato.cli.compress:compress", "Write a picture as very few bytes."),
     "decompress": ("sfumato.cli.compress:decompress", "Draw a picture that was compressed."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),

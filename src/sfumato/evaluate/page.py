@@ -58,8 +58,8 @@ def page(report: Report | Repairs, exhibits: Exhibits, said: Mapping[str, Any]) 
     if matrices := confusions(report.attributes):
         parts += [
             "<h2>What was taken for what</h2>",
-            "<p>Rows are what was asked for, columns what was seen, in drawn pictures and in composed ones, which show "
-            "the check's own errors.</p>",
+            "<p>Rows are what was asked for, columns what was seen: in drawn pictures, and in composed ones, which "
+            "show the check's own errors.</p>",
             f'<div class="matrices">{"".join(map(_table, matrices))}</div>',
         ]
     if exhibits.scenes:

@@ -28,8 +28,8 @@ from sfumato.evaluate.naming import Names
 from sfumato.evaluate.pictures import Watch
 from sfumato.evaluate.scores import Attributes, Examined, score_attributes
 from sfumato.model import StableDiffusion
-from sfumato.tasks.mask import grown
 from sfumato.tasks.inpaint import Inpainting, inpaint
+from sfumato.tasks.mask import grown
 from sfumato.tasks.picture import Picture, to_images, to_pixels
 from sfumato.tasks.settings import Settings
 
@@ -114,10 +114,7 @@ def measure_repair(
         real.append(judged(gap, gap.composed, names))
         watch("composed scenes", done, len(holes))
     wanted = [
-        (turn, language, gap)
-        for turn in range(plan.seeds)
-        for language in LANGUAGES
-        for gap in holes[: plan.scenes]
+        (turn, language, gap) for turn in range(plan.seeds) for language in LANGUAGES for gap in holes[: plan.scenes]
     ]
     began, examined, shown = time.perf_counter(), [], []
     for k, (turn, language, gap) in enumerate(wanted):

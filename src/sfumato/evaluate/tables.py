@@ -33,7 +33,11 @@ class Table:
 def tables(report: Report | Repairs) -> list[Table]:
     """All figures but the confusion."""
     found = [] if report.attributes is None else [_attributes(report.attributes, report.seeds)]
-    return found if isinstance(report, Repairs) else [_reconstruction(report), _precision(report), _originality(report), *found]
+    return (
+        found
+        if isinstance(report, Repairs)
+        else [_reconstruction(report), _precision(report), _originality(report), *found]
+    )
 
 
 def confusions(attributes: Attributes | None) -> list[Table]:
