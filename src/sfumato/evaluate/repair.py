@@ -1,8 +1,8 @@
 """Whether a thing that is asked for appears where a scene is drawn anew, or goes on beyond its edge.
 
-Of a composed scene the thing that its caption speaks of first is taken out: something else lies in its place and is
-masked by its true outline, grown ("inpaint"), or the picture ends before it ("outpaint"). The answers are about that
-thing alone, because the rest was given.
+Of a composed scene the thing that its caption speaks of first is taken out: something else lies in its place, and the
+outlines of both, grown, are the mask ("inpaint"), or the picture ends before it ("outpaint"). The answers are about
+that thing alone, because the rest was given.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from sfumato.tasks.settings import Settings
 
 Task = Literal["inpaint", "outpaint"]
 KINDS = {"inpaint": ("left", "right", "above", "count"), "outpaint": ("left", "right", "above")}
-GROW = 6  # pixels around the outline of what is taken out
+GROW = 6  # pixels around the outlines
 SAME, CHANGED = "as given", "changed"
 
 
@@ -73,8 +73,9 @@ def _replaced(scenes: Scenes, question: Question, stranger: Placed) -> Gap:
     k = scene.objects.index(thing)
     intruder = replace(thing, picture=stranger.picture, noun=stranger.noun, colour=stranger.colour)
     given = scenes.draw(replace(scene, objects=(*scene.objects[:k], intruder, *scene.objects[k + 1 :])))
-    open = grown(given.masks[k][None, None].float(), GROW)[0, 0] > 0
-    return Gap(question, given.picture, scenes.draw(scene).picture, open)
+    composed = scenes.draw(scene)
+    either = given.masks[k] | composed.masks[k]
+    return Gap(question, given.picture, composed.picture, grown(either[None, None].float(), GROW)[0, 0] > 0)
 
 
 def _cropped(scenes: Scenes, question: Question) -> Gap:
