@@ -31,12 +31,13 @@ from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.settings import Options, Settings, sized
 from sfumato.tasks.txt2img import txt2img
-from sfumato.tasks.upscale import NOISE_LEVEL, large_size, upscale
+from sfumato.tasks.upscale import OVERLAP, Enlarging, settings_of, upscale
 from sfumato.text.encode import MAX_T5, T5Reader, TextEncoder
 from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.hashes import model_hash
 from sfumato.weights.load import Parts, load_parts
+from sfumato.weights.upscalers import PixelUpscaler, load_upscaler
 
 if TYPE_CHECKING:
     from sfumato.provenance.given import PictureLike
@@ -147,18 +148,25 @@ class StableDiffusion:
         prompt: str = "",
         negative: str = "",
         *,
-        noise_level: int = NOISE_LEVEL,
+        scale: float | None = None,
+        upscaler: PixelUpscaler | str | Path | None = None,
+        strength: float | None = None,
+        noise_level: int | None = None,
+        overlap: float = OVERLAP,
         **options: Unpack[Options],
     ) -> Result:
-        """Draw a picture (or the picture in a file) four times as wide and high, with an upscaler.
+        """Draw a picture (or the picture in a file) larger, of whatever size; see `tasks.upscale.Enlarging`.
 
-        `prompt` says what the picture shows. A `noise_level` of 0 keeps closest to it, one of up to 350 lets the model
-        invent more. Raises SfumatoError as `stream`, and for a model that is no upscaler and a picture that is too
-        large.
+        `prompt` says what the picture shows. The x4 upscaler draws it four times as large by itself. Any other model
+        draws over what an `upscaler` (or its file) or Lanczos' filter has made `scale` (2) times as large, with a
+        `strength` of 0.3. Raises SfumatoError as `stream`, and for a result of more than `picture.MAX_PIXELS`.
         """
         image = picture_of(image)
-        settings = Settings.of(self.spec, prompt, negative, **sized(options, *large_size(self, image)))
-        return _collected(upscale(self, image, settings, noise_level))
+        if isinstance(upscaler, str | Path):
+            upscaler = load_upscaler(upscaler, self.device)
+        enlarging = Enlarging(scale, upscaler, strength, noise_level, overlap)
+        settings = settings_of(self.spec, image, enlarging, prompt, negative, **options)
+        return _collected(upscale(self, image, settings, enlarging))
 
     def augment(
         self, source: str | Path, target: str | Path, *, strength: float = SLIGHTLY, **options: Unpack[Options]

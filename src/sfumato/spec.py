@@ -154,7 +154,7 @@ class DepthNetConfig:
     `side` is that of the pictures it was trained on.
     """
 
-    channels: tuple[int, ...] = (16, 24, 40, 64)
+    channels: tuple[int, ...] = (16, 24, 40, 48)
     groups: int = 8
     side: int = 128
 

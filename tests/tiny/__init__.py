@@ -92,7 +92,7 @@ def _(config: DPTConfig) -> DPTConfig:
 
 @smaller.register
 def _(config: DepthNetConfig) -> DepthNetConfig:
-    return replace(config, channels=(8, 16))
+    return replace(config, channels=(8, 16, 24))
 
 
 @smaller.register(Schedule)

@@ -32,14 +32,26 @@ def draw(
     as_json: bool,
     further: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
+    """Follow the events of a model that draws; see `follow`. `further` are settings of the task besides `settings`."""
+    record = {"model": model.name, **dataclasses.asdict(settings), **further}
+    follow(events, settings.n, record, destination, as_json)
+
+
+def follow(
+    events: Iterator[Progress | Picture],
+    pictures: int,
+    settings: Mapping[str, object],
+    destination: Destination,
+    as_json: bool,
+) -> None:
     """Follow `events` to their end; whatever ends them early, what was finished is saved and reported.
 
-    `further` are settings of the task that JSON reports besides `settings`.
-    Raises SfumatoError for a picture that cannot be written, and what the task raises.
+    `settings` are what JSON reports as such. Raises SfumatoError for a picture that cannot be written, and what the
+    task raises.
     """
     started = time.perf_counter()
     done: list[tuple[Path, Picture]] = []
-    watch = Watch(settings.n)
+    watch = Watch(pictures)
     try:
         with watch.bar:
             for event in events:
@@ -59,7 +71,7 @@ def draw(
             record = {
                 "files": [str(path) for path, _ in done],
                 "seeds": [picture.seed for _, picture in done],
-                "settings": {"model": model.name, **dataclasses.asdict(settings), **further},
+                "settings": settings,
                 "infotexts": [picture.infotext for _, picture in done],
                 "seconds": round(time.perf_counter() - started, 3),
             }

@@ -89,6 +89,10 @@ VariationSeed = Annotated[
 VariationStrength = Annotated[
     float | None, typer.Option(help="How far to vary the picture of --seed, from 0 (not) to 1 (another picture).")
 ]
+Rng = Annotated[
+    str | None,
+    typer.Option("--rng", help="Where noise comes from: cpu, or nv for the numbers that a GPU would draw; else cpu."),
+]
 SamplerName = Annotated[
     str | None,
     typer.Option(
@@ -172,6 +176,7 @@ class Drawing:
     seed: Seed = None
     variation_seed: VariationSeed = None
     variation_strength: VariationStrength = None
+    rng: Rng = None
     sampler: SamplerName = None
     schedule: ScheduleName = None
     clip_skip: ClipSkip = None
@@ -192,6 +197,7 @@ class Drawing:
             "seed": self.seed,
             "variation_seed": self.variation_seed,
             "variation_strength": self.variation_strength,
+            "rng": self.rng,
             "sampler": self.sampler,
             "schedule": self.schedule,
             "clip_skip": self.clip_skip,

@@ -1,4 +1,4 @@
-"""`sfumato train`: the autoencoder, the text-and-image model and the denoiser."""
+"""`sfumato train`: the autoencoder, the text-and-image model, the denoiser and variants of it, the depth network."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ Seed = Annotated[int | None, typer.Option(help="Instead of the config's.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the config's.")]
 Minutes = Annotated[float | None, typer.Option(min=0, help="Stop with a checkpoint after so many minutes.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Init = Annotated[str | None, typer.Option(help="Folder of the model to change, instead of the config's.")]
+Adapter = Annotated[Path | None, typer.Option(metavar="FILE", help="Variant whose differences are the first ones.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 
 
@@ -79,3 +81,65 @@ def ldm(
 
     options = Options(seed, fresh, steps, max_minutes, device, threads)
     train_ldm(config, data, out, init, vae, clip, latents, options)
+
+
+@app.command("depth-net")
+def depth_net(
+    config: Config,
+    data: Data,
+    out: Out,
+    fresh: Fresh = False,
+    seed: Seed = None,
+    steps: Steps = None,
+    max_minutes: Minutes = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train the small network that sees depth in a picture, on composed scenes."""
+    from sfumato.train.run import Options, train_depth_net
+
+    train_depth_net(config, data, out, Options(seed, fresh, steps, max_minutes, device, threads))
+
+
+@app.command()
+def beside(
+    config: Config,
+    data: Data,
+    out: Out,
+    init: Init = None,
+    adapter: Adapter = None,
+    depth_net: Annotated[
+        Path | None, typer.Option(help="Export folder of `sfumato train depth-net`, for a variant that is told depth.")
+    ] = None,
+    fresh: Fresh = False,
+    seed: Seed = None,
+    steps: Steps = None,
+    max_minutes: Minutes = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train a small change of a model by which it sees a picture with a hole, or depth; leaves a file in RUN/export."""
+    from sfumato.train.run import Options, train_beside
+
+    options = Options(seed, fresh, steps, max_minutes, device, threads)
+    train_beside(config, data, out, init, adapter, depth_net, options)
+
+
+@app.command()
+def distil(
+    config: Config,
+    data: Data,
+    out: Out,
+    init: Init = None,
+    adapter: Adapter = None,
+    fresh: Fresh = False,
+    seed: Seed = None,
+    steps: Steps = None,
+    max_minutes: Minutes = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train a small change of a model by which it draws in few steps without guidance; leaves a file in RUN/export."""
+    from sfumato.train.run import Options, train_distil
+
+    train_distil(config, data, out, init, adapter, Options(seed, fresh, steps, max_minutes, device, threads))

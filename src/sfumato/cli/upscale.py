@@ -1,4 +1,4 @@
-"""`sfumato upscale`: draw a picture larger."""
+"""`sfumato upscale`: make a picture larger, by its pixels or by drawing."""
 
 from __future__ import annotations
 
@@ -7,44 +7,78 @@ from typing import Annotated
 import typer
 
 from sfumato.cli.options import Drawing, Loading, Saving, command
+from sfumato.cli.output import Destination
+from sfumato.errors import SfumatoError
 
 PictureFile = Annotated[str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP file.")]
-Prompt = Annotated[str, typer.Argument(metavar="[PROMPT]", help="What the picture shows, in words.")]
-NoiseLevel = Annotated[
-    int, typer.Option(help="From 0, which keeps closest to the picture, to 350, which lets the model invent more.")
+Prompt = Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="What the picture shows, in words.")]
+Scale = Annotated[
+    float | None, typer.Option(help="How many times as wide and high; else what the upscaler does by itself, or 2.")
 ]
+Upscaler = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="A pixel upscaler: ESRGAN, Real-ESRGAN, or what spandrel knows; else Lanczos."),
+]
+Strength = Annotated[
+    float | None, typer.Option(help="How much is drawn anew, from 0 to 1; else 0.3. Not of the x4 upscaler.")
+]
+NoiseLevel = Annotated[
+    int | None,
+    typer.Option(help="Of the x4 upscaler: from 0, which keeps closest to the picture, to 350; else 20."),
+]
+Overlap = Annotated[float, typer.Option(help="The part of their sides that neighbouring windows share, up to 0.5.")]
 
 
 @command
 def upscale(
     picture: PictureFile,
-    prompt: Prompt = "",
+    prompt: Prompt = None,
     *,
+    scale: Scale = None,
+    upscaler: Upscaler = None,
+    strength: Strength = None,
+    noise_level: NoiseLevel = None,
+    overlap: Overlap = 0.25,
     loading: Loading,
-    noise_level: NoiseLevel = 20,
     drawing: Drawing,
     saving: Saving,
 ) -> None:
-    """Draw a picture four times as wide and high, with an upscaler as --model.
+    """Make a picture larger, of whatever size.
 
-    What is not given is the model's own default.
+    With --upscaler alone its pixels become more and nothing is drawn. With a prompt, --model or --strength, or without
+    an upscaler, a model draws over the enlarged picture window by window. The x4 upscaler as --model needs neither
+    scale nor pixel upscaler.
 
-    The result is saved as `sfumato txt2img` saves its pictures.
+    What is not given is the model's own default. The result is saved as `sfumato txt2img` saves its pictures.
     """
-    from sfumato.cli.output import Destination
-    from sfumato.provenance.picture import open_image
+    from sfumato.provenance.given import picture_of
+    from sfumato.provenance.picture import read_infotext
 
+    pixels_alone = upscaler is not None and prompt is None and strength is None and loading.model is None
+    if pixels_alone and (drawing != Drawing() or noise_level is not None):
+        raise SfumatoError("an upscaler of pixels draws nothing; give --model, --strength or a prompt to draw as well")
     options = drawing.options()
     destination = Destination.of(saving.out, drawing.n)
     destination.check()
-    image = open_image(picture)
+    image = picture_of(picture)
 
     # Importing torch takes over a second: after what can fail without it.
-    from sfumato.cli.draw import draw
+    from sfumato.cli.draw import draw, follow
     from sfumato.tasks import upscale as task
-    from sfumato.tasks.settings import Settings, sized
+    from sfumato.tasks.pixels import by_pixels
+    from sfumato.weights.upscalers import load_upscaler
 
+    pixels = None if upscaler is None else load_upscaler(upscaler, loading.device, loading.dtype)
+    if pixels is not None and pixels_alone:
+        text = read_infotext(picture) or ""
+        record = {"upscaler": pixels.name, "scale": scale}
+        follow(by_pixels(image, pixels, scale, text), 1, record, destination, saving.as_json)
+        return
     sd = loading.load()
-    settings = Settings.of(sd.spec, prompt, drawing.negative, **sized(options, *task.large_size(sd, image)))
-    events = task.upscale(sd, image, settings, noise_level)
-    draw(sd, settings, events, destination, saving.as_json, {"noise_level": noise_level})
+    enlarging = task.Enlarging(scale, pixels, strength, noise_level, overlap)
+    settings = task.settings_of(sd.spec, image, enlarging, prompt or "", drawing.negative, **options)
+    events = task.upscale(sd, image, settings, enlarging)
+    further = {
+        "scale": scale, "upscaler": upscaler, "strength": strength, "noise_level": noise_level, "overlap": overlap
+    }  # fmt: skip
+    draw(sd, settings, events, destination, saving.as_json, further)

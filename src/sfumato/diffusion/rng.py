@@ -5,24 +5,39 @@ Noise is made on the CPU in float32 and moved, so every device starts from the s
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from sfumato.diffusion import philox
+
+Source = Literal["cpu", "nv"]
+SOURCES: dict[str, tuple[str, ...]] = {"cpu": (), "nv": ("gpu", "cuda")}
+
 
 class NoiseStream:
-    """Unit-variance noise of one picture. Two streams of one seed give the same tensors in the same order."""
+    """Unit-variance noise of one picture. Two streams of one seed give the same tensors in the same order.
 
-    def __init__(self, seed: int, shape: tuple[int, ...], device: torch.device | str = "cpu"):
+    The `source` is torch's generator on the CPU, or "nv", what torch draws on CUDA.
+    """
+
+    def __init__(self, seed: int, shape: tuple[int, ...], device: torch.device | str = "cpu", source: Source = "cpu"):
         self.generator = torch.Generator("cpu").manual_seed(seed)
         self.shape = shape
         self.device = device
+        self.seed, self.source, self.draws = seed, source, 0
 
     def normal(self, shape: tuple[int, ...] | None = None) -> Tensor:
         """The next tensor of the stream, in its own shape or another."""
         shape = self.shape if shape is None else shape
+        if self.source == "nv":
+            numbers = philox.normal(self.seed, self.draws, math.prod(shape))
+            self.draws += 1
+            return torch.from_numpy(numbers).reshape(shape).to(self.device)
         return torch.randn(shape, generator=self.generator, dtype=torch.float32, device="cpu").to(self.device)
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:

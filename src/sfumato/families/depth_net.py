@@ -29,4 +29,4 @@ def sizes(shapes: Shapes, prefix: str) -> DPTConfig | DepthNetConfig:
     if not holds(shapes, f"{prefix}down."):
         return midas.sizes(shapes, prefix)
     widths = (width(shapes, f"{prefix}down.{i}.conv1") for i in count())
-    return DepthNetConfig(channels=tuple(takewhile(bool, widths)))
+    return DepthNetConfig(channels=(width(shapes, f"{prefix}stem.conv1"), *takewhile(bool, widths)))

@@ -23,7 +23,7 @@ class Block(nn.Module):
 
 
 class DepthNet(nn.Module):
-    """Pictures (B, 3, H, W) in [-1, 1], sides multiples of `multiple` -> nearness (B, H / 2, W / 2).
+    """Pictures (B, 3, H, W) in [-1, 1], sides multiples of `multiple` -> nearness (B, H / 4, W / 4).
 
     `side` is that of the pictures it was trained on.
     """
@@ -32,20 +32,23 @@ class DepthNet(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.side, self.multiple = cfg.side, 2 ** len(cfg.channels)
-        ins = (3, *cfg.channels)
-        self.down = nn.ModuleList(Block(cin, cout, cfg.groups, 2) for cin, cout in zip(ins, cfg.channels, strict=False))
-        pairs = list(zip(cfg.channels[1:], cfg.channels, strict=False))[::-1]
-        self.up = nn.ModuleList(Block(below + beside, beside, cfg.groups) for below, beside in pairs)
-        self.out = Conv2d(cfg.channels[0], 1, 3)
+        stem, *widths = cfg.channels
+        self.stem = Block(3, stem, cfg.groups, 2)
+        self.down = nn.ModuleList(
+            Block(cin, cout, cfg.groups, 2) for cin, cout in zip((stem, *widths), widths, strict=False)
+        )
+        self.up = nn.ModuleList(
+            Block(below + beside, beside, cfg.groups)
+            for below, beside in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.out = Conv2d(widths[0], 1, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = []
+        x, maps = self.stem(x), []
         for block in self.down:
             x = block(x)
             maps.append(x)
-        maps.pop()
-        for block in self.up:
-            beside = maps.pop()
+        for block, beside in zip(self.up, maps[-2::-1], strict=True):
             x = F.interpolate(x, beside.shape[2:], mode="nearest")
             x = block(torch.cat([x, beside], 1))
         return self.out(x)[:, 0]

@@ -85,6 +85,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
         "Clip skip": settings.clip_skip,
         "SLG Scale": settings.slg or None,
         "CFG Rescale": settings.cfg_rescale or None,
+        "RNG": settings.rng.upper(),
         "Variation seed strength": settings.variation_strength or None,
         "Original size": _by(settings.original_size),
         "Crop": _by(settings.crop),

@@ -9,6 +9,8 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
+from sfumato.diffusion.names import find
+from sfumato.diffusion.rng import SOURCES, Source
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import find_schedule
 from sfumato.errors import SfumatoError
@@ -33,6 +35,8 @@ class Options(TypedDict, total=False):
     `variation_strength` from 0 to 1 turns the first noise that far towards that of `variation_seed` (by default drawn);
     picture k then has variation_seed + k, and all have the one seed.
 
+    `rng` is where noise comes from: "cpu", or "nv", the numbers that CUDA draws and that most pictures of web UIs have.
+
     XL is told the `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that was
     cut off it and the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of the drawn
     size. A refiner goes on with the latents after the share `switch_at` of the noise schedule: of the training times,
@@ -53,6 +57,7 @@ class Options(TypedDict, total=False):
     slg: float | None
     variation_seed: int | None
     variation_strength: float | None
+    rng: str | None
     original_size: Pair | None
     crop: Pair | None
     target_size: Pair | None
@@ -80,6 +85,7 @@ class Settings:
     slg: float = 0.0
     variation_seed: int | None = None
     variation_strength: float = 0.0
+    rng: Source = "cpu"
     original_size: Pair | None = None
     crop: Pair | None = None
     target_size: Pair | None = None
@@ -126,6 +132,7 @@ class Settings:
             | given
             | {
                 "sampler": sampler.name,
+                "rng": find("source of noise", given.get("rng", "cpu"), SOURCES),
                 "schedule": find_schedule(given.get("schedule", suits)),
             }
         )

@@ -1,87 +1,192 @@
-"""A picture drawn larger, by a model that was made for it."""
+"""A picture drawn larger: by the x4 upscaler, which is made for it, or enlarged and drawn over by any model."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion.guide import Guide, cfg, plain
 from sfumato.diffusion.path import diffused
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import sigma_list
+from sfumato.diffusion.windows import Window, windowed, windows
 from sfumato.errors import SfumatoError
 from sfumato.runtime.device import pictures_at_once
-from sfumato.tasks.draw import describe, marked
-from sfumato.tasks.picture import Picture, Progress, decode, run, to_pixels
-from sfumato.tasks.settings import Settings
-from sfumato.tasks.way import first_latents, last_latents
+from sfumato.spec import Spec
+from sfumato.tasks.conditioning import guidance
+from sfumato.tasks.depth import depth_of
+from sfumato.tasks.draw import describe, draw, marked
+from sfumato.tasks.img2img import check_strength, padded
+from sfumato.tasks.picture import Picture, Progress, decode, encode, run, to_pixels
+from sfumato.tasks.pixels import MAX_SCALE, large_size, resized
+from sfumato.tasks.settings import Options, Settings, check_number, check_whole
+from sfumato.tasks.way import Way, first_latents, last_latents
+from sfumato.weights.upscalers import PixelUpscaler
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
 
+SCALE = 2.0
+STRENGTH = 0.3  # adds detail and leaves what is there where it is
+OVERLAP = 0.25
 NOISE_LEVEL = 20  # as the authors of the x4 upscaler advise
-MAX_PIXELS = 512 * 512  # of the small picture; decoding the large one then takes about 10 GB in float32
+WHOLE = 512  # pixels of a side of a small picture; the x4 upscaler draws more in windows
+WINDOW = 256  # of such a window
 
 
-def large_size(model: StableDiffusion, image: Image.Image) -> tuple[int, int]:
-    """Width and height of what `upscale` makes of a picture.
+@dataclass(frozen=True)
+class Enlarging:
+    """How a picture becomes larger. None is what suits the model, which must know what is given.
 
-    Raises SfumatoError for a model of another kind, and for a picture that is too large to be drawn in one piece.
+    `scale` is how many times as wide and high. Any model draws over what a `upscaler` of pixels, or Lanczos' filter,
+    has enlarged, by a `strength` as img2img has it, in windows of its own size that share the part `overlap` of their
+    sides. The x4 upscaler sees the small picture under `noise_level` steps of noise: more lets it invent more.
     """
-    factor = model.spec.vae.factor
-    if model.spec.low_res is None:
-        raise SfumatoError(f"{model.name} is {model.spec.title}, which draws no picture larger; give an upscaler")
-    if image.width * image.height > MAX_PIXELS:
-        most = f"at most {MAX_PIXELS:,} pixels, such as 512x512, can be drawn larger at once"
-        raise SfumatoError(f"the picture is {image.width}x{image.height}; {most}; scale it down or cut it")
-    return factor * image.width, factor * image.height
+
+    scale: float | None = None
+    upscaler: PixelUpscaler | None = None
+    strength: float | None = None
+    noise_level: int | None = None
+    overlap: float = OVERLAP
+
+    def check(self, spec: Spec) -> None:
+        """Raises SfumatoError for what the model does not know, and for a number out of range."""
+        check_number("the overlap", self.overlap, 0, 0.5, OVERLAP)
+        if spec.low_res is None:
+            check_number("the scale", SCALE if self.scale is None else self.scale, 1, MAX_SCALE, SCALE)
+            check_strength(STRENGTH if self.strength is None else self.strength)
+            if self.noise_level is not None:
+                raise SfumatoError(f"{spec.title} has no noise level; give a strength from 0 to 1")
+            return
+        level = NOISE_LEVEL if self.noise_level is None else self.noise_level
+        check_whole("the noise level", level, 0, spec.max_noise_level)
+        if self.scale not in (None, spec.vae.factor):
+            raise SfumatoError(f"{spec.title} draws {spec.vae.factor} times as large, not {self.scale}; leave it out")
+        for name, value in (("upscaler of pixels", self.upscaler), ("strength", self.strength)):
+            if value is not None:
+                raise SfumatoError(f"{spec.title} needs no {name}; leave it out")
+
+
+def settings_of(
+    spec: Spec,
+    image: Image.Image,
+    enlarging: Enlarging,
+    prompt: str = "",
+    negative: str = "",
+    **options: Unpack[Options],
+) -> Settings:
+    """Settings for the large picture, whose size need not be one that the model draws at once.
+
+    Raises SfumatoError as `Settings.of` and `Enlarging.check`, for a size in the options and one that is too large.
+    """
+    enlarging.check(spec)
+    if options.get("width") is not None or options.get("height") is not None:
+        raise SfumatoError("the size of an enlarged picture follows from the scale; leave width and height out")
+    settings = Settings.of(spec, prompt, negative, **options)
+    scale = spec.vae.factor if spec.low_res is not None else enlarging.scale or SCALE
+    width, height = large_size(image, scale)
+    return replace(settings, width=width, height=height)
 
 
 def upscale(
-    model: StableDiffusion, image: Image.Image, settings: Settings, noise_level: int
+    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: Enlarging
 ) -> Generator[Progress | Picture, None, None]:
     """Draw a picture larger, `settings.n` times; yields steps and finished pictures.
 
-    The model is shown the picture after `noise_level` steps of noise: more lets it invent more. `settings` are for the
-    large picture (see `large_size`). Raises SfumatoError at once for a noise level that the model does not know; while
-    drawing, for a prompt that is too long or a clip skip the model lacks.
+    `settings` are those of `settings_of`. Raises SfumatoError for a prompt that is too long or a clip skip that the
+    model lacks.
     """
-    most = model.spec.max_noise_level
-    if type(noise_level) is not int or not 0 <= noise_level <= most:
-        raise SfumatoError(f"the noise level is {noise_level!r}; choose a whole number from 0 to {most}")
-    return _upscale(model, image, settings, noise_level)
+    return (_redrawn if model.spec.low_res is None else _four_times)(model, image, settings, enlarging)
 
 
-def _upscale(
-    model: StableDiffusion, image: Image.Image, settings: Settings, noise_level: int
+def _redrawn(
+    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: Enlarging
+) -> Generator[Progress | Picture, None, None]:
+    strength, size = STRENGTH if enlarging.strength is None else enlarging.strength, (settings.width, settings.height)
+    large = resized(image, *size, enlarging.upscaler)
+    multiple = model.spec.multiple
+    large = padded(large, 0, 0, -size[0] % multiple, -size[1] % multiple)
+    drawn = replace(settings, width=large.width, height=large.height)
+    way = Way.of(model, drawn).last(strength)
+    concat = None if model.depth is None else depth_of(model.depth, large, *way.shape[2:])
+    guide = in_windows(model, drawn, guidance(model, drawn, way.sigmas, concat), enlarging.overlap)
+    facts = {
+        "Denoising strength": strength,
+        "SD upscale upscaler": "Lanczos" if enlarging.upscaler is None else enlarging.upscaler.name,
+        "SD upscale overlap": enlarging.overlap,
+    }
+    known = encode(model.vae, to_pixels(large))
+    return draw(model, settings, way, guide, known, lambda image: image.crop((0, 0, *size)), facts)
+
+
+def in_windows(model: StableDiffusion, settings: Settings, guide: Guide, overlap: float = OVERLAP) -> Guide:
+    """The guide in windows of the size that the model draws by itself; as it is where that is enough.
+
+    A model that is told sizes is told of each window as a crop of the whole picture.
+    """
+    spec = model.spec
+    factor, step = spec.vae.factor, spec.multiple // spec.vae.factor
+    size = settings.height // factor, settings.width // factor
+    side = min(spec.defaults.width, spec.defaults.height) // factor
+    if max(size) <= side:
+        return guide
+    shared = round(overlap * side / step) * step
+    cut = windows(size, side, shared, step)
+    return windowed(guide, cut, shared, partial(_told_of_crop, spec))
+
+
+def _told_of_crop(spec: Spec, cond: Cond, window: Window) -> Cond:
+    """The numbers of `size_ids`, for a window of what they describe."""
+    if cond.ids is None or "crop" not in spec.ids:
+        return cond
+    ids, column = cond.ids.clone(), 0
+    for name in spec.ids:
+        if name == "crop":
+            ids[:, column : column + 2] += torch.tensor([spec.vae.factor * one.start for one in window])
+        elif name == "target_size":
+            ids[:, column : column + 2] = torch.tensor([spec.vae.factor * (one.stop - one.start) for one in window])
+        column += 1 if name == "aesthetic_score" else 2
+    return replace(cond, ids=ids)
+
+
+def _four_times(
+    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: Enlarging
 ) -> Generator[Progress | Picture, None, None]:
     spec, denoiser = model.spec, model.denoiser
     assert spec.low_res is not None
+    noise_level = NOISE_LEVEL if enlarging.noise_level is None else enlarging.noise_level
     sampler = find_sampler(settings.sampler)
     sampler = replace(sampler, unit_start=sampler.unit_start or spec.unit_start)
     sigmas = sigma_list(settings.schedule, model.table, settings.steps)
-    small = padded(image, 2 ** (len(spec.unet.channels) - 1))
+    small = filled(image, 2 ** (len(spec.unet.channels) - 1))
     shape = (1, spec.vae.latent_channels, *small.shape[2:])
     conds = model.encode([settings.prompt, settings.negative], settings.clip_skip)
     schedule, level = spec.low_res, torch.tensor([noise_level])
+    cut: list[Window] = []
+    if small.shape[2] * small.shape[3] > WHOLE**2:
+        cut = windows(small.shape[2:], WINDOW, round(enlarging.overlap * WINDOW))
 
     def job(seed: int) -> Job:
         stream = NoiseStream(seed, shape, model.device)
         shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
         prompt, negative = (plain(denoiser, replace(cond, ids=level[:, None], concat=shown)) for cond in conds)
+        guide = cfg(prompt, negative, settings.cfg)
+        if cut:
+            guide = windowed(guide, cut, round(enlarging.overlap * WINDOW))
         x = first_latents(stream.normal(), sigmas, sampler)
         noise = BrownianPath(stream) if sampler.brownian else stream
         options = {"table": model.table} if sampler.timed else {}
-        return sampler.run(cfg(prompt, negative, settings.cfg), x, sigmas, denoiser.path, noise, **options)
+        return sampler.run(guide, x, sigmas, denoiser.path, noise, **options)
 
     def finish(index: int, x: Tensor) -> Picture:
         seed = settings.seed + index
@@ -92,10 +197,10 @@ def _upscale(
 
     jobs = [partial(job, settings.seed + k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
-    yield from run(jobs, finish, lambda: model.preview_colours, at_once)
+    return run(jobs, finish, lambda: model.preview_colours, at_once)
 
 
-def padded(image: Image.Image, multiple: int) -> Tensor:
+def filled(image: Image.Image, multiple: int) -> Tensor:
     """The picture (1, 3, H, W) in [-1, 1], its last row and column repeated up to multiples of `multiple`."""
     right, below = -image.width % multiple, -image.height % multiple
     return F.pad(to_pixels(image), (0, right, 0, below), mode="replicate")

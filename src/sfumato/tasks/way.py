@@ -12,7 +12,7 @@ from torch import Tensor
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guide
 from sfumato.diffusion.path import EXPLODING, Path
-from sfumato.diffusion.rng import BrownianPath, NoiseStream, slerp
+from sfumato.diffusion.rng import BrownianPath, NoiseStream, Source, slerp
 from sfumato.diffusion.sample import Sampler, find_sampler
 from sfumato.diffusion.schedule import Table, sigma_list
 from sfumato.tasks.settings import Settings
@@ -35,6 +35,7 @@ class Way:
     path: Path
     shape: tuple[int, int, int, int]
     device: torch.device
+    rng: Source = "cpu"
     from_noise: bool = True
 
     @classmethod
@@ -46,7 +47,11 @@ class Way:
         sigmas = sigma_list(settings.schedule, table, settings.steps)
         height, width = settings.height // spec.vae.factor, settings.width // spec.vae.factor
         shape = (1, spec.vae.latent_channels, height, width)
-        return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device)
+        return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device, settings.rng)
+
+    def stream(self, seed: int) -> NoiseStream:
+        """All noise of a picture."""
+        return NoiseStream(seed, self.shape, self.device, self.rng)
 
     def last(self, strength: float) -> Way:
         """The last share `strength` of the steps, rounded down, for latents that are known; 1 begins with noise alone.
@@ -66,11 +71,11 @@ class Way:
 
         A `variation` (seed, strength) turns the first noise so far towards that of another seed.
         """
-        stream = NoiseStream(seed, self.shape, self.device)
+        stream = self.stream(seed)
         first = stream.normal()
         if variation is not None:
             other, strength = variation
-            first = slerp(first, NoiseStream(other, self.shape, self.device).normal(), strength)
+            first = slerp(first, self.stream(other).normal(), strength)
         if known is None or self.from_noise:
             x = first_latents(first, self.sigmas, self.sampler, self.path)
         elif len(self.sigmas) > 1:

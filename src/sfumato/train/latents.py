@@ -41,7 +41,7 @@ def cached(folder: Path, data: EmojiData, vae: VAE, backgrounds: int, seed: int,
     The file's name is a hash of the encoder's weights, the data's manifest and the arguments, so a change of any of
     them makes a new file and stale latents cannot be read.
     """
-    path = folder / f"latents-{_identity(data, vae, backgrounds, seed)}.safetensors"
+    path = folder / f"latents-{identity(data, vae, backgrounds, seed)}.safetensors"
     if not path.is_file():
         made = _encode(data, vae.to(device), backgrounds, seed, device)
         with atomic_write(path) as file:
@@ -54,7 +54,7 @@ def cached(folder: Path, data: EmojiData, vae: VAE, backgrounds: int, seed: int,
 def cached_scenes(folder: Path, scenes: Scenes, layouts: Sequence[Scene], vae: VAE, device: torch.device) -> Tensor:
     """Latents (N, C, h, w) of these layouts, float16, read from `folder` or encoded and kept there like `cached`."""
     drawn = [(s.rgb, [(p.picture, p.colour and p.colour.name, p.box, p.order) for p in s.objects]) for s in layouts]
-    path = folder / f"scenes-{_identity(scenes.data, vae, drawn)}.safetensors"
+    path = folder / f"scenes-{identity(scenes.data, vae, drawn)}.safetensors"
     if not path.is_file():
         made = _encode_scenes(scenes, layouts, vae.to(device), device)
         with atomic_write(path) as file:
@@ -64,7 +64,8 @@ def cached_scenes(folder: Path, scenes: Scenes, layouts: Sequence[Scene], vae: V
         return file.get_tensor("latents")
 
 
-def _identity(data: EmojiData, vae: VAE, *made_from: object) -> str:
+def identity(data: EmojiData, vae: VAE, *made_from: object) -> str:
+    """A hash of what latents are made from: the encoder's weights, the data's manifest and whatever else is named."""
     digest = hashlib.sha256((data.path / MANIFEST).read_bytes())
     digest.update(repr((vae.cfg.scale, vae.cfg.shift, *made_from)).encode())
     encoder = {name: value for name, value in vae.state_dict().items() if name.startswith(("encoder.", "quant_conv."))}

@@ -11,14 +11,17 @@ import torch
 
 from sfumato.data.dataset import EmojiData, corpus
 from sfumato.text.tokenizer import CLIPTokenizer
+from sfumato.train.beside import BesideTask, BesideTraining
 from sfumato.train.clip import CLIPTask, CLIPTraining
 from sfumato.train.config import read_config
+from sfumato.train.depth_net import DepthNetTask, DepthNetTraining
+from sfumato.train.distil import DistilTask, DistilTraining
 from sfumato.train.ldm import LDMTask, LDMTraining
 from sfumato.train.loop import Outcome, Task, pick_device, train
 from sfumato.train.start import gather
 from sfumato.train.vae import VAETask, VAETraining
 
-T = TypeVar("T", VAETraining, CLIPTraining, LDMTraining)
+T = TypeVar("T", VAETraining, CLIPTraining, LDMTraining, DepthNetTraining, BesideTraining, DistilTraining)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,33 @@ def train_ldm(
         cfg = dataclasses.replace(cfg, init=init)
     start = gather(cfg.init, vae, clip)
     return _run(cfg, out, options, lambda cfg: LDMTask(cfg, EmojiData(data), start, latents or out, device))
+
+
+def train_depth_net(config: str, data: Path, out: Path, options: Options) -> Outcome:
+    """Train a small depth network; RUN/export then holds what `train.depth_net.load_depth_net` reads."""
+    return _run(read_config(config, DepthNetTraining), out, options, lambda cfg: DepthNetTask(cfg, EmojiData(data)))
+
+
+def train_beside(
+    config: str, data: Path, out: Path, init: str | None, adapter: Path | None, depth_net: Path | None, options: Options
+) -> Outcome:
+    """Train a variant of the model `init` that sees something beside its latents; RUN/export then holds its file.
+
+    It goes on from the differences of an earlier variant, `adapter`, where one is given. `depth_net` is the export of
+    `train_depth_net`.
+    """
+    cfg, device = read_config(config, BesideTraining), pick_device(options.device)
+    cfg = dataclasses.replace(cfg, init=init or cfg.init)
+    return _run(cfg, out, options, lambda cfg: BesideTask(cfg, EmojiData(data), out, device, adapter, depth_net))
+
+
+def train_distil(
+    config: str, data: Path, out: Path, init: str | None, adapter: Path | None, options: Options
+) -> Outcome:
+    """Train a variant of the model `init` that draws in few steps; `adapter` as in `train_beside`."""
+    cfg, device = read_config(config, DistilTraining), pick_device(options.device)
+    cfg = dataclasses.replace(cfg, init=init or cfg.init)
+    return _run(cfg, out, options, lambda cfg: DistilTask(cfg, EmojiData(data), out, device, adapter))
 
 
 def _run(cfg: T, out: Path, options: Options, make: Callable[[T], Task]) -> Outcome:

@@ -2,47 +2,145 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
+from rich.progress import track
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sfumato.adapt.lowrank import Adapter
+from sfumato.diffusion import predict
+from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.drive import Failed, Finished, Step, drive
+from sfumato.diffusion.path import per_row
 from sfumato.errors import SfumatoError
+from sfumato.files import atomic_write
 from sfumato.model import StableDiffusion, load
 from sfumato.nets.unet import UNet
+from sfumato.tasks.conditioning import guidance
+from sfumato.tasks.settings import Settings
+from sfumato.tasks.way import Way
 from sfumato.weights import variant
-from sfumato.weights.hashes import model_hash
+
+ROWS = 128  # that share a call of a network
+Tensors = dict[str, Tensor]
 
 
 class Variant:
-    """The model `init` with `further` input channels, which begin at zero: at first it draws what the model draws.
+    """The model `init`, which learns by an adapter and may see something beside its latents.
 
-    `network` computes with the adapter's differences; the model itself stays as it is. Raises SfumatoError for a model
+    The channels of what it `sees` (see `train.beside`) begin without weight: at first it draws what `base` draws.
+    With `adapter`, the file of an earlier variant of this or another base, it goes on from the differences in there.
+    `network` computes with the adapter's differences, `model` draws with it. Raises SfumatoError for a model
     that is not a folder with a U-Net for plain latents.
     """
 
-    def __init__(self, init: str, rank: int, further: int, device: torch.device):
-        self.init = init
-        self.model: StableDiffusion = load(init, device, "float32")
-        network, channels = self.model.denoiser.network, self.model.spec.vae.latent_channels
-        if not isinstance(network, UNet) or network.cfg.in_channels != channels or not self.model.path.is_dir():
+    def __init__(
+        self,
+        init: str,
+        rank: int,
+        device: torch.device,
+        adapter: Path | None = None,
+        sees: Literal["inpainting", "depth"] | None = None,
+    ):
+        self.base = load(init, device, "float32")
+        network, channels = self.base.denoiser.network, self.base.spec.vae.latent_channels
+        if not isinstance(network, UNet) or network.cfg.in_channels != channels or not self.base.path.is_dir():
             raise SfumatoError(f"{init} is no folder of a model that draws from plain latents with a U-Net; give one")
+        self.name = init if variant.place(init) == self.base.path else str(self.base.path.resolve())
+        further = {"inpainting": 1 + channels, "depth": 1, None: 0}[sees]
         self.network = grown(network, further).to(device)
         self.adapter = Adapter(self.network, rank, whole=("conv_in.weight",) if further else ()).to(device)
-        self.denoiser = replace(self.model.denoiser, network=self.network)
+        if adapter is not None:
+            self._go_on_from(adapter)
+        base, denoiser = self.base, replace(self.base.denoiser, network=self.network)
+        spec = replace(base.spec, unet=self.network.cfg)
+        self.model = StableDiffusion(spec, denoiser, base.vae, base.encode, base.path)
 
-    @property
-    def base_hash(self) -> str:
-        return model_hash(self.model.path) or ""
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        """Token ids (N, L); prompts beyond the text encoder's length are cut."""
+        return self.base.encode.tokenizer(list(prompts))
+
+    @torch.no_grad()
+    def cond(self, ids: Tensor, concat: Tensor | None = None) -> Cond:
+        """What the network is told by token ids (B, L), and beside the latents by `concat` (B, C, h, w)."""
+        states = self.base.encode.towers[0](ids.to(self.base.device))
+        return Cond(states.read(), states.vector, concat=concat)
+
+    def output(self, x: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
+        """What the network says of x (B, C, h, w) at noise levels sigma (B,), with gradients."""
+        c_in, _, _ = predict.preconditioning(self.base.spec.prediction, sigma)
+        return self.network(per_row(c_in, x) * x, self.base.table.time(sigma).to(x), cond).float()
 
     def export(self, path: Path, changes: variant.Changes, further: Mapping[str, Tensor]) -> None:
         """Write the variant's file; `changes` and `further` tensors as in `weights.variant.write`."""
-        base = self.init if variant.place(self.init) == self.model.path else str(self.model.path.resolve())
         own = {f"unet/{name}": tensor for name, tensor in self.adapter.tensors().items()}
-        variant.write(path, base, changes, own | dict(further))
+        variant.write(path, self.name, changes, own | dict(further))
+
+    def _go_on_from(self, file: Path) -> None:
+        try:
+            tensors = load_file(file)
+            self.adapter.load({name.removeprefix("unet/"): tensor for name, tensor in tensors.items()})
+        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+            raise SfumatoError(
+                f"{file} is no variant of this kind, these sizes and this rank; give what such a run exported"
+            ) from error
+
+    def kept(self, folder: Path, count: int, make: Callable[[int], Tensors]) -> Tensors:
+        """The rows of `make(0)` to `make(count - 1)`, one after the other; each is made once and kept in `folder`.
+
+        The folder's name has to tell what they are made from.
+        """
+        parts = [_kept(folder / f"{k:05d}.safetensors", partial(make, k)) for k in track(range(count), folder.name)]
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def _kept(file: Path, make: Callable[[], Tensors]) -> Tensors:
+    if not file.is_file():
+        with atomic_write(file) as out:
+            out.write(save({key: value.cpu().contiguous() for key, value in make().items()}))
+    return load_file(file)
+
+
+@torch.no_grad()
+def paths(
+    model: StableDiffusion,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    settings: Settings,
+    concats: Sequence[Tensor | None] | None = None,
+) -> Tensor:
+    """Latents (N, S + 1, C, h, w) of N pictures at the S noise levels of `settings`, and finished.
+
+    `concats` are what the network sees beside the latents, for each picture.
+    """
+    way = Way.of(model, settings)
+    guides = [
+        guidance(model, replace(settings, prompt=prompt), way.sigmas, concat)
+        for prompt, concat in zip(prompts, concats or [None] * len(prompts), strict=True)
+    ]
+    seen: list[list[Tensor]] = [[] for _ in prompts]
+    for n, event in drive([way.job(guide, seed) for guide, seed in zip(guides, seeds, strict=True)], ROWS):
+        match event:
+            case Step(x=x):
+                seen[n].append(x)
+            case Finished(x=x):
+                seen[n].append(way.end(x))
+            case Failed(error=error):
+                raise error
+    return torch.stack([torch.cat(one) for one in seen])
+
+
+def decoded(model: StableDiffusion, latents: Tensor) -> Tensor:
+    """Pictures (N, 3, H, W) of latents (N, C, h, w)."""
+    vae = model.vae
+    return torch.cat([vae.decode(vae.from_latents(part.float())) for part in latents.split(16)])
 
 
 def grown(network: UNet, further: int) -> UNet:
@@ -51,4 +149,4 @@ def grown(network: UNet, further: int) -> UNet:
     state = network.state_dict()
     first = state["conv_in.weight"]
     new.load_state_dict(state | {"conv_in.weight": torch.cat([first, first.new_zeros(len(first), further, 3, 3)], 1)})
-    return new
+    return new.eval()

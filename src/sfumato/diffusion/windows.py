@@ -1,0 +1,93 @@
+"""Pictures larger than a network draws: it is asked about windows of them, and what it says is blended.
+
+MultiDiffusion (Bar-Tal et al. 2023, equation 5), for whatever guide: the estimate of each place is the weighted mean of
+those of the windows that hold it. The sampler steps with the whole, so windows agree with each other at every step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.guide import Estimate, Guide
+
+Window = tuple[slice, slice]
+"""Rows and columns."""
+
+Size = TypeVar("Size", bound=Sequence[int])
+
+
+def windows(size: Sequence[int], side: int, overlap: int, step: int = 1) -> list[Window]:
+    """Windows of `side`, or the whole length where that is less, that cover a map of `size` (h, w) row by row.
+
+    They lie evenly, at multiples of `step`, and neighbours share at least `overlap`. All numbers are multiples of it.
+    """
+    rows, columns = (_stretches(length // step, side // step, overlap // step) for length in size)
+    return [
+        (slice(step * top, step * bottom), slice(step * left, step * right))
+        for top, bottom in rows
+        for left, right in columns
+    ]
+
+
+def _stretches(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
+    if length <= side:
+        return [(0, length)]
+    count = math.ceil((length - overlap) / (side - overlap))
+    starts = [i * (length - side) // (count - 1) for i in range(count)]
+    return [(start, start + side) for start in starts]
+
+
+def windowed(
+    guide: Guide, where: Sequence[Window], overlap: int, told: Callable[[Cond, Window], Cond] = lambda cond, _: cond
+) -> Guide:
+    """A guide whose every question about a whole map is asked about windows of it.
+
+    `told` changes the conditioning for a window; channels beside the latents (`Cond.concat`) are cut by themselves.
+    """
+
+    def denoise(x: Tensor, sigma: float) -> Estimate:
+        shares = [_share(window, overlap).to(x) for window in where]
+        total = torch.zeros_like(x[:, :1])
+        for window, share in zip(where, shares, strict=True):
+            total[..., *window] += share
+        inner, answers = guide(x, sigma), None
+        while True:
+            try:
+                rows = next(inner) if answers is None else inner.send(answers)
+            except StopIteration as stop:
+                return stop.value
+            replies = yield [
+                replace(row, x=row.x[..., *window], cond=told(_cut(row.cond, window), window))
+                for row in rows
+                for window in where
+            ]
+            answers, rest = [], iter(replies)
+            for row in rows:
+                blend = torch.zeros_like(row.x)
+                for window, share in zip(where, shares, strict=True):
+                    blend[..., *window] += share * next(rest)
+                answers.append(blend / total)
+
+    return denoise
+
+
+def _cut(cond: Cond, window: Window) -> Cond:
+    return cond if cond.concat is None else replace(cond, concat=cond.concat[..., *window])
+
+
+def _share(window: Window, overlap: int) -> Tensor:
+    """How much a window counts at each of its places: from its edges inwards it rises over `overlap`."""
+    ramps = []
+    for stretch in window:
+        length = stretch.stop - stretch.start
+        places = torch.arange(length, dtype=torch.float64) + 0.5
+        edge = torch.minimum(places, length - places)
+        ramps.append((edge / max(overlap, 1)).clamp(max=1).mul(math.pi / 2).sin().square())
+    return ramps[0][:, None] * ramps[1]

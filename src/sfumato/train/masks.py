@@ -1,0 +1,49 @@
+"""Parts of pictures to paint anew, as people mark them: things, boxes, brush strokes, sides, everything."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from sfumato.tasks.mask import grown
+
+KINDS = {"thing": 0.35, "box": 0.25, "strokes": 0.15, "side": 0.25}
+
+
+def random_mask(things: Tensor, rng: Random) -> Tensor:
+    """Where a picture is to be painted anew (1, 1, S, S), 0 or 1; things (K, S, S) are what can be seen in it."""
+    side = things.shape[-1]
+    kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+    seen = [thing for thing in things if thing.any()]
+    if kind == "thing" and seen:
+        return _around(rng.choice(seen), rng)
+    canvas = Image.new("L", (side, side))
+    draw, u = ImageDraw.Draw(canvas), rng.uniform
+    if kind == "side":
+        share = u(0.25, 0.6) * side
+        left, top, right, bottom = rng.choice(
+            [(0, 0, share, side), (side - share, 0, side, side), (0, 0, side, share), (0, side - share, side, side)]
+        )
+        draw.rectangle((left, top, right, bottom), fill=255)
+    elif kind == "strokes":
+        for _ in range(rng.randint(1, 3)):
+            points = [(u(0, side), u(0, side)) for _ in range(rng.randint(2, 4))]
+            draw.line(points, fill=255, width=round(u(0.08, 0.2) * side), joint="curve")
+    else:
+        width, height = u(0.25, 0.75) * side, u(0.25, 0.75) * side
+        left, top = u(0, side - width), u(0, side - height)
+        draw.rectangle((left, top, left + width, top + height), fill=255)
+    return torch.from_numpy(np.array(canvas)).float()[None, None] / 255
+
+
+def _around(thing: Tensor, rng: Random) -> Tensor:
+    """The thing and a margin, or the box around it."""
+    mask = thing.float()[None, None]
+    if rng.random() < 0.5:
+        rows, columns = (thing.any(dim).nonzero() for dim in (1, 0))
+        mask[..., rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
+    return grown(mask, round(rng.uniform(0.01, 0.08) * thing.shape[-1]))

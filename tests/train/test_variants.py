@@ -1,0 +1,174 @@
+"""The trainers of variants and of the depth network: they learn, go on exactly, and leave what loads and draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+
+import sfumato
+from sfumato.data.dataset import EmojiData
+from sfumato.errors import SfumatoError
+from sfumato.spec import DepthNetConfig
+from sfumato.tasks.depth import depth_of
+from sfumato.train import checkpoint
+from sfumato.train.beside import BesideTask, BesideTraining
+from sfumato.train.config import LoopConfig, read_config
+from sfumato.train.depth_net import DepthNetTask, DepthNetTraining
+from sfumato.train.distil import DistilTask, DistilTraining
+from sfumato.train.examples import Examples
+from sfumato.train.loop import Task, train
+from sfumato.train.masks import random_mask
+
+CPU = torch.device("cpu")
+LOOP = LoopConfig(
+    steps=4, batch=8, lr=1e-2, warmup=2, schedule="constant", log_every=2, validate_every=9, sample_every=9, ema=0.5
+)
+HOLES = BesideTraining(LOOP, "inpainting", rank=2, examples=28, views=2, held_out=4, whole=0.3, sheet_steps=1)
+DEPTH = BesideTraining(LOOP, "depth", rank=2, examples=28, held_out=4, sheet_steps=1)
+FAST = DistilTraining(LOOP, rank=2, paths=28, held_out=4, teacher_steps=4, prompts=("red circle", "blue bar"))
+NET = DepthNetTraining(replace(LOOP, lr=1e-2), DepthNetConfig((8, 8, 16), groups=4, side=32), examples=32, held_out=12)
+
+
+@pytest.fixture(scope="module")
+def make(emoji: EmojiData, model: str, tmp_path_factory: pytest.TempPathFactory):
+    kept = tmp_path_factory.mktemp("kept")
+
+    def make(recipe, adapter: Path | None = None, depth_net: Path | None = None) -> Task:
+        if isinstance(recipe, DepthNetTraining):
+            return DepthNetTask(recipe, emoji)
+        recipe = replace(recipe, init=model)
+        if isinstance(recipe, DistilTraining):
+            return DistilTask(recipe, emoji, kept, CPU, adapter)
+        return BesideTask(recipe, emoji, kept, CPU, adapter, depth_net)
+
+    return make
+
+
+def run(task: Task, recipe, folder: Path, steps: int) -> dict[str, float]:
+    return train(task, replace(recipe.loop, steps=steps), folder, record=recipe, device=CPU).metrics
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    path = checkpoint.find(folder)
+    assert path is not None
+    return checkpoint.load(path, CPU)["networks"]
+
+
+@pytest.mark.parametrize("recipe", [HOLES, FAST, NET], ids=["beside", "distil", "depth-net"])
+def test_an_interrupted_run_equals_a_whole_one_bit_for_bit(recipe, make, tmp_path: Path) -> None:
+    run(make(recipe), recipe, tmp_path / "whole", 3)
+    for steps in (1, 3):
+        run(make(recipe), recipe, tmp_path / "cut", steps)
+    whole, cut = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_model_with_holes_beside_its_latents(make, model: str, tmp_path: Path) -> None:
+    task = make(HOLES)
+    before = task.validate()
+    assert run(task, HOLES, tmp_path, 12).items() and task.validate()["x0_10"] < before["x0_10"]
+    made = sfumato.load(tmp_path / "export" / "inpainting.safetensors", device="cpu")
+    assert made.spec.family == "sd1_inpainting"
+    assert made.spec.unet.in_channels == 2 * made.spec.vae.latent_channels + 1
+    assert made.txt2img("a cat", steps=1, width=16, height=16).images[0].size == (16, 16)
+
+
+def test_a_model_that_is_told_depth_brings_its_depth_network(make, tmp_path: Path) -> None:
+    run(make(NET), NET, tmp_path / "net", 1)
+    run(make(DEPTH, depth_net=tmp_path / "net" / "export"), DEPTH, tmp_path / "depth", 1)
+    made = sfumato.load(tmp_path / "depth" / "export" / "depth.safetensors", device="cpu")
+    assert made.spec.family == "sd1_depth" and made.depth is not None
+    picture = made.txt2img("a cat", steps=1, width=16, height=16).images[0]
+    depth = depth_of(made.depth, picture, 8, 8)
+    assert depth.shape == (1, 1, 8, 8) and (depth.min(), depth.max()) == (-1, 1)
+
+
+def test_few_steps_come_closer_to_where_paths_end(make, tmp_path: Path) -> None:
+    task = make(FAST)
+    before = task.validate()
+    run(task, FAST, tmp_path, 20)
+    after = task.validate()
+    first = max(before, key=lambda name: float(name.removeprefix("x0_")))
+    assert after[first] < 0.9 * before[first]
+    made = sfumato.load(tmp_path / "export" / "fast.safetensors", device="cpu")
+    habits = made.spec.defaults
+    assert (habits.steps, habits.cfg, habits.sampler, habits.schedule) == (4, 1.0, "lcm", "trailing")
+
+
+def test_depth_is_learnt(make, tmp_path: Path) -> None:
+    task = make(NET)
+    before = task.validate()["error"]
+    run(task, NET, tmp_path, 30)
+    assert task.validate()["error"] < 0.7 * before
+
+
+def test_a_run_begins_with_the_differences_of_another(make, tmp_path: Path) -> None:
+    run(make(HOLES), HOLES, tmp_path, 2)
+    file = tmp_path / "export" / "inpainting.safetensors"
+    again = make(HOLES, adapter=file)
+    assert any(value.any() for name, value in again.variant.adapter.tensors().items() if name.endswith("up"))
+    with pytest.raises(SfumatoError, match="no variant of this kind"):
+        make(DEPTH, adapter=file)
+    with pytest.raises(SfumatoError, match="no variant of this kind"):
+        make(FAST, adapter=tmp_path / "nothing.safetensors")
+
+
+def test_a_share_of_samples_is_painted_whole(make) -> None:
+    batch = make(replace(HOLES, whole=1.0)).batch(0)
+    assert (batch["beside"][:, 0] == 1).all() and (batch["beside"] == batch["beside"][:1]).all()
+    masks = make(replace(HOLES, whole=0.0)).batch(0)["beside"][:, 0]
+    assert not (masks == 1).flatten(1).all(1).all()
+
+
+def test_captions_are_dropped(make) -> None:
+    task = make(replace(HOLES, drop=1.0))
+    assert (task.batch(0)["ids"] == task.variant.tokens([""])).all()
+
+
+def test_levels_of_few_steps_are_asked_for(make) -> None:
+    levels = torch.cat([make(replace(FAST, first_share=0.5)).batch(k)["levels"] for k in range(4)])
+    assert (levels == 0).float().mean() == 0.5 and set(levels.tolist()) == {0, 1, 2, 3}
+
+
+def test_masks_are_of_every_kind_and_never_empty() -> None:
+    thing = torch.zeros(2, 32, 32, dtype=torch.bool)
+    thing[0, 10:14, 8:20] = True
+    masks = [random_mask(thing, Random(k)) for k in range(60)]
+    assert all(mask.shape == (1, 1, 32, 32) and set(mask.unique().tolist()) <= {0.0, 1.0} for mask in masks)
+    assert all(mask.any() for mask in masks)
+    around = [mask for mask in masks if mask[0, 0][thing[0]].all() and mask.mean() < 0.2]
+    assert around and max(mask.mean() for mask in masks) > 0.4
+
+
+def test_examples_are_a_function_of_their_number(emoji: EmojiData) -> None:
+    first, second = (Examples(emoji, 1, 0.5, deep=True)[7] for _ in range(2))
+    assert torch.equal(first.drawn.picture, second.drawn.picture)
+    assert first.caption(Random(1)) == second.caption(Random(1))
+    singles = [Examples(emoji, 0, 1.0)[k] for k in range(4)]
+    assert all(np.isin(one.drawn.depth.numpy(), (0, 1)).all() for one in singles)
+    flat, deep = (Examples(emoji, 0, 0.0, deep=one) for one in (False, True))
+    overlaps = [sum(len(row[k].drawn.depth.unique()) > 2 for k in range(40)) for row in (flat, deep)]
+    assert overlaps[1] > 3 * overlaps[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("emoji-inpainting", BesideTraining),
+        ("emoji-depth", BesideTraining),
+        ("emoji-fast", DistilTraining),
+        ("emoji-depth-net", DepthNetTraining),
+    ],
+)
+def test_recipes_that_ship_are_valid(name: str, kind: type) -> None:
+    assert read_config(name, kind).loop.steps > 0
+
+
+def test_only_plain_models_in_folders_have_variants(make, upscaler: Path, emoji: EmojiData, tmp_path: Path) -> None:
+    with pytest.raises(SfumatoError, match="give one"):
+        BesideTask(replace(DEPTH, init=str(upscaler)), emoji, tmp_path, CPU)
