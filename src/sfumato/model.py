@@ -23,12 +23,14 @@ from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.provenance.given import picture_of
+from sfumato.replay.read import read
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.augment import SLIGHTLY, augment
 from sfumato.tasks.compress import QUALITY, compress, decompress
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.picture import Picture, Progress, preview_colours
+from sfumato.tasks.replay import replay
 from sfumato.tasks.settings import Options, Settings, sized
 from sfumato.tasks.txt2img import txt2img
 from sfumato.tasks.upscale import OVERLAP, Enlarging, settings_of, upscale
@@ -40,6 +42,7 @@ from sfumato.weights.load import Parts, load_parts
 from sfumato.weights.upscalers import PixelUpscaler, load_upscaler
 
 if TYPE_CHECKING:
+    from sfumato.evaluate.judge import Judge
     from sfumato.provenance.given import PictureLike
 
 
@@ -102,6 +105,13 @@ class StableDiffusion:
     def preview_colours(self) -> Tensor:
         """See `tasks.picture.preview_colours`."""
         return preview_colours(self.vae)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The CLIP that ships, on this model's device: it scores how well pictures fit words, see `evaluate.judge`."""
+        from sfumato.evaluate.judge import load_judge  # brings the trainer along, which drawing does without
+
+        return load_judge(None, None, self.device)
 
     def stream(
         self, prompt: str, negative: str = "", *, refiner: StableDiffusion | None = None, **options: Unpack[Options]
@@ -167,6 +177,13 @@ class StableDiffusion:
         enlarging = Enlarging(scale, upscaler, strength, noise_level, overlap)
         settings = settings_of(self.spec, image, enlarging, prompt, negative, **options)
         return _collected(upscale(self, image, settings, enlarging))
+
+    def replay(self, file: str | Path, image: PictureLike | None = None) -> Result:
+        """Draw a picture again from what its file says, whichever program drew it; see `tasks.replay`.
+
+        `image` is the picture that it was drawn on, where it was.
+        """
+        return _collected(replay(self, read(file), None if image is None else picture_of(image))[1])
 
     def augment(
         self, source: str | Path, target: str | Path, *, strength: float = SLIGHTLY, **options: Unpack[Options]

@@ -14,7 +14,7 @@ import sfumato
 from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.families import family
 from sfumato.model import StableDiffusion
-from sfumato.tasks.conditioning import skipping
+from sfumato.tasks.guidance import skipping
 from sfumato.tasks.settings import Settings
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.load import load_parts

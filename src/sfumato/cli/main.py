@@ -27,6 +27,7 @@ COMMANDS = {
     "grid": ("sfumato.cli.grid:grid", "Draw a picture under many settings, side by side."),
     "augment": ("sfumato.cli.augment:augment", "Draw a folder of pictures slightly anew."),
     "anonymise": ("sfumato.cli.augment:anonymise", "Draw a folder of pictures so that people in it are others."),
+    "replay": ("sfumato.cli.replay:replay", "Draw a picture again from what its file says."),
     "compress": ("sfumato.cli.compress:compress", "Write a picture as very few bytes."),
     "decompress": ("sfumato.cli.compress:decompress", "Draw a picture that was compressed."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
@@ -108,8 +109,23 @@ def _load(name: str) -> Any:
         command.rich_markup_mode = PLAIN
         return typer.main.get_group(command)
     alone = typer.Typer(add_completion=False, rich_markup_mode=PLAIN)
-    alone.command(name)(command)
+    alone.command(name, cls=Sectioned)(command)
     return typer.main.get_command(alone)
+
+
+class Sectioned(TyperCommand):
+    """A command whose help lists the options of each panel under the panel's name."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 class LazyGroup(TyperGroup):

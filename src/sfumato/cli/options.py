@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from sfumato.cli.guiding import Guiding
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
@@ -75,9 +76,6 @@ Dtype = Annotated[
     str | None, typer.Option(help="float32, float16 or bfloat16; else float16 on CUDA and float32 elsewhere.")
 ]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
-Cfg = Annotated[
-    float | None, typer.Option(help="Guidance scale: how closely to follow the prompt; 1 is none and faster.")
-]
 Seed = Annotated[
     int | None,
     typer.Option(help="Seed of the first picture, the next have the numbers after it; else drawn at random."),
@@ -107,13 +105,6 @@ ScheduleName = Annotated[
 ]
 ClipSkip = Annotated[
     int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
-]
-CfgRescale = Annotated[
-    float | None, typer.Option(help="Take back contrast that strong guidance adds, from 0 (not) to 1; 0.7 is usual.")
-]
-Slg = Annotated[
-    float | None,
-    typer.Option(help="Scale of skip-layer guidance, for 3.5 medium: 2.5 is what its authors use, 0 is none."),
 ]
 OriginalSize = Annotated[
     str | None, typer.Option(metavar="WxH", help="XL: the size of the imagined original; else the drawn size.")
@@ -167,12 +158,11 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Drawing(Guiding):
     """What decides a picture, whatever the task; see `tasks.settings.Options`."""
 
     negative: Negative = ""
     steps: Steps = None
-    cfg: Cfg = None
     seed: Seed = None
     variation_seed: VariationSeed = None
     variation_strength: VariationStrength = None
@@ -180,8 +170,6 @@ class Drawing:
     sampler: SamplerName = None
     schedule: ScheduleName = None
     clip_skip: ClipSkip = None
-    cfg_rescale: CfgRescale = None
-    slg: Slg = None
     original_size: OriginalSize = None
     crop: Crop = None
     target_size: TargetSize = None
@@ -193,7 +181,6 @@ class Drawing:
         """Raises SfumatoError for a pair of numbers that is none."""
         return {
             "steps": self.steps,
-            "cfg": self.cfg,
             "seed": self.seed,
             "variation_seed": self.variation_seed,
             "variation_strength": self.variation_strength,
@@ -201,14 +188,13 @@ class Drawing:
             "sampler": self.sampler,
             "schedule": self.schedule,
             "clip_skip": self.clip_skip,
-            "cfg_rescale": self.cfg_rescale,
-            "slg": self.slg,
             "original_size": parse_pair("original size", self.original_size),
             "crop": parse_pair("crop", self.crop, ",", "left,top in pixels, such as 0,128"),
             "target_size": parse_pair("target size", self.target_size),
             "aesthetic_score": self.aesthetic_score,
             "n": self.n,
             "watermark": self.watermark,
+            **self.guidance_options(),
         }
 
 

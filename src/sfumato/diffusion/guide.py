@@ -1,7 +1,7 @@
 """Guides: how the answers of a network become the estimate that a sampler steps with.
 
 A guide is called like a network, `denoise(x, sigma)`, and is a generator of rows, so guides nest, in any order. A guide
-may remember what it was asked before (`apg` does), so each picture is drawn with its own.
+may remember what it was asked before (`apg` does), so each picture is drawn with its own (`Guidance`).
 
 In the equations p is the positive estimate of x0, n the negative one, and g that of the guide within.
 """
@@ -9,6 +9,7 @@ In the equations p is the positive estimate of x0, n the negative one, and g tha
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,6 +22,25 @@ from sfumato.spec import Prediction
 
 Estimate = Generator[list[Row], list[Tensor], Tensor]
 Guide = Callable[[Tensor, float], Estimate]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What pictures are drawn with: `begin` makes the guide of one picture.
+
+    With an `unconditional` estimate, its noise is what samplers keep (CFG++, see `samplers.onestep.cfg_pp`).
+    """
+
+    begin: Callable[[], Guide]
+    unconditional: Guide | None = None
+
+    def through(self, wrap: Callable[..., Guide], *others: Guidance) -> Guidance:
+        """What `wrap` makes of the guides of this one, and of others with the same settings."""
+        away = [one.unconditional for one in (self, *others)]
+        return Guidance(
+            lambda: wrap(self.begin(), *(other.begin() for other in others)),
+            None if self.unconditional is None else wrap(*away),
+        )
 
 
 def plain(denoiser: Denoiser, cond: Cond) -> Guide:

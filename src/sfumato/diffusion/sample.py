@@ -9,6 +9,7 @@ from functools import partial
 from typing import Literal
 
 from sfumato.diffusion.drive import Job
+from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.names import find
 from sfumato.diffusion.samplers.multistep import (
     deis,
@@ -21,7 +22,7 @@ from sfumato.diffusion.samplers.multistep import (
     res_multistep,
     unipc,
 )
-from sfumato.diffusion.samplers.onestep import ddim, ddpm, euler, euler_ancestral, lcm, tcd
+from sfumato.diffusion.samplers.onestep import cfg_pp, ddim, ddpm, euler, euler_ancestral, lcm, tcd
 from sfumato.diffusion.samplers.singlestep import (
     dpm_2,
     dpm_2_ancestral,
@@ -63,6 +64,11 @@ class Sampler:
         """The settings that this sampler takes, with their defaults."""
         parameters = inspect.signature(self.run).parameters.values()
         return {p.name: p.default for p in parameters if isinstance(p.default, float | int | str)}
+
+    def guided_by(self, guidance: Guidance) -> Callable[..., Job]:
+        """How it draws one picture, given first latents, noise levels, path, noise and its options."""
+        run = self.run if guidance.unconditional is None else cfg_pp(self.run, guidance.unconditional)
+        return partial(run, guidance.begin())
 
 
 SAMPLERS: dict[str, Sampler] = {

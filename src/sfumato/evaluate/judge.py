@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.errors import SfumatoError
@@ -47,14 +48,24 @@ class Judge:
         """Unit vectors (B, E) of pictures (B, 3, S, S) in [-1, 1], on the CPU; S as `load_judge` was told."""
         return self.clip.embed_image(x.to(self.device)).cpu()
 
+    def likeness(self, x: Tensor, captions: Tensor) -> Tensor:
+        """Cosines (B,) of pictures (B, 3, H, W) in [-1, 1], of any size, and unit vectors (B or 1, E) of captions.
+
+        On the judge's device and with a gradient. Pictures are seen whole, so long ones are squeezed.
+        """
+        side = self.clip.image.cfg.size
+        if min(x.shape[2:]) < side:
+            x = F.interpolate(x, (max(side, x.shape[2]), max(side, x.shape[3])), mode="bilinear")
+        return (self.clip.embed_image(F.adaptive_avg_pool2d(x, side)) * captions).sum(1)
+
 
 def embedded_judge() -> Path:
     """The folder of the judge that ships with the package."""
     return Path(str(resources.files("sfumato") / "assets" / "judge"))
 
 
-def load_judge(folder: Path | None, size: int, device: torch.device) -> Judge:
-    """The judge in `folder` (None: the one that ships), for pictures of `size` pixels a side.
+def load_judge(folder: Path | None, size: int | None, device: torch.device) -> Judge:
+    """The judge in `folder` (None: the one that ships), for pictures of `size` pixels a side (None: of any size).
 
     Raises SfumatoError for a folder that holds none, or one that cannot see pictures of this size.
     """
@@ -69,6 +80,6 @@ def load_judge(folder: Path | None, size: int, device: torch.device) -> Judge:
             "give the export folder of `sfumato train clip`"
         ) from error
     sees = clip.image.cfg.size
-    if size % sees:
+    if size is not None and size % sees:
         raise SfumatoError(f"the judge in {folder} sees {sees} pixels, the pictures have {size}; expected a multiple")
     return Judge(clip.float().to(device), tokenizer, device)

@@ -121,6 +121,20 @@ def read_infotext(path: str | Path) -> str | None:
     return _decode_comment(comment) if isinstance(comment, bytes) else None
 
 
+def read_texts(path: str | Path) -> dict[str, str]:
+    """All texts inside a picture file by their names, among them what ComfyUI puts into the EXIF data of a WebP file.
+
+    Raises SfumatoError as `open_image`.
+    """
+    with _opened(path) as image:
+        texts = {str(name): value for name, value in image.info.items() if isinstance(value, str)}
+        for value in image.getexif().values():
+            name, colon, text = value.partition(":") if isinstance(value, str) else ("", "", "")
+            if colon and name in ("prompt", "workflow"):
+                texts.setdefault(name, text)
+    return texts
+
+
 def check_size(width: int, height: int, what: object) -> None:
     """Raise SfumatoError for a picture that is too large to be worked with, or has no pixels."""
     if width * height > MAX_PIXELS:

@@ -21,10 +21,11 @@ from sfumato.diffusion.sample import SAMPLERS
 from sfumato.errors import SfumatoError, warn
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import memory_for
+from sfumato.tasks.checks import check_number, check_whole
 from sfumato.tasks.conditioning import conditioning
 from sfumato.tasks.img2img import padded
 from sfumato.tasks.picture import Picture, Progress, decode, encode, run, to_pixels
-from sfumato.tasks.settings import MAX_SEED, Settings, check_number, check_whole
+from sfumato.tasks.settings import MAX_SEED, Settings
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion

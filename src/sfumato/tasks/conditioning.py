@@ -1,4 +1,4 @@
-"""What the network is told, and how its answers are weighed: from words and sizes to a guide."""
+"""What the network is told: from words and sizes to conditionings, and to the guidance that they give."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.guide import Guide, away_from, cfg, plain, rescale, within
+from sfumato.diffusion.guide import Guidance
 from sfumato.errors import SfumatoError
-from sfumato.nets.mmdit import MMDiT
-from sfumato.nets.worse import without_layers
-from sfumato.spec import SkipLayers, Spec
+from sfumato.spec import Spec
+from sfumato.tasks.guidance import guided
 from sfumato.tasks.picture import encode
 from sfumato.tasks.settings import Settings
 
@@ -23,26 +22,13 @@ if TYPE_CHECKING:
 GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner is told of a prompt and of a negative one
 
 
-def guidance(model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None) -> Guide:
+def guidance(model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None) -> Guidance:
     """How a model draws what the prompt says and not what the negative prompt says, over a list of noise levels.
 
-    See `conditioning` for `concat` and for what is raised.
+    See `conditioning` for `concat`, and there and at `guided` for what is raised.
     """
     prompt, negative = conditioning(model, settings, concat)
-    positive = plain(model.denoiser, prompt)
-    guide = cfg(positive, plain(model.denoiser, negative), settings.cfg)
-    skip, network = model.spec.skip_layers, model.denoiser.network
-    if settings.slg and skip is not None and isinstance(network, MMDiT):
-        worse = plain(replace(model.denoiser, network=without_layers(network, skip.layers)), prompt)
-        guide = within(*skipping(skip, sigmas), away_from(guide, positive, worse, settings.slg), guide)
-    return rescale(guide, positive, settings.cfg_rescale, model.denoiser.prediction)
-
-
-def skipping(skip: SkipLayers, sigmas: Tensor) -> tuple[float, float]:
-    """The lowest and the highest noise level of the steps at which layers are skipped; (0, -1) where there is none."""
-    steps = len(sigmas) - 1
-    levels = [sigma for i, sigma in enumerate(sigmas.tolist()) if skip.start * steps < i < skip.end * steps]
-    return (levels[-1], levels[0]) if levels else (0.0, -1.0)
+    return guided(model, settings, sigmas, prompt, negative)
 
 
 def conditioning(model: StableDiffusion, settings: Settings, concat: Tensor | None = None) -> list[Cond]:

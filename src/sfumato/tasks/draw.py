@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sfumato import __version__
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import LABELS
 from sfumato.provenance import infotext, watermark
@@ -33,7 +33,7 @@ def draw(
     model: StableDiffusion,
     settings: Settings,
     way: Way,
-    guide: Guide,
+    guidance: Guidance,
     known: Tensor | None = None,
     touch: Callable[[Image.Image], Image.Image] | None = None,
     facts: Facts = NO_FACTS,
@@ -56,7 +56,7 @@ def draw(
 
     def job(index: int) -> Job:
         seed, other = settings.seeds(index)
-        return way.job(guide, seed, known, None if other is None else (other, settings.variation_strength))
+        return way.job(guidance, seed, known, None if other is None else (other, settings.variation_strength))
 
     jobs = [partial(job, k) for k in range(settings.n)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
@@ -75,7 +75,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
     sampler = find_sampler(settings.sampler)
     fields = {
         "Steps": settings.steps,
-        "Sampler": sampler.label,
+        "Sampler": f"{sampler.label} CFG++" if settings.cfg_pp else sampler.label,
         "Schedule type": LABELS[settings.schedule],
         "CFG scale": settings.cfg,
         "Seed": seed,
@@ -83,8 +83,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
         "Model hash": model.hash,
         "Model": model.name,
         "Clip skip": settings.clip_skip,
-        "SLG Scale": settings.slg or None,
-        "CFG Rescale": settings.cfg_rescale or None,
+        **settings.guidance_facts(),
         "RNG": settings.rng.upper(),
         "Variation seed strength": settings.variation_strength or None,
         "Original size": _by(settings.original_size),

@@ -11,11 +11,12 @@ from PIL import Image, ImageOps
 
 from sfumato.errors import SfumatoError
 from sfumato.spec import Spec
+from sfumato.tasks.checks import check_number
 from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.depth import depth_of
 from sfumato.tasks.draw import draw
 from sfumato.tasks.picture import Picture, Progress, encode, to_pixels
-from sfumato.tasks.settings import Settings, check_number
+from sfumato.tasks.settings import Settings
 from sfumato.tasks.way import Way
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from sfumato.nets.tiles import tiles
 from sfumato.provenance import infotext
 from sfumato.provenance.picture import MAX_PIXELS
 from sfumato.runtime.device import memory_for
+from sfumato.tasks.checks import check_number
 from sfumato.tasks.picture import Picture, Progress
-from sfumato.tasks.settings import check_number
 from sfumato.weights.upscalers import PixelUpscaler
 
 SIDE = 256  # of a tile, in pixels of the small picture

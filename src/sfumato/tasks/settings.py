@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import secrets
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -15,22 +15,24 @@ from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import find_schedule
 from sfumato.errors import SfumatoError
 from sfumato.spec import MAX_SIDE, Spec
+from sfumato.tasks.checks import check_number, check_whole, is_number, is_whole
+from sfumato.tasks.guiding import CFG_PP_SCALE, MAX_SCALE, GuidanceOptions, GuidanceSettings
 
 MAX_PICTURES = 10_000
 MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
-MAX_CFG = 1000
 MAX_SCORE = 10.0
 SWITCH_AT = 0.8  # the XL refiner is trained on the last fifth of the times (Podell et al. 2023, section 2.5)
 
 Pair = tuple[int, int]
 
 
-class Options(TypedDict, total=False):
+class Options(GuidanceOptions, total=False):
     """What a user may say about a picture, whatever the task. None, or nothing, is the model's own default.
 
+    See `GuidanceOptions` for those about guidance.
+
     `width` and `height` are pixels. A `seed` of None or -1 is drawn; picture k of `n` has seed + k. `clip_skip` 1 is
-    the last layer of the text encoder. `watermark` marks pictures invisibly. `cfg_rescale` from 0 to 1 takes back
-    contrast that guidance added (Lin et al. 2023). `slg` is the scale of skip-layer guidance (3.5 medium), 0 none.
+    the last layer of the text encoder. `watermark` marks pictures invisibly.
 
     `variation_strength` from 0 to 1 turns the first noise that far towards that of `variation_seed` (by default drawn);
     picture k then has variation_seed + k, and all have the one seed.
@@ -44,7 +46,6 @@ class Options(TypedDict, total=False):
     """
 
     steps: int | None
-    cfg: float | None
     seed: int | None
     width: int | None
     height: int | None
@@ -53,8 +54,6 @@ class Options(TypedDict, total=False):
     clip_skip: int | None
     n: int
     watermark: bool
-    cfg_rescale: float | None
-    slg: float | None
     variation_seed: int | None
     variation_strength: float | None
     rng: str | None
@@ -66,7 +65,7 @@ class Options(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(GuidanceSettings):
     """`Options` filled in and checked, with the prompts. Made by `Settings.of`."""
 
     prompt: str
@@ -81,8 +80,6 @@ class Settings:
     clip_skip: int
     n: int = 1
     watermark: bool = True
-    cfg_rescale: float = 0.0
-    slg: float = 0.0
     variation_seed: int | None = None
     variation_strength: float = 0.0
     rng: Source = "cpu"
@@ -121,6 +118,8 @@ class Settings:
             name: getattr(advised, name)
             for name in ("steps", "cfg", "width", "height", "clip_skip", "cfg_rescale", "slg")
         }
+        if given.get("cfg_pp"):
+            defaults["cfg"] = CFG_PP_SCALE
         if refiner is not None:
             defaults["switch_at"] = SWITCH_AT
         for name in ("seed", "variation_seed") if given.get("variation_strength") else ("seed",):
@@ -149,10 +148,8 @@ class Settings:
             if not is_whole(value) or value % step or not step <= value <= most:
                 raise SfumatoError(f"{name} is {value!r}; choose a multiple of {step} from {step} to {most}")
         check_whole("steps", self.steps, 1, spec.noise.steps)
-        for name, scale in (("guidance scale", self.cfg), ("scale of skip-layer guidance", self.slg)):
-            check_number(f"the {name}", scale, -MAX_CFG, MAX_CFG, 7.5)
-        if self.slg and spec.skip_layers is None:
-            raise SfumatoError(f"{spec.title} has no skip-layer guidance; leave its scale out")
+        check_number("the guidance scale", self.cfg, -MAX_SCALE, MAX_SCALE, 7.5)
+        self.check_guidance(spec, find_sampler(self.sampler))
         check_whole("the seed", self.seed, 0, MAX_SEED - 1)
         check_number("the strength of the variation", self.variation_strength, 0, 1, 0.2)
         if self.variation_seed is not None:
@@ -164,7 +161,6 @@ class Settings:
             raise SfumatoError(f"clip skip is {self.clip_skip!r}; choose a whole number, 1 for the last layer")
         if not isinstance(self.watermark, bool):
             raise SfumatoError(f"watermark is {self.watermark!r}; choose True or False")
-        check_number("the guidance rescale", self.cfg_rescale, 0, 1, 0.7)
 
     def _check_ids(self, spec: Spec, refiner: Spec | None) -> None:
         known = {*spec.ids, *(() if refiner is None else refiner.ids)}
@@ -202,26 +198,6 @@ def sized(options: Options, width: int, height: int) -> Options:
     if filled.get("height") is None:
         filled["height"] = height
     return filled
-
-
-def is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: object) -> bool:
-    return isinstance(value, float) or is_whole(value)
-
-
-def check_whole(name: str, value: Any, low: int, high: int) -> None:
-    """Raises SfumatoError unless `value` is a whole number from `low` to `high`."""
-    if not is_whole(value) or not low <= value <= high:
-        raise SfumatoError(f"{name} is {value!r}; choose a whole number from {low} to {high}")
-
-
-def check_number(name: str, value: Any, low: float, high: float, example: float) -> None:
-    """Raises SfumatoError unless `value` is a number from `low` to `high`."""
-    if not is_number(value) or not low <= value <= high:  # NaN is neither less nor more
-        raise SfumatoError(f"{name} is {value!r}; choose a number from {low:g} to {high:g}, such as {example:g}")
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,7 +35,8 @@ def txt2img(
     guide, facts = guidance(model, settings, way.sigmas), NO_FACTS
     if refiner is not None and settings.switch_at is not None:
         _check_latents(model, refiner)
-        guide = switch_at(switch_level(way.table, settings.switch_at), guide, guidance(refiner, settings, way.sigmas))
+        switch = partial(switch_at, switch_level(way.table, settings.switch_at))
+        guide = guide.through(switch, guidance(refiner, settings, way.sigmas))
         facts = _handed_over(refiner, settings.switch_at)
     return draw(model, settings, way, guide, facts=facts)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guide, cfg, plain
+from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.path import diffused
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import find_sampler
@@ -23,13 +23,15 @@ from sfumato.diffusion.windows import Window, windowed, windows
 from sfumato.errors import SfumatoError
 from sfumato.runtime.device import pictures_at_once
 from sfumato.spec import Spec
+from sfumato.tasks.checks import check_number, check_whole
 from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.depth import depth_of
 from sfumato.tasks.draw import describe, draw, marked
+from sfumato.tasks.guidance import guided
 from sfumato.tasks.img2img import check_strength, padded
 from sfumato.tasks.picture import Picture, Progress, decode, encode, run, to_pixels
 from sfumato.tasks.pixels import MAX_SCALE, large_size, resized
-from sfumato.tasks.settings import Options, Settings, check_number, check_whole
+from sfumato.tasks.settings import Options, Settings
 from sfumato.tasks.way import Way, first_latents, last_latents
 from sfumato.weights.upscalers import PixelUpscaler
 
@@ -129,8 +131,8 @@ def _redrawn(
     return draw(model, settings, way, guide, known, lambda image: image.crop((0, 0, *size)), facts)
 
 
-def in_windows(model: StableDiffusion, settings: Settings, guide: Guide, overlap: float = OVERLAP) -> Guide:
-    """The guide in windows of the size that the model draws by itself; as it is where that is enough.
+def in_windows(model: StableDiffusion, settings: Settings, whole: Guidance, overlap: float = OVERLAP) -> Guidance:
+    """The guidance in windows of the size that the model draws by itself; as it is where that is enough.
 
     A model that is told sizes is told of each window as a crop of the whole picture.
     """
@@ -139,10 +141,10 @@ def in_windows(model: StableDiffusion, settings: Settings, guide: Guide, overlap
     size = settings.height // factor, settings.width // factor
     side = min(spec.defaults.width, spec.defaults.height) // factor
     if max(size) <= side:
-        return guide
+        return whole
     shared = round(overlap * side / step) * step
     cut = windows(size, side, shared, step)
-    return windowed(guide, cut, shared, partial(_told_of_crop, spec))
+    return whole.through(lambda guide: windowed(guide, cut, shared, partial(_told_of_crop, spec)))
 
 
 def _told_of_crop(spec: Spec, cond: Cond, window: Window) -> Cond:
@@ -177,16 +179,16 @@ def _four_times(
         cut = windows(small.shape[2:], WINDOW, round(enlarging.overlap * WINDOW))
 
     def job(seed: int) -> Job:
-        stream = NoiseStream(seed, shape, model.device)
+        stream = NoiseStream(seed, shape, model.device, settings.rng)
         shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
-        prompt, negative = (plain(denoiser, replace(cond, ids=level[:, None], concat=shown)) for cond in conds)
-        guide = cfg(prompt, negative, settings.cfg)
+        prompt, negative = (replace(cond, ids=level[:, None], concat=shown) for cond in conds)
+        weighed = guided(model, settings, sigmas, prompt, negative)
         if cut:
-            guide = windowed(guide, cut, round(enlarging.overlap * WINDOW))
+            weighed = weighed.through(lambda guide: windowed(guide, cut, round(enlarging.overlap * WINDOW)))
         x = first_latents(stream.normal(), sigmas, sampler)
         noise = BrownianPath(stream) if sampler.brownian else stream
         options = {"table": model.table} if sampler.timed else {}
-        return sampler.run(guide, x, sigmas, denoiser.path, noise, **options)
+        return sampler.guided_by(weighed)(x, sigmas, denoiser.path, noise, **options)
 
     def finish(index: int, x: Tensor) -> Picture:
         seed = settings.seed + index

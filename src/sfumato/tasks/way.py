@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.path import EXPLODING, Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream, Source, slerp
 from sfumato.diffusion.sample import Sampler, find_sampler
@@ -64,7 +64,7 @@ class Way:
         return replace(self, sigmas=self.sigmas[steps - int(strength * steps + 1e-9) :], from_noise=False)
 
     def job(
-        self, guide: Guide, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+        self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
     ) -> Job:
         """The sampler at work on the noise of a seed, laid over the latents `known` (1, C, h, w) if the way does not
         begin with noise alone.
@@ -84,7 +84,7 @@ class Way:
             x = known.to(first)
         noise = BrownianPath(stream) if self.sampler.brownian else stream
         options = {"table": self.table} if self.sampler.timed else {}
-        return self.sampler.run(guide, x, self.sigmas, self.path, noise, **options)
+        return self.sampler.guided_by(guidance)(x, self.sigmas, self.path, noise, **options)
 
     def end(self, x: Tensor) -> Tensor:
         """What the job left, as the autoencoder takes it."""

@@ -1,0 +1,63 @@
+"""`sfumato replay`: draw a picture again from what its file says."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sfumato.cli.options import Json, Loading, Out, command
+
+PictureFile = Annotated[
+    str, typer.Argument(metavar="FILE", help="A picture as its program saved it, or a .txt or .json file of settings.")
+]
+Source = Annotated[
+    str | None, typer.Option("--picture", metavar="FILE", help="What the picture was drawn on top of, if it was.")
+]
+Explain = Annotated[bool, typer.Option("--explain", help="Only say what would be drawn, by which rules.")]
+
+
+@command
+def replay(
+    file: PictureFile,
+    *,
+    picture: Source = None,
+    loading: Loading,
+    out: Out = None,
+    explain: Explain = False,
+    as_json: Json = False,
+) -> None:
+    """Draw a picture again: one of ours, of AUTOMATIC1111's web UI, Forge, ComfyUI or InvokeAI.
+
+    Says on stderr whose rules are followed and what cannot be honoured. Without --model the one is taken that the
+    file names, by hash or name, if it is on this machine.
+    """
+    import dataclasses
+    import json
+
+    from sfumato.cli.output import Destination
+    from sfumato.provenance.given import picture_of
+
+    destination = Destination.of(out, 1)
+    destination.check()
+    image = None if picture is None else picture_of(picture)
+
+    # Importing torch takes over a second: after what can fail without it.
+    from sfumato.cli.draw import draw
+    from sfumato.replay.read import read
+    from sfumato.tasks import replay as task
+
+    recipe = read(file)
+    if explain:
+        typer.echo(json.dumps(dataclasses.asdict(recipe), ensure_ascii=False, indent=None if as_json else 1))
+        return
+    if loading.model is None:
+        loading = dataclasses.replace(loading, model=task.model_of(recipe))
+    sd = loading.load()
+    settings, events = task.replay(sd, recipe, image)
+    typer.echo(f"drawn by {recipe.program}", err=True)
+    for kind, lines in (("rule", recipe.rules), ("not honoured", recipe.lost)):
+        for line in lines:
+            typer.echo(f"{kind}: {line}", err=True)
+    further = {"program": recipe.program, "rules": recipe.rules, "not_honoured": recipe.lost}
+    draw(sd, settings, events, destination, as_json, further)

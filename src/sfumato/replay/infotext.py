@@ -1,0 +1,120 @@
+"""Settings as AUTOMATIC1111's web UI and Forge write them, and as we do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from sfumato.provenance import infotext
+from sfumato.replay.recipe import Recipe
+
+OURS = "sfumato"
+_NUMBERS = {
+    "Steps": ("steps", int),
+    "CFG scale": ("cfg", float),
+    "Seed": ("seed", int),
+    "Clip skip": ("clip_skip", int),
+    "Variation seed": ("variation_seed", int),
+    "Variation seed strength": ("variation_strength", float),
+    "CFG Rescale": ("cfg_rescale", float),
+    "SLG Scale": ("slg", float),
+    "Aesthetic score": ("aesthetic_score", float),
+}
+_PAIRS = {"Original size": "original_size", "Crop": "crop", "Target size": "target_size"}
+_SAMPLER = {
+    "Eta": "eta",
+    "Sigma churn": "s_churn",
+    "Sigma tmin": "s_tmin",
+    "Sigma tmax": "s_tmax",
+    "Sigma noise": "s_noise",
+}
+_SCHEDULES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")
+_EMPHASIS = {"Original": "a1111", "No norm": "plain", "None": "none", "Ignore": "none", "ComfyUI": "comfy"}
+# Names of things, or what follows from the rest; and what is read below.
+_TOLD = {
+    "Sampler", "Schedule type", "Size", "Model", "Model hash", "VAE", "VAE hash", "Version", "RNG", "Emphasis",
+    "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt", "Wildcard negative prompt",
+    "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3", "Beta schedule type", "Tiling",
+    "Lora hashes", "TI hashes", "Prompt syntax",
+}  # fmt: skip
+
+
+def read(text: str) -> Recipe:
+    """The recipe in an infotext; any text is a prompt at least."""
+    prompt, negative, fields = infotext.parse(text)
+    version = fields.get("Version", "")
+    if version.startswith(OURS):
+        recipe = Recipe(OURS, prompt, negative, rules=["all settings are this program's own"])
+    else:
+        forge = version.startswith("f") or "forge" in version.lower()
+        recipe = Recipe("Forge" if forge else "AUTOMATIC1111", prompt, negative)
+    known = {*_NUMBERS, *_PAIRS, *_SAMPLER, *_TOLD}
+    for name, (option, kind) in _NUMBERS.items():
+        if name in fields:
+            recipe.number(option, fields[name], kind)
+    for name, option in {"Size": "size", **_PAIRS}.items():
+        if match := re.fullmatch(r"(\d+)x(\d+)", fields.get(name, "")):
+            recipe.options[option] = int(match[1]), int(match[2])
+    if "size" in recipe.options:
+        recipe.options["width"], recipe.options["height"] = recipe.options.pop("size")
+    recipe.model, recipe.model_hash = fields.get("Model"), fields.get("Model hash")
+    _sampling(recipe, fields)
+    _words(recipe, fields)
+    _from_picture(recipe, fields)
+    if fields.get("Tiling", "False") not in ("False", ""):
+        recipe.options["tiling"] = "both" if fields["Tiling"] == "True" else fields["Tiling"].lower()
+    recipe.lost += [f"{name} ({fields[name]})" for name in fields if name not in known]
+    return recipe
+
+
+def _sampling(recipe: Recipe, fields: Mapping[str, str]) -> None:
+    sampler, schedule = fields.get("Sampler"), fields.get("Schedule type")
+    if sampler is not None:
+        old = next((name for name in _SCHEDULES if sampler.endswith(f" {name}")), None)  # before version 1.9
+        if old is not None:
+            sampler, schedule = sampler.removesuffix(f" {old}"), old
+        recipe.sampler(sampler, None if schedule == "Automatic" else schedule)
+    options = {option: float(fields[name]) for name, option in _SAMPLER.items() if _is_number(fields.get(name))}
+    if options:
+        recipe.options["sampler_options"] = options
+    if recipe.program == OURS:
+        recipe.options["rng"] = fields.get("RNG", "CPU").lower()
+        return
+    source = fields.get("RNG", "GPU")
+    recipe.options["rng"] = "cpu" if source == "CPU" else "nv"
+    where = {"CPU": "drawn on the CPU"}.get(source, "that of a CUDA GPU, computed here")
+    recipe.rules.append(f"noise: {where}, one stream per picture")
+    usual = "the one that the sampler is used with" if schedule in (None, "Automatic") else "as named"
+    recipe.rules.append(f"sigma list: {schedule or 'none named'}, {usual}")
+    if recipe.options.get("variation_strength"):
+        recipe.lost.append("the arc between seeds is taken over whole latents, there row by row")
+    if "SDE" in (sampler or ""):
+        recipe.lost.append("the Brownian path of this sampler is drawn otherwise, so details differ")
+
+
+def _words(recipe: Recipe, fields: Mapping[str, str]) -> None:
+    named = fields.get("Emphasis", "Original")
+    if named in _EMPHASIS:
+        recipe.options["emphasis"] = _EMPHASIS[named]
+    else:
+        recipe.lost.append(f"emphasis {named!r}")
+    recipe.options["prompt_syntax"] = fields.get("Prompt syntax", "a1111")
+    if recipe.program != OURS:
+        recipe.rules.append(f"emphasis: {'mean of the encoding restored' if named == 'Original' else named}")
+
+
+def _from_picture(recipe: Recipe, fields: Mapping[str, str]) -> None:
+    strength = fields.get("Denoising strength")
+    if strength is None or not _is_number(strength) or any(name.startswith("Hires") for name in fields):
+        return
+    recipe.strength = float(strength)
+    if recipe.program == OURS:
+        return
+    steps = recipe.options.get("steps", 0)
+    if steps:  # theirs takes one step more than the share
+        recipe.strength = min(1.0, (int(min(recipe.strength, 0.999) * steps) + 1) / steps)
+    recipe.rules.append(f"strength: {round(recipe.strength * steps)} of {steps} steps, one more than the share")
+
+
+def _is_number(text: str | None) -> bool:
+    return bool(re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", text or ""))

@@ -1,0 +1,249 @@
+"""Pictures drawn again from the settings of several programs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+import sfumato
+from sfumato.errors import SfumatoError
+from sfumato.model import StableDiffusion
+from sfumato.replay import comfyui, infotext, invokeai
+from sfumato.replay.read import read
+
+SMALL = {"steps": 4, "width": 16, "height": 16, "watermark": False}
+
+A1111 = """a (red:1.2) cat, <lora:ink:0.8>
+second line
+Negative prompt: blurry,
+ugly
+Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 965400086, Size: 512x768, Model hash: 6ce0161689, \
+Model: v1-5-pruned-emaonly, Clip skip: 2, ENSD: 31337, Eta: 0.5, ControlNet 0: "Module: canny, Weight: 1", \
+Version: v1.8.0"""
+
+COMFY = {
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 42, "steps": 20, "cfg": 8.0, "sampler_name": "dpmpp_2m", "scheduler": "karras", "denoise": 1.0,
+            "model": ["10", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0],
+        },
+    },
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd\\\\v1-5.safetensors"}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 640, "height": 448, "batch_size": 1}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": ["12", 0], "clip": ["11", 0]}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "text, watermark", "clip": ["11", 0]}},
+    "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
+    "9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}},
+    "10": {"class_type": "LoraLoader", "inputs": {"lora_name": "ink.safetensors", "model": ["4", 0], "clip": ["4", 1]}},
+    "11": {"class_type": "CLIPSetLastLayer", "inputs": {"stop_at_clip_layer": -2, "clip": ["10", 1]}},
+    "12": {"class_type": "PrimitiveNode", "inputs": {"value": "a glass bottle"}},
+}  # fmt: skip
+
+INVOKE = {
+    "app_version": "4.2.0", "generation_mode": "txt2img", "positive_prompt": "a cat++ on a (red mat)1.3, old-",
+    "negative_prompt": "", "width": 512, "height": 640, "seed": 7, "rand_device": "cpu", "cfg_scale": 7.5, "steps": 30,
+    "scheduler": "dpmpp_2m_k", "clip_skip": 1, "model": {"name": "stable-diffusion-v1-5", "base": "sd-1"},
+    "loras": [{"weight": 0.5}], "seamless_x": True, "seamless_y": True,
+}  # fmt: skip
+
+
+@pytest.fixture
+def sd(model: str) -> StableDiffusion:
+    return sfumato.load(model)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cfg": 5.5, "sampler": "Euler a", "seed": 7, "clip_skip": 2},
+        {"rng": "nv", "sampler": "dpmpp_sde", "schedule": "exponential", "seed": 7},
+        {"variation_seed": 3, "variation_strength": 0.3, "seed": 7, "cfg_rescale": 0.5},
+    ],
+)
+def test_our_own_pictures_come_back_bit_by_bit(sd: StableDiffusion, options: dict, tmp_path: Path) -> None:
+    drawn = sd.txt2img("a (cat:1.2)", "dog", **options, **SMALL)
+    sfumato.provenance.picture.save(drawn.images[0], tmp_path / "a.png", drawn.infotexts[0])
+    again = sd.replay(tmp_path / "a.png")
+    assert again.images == drawn.images and again.infotexts == drawn.infotexts
+    assert read(tmp_path / "a.png").lost == []
+
+
+def test_a_picture_on_a_picture_needs_that(sd: StableDiffusion, tmp_path: Path) -> None:
+    under = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
+    drawn = sd.img2img(under, "a cat", strength=0.5, seed=4, steps=4)
+    sfumato.provenance.picture.save(drawn.images[0], tmp_path / "a.webp", drawn.infotexts[0])
+    assert sd.replay(tmp_path / "a.webp", under).images == drawn.images
+    with pytest.raises(SfumatoError, match="drawn on top of another picture, which its file does not hold; give that"):
+        sd.replay(tmp_path / "a.webp")
+
+
+def test_the_web_ui() -> None:
+    recipe = infotext.read(A1111)
+    assert recipe.program == "AUTOMATIC1111"
+    assert (recipe.prompt, recipe.negative) == ("a (red:1.2) cat, <lora:ink:0.8>\nsecond line", "blurry,\nugly")
+    expected = {
+        "steps": 20, "cfg": 6.5, "seed": 965400086, "width": 512, "height": 768, "clip_skip": 2, "rng": "nv",
+        "sampler": "dpmpp_2m", "schedule": "karras", "emphasis": "a1111",
+    }  # fmt: skip
+    assert expected.items() <= recipe.options.items()
+    assert recipe.options["sampler_options"] == {"eta": 0.5}
+    assert (recipe.model, recipe.model_hash, recipe.strength) == ("v1-5-pruned-emaonly", "6ce0161689", None)
+    assert recipe.lost == ["ENSD (31337)", "ControlNet 0 (Module: canny, Weight: 1)"]
+    assert any("CUDA GPU" in rule for rule in recipe.rules)
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ("Sampler: Euler, RNG: CPU", {"rng": "cpu"}),
+        ("Sampler: Euler, RNG: NV", {"rng": "nv"}),
+        ("Sampler: DPM++ 2M, Schedule type: Automatic", {"sampler": "dpmpp_2m"}),
+        ("Sampler: DPM++ 2M, Schedule type: Exponential", {"schedule": "exponential"}),
+        ("Sampler: Euler, Emphasis: No norm", {"emphasis": "plain"}),
+        ("Sampler: Euler, Tiling: True", {"tiling": "both"}),
+        ("Sampler: Euler, Variation seed: 5, Variation seed strength: 0.2", {"variation_seed": 5}),
+    ],
+)
+def test_what_fields_of_the_web_ui_mean(fields: str, found: dict[str, object]) -> None:
+    recipe = infotext.read(f"a cat\nSteps: 8, {fields}, CFG scale: 7, Seed: 1, Size: 64x64, Version: v1.10.1")
+    assert found.items() <= recipe.options.items()
+
+
+def test_one_step_more_on_a_picture_of_the_web_ui() -> None:
+    text = "a cat\nSteps: 20, Sampler: Euler, Seed: 1, Denoising strength: 0.5, Version: f2.0.1v1.10.1"
+    recipe = infotext.read(text)
+    assert recipe.program == "Forge" and recipe.strength == 11 / 20
+    assert infotext.read(text.replace("f2.0.1v1.10.1", "sfumato 0.1")).strength == 0.5
+
+
+def test_unknown_samplers_are_said() -> None:
+    recipe = infotext.read("a cat\nSteps: 8, Sampler: Warp Drive, Seed: x, Size: 64x64")
+    assert recipe.lost[:2] == [
+        "seed 'x' is no number",
+        "sampler 'Warp Drive' is not known here; the usual one is taken",
+    ]
+    assert "sampler" not in recipe.options
+
+
+def test_a_workflow() -> None:
+    recipe = comfyui.read(COMFY)
+    assert (recipe.prompt, recipe.negative) == ("a glass bottle", "text, watermark")
+    expected = {
+        "seed": 42, "steps": 20, "cfg": 8.0, "sampler": "dpmpp_2m", "schedule": "karras", "clip_skip": 2, "width": 640,
+        "height": 448, "rng": "cpu", "emphasis": "comfy",
+    }  # fmt: skip
+    assert expected.items() <= recipe.options.items()
+    assert recipe.model == "v1-5" and recipe.strength is None
+    assert "node LoraLoader" in recipe.lost
+
+
+def test_a_workflow_that_begins_with_a_picture() -> None:
+    graph = json.loads(json.dumps(COMFY))
+    graph["3"]["inputs"] |= {"denoise": 0.6, "latent_image": ["13", 0], "steps": 12, "scheduler": "normal"}
+    graph["13"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["14", 0], "vae": ["4", 2]}}
+    graph["14"] = {"class_type": "LoadImage", "inputs": {"image": "sketch.png"}}
+    recipe = comfyui.read(graph)
+    assert (recipe.options["steps"], recipe.strength, recipe.source) == (20, 0.6, "sketch.png")
+    assert recipe.options["schedule"] == "discrete"
+
+
+def test_a_workflow_of_parts() -> None:
+    graph = {
+        "1": {"class_type": "SamplerCustomAdvanced", "inputs": {
+            "noise": ["2", 0], "guider": ["3", 0], "sampler": ["4", 0], "sigmas": ["5", 0], "latent_image": ["6", 0],
+        }},
+        "2": {"class_type": "RandomNoise", "inputs": {"noise_seed": 77}},
+        "3": {"class_type": "CFGGuider", "inputs": {
+            "cfg": 4.5, "positive": ["7", 0], "negative": ["8", 0], "model": ["9", 0],
+        }},
+        "4": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler_ancestral"}},
+        "5": {"class_type": "BasicScheduler", "inputs": {
+            "scheduler": "sgm_uniform", "steps": 9, "denoise": 1, "model": ["9", 0],
+        }},
+        "6": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 1024, "height": 1024, "batch_size": 2}},
+        "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "a fox"}},
+        "8": {"class_type": "CLIPTextEncode", "inputs": {"text": ""}},
+        "9": {"class_type": "UNETLoader", "inputs": {"unet_name": "sd3.5_medium.safetensors"}},
+    }  # fmt: skip
+    recipe = comfyui.read(graph)
+    expected = {
+        "seed": 77,
+        "cfg": 4.5,
+        "sampler": "euler_ancestral",
+        "schedule": "sgm_uniform",
+        "steps": 9,
+        "width": 1024,
+    }
+    assert expected.items() <= recipe.options.items()
+    assert (recipe.prompt, recipe.model) == ("a fox", "sd3.5_medium")
+    assert any("other pictures of the batch" in lost for lost in recipe.lost)
+
+
+def test_invokeai() -> None:
+    recipe = invokeai.read(INVOKE)
+    assert recipe.prompt == "a (cat:1.21) on a (red mat:1.3), (old:0.9)"
+    expected = {
+        "width": 512, "height": 640, "seed": 7, "cfg": 7.5, "steps": 30, "sampler": "dpmpp_2m", "schedule": "karras",
+        "clip_skip": 2, "rng": "cpu", "tiling": "both",
+    }  # fmt: skip
+    assert expected.items() <= recipe.options.items()
+    assert recipe.model == "stable-diffusion-v1-5" and recipe.lost == ["loras ([{'weight': 0.5}])"]
+
+
+def png(path: Path, **texts: str) -> Path:
+    chunks = PngInfo()
+    for name, text in texts.items():
+        chunks.add_text(name, text)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=chunks)
+    return path
+
+
+def test_every_program_is_known_by_its_file(tmp_path: Path) -> None:
+    for texts, program in (
+        ({"parameters": A1111}, "AUTOMATIC1111"),
+        ({"prompt": json.dumps(COMFY), "workflow": "{}"}, "ComfyUI"),
+        ({"invokeai_metadata": json.dumps(INVOKE)}, "InvokeAI"),
+    ):
+        assert read(png(tmp_path / "a.png", **texts)).program == program
+    exif = Image.Exif()
+    exif[0x0110] = f"prompt:{json.dumps(COMFY)}"
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.webp", exif=exif)
+    assert read(tmp_path / "a.webp").program == "ComfyUI"
+    (tmp_path / "a.txt").write_text(A1111)
+    (tmp_path / "a.json").write_text(json.dumps(COMFY))
+    assert (read(tmp_path / "a.txt").program, read(tmp_path / "a.json").program) == ("AUTOMATIC1111", "ComfyUI")
+
+
+def test_bad_files_are_refused(tmp_path: Path) -> None:
+    for texts, words in (
+        ({}, "says nothing of how it was drawn"),
+        ({"prompt": "{"}, "are damaged"),
+        ({"prompt": "[]"}, "are no JSON object"),
+        ({"prompt": "{}"}, "has no sampler that is known here"),
+    ):
+        with pytest.raises(SfumatoError, match=words):
+            read(png(tmp_path / "a.png", **texts))
+    with pytest.raises(SfumatoError, match="there is no file"):
+        read(tmp_path / "no.png")
+    (tmp_path / "b.json").write_text('{"nodes": []}')
+    with pytest.raises(SfumatoError, match="save it in the API format"):
+        read(tmp_path / "b.json")
+
+
+def test_the_command(run: Callable, refused: Callable, model: str) -> None:
+    options = ("--model", model, "--steps", 2, "--size", "16x16", "--seed", 3)
+    assert run("txt2img", "a cat", *options, "--out", "a.png").exit_code == 0
+    done = run("replay", "a.png", "--model", model, "--out", "b.png", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["settings"]["program"] == "sfumato"
+    assert "drawn by sfumato\nrule: " in done.stderr
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+    refused(run("replay", "a.png"), "drawn by tiny", "not on this machine; give one with --model")
+    explained = json.loads(run("replay", "a.png", "--explain").stdout)
+    assert explained["prompt"] == "a cat" and explained["options"]["seed"] == 3
+    Image.new("RGB", (8, 8)).save("c.png")
+    refused(run("replay", "c.png"), "says nothing of how it was drawn")
