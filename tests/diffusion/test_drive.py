@@ -10,7 +10,8 @@ from sfumato.diffusion.guide import cfg, plain
 from sfumato.diffusion.path import EXPLODING
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.schedule import NoiseTable, sigma_list, training_sigmas
+from sfumato.diffusion.schedule import NoiseTable, training_sigmas
+from sfumato.diffusion.spacing import sigma_list
 from sfumato.spec import Schedule
 
 TABLE = NoiseTable(training_sigmas(Schedule()))

@@ -12,7 +12,8 @@ from sfumato.diffusion.drive import Step, drive
 from sfumato.diffusion.guide import plain
 from sfumato.diffusion.path import EXPLODING, FLOW
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.schedule import NoiseTable, karras_between
+from sfumato.diffusion.schedule import NoiseTable
+from sfumato.diffusion.spacing import karras_between
 from sfumato.errors import SfumatoError
 from sfumato.verify.toy import label
 

@@ -27,7 +27,7 @@ from sfumato.diffusion.guide import (
 )
 from sfumato.diffusion.path import EXPLODING, FLOW
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.schedule import karras_between
+from sfumato.diffusion.spacing import karras_between
 from sfumato.verify.toy import label
 
 

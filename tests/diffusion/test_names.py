@@ -6,7 +6,7 @@ import pytest
 
 from sfumato.diffusion.names import find
 from sfumato.diffusion.sample import SAMPLERS, find_sampler
-from sfumato.diffusion.schedule import LABELS, SCHEDULES, find_schedule
+from sfumato.diffusion.spacing import SCHEDULES, find_schedule
 from sfumato.errors import SfumatoError
 
 NAMES = {"dpmpp_2m": ("DPM++ 2M",), "euler": ()}
@@ -30,5 +30,7 @@ def test_every_name_means_one_thing() -> None:
             found[name] += 1
             assert find_sampler(name.upper()) is sampler
     assert set(found.values()) == {1}
-    assert set(LABELS) == set(SCHEDULES)
-    assert [find_schedule(label) for label in LABELS.values()] == list(LABELS)
+    for schedule in SCHEDULES.values():
+        for name in {schedule.name, schedule.label, *schedule.aliases}:
+            found[name.lower()] += 1
+            assert find_schedule(name.upper()) is schedule

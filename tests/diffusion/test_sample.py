@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sfumato.diffusion.drive import Step, drive
-from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion.guide import Guidance, cfg, plain
 from sfumato.diffusion.path import EXPLODING, FLOW, Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import SAMPLERS, find_sampler
@@ -168,9 +168,29 @@ def test_churn_stays_within_its_range(gaussian, unit, outcomes, name: str) -> No
 
 
 def test_options_are_those_of_the_function() -> None:
-    assert SAMPLERS["euler"].options == {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": math.inf}
-    assert SAMPLERS["ddim"].options == {"eta": 0.0}
-    assert SAMPLERS["dpmpp_2m"].options == {}
+    defaults = {name: {one.name: one.default for one in sampler.options.values()} for name, sampler in SAMPLERS.items()}
+    assert defaults["euler"] == {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": math.inf, "s_noise": 1.0}
+    assert defaults["ddim"] == {"eta": 0.0, "s_noise": 1.0}
+    assert defaults["unipc_bh2"] == {"order": 2, "variant": "bh2"}
+    assert defaults["dpmpp_2m"] == {}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_ends_of_every_option_draw(gaussian, outcomes, name: str) -> None:
+    """Whatever an option allows, it works."""
+    sampler, denoiser, shape = SAMPLERS[name], gaussian.denoiser("flow"), (1, 4, 8, 8)
+    sigmas = torch.cat([torch.linspace(1, 0.02, 8, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
+    for option in sampler.options.values():
+        words = isinstance(option.allowed, tuple)
+        for value in option.allowed if words else (option.allowed.low, option.allowed.high):
+            if (option.name, value) in (("restarts", 100), ("atol", 1e-6), ("rtol", 1e-6)):
+                continue  # more steps than there are, or than a test has time for
+            stream = NoiseStream(0, shape)
+            options = {option.name: type(option.default)(value)}
+            guidance = Guidance(lambda: plain(denoiser, label(1)))
+            job = sampler.job(guidance, stream.normal().double(), sigmas, FLOW, stream, denoiser.table, options)
+            result = outcomes([job])[0]
+            assert torch.is_tensor(result) and result.isfinite().all(), (options, result)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

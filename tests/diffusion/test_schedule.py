@@ -5,21 +5,8 @@ import math
 import pytest
 import torch
 
-from sfumato.diffusion.schedule import (
-    SCHEDULES,
-    SIGMA_PURE_NOISE,
-    FlowTable,
-    NoiseTable,
-    alphas_cumprod,
-    ddim_uniform,
-    discrete,
-    leading,
-    sgm_uniform,
-    sigma_list,
-    trailing,
-    training_sigmas,
-)
-from sfumato.errors import SfumatoError
+from sfumato.diffusion.schedule import SIGMA_PURE_NOISE, FlowTable, NoiseTable, alphas_cumprod, training_sigmas
+from sfumato.diffusion.spacing import discrete
 from sfumato.spec import Schedule
 
 TABLE = NoiseTable(training_sigmas(Schedule()))
@@ -39,43 +26,6 @@ def test_time_inverts_sigma_between_the_steps_too() -> None:
 def test_beyond_the_table_the_nearest_end_is_the_time() -> None:
     assert TABLE.time(torch.tensor([1e-6, 1e3])).tolist() == [0.0, 999.0]
     assert TABLE.nearest_time(torch.tensor([1e-6, 1e3])).tolist() == [0, 999]
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("steps", [1, 2, 8, 20, 50])
-def test_lists_fall_within_the_table(name: str, steps: int) -> None:
-    sigmas = sigma_list(name, TABLE, steps)
-    assert sigmas.dtype == torch.float64
-    assert (sigmas.diff() < 0).all()
-    assert sigmas[0] <= TABLE.sigma_max * (1 + 1e-12)
-    assert len(sigmas) == steps + 1
-    assert sigmas[-1] == (TABLE.sigma_min if name == "ddim_uniform" else 0)
-
-
-def test_ddim_uniform_takes_one_more_step_where_the_original_does() -> None:
-    assert len(ddim_uniform(TABLE, 30)) == 32
-
-
-def test_sgm_uniform_starts_at_the_last_step_and_stops_short_of_the_first() -> None:
-    assert TABLE.time(sgm_uniform(TABLE, 4)[:-1]).round().tolist() == [999, 749, 499, 249]
-
-
-@pytest.mark.parametrize(("steps", "low", "high"), [(3, [667, 334, 1], [999, 666, 332]), (1, [1], [999])])
-def test_leading_and_trailing_times(steps: int, low: list[int], high: list[int]) -> None:
-    times = [TABLE.time(spacing(TABLE, steps)[:-1]).round().tolist() for spacing in (leading, trailing)]
-    assert times == [low, high]
-    assert (leading(TABLE, 1000).diff() < 0).all()
-
-
-@pytest.mark.parametrize("steps", [0, -1, 1001])
-def test_impossible_numbers_of_steps_are_refused(steps: int) -> None:
-    with pytest.raises(SfumatoError, match="choose 1 to 1000"):
-        sigma_list("karras", TABLE, steps)
-
-
-def test_an_unknown_schedule_is_refused_with_the_choice() -> None:
-    with pytest.raises(SfumatoError, match=r"unknown schedule 'cosine'.*karras"):
-        sigma_list("cosine", TABLE, 10)
 
 
 def test_zero_terminal_snr_leaves_only_noise_at_the_end() -> None:

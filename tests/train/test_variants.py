@@ -9,8 +9,10 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import sfumato
+from sfumato.cli.main import app
 from sfumato.data.dataset import EmojiData
 from sfumato.errors import SfumatoError
 from sfumato.spec import DepthNetConfig
@@ -172,3 +174,35 @@ def test_recipes_that_ship_are_valid(name: str, kind: type) -> None:
 def test_only_plain_models_in_folders_have_variants(make, upscaler: Path, emoji: EmojiData, tmp_path: Path) -> None:
     with pytest.raises(SfumatoError, match="give one"):
         BesideTask(replace(DEPTH, init=str(upscaler)), emoji, tmp_path, CPU)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["distil", "nothing"], "cannot read config"),
+        (["distil", "emoji-depth"], "unknown key"),
+        (["beside", "emoji-inpainting", "--init", "no-such-model"], "no model"),
+        (["beside", "emoji-depth", "--depth-net", "nowhere"], "depth-net"),
+        (["depth-net", "emoji-fast"], "unknown key"),
+    ],
+)
+def test_a_command_that_cannot_begin_says_why(words: list[str], said: str, emoji: EmojiData, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["train", *words, "--data", str(emoji.path), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_the_commands_train(emoji: EmojiData, model: str, tmp_path: Path) -> None:
+    loop = "[loop]\nsteps = 1\nbatch = 4\nlr = 1e-3\n"
+    recipes = {
+        "depth-net": f"examples = 8\nheld_out = 12\n{loop}[net]\nchannels = [8, 8, 16]\ngroups = 4\nside = 32\n",
+        "distil": f'paths = 28\nheld_out = 4\nteacher_steps = 2\nprompts = ["bar"]\n{loop}',
+        "beside": f'sees = "depth"\nexamples = 28\nheld_out = 4\nsheet_steps = 1\n{loop}',
+    }
+    for name, recipe in recipes.items():
+        (tmp_path / f"{name}.toml").write_text(recipe)
+        options = [] if name == "depth-net" else ["--init", model]
+        options += ["--depth-net", str(tmp_path / "depth-net" / "export")] if name == "beside" else []
+        words = [name, str(tmp_path / f"{name}.toml"), "--data", str(emoji.path), "--out", str(tmp_path / name)]
+        done = CliRunner().invoke(app, ["train", *words, *options, "--device", "cpu"], catch_exceptions=False)
+        assert done.exit_code == 0, done.stderr
+    assert sfumato.load(tmp_path / "beside" / "export" / "depth.safetensors", device="cpu").depth is not None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sfumato.cli.table import print_table
+
 if TYPE_CHECKING:
     from sfumato.hub.shelf import Model
 
@@ -32,10 +34,7 @@ def models(
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], default=str))
         return
-    lines = [("NAME", "WHAT", "SIZE", "TYPE", "LICENCE", "SHA-256", "PATH"), *map(_row, found)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
-    for line in lines:
-        typer.echo("  ".join([text.ljust(width) for text, width in zip(line, widths, strict=False)] + [line[-1]]))
+    print_table([("NAME", "WHAT", "SIZE", "TYPE", "LICENCE", "SHA-256", "PATH"), *map(_row, found)])
 
 
 def _row(one: Model) -> tuple[str, ...]:

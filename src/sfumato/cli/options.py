@@ -14,6 +14,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -23,6 +24,7 @@ from sfumato.cli.guiding import Guiding
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
+    from sfumato.diffusion.options import Value
     from sfumato.model import StableDiffusion
     from sfumato.tasks.settings import Options, Pair
 
@@ -96,12 +98,29 @@ SamplerName = Annotated[
     typer.Option(
         "--sampler",
         help="euler, euler_ancestral, heun, ddim, plms, dpmpp_2m, dpmpp_2m_sde, dpmpp_sde, lcm and more, also by the "
-        "names of web UIs ('Euler a'); an unknown name lists them all.",
+        "names of web UIs ('Euler a'); `sfumato samplers` lists them all.",
     ),
 ]
 ScheduleName = Annotated[
     str | None,
-    typer.Option("--schedule", help="discrete, karras, exponential, sgm_uniform, leading, trailing or ddim_uniform."),
+    typer.Option(
+        "--schedule",
+        help="discrete, karras, exponential, sgm_uniform, beta, simple and more, also by the "
+        "names of web UIs; `sfumato samplers` lists them all.",
+    ),
+]
+SamplerOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option of the sampler or its schedule, such as eta=0.5 (`sfumato samplers` lists them). May be "
+        "repeated.",
+    ),
+]
+Sigmas = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="Noise levels in place of steps and schedule, such as 14.6,7,3,1,0.1,0."),
 ]
 ClipSkip = Annotated[
     int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
@@ -169,6 +188,8 @@ class Drawing(Guiding):
     rng: Rng = None
     sampler: SamplerName = None
     schedule: ScheduleName = None
+    sampler_options: SamplerOptions = None
+    sigmas: Sigmas = None
     clip_skip: ClipSkip = None
     original_size: OriginalSize = None
     crop: Crop = None
@@ -178,7 +199,7 @@ class Drawing(Guiding):
     watermark: Watermark = True
 
     def options(self) -> Options:
-        """Raises SfumatoError for a pair of numbers that is none."""
+        """Raises SfumatoError for numbers that are none."""
         return {
             "steps": self.steps,
             "seed": self.seed,
@@ -187,6 +208,8 @@ class Drawing(Guiding):
             "rng": self.rng,
             "sampler": self.sampler,
             "schedule": self.schedule,
+            "sampler_options": dict(map(parse_setting, self.sampler_options or ())),
+            "sigmas": parse_numbers("sigmas", self.sigmas),
             "clip_skip": self.clip_skip,
             "original_size": parse_pair("original size", self.original_size),
             "crop": parse_pair("crop", self.crop, ",", "left,top in pixels, such as 0,128"),
@@ -251,6 +274,27 @@ def parse_pair(
     if match is None:
         raise SfumatoError(f"the {name} is {text!r}; give {form}")
     return int(match[1]), int(match[2])
+
+
+def parse_numbers(name: str, text: str | None) -> list[float] | None:
+    """The numbers of '14.6, 7, 0'; None of None. Raises SfumatoError."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SfumatoError(f"{name} are {text!r}; give numbers with commas between, such as 14.6,7,3,1,0.1,0") from None
+
+
+def parse_setting(text: str) -> tuple[str, Value]:
+    """Name and value of 'eta=0.5', a number where it reads as one. Raises SfumatoError."""
+    name, mark, value = (part.strip() for part in text.partition("="))
+    if not (name and mark and value):
+        raise SfumatoError(f"--set has {text!r}; give a name and a value, such as eta=0.5")
+    for kind in (int, float):
+        with suppress(ValueError):
+            return name, kind(value)
+    return name, value
 
 
 def with_size(options: Options, size: str | None) -> Options:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
+
+from torch import Tensor
 
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.names import find
+from sfumato.diffusion.options import Option, Range, Value, options_of
+from sfumato.diffusion.path import Path
+from sfumato.diffusion.rng import BrownianPath, NoiseStream, scaled
 from sfumato.diffusion.samplers.multistep import (
     deis,
     dpm_solver,
@@ -34,13 +39,16 @@ from sfumato.diffusion.samplers.singlestep import (
     restart,
 )
 from sfumato.diffusion.samplers.stochastic import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, er_sde, sa_solver
+from sfumato.diffusion.schedule import Table
+
+S_NOISE = Option("s_noise", 1.0, Range(0, 100))
 
 
 @dataclass(frozen=True)
 class Sampler:
     """A sampler as users choose it: `label` is the community's name, `calls` the estimates per step.
 
-    `order` is the order of convergence to the probability flow, of stochastic kinds to the mean of one step. Those of
+    `order` is the measured order of convergence to the probability flow where no noise is added. Those of
     kind "ancestral" step past the next level and add noise up to it, those of kind "SDE" solve the stochastic equation.
     """
 
@@ -60,15 +68,29 @@ class Sampler:
     source: str = ""
 
     @property
-    def options(self) -> dict[str, float | int | str]:
-        """The settings that this sampler takes, with their defaults."""
-        parameters = inspect.signature(self.run).parameters.values()
-        return {p.name: p.default for p in parameters if isinstance(p.default, float | int | str)}
+    def options(self) -> dict[str, Option]:
+        """What users may set of it. Where noise can be added, `s_noise` scales it."""
+        options = options_of(self.run)
+        noisy = self.kind != "ODE" or "eta" in options or "s_churn" in options
+        return options | {"s_noise": S_NOISE} if noisy else options
 
-    def guided_by(self, guidance: Guidance) -> Callable[..., Job]:
-        """How it draws one picture, given first latents, noise levels, path, noise and its options."""
+    def job(
+        self,
+        guidance: Guidance,
+        x: Tensor,
+        sigmas: Tensor,
+        path: Path,
+        stream: NoiseStream,
+        table: Table,
+        options: Mapping[str, Value] = MappingProxyType({}),
+    ) -> Job:
+        """At work on one picture from the first latents x (1, C, h, w), with its noise and some of its `options`."""
+        given: dict[str, Any] = dict(options)
+        noise = scaled(BrownianPath(stream) if self.brownian else stream, given.pop("s_noise", S_NOISE.default))
+        if self.timed:
+            given["table"] = table
         run = self.run if guidance.unconditional is None else cfg_pp(self.run, guidance.unconditional)
-        return partial(run, guidance.begin())
+        return run(guidance.begin(), x, sigmas, path, noise, **given)
 
 
 SAMPLERS: dict[str, Sampler] = {

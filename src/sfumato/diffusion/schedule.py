@@ -1,16 +1,13 @@
-"""Noise levels: the table a network was trained on, and the lists that samplers walk down. Float64 on the CPU."""
+"""Noise levels that a network was trained on, and its times. Float64 on the CPU."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.names import find
-from sfumato.errors import SfumatoError
 from sfumato.spec import Prediction, Schedule
 
 # Stands for the infinite noise level of a last training step without any signal; float32 latents still scale by it.
@@ -136,119 +133,3 @@ def table_of(prediction: Prediction, noise: Schedule, patches: int = MANY) -> Ta
         return FlowTable(noise.shift, noise.steps)
     low, high = noise.log_shift
     return FlowTable(math.exp(low + (high - low) * (patches - FEW) / (MANY - FEW)), noise.steps, once=True)
-
-
-def _ending_in_zero(sigmas: Tensor) -> Tensor:
-    return torch.cat([sigmas, sigmas.new_zeros(1)])
-
-
-def discrete(table: Table, n: int) -> Tensor:
-    """Evenly spaced times from the last training step to the first, rounded to float32 as k-diffusion has them."""
-    return _ending_in_zero(table.sigma(torch.linspace(*table.ends, n, dtype=torch.float64).float()))
-
-
-def sgm_uniform(table: Table, n: int) -> Tensor:
-    """Evenly spaced whole times that stop one step short of the first (Stability-AI generative-models)."""
-    t = torch.linspace(*table.ends, n + 1, dtype=torch.float64)[:-1]
-    return _ending_in_zero(table.sigma(t.floor()))
-
-
-def leading(table: Table, n: int) -> Tensor:
-    """Times 1, 1+c, 1+2c ... with c = T // n (Lin et al. 2023, table 2, one step up as all releases have it)."""
-    t = torch.arange(n, dtype=torch.float64).flip(0) * (len(table.sigmas) // n)
-    return _ending_in_zero(table.sigma(t + 1 if t[0] + 1 < len(table.sigmas) else t))
-
-
-def trailing(table: Table, n: int) -> Tensor:
-    """Whole times down from the last training step, the only list that is sure to hold it (Lin et al. 2023, table 2).
-
-    `sgm_uniform` is the same list but for rounding.
-    """
-    last, total = table.ends[0], len(table.sigmas)
-    falling = (total - torch.arange(n, dtype=torch.float64) * (total / n)).round()
-    return _ending_in_zero(table.sigma(falling - (total - last)))
-
-
-def _ddim(table: Table, t: Tensor) -> Tensor:
-    """The original's list for rising times t: it moves them up by one and ends at the first training step, not at 0."""
-    t = (t.flip(0) + 1).clamp(max=table.ends[0])
-    return torch.cat([table.sigma(t), table.sigmas[:1]])
-
-
-def ddim_uniform(table: Table, n: int) -> Tensor:
-    """The original DDIM list: times 1, 1+c, 1+2c ... with c = T // n, which can be more than n of them."""
-    total = len(table.sigmas)
-    return _ddim(table, torch.arange(0, total, max(total // n, 1)))
-
-
-def ddim_quad(table: Table, n: int) -> Tensor:
-    """The original's other list: times evenly spaced in their square root, over the first 80% of the steps."""
-    t = torch.linspace(0, math.sqrt(0.8 * len(table.sigmas)), n, dtype=torch.float64) ** 2
-    return _ddim(table, t.long())
-
-
-def karras_between(sigma_min: float, sigma_max: float, n: int, rho: float = 7.0) -> Tensor:
-    """Evenly spaced in sigma^(1/rho) (Karras et al. 2022, equation 5)."""
-    ramp = torch.linspace(0, 1, n, dtype=torch.float64)
-    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return _ending_in_zero((high + ramp * (low - high)) ** rho)
-
-
-def karras(table: Table, n: int) -> Tensor:
-    """`karras_between` the ends of the table."""
-    return karras_between(table.sigma_min, table.sigma_max, n)
-
-
-def polyexponential(table: Table, n: int, rho: float = 1.0) -> Tensor:
-    """Log sigma falls with the rho-th power of evenly spaced steps (k-diffusion); rho 1 is `exponential`."""
-    ramp = torch.linspace(1, 0, n, dtype=torch.float64) ** rho
-    low, high = math.log(table.sigma_min), math.log(table.sigma_max)
-    return _ending_in_zero((low + ramp * (high - low)).exp())
-
-
-def exponential(table: Table, n: int) -> Tensor:
-    """Evenly spaced in log sigma."""
-    return polyexponential(table, n)
-
-
-def vp(n: int, beta_range: float = 19.9, beta_min: float = 0.1, end: float = 1e-3) -> Tensor:
-    """Evenly spaced times of the continuous variance-preserving process (Song et al. 2021b, equation 32)."""
-    t = torch.linspace(1, end, n, dtype=torch.float64)
-    return _ending_in_zero((beta_range * t**2 / 2 + beta_min * t).expm1().sqrt())
-
-
-SCHEDULES: dict[str, Callable[..., Tensor]] = {
-    "discrete": discrete,
-    "karras": karras,
-    "exponential": exponential,
-    "sgm_uniform": sgm_uniform,
-    "leading": leading,
-    "trailing": trailing,
-    "ddim_uniform": ddim_uniform,
-}
-
-LABELS = {  # as the community's tools write them
-    "discrete": "Uniform",
-    "karras": "Karras",
-    "exponential": "Exponential",
-    "sgm_uniform": "SGM Uniform",
-    "leading": "Leading",
-    "trailing": "Trailing",
-    "ddim_uniform": "DDIM",
-}
-
-
-def find_schedule(name: str) -> str:
-    """The name of a schedule, given by that or by its community label, spelled as `names.find` allows.
-
-    Raises SfumatoError.
-    """
-    return find("schedule", name, {name: (label,) for name, label in LABELS.items()})
-
-
-def sigma_list(name: str, table: Table, steps: int) -> Tensor:
-    """The falling noise levels (steps + 1,) of a schedule. Raises SfumatoError for an unknown name or a bad count."""
-    schedule = SCHEDULES[find_schedule(name)]
-    if not 1 <= steps <= len(table.sigmas):
-        raise SfumatoError(f"steps is {steps}; choose 1 to {len(table.sigmas)}")
-    return schedule(table, steps)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import find_schedule
+from sfumato.diffusion.spacing import find_schedule
 from sfumato.errors import SfumatoError
 from sfumato.tasks.settings import Options
 
@@ -37,7 +37,7 @@ class Recipe:
         """Take sampler and schedule by the names of any program; what is unknown is lost."""
         for option, value, find in (
             ("sampler", name, lambda name: find_sampler(name).name),
-            ("schedule", schedule, find_schedule),
+            ("schedule", schedule, lambda name: find_schedule(name).name),
         ):
             if value is None:
                 continue

@@ -14,8 +14,9 @@ from torch import Tensor
 from sfumato import __version__
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guidance
+from sfumato.diffusion.options import field_of
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import LABELS
+from sfumato.diffusion.spacing import SCHEDULES
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
 from sfumato.tasks.picture import Picture, Progress, decode, run
@@ -76,7 +77,9 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
     fields = {
         "Steps": settings.steps,
         "Sampler": f"{sampler.label} CFG++" if settings.cfg_pp else sampler.label,
-        "Schedule type": LABELS[settings.schedule],
+        "Schedule type": SCHEDULES[settings.schedule].label if settings.sigmas is None else "Custom",
+        "Sigmas": settings.sigmas and ", ".join(map(str, settings.sigmas)),
+        **{field_of(sampler.name, option): value for option, value in settings.sampler_options.items()},
         "CFG scale": settings.cfg,
         "Seed": seed,
         "Size": f"{settings.width}x{settings.height}",

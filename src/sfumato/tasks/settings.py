@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 import numpy as np
 
 from sfumato.diffusion.names import find
+from sfumato.diffusion.options import Value, checked
 from sfumato.diffusion.rng import SOURCES, Source
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import find_schedule
+from sfumato.diffusion.spacing import find_schedule
 from sfumato.errors import SfumatoError
 from sfumato.spec import MAX_SIDE, Spec
 from sfumato.tasks.checks import check_number, check_whole, is_number, is_whole
@@ -30,6 +32,9 @@ class Options(GuidanceOptions, total=False):
     """What a user may say about a picture, whatever the task. None, or nothing, is the model's own default.
 
     See `GuidanceOptions` for those about guidance.
+
+    `sampler_options` are those of the sampler and of its schedule, such as {"eta": 0.5, "rho": 5} (`sfumato samplers`
+    lists them). `sigmas` are noise levels that fall to 0, in place of steps and schedule.
 
     `width` and `height` are pixels. A `seed` of None or -1 is drawn; picture k of `n` has seed + k. `clip_skip` 1 is
     the last layer of the text encoder. `watermark` marks pictures invisibly.
@@ -51,6 +56,8 @@ class Options(GuidanceOptions, total=False):
     height: int | None
     sampler: str | None
     schedule: str | None
+    sampler_options: Mapping[str, Value] | None
+    sigmas: Sequence[float] | None
     clip_skip: int | None
     n: int
     watermark: bool
@@ -80,6 +87,8 @@ class Settings(GuidanceSettings):
     clip_skip: int
     n: int = 1
     watermark: bool = True
+    sampler_options: Mapping[str, Value] = field(default_factory=dict)
+    sigmas: tuple[float, ...] | None = None
     variation_seed: int | None = None
     variation_strength: float = 0.0
     rng: Source = "cpu"
@@ -114,6 +123,11 @@ class Settings(GuidanceSettings):
         sampler = find_sampler(given.get("sampler", advised.sampler))
         # Schedules made for levels without end crowd at the wrong end of a flow's.
         suits = advised.schedule if "sampler" not in given or spec.prediction == "flow" else sampler.schedule
+        schedule = find_schedule(given.get("schedule", suits), xl="original_size" in spec.ids)
+        known, spaced = sampler.options | schedule.options, f" on the schedule {schedule.label}"
+        if "sigmas" in given:
+            _check_own_levels(given)
+            given["steps"], known, spaced = len(given["sigmas"]) - 1, sampler.options, ""
         defaults = {
             name: getattr(advised, name)
             for name in ("steps", "cfg", "width", "height", "clip_skip", "cfg_rescale", "slg")
@@ -131,8 +145,9 @@ class Settings(GuidanceSettings):
             | given
             | {
                 "sampler": sampler.name,
+                "schedule": schedule.name,
+                "sampler_options": checked(given.get("sampler_options", {}), known, f"{sampler.label}{spaced}"),
                 "rng": find("source of noise", given.get("rng", "cpu"), SOURCES),
-                "schedule": find_schedule(given.get("schedule", suits)),
             }
         )
         settings._check(spec)
@@ -200,8 +215,20 @@ def sized(options: Options, width: int, height: int) -> Options:
     return filled
 
 
+def _check_own_levels(given: Mapping[str, Any]) -> None:
+    """That `sigmas` are numbers, and that nothing else claims to decide the noise levels. Raises SfumatoError."""
+    sigmas = given["sigmas"]
+    if not isinstance(sigmas, tuple) or len(sigmas) < 2 or not all(map(is_number, sigmas)):
+        raise SfumatoError(f"sigmas are {sigmas!r}; give two or more falling numbers that end in 0")
+    if "schedule" in given or given.get("steps", len(sigmas) - 1) != len(sigmas) - 1:
+        raise SfumatoError(f"{len(sigmas)} sigmas are {len(sigmas) - 1} steps of no schedule; leave those two out")
+
+
 def _plain(value: Any) -> Any:
-    """Numbers of numpy or torch as those of Python, and a list or an array of them as a tuple; all else as it is."""
+    """Numbers of numpy or torch as those of Python, also inside lists, arrays and mappings, of which the first two
+    become tuples; all else as it is."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
     if getattr(value, "ndim", None) == 0:
         return value.item()
     return tuple(map(_plain, value)) if isinstance(value, list | tuple | np.ndarray) else value

@@ -16,9 +16,8 @@ from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.path import diffused
-from sfumato.diffusion.rng import BrownianPath, NoiseStream
+from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import sigma_list
 from sfumato.diffusion.windows import Window, windowed, windows
 from sfumato.errors import SfumatoError
 from sfumato.runtime.device import pictures_at_once
@@ -32,7 +31,7 @@ from sfumato.tasks.img2img import check_strength, padded
 from sfumato.tasks.picture import Picture, Progress, decode, encode, run, to_pixels
 from sfumato.tasks.pixels import MAX_SCALE, large_size, resized
 from sfumato.tasks.settings import Options, Settings
-from sfumato.tasks.way import Way, first_latents, last_latents
+from sfumato.tasks.way import Way, chosen, first_latents, last_latents, levels_of
 from sfumato.weights.upscalers import PixelUpscaler
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ def _four_times(
     noise_level = NOISE_LEVEL if enlarging.noise_level is None else enlarging.noise_level
     sampler = find_sampler(settings.sampler)
     sampler = replace(sampler, unit_start=sampler.unit_start or spec.unit_start)
-    sigmas = sigma_list(settings.schedule, model.table, settings.steps)
+    sigmas, options = levels_of(settings, model.table), chosen(settings, sampler.options)
     small = filled(image, 2 ** (len(spec.unet.channels) - 1))
     shape = (1, spec.vae.latent_channels, *small.shape[2:])
     conds = model.encode([settings.prompt, settings.negative], settings.clip_skip)
@@ -186,9 +185,7 @@ def _four_times(
         if cut:
             weighed = weighed.through(lambda guide: windowed(guide, cut, round(enlarging.overlap * WINDOW)))
         x = first_latents(stream.normal(), sigmas, sampler)
-        noise = BrownianPath(stream) if sampler.brownian else stream
-        options = {"table": model.table} if sampler.timed else {}
-        return sampler.guided_by(weighed)(x, sigmas, denoiser.path, noise, **options)
+        return sampler.job(weighed, x, sigmas, denoiser.path, stream, model.table, options)
 
     def finish(index: int, x: Tensor) -> Picture:
         seed = settings.seed + index

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from sfumato.diffusion.drive import Job
 from sfumato.diffusion.guide import Guidance
+from sfumato.diffusion.options import Value
 from sfumato.diffusion.path import EXPLODING, Path
-from sfumato.diffusion.rng import BrownianPath, NoiseStream, Source, slerp
+from sfumato.diffusion.rng import NoiseStream, Source, slerp
 from sfumato.diffusion.sample import Sampler, find_sampler
-from sfumato.diffusion.schedule import Table, sigma_list
+from sfumato.diffusion.schedule import Table
+from sfumato.diffusion.spacing import SCHEDULES, own_list, sigma_list
 from sfumato.tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class Way:
     path: Path
     shape: tuple[int, int, int, int]
     device: torch.device
+    options: Mapping[str, Value] = field(default_factory=dict)
     rng: Source = "cpu"
     from_noise: bool = True
 
@@ -44,10 +48,10 @@ class Way:
         spec, sampler = model.spec, find_sampler(settings.sampler)
         sampler = replace(sampler, unit_start=sampler.unit_start or spec.unit_start)
         table = model.table_for(settings.width, settings.height)
-        sigmas = sigma_list(settings.schedule, table, settings.steps)
+        sigmas, options = levels_of(settings, table), chosen(settings, sampler.options)
         height, width = settings.height // spec.vae.factor, settings.width // spec.vae.factor
         shape = (1, spec.vae.latent_channels, height, width)
-        return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device, settings.rng)
+        return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device, options, settings.rng)
 
     def stream(self, seed: int) -> NoiseStream:
         """All noise of a picture."""
@@ -82,13 +86,24 @@ class Way:
             x = self.path.noised(known.to(first), first, self.sigmas[:1])
         else:
             x = known.to(first)
-        noise = BrownianPath(stream) if self.sampler.brownian else stream
-        options = {"table": self.table} if self.sampler.timed else {}
-        return self.sampler.guided_by(guidance)(x, self.sigmas, self.path, noise, **options)
+        return self.sampler.job(guidance, x, self.sigmas, self.path, stream, self.table, self.options)
 
     def end(self, x: Tensor) -> Tensor:
         """What the job left, as the autoencoder takes it."""
         return last_latents(x, self.sigmas, self.sampler, self.path) if len(self.sigmas) > 1 else x
+
+
+def levels_of(settings: Settings, table: Table) -> Tensor:
+    """The noise levels (steps + 1,) that settings ask for. Raises SfumatoError where the table has none such."""
+    if settings.sigmas is not None:
+        return own_list(settings.sigmas, table)
+    options = chosen(settings, SCHEDULES[settings.schedule].options)
+    return sigma_list(settings.schedule, table, settings.steps, **options)
+
+
+def chosen(settings: Settings, known: Container[str]) -> dict[str, Value]:
+    """Those of the settings' sampler options that are known here: to the sampler, or to the schedule."""
+    return {name: value for name, value in settings.sampler_options.items() if name in known}
 
 
 def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:

@@ -22,7 +22,7 @@ from sfumato.data import captions, scene_captions
 from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Scenes
 from sfumato.diffusion import predict
-from sfumato.diffusion.schedule import sigma_list
+from sfumato.diffusion.spacing import sigma_list
 from sfumato.tasks.settings import Options, Settings, sized
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity

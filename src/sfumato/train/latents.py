@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -20,6 +23,8 @@ from sfumato.data.scenes import Scene, Scenes
 from sfumato.files import atomic_write
 from sfumato.nets.vae import VAE
 from sfumato.train.stateless import stream
+
+T = TypeVar("T")
 
 UNNAMED = -1  # the plain white that captions do not mention
 
@@ -74,13 +79,18 @@ def identity(data: EmojiData, vae: VAE, *made_from: object) -> str:
     return digest.hexdigest()[:16]
 
 
+def _shown(parts: Sequence[T], what: str) -> Iterable[T]:
+    """The same, with a bar on stderr: tens of thousands of pictures take minutes."""
+    return track(parts, what, console=Console(stderr=True), transient=True)
+
+
 @torch.no_grad()
 def _encode_scenes(scenes: Scenes, layouts: Sequence[Scene], vae: VAE, device: torch.device, rows: int = 64) -> Tensor:
     from sfumato.train.loop import bf16_pays
 
     parts = []
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
-        for start in range(0, len(layouts), rows):
+        for start in _shown(range(0, len(layouts), rows), "encode scenes"):
             x = torch.stack([scenes.draw(layout).picture for layout in layouts[start : start + rows]])
             mean = vae.encode(x.to(device)).float().chunk(2, 1)[0]
             parts.append(vae.to_latents(mean).half().cpu())
@@ -102,7 +112,7 @@ def _encode(data: EmojiData, vae: VAE, backgrounds: int, seed: int, device: torc
     rgb = (low[colours] + where * (high - low)[colours]).round()
     rgb[colours == UNNAMED] = 255
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
-        for numbers in torch.arange(len(data)).split(rows):
+        for numbers in _shown(torch.arange(len(data)).split(rows), "encode pictures"):
             rgba = torch.from_numpy(data.pictures(numbers.numpy())).to(device)
             for k in range(1 + backgrounds):
                 mean = vae.encode(compose(rgba, rgb[numbers, k].to(device))).float().chunk(2, 1)[0]

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -23,9 +24,10 @@ from sfumato.diffusion import guide, predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Failed, Finished, drive
 from sfumato.diffusion.path import per_row
-from sfumato.diffusion.rng import BrownianPath, NoiseStream
+from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import sigma_list, table_of
+from sfumato.diffusion.schedule import table_of
+from sfumato.diffusion.spacing import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.nets.clip import CLIPText
@@ -209,10 +211,10 @@ class LDMTask:
         jobs = []
         for seed, cond in zip(seeds, self.encode(prompts), strict=True):
             stream = NoiseStream(seed, (1, self.vae.cfg.latent_channels, side, side), self.device)
-            noise = BrownianPath(stream) if sampler.brownian else stream
-            steer = guide.cfg(guide.plain(self.denoiser, cond), guide.plain(self.denoiser, empty), cfg.sheet_cfg)
+            both = guide.plain(self.denoiser, cond), guide.plain(self.denoiser, empty)
+            steer = guide.Guidance(partial(guide.cfg, *both, cfg.sheet_cfg))
             x = first_latents(stream.normal(), sigmas, sampler, path)
-            jobs.append(sampler.run(steer, x, sigmas, path, noise))
+            jobs.append(sampler.job(steer, x, sigmas, path, stream, self.table))
         latents: dict[int, Tensor] = {}
         for number, event in drive(jobs, max_rows=64):
             if isinstance(event, Failed):

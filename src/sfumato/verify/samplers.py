@@ -18,15 +18,8 @@ from sfumato.diffusion.guide import Estimate, Guide, cfg, inpaint, plain
 from sfumato.diffusion.path import EXPLODING
 from sfumato.diffusion.rng import scaled
 from sfumato.diffusion.sample import Sampler, find_sampler
-from sfumato.diffusion.schedule import (
-    SCHEDULES,
-    FlowTable,
-    NoiseTable,
-    discrete,
-    karras_between,
-    sigma_list,
-    training_sigmas,
-)
+from sfumato.diffusion.schedule import FlowTable, NoiseTable, training_sigmas
+from sfumato.diffusion.spacing import SCHEDULES, discrete, karras_between, sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.spec import Prediction, Schedule
 from sfumato.tasks.way import first_latents

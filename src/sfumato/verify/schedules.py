@@ -13,11 +13,8 @@ from torch import Tensor
 
 from sfumato.diffusion.path import EXPLODING
 from sfumato.diffusion.samplers.common import split_ancestral
-from sfumato.diffusion.schedule import (
-    FlowTable,
-    NoiseTable,
-    alphas_cumprod,
-    betas,
+from sfumato.diffusion.schedule import FlowTable, NoiseTable, alphas_cumprod, betas, training_sigmas
+from sfumato.diffusion.spacing import (
     ddim_quad,
     ddim_uniform,
     discrete,
@@ -26,7 +23,6 @@ from sfumato.diffusion.schedule import (
     karras_between,
     polyexponential,
     sgm_uniform,
-    training_sigmas,
     vp,
 )
 from sfumato.spec import Schedule

@@ -17,7 +17,8 @@ from sfumato.diffusion.guide import away_from, cfg, plain, within
 from sfumato.diffusion.path import diffused
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import FlowTable, NoiseTable, sigma_list, training_sigmas
+from sfumato.diffusion.schedule import FlowTable, NoiseTable, training_sigmas
+from sfumato.diffusion.spacing import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip, sd2, sd3_mmdit, sdxl
 from sfumato.families.ldm import UNET, VAE_PREFIX

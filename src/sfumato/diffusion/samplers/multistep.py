@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sfumato.diffusion.drive import Job, Step
 from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.options import Share, ToFour, ToThree
 from sfumato.diffusion.path import Path
 from sfumato.diffusion.samplers.common import (
     Noise,
@@ -41,7 +42,7 @@ def plms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) ->
     return x
 
 
-def ipndm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: int = 4) -> Job:
+def ipndm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: ToFour = 4) -> Job:
     """Improved pseudo numerical method (Zhang & Chen 2022, section 3.3): Adams-Bashforth begun by lower orders."""
     steps = steps_of(sigmas)
     slopes: list[Tensor] = []  # newest first
@@ -54,7 +55,7 @@ def ipndm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, o
     return x
 
 
-def lms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: int = 4) -> Job:
+def lms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: ToFour = 4) -> Job:
     """Linear multistep (k-diffusion): the slope's polynomial through its last `order` values, integrated over sigma."""
     steps = steps_of(sigmas)
     slopes: list[Tensor] = []  # newest first
@@ -67,7 +68,7 @@ def lms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, ord
     return x
 
 
-def deis(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: int = 3) -> Job:
+def deis(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: ToThree = 3) -> Job:
     """DEIS (Zhang & Chen 2022, equation 15), log-rho: as `lms`, but the polynomial is one in log sigma."""
     steps = steps_of(sigmas)
     slopes: list[Tensor] = []  # newest first
@@ -100,7 +101,7 @@ def dpmpp_2m(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise
     return x
 
 
-def res_multistep(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 0.0) -> Job:
+def res_multistep(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 0.0) -> Job:
     """Refined exponential solver of second order, multistep (Zhang et al. 2023, section 4).
 
     The straight line in log sigma through the last two estimates is integrated without approximation. With eta > 0
@@ -160,12 +161,12 @@ def _multistep(denoise: Guide, x: Tensor, sigmas: Tensor, order: int, on_estimat
     return x
 
 
-def dpmpp_3m(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: int = 3) -> Job:
+def dpmpp_3m(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: ToThree = 3) -> Job:
     """DPM-Solver++, multistep, of order 1 to 3 (Lu et al. 2022b, appendix B; third order as in the authors' code)."""
     return _multistep(denoise, x, sigmas, order, on_estimate=True)
 
 
-def dpm_solver(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: int = 2) -> Job:
+def dpm_solver(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: ToThree = 2) -> Job:
     """DPM-Solver, multistep, of order 1 to 3 (Lu et al. 2022a; multistep as in the authors' code): on the slope."""
     return _multistep(denoise, x, sigmas, order, on_estimate=False)
 
@@ -176,7 +177,7 @@ def unipc(
     sigmas: Tensor,
     path: Path,
     noise: Noise,
-    order: int = 2,
+    order: ToThree = 2,
     variant: Literal["bh1", "bh2"] = "bh1",
 ) -> Job:
     """UniPC (Zhao et al. 2023, algorithms 1 and 2) on the estimate; `variant` names the B(h): 'bh1' h, 'bh2' e^h - 1.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sfumato.diffusion.drive import Job, Step, together
 from sfumato.diffusion.guide import Guide, known
+from sfumato.diffusion.options import NotNegative, Share
 from sfumato.diffusion.path import Path
 from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
 from sfumato.diffusion.schedule import TABLE_1X, Table
@@ -22,9 +23,9 @@ def euler(
     sigmas: Tensor,
     path: Path,
     noise: Noise,
-    s_churn: float = 0.0,
-    s_tmin: float = 0.0,
-    s_tmax: float = math.inf,
+    s_churn: NotNegative = 0.0,
+    s_tmin: NotNegative = 0.0,
+    s_tmax: NotNegative = math.inf,
 ) -> Job:
     """Euler's method on the probability flow; the same steps as DDIM with eta 0.
 
@@ -39,7 +40,7 @@ def euler(
     return x
 
 
-def euler_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 1.0) -> Job:
+def euler_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 1.0) -> Job:
     """Euler's method past the next level, then noise up to it; the same steps as DDIM with that eta."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
@@ -52,7 +53,7 @@ def euler_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise
     return x
 
 
-def ddim(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 0.0) -> Job:
+def ddim(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 0.0) -> Job:
     """DDIM (Song et al. 2021, equation 12): deterministic at eta 0, ancestral at eta 1."""
     return euler_ancestral(denoise, x, sigmas, path, noise, eta)
 
@@ -78,7 +79,7 @@ def tcd(
     sigmas: Tensor,
     path: Path,
     noise: Noise,
-    eta: float = 0.3,
+    eta: Share = 0.3,
     table: Table = TABLE_1X,
 ) -> Job:
     """Trajectory consistency sampling (Zheng et al. 2024, algorithm 4): past the next time by a share, then noise.

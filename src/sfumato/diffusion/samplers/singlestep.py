@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from sfumato.diffusion.drive import Job, Row, Step
 from sfumato.diffusion.guide import Estimate, Guide
+from sfumato.diffusion.options import NotNegative, Positive, Range, Share
 from sfumato.diffusion.path import Path
 from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, raised, split_ancestral, steps_of, towards
-from sfumato.diffusion.schedule import karras_between
+from sfumato.diffusion.spacing import karras_between
 from sfumato.errors import SfumatoError
 
 
@@ -23,9 +25,9 @@ def heun(
     sigmas: Tensor,
     path: Path,
     noise: Noise,
-    s_churn: float = 0.0,
-    s_tmin: float = 0.0,
-    s_tmax: float = math.inf,
+    s_churn: NotNegative = 0.0,
+    s_tmin: NotNegative = 0.0,
+    s_tmax: NotNegative = math.inf,
 ) -> Job:
     """Heun's second-order method (Karras et al. 2022, algorithm 2; without churn 1).
 
@@ -54,9 +56,9 @@ def restart(
     sigmas: Tensor,
     path: Path,
     noise: Noise,
-    restarts: int = -1,
-    s_tmin: float = 0.1,
-    s_tmax: float = 2.0,
+    restarts: Annotated[int, Range(-1, 100)] = -1,
+    s_tmin: NotNegative = 0.1,
+    s_tmax: NotNegative = 2.0,
 ) -> Job:
     """Heun's method that goes back up by fresh noise and down again (Xu et al. 2023, algorithm 1).
 
@@ -116,9 +118,9 @@ def dpm_2(
     sigmas: Tensor,
     path: Path,
     noise: Noise,
-    s_churn: float = 0.0,
-    s_tmin: float = 0.0,
-    s_tmax: float = math.inf,
+    s_churn: NotNegative = 0.0,
+    s_tmin: NotNegative = 0.0,
+    s_tmax: NotNegative = math.inf,
 ) -> Job:
     """The midpoint method in log sigma (k-diffusion's reading of DPM-Solver-2 and Karras et al. 2022, algorithm 2).
 
@@ -133,7 +135,7 @@ def dpm_2(
     return x
 
 
-def dpm_2_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 1.0) -> Job:
+def dpm_2_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 1.0) -> Job:
     """The midpoint method in log sigma past the next level, then noise up to it (k-diffusion)."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
@@ -146,7 +148,7 @@ def dpm_2_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise
     return x
 
 
-def dpmpp_2s_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 1.0) -> Job:
+def dpmpp_2s_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 1.0) -> Job:
     """DPM-Solver++(2S) (Lu et al. 2022b, algorithm 1) past the next level, then noise up to it (k-diffusion)."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
@@ -210,7 +212,7 @@ def _ends(sigmas: Tensor) -> tuple[float, float]:
     return sigmas[0].item(), sigmas[sigmas > 0][-1].item()
 
 
-def dpm_fast(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 0.0) -> Job:
+def dpm_fast(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 0.0) -> Job:
     """DPM-Solver-fast (Lu et al. 2022a, section 3.4): third-order steps evenly spaced in log sigma, then what is left.
 
     Asks as often as the list has steps; of the list only the ends are used. It stops at the last level above 0.
@@ -254,9 +256,9 @@ def dpm_adaptive(
     sigmas: Tensor,
     path: Path,
     noise: Noise,
-    rtol: float = 0.05,
-    atol: float = 0.0078,
-    h: float = 0.05,
+    rtol: Positive = 0.05,
+    atol: Positive = 0.0078,
+    h: Positive = 0.05,
 ) -> Job:
     """DPM-Solver-23 with adaptive steps (Lu et al. 2022a, appendix C): third order, judged by the second.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sfumato.diffusion.drive import Job, Step
 from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.options import Range, Share, ToFour, ToThree
 from sfumato.diffusion.path import Path
 from sfumato.diffusion.samplers.common import (
     Noise,
@@ -28,7 +29,13 @@ from sfumato.diffusion.schedule import TABLE_1X, Table
 
 
 def dpmpp_sde(
-    denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 1.0, r: float = 0.5
+    denoise: Guide,
+    x: Tensor,
+    sigmas: Tensor,
+    path: Path,
+    noise: Noise,
+    eta: Share = 1.0,
+    r: Annotated[float, Range(0.01, 1)] = 0.5,
 ) -> Job:
     """DPM-Solver++ single step for the stochastic equation (Lu et al. 2022b): two estimates a step, at s and between.
 
@@ -70,7 +77,7 @@ def dpmpp_2m_sde(
     sigmas: Tensor,
     path: Path,
     noise: Noise,
-    eta: float = 1.0,
+    eta: Share = 1.0,
     solver: Literal["midpoint", "heun"] = "midpoint",
 ) -> Job:
     """DPM-Solver++(2M) for the stochastic equation (Lu et al. 2022b, section 5); solver is 'midpoint' or 'heun'."""
@@ -91,7 +98,7 @@ def dpmpp_2m_sde(
     return x
 
 
-def dpmpp_3m_sde(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: float = 1.0) -> Job:
+def dpmpp_3m_sde(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 1.0) -> Job:
     """DPM-Solver++(3M) for the stochastic equation (k-diffusion): the estimate's parabola through its last values."""
     steps = steps_of(sigmas)
     before: list[tuple[float, Tensor]] = []  # (h, estimate) of the last steps, newest first
@@ -135,7 +142,7 @@ def er_sde(
     sigmas: Tensor,
     path: Path,
     noise: Noise,
-    order: int = 3,
+    order: ToThree = 3,
     variant: Literal["er", "ode", "reverse"] = "er",
 ) -> Job:
     """Extended reverse-time SDE solver of 1 to 3 stages (Cui et al. 2023, algorithms 1 to 3 and equation 21).
@@ -186,9 +193,9 @@ def sa_solver(
     sigmas: Tensor,
     path: Path,
     noise: Noise,
-    order: int = 3,
-    corrector: int = 4,
-    eta: float = 1.0,
+    order: ToFour = 3,
+    corrector: Annotated[int, Range(0, 4)] = 4,
+    eta: Share = 1.0,
     table: Table = TABLE_1X,
 ) -> Job:
     """Stochastic Adams (Xue et al. 2023, algorithm 1): predictor and corrector through the last estimates.
