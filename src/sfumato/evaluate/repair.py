@@ -112,7 +112,7 @@ def measure_repair(
     names = Names.of(data, judge)
     real = []
     for done, gap in enumerate(holes, 1):
-        real.append(judged(gap, gap.composed, names))
+        real.append(judged(gap, gap.composed.where(gap.open, gap.given), names))  # shadows reach farther
         watch("composed scenes", done, len(holes))
     wanted = [
         (turn, language, gap) for turn in range(plan.seeds) for language in LANGUAGES for gap in holes[: plan.scenes]
