@@ -118,3 +118,9 @@ def refused() -> Callable[..., None]:
             assert words in result.stderr
 
     return check
+
+
+@pytest.fixture(scope="session")
+def inpainting_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a little 1.5 inpainting."""
+    return _from_pictures("sd1_inpainting", tmp_path_factory.mktemp("inpainting"))

@@ -22,13 +22,16 @@ from sfumato.files import read_bytes
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
-from sfumato.provenance.given import picture_of
+from sfumato.provenance.given import PictureLike, masked, picture_of
 from sfumato.replay.read import read
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction, Spec
 from sfumato.tasks.augment import SLIGHTLY, augment
 from sfumato.tasks.compress import QUALITY, compress, decompress
+from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
+from sfumato.tasks.depth2img import depth2img
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
+from sfumato.tasks.inpaint import Inpainting, Start, inpaint
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.replay import replay
 from sfumato.tasks.settings import Options, Settings, sized
@@ -43,7 +46,6 @@ from sfumato.weights.upscalers import PixelUpscaler, load_upscaler
 
 if TYPE_CHECKING:
     from sfumato.evaluate.judge import Judge
-    from sfumato.provenance.given import PictureLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +154,33 @@ class StableDiffusion:
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *natural_size(image, self.spec)))
         return _collected(img2img(self, image, settings, strength, resize))
 
+    def inpaint(
+        self,
+        image: PictureLike,
+        prompt: str = "",
+        negative: str = "",
+        *,
+        mask: PictureLike | None = None,
+        strength: float = Inpainting.strength,
+        start: Start = Inpainting.start,
+        invert: bool = False,
+        grow: int = 0,
+        blur: int = Inpainting.blur,
+        soft: bool = False,
+        only_masked: bool = False,
+        padding: int = Inpainting.padding,
+        **options: Unpack[Options],
+    ) -> Result:
+        """Draw part of a picture anew; see `tasks.inpaint` and `tasks.settings.Options`.
+
+        `mask` is white, or if it has transparency transparent, where to draw; without one, what is transparent in the
+        picture is drawn. Without a width or height the picture is drawn at its own size, see `Inpainting.size`.
+        """
+        how = Inpainting(strength, start, invert, grow, blur, soft, only_masked, padding)
+        picture, where = masked(image, mask)
+        settings = Settings.of(self.spec, prompt, negative, **sized(options, *how.size(self.spec, picture)))
+        return _collected(inpaint(self, picture, where, settings, how))
+
     def upscale(
         self,
         image: PictureLike,
@@ -177,6 +206,25 @@ class StableDiffusion:
         enlarging = Enlarging(scale, upscaler, strength, noise_level, overlap)
         settings = settings_of(self.spec, image, enlarging, prompt, negative, **options)
         return _collected(upscale(self, image, settings, enlarging))
+
+    def depth2img(
+        self,
+        image: PictureLike | None,
+        prompt: str = "",
+        negative: str = "",
+        *,
+        depth: PictureLike | None = None,
+        strength: float = DEPTH_STRENGTH,
+        resize: Resize = "crop",
+        **options: Unpack[Options],
+    ) -> Result:
+        """Draw pictures with the depth of a picture, or with a given `depth`; see `tasks.depth2img`."""
+        start = None if image is None else picture_of(image)
+        given = None if depth is None else picture_of(depth, "the depth")
+        if (shape := start or given) is not None:
+            options = sized(options, *natural_size(shape, self.spec))
+        settings = Settings.of(self.spec, prompt, negative, **options)
+        return _collected(depth2img(self, start, settings, given, strength, resize))
 
     def replay(self, file: str | Path, image: PictureLike | None = None) -> Result:
         """Draw a picture again from what its file says, whichever program drew it; see `tasks.replay`.

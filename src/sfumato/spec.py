@@ -242,6 +242,11 @@ class Spec:
         return self.unet if self.transformer is None else self.transformer
 
     @property
+    def inpaints(self) -> bool:
+        """Whether the network sees a mask and the latents of the picture outside it, beside its own latents."""
+        return self.backbone.in_channels == 2 * self.vae.latent_channels + 1
+
+    @property
     def multiple(self) -> int:
         """What the sides of a picture, in pixels, must be multiples of."""
         return self.vae.factor * (1 if self.transformer is None else self.transformer.patch)

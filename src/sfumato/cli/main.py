@@ -23,7 +23,9 @@ from sfumato.errors import SfumatoWarning
 COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
     "img2img": ("sfumato.cli.img2img:img2img", "Draw pictures on top of a picture."),
+    "inpaint": ("sfumato.cli.inpaint:inpaint", "Draw part of a picture anew."),
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
+    "depth2img": ("sfumato.cli.depth2img:depth2img", "Draw pictures with the depth of a picture."),
     "grid": ("sfumato.cli.grid:grid", "Draw a picture under many settings, side by side."),
     "augment": ("sfumato.cli.augment:augment", "Draw a folder of pictures slightly anew."),
     "anonymise": ("sfumato.cli.augment:anonymise", "Draw a folder of pictures so that people in it are others."),

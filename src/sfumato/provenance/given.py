@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,11 +14,11 @@ from sfumato.provenance.picture import check_size, on_white, read_image, upright
 if TYPE_CHECKING:
     from torch import Tensor
 
-    PictureLike = str | Path | Image.Image | np.ndarray | Tensor
-    """A file, or numbers: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of numpy, channels first of torch.
+PictureLike = Union[str, Path, Image.Image, np.ndarray, "Tensor"]
+"""A file, or numbers: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of numpy, channels first of torch.
 
-    Numbers are bytes, 16-bit integers, booleans, or floats from 0 to 1.
-    """
+Numbers are bytes, 16-bit integers, booleans, or floats from 0 to 1.
+"""
 
 
 def picture_of(value: PictureLike, what: str = "the picture") -> Image.Image:
@@ -37,6 +37,17 @@ def mask_of(value: PictureLike, what: str = "the mask") -> Image.Image:
     """
     image = with_transparency(value, what)
     return ImageOps.invert(image.getchannel("A")) if image.mode == "RGBA" else image.convert("L")
+
+
+def masked(picture: PictureLike, mask: PictureLike | None) -> tuple[Image.Image, Image.Image]:
+    """A picture in RGB and what of it is to be drawn (L): what `mask` says, or without one what is transparent.
+
+    Raises as `picture_of`, and for a picture without transparency that no mask is given for.
+    """
+    image = with_transparency(picture)
+    if mask is None and image.mode != "RGBA":
+        raise SfumatoError("the picture has nothing transparent to be drawn; give a mask that is white where to draw")
+    return on_white(image), mask_of(image if mask is None else mask)
 
 
 def with_transparency(value: PictureLike, what: str = "the picture") -> Image.Image:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
 
 Facts = Mapping[str, object]
+Touch = Callable[[Image.Image], Image.Image]
 NO_FACTS: Facts = MappingProxyType({})
 
 
@@ -36,13 +37,14 @@ def draw(
     way: Way,
     guidance: Guidance,
     known: Tensor | None = None,
-    touch: Callable[[Image.Image], Image.Image] | None = None,
+    touch: Touch | None = None,
     facts: Facts = NO_FACTS,
+    protect: Touch | None = None,
 ) -> Generator[Progress | Picture, None, None]:
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
     `known` are the latents (1, C, h, w) of a picture to start from, see `Way.job`. `touch` changes a picture after it
-    is decoded, before it is marked. `facts` are the task's own fields of the description.
+    is decoded, before it is marked, `protect` after that. `facts` are the task's own fields of the description.
     """
 
     def finish(index: int, x: Tensor) -> Picture:
@@ -51,6 +53,8 @@ def draw(
             image = touch(image)
         if settings.watermark:
             image = marked(image)
+        if protect is not None:
+            image = protect(image)
         seed, other = settings.seeds(index)
         varied = {} if other is None else {"Variation seed": other}
         return Picture(index, image, seed, describe(model, settings, seed, {**varied, **facts}))

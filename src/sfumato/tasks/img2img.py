@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -74,16 +74,16 @@ def padded(image: Image.Image, left: int, top: int, right: int, bottom: int) -> 
     return Image.fromarray(np.pad(np.asarray(image), ((top, bottom), (left, right), (0, 0)), mode="edge"))
 
 
-def natural_size(image: Image.Image, spec: Spec) -> tuple[int, int]:
+def natural_size(image: Image.Image, spec: Spec, whole: Callable[[float], int] = round) -> tuple[int, int]:
     """Width and height of what a model makes of a picture if nobody says: its own, in the multiples that can be drawn.
 
-    Larger pictures are scaled down to four times the area that the model draws by itself, beyond which it repeats
-    things.
+    `whole` chooses the multiple. Larger pictures are scaled down to four times the area that the model draws by itself,
+    beyond which it repeats things.
     """
     most = 4 * spec.defaults.width * spec.defaults.height
     scale = min(1.0, math.sqrt(most / (image.width * image.height)))
     step = spec.multiple
     width, height = (
-        min(max(step, round(scale * side / step) * step), spec.max_side // step * step) for side in image.size
+        min(max(step, whole(scale * side / step) * step), spec.max_side // step * step) for side in image.size
     )
     return width, height

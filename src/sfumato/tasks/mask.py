@@ -19,11 +19,10 @@ NEARLY = 0.05  # of black or white counts as that: masks come as JPEG, too
 RELAXATIONS = 10  # per level: a straight ramp is then met to 4%
 
 
-def from_picture(grey: Image.Image, width: int, height: int, invert: bool, grow: int, blur: int) -> Tensor:
+def from_picture(grey: Image.Image, width: int, height: int, invert: bool = False, grow: int = 0) -> Tensor:
     """The mask of a picture of that size: `grey` (L) is white where to draw, or black with `invert`.
 
-    It is grown by pixels, or shrunk by less than none. Then its edge is made soft: the share rises evenly over `blur`
-    pixels inwards, so that nothing outside changes. Raises SfumatoError for another size, and if nothing is left.
+    It is grown by pixels, or below 0 shrunk. Raises SfumatoError for another size, and if nothing is left of it.
     """
     if grey.size != (width, height):
         theirs = f"the mask is {grey.width}x{grey.height}, the picture {width}x{height}"
@@ -34,7 +33,7 @@ def from_picture(grey: Image.Image, width: int, height: int, invert: bool, grow:
     if not mask.any():
         how = "shrink it less" if grow < 0 and share.any() else "make white what is to be drawn, or invert the mask"
         raise SfumatoError(f"the mask is empty, so there is nothing to draw; {how}")
-    return mask * edge(mask, blur)
+    return mask
 
 
 def grown(mask: Tensor, pixels: int) -> Tensor:
@@ -47,9 +46,9 @@ def grown(mask: Tensor, pixels: int) -> Tensor:
 
 
 def edge(mask: Tensor, blur: int) -> Tensor:
-    """How deep inside the mask every pixel lies, as a share of `blur` + 1 pixels; 0 outside, at the most 1.
+    """A soft edge inside the mask: how deep every pixel lies, as a share of `blur` + 1 pixels; 0 outside, at most 1.
 
-    The picture's own edge is none of the mask's.
+    Nothing outside changes by it. The picture's own edge is none of the mask's.
     """
     outside = (mask == 0).float()
     covered = sum(_spreading(outside, blur), outside)
@@ -64,6 +63,12 @@ def _spreading(mask: Tensor, pixels: int) -> Iterator[Tensor]:
         else:
             mask = F.max_pool2d(mask, (3, 1), 1, (1, 0)).maximum(F.max_pool2d(mask, (1, 3), 1, (0, 1)))
         yield mask
+
+
+def bounds(mask: Tensor) -> tuple[int, int, int, int]:
+    """The box around what is drawn, in pixels: left, top, and the first column and row beyond."""
+    rows, columns = (mask[0, 0].any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 
 def touched(mask: Tensor, height: int, width: int) -> Tensor:

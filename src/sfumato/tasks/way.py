@@ -80,13 +80,19 @@ class Way:
         if variation is not None:
             other, strength = variation
             first = slerp(first, self.stream(other).normal(), strength)
+        x = self.begin(first, known)
+        held = self.held(guidance, first, known)
+        return self.sampler.job(held, x, self.sigmas, self.path, stream, self.table, self.options)
+
+    def held(self, guidance: Guidance, noise: Tensor, known: Tensor | None) -> Guidance:
+        """The guidance under which latents stay what they shall: here, as they may become anything, itself."""
+        return guidance
+
+    def begin(self, noise: Tensor, known: Tensor | None) -> Tensor:
+        """The first latents, of unit noise; see `job`."""
         if known is None or self.from_noise:
-            x = first_latents(first, self.sigmas, self.sampler, self.path)
-        elif len(self.sigmas) > 1:
-            x = self.path.noised(known.to(first), first, self.sigmas[:1])
-        else:
-            x = known.to(first)
-        return self.sampler.job(guidance, x, self.sigmas, self.path, stream, self.table, self.options)
+            return first_latents(noise, self.sigmas, self.sampler, self.path)
+        return self.path.noised(known.to(noise), noise, self.sigmas[:1]) if len(self.sigmas) > 1 else known.to(noise)
 
     def end(self, x: Tensor) -> Tensor:
         """What the job left, as the autoencoder takes it."""

@@ -1,0 +1,72 @@
+"""`sfumato depth2img`: draw pictures with the depth of a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sfumato.cli.img2img import Prompt, Resize
+from sfumato.cli.options import Drawing, Loading, Saving, Size, command, with_size
+
+PictureFile = Annotated[str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP file.")]
+DepthFile = Annotated[
+    str | None,
+    typer.Option("--depth", metavar="FILE", help="A picture of depth, the nearest brightest; else it is estimated."),
+]
+OnlyDepth = Annotated[bool, typer.Option("--is-depth", help="PICTURE itself is a picture of depth.")]
+Strength = Annotated[float, typer.Option(help="1 takes nothing but the depth; less keeps colours.")]
+SeenFile = Annotated[Path | None, typer.Option("--save-depth", metavar="FILE", help="Keep the depth that is told.")]
+
+
+@command
+def depth2img(
+    picture: PictureFile,
+    prompt: Prompt = "",
+    *,
+    depth: DepthFile = None,
+    is_depth: OnlyDepth = False,
+    strength: Strength = 0.9,
+    resize: Resize = "crop",
+    save_depth: SeenFile = None,
+    loading: Loading,
+    size: Size = None,
+    drawing: Drawing,
+    saving: Saving,
+) -> None:
+    """Draw pictures with the depth of a picture, in other words and colours.
+
+    Without --model the embedded depth model draws. The result is saved as `sfumato txt2img` saves its pictures.
+    """
+    from sfumato.cli.output import Destination
+    from sfumato.provenance.given import picture_of
+    from sfumato.provenance.picture import save
+
+    options = with_size(drawing.options(), size)
+    destination = Destination.of(saving.out, drawing.n)
+    destination.check()
+    first = picture_of(picture)
+    given = first if is_depth else None if depth is None else picture_of(depth, "the depth")
+    image = None if is_depth else first
+
+    # Importing torch takes over a second: after what can fail without it.
+    from sfumato.cli.draw import draw
+    from sfumato.hub.shelf import EMBEDDED
+    from sfumato.tasks import depth2img as task
+    from sfumato.tasks.img2img import fitted, natural_size
+    from sfumato.tasks.settings import Settings, sized
+
+    if loading.model is None:
+        loading = dataclasses.replace(loading, model=f"{EMBEDDED}-depth")
+    sd = loading.load()
+    settings = Settings.of(sd.spec, prompt, drawing.negative, **sized(options, *natural_size(first, sd.spec)))
+    events = task.depth2img(sd, image, settings, given, strength, resize)
+    if save_depth is not None:
+        whole = settings.width, settings.height
+        one, other = (None if each is None else fitted(each, *whole, resize) for each in (image, given))
+        factor = sd.spec.vae.factor
+        seen = task.depth_map(sd, one, other, (settings.height // factor, settings.width // factor))
+        save(task.shown(seen, *whole), save_depth)
+    draw(sd, settings, events, destination, saving.as_json, {"strength": strength, "resize": resize})

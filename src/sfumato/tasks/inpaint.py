@@ -1,0 +1,198 @@
+"""Part of a picture drawn anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from sfumato.diffusion import guide as guides
+from sfumato.diffusion.drive import Job
+from sfumato.diffusion.guide import Guidance
+from sfumato.errors import SfumatoError
+from sfumato.spec import Spec
+from sfumato.tasks.checks import check_whole
+from sfumato.tasks.conditioning import guidance
+from sfumato.tasks.depth import depth_of
+from sfumato.tasks.draw import draw
+from sfumato.tasks.img2img import check_strength, natural_size
+from sfumato.tasks.mask import edge, filled, from_picture, touched
+from sfumato.tasks.picture import Picture, Progress, encode, to_pixels
+from sfumato.tasks.region import Region
+from sfumato.tasks.settings import Pair, Settings
+from sfumato.tasks.way import Way
+
+if TYPE_CHECKING:
+    from sfumato.model import StableDiffusion
+
+Start = Literal["fill", "original", "noise", "nothing"]
+MAX_PIXELS_AROUND = 1024  # of padding, growth and soft edges
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """How part of a picture is drawn. Raises SfumatoError for what cannot be done.
+
+    The mask: `invert` draws what is black, `grow` spreads it by pixels or, below 0, shrinks it, `blur` makes its edge
+    soft over so many pixels inwards. `start` is what is there before, for a `strength` below 1 (see `img2img`): the
+    colours of the surroundings ("fill"), the "original", latents of "noise" or "nothing" (zeros).
+
+    With `soft` the greys of the mask are shares of the strength, its soft edge among them: what is less white resembles
+    the picture more (Levin & Fried 2023). Without, they are shares of a mixture of old and new pixels.
+
+    With `only_masked` the box around the mask, with `padding` pixels, is drawn at the model's full size and put back.
+    """
+
+    strength: float = 1.0
+    start: Start = "fill"
+    invert: bool = False
+    grow: int = 0
+    blur: int = 4
+    soft: bool = False
+    only_masked: bool = False
+    padding: int = 32
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        if self.start not in get_args(Start):
+            raise SfumatoError(f"unknown start {self.start!r}; choose one of {', '.join(get_args(Start))}")
+        check_whole("grow", self.grow, -MAX_PIXELS_AROUND, MAX_PIXELS_AROUND)
+        check_whole("blur", self.blur, 0, MAX_PIXELS_AROUND)
+        check_whole("padding", self.padding, 0, MAX_PIXELS_AROUND)
+
+    def size(self, spec: Spec, image: Image.Image) -> Pair:
+        """Width and height that a picture is drawn at, if the user does not say."""
+        if self.only_masked:
+            return spec.defaults.width, spec.defaults.height
+        return natural_size(image, spec, math.ceil)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MaskedWay(Way):
+    """A way on which places are free at and below the noise level `free_at` (1, 1, h, w), see `guide.inpaint`.
+
+    With `by_channels` the network sees the mask, and nothing else keeps it from drawing outside. With `noisy` the free
+    places begin with noise.
+    """
+
+    free_at: Tensor
+    by_channels: bool = False
+    noisy: bool = False
+
+    def job(
+        self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+    ) -> Job:
+        x = yield from super().job(guidance, seed, known, variation)
+        # Lists that end above zero leave noise on what stays.
+        return x if known is None or self.by_channels else x.where(self.free_at > 0, known)
+
+    def held(self, guidance: Guidance, noise: Tensor, known: Tensor | None) -> Guidance:
+        if known is None or self.by_channels:
+            return guidance
+        return guidance.through(
+            lambda guide: guides.inpaint(guide, known, self.free_at, lambda sigma: noise, self.path)
+        )
+
+    def begin(self, noise: Tensor, known: Tensor | None) -> Tensor:
+        x, level = super().begin(noise, known), self.sigmas[0].item()
+        if known is not None and self.from_noise and not self.by_channels:
+            return x.where(self.free_at.isinf(), self.path.noised(known, noise, self.sigmas[:1]))
+        if self.noisy and len(self.sigmas) > 1:  # noise on noise is noise of the sum of their variances
+            return (math.hypot(self.path.alpha(level), level) * noise).where(self.free_at > 0, x)
+        return x
+
+
+def inpaint(
+    model: StableDiffusion, image: Image.Image, mask: Image.Image, settings: Settings, how: Inpainting
+) -> Generator[Progress | Picture, None, None]:
+    """Draw what is white in `mask` (L) anew in an RGB picture of the same size, `settings.n` times.
+
+    Yields every step and every finished picture, in the size of the given one. What the mask leaves out comes back bit
+    by bit; the watermark, too, lies only where something was drawn. A model that was made for it is shown mask and
+    picture, any other is held to the picture at each noise level. Raises SfumatoError at once for a mask of another
+    size or an empty one, and as `conditioning`.
+    """
+    shares, drawn = from_picture(mask, *image.size, how.invert, how.grow), (settings.width, settings.height)
+    soft_edge = edge(shares, how.blur)
+    shares = shares * soft_edge
+    if how.only_masked:
+        region = Region.around(shares, how.padding, drawn)
+    else:
+        region = Region.whole(image.size, drawn, model.spec.multiple)
+    old, part = region.cut(image), region.cut_mask(shares)
+    way = _way(model, settings, how, part)
+    known = encode(model.vae, _before(old, part, how)).to(way.device)
+    if how.start == "nothing":
+        known = known.where(way.free_at == 0, 0)
+    guided = guidance(model, settings, way.sigmas, _beside_latents(model, old, part, way))
+    weights = (soft_edge if how.soft else shares)[0, 0, :, :, None].numpy()
+
+    def into(image: Image.Image, weights: np.ndarray, new: Image.Image) -> Image.Image:
+        mixed = np.asarray(image) * (1 - weights) + np.asarray(new) * weights
+        return Image.fromarray(mixed.round().astype(np.uint8))
+
+    return draw(
+        model, settings, way, guided, known,
+        touch=lambda new: into(image, weights, region.put(new, image)),
+        facts=_facts(how),
+        protect=lambda marked: into(image, weights > 0, marked),
+    )  # fmt: skip
+
+
+def _way(model: StableDiffusion, settings: Settings, how: Inpainting, mask: Tensor) -> MaskedWay:
+    whole = Way.of(model, settings)
+    height, width = whole.shape[2:]
+    if how.soft:
+        steps = len(whole.sigmas) - 1
+        taken = (F.adaptive_avg_pool2d(mask, (height, width)) * how.strength * steps + 1e-4).long()
+        free_at = whole.sigmas[steps - taken].float() * (1 + 1e-6)  # at the level itself, whatever the rounding
+        free_at = free_at.where(taken > 0, 0).where(taken < steps, math.inf)
+    else:
+        free_at = torch.where(touched(mask, height, width), math.inf, 0.0)
+    return MaskedWay(
+        **vars(whole.last(how.strength)),
+        free_at=free_at.to(whole.device),
+        by_channels=model.spec.inpaints and not how.soft,
+        noisy=how.start == "noise",
+    )
+
+
+def _before(image: Image.Image, mask: Tensor, how: Inpainting) -> Tensor:
+    """What is there before, as pixels (1, 3, H, W); not the original where its latents would tell of what goes."""
+    pixels = to_pixels(image)
+    if how.start == "original" and how.strength < 1:
+        return pixels
+    hole = touched(mask, image.height, image.width)
+    share = F.adaptive_avg_pool2d(mask, (image.height, image.width)) if how.soft else hole.float()
+    return pixels.lerp(filled(pixels, hole), share)
+
+
+def _beside_latents(model: StableDiffusion, image: Image.Image, mask: Tensor, way: Way) -> Tensor | None:
+    """What a network sees beside its latents (1, C, h, w): mask and picture without it, or the picture's depth."""
+    if model.spec.inpaints:
+        pixels = to_pixels(image)
+        rest = encode(model.vae, pixels.where(~touched(mask, image.height, image.width), 0))
+        return torch.cat([touched(mask, *way.shape[2:]).to(rest), rest], 1)
+    return None if model.depth is None else depth_of(model.depth, image, *way.shape[2:])
+
+
+def _facts(how: Inpainting) -> dict[str, object]:
+    """In the names of the community."""
+    contents = {"fill": "fill", "original": "original", "noise": "latent noise", "nothing": "latent nothing"}
+    return {
+        "Denoising strength": how.strength,
+        "Mask mode": "Inpaint not masked" if how.invert else None,
+        "Mask grow": how.grow or None,
+        "Mask blur": how.blur,
+        "Masked content": contents[how.start],
+        "Inpaint area": "Only masked" if how.only_masked else None,
+        "Masked area padding": how.padding if how.only_masked else None,
+        "Soft inpainting": how.soft or None,
+    }
