@@ -121,6 +121,7 @@ def evaluate(
         judging = load_judge(judge, emoji.size, sd.device)
         said |= {"judge": "embedded" if judge is None else str(judge), "task": task, "styles": list(styles)}
         plan = Plan(pictures, scenes, seeds, styles)
+        found: Report | Repairs
         with _watch() as watch:
             if task == "txt2img":
                 found, exhibits = measure(sd, emoji, judging, settings, plan, watch)
