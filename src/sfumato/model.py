@@ -34,6 +34,7 @@ from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
 from sfumato.tasks.depth2img import depth2img
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.inpaint import Inpainting, Start, inpaint
+from sfumato.tasks.outpaint import STEP, Sides, outpaint
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.replay import replay
 from sfumato.tasks.settings import Options, Settings, Tiling, sized
@@ -195,6 +196,28 @@ class StableDiffusion:
         picture, where = masked(image, mask)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *how.size(self.spec, picture)))
         return _collected(inpaint(self, picture, where, settings, how))
+
+    def outpaint(
+        self,
+        image: PictureLike,
+        prompt: str = "",
+        negative: str = "",
+        *,
+        left: int = 0,
+        right: int = 0,
+        top: int = 0,
+        bottom: int = 0,
+        overlap: int | None = None,
+        step: float = STEP,
+        **options: Unpack[Options],
+    ) -> Result:
+        """Draw a picture on by so many pixels on each side; see `tasks.outpaint` and `tasks.settings.Options`.
+
+        `width` and `height` are what the model draws at once, and by default its own size.
+        """
+        sides = Sides(left, right, top, bottom)
+        settings = Settings.of(self.spec, prompt, negative, **options)
+        return _collected(outpaint(self, picture_of(image), settings, sides, overlap, step))
 
     def upscale(
         self,
