@@ -9,6 +9,7 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     PNDMScheduler,
+    StableDiffusionPAGPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
@@ -65,6 +66,19 @@ def test_1x_and_2x(simple, opened, first_noise, apart, scheduler: object, linear
     ).images[0]
     assert apart(ours, theirs) <= 2
     assert apart(ours, model.txt2img(NEGATIVE, PROMPT, steps=5, **OURS).images[0]) > 10
+
+
+def test_perturbed_attention_guidance(simple, opened, first_noise, apart) -> None:
+    pipeline = simple(DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False), False)
+    model = opened(pipeline)
+    theirs = StableDiffusionPAGPipeline(**pipeline.components, requires_safety_checker=False)
+    theirs.set_progress_bar_config(disable=True)
+    picture = theirs(
+        PROMPT, negative_prompt=NEGATIVE, num_inference_steps=5, pag_scale=3.0, latents=first_noise(model), **THEIRS
+    ).images[0]
+    options = OURS | {"steps": 5, "sampler": "ddim", "schedule": model.spec.defaults.schedule}
+    assert apart(model.txt2img(PROMPT, NEGATIVE, pag=3.0, **options).images[0], picture) <= 2
+    assert apart(model.txt2img(PROMPT, NEGATIVE, **options).images[0], picture) > 5
 
 
 def test_pure_noise_at_the_end_with_rescaled_guidance(simple, opened, first_noise, apart) -> None:

@@ -32,9 +32,10 @@ CfgRescale = Annotated[
 Threshold = Annotated[
     float | None, _option(help="Dynamic thresholding: the percentile beyond which values are cut, such as 99.5.")
 ]
-ThresholdLimit = Annotated[
-    float | None, _option(help="What thresholding draws values back into; else their spread without guidance.")
+MimicScale = Annotated[
+    float | None, _option(help="Thresholding keeps the spread of this guidance scale; else that of the model's own.")
 ]
+ThresholdLimit = Annotated[float | None, _option(help="Thresholding draws values back into this number instead.")]
 Pag = Annotated[float | None, _option(help="Scale of perturbed-attention guidance, for more structure; 3 is usual.")]
 PagLayers = Annotated[
     list[str] | None,
@@ -69,6 +70,7 @@ class Guiding:
     apg_momentum: ApgMomentum = None
     cfg_rescale: CfgRescale = None
     threshold: Threshold = None
+    mimic_scale: MimicScale = None
     threshold_limit: ThresholdLimit = None
     pag: Pag = None
     pag_layers: PagLayers = None
@@ -89,6 +91,7 @@ class Guiding:
             "apg_momentum": self.apg_momentum,
             "cfg_rescale": self.cfg_rescale,
             "threshold": self.threshold,
+            "mimic_scale": self.mimic_scale,
             "threshold_limit": self.threshold_limit,
             "pag": self.pag,
             "pag_layers": tuple(self.pag_layers) if self.pag_layers else None,

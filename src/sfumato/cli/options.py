@@ -14,7 +14,6 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -22,10 +21,10 @@ import typer
 
 from sfumato.cli.guiding import Guiding
 from sfumato.cli.wording import Wording
+from sfumato.diffusion.options import Value, read_value
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
-    from sfumato.diffusion.options import Value
     from sfumato.model import StableDiffusion
     from sfumato.tasks.settings import Options, Pair
 
@@ -94,6 +93,10 @@ Rng = Annotated[
     str | None,
     typer.Option("--rng", help="Where noise comes from: cpu, or nv for the numbers that a GPU would draw; else cpu."),
 ]
+TilingAxes = Annotated[
+    str | None,
+    typer.Option("--tiling", metavar="x|y|both", help="Draw pictures whose opposite edges fit together."),
+]
 SamplerName = Annotated[
     str | None,
     typer.Option(
@@ -137,6 +140,17 @@ TargetSize = Annotated[
 ]
 AestheticScore = Annotated[
     float | None, typer.Option(help="XL's refiner: how good a picture it shall make, from 0 to 10; else 6.")
+]
+HiresScale = Annotated[
+    float | None, typer.Option(help="Draw on top of the picture once more, so many times as wide and high.")
+]
+HiresStrength = Annotated[
+    float | None, typer.Option(help="How much of it that second pass draws anew, from 0 to 1; else 0.5.")
+]
+HiresSteps = Annotated[int | None, typer.Option(help="Its sampling steps; else as many as --steps.")]
+HiresUpscaler = Annotated[
+    str | None,
+    typer.Option(metavar="latent|lanczos|FILE", help="What enlarges for it; a file is a pixel upscaler. Else latent."),
 ]
 Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
 Watermark = Annotated[bool, typer.Option("--watermark/--no-watermark", help="Mark pictures invisibly as generated.")]
@@ -187,6 +201,7 @@ class Drawing(Guiding, Wording):
     variation_seed: VariationSeed = None
     variation_strength: VariationStrength = None
     rng: Rng = None
+    tiling: TilingAxes = None
     sampler: SamplerName = None
     schedule: ScheduleName = None
     sampler_options: SamplerOptions = None
@@ -207,6 +222,7 @@ class Drawing(Guiding, Wording):
             "variation_seed": self.variation_seed,
             "variation_strength": self.variation_strength,
             "rng": self.rng,
+            "tiling": self.tiling,
             "sampler": self.sampler,
             "schedule": self.schedule,
             "sampler_options": dict(map(parse_setting, self.sampler_options or ())),
@@ -221,6 +237,16 @@ class Drawing(Guiding, Wording):
             **self.guidance_options(),
             **self.word_options(),
         }
+
+
+@dataclass(frozen=True)
+class Hires:
+    """The second, larger pass of txt2img."""
+
+    hires_scale: HiresScale = None
+    hires_strength: HiresStrength = None
+    hires_steps: HiresSteps = None
+    hires_upscaler: HiresUpscaler = None
 
 
 @dataclass(frozen=True)
@@ -293,10 +319,7 @@ def parse_setting(text: str) -> tuple[str, Value]:
     name, mark, value = (part.strip() for part in text.partition("="))
     if not (name and mark and value):
         raise SfumatoError(f"--set has {text!r}; give a name and a value, such as eta=0.5")
-    for kind in (int, float):
-        with suppress(ValueError):
-            return name, kind(value)
-    return name, value
+    return name, read_value(value)
 
 
 def with_size(options: Options, size: str | None) -> Options:

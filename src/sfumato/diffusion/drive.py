@@ -140,11 +140,11 @@ def together(
 
 def _ask(rows: Sequence[Row]) -> list[Tensor]:
     sigmas = torch.tensor([row.sigma for row in rows], dtype=torch.float64)
-    x, cond = torch.cat([row.x for row in rows]), Cond.cat([row.cond for row in rows])
     denoiser, score = rows[0].denoiser, rows[0].score
-    if score is None:
-        return list(denoiser(x, sigmas, cond).split(1))
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.set_grad_enabled(score is not None):
+        x, cond = torch.cat([row.x for row in rows]), Cond.cat([row.cond for row in rows])
+        if score is None:
+            return list(denoiser(x, sigmas, cond).split(1))
         scores = score(denoiser(x.requires_grad_(), sigmas, cond))
         return list(torch.autograd.grad(scores.sum(), x)[0].split(1))
 

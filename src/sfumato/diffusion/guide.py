@@ -206,15 +206,15 @@ def dynamic_threshold(guide: Guide, percentile: float, limit: float = 1.0) -> Gu
     return denoise
 
 
-def latent_threshold(guide: Guide, positive: Guide, percentile: float) -> Guide:
+def latent_threshold(guide: Guide, mimicked: Guide, percentile: float) -> Guide:
     """Dynamic thresholding for latents, whose channels have no common zero or limit.
 
-    Each channel about its mean is cut at its quantile and drawn back to that of the positive estimate, which no
-    guidance has spread. A channel that is not spread wider stays as it is.
+    Each channel about its mean is cut at its quantile and drawn back to that of another estimate, such as one of weaker
+    guidance. A channel that is not spread wider stays as it is.
     """
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
-        x0, usual = yield from together(guide(x, sigma), positive(x, sigma))
+        x0, usual = yield from together(guide(x, sigma), mimicked(x, sigma))
         means = x0.mean((2, 3), keepdim=True)
         spread, limit = (
             _quantile((each - each.mean((2, 3), keepdim=True)).abs().flatten(2), percentile)[..., None, None]

@@ -25,9 +25,12 @@ class Interval:
     shares: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> Interval:
-        """ "0.28-5.4" are noise levels, "20%-80%" is from a fifth of the steps to four fifths. Raises SfumatoError."""
+    def parse(cls, text: object) -> Interval:
+        """'0.28-5.4' are noise levels, '20%-80%' is from a fifth of the steps to four fifths. Raises SfumatoError."""
         said = f"the interval is {text!r}"
+        form = SfumatoError(f"{said}; give noise levels such as 0.28-5.4, or shares of the steps such as 20%-80%")
+        if not isinstance(text, str):
+            raise form
         if match := _SHARES.fullmatch(text):
             low, high = (float(part) / 100 for part in match.groups())
             if not low < high <= 1:
@@ -38,7 +41,7 @@ class Interval:
             if not low < high < math.inf:
                 raise SfumatoError(f"{said}; give the lower noise level first")
             return cls(low, high)
-        raise SfumatoError(f"{said}; give noise levels such as 0.28-5.4, or shares of the steps such as 20%-80%")
+        raise form
 
     def levels(self, sigmas: Tensor) -> tuple[float, float]:
         """The lowest and the highest noise level, given those of all steps and of the end; `NOWHERE` if it has none.

@@ -18,8 +18,10 @@ from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.options import field_of
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.spacing import SCHEDULES
+from sfumato.errors import SfumatoError
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
+from sfumato.tasks.hires import TwoPasses
 from sfumato.tasks.picture import Picture, Progress, decode, run
 from sfumato.tasks.settings import Pair, Settings
 from sfumato.tasks.way import Way
@@ -36,7 +38,7 @@ AT_HAND = 32  # guidances of different words that are kept
 def draw(
     model: StableDiffusion,
     settings: Settings,
-    way: Way,
+    way: Way | TwoPasses,
     guidance: Callable[[Settings], Guidance],
     known: Tensor | None = None,
     touch: Touch | None = None,
@@ -51,7 +53,12 @@ def draw(
 
     `known` are the latents (1, C, h, w) of a picture to start from, see `Way.job`. `touch` changes a picture after it
     is decoded, before it is marked, `protect` after that. `facts` are the task's own fields of the description.
+    Raises SfumatoError at once for settings that only other tasks honour.
     """
+    if settings.hires_scale is not None and not isinstance(way, TwoPasses):
+        raise SfumatoError("only pictures from words have a second pass; leave hires_scale out, or enlarge the result")
+    if settings.tiling != model.tiling:
+        raise SfumatoError("this task draws no pictures that tile; leave tiling out")
 
     pictures = [settings.of_picture(index) for index in range(settings.n)]
 
@@ -80,7 +87,8 @@ def draw(
         return way.job(words, seed, known, None if other is None else (other, settings.variation_strength))
 
     jobs = [partial(job, k) for k in range(settings.n)]
-    at_once = pictures_at_once(settings.width, settings.height, model.device)
+    height, width = (model.spec.vae.factor * side for side in way.shape[2:])
+    at_once = pictures_at_once(width, height, model.device)
     return run(jobs, finish, lambda: model.preview_colours, at_once)
 
 
@@ -109,6 +117,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
         **settings.guidance_facts(),
         **settings.word_facts(),
         "RNG": settings.rng.upper(),
+        "Tiling": {None: None, "both": True}.get(settings.tiling, settings.tiling),
         "Variation seed strength": settings.variation_strength or None,
         "Original size": _by(settings.original_size),
         "Crop": _by(settings.crop),

@@ -52,9 +52,9 @@ def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, words: Sa
         lambda guide: rescale(guide, p, settings.cfg_rescale, model.denoiser.prediction),
     ]
     if settings.threshold:
-        share, limit = settings.threshold / 100, settings.threshold_limit
+        share, limit, mimicked = settings.threshold / 100, settings.threshold_limit, cfg(p, n, settings.mimic_scale)
         wraps.append(
-            lambda guide: latent_threshold(guide, p, share) if limit is None else dynamic_threshold(guide, share, limit)
+            lambda guide: dynamic_threshold(guide, share, limit) if limit else latent_threshold(guide, mimicked, share)
         )
     if settings.clip_guidance:
         course, _ = words.branches[0]
@@ -119,6 +119,6 @@ def clip_score(model: StableDiffusion, prompt: str) -> Score:
 
     def score(x0: Tensor) -> Tensor:
         latents = model.vae.from_latents(x0).to(weight.device, weight.dtype)
-        return judge.likeness(model.vae.decode(latents).float(), caption)
+        return judge.likeness(model.vae.decode(latents).float(), caption.clone())  # made where gradients may be off
 
     return score

@@ -24,10 +24,11 @@ class GuidanceOptions(TypedDict, total=False):
     "0.28-5.4", or in which share of the steps, "20%-80%"; else everywhere, or for `slg` where the release's authors
     have it. `cfg_pp` makes `cfg` a scale of CFG++, 0.6 unless it is given. `apg` projects guidance, see
     `diffusion.guide.apg` for its three numbers. `cfg_rescale` from 0 to 1 takes back contrast that guidance added.
-    `threshold` is the percentile of dynamic thresholding, 0 none; it draws values back to the spread that they have
-    without guidance, or into `threshold_limit`. `pag` is the scale of perturbed-attention guidance in the modules
-    `pag_layers` of the network (by default its middle), `slg` that of skip-layer guidance (3.5 medium), `clip_guidance`
-    that of the gradient of a CLIP's score (the judge that ships); 0 is none.
+    `threshold` is the percentile of dynamic thresholding, 0 none; it draws values back to the spread that they have at
+    the guidance of `mimic_scale` (by default what the model advises), or into `threshold_limit`. `pag` is the scale of
+    perturbed-attention guidance in the modules `pag_layers` of the network (by default its middle), `slg` that of
+    skip-layer guidance (3.5 medium), `clip_guidance` that of the gradient of a CLIP's score (the judge that ships); 0
+    is none.
     """
 
     cfg: float | None
@@ -39,6 +40,7 @@ class GuidanceOptions(TypedDict, total=False):
     apg_momentum: float | None
     cfg_rescale: float | None
     threshold: float | None
+    mimic_scale: float | None
     threshold_limit: float | None
     pag: float | None
     pag_layers: tuple[str, ...] | None
@@ -51,7 +53,7 @@ class GuidanceOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class GuidanceSettings:
-    """`GuidanceOptions` filled in, but for `cfg`, which a model advises."""
+    """`GuidanceOptions` filled in, but for `cfg`, which is said with the prompts."""
 
     cfg_interval: str | None = None
     cfg_pp: bool = False
@@ -61,6 +63,7 @@ class GuidanceSettings:
     apg_momentum: float = -0.5
     cfg_rescale: float = 0.0
     threshold: float = 0.0
+    mimic_scale: float = 1.0
     threshold_limit: float | None = None
     pag: float = 0.0
     pag_layers: tuple[str, ...] | None = None
@@ -78,6 +81,7 @@ class GuidanceSettings:
             ("apg_norm", self.apg_norm, 0, MAX_SCALE, 15),
             ("apg_momentum", self.apg_momentum, -1, 1, -0.5),
             ("the percentile of thresholding", self.threshold, 0, 100, 99.5),
+            ("mimic_scale", self.mimic_scale, -MAX_SCALE, MAX_SCALE, 7),
             ("the scale of perturbed-attention guidance", self.pag, -MAX_SCALE, MAX_SCALE, 3),
             ("the scale of skip-layer guidance", self.slg, -MAX_SCALE, MAX_SCALE, 2.5),
             ("the scale of CLIP guidance", self.clip_guidance, -MAX_CLIP_SCALE, MAX_CLIP_SCALE, 100),
@@ -113,6 +117,7 @@ class GuidanceSettings:
             "APG Norm Threshold": self.apg_norm if self.apg else None,
             "APG Momentum": self.apg_momentum if self.apg else None,
             "Threshold percentile": self.threshold or None,
+            "Mimic scale": self.mimic_scale if self.threshold and self.threshold_limit is None else None,
             "Threshold limit": self.threshold_limit if self.threshold else None,
             "PAG Scale": self.pag or None,
             "PAG Layers": " ".join(self.pag_layers or ()) or None if self.pag else None,
