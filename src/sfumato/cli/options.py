@@ -138,6 +138,10 @@ AestheticScore = Annotated[
     float | None, typer.Option(help="XL's refiner: how good a picture it shall make, from 0 to 10; else 6.")
 ]
 Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
+BestOf = Annotated[
+    int | None,
+    typer.Option("--best-of", help="Draw so many and keep the -n that the embedded CLIP finds nearest to the prompt."),
+]
 Watermark = Annotated[bool, typer.Option("--watermark/--no-watermark", help="Mark pictures invisibly as generated.")]
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels, such as 512x768.")]
 Out = Annotated[
@@ -196,6 +200,7 @@ class Drawing(Guiding):
     target_size: TargetSize = None
     aesthetic_score: AestheticScore = None
     n: Count = 1
+    best_of: BestOf = None
     watermark: Watermark = True
 
     def options(self) -> Options:
@@ -216,6 +221,7 @@ class Drawing(Guiding):
             "target_size": parse_pair("target size", self.target_size),
             "aesthetic_score": self.aesthetic_score,
             "n": self.n,
+            "best_of": self.best_of,
             "watermark": self.watermark,
             **self.guidance_options(),
         }

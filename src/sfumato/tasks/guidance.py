@@ -119,6 +119,7 @@ def clip_score(model: StableDiffusion, prompt: str) -> Score:
 
     def score(x0: Tensor) -> Tensor:
         latents = model.vae.from_latents(x0).to(weight.device, weight.dtype)
-        return judge.likeness(model.vae.decode(latents).float(), caption.clone())  # made where gradients may be off
+        seen = judge.look(model.vae.decode(latents).float())
+        return (seen * caption.clone()).sum(1)  # of one that was made where gradients may be off
 
     return score
