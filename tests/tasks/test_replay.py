@@ -62,6 +62,8 @@ def sd(model: str) -> StableDiffusion:
         {"cfg": 5.5, "sampler": "Euler a", "seed": 7, "clip_skip": 2},
         {"rng": "nv", "sampler": "dpmpp_sde", "schedule": "exponential", "seed": 7},
         {"variation_seed": 3, "variation_strength": 0.3, "seed": 7, "cfg_rescale": 0.5},
+        {"sampler": "ddim", "schedule": "karras", "sampler_options": {"eta": 0.5, "rho": 3.5}, "seed": 7},
+        {"sampler": "dpm_2_ancestral", "sigmas": [14.6146, 7, 2 / 3, 0.1, 0], "seed": 7},
     ],
 )
 def test_our_own_pictures_come_back_bit_by_bit(sd: StableDiffusion, options: dict, tmp_path: Path) -> None:
@@ -90,9 +92,11 @@ def test_the_web_ui() -> None:
         "sampler": "dpmpp_2m", "schedule": "karras", "emphasis": "a1111",
     }  # fmt: skip
     assert expected.items() <= recipe.options.items()
-    assert recipe.options["sampler_options"] == {"eta": 0.5}
     assert (recipe.model, recipe.model_hash, recipe.strength) == ("v1-5-pruned-emaonly", "6ce0161689", None)
-    assert recipe.lost == ["ENSD (31337)", "ControlNet 0 (Module: canny, Weight: 1)"]
+    assert recipe.lost == [
+        "Eta (DPM++ 2M has no option 'eta'; it has rho)", "ENSD (31337)",
+        "ControlNet 0 (Module: canny, Weight: 1)",
+    ]  # fmt: skip
     assert any("CUDA GPU" in rule for rule in recipe.rules)
 
 
@@ -100,6 +104,10 @@ def test_the_web_ui() -> None:
     ("fields", "found"),
     [
         ("Sampler: Euler, RNG: CPU", {"rng": "cpu"}),
+        ("Sampler: Euler a, Eta: 0.5, Sigma noise: 1.1", {"sampler_options": {"eta": 0.5, "s_noise": 1.1}}),
+        ("Sampler: DDIM, Eta DDIM: 1", {"sampler_options": {"eta": 1.0}}),
+        ("Sampler: UniPC, UniPC variant: bh2, UniPC order: 3", {"sampler_options": {"variant": "bh2", "order": 3}}),
+        ("Sampler: DPM++ 2M Karras, Schedule rho: 5", {"sampler_options": {"rho": 5.0}}),
         ("Sampler: Euler, RNG: NV", {"rng": "nv"}),
         ("Sampler: DPM++ 2M, Schedule type: Automatic", {"sampler": "dpmpp_2m"}),
         ("Sampler: DPM++ 2M, Schedule type: Exponential", {"schedule": "exponential"}),

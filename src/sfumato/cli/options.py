@@ -14,17 +14,16 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from sfumato.cli.guiding import Guiding
+from sfumato.diffusion.options import Value, read_value
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
-    from sfumato.diffusion.options import Value
     from sfumato.model import StableDiffusion
     from sfumato.tasks.settings import Options, Pair
 
@@ -297,10 +296,7 @@ def parse_setting(text: str) -> tuple[str, Value]:
     name, mark, value = (part.strip() for part in text.partition("="))
     if not (name and mark and value):
         raise SfumatoError(f"--set has {text!r}; give a name and a value, such as eta=0.5")
-    for kind in (int, float):
-        with suppress(ValueError):
-            return name, kind(value)
-    return name, value
+    return name, read_value(value)
 
 
 def with_size(options: Options, size: str | None) -> Options:

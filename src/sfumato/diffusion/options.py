@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -81,6 +82,14 @@ class Option:
                 f"{self.name} is {value!r}; choose a {kind} from {self.allowed.low:g} to {self.allowed.high:g}"
             )
         return value if whole else float(value)
+
+
+def read_value(text: str) -> Value:
+    """What someone wrote: a number where it reads as one."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:

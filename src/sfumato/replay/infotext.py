@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from sfumato.diffusion.options import FIELDS
 from sfumato.provenance import infotext
 from sfumato.replay.recipe import Recipe
 
@@ -21,21 +22,14 @@ _NUMBERS = {
     "Aesthetic score": ("aesthetic_score", float),
 }
 _PAIRS = {"Original size": "original_size", "Crop": "crop", "Target size": "target_size"}
-_SAMPLER = {
-    "Eta": "eta",
-    "Sigma churn": "s_churn",
-    "Sigma tmin": "s_tmin",
-    "Sigma tmax": "s_tmax",
-    "Sigma noise": "s_noise",
-}
 _SCHEDULES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")
 _EMPHASIS = {"Original": "a1111", "No norm": "plain", "None": "none", "Ignore": "none", "ComfyUI": "comfy"}
 # Names of things, or what follows from the rest; and what is read below.
 _TOLD = {
-    "Sampler", "Schedule type", "Size", "Model", "Model hash", "VAE", "VAE hash", "Version", "RNG", "Emphasis",
-    "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt", "Wildcard negative prompt",
-    "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3", "Beta schedule type", "Tiling",
-    "Lora hashes", "TI hashes", "Prompt syntax",
+    "Sampler", "Schedule type", "Sigmas", "Size", "Model", "Model hash", "VAE", "VAE hash", "Version", "RNG",
+    "Emphasis", "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt",
+    "Wildcard negative prompt", "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3",
+    "Beta schedule type", "Tiling", "Lora hashes", "TI hashes", "Prompt syntax",
 }  # fmt: skip
 
 
@@ -48,7 +42,7 @@ def read(text: str) -> Recipe:
     else:
         forge = version.startswith("f") or "forge" in version.lower()
         recipe = Recipe("Forge" if forge else "AUTOMATIC1111", prompt, negative)
-    known = {*_NUMBERS, *_PAIRS, *_SAMPLER, *_TOLD}
+    known = {*_NUMBERS, *_PAIRS, *FIELDS.values(), *_TOLD}
     for name, (option, kind) in _NUMBERS.items():
         if name in fields:
             recipe.number(option, fields[name], kind)
@@ -73,10 +67,13 @@ def _sampling(recipe: Recipe, fields: Mapping[str, str]) -> None:
         old = next((name for name in _SCHEDULES if sampler.endswith(f" {name}")), None)  # before version 1.9
         if old is not None:
             sampler, schedule = sampler.removesuffix(f" {old}"), old
-        recipe.sampler(sampler, None if schedule == "Automatic" else schedule)
-    options = {option: float(fields[name]) for name, option in _SAMPLER.items() if _is_number(fields.get(name))}
-    if options:
-        recipe.options["sampler_options"] = options
+        recipe.sampler(sampler, None if schedule == "Automatic" or "Sigmas" in fields else schedule)
+    for name in FIELDS.values():
+        if name in fields:
+            recipe.tune(name, fields[name])
+    if sigmas := fields.get("Sigmas"):
+        recipe.options["sigmas"] = [float(sigma) for sigma in sigmas.split(",") if _is_number(sigma.strip())]
+        recipe.options["steps"] = recipe.options["schedule"] = None
     if recipe.program == OURS:
         recipe.options["rng"] = fields.get("RNG", "CPU").lower()
         return

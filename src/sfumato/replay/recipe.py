@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from sfumato.diffusion.options import FIELDS, checked, read_value
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.spacing import find_schedule
 from sfumato.errors import SfumatoError
@@ -45,6 +46,18 @@ class Recipe:
                 self.options[option] = find(value)
             except SfumatoError:
                 self.lost.append(f"{option} {value!r} is not known here; the usual one is taken")
+
+    def tune(self, field: str, text: str) -> None:
+        """Take an option of the sampler or its schedule, by its name in pictures' settings; what has none loses it."""
+        sampler = find_sampler(self.options.get("sampler", "euler"))
+        schedule = find_schedule(self.options.get("schedule", sampler.schedule))
+        option = next(name for name, known in FIELDS.items() if known == field).split()[-1]
+        try:
+            taken = checked({option: read_value(text)}, sampler.options | schedule.options, sampler.label)
+        except SfumatoError as error:
+            self.lost.append(f"{field} ({error})")
+        else:
+            self.options.setdefault("sampler_options", {}).update(taken)
 
     def number(self, option: str, value: Any, kind: type) -> None:
         """Take a number that a file has as one or as text; what is none is lost."""

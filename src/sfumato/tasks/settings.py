@@ -134,7 +134,7 @@ class Settings(GuidanceSettings):
         schedule = find_schedule(given.get("schedule", suits), xl="original_size" in spec.ids)
         known, spaced = sampler.options | schedule.options, f" on the schedule {schedule.label}"
         if "sigmas" in given:
-            _check_own_levels(given)
+            given["sigmas"] = _own_levels(given)
             given["steps"], known, spaced = len(given["sigmas"]) - 1, sampler.options, ""
         defaults = {
             name: getattr(advised, name)
@@ -228,13 +228,14 @@ def sized(options: Options, width: int, height: int) -> Options:
     return filled
 
 
-def _check_own_levels(given: Mapping[str, Any]) -> None:
-    """That `sigmas` are numbers, and that nothing else claims to decide the noise levels. Raises SfumatoError."""
+def _own_levels(given: Mapping[str, Any]) -> tuple[float, ...]:
+    """The numbers in `sigmas`. Raises SfumatoError for what is none, and where other options decide levels too."""
     sigmas = given["sigmas"]
     if not isinstance(sigmas, tuple) or len(sigmas) < 2 or not all(map(is_number, sigmas)):
         raise SfumatoError(f"sigmas are {sigmas!r}; give two or more falling numbers that end in 0")
     if "schedule" in given or given.get("steps", len(sigmas) - 1) != len(sigmas) - 1:
         raise SfumatoError(f"{len(sigmas)} sigmas are {len(sigmas) - 1} steps of no schedule; leave those two out")
+    return tuple(map(float, sigmas))
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,182 @@
+"""How near samplers come to where 1000 steps lead, by calls of the embedded model's network; a table and a chart.
+
+python bench/sampler_curve.py FIGURES.json [--chart docs/sampler-curve.webp] [--model FOLDER]
+
+Every sampler starts from the same noise, with the model's own guidance and without noise on the way. The distance is
+the root of the mean square difference of latents, as a share of their own root mean square. What FIGURES.json holds is
+not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+import sfumato
+from common import show
+from sfumato.diffusion.drive import Failed, Finished, Job, drive
+from sfumato.diffusion.guide import Estimate, Guide, cfg, plain
+from sfumato.diffusion.rng import NoiseStream
+from sfumato.diffusion.sample import SAMPLERS
+from sfumato.diffusion.spacing import SCHEDULES, sigma_list
+
+PROMPTS, SEEDS = ("a red heart, 3D style", "dog face, flat style"), (1, 2)
+CALLS = (6, 10, 16, 24, 40)
+REFERENCE, REFERENCE_SCHEDULE, REFERENCE_STEPS = "dpmpp_2m", "karras", 1000
+# Euler's steps are also those of DDIM, Euler a and TCD without noise, and so on; DPM adaptive chooses its own number.
+DETERMINISTIC = (
+    "euler", "heun", "dpm_2", "lms", "plms", "ipndm", "deis", "dpm_fast", "dpm_solver", "dpmpp_2s", "dpmpp_2m",
+    "dpmpp_3m", "unipc", "unipc_bh2", "res_multistep", "er_sde", "sa_solver",
+)  # fmt: skip
+WITHOUT_NOISE = {"er_sde": {"variant": "ode"}, "sa_solver": {"eta": 0.0}}
+SPACED, SPACED_CALLS = "dpmpp_2m", (10, 20)  # schedules are compared with this sampler
+DRAWN = ("euler", "heun", "lms", "deis", "dpmpp_2m", "dpmpp_3m", "unipc_bh2", "sa_solver")
+COLOURS = ("#444444", "#a0522d", "#e69f00", "#009e73", "#0072b2", "#56b4e9", "#cc79a7", "#d62728")
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 520, 78, 150, 24, 56
+
+
+@dataclass
+class Run:
+    """One sampler on one list for every picture: how often each asked, and where they came."""
+
+    name: str
+    schedule: str
+    steps: int
+    asked: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.name} {self.schedule} {self.steps}"
+
+
+def runs() -> Iterator[Run]:
+    yield Run(REFERENCE, REFERENCE_SCHEDULE, REFERENCE_STEPS)
+    for name, calls in product(DETERMINISTIC, CALLS):
+        steps = (calls + 1) // 2 if SAMPLERS[name].calls == 2 else calls - (name == "plms")
+        yield Run(name, REFERENCE_SCHEDULE, steps)
+    for schedule, calls in product(SCHEDULES, SPACED_CALLS):
+        if schedule != REFERENCE_SCHEDULE or calls not in CALLS:
+            yield Run(SPACED, schedule, calls)
+
+
+def counted(guide: Guide, run: Run) -> Guide:
+    def denoise(x: Tensor, sigma: float) -> Estimate:
+        run.asked += 1
+        return (yield from guide(x, sigma))
+
+    return denoise
+
+
+def measure(model: str | None) -> dict[str, dict[str, float]]:
+    """By key: calls per picture, and the distance to the reference."""
+    torch.set_num_threads(1)
+    sd = sfumato.load(model)
+    spec, pictures = sd.spec, list(product(PROMPTS, SEEDS))
+    side = spec.defaults.width // spec.vae.factor
+    todo, jobs = list(runs()), list[Job]()
+    for run, (prompt, seed) in product(todo, pictures):
+        positive, negative = (plain(sd.denoiser, cond) for cond in sd.encode([prompt, ""], 1))
+        guide = counted(cfg(positive, negative, spec.defaults.cfg), run)
+        sigmas = sigma_list(run.schedule, sd.table, run.steps)
+        stream = NoiseStream(seed, (1, spec.vae.latent_channels, side, side))
+        options = WITHOUT_NOISE.get(run.name, {}) | ({"table": sd.table} if SAMPLERS[run.name].timed else {})
+        x = stream.normal() * sigmas[0].item()
+        jobs.append(SAMPLERS[run.name].run(guide, x, sigmas, sd.denoiser.path, stream, **options))
+    ends: dict[int, Tensor] = {}
+    for number, event in drive(jobs, max_rows=64):
+        if isinstance(event, Failed):
+            raise event.error
+        if isinstance(event, Finished):
+            ends[number] = event.x
+    latents = torch.cat([ends[k] for k in range(len(jobs))]).unflatten(0, (len(todo), len(pictures)))
+    distances = (latents - latents[0]).square().mean((1, 2, 3, 4)).sqrt() / latents[0].square().mean().sqrt()
+    return {
+        run.key: {"calls": run.asked / len(pictures), "distance": distance}
+        for run, distance in zip(todo, distances.tolist(), strict=True)
+    }
+
+
+def curve(figures: dict[str, dict[str, float]], name: str) -> list[tuple[float, float]]:
+    found = [figures[run.key] for run in runs() if (run.name, run.schedule) == (name, REFERENCE_SCHEDULE)]
+    return sorted(
+        {(one["calls"], one["distance"]) for one in found if one["distance"] > 0 and one["calls"] <= max(CALLS)}
+    )
+
+
+def chart(figures: dict[str, dict[str, float]]) -> Image.Image:
+    """Both axes logarithmic, a line a sampler, named at its right end."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(15)
+    curves = {name: curve(figures, name) for name in DRAWN}
+    values = [distance for points in curves.values() for _, distance in points]
+    low, high = math.floor(math.log10(min(values))), math.log10(max(values)) + 0.05
+
+    def place(calls: float, distance: float) -> tuple[float, float]:
+        across = math.log(calls / CALLS[0]) / math.log(CALLS[-1] / CALLS[0])
+        up = (math.log10(distance) - low) / (high - low)
+        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+
+    for power, digit in product(range(low, math.ceil(high)), (1, 2, 5)):
+        if math.log10(digit) + power <= high:
+            _, y = place(CALLS[0], digit * 10.0**power)
+            draw.line((LEFT, y, WIDTH - RIGHT, y), "#dddddd" if digit > 1 else "#aaaaaa")
+            draw.text((LEFT - 8, y), f"{digit * 10.0 ** (power + 2):g}%", "black", font, "rm")
+    for calls in CALLS:
+        x, y = place(calls, 10.0**low)
+        draw.line((x, TOP, x, y), "#dddddd")
+        draw.text((x, y + 8), str(calls), "black", font, "mt")
+    draw.text(((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10), "network calls per picture", "black", font, "mb")
+    draw.text((LEFT, 4), "distance to 1000 steps, share of the latents' size", "black", font, "lt")
+    lowest = float(HEIGHT)
+    for name in sorted(DRAWN, key=lambda name: curves[name][-1][1]):
+        colour, points = COLOURS[DRAWN.index(name)], [place(*point) for point in curves[name]]
+        draw.line(points, colour, 3, "curve")
+        for x, y in points:
+            draw.ellipse((x - 4, y - 4, x + 4, y + 4), colour)
+        lowest = min(lowest - 19, points[-1][1])
+        draw.line((*points[-1], WIDTH - RIGHT + 14, lowest), colour)
+        draw.text((WIDTH - RIGHT + 18, lowest), SAMPLERS[name].label, colour, font, "lm")
+    return image
+
+
+def table(figures: dict[str, dict[str, float]]) -> None:
+    rows: list[Sequence[str]] = []
+    for name in DETERMINISTIC:
+        points = curve(figures, name)
+        rows.append(
+            [SAMPLERS[name].label, *(f"{100 * d:.2g}% ({calls:g})" for calls, d in points if calls in CALLS or d)]
+        )
+    show("Distance, and calls, on Karras's levels", ["", *map(str, CALLS)], [row[: len(CALLS) + 1] for row in rows])
+    spaced = [
+        [SCHEDULES[name].label, *(f"{100 * figures[f'{SPACED} {name} {n}']['distance']:.2g}%" for n in SPACED_CALLS)]
+        for name in SCHEDULES
+    ]
+    show(f"Distance of {SAMPLERS[SPACED].label} by schedule", ["", *(f"{n} steps" for n in SPACED_CALLS)], spaced)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("figures", type=Path)
+    arguments.add_argument("--chart", type=Path)
+    arguments.add_argument("--model", help="another model than the embedded one")
+    options = arguments.parse_args()
+    if not options.figures.is_file():
+        options.figures.write_text(json.dumps(measure(options.model), indent=1))
+    figures = json.loads(options.figures.read_text())
+    table(figures)
+    if options.chart:
+        small = chart(figures).quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        small.convert("RGB").save(options.chart, lossless=True, method=6)
+
+
+if __name__ == "__main__":
+    main()
