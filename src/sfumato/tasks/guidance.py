@@ -53,7 +53,8 @@ def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, prompt: C
         lambda guide: rescale(guide, p, settings.cfg_rescale, model.denoiser.prediction),
     ]
     if settings.threshold:
-        share, limit, mimicked = settings.threshold / 100, settings.threshold_limit, cfg(p, n, settings.mimic_scale)
+        share, limit, scale = settings.threshold / 100, settings.threshold_limit, settings.mimic_scale
+        mimicked = cfg(p, n, model.spec.defaults.cfg if scale is None else scale)
         wraps.append(
             lambda guide: dynamic_threshold(guide, share, limit) if limit else latent_threshold(guide, mimicked, share)
         )

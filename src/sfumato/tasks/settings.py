@@ -140,7 +140,6 @@ class Settings(GuidanceSettings):
             name: getattr(advised, name)
             for name in ("steps", "cfg", "width", "height", "clip_skip", "cfg_rescale", "slg")
         }
-        defaults["mimic_scale"] = advised.cfg
         if given.get("cfg_pp"):
             defaults["cfg"] = CFG_PP_SCALE
         if refiner is not None:
