@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -21,6 +22,7 @@ from sfumato.errors import SfumatoError, warn
 from sfumato.families.depth_net import DepthNetwork
 from sfumato.files import read_bytes
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
+from sfumato.nets.seamless import seamless
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.provenance.given import PictureLike, masked, picture_of
@@ -33,9 +35,10 @@ from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
 from sfumato.tasks.depth2img import depth2img
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.inpaint import Inpainting, Start, inpaint
+from sfumato.tasks.outpaint import STEP, Sides, outpaint
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.replay import replay
-from sfumato.tasks.settings import Options, Settings, sized
+from sfumato.tasks.settings import Options, Settings, Tiling, sized
 from sfumato.tasks.txt2img import txt2img
 from sfumato.tasks.upscale import OVERLAP, Enlarging, settings_of, upscale
 from sfumato.text.encode import MAX_T5, T5Reader, TextEncoder
@@ -81,6 +84,7 @@ class StableDiffusion:
         self.encode = text
         self.path = path
         self.depth = depth
+        self.tiling: Tiling | None = None
 
     @property
     def name(self) -> str:
@@ -88,6 +92,18 @@ class StableDiffusion:
         if path.parent.name == "snapshots":  # of the Hugging Face cache, where the folder's own name is a commit
             return path.parents[1].name.rpartition("--")[2]
         return path.stem if path.is_file() else path.name
+
+    def seamless(self, tiling: Tiling | None) -> StableDiffusion:
+        """This model, on the same weights, as one whose pictures tile in "x", "y" or "both"."""
+        if tiling == self.tiling:
+            return self
+        axes = tiling in ("x", "both"), tiling in ("y", "both")
+        _ = self.hash  # reads the file; once is enough for both
+        result = copy.copy(self)
+        result.tiling = tiling
+        result.denoiser = replace(self.denoiser, network=seamless(self.denoiser.network, *axes))
+        result.vae = seamless(self.vae, *axes)
+        return result
 
     @property
     def device(self) -> torch.device:
@@ -186,6 +202,28 @@ class StableDiffusion:
         picture, where = masked(image, mask)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *how.size(self.spec, picture)))
         return _collected(inpaint(self, picture, where, settings, how))
+
+    def outpaint(
+        self,
+        image: PictureLike,
+        prompt: str = "",
+        negative: str = "",
+        *,
+        left: int = 0,
+        right: int = 0,
+        top: int = 0,
+        bottom: int = 0,
+        overlap: int | None = None,
+        step: float = STEP,
+        **options: Unpack[Options],
+    ) -> Result:
+        """Draw a picture on by so many pixels on each side; see `tasks.outpaint` and `tasks.settings.Options`.
+
+        `width` and `height` are what the model draws at once, and by default its own size.
+        """
+        sides = Sides(left, right, top, bottom)
+        settings = Settings.of(self.spec, prompt, negative, **options)
+        return _collected(outpaint(self, picture_of(image), settings, sides, overlap, step))
 
     def upscale(
         self,

@@ -23,6 +23,7 @@ from sfumato.errors import SfumatoWarning
 COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
     "img2img": ("sfumato.cli.img2img:img2img", "Draw pictures on top of a picture."),
+    "outpaint": ("sfumato.cli.outpaint:outpaint", "Draw a picture on beyond its edges."),
     "inpaint": ("sfumato.cli.inpaint:inpaint", "Draw part of a picture anew."),
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
     "depth2img": ("sfumato.cli.depth2img:depth2img", "Draw pictures with the depth of a picture."),

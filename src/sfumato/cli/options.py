@@ -92,6 +92,10 @@ Rng = Annotated[
     str | None,
     typer.Option("--rng", help="Where noise comes from: cpu, or nv for the numbers that a GPU would draw; else cpu."),
 ]
+TilingAxes = Annotated[
+    str | None,
+    typer.Option("--tiling", metavar="x|y|both", help="Draw pictures whose opposite edges fit together."),
+]
 SamplerName = Annotated[
     str | None,
     typer.Option(
@@ -135,6 +139,17 @@ TargetSize = Annotated[
 ]
 AestheticScore = Annotated[
     float | None, typer.Option(help="XL's refiner: how good a picture it shall make, from 0 to 10; else 6.")
+]
+HiresScale = Annotated[
+    float | None, typer.Option(help="Draw on top of the picture once more, so many times as wide and high.")
+]
+HiresStrength = Annotated[
+    float | None, typer.Option(help="How much of it that second pass draws anew, from 0 to 1; else 0.5.")
+]
+HiresSteps = Annotated[int | None, typer.Option(help="Its sampling steps; else as many as --steps.")]
+HiresUpscaler = Annotated[
+    str | None,
+    typer.Option(metavar="latent|lanczos|FILE", help="What enlarges for it; a file is a pixel upscaler. Else latent."),
 ]
 Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
 BestOf = Annotated[
@@ -189,6 +204,7 @@ class Drawing(Guiding):
     variation_seed: VariationSeed = None
     variation_strength: VariationStrength = None
     rng: Rng = None
+    tiling: TilingAxes = None
     sampler: SamplerName = None
     schedule: ScheduleName = None
     sampler_options: SamplerOptions = None
@@ -210,6 +226,7 @@ class Drawing(Guiding):
             "variation_seed": self.variation_seed,
             "variation_strength": self.variation_strength,
             "rng": self.rng,
+            "tiling": self.tiling,
             "sampler": self.sampler,
             "schedule": self.schedule,
             "sampler_options": dict(map(parse_setting, self.sampler_options or ())),
@@ -224,6 +241,16 @@ class Drawing(Guiding):
             "watermark": self.watermark,
             **self.guidance_options(),
         }
+
+
+@dataclass(frozen=True)
+class Hires:
+    """The second, larger pass of txt2img."""
+
+    hires_scale: HiresScale = None
+    hires_strength: HiresStrength = None
+    hires_steps: HiresSteps = None
+    hires_upscaler: HiresUpscaler = None
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def _through(vae: VAE, direction: Callable[[VAE, Tensor], Tensor], x: Tensor) ->
     One that overflows in half precision, as XL's does, is run again in float32, and from then on at once.
     """
     network = vae.in_full if "in_full" in vars(vae) else vae
-    weight = network.decoder.conv_in.weight
+    weight = next(network.parameters())
     result = direction(network, x.to(weight.device, weight.dtype)).float()
     if weight.dtype == torch.float32 or _finite(result):
         return result

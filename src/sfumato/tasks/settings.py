@@ -6,7 +6,7 @@ import difflib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 
@@ -25,7 +25,11 @@ MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torc
 MAX_SCORE = 10.0
 SWITCH_AT = 0.8  # the XL refiner is trained on the last fifth of the times (Podell et al. 2023, section 2.5)
 
+HIRES_STRENGTH = 0.5
+MAX_HIRES = 8.0
+
 Pair = tuple[int, int]
+Tiling = Literal["x", "y", "both"]
 
 
 class Options(GuidanceOptions, total=False):
@@ -44,6 +48,10 @@ class Options(GuidanceOptions, total=False):
     picture k then has variation_seed + k, and all have the one seed.
 
     `rng` is where noise comes from: "cpu", or "nv", the numbers that CUDA draws and that most pictures of web UIs have.
+
+    `tiling` "x", "y" or "both" draws pictures whose opposite edges fit together. `hires_scale` draws a second time, so
+    many times as wide and high, on top of the first, with `hires_strength` (0.5) and `hires_steps` (`steps`), after
+    `hires_upscaler` has enlarged the latents ("latent") or the pixels ("lanczos", or the file of a pixel upscaler).
 
     XL is told the `original_size` (width, height) of a picture in its training data, the `crop` (left, top) that was
     cut off it and the `target_size`, its refiner an `aesthetic_score` up to 10; by default a whole picture of the drawn
@@ -66,6 +74,11 @@ class Options(GuidanceOptions, total=False):
     variation_seed: int | None
     variation_strength: float | None
     rng: str | None
+    tiling: str | None
+    hires_scale: float | None
+    hires_strength: float | None
+    hires_steps: int | None
+    hires_upscaler: str | None
     original_size: Pair | None
     crop: Pair | None
     target_size: Pair | None
@@ -95,6 +108,11 @@ class Settings(GuidanceSettings):
     variation_seed: int | None = None
     variation_strength: float = 0.0
     rng: Source = "cpu"
+    tiling: Tiling | None = None
+    hires_scale: float | None = None
+    hires_strength: float = HIRES_STRENGTH
+    hires_steps: int | None = None
+    hires_upscaler: str = "latent"
     original_size: Pair | None = None
     crop: Pair | None = None
     target_size: Pair | None = None
@@ -158,7 +176,11 @@ class Settings(GuidanceSettings):
                 "rng": find("source of noise", given.get("rng", "cpu"), SOURCES),
             }
         )
+        for name in ("hires_strength", "hires_steps", "hires_upscaler"):
+            if name in given and "hires_scale" not in given:
+                raise SfumatoError(f"{name} without hires_scale changes nothing; give hires_scale as well, such as 2")
         settings._check(spec)
+        settings._check_hires(spec)
         settings._check_ids(spec, refiner)
         return settings
 
@@ -188,6 +210,33 @@ class Settings(GuidanceSettings):
             raise SfumatoError(f"clip skip is {self.clip_skip!r}; choose a whole number, 1 for the last layer")
         if not isinstance(self.watermark, bool):
             raise SfumatoError(f"watermark is {self.watermark!r}; choose True or False")
+
+    def _check_hires(self, spec: Spec) -> None:
+        if self.tiling is not None:
+            if self.tiling not in get_args(Tiling):
+                raise SfumatoError(f"tiling is {self.tiling!r}; choose one of {', '.join(get_args(Tiling))}")
+            if spec.transformer is not None:
+                raise SfumatoError(
+                    f"{spec.title} is a transformer, which draws no pictures that tile; leave tiling out"
+                )
+        if self.hires_scale is None:
+            return
+        check_number("the scale of the second pass", self.hires_scale, 1, MAX_HIRES, 2)
+        check_number("the strength of the second pass", self.hires_strength, 0, 1, HIRES_STRENGTH)
+        if self.hires_steps is not None:
+            if self.sigmas is not None:
+                raise SfumatoError("a list of sigmas is that of both passes; leave hires_steps out")
+            check_whole("the steps of the second pass", self.hires_steps, 1, spec.noise.steps)
+        if not isinstance(self.hires_upscaler, str):
+            raise SfumatoError(f"hires_upscaler is {self.hires_upscaler!r}; give latent, lanczos or a file")
+        if max(self.second_size(spec)) > spec.max_side:
+            size = "x".join(map(str, self.second_size(spec)))
+            raise SfumatoError(f"the second pass would draw {size}; {spec.title} draws at most {spec.max_side} a side")
+
+    def second_size(self, spec: Spec) -> Pair:
+        """Width and height of the second pass, the nearest that the model can draw."""
+        step, scale = spec.multiple, self.hires_scale or 1
+        return round(scale * self.width / step) * step, round(scale * self.height / step) * step
 
     def _check_ids(self, spec: Spec, refiner: Spec | None) -> None:
         known = {*spec.ids, *(() if refiner is None else refiner.ids)}
