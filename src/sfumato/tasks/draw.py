@@ -77,17 +77,11 @@ def draw(
         seed, other = settings.seeds(index)
         return way.job(guidance, seed, known, None if other is None else (other, settings.variation_strength))
 
-<<<<<<< HEAD
     jobs = [partial(job, k) for k in range(settings.draws)]
-    at_once = pictures_at_once(settings.width, settings.height, model.device)
-    events = run(jobs, finish, lambda: model.preview_colours, at_once)
-    return events if ranking is None else ranking.best(events)
-=======
-    jobs = [partial(job, k) for k in range(settings.n)]
     height, width = (model.spec.vae.factor * side for side in way.shape[2:])
     at_once = pictures_at_once(width, height, model.device)
-    return run(jobs, finish, lambda: model.preview_colours, at_once)
->>>>>>> main
+    events = run(jobs, finish, lambda: model.preview_colours, at_once)
+    return events if ranking is None else ranking.best(events)
 
 
 def marked(image: Image.Image) -> Image.Image:
