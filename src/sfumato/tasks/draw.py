@@ -23,6 +23,7 @@ from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
 from sfumato.tasks.hires import TwoPasses
 from sfumato.tasks.picture import Picture, Progress, decode, run
+from sfumato.tasks.rank import Ranking
 from sfumato.tasks.settings import Pair, Settings
 from sfumato.tasks.way import Way
 
@@ -50,6 +51,7 @@ def draw(
     `guidance` makes of the settings of one picture, whose words have no chance in them, what it is drawn with; it is
     asked once for all pictures of the same words. Raises SfumatoError at once for wildcards that cannot be read, and
     what `guidance` raises for the first picture.
+    With `settings.best_of` so many are drawn, and the best come when all are finished (see `rank`).
 
     `known` are the latents (1, C, h, w) of a picture to start from, see `Way.job`. `touch` changes a picture after it
     is decoded, before it is marked, `protect` after that. `facts` are the task's own fields of the description.
@@ -60,13 +62,14 @@ def draw(
     if settings.tiling != model.tiling:
         raise SfumatoError("this task draws no pictures that tile; leave tiling out")
 
-    pictures = [settings.of_picture(index) for index in range(settings.n)]
+    pictures = [settings.of_picture(index) for index in range(settings.draws)]
 
     @lru_cache(maxsize=AT_HAND)
     def guidance_of(prompt: str, negative: str) -> Guidance:
         return guidance(replace(settings, prompt=prompt, negative=negative))
 
     guidance_of(pictures[0].prompt, pictures[0].negative)
+    ranking = Ranking.of(model, settings)
 
     def finish(index: int, x: Tensor) -> Picture:
         image = decode(model.vae, way.end(x))
@@ -79,17 +82,20 @@ def draw(
         seed, other = settings.seeds(index)
         varied = {} if other is None else {"Variation seed": other}
         one = pictures[index]
-        return Picture(index, image, seed, describe(model, one, seed, {**varied, **_templates(settings, one), **facts}))
+        score = None if ranking is None else ranking.score(image, one.prompt)
+        told = {**varied, **_templates(settings, one), **facts, "Best of": settings.best_of, "CLIP score": score}
+        return Picture(index, image, seed, describe(model, one, seed, told), score)
 
     def job(index: int) -> Job:
         seed, other = settings.seeds(index)
         words = guidance_of(pictures[index].prompt, pictures[index].negative)
         return way.job(words, seed, known, None if other is None else (other, settings.variation_strength))
 
-    jobs = [partial(job, k) for k in range(settings.n)]
+    jobs = [partial(job, k) for k in range(settings.draws)]
     height, width = (model.spec.vae.factor * side for side in way.shape[2:])
     at_once = pictures_at_once(width, height, model.device)
-    return run(jobs, finish, lambda: model.preview_colours, at_once)
+    events = run(jobs, finish, lambda: model.preview_colours, at_once)
+    return events if ranking is None else ranking.best(events)
 
 
 def marked(image: Image.Image) -> Image.Image:

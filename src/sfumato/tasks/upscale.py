@@ -30,6 +30,7 @@ from sfumato.tasks.guidance import guided
 from sfumato.tasks.img2img import check_strength, padded
 from sfumato.tasks.picture import Picture, Progress, decode, encode, run, to_pixels
 from sfumato.tasks.pixels import MAX_SCALE, large_size, resized
+from sfumato.tasks.rank import Ranking
 from sfumato.tasks.settings import Options, Settings
 from sfumato.tasks.way import Way, chosen, first_latents, last_latents, levels_of
 from sfumato.tasks.words import said
@@ -175,8 +176,9 @@ def _four_times(
     sigmas, options = levels_of(settings, model.table), chosen(settings, sampler.options)
     small = filled(image, 2 ** (len(spec.unet.channels) - 1))
     shape = (1, spec.vae.latent_channels, *small.shape[2:])
-    pictures = [settings.of_picture(index) for index in range(settings.n)]
+    pictures = [settings.of_picture(index) for index in range(settings.draws)]
     schedule, level = spec.low_res, torch.tensor([noise_level])
+    ranking = Ranking.of(model, settings)
     cut: list[Window] = []
     if small.shape[2] * small.shape[3] > WHOLE**2:
         cut = windows(small.shape[2:], WINDOW, round(enlarging.overlap * WINDOW))
@@ -197,11 +199,14 @@ def _four_times(
         large = decode(model.vae, last_latents(x, sigmas, sampler)).crop((0, 0, settings.width, settings.height))
         if settings.watermark:
             large = marked(large)
-        return Picture(index, large, seed, describe(model, pictures[index], seed, {"Noise level": noise_level}))
+        score = None if ranking is None else ranking.score(large, pictures[index].prompt)
+        told = {"Noise level": noise_level, "Best of": settings.best_of, "CLIP score": score}
+        return Picture(index, large, seed, describe(model, pictures[index], seed, told), score)
 
-    jobs = [partial(job, k) for k in range(settings.n)]
+    jobs = [partial(job, k) for k in range(settings.draws)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
-    return run(jobs, finish, lambda: model.preview_colours, at_once)
+    events = run(jobs, finish, lambda: model.preview_colours, at_once)
+    return events if ranking is None else ranking.best(events)
 
 
 def filled(image: Image.Image, multiple: int) -> Tensor:
