@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sfumato.data.names import names
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
@@ -49,15 +50,20 @@ from sfumato.weights.upscalers import PixelUpscaler, load_upscaler
 
 if TYPE_CHECKING:
     from sfumato.evaluate.judge import Judge
+    from sfumato.tasks.interrogate import Match
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a task drew: pictures by rising seed, the seeds that draw them again, and their settings as text."""
+    """What a task drew: pictures by rising seed, the seeds that draw them again, and their settings as text.
+
+    With `best_of` the best is first, and there are scores.
+    """
 
     images: list[Image.Image]
     seeds: list[int]
     infotexts: list[str]
+    scores: list[float | None] = field(default_factory=list)
 
 
 class StableDiffusion:
@@ -271,6 +277,17 @@ class StableDiffusion:
         """
         return _collected(replay(self, read(file), None if image is None else picture_of(image))[1])
 
+    def interrogate(
+        self, image: PictureLike, captions: Sequence[str] | None = None, *, top: int = 5, language: str = "en"
+    ) -> list[Match]:
+        """What a picture shows, by `judge`; see `tasks.interrogate`.
+
+        Without `captions` the names that ship in a `language`, see `data.names`. Raises SfumatoError as they do.
+        """
+        from sfumato.tasks.interrogate import interrogate
+
+        return interrogate(self.judge, picture_of(image), names(language) if captions is None else captions, top)
+
     def augment(
         self, source: str | Path, target: str | Path, *, strength: float = SLIGHTLY, **options: Unpack[Options]
     ) -> list[Path]:
@@ -298,6 +315,7 @@ def _collected(events: Generator[Progress | Picture, None, None]) -> Result:
         [picture.image for picture in pictures],
         [picture.seed for picture in pictures],
         [picture.infotext for picture in pictures],
+        [picture.score for picture in pictures],
     )
 
 

@@ -41,7 +41,8 @@ class Options(GuidanceOptions, total=False):
     lists them). `sigmas` are noise levels that fall to 0, in place of steps and schedule.
 
     `width` and `height` are pixels. A `seed` of None or -1 is drawn; picture k of `n` has seed + k. `clip_skip` 1 is
-    the last layer of the text encoder. `watermark` marks pictures invisibly.
+    the last layer of the text encoder. With `best_of` so many are drawn, and the `n` kept
+    that a CLIP (the judge that ships) finds to fit the prompt best. `watermark` marks pictures invisibly.
 
     `variation_strength` from 0 to 1 turns the first noise that far towards that of `variation_seed` (by default drawn);
     picture k then has variation_seed + k, and all have the one seed.
@@ -68,6 +69,7 @@ class Options(GuidanceOptions, total=False):
     sigmas: Sequence[float] | None
     clip_skip: int | None
     n: int
+    best_of: int | None
     watermark: bool
     variation_seed: int | None
     variation_strength: float | None
@@ -100,6 +102,7 @@ class Settings(GuidanceSettings):
     clip_skip: int
     n: int = 1
     watermark: bool = True
+    best_of: int | None = None
     sampler_options: Mapping[str, Value] = field(default_factory=dict)
     sigmas: tuple[float, ...] | None = None
     variation_seed: int | None = None
@@ -115,6 +118,11 @@ class Settings(GuidanceSettings):
     target_size: Pair | None = None
     aesthetic_score: float | None = None
     switch_at: float | None = None
+
+    @property
+    def draws(self) -> int:
+        """How many pictures are drawn, of which `n` are kept."""
+        return self.best_of or self.n
 
     def seeds(self, picture: int) -> tuple[int, int | None]:
         """The seed and the variation seed of a picture, counted from 0."""
@@ -150,7 +158,6 @@ class Settings(GuidanceSettings):
             name: getattr(advised, name)
             for name in ("steps", "cfg", "width", "height", "clip_skip", "cfg_rescale", "slg")
         }
-        defaults["mimic_scale"] = advised.cfg
         if given.get("cfg_pp"):
             defaults["cfg"] = CFG_PP_SCALE
         if refiner is not None:
@@ -195,6 +202,10 @@ class Settings(GuidanceSettings):
             if not self.variation_strength:
                 raise SfumatoError("variation_seed without variation_strength changes nothing; give both, such as 0.2")
         check_whole("n", self.n, 1, MAX_PICTURES)
+        if self.best_of is not None:
+            check_whole("best_of", self.best_of, self.n, MAX_PICTURES)
+            if not self.prompt.strip():
+                raise SfumatoError("without a prompt there is no best picture; say in words what to draw")
         if not is_whole(self.clip_skip):
             raise SfumatoError(f"clip skip is {self.clip_skip!r}; choose a whole number, 1 for the last layer")
         if not isinstance(self.watermark, bool):
