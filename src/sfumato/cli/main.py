@@ -23,6 +23,7 @@ from sfumato.errors import SfumatoWarning
 COMMANDS = {
     "txt2img": ("sfumato.cli.txt2img:txt2img", "Draw pictures from words."),
     "img2img": ("sfumato.cli.img2img:img2img", "Draw pictures on top of a picture."),
+    "outpaint": ("sfumato.cli.outpaint:outpaint", "Draw a picture on beyond its edges."),
     "inpaint": ("sfumato.cli.inpaint:inpaint", "Draw part of a picture anew."),
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
     "depth2img": ("sfumato.cli.depth2img:depth2img", "Draw pictures with the depth of a picture."),
@@ -32,6 +33,7 @@ COMMANDS = {
     "replay": ("sfumato.cli.replay:replay", "Draw a picture again from what its file says."),
     "compress": ("sfumato.cli.compress:compress", "Write a picture as very few bytes."),
     "decompress": ("sfumato.cli.compress:decompress", "Draw a picture that was compressed."),
+    "interrogate": ("sfumato.cli.interrogate:interrogate", "Say what a picture shows."),
     "samplers": ("sfumato.cli.samplers:samplers", "List the samplers and the schedules, with their options."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
     "pull": ("sfumato.cli.pull:pull", "Download a release, after its licence is accepted."),

@@ -17,9 +17,12 @@ from sfumato.diffusion.guide import Guidance
 from sfumato.diffusion.options import field_of
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.spacing import SCHEDULES
+from sfumato.errors import SfumatoError
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
+from sfumato.tasks.hires import TwoPasses
 from sfumato.tasks.picture import Picture, Progress, decode, run
+from sfumato.tasks.rank import Ranking
 from sfumato.tasks.settings import Pair, Settings
 from sfumato.tasks.way import Way
 
@@ -34,7 +37,7 @@ NO_FACTS: Facts = MappingProxyType({})
 def draw(
     model: StableDiffusion,
     settings: Settings,
-    way: Way,
+    way: Way | TwoPasses,
     guidance: Guidance,
     known: Tensor | None = None,
     touch: Touch | None = None,
@@ -43,9 +46,18 @@ def draw(
 ) -> Generator[Progress | Picture, None, None]:
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
+    With `settings.best_of` so many are drawn, and the best come when all are finished (see `rank`).
+
     `known` are the latents (1, C, h, w) of a picture to start from, see `Way.job`. `touch` changes a picture after it
     is decoded, before it is marked, `protect` after that. `facts` are the task's own fields of the description.
+    Raises SfumatoError at once for settings that only other tasks honour.
     """
+    if settings.hires_scale is not None and not isinstance(way, TwoPasses):
+        raise SfumatoError("only pictures from words have a second pass; leave hires_scale out, or enlarge the result")
+    if settings.tiling != model.tiling:
+        raise SfumatoError("this task draws no pictures that tile; leave tiling out")
+
+    ranking = Ranking.of(model, settings)
 
     def finish(index: int, x: Tensor) -> Picture:
         image = decode(model.vae, way.end(x))
@@ -57,15 +69,19 @@ def draw(
             image = protect(image)
         seed, other = settings.seeds(index)
         varied = {} if other is None else {"Variation seed": other}
-        return Picture(index, image, seed, describe(model, settings, seed, {**varied, **facts}))
+        score = None if ranking is None else ranking.score(image)
+        told = {**varied, **facts, "Best of": settings.best_of, "CLIP score": score}
+        return Picture(index, image, seed, describe(model, settings, seed, told), score)
 
     def job(index: int) -> Job:
         seed, other = settings.seeds(index)
         return way.job(guidance, seed, known, None if other is None else (other, settings.variation_strength))
 
-    jobs = [partial(job, k) for k in range(settings.n)]
-    at_once = pictures_at_once(settings.width, settings.height, model.device)
-    return run(jobs, finish, lambda: model.preview_colours, at_once)
+    jobs = [partial(job, k) for k in range(settings.draws)]
+    height, width = (model.spec.vae.factor * side for side in way.shape[2:])
+    at_once = pictures_at_once(width, height, model.device)
+    events = run(jobs, finish, lambda: model.preview_colours, at_once)
+    return events if ranking is None else ranking.best(events)
 
 
 def marked(image: Image.Image) -> Image.Image:
@@ -92,6 +108,7 @@ def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts
         "Clip skip": settings.clip_skip,
         **settings.guidance_facts(),
         "RNG": settings.rng.upper(),
+        "Tiling": {None: None, "both": True}.get(settings.tiling, settings.tiling),
         "Variation seed strength": settings.variation_strength or None,
         "Original size": _by(settings.original_size),
         "Crop": _by(settings.crop),

@@ -53,7 +53,8 @@ def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, prompt: C
         lambda guide: rescale(guide, p, settings.cfg_rescale, model.denoiser.prediction),
     ]
     if settings.threshold:
-        share, limit, mimicked = settings.threshold / 100, settings.threshold_limit, cfg(p, n, settings.mimic_scale)
+        share, limit, scale = settings.threshold / 100, settings.threshold_limit, settings.mimic_scale
+        mimicked = cfg(p, n, model.spec.defaults.cfg if scale is None else scale)
         wraps.append(
             lambda guide: dynamic_threshold(guide, share, limit) if limit else latent_threshold(guide, mimicked, share)
         )
@@ -119,6 +120,7 @@ def clip_score(model: StableDiffusion, prompt: str) -> Score:
 
     def score(x0: Tensor) -> Tensor:
         latents = model.vae.from_latents(x0).to(weight.device, weight.dtype)
-        return judge.likeness(model.vae.decode(latents).float(), caption.clone())  # made where gradients may be off
+        seen = judge.look(model.vae.decode(latents).float())
+        return (seen * caption.clone()).sum(1)  # of one that was made where gradients may be off
 
     return score

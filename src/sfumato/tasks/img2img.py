@@ -37,6 +37,7 @@ def img2img(
     a strength outside 0 to 1, an unknown way to resize, and as `conditioning`.
     """
     check_strength(strength)
+    model = model.seamless(settings.tiling)
     start = fitted(image, settings.width, settings.height, resize)
     way = Way.of(model, settings).last(strength)
     known = encode(model.vae, to_pixels(start))

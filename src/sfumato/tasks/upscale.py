@@ -30,6 +30,7 @@ from sfumato.tasks.guidance import guided
 from sfumato.tasks.img2img import check_strength, padded
 from sfumato.tasks.picture import Picture, Progress, decode, encode, run, to_pixels
 from sfumato.tasks.pixels import MAX_SCALE, large_size, resized
+from sfumato.tasks.rank import Ranking
 from sfumato.tasks.settings import Options, Settings
 from sfumato.tasks.way import Way, chosen, first_latents, last_latents, levels_of
 from sfumato.weights.upscalers import PixelUpscaler
@@ -173,6 +174,7 @@ def _four_times(
     shape = (1, spec.vae.latent_channels, *small.shape[2:])
     conds = model.encode([settings.prompt, settings.negative], settings.clip_skip)
     schedule, level = spec.low_res, torch.tensor([noise_level])
+    ranking = Ranking.of(model, settings)
     cut: list[Window] = []
     if small.shape[2] * small.shape[3] > WHOLE**2:
         cut = windows(small.shape[2:], WINDOW, round(enlarging.overlap * WINDOW))
@@ -192,11 +194,14 @@ def _four_times(
         large = decode(model.vae, last_latents(x, sigmas, sampler)).crop((0, 0, settings.width, settings.height))
         if settings.watermark:
             large = marked(large)
-        return Picture(index, large, seed, describe(model, settings, seed, {"Noise level": noise_level}))
+        score = None if ranking is None else ranking.score(large)
+        told = {"Noise level": noise_level, "Best of": settings.best_of, "CLIP score": score}
+        return Picture(index, large, seed, describe(model, settings, seed, told), score)
 
-    jobs = [partial(job, settings.seed + k) for k in range(settings.n)]
+    jobs = [partial(job, settings.seed + k) for k in range(settings.draws)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
-    return run(jobs, finish, lambda: model.preview_colours, at_once)
+    events = run(jobs, finish, lambda: model.preview_colours, at_once)
+    return events if ranking is None else ranking.best(events)
 
 
 def filled(image: Image.Image, multiple: int) -> Tensor:
