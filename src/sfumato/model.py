@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -14,12 +15,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sfumato.data.names import names
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
 from sfumato.families.depth_net import DepthNetwork
 from sfumato.files import read_bytes
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
+from sfumato.nets.seamless import seamless
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.provenance.given import PictureLike, masked, picture_of
@@ -35,7 +38,7 @@ from sfumato.tasks.inpaint import Inpainting, Start, inpaint
 from sfumato.tasks.outpaint import STEP, Sides, outpaint
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.replay import replay
-from sfumato.tasks.settings import Options, Settings, sized
+from sfumato.tasks.settings import Options, Settings, Tiling, sized
 from sfumato.tasks.txt2img import txt2img
 from sfumato.tasks.upscale import OVERLAP, Enlarging, settings_of, upscale
 from sfumato.text.encode import MAX_T5, T5Reader, TextEncoder
@@ -47,15 +50,20 @@ from sfumato.weights.upscalers import PixelUpscaler, load_upscaler
 
 if TYPE_CHECKING:
     from sfumato.evaluate.judge import Judge
+    from sfumato.tasks.interrogate import Match
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a task drew: pictures by rising seed, the seeds that draw them again, and their settings as text."""
+    """What a task drew: pictures by rising seed, the seeds that draw them again, and their settings as text.
+
+    With `best_of` the best is first, and there are scores.
+    """
 
     images: list[Image.Image]
     seeds: list[int]
     infotexts: list[str]
+    scores: list[float | None] = field(default_factory=list)
 
 
 class StableDiffusion:
@@ -76,6 +84,7 @@ class StableDiffusion:
         self.encode = text
         self.path = path
         self.depth = depth
+        self.tiling: Tiling | None = None
 
     @property
     def name(self) -> str:
@@ -83,6 +92,18 @@ class StableDiffusion:
         if path.parent.name == "snapshots":  # of the Hugging Face cache, where the folder's own name is a commit
             return path.parents[1].name.rpartition("--")[2]
         return path.stem if path.is_file() else path.name
+
+    def seamless(self, tiling: Tiling | None) -> StableDiffusion:
+        """This model, on the same weights, as one whose pictures tile in "x", "y" or "both"."""
+        if tiling == self.tiling:
+            return self
+        axes = tiling in ("x", "both"), tiling in ("y", "both")
+        _ = self.hash  # reads the file; once is enough for both
+        result = copy.copy(self)
+        result.tiling = tiling
+        result.denoiser = replace(self.denoiser, network=seamless(self.denoiser.network, *axes))
+        result.vae = seamless(self.vae, *axes)
+        return result
 
     @property
     def device(self) -> torch.device:
@@ -256,6 +277,17 @@ class StableDiffusion:
         """
         return _collected(replay(self, read(file), None if image is None else picture_of(image))[1])
 
+    def interrogate(
+        self, image: PictureLike, captions: Sequence[str] | None = None, *, top: int = 5, language: str = "en"
+    ) -> list[Match]:
+        """What a picture shows, by `judge`; see `tasks.interrogate`.
+
+        Without `captions` the names that ship in a `language`, see `data.names`. Raises SfumatoError as they do.
+        """
+        from sfumato.tasks.interrogate import interrogate
+
+        return interrogate(self.judge, picture_of(image), names(language) if captions is None else captions, top)
+
     def augment(
         self, source: str | Path, target: str | Path, *, strength: float = SLIGHTLY, **options: Unpack[Options]
     ) -> list[Path]:
@@ -283,6 +315,7 @@ def _collected(events: Generator[Progress | Picture, None, None]) -> Result:
         [picture.image for picture in pictures],
         [picture.seed for picture in pictures],
         [picture.infotext for picture in pictures],
+        [picture.score for picture in pictures],
     )
 
 

@@ -78,6 +78,19 @@ def test_page_and_table_of_scenes_with_spread(run, forms: EmojiData, tmp_path: P
     assert "What was taken for what" in page and " to the right of " in page and 'lang="th"' in page
 
 
+@pytest.mark.parametrize("task", ["inpaint", "outpaint"])
+def test_completed_scenes_are_judged_in_the_gap(run, forms: EmojiData, tmp_path: Path, task: str):
+    page = tmp_path / "report.html"
+    result = run("--task", task, "--scenes", 2, "--json", "--report", page, data=forms.path)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    scores = report["attributes"]["scores"]
+    assert report["settings"]["task"] == task and report["attributes"]["scenes"] == 2
+    assert scores["outside"]["drawn"] == 1, "the rest is left as it was"
+    assert scores["object"]["asked"] == 12 and scores["object"]["real"] > 0.8
+    assert check(page.read_text()) == 2 * (12 + 9 + 9)
+
+
 def test_sheet_and_nothing_else(run, tmp_path: Path):
     result = run("--sheet", tmp_path / "sheet.png", data=tmp_path, by=tmp_path)
     assert result.exit_code == 0, result.stderr
@@ -109,6 +122,8 @@ def test_bad_input_gets_one_line(run, tmp_path: Path):
         (run("--report", tmp_path / "file" / "report.html"), "cannot write"),
         (run("--scenes", 5), "too few things"),
         (run("--seeds", 0), "--seeds"),
+        (run("--task", "paint"), "inpaint"),
+        (run("--task", "inpaint"), "too few things"),
         (run("--model", tmp_path / "absent"), "no model"),
     ):
         assert result.exit_code == 2, result.output

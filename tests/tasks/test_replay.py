@@ -62,6 +62,8 @@ def sd(model: str) -> StableDiffusion:
         {"cfg": 5.5, "sampler": "Euler a", "seed": 7, "clip_skip": 2},
         {"rng": "nv", "sampler": "dpmpp_sde", "schedule": "exponential", "seed": 7},
         {"variation_seed": 3, "variation_strength": 0.3, "seed": 7, "cfg_rescale": 0.5},
+        {"cfg_pp": True, "cfg_interval": "20%-80%", "sampler": "euler", "seed": 7},
+        {"apg": True, "apg_eta": 0.5, "apg_momentum": -0.2, "threshold": 99, "pag": 2.0, "seed": 7},
         {"sampler": "ddim", "schedule": "karras", "sampler_options": {"eta": 0.5, "rho": 3.5}, "seed": 7},
         {"sampler": "dpm_2_ancestral", "sigmas": [14.6146, 7, 2 / 3, 0.1, 0], "seed": 7},
     ],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -21,6 +21,7 @@ from sfumato.files import check_writable
 
 if TYPE_CHECKING:
     from sfumato.evaluate.measure import Report
+    from sfumato.evaluate.repair import Repairs
 
 SHOWN = ("steps", "cfg", "sampler", "schedule", "width", "height", "seed")
 
@@ -37,6 +38,10 @@ Seeds = Annotated[int, typer.Option(min=1, max=100, help="How often each prompt 
 Styles = Annotated[
     list[str] | None, typer.Option("--style", help=f"Measure only {', '.join(STYLES)}. May be repeated.")
 ]
+TaskName = Annotated[
+    Literal["txt2img", "inpaint", "outpaint"],
+    typer.Option("--task", help="What to measure: drawing from words, or completing scenes that lack a thing."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Page = Annotated[
     Path | None, typer.Option("--report", metavar="FILE.html", help="Write figures and pictures as one page, too.")
@@ -52,6 +57,7 @@ def evaluate(
     scenes: SceneNumber = 20,
     seed: Seed = 0,
     seeds: Seeds = 1,
+    task: TaskName = "txt2img",
     style: Styles = None,
     steps: Steps = None,
     cfg: Cfg = None,
@@ -75,6 +81,8 @@ def evaluate(
     scenes, which is the check's own error, and for answers by chance.
 
     Originality: distance to the nearest training picture, beside that of held-out pictures and of mere copies.
+
+    With --task inpaint or outpaint scenes lack a thing that the caption names, and what is drawn there is judged.
 
     Takes a few minutes on two cores; more pictures make the figures surer. Progress is printed on stderr.
     """
@@ -108,11 +116,17 @@ def evaluate(
     elif emoji is not None:
         from sfumato.evaluate.judge import load_judge
         from sfumato.evaluate.measure import Plan, measure
+        from sfumato.evaluate.repair import measure_repair
 
         judging = load_judge(judge, emoji.size, sd.device)
-        said |= {"judge": "embedded" if judge is None else str(judge), "styles": list(styles)}
+        said |= {"judge": "embedded" if judge is None else str(judge), "task": task, "styles": list(styles)}
+        plan = Plan(pictures, scenes, seeds, styles)
+        found: Report | Repairs
         with _watch() as watch:
-            found, exhibits = measure(sd, emoji, judging, settings, Plan(pictures, scenes, seeds, styles), watch)
+            if task == "txt2img":
+                found, exhibits = measure(sd, emoji, judging, settings, plan, watch)
+            else:
+                found, exhibits = measure_repair(sd, emoji, judging, settings, task, plan, watch)
         if report is not None:
             from sfumato.evaluate.page import write_page
 
@@ -148,7 +162,7 @@ def _checked(styles: list[str] | None) -> tuple[str, ...]:
     return tuple(style for style in STYLES if not styles or style in styles)
 
 
-def _text(report: Report, said: dict[str, Any]) -> str:
+def _text(report: Report | Repairs, said: dict[str, Any]) -> str:
     from sfumato.evaluate.tables import tables
 
     settings = (

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from sfumato.cli.guiding import Guiding
+from sfumato.cli.wording import Wording
 from sfumato.diffusion.options import Value, read_value
 from sfumato.errors import SfumatoError
 
@@ -92,6 +93,10 @@ Rng = Annotated[
     str | None,
     typer.Option("--rng", help="Where noise comes from: cpu, or nv for the numbers that a GPU would draw; else cpu."),
 ]
+TilingAxes = Annotated[
+    str | None,
+    typer.Option("--tiling", metavar="x|y|both", help="Draw pictures whose opposite edges fit together."),
+]
 SamplerName = Annotated[
     str | None,
     typer.Option(
@@ -136,7 +141,22 @@ TargetSize = Annotated[
 AestheticScore = Annotated[
     float | None, typer.Option(help="XL's refiner: how good a picture it shall make, from 0 to 10; else 6.")
 ]
+HiresScale = Annotated[
+    float | None, typer.Option(help="Draw on top of the picture once more, so many times as wide and high.")
+]
+HiresStrength = Annotated[
+    float | None, typer.Option(help="How much of it that second pass draws anew, from 0 to 1; else 0.5.")
+]
+HiresSteps = Annotated[int | None, typer.Option(help="Its sampling steps; else as many as --steps.")]
+HiresUpscaler = Annotated[
+    str | None,
+    typer.Option(metavar="latent|lanczos|FILE", help="What enlarges for it; a file is a pixel upscaler. Else latent."),
+]
 Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
+BestOf = Annotated[
+    int | None,
+    typer.Option("--best-of", help="Draw so many and keep the -n that the embedded CLIP finds nearest to the prompt."),
+]
 Watermark = Annotated[bool, typer.Option("--watermark/--no-watermark", help="Mark pictures invisibly as generated.")]
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels, such as 512x768.")]
 Out = Annotated[
@@ -176,7 +196,7 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Drawing(Guiding):
+class Drawing(Guiding, Wording):
     """What decides a picture, whatever the task; see `tasks.settings.Options`."""
 
     negative: Negative = ""
@@ -185,6 +205,7 @@ class Drawing(Guiding):
     variation_seed: VariationSeed = None
     variation_strength: VariationStrength = None
     rng: Rng = None
+    tiling: TilingAxes = None
     sampler: SamplerName = None
     schedule: ScheduleName = None
     sampler_options: SamplerOptions = None
@@ -195,6 +216,7 @@ class Drawing(Guiding):
     target_size: TargetSize = None
     aesthetic_score: AestheticScore = None
     n: Count = 1
+    best_of: BestOf = None
     watermark: Watermark = True
 
     def options(self) -> Options:
@@ -205,6 +227,7 @@ class Drawing(Guiding):
             "variation_seed": self.variation_seed,
             "variation_strength": self.variation_strength,
             "rng": self.rng,
+            "tiling": self.tiling,
             "sampler": self.sampler,
             "schedule": self.schedule,
             "sampler_options": dict(map(parse_setting, self.sampler_options or ())),
@@ -215,9 +238,21 @@ class Drawing(Guiding):
             "target_size": parse_pair("target size", self.target_size),
             "aesthetic_score": self.aesthetic_score,
             "n": self.n,
+            "best_of": self.best_of,
             "watermark": self.watermark,
             **self.guidance_options(),
+            **self.word_options(),
         }
+
+
+@dataclass(frozen=True)
+class Hires:
+    """The second, larger pass of txt2img."""
+
+    hires_scale: HiresScale = None
+    hires_strength: HiresStrength = None
+    hires_steps: HiresSteps = None
+    hires_upscaler: HiresUpscaler = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli.options import Drawing, Loading, Saving, Size, command, with_size
+from sfumato.cli.options import Drawing, Hires, Loading, Saving, Size, command, with_size
 
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to draw, in words.")]
 Refiner = Annotated[
@@ -27,6 +27,7 @@ def txt2img(
     drawing: Drawing,
     refiner: Refiner = None,
     switch_at: SwitchAt = None,
+    hires: Hires,
     saving: Saving,
 ) -> None:
     """Draw pictures from words.
@@ -50,7 +51,13 @@ def txt2img(
 
     sd = loading.load()
     second = None if refiner is None else sfumato.load(refiner, loading.device, loading.dtype)
-    options["switch_at"] = switch_at
+    options |= {
+        "switch_at": switch_at,
+        "hires_scale": hires.hires_scale,
+        "hires_strength": hires.hires_strength,
+        "hires_steps": hires.hires_steps,
+        "hires_upscaler": hires.hires_upscaler,
+    }
     settings = Settings.of(
         sd.spec, prompt, drawing.negative, refiner=None if second is None else second.spec, **options
     )

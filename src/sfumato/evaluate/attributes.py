@@ -24,8 +24,9 @@ from sfumato.evaluate.naming import Names
 from sfumato.evaluate.objects import Found, find_objects
 
 WHOLE = "whole scene"
-ATTRIBUTES = ("object", "colour", "background", "count", "position", WHOLE)
+ATTRIBUTES = ("object", "colour", "background", "count", "position", "outside", WHOLE)
 KINDS = ("one", "count", "left", "right", "above")
+MANY = 5  # objects and more
 NOTHING = "nothing"
 YES, NO = "as asked", "otherwise"
 PATIENCE = 1000  # scenes looked through for one that is wanted
@@ -62,9 +63,9 @@ class Question:
         return list(self.scene.objects[:: -1 if self.kind == "right" else 1])
 
 
-def questions(scenes: Scenes, styles: Sequence[str], n: int) -> list[Question]:
+def questions(scenes: Scenes, styles: Sequence[str], n: int, kinds: Sequence[str] = KINDS) -> list[Question]:
     """The first n scenes in these styles whose kinds take turns, or fewer where there are none."""
-    wanted = [KINDS[k % len(KINDS)] for k in range(n)]
+    wanted = [kinds[k % len(kinds)] for k in range(n)]
     pools: dict[str, list[Scene]] = defaultdict(list)
     found = []
     numbers = count()
@@ -81,30 +82,71 @@ def questions(scenes: Scenes, styles: Sequence[str], n: int) -> list[Question]:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """The M objects of picture `x` (3, H, W), and how like each is to each noun (2, M, V), see `Names.likeness`."""
+
+    x: Tensor
+    names: Names
+    objects: list[Found]
+    likeness: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, style: str, names: Names) -> Sight:
+        """Of a picture in [-1, 1] that was asked for in a style."""
+        objects = find_objects(x[None])[0]
+        return cls(x, names, objects, names.likeness(x, objects, style))
+
+    def called(self, thing: Placed) -> list[str]:
+        """What each object is, when a thing is looked for; one with a colour of its own is known by its form."""
+        return [self.names.nouns[k].names["en"] for k in self.likeness[int(thing.colour is None)].argmax(1)]
+
+    def shown(self, things: Sequence[Placed]) -> list[int | None]:
+        """Which object each thing is."""
+        columns = [self.likeness[int(thing.colour is None), :, self.names.place(thing.noun)] for thing in things]
+        return assign(torch.stack(columns, 1))
+
+    def of_thing(self, thing: Placed, k: int | None) -> list[Answer]:
+        """Whether object k is the thing, in its colour if that was named."""
+        found = [Answer("object", thing.noun.names["en"], NOTHING if k is None else self.called(thing)[k])]
+        if thing.colour:
+            found.append(Answer("colour", thing.colour.name, NOTHING if k is None else tint(self.x, self.objects[k])))
+        return found
+
+    def of_count(self, scene: Scene) -> Answer:
+        return Answer("count", str(len(scene.objects)), str(min(len(self.objects), MANY)))
+
+    def of_position(self, kind: str, first: int | None, second: int | None) -> Answer:
+        """Where one object lies from another, by their centres."""
+        if first is None or second is None:
+            return Answer("position", kind, NOTHING)
+        (x, y), (x1, y1) = self.objects[first].centre, self.objects[second].centre
+        if abs(x - x1) > abs(y - y1):
+            return Answer("position", kind, "left" if x < x1 else "right")
+        return Answer("position", kind, "above" if y < y1 else "below")
+
+
 def answers(question: Question, x: Tensor, names: Names) -> list[Answer]:
     """What picture (3, H, W) in [-1, 1] shows of what was asked for."""
     scene, things = question.scene, question.things
-    objects = find_objects(x[None])[0]
-    likeness = names.likeness(x, objects, scene.style)
-    shown = assign(likeness[:, [names.place(thing.noun) for thing in things]])
-    called = [names.nouns[k].names["en"] for k in likeness.argmax(1)]
-
-    found = []
-    for thing, k in zip(things, shown, strict=True):
-        found.append(Answer("object", thing.noun.names["en"], NOTHING if k is None else called[k]))
-        if thing.colour:
-            found.append(Answer("colour", thing.colour.name, NOTHING if k is None else tint(x, objects[k])))
+    sight = Sight.of(x, scene.style, names)
+    shown = sight.shown(things)
+    found = [answer for thing, k in zip(things, shown, strict=True) for answer in sight.of_thing(thing, k)]
     if scene.background:
         seen = COLOURS[int(name_of(ground(x[None])))].name
         found.append(Answer("background", scene.background.name, seen))
-    whole = len(objects) == len(scene.objects)
+    alone = len(sight.objects) == len(scene.objects)
     if question.kind == "count":
-        found.append(Answer("count", str(len(scene.objects)), str(min(len(objects), 5))))
-        whole &= set(called) == {things[0].noun.names["en"]}
+        found.append(sight.of_count(scene))
+        alone &= set(sight.called(things[0])) == {things[0].noun.names["en"]}
     elif question.kind != "one":
-        found.append(Answer("position", question.kind, _direction(objects, shown)))
-    whole &= all(answer.right for answer in found)
-    return [*found, Answer(WHOLE, YES, YES if whole else NO)]
+        found.append(sight.of_position(question.kind, *shown))
+    return [*found, together(found, alone)]
+
+
+def together(found: Sequence[Answer], alone: bool = True) -> Answer:
+    """Whether all answers are right, and whether nothing else is shown."""
+    return Answer(WHOLE, YES, YES if alone and all(answer.right for answer in found) else NO)
 
 
 def assign(likeness: Tensor) -> list[int | None]:
@@ -129,14 +171,3 @@ def tint(x: Tensor, found: Found) -> str:
     colours = [colour for colour in COLOURS if colour.name in TINTS]
     middles = torch.tensor([[(a + b) / 2 for a, b in zip(c.low, c.high, strict=True)] for c in colours])
     return colours[int((middles - mean).square().sum(1).argmin())].name
-
-
-def _direction(objects: Sequence[Found], shown: Sequence[int | None]) -> str:
-    """Where the first shown object lies from the second, by their centres."""
-    first, second = shown
-    if first is None or second is None:
-        return NOTHING
-    (x, y), (x1, y1) = objects[first].centre, objects[second].centre
-    if abs(x - x1) > abs(y - y1):
-        return "left" if x < x1 else "right"
-    return "above" if y < y1 else "below"

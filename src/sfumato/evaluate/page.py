@@ -14,6 +14,7 @@ from PIL import Image
 from sfumato.evaluate.attributes import WHOLE, Answer
 from sfumato.evaluate.exhibits import Exhibits, Portrait, SceneShown
 from sfumato.evaluate.measure import Report
+from sfumato.evaluate.repair import Repairs
 from sfumato.evaluate.tables import Table, confusions, tables
 from sfumato.files import atomic_write
 
@@ -40,13 +41,13 @@ img { width: 128px; height: 128px; border-radius: 4px; background: #fff }
 """
 
 
-def write_page(path: Path, report: Report, exhibits: Exhibits, said: Mapping[str, Any]) -> None:
+def write_page(path: Path, report: Report | Repairs, exhibits: Exhibits, said: Mapping[str, Any]) -> None:
     """Write the page at once or not at all; `said` are the settings."""
     with atomic_write(path) as file:
         file.write(page(report, exhibits, said).encode())
 
 
-def page(report: Report, exhibits: Exhibits, said: Mapping[str, Any]) -> str:
+def page(report: Report | Repairs, exhibits: Exhibits, said: Mapping[str, Any]) -> str:
     """The whole document. Under each picture stands what was asked for, beside it a real picture of the same."""
     title = f"sfumato evaluate: {said['model']}"
     parts = [
@@ -54,7 +55,7 @@ def page(report: Report, exhibits: Exhibits, said: Mapping[str, Any]) -> str:
         _settings({**said, "seconds a picture": f"{report.seconds_per_picture:.2f}"}),
         *map(_table, tables(report)),
     ]
-    if matrices := confusions(report):
+    if matrices := confusions(report.attributes):
         parts += [
             "<h2>What was taken for what</h2>",
             "<p>Rows are what was asked for, columns what was seen: in drawn pictures, and in composed ones, which "
@@ -63,7 +64,8 @@ def page(report: Report, exhibits: Exhibits, said: Mapping[str, Any]) -> str:
         ]
     if exhibits.scenes:
         parts += _scenes(exhibits.scenes)
-    parts += _portraits(exhibits.portraits)
+    if exhibits.portraits:
+        parts += _portraits(exhibits.portraits)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
@@ -75,7 +77,7 @@ def _scenes(scenes: Sequence[SceneShown]) -> list[str]:
     ranked = sorted(scenes, key=_share_right, reverse=True)
     return [
         "<h2>Scenes</h2>",
-        "<p>Left the drawn picture, right the scene whose caption it was asked for.</p>",
+        "<p>Left the drawn picture; right the scene whose caption it was asked for, or what was given to complete.</p>",
         *_sheet("Not picked", map(_scene, _evenly(scenes, SHEET))),
         *_sheet("Best", map(_scene, ranked[:BEST])),
         *_sheet("Worst", map(_scene, ranked[-BEST:])),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeVar
 
-from sfumato.evaluate.attributes import ATTRIBUTES, WHOLE, Answer
+from sfumato.evaluate.attributes import ATTRIBUTES, Answer
 
 Matrix = dict[str, dict[str, int]]
 K = TypeVar("K")
@@ -28,8 +28,8 @@ class Examined:
 class Score:
     """Share of right answers among the `asked` that drawn pictures gave; `real` is that of real scenes.
 
-    `chance` is what it would be if a picture's answer had nothing to do with its question (Cohen 1960), None where all
-    questions are the same. `spread` is the standard deviation between seeds, None of a single one.
+    `chance` is what it would be if a picture's answer had nothing to do with its question (Cohen 1960), None where
+    everything is asked for the same. `spread` is the standard deviation between seeds, None of a single one.
     """
 
     asked: int
@@ -56,9 +56,13 @@ def score_attributes(drawn: Sequence[Examined], real: Sequence[Sequence[Answer]]
     truths = [answer for answers in real for answer in answers]
     seen = {kind: Counter(answer.seen for _, answer in said if answer.attribute == kind) for kind in ATTRIBUTES}
 
-    def by_chance(answer: Answer) -> float:
-        counts = seen[answer.attribute]
-        return counts[answer.asked] / counts.total()
+    asked = {kind: {answer.asked for _, answer in said if answer.attribute == kind} for kind in ATTRIBUTES}
+
+    def by_chance(answers: Sequence[Answer]) -> float | None:
+        kind = answers[0].attribute
+        if len(asked[kind]) == 1:
+            return None
+        return fmean(seen[kind][answer.asked] / seen[kind].total() for answer in answers)
 
     rows: dict[str, list[tuple[Examined, Answer]]] = defaultdict(list)
     for picture, answer in sorted(said, key=lambda pair: ATTRIBUTES.index(pair[1].attribute)):
@@ -71,7 +75,7 @@ def score_attributes(drawn: Sequence[Examined], real: Sequence[Sequence[Answer]]
             asked=len(pairs),
             drawn=fmean(answer.right for _, answer in pairs),
             real=fmean(alike) if alike else None,
-            chance=None if row == WHOLE else fmean(by_chance(answer) for _, answer in pairs),
+            chance=by_chance([answer for _, answer in pairs]),
             spread=stdev(turns.values()) if len(turns) > 1 else None,
             languages=_shares(pairs, lambda picture: picture.language),
         )

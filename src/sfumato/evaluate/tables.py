@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from sfumato.data.captions import LANGUAGES
 from sfumato.evaluate.measure import Report
-from sfumato.evaluate.scores import Matrix
+from sfumato.evaluate.repair import Repairs
+from sfumato.evaluate.scores import Attributes, Matrix
 
 NAMES = {"drawn": "drawn", "real": "composed"}
 SPLITS = {"unseen_picture": "unseen pictures", "unseen_concept": "unseen concepts"}
@@ -29,19 +30,21 @@ class Table:
         return "\n".join([*lines, self.note] if self.note else lines)
 
 
-def tables(report: Report) -> list[Table]:
+def tables(report: Report | Repairs) -> list[Table]:
     """All figures but the confusion."""
-    found = [_reconstruction(report), _precision(report), _originality(report)]
-    return found if report.attributes is None else [*found, _attributes(report)]
+    found = [] if report.attributes is None else [_attributes(report.attributes, report.seeds)]
+    return (
+        found
+        if isinstance(report, Repairs)
+        else [_reconstruction(report), _precision(report), _originality(report), *found]
+    )
 
 
-def confusions(report: Report) -> list[Table]:
+def confusions(attributes: Attributes | None) -> list[Table]:
     """What was taken for what, on drawn pictures and on composed scenes."""
-    if report.attributes is None:
-        return []
     return [
         _confusion(f"{attribute}, {NAMES[where]}", matrix)
-        for attribute, sides in report.attributes.confusion.items()
+        for attribute, sides in (attributes.confusion if attributes else {}).items()
         for where, matrix in sides.items()
         if matrix
     ]
@@ -69,7 +72,7 @@ def _precision(report: Report) -> Table:
         row = [language, *map(percent, own), "", *map(percent, english + others)]
         rows.append([*row, percent(found.spread)] if several else row)
     note = (
-        f"{report.prompts} prompts a language{_with_seeds(report)}: standard error of a share up to "
+        f"{report.prompts} prompts a language{_with_seeds(report.seeds)}: standard error of a share up to "
         f"{100 * report.standard_error:.1f}; background as asked: {percent(report.background)}%"
     )
     return Table(rows, note)
@@ -86,20 +89,19 @@ def _originality(report: Report) -> Table:
     return Table(rows, f"medians; near is up to {limits}, where 95% of the copies lie")
 
 
-def _attributes(report: Report) -> Table:
-    found, several = report.attributes, report.seeds > 1
-    assert found is not None
+def _attributes(found: Attributes, seeds: int) -> Table:
+    several = seeds > 1
     rows = [["scenes: right in %", "asked", "drawn", "real", "chance", *(["spread"] if several else []), *LANGUAGES]]
     for name, score in found.scores.items():
         row = [name, str(score.asked), *map(percent, (score.drawn, score.real, score.chance))]
         row += [percent(score.spread)] if several else []
         rows.append([*row, *(percent(score.languages.get(language)) for language in LANGUAGES)])
-    note = f"{found.scenes} scenes in each language{_with_seeds(report)}, beside {found.real_scenes} composed ones"
+    note = f"{found.scenes} scenes in each language{_with_seeds(seeds)}, beside {found.real_scenes} composed ones"
     return Table(rows, note)
 
 
-def _with_seeds(report: Report) -> str:
-    return f" with {report.seeds} seeds each" if report.seeds > 1 else ""
+def _with_seeds(seeds: int) -> str:
+    return f" with {seeds} seeds each" if seeds > 1 else ""
 
 
 def _confusion(title: str, matrix: Matrix) -> Table:

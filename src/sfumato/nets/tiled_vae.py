@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.nets.tiles import Tile, tiles, twin
+from sfumato.nets.tiles import Tile, tiles
+from sfumato.nets.twin import twin
 from sfumato.nets.vae import VAE
 from sfumato.spec import VAEConfig
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import TypeVar
 
-from torch import Tensor, nn
-
-Network = TypeVar("Network", bound=nn.Module)
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -62,12 +57,3 @@ def tiles(size: Sequence[int], side: int, halo: int) -> list[Tile]:
     """Tiles of `side` that cover a map of `size` (h, w), row by row, each seen with `halo` more around it."""
     rows, columns = (spans(length, side, halo) for length in size)
     return [Tile(row, column) for row in rows for column in columns]
-
-
-def twin(network: Network, exchange: Callable[[nn.Module], nn.Module]) -> Network:
-    """A copy with other modules, whose weights are the network's own: `exchange` gives what stands for a module."""
-    result = copy.deepcopy(network, {id(one): one for one in chain(network.parameters(), network.buffers())})
-    for module in list(result.modules()):
-        for name, child in module.named_children():
-            setattr(module, name, exchange(child))
-    return result

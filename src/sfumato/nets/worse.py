@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -10,18 +9,14 @@ from torch import nn
 
 from sfumato.nets import mmdit, unet
 from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.twin import twin
 
 Net = TypeVar("Net", bound=nn.Module)
 
 
-def _again(network: Net) -> Net:
-    """Modules of their own, whose weights are those of the network itself."""
-    return copy.deepcopy(network, {id(weight): weight for weight in (*network.parameters(), *network.buffers())})
-
-
 def without_layers(network: MMDiT, layers: Sequence[int]) -> MMDiT:
     """The transformer without some of its blocks."""
-    view = _again(network)
+    view = twin(network)
     view.transformer_blocks = nn.ModuleList(block for i, block in enumerate(view.transformer_blocks) if i not in layers)
     return view
 
@@ -34,7 +29,7 @@ def without_self_attention(network: Net, layers: Sequence[str] = ()) -> Net:
     see the text and the text see everything. Raises ValueError for a layer without self-attention.
     """
     layers = tuple(layers) or middle_of(network)
-    attentions = self_attentions(view := _again(network))
+    attentions = self_attentions(view := twin(network))
     for layer in layers:
         within = [attention for name, attention in attentions.items() if f"{name}.".startswith(f"{layer}.")]
         if not within:

@@ -17,11 +17,26 @@ _NUMBERS = {
     "Clip skip": ("clip_skip", int),
     "Variation seed": ("variation_seed", int),
     "Variation seed strength": ("variation_strength", float),
+    "Aesthetic score": ("aesthetic_score", float),
     "CFG Rescale": ("cfg_rescale", float),
     "SLG Scale": ("slg", float),
-    "Aesthetic score": ("aesthetic_score", float),
+    "APG Eta": ("apg_eta", float),
+    "APG Norm Threshold": ("apg_norm", float),
+    "APG Momentum": ("apg_momentum", float),
+    "Threshold percentile": ("threshold", float),
+    "Mimic scale": ("mimic_scale", float),
+    "Threshold limit": ("threshold_limit", float),
+    "PAG Scale": ("pag", float),
+    "CLIP Guidance Scale": ("clip_guidance", float),
+}
+_INTERVALS = {
+    "CFG Interval": "cfg_interval",
+    "SLG Interval": "slg_interval",
+    "PAG Interval": "pag_interval",
+    "CLIP Guidance Interval": "clip_interval",
 }
 _PAIRS = {"Original size": "original_size", "Crop": "crop", "Target size": "target_size"}
+_CFG_PP = " CFG++"
 _SCHEDULES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")
 _EMPHASIS = {"Original": "a1111", "No norm": "plain", "None": "none", "Ignore": "none", "ComfyUI": "comfy"}
 # Names of things, or what follows from the rest; and what is read below.
@@ -29,7 +44,7 @@ _TOLD = {
     "Sampler", "Schedule type", "Sigmas", "Size", "Model", "Model hash", "VAE", "VAE hash", "Version", "RNG",
     "Emphasis", "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt",
     "Wildcard negative prompt", "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3",
-    "Beta schedule type", "Tiling", "Lora hashes", "TI hashes", "Prompt syntax",
+    "Beta schedule type", "Tiling", "Lora hashes", "TI hashes", "Prompt syntax", "PAG Layers",
 }  # fmt: skip
 
 
@@ -42,7 +57,7 @@ def read(text: str) -> Recipe:
     else:
         forge = version.startswith("f") or "forge" in version.lower()
         recipe = Recipe("Forge" if forge else "AUTOMATIC1111", prompt, negative)
-    known = {*_NUMBERS, *_PAIRS, *FIELDS.values(), *_TOLD}
+    known = {*_NUMBERS, *_INTERVALS, *_PAIRS, *FIELDS.values(), *_TOLD}
     for name, (option, kind) in _NUMBERS.items():
         if name in fields:
             recipe.number(option, fields[name], kind)
@@ -51,6 +66,12 @@ def read(text: str) -> Recipe:
             recipe.options[option] = int(match[1]), int(match[2])
     if "size" in recipe.options:
         recipe.options["width"], recipe.options["height"] = recipe.options.pop("size")
+    for name, option in _INTERVALS.items():
+        recipe.options[option] = fields.get(name)
+    if "APG Eta" in fields:
+        recipe.options["apg"] = True
+    if "PAG Layers" in fields:
+        recipe.options["pag_layers"] = tuple(fields["PAG Layers"].split())
     recipe.model, recipe.model_hash = fields.get("Model"), fields.get("Model hash")
     _sampling(recipe, fields)
     _words(recipe, fields)
@@ -64,6 +85,8 @@ def read(text: str) -> Recipe:
 def _sampling(recipe: Recipe, fields: Mapping[str, str]) -> None:
     sampler, schedule = fields.get("Sampler"), fields.get("Schedule type")
     if sampler is not None:
+        if sampler.endswith(_CFG_PP):
+            sampler, recipe.options["cfg_pp"] = sampler.removesuffix(_CFG_PP), True
         old = next((name for name in _SCHEDULES if sampler.endswith(f" {name}")), None)  # before version 1.9
         if old is not None:
             sampler, schedule = sampler.removesuffix(f" {old}"), old

@@ -37,12 +37,19 @@ def img2img(
     a strength outside 0 to 1, an unknown way to resize, and as `conditioning`.
     """
     check_strength(strength)
+    model = model.seamless(settings.tiling)
     start = fitted(image, settings.width, settings.height, resize)
     way = Way.of(model, settings).last(strength)
     known = encode(model.vae, to_pixels(start))
     concat = None if model.depth is None else depth_of(model.depth, start, *way.shape[2:])
-    guide = guidance(model, settings, way.sigmas, concat)
-    return draw(model, settings, way, guide, known, facts={"Denoising strength": strength})
+    return draw(
+        model,
+        settings,
+        way,
+        lambda one: guidance(model, one, way.sigmas, concat),
+        known,
+        facts={"Denoising strength": strength},
+    )
 
 
 def check_strength(strength: object) -> None:

@@ -32,12 +32,13 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A finished picture, the seed that draws it again and its settings as text."""
+    """A finished picture, the seed that draws it again and its settings as text; its score if pictures are ranked."""
 
     index: int
     image: Image.Image
     seed: int
     infotext: str
+    score: float | None = None
 
 
 def to_pixels(image: Image.Image) -> Tensor:
@@ -92,7 +93,7 @@ def _through(vae: VAE, direction: Callable[[VAE, Tensor], Tensor], x: Tensor) ->
     One that overflows in half precision, as XL's does, is run again in float32, and from then on at once.
     """
     network = vae.in_full if "in_full" in vars(vae) else vae
-    weight = network.decoder.conv_in.weight
+    weight = next(network.parameters())
     result = direction(network, x.to(weight.device, weight.dtype)).float()
     if weight.dtype == torch.float32 or _finite(result):
         return result

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from sfumato.diffusion.guide import switch_at
+from sfumato.diffusion.guide import Guidance, switch_at
 from sfumato.diffusion.schedule import Table
 from sfumato.errors import SfumatoError
 from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.draw import NO_FACTS, Facts, draw
+from sfumato.tasks.hires import InTwoPasses, TwoPasses, described, enlarged, find_upscaler
 from sfumato.tasks.picture import Picture, Progress
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.way import Way
@@ -27,18 +29,40 @@ def txt2img(
     """Draw `settings.n` pictures; yields every step and every finished picture.
 
     Where `settings.switch_at` says, the `refiner` goes on. Raises SfumatoError at once for a prompt that is empty or
-    too long, a clip skip that a model lacks, a refiner of other latents, or a model that needs a picture.
+    too long, a clip skip that a model lacks, a refiner of other latents, an upscaler for the second pass that is none,
+    or a model that needs a picture.
     """
     if not settings.prompt.strip():
         raise SfumatoError("the prompt is empty; say in words what to draw")
-    way = Way.of(model, settings)
-    guide, facts = guidance(model, settings, way.sigmas), NO_FACTS
+    model = model.seamless(settings.tiling)
+    facts = NO_FACTS
     if refiner is not None and settings.switch_at is not None:
         _check_latents(model, refiner)
-        switch = partial(switch_at, switch_level(way.table, settings.switch_at))
-        guide = guide.through(switch, guidance(refiner, settings, way.sigmas))
+        refiner = refiner.seamless(settings.tiling)
         facts = _handed_over(refiner, settings.switch_at)
-    return draw(model, settings, way, guide, facts=facts)
+    first = Way.of(model, settings)
+    once = partial(_guidance, model, refiner, first)
+    if settings.hires_scale is None:
+        return draw(model, settings, first, once, facts=facts)
+    width, height = settings.second_size(model.spec)
+    steps = settings.hires_steps or settings.steps
+    second = Way.of(model, replace(settings, width=width, height=height, steps=steps)).last(settings.hires_strength)
+    upscaler = find_upscaler(settings.hires_upscaler, model)
+
+    def twice(one: Settings) -> Guidance:
+        again = _guidance(model, refiner, second, replace(one, width=width, height=height, steps=steps))
+        return InTwoPasses.of(once(one), again)
+
+    way = TwoPasses(first, second, partial(enlarged, model, upscaler, second.shape))
+    return draw(model, settings, way, twice, facts={**facts, **described(settings, upscaler)})
+
+
+def _guidance(model: StableDiffusion, refiner: StableDiffusion | None, way: Way, settings: Settings) -> Guidance:
+    guide = guidance(model, settings, way.sigmas)
+    if refiner is None or settings.switch_at is None:
+        return guide
+    switch = partial(switch_at, switch_level(way.table, settings.switch_at))
+    return guide.through(switch, guidance(refiner, settings, way.sigmas))
 
 
 def switch_level(table: Table, share: float) -> float:
