@@ -82,7 +82,7 @@ def test_moving_pictures(tmp_path: Path) -> None:
         pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         assert (len(pictures), pictures[0].shape, container.streams.video[0].average_rate) == (3, (20, 32, 3), 10)
         assert abs(pictures[2][5, 5].astype(int) - (0, 0, 255)).max() < 30
-    with pytest.raises(SfumatoError, match="cannot write moving pictures as '.avi'"):
+    with pytest.raises(SfumatoError, match=r"cannot write moving pictures as '.avi'"):
         save_motion(frames, tmp_path / "a.avi", fps=10)
 
 
