@@ -33,6 +33,7 @@ COMMANDS = {
     "replay": ("sfumato.cli.replay:replay", "Draw a picture again from what its file says."),
     "compress": ("sfumato.cli.compress:compress", "Write a picture as very few bytes."),
     "decompress": ("sfumato.cli.compress:decompress", "Draw a picture that was compressed."),
+    "tokens": ("sfumato.cli.tokens:tokens", "Show how a prompt is read: tokens, weights, steps."),
     "interrogate": ("sfumato.cli.interrogate:interrogate", "Say what a picture shows."),
     "samplers": ("sfumato.cli.samplers:samplers", "List the samplers and the schedules, with their options."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
