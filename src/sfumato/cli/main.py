@@ -27,6 +27,7 @@ COMMANDS = {
     "inpaint": ("sfumato.cli.inpaint:inpaint", "Draw part of a picture anew."),
     "upscale": ("sfumato.cli.upscale:upscale", "Draw a picture larger."),
     "depth2img": ("sfumato.cli.depth2img:depth2img", "Draw pictures with the depth of a picture."),
+    "interpolate": ("sfumato.cli.interpolate:interpolate", "Draw the way from one picture to another."),
     "grid": ("sfumato.cli.grid:grid", "Draw a picture under many settings, side by side."),
     "augment": ("sfumato.cli.augment:augment", "Draw a folder of pictures slightly anew."),
     "anonymise": ("sfumato.cli.augment:anonymise", "Draw a folder of pictures so that people in it are others."),
