@@ -35,6 +35,7 @@ from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
 from sfumato.tasks.depth2img import depth2img
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.inpaint import Inpainting, Start, inpaint
+from sfumato.tasks.interpolate import FRAMES, interpolate
 from sfumato.tasks.outpaint import STEP, Sides, outpaint
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.replay import replay
@@ -269,6 +270,22 @@ class StableDiffusion:
             options = sized(options, *natural_size(shape, self.spec))
         settings = Settings.of(self.spec, prompt, negative, **options)
         return _collected(depth2img(self, start, settings, given, strength, resize))
+
+    def interpolate(
+        self,
+        prompts: Sequence[str],
+        negative: str = "",
+        *,
+        seeds: Sequence[int] = (),
+        frames: int = FRAMES,
+        loop: bool = False,
+        **options: Unpack[Options],
+    ) -> Result:
+        """Draw the frames of the way through prompts and seeds; see `tasks.interpolate`."""
+        if isinstance(prompts, str):
+            prompts = [prompts]
+        settings = Settings.of(self.spec, prompts[0] if prompts else "", negative, **options)
+        return _collected(interpolate(self, prompts, settings, seeds, frames, loop))
 
     def replay(self, file: str | Path, image: PictureLike | None = None) -> Result:
         """Draw a picture again from what its file says, whichever program drew it; see `tasks.replay`.

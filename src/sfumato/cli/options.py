@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from sfumato.cli.guiding import Guiding
+from sfumato.cli.wording import Wording
 from sfumato.diffusion.options import Value, read_value
 from sfumato.errors import SfumatoError
 
@@ -195,7 +196,7 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Drawing(Guiding):
+class Drawing(Guiding, Wording):
     """What decides a picture, whatever the task; see `tasks.settings.Options`."""
 
     negative: Negative = ""
@@ -240,6 +241,7 @@ class Drawing(Guiding):
             "best_of": self.best_of,
             "watermark": self.watermark,
             **self.guidance_options(),
+            **self.word_options(),
         }
 
 

@@ -10,6 +10,7 @@ from sfumato.provenance import infotext
 from sfumato.replay.recipe import Recipe
 
 OURS = "sfumato"
+HIRES_UPSCALERS = ("latent", "lanczos")
 _NUMBERS = {
     "Steps": ("steps", int),
     "CFG scale": ("cfg", float),
@@ -28,6 +29,8 @@ _NUMBERS = {
     "Threshold limit": ("threshold_limit", float),
     "PAG Scale": ("pag", float),
     "CLIP Guidance Scale": ("clip_guidance", float),
+    "Hires upscale": ("hires_scale", float),
+    "Hires steps": ("hires_steps", int),
 }
 _INTERVALS = {
     "CFG Interval": "cfg_interval",
@@ -45,6 +48,7 @@ _TOLD = {
     "Emphasis", "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt",
     "Wildcard negative prompt", "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3",
     "Beta schedule type", "Tiling", "Lora hashes", "TI hashes", "Prompt syntax", "PAG Layers",
+    "Hires upscaler", "Best of", "CLIP score",
 }  # fmt: skip
 
 
@@ -124,16 +128,24 @@ def _words(recipe: Recipe, fields: Mapping[str, str]) -> None:
 
 
 def _from_picture(recipe: Recipe, fields: Mapping[str, str]) -> None:
-    strength = fields.get("Denoising strength")
-    if strength is None or not _is_number(strength) or any(name.startswith("Hires") for name in fields):
+    strength, program, steps = fields.get("Denoising strength"), recipe.program, recipe.options.get("steps") or 0
+    if not _is_number(strength):
         return
-    recipe.strength = float(strength)
-    if recipe.program == OURS:
+    share = float(strength or 0)
+    again = "Hires upscale" in fields
+    if again:
+        steps = recipe.options.get("hires_steps") or steps
+    if program != OURS and steps:  # theirs takes one step more than the share
+        share = min(1.0, (int(min(share, 0.999) * steps) + 1) / steps)
+        recipe.rules.append(f"strength: {round(share * steps)} of {steps} steps, one more than the share")
+    if not again:
+        recipe.strength = share
         return
-    steps = recipe.options.get("steps", 0)
-    if steps:  # theirs takes one step more than the share
-        recipe.strength = min(1.0, (int(min(recipe.strength, 0.999) * steps) + 1) / steps)
-    recipe.rules.append(f"strength: {round(recipe.strength * steps)} of {steps} steps, one more than the share")
+    recipe.options["hires_strength"] = share
+    upscaler = fields.get("Hires upscaler", "Latent").lower()
+    recipe.options["hires_upscaler"] = upscaler if upscaler in HIRES_UPSCALERS else "lanczos"
+    if upscaler not in HIRES_UPSCALERS:
+        recipe.lost.append(f"the upscaler of the second pass ({fields['Hires upscaler']}); Lanczos' filter is taken")
 
 
 def _is_number(text: str | None) -> bool:

@@ -28,11 +28,10 @@ class Ranking:
 
     def __init__(self, model: StableDiffusion, settings: Settings):
         self.judge, self.kept = model.judge, settings.n
-        self.caption = self.judge.texts([settings.prompt])
 
-    def score(self, image: Image.Image) -> float:
-        """The cosine of the judge's vectors of picture and prompt, to four places."""
-        return round(self.judge.scores(image, self.caption)[0], 4)
+    def score(self, image: Image.Image, prompt: str) -> float:
+        """The cosine of the judge's vectors of a picture and its prompt, to four places."""
+        return round(self.judge.scores(image, self.judge.texts([prompt]))[0], 4)
 
     def best(self, events: Events) -> Events:
         """The same steps; then the best pictures of all, best first, numbered by rank. Of equals the earlier wins."""

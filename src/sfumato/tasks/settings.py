@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -19,6 +19,7 @@ from sfumato.errors import SfumatoError
 from sfumato.spec import MAX_SIDE, Spec
 from sfumato.tasks.checks import check_number, check_whole, is_number, is_whole
 from sfumato.tasks.guiding import CFG_PP_SCALE, MAX_SCALE, GuidanceOptions, GuidanceSettings
+from sfumato.tasks.wording import WordOptions, WordSettings, styled
 
 MAX_PICTURES = 10_000
 MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
@@ -32,10 +33,10 @@ Pair = tuple[int, int]
 Tiling = Literal["x", "y", "both"]
 
 
-class Options(GuidanceOptions, total=False):
+class Options(GuidanceOptions, WordOptions, total=False):
     """What a user may say about a picture, whatever the task. None, or nothing, is the model's own default.
 
-    See `GuidanceOptions` for those about guidance.
+    See `GuidanceOptions` for those about guidance, `WordOptions` for how prompts are read.
 
     `sampler_options` are those of the sampler and of its schedule, such as {"eta": 0.5, "rho": 5} (`sfumato samplers`
     lists them). `sigmas` are noise levels that fall to 0, in place of steps and schedule.
@@ -87,7 +88,7 @@ class Options(GuidanceOptions, total=False):
 
 
 @dataclass(frozen=True)
-class Settings(GuidanceSettings):
+class Settings(GuidanceSettings, WordSettings):
     """`Options` filled in and checked, with the prompts. Made by `Settings.of`."""
 
     prompt: str
@@ -130,6 +131,15 @@ class Settings(GuidanceSettings):
             return self.seed + picture, None
         return self.seed, self.variation_seed + picture
 
+    def of_picture(self, picture: int) -> Settings:
+        """The same, with the words that chance gives to a picture, counted from 0; those of a seed are always the same.
+
+        Raises SfumatoError for wildcards that cannot be read.
+        """
+        seed, _ = self.seeds(picture)
+        prompt = self.without_chance(self.prompt, seed)
+        return replace(self, prompt=prompt, negative=self.without_chance(self.negative, f"{seed} negative"))
+
     @classmethod
     def of(
         cls, spec: Spec, prompt: str, negative: str = "", *, refiner: Spec | None = None, **options: Unpack[Options]
@@ -145,6 +155,10 @@ class Settings(GuidanceSettings):
                 near = difflib.get_close_matches(name, Options.__annotations__, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(Options.__annotations__)}"
                 raise SfumatoError(f"unknown option {name!r}; {hint}")
+        _check_texts(prompt, negative)
+        prompt, negative = styled(prompt, negative, given)
+        if "wildcards" in given:
+            given["wildcards"] = str(given["wildcards"])
         advised = spec.defaults
         sampler = find_sampler(given.get("sampler", advised.sampler))
         # Schedules made for levels without end crowd at the wrong end of a flow's.
@@ -186,14 +200,12 @@ class Settings(GuidanceSettings):
 
     def _check(self, spec: Spec) -> None:
         step, most = spec.multiple, spec.max_side
-        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
-            if not isinstance(text, str):
-                raise SfumatoError(f"the {name} is {text!r}; give one text in quotes")
         for name, value in (("width", self.width), ("height", self.height)):
             if not is_whole(value) or value % step or not step <= value <= most:
                 raise SfumatoError(f"{name} is {value!r}; choose a multiple of {step} from {step} to {most}")
         check_whole("steps", self.steps, 1, spec.noise.steps)
         check_number("the guidance scale", self.cfg, -MAX_SCALE, MAX_SCALE, 7.5)
+        self.check_words()
         self.check_guidance(spec, find_sampler(self.sampler))
         check_whole("the seed", self.seed, 0, MAX_SEED - 1)
         check_number("the strength of the variation", self.variation_strength, 0, 1, 0.2)
@@ -264,6 +276,12 @@ class Settings(GuidanceSettings):
                 raise SfumatoError("switch_at needs a refiner to switch to; give one, or leave switch_at out")
             if not is_number(self.switch_at) or not 0 < self.switch_at < 1:
                 raise SfumatoError(f"switch_at is {self.switch_at!r}; choose a number between 0 and 1, such as 0.8")
+
+
+def _check_texts(prompt: object, negative: object) -> None:
+    for name, text in (("prompt", prompt), ("negative prompt", negative)):
+        if not isinstance(text, str):
+            raise SfumatoError(f"the {name} is {text!r}; give one text in quotes")
 
 
 def sized(options: Options, width: int, height: int) -> Options:
