@@ -1,10 +1,10 @@
 """How near samplers come to where 1000 steps lead, by calls of the embedded model's network; a table and a chart.
 
-python bench/sampler_curve.py FIGURES.json [--chart docs/sampler-curve.webp] [--model FOLDER]
+python bench/sampler_curve.py [--figures FIGURES.json] [--chart docs/sampler-curve.webp] [--model FOLDER]
 
 Every sampler starts from the same noise, with the model's own guidance and without noise on the way. The distance is
-the root of the mean square difference of latents, as a share of their own root mean square. What FIGURES.json holds is
-not measured again.
+the root of the mean square difference of latents, as a share of their own root mean square. What
+FIGURES.json holds is not measured again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -31,6 +31,7 @@ from sfumato.diffusion.spacing import SCHEDULES, sigma_list
 
 PROMPTS, SEEDS = ("a red heart, 3D style", "dog face, flat style"), (1, 2)
 CALLS = (6, 10, 16, 24, 40)
+FEWEST = 5  # that any of them comes to
 REFERENCE, REFERENCE_SCHEDULE, REFERENCE_STEPS = "dpmpp_2m", "karras", 1000
 # Euler's steps are also those of DDIM, Euler a and TCD without noise, and so on; DPM adaptive chooses its own number.
 DETERMINISTIC = (
@@ -61,11 +62,15 @@ class Run:
 def runs() -> Iterator[Run]:
     yield Run(REFERENCE, REFERENCE_SCHEDULE, REFERENCE_STEPS)
     for name, calls in product(DETERMINISTIC, CALLS):
-        steps = (calls + 1) // 2 if SAMPLERS[name].calls == 2 else calls - (name == "plms")
-        yield Run(name, REFERENCE_SCHEDULE, steps)
+        yield Run(name, REFERENCE_SCHEDULE, steps_for(name, calls))
     for schedule, calls in product(SCHEDULES, SPACED_CALLS):
         if schedule != REFERENCE_SCHEDULE or calls not in CALLS:
             yield Run(SPACED, schedule, calls)
+
+
+def steps_for(name: str, calls: int) -> int:
+    """Steps of at most so many calls; the last one of two-call samplers asks once, PLMS's first asks twice."""
+    return (calls + 1) // 2 if SAMPLERS[name].calls == 2 else calls - (name == "plms")
 
 
 def counted(guide: Guide, run: Run) -> Guide:
@@ -106,10 +111,9 @@ def measure(model: str | None) -> dict[str, dict[str, float]]:
 
 
 def curve(figures: dict[str, dict[str, float]], name: str) -> list[tuple[float, float]]:
-    found = [figures[run.key] for run in runs() if (run.name, run.schedule) == (name, REFERENCE_SCHEDULE)]
-    return sorted(
-        {(one["calls"], one["distance"]) for one in found if one["distance"] > 0 and one["calls"] <= max(CALLS)}
-    )
+    """(calls, distance) of a sampler for each of CALLS, or as many as its steps come to."""
+    keys = [Run(name, REFERENCE_SCHEDULE, steps_for(name, calls)).key for calls in CALLS]
+    return [(figures[key]["calls"], figures[key]["distance"]) for key in keys]
 
 
 def chart(figures: dict[str, dict[str, float]]) -> Image.Image:
@@ -121,13 +125,13 @@ def chart(figures: dict[str, dict[str, float]]) -> Image.Image:
     low, high = math.floor(math.log10(min(values))), math.log10(max(values)) + 0.05
 
     def place(calls: float, distance: float) -> tuple[float, float]:
-        across = math.log(calls / CALLS[0]) / math.log(CALLS[-1] / CALLS[0])
+        across = math.log(calls / FEWEST) / math.log(CALLS[-1] / FEWEST)
         up = (math.log10(distance) - low) / (high - low)
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     for power, digit in product(range(low, math.ceil(high)), (1, 2, 5)):
         if math.log10(digit) + power <= high:
-            _, y = place(CALLS[0], digit * 10.0**power)
+            _, y = place(FEWEST, digit * 10.0**power)
             draw.line((LEFT, y, WIDTH - RIGHT, y), "#dddddd" if digit > 1 else "#aaaaaa")
             draw.text((LEFT - 8, y), f"{digit * 10.0 ** (power + 2):g}%", "black", font, "rm")
     for calls in CALLS:
@@ -149,13 +153,11 @@ def chart(figures: dict[str, dict[str, float]]) -> Image.Image:
 
 
 def table(figures: dict[str, dict[str, float]]) -> None:
-    rows: list[Sequence[str]] = []
-    for name in DETERMINISTIC:
-        points = curve(figures, name)
-        rows.append(
-            [SAMPLERS[name].label, *(f"{100 * d:.2g}% ({calls:g})" for calls, d in points if calls in CALLS or d)]
-        )
-    show("Distance, and calls, on Karras's levels", ["", *map(str, CALLS)], [row[: len(CALLS) + 1] for row in rows])
+    rows = [
+        [SAMPLERS[name].label, *(f"{100 * distance:.2g}% ({calls:g})" for calls, distance in curve(figures, name))]
+        for name in DETERMINISTIC
+    ]
+    show("Distance, and calls, on Karras's levels", ["", *map(str, CALLS)], rows)
     spaced = [
         [SCHEDULES[name].label, *(f"{100 * figures[f'{SPACED} {name} {n}']['distance']:.2g}%" for n in SPACED_CALLS)]
         for name in SCHEDULES
@@ -165,13 +167,16 @@ def table(figures: dict[str, dict[str, float]]) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("figures", type=Path)
+    arguments.add_argument("--figures", type=Path, help="where to keep what was measured")
     arguments.add_argument("--chart", type=Path)
     arguments.add_argument("--model", help="another model than the embedded one")
     options = arguments.parse_args()
-    if not options.figures.is_file():
-        options.figures.write_text(json.dumps(measure(options.model), indent=1))
-    figures = json.loads(options.figures.read_text())
+    if options.figures and options.figures.is_file():
+        figures = json.loads(options.figures.read_text())
+    else:
+        figures = measure(options.model)
+        if options.figures:
+            options.figures.write_text(json.dumps(figures, indent=1))
     table(figures)
     if options.chart:
         small = chart(figures).quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)

@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sfumato.data.names import names
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError, warn
@@ -34,6 +35,7 @@ from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
 from sfumato.tasks.depth2img import depth2img
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
 from sfumato.tasks.inpaint import Inpainting, Start, inpaint
+from sfumato.tasks.interpolate import FRAMES, interpolate
 from sfumato.tasks.outpaint import STEP, Sides, outpaint
 from sfumato.tasks.picture import Picture, Progress, preview_colours
 from sfumato.tasks.replay import replay
@@ -49,15 +51,20 @@ from sfumato.weights.upscalers import PixelUpscaler, load_upscaler
 
 if TYPE_CHECKING:
     from sfumato.evaluate.judge import Judge
+    from sfumato.tasks.interrogate import Match
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a task drew: pictures by rising seed, the seeds that draw them again, and their settings as text."""
+    """What a task drew: pictures by rising seed, the seeds that draw them again, and their settings as text.
+
+    With `best_of` the best is first, and there are scores.
+    """
 
     images: list[Image.Image]
     seeds: list[int]
     infotexts: list[str]
+    scores: list[float | None] = field(default_factory=list)
 
 
 class StableDiffusion:
@@ -264,12 +271,39 @@ class StableDiffusion:
         settings = Settings.of(self.spec, prompt, negative, **options)
         return _collected(depth2img(self, start, settings, given, strength, resize))
 
+    def interpolate(
+        self,
+        prompts: Sequence[str],
+        negative: str = "",
+        *,
+        seeds: Sequence[int] = (),
+        frames: int = FRAMES,
+        loop: bool = False,
+        **options: Unpack[Options],
+    ) -> Result:
+        """Draw the frames of the way through prompts and seeds; see `tasks.interpolate`."""
+        if isinstance(prompts, str):
+            prompts = [prompts]
+        settings = Settings.of(self.spec, prompts[0] if prompts else "", negative, **options)
+        return _collected(interpolate(self, prompts, settings, seeds, frames, loop))
+
     def replay(self, file: str | Path, image: PictureLike | None = None) -> Result:
         """Draw a picture again from what its file says, whichever program drew it; see `tasks.replay`.
 
         `image` is the picture that it was drawn on, where it was.
         """
         return _collected(replay(self, read(file), None if image is None else picture_of(image))[1])
+
+    def interrogate(
+        self, image: PictureLike, captions: Sequence[str] | None = None, *, top: int = 5, language: str = "en"
+    ) -> list[Match]:
+        """What a picture shows, by `judge`; see `tasks.interrogate`.
+
+        Without `captions` the names that ship in a `language`, see `data.names`. Raises SfumatoError as they do.
+        """
+        from sfumato.tasks.interrogate import interrogate
+
+        return interrogate(self.judge, picture_of(image), names(language) if captions is None else captions, top)
 
     def augment(
         self, source: str | Path, target: str | Path, *, strength: float = SLIGHTLY, **options: Unpack[Options]
@@ -298,6 +332,7 @@ def _collected(events: Generator[Progress | Picture, None, None]) -> Result:
         [picture.image for picture in pictures],
         [picture.seed for picture in pictures],
         [picture.infotext for picture in pictures],
+        [picture.score for picture in pictures],
     )
 
 

@@ -75,17 +75,18 @@ def test_page_and_table_of_scenes_with_spread(run, forms: EmojiData, tmp_path: P
     assert list(tmp_path.iterdir()) == [tmp_path / "report.html"]
     page = (tmp_path / "report.html").read_text()
     assert check(page) == 2 * (18 + 9 + 9) * 2 + 2 * 9
-    assert "What was taken for what" in page and " to the right of " in page and 'lang="th"' in page
+    assert "What was taken for what" in page and "Not picked" in page and 'lang="th"' in page
 
 
-def test_completed_scenes_are_judged_in_the_gap(run, forms: EmojiData, tmp_path: Path):
+@pytest.mark.parametrize("task", ["inpaint", "outpaint"])
+def test_completed_scenes_are_judged_in_the_gap(run, forms: EmojiData, tmp_path: Path, task: str):
     page = tmp_path / "report.html"
-    result = run("--task", "inpaint", "--scenes", 2, "--json", "--report", page, data=forms.path)
+    result = run("--task", task, "--scenes", 2, "--json", "--report", page, data=forms.path)
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     scores = report["attributes"]["scores"]
-    assert report["settings"]["task"] == "inpaint" and report["attributes"]["scenes"] == 2
-    assert scores["outside"]["drawn"] == 1, "inpainting leaves the rest as it was"
+    assert report["settings"]["task"] == task and report["attributes"]["scenes"] == 2
+    assert scores["outside"]["drawn"] == 1, "the rest is left as it was"
     assert scores["object"]["asked"] == 12 and scores["object"]["real"] > 0.8
     assert check(page.read_text()) == 2 * (12 + 9 + 9)
 

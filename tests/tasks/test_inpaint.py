@@ -53,6 +53,7 @@ def changed(result: Result, picture: Image.Image) -> np.ndarray:
         {"strength": 0},
         {"sampler": "dpmpp_sde", "watermark": False},
         {"sampler": "lcm", "n": 2},
+        {"sampler": "euler", "cfg_pp": True, "variation_strength": 0.3},
         {"sampler": "ddim", "schedule": "karras"},
     ],
     ids=str,

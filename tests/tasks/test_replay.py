@@ -62,6 +62,10 @@ def sd(model: str) -> StableDiffusion:
         {"cfg": 5.5, "sampler": "Euler a", "seed": 7, "clip_skip": 2},
         {"rng": "nv", "sampler": "dpmpp_sde", "schedule": "exponential", "seed": 7},
         {"variation_seed": 3, "variation_strength": 0.3, "seed": 7, "cfg_rescale": 0.5},
+        {"tiling": "both", "emphasis": "comfy", "prompt_syntax": "a1111", "seed": 7},
+        {"hires_scale": 2, "hires_strength": 0.6, "hires_upscaler": "lanczos", "seed": 7},
+        {"cfg_pp": True, "cfg_interval": "20%-80%", "sampler": "euler", "seed": 7},
+        {"apg": True, "apg_eta": 0.5, "apg_momentum": -0.2, "threshold": 99, "pag": 2.0, "seed": 7},
         {"sampler": "ddim", "schedule": "karras", "sampler_options": {"eta": 0.5, "rho": 3.5}, "seed": 7},
         {"sampler": "dpm_2_ancestral", "sigmas": [14.6146, 7, 2 / 3, 0.1, 0], "seed": 7},
     ],
@@ -126,6 +130,14 @@ def test_one_step_more_on_a_picture_of_the_web_ui() -> None:
     recipe = infotext.read(text)
     assert recipe.program == "Forge" and recipe.strength == 11 / 20
     assert infotext.read(text.replace("f2.0.1v1.10.1", "sfumato 0.1")).strength == 0.5
+
+
+def test_a_second_pass_of_the_web_ui() -> None:
+    text = "a cat\nSteps: 20, Sampler: Euler, Seed: 1, Denoising strength: 0.5, Hires upscale: 2, Hires steps: 10, "
+    recipe = infotext.read(f"{text}Hires upscaler: 4x-UltraSharp, Version: v1.10.1")
+    expected = {"hires_scale": 2, "hires_steps": 10, "hires_strength": 0.6, "hires_upscaler": "lanczos"}
+    assert expected.items() <= recipe.options.items() and recipe.strength is None
+    assert "the upscaler of the second pass (4x-UltraSharp); Lanczos' filter is taken" in recipe.lost
 
 
 def test_unknown_samplers_are_said() -> None:

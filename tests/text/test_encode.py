@@ -1,16 +1,23 @@
 """From weighted words to conditioning: windows, and what a weight does to the states."""
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import sfumato
-from conftest import WORDS
+from conftest import SPEC, WORDS
 from sfumato.errors import SfumatoError
-from sfumato.text.encode import MAX_WINDOWS, TextEncoder, weigh
+from sfumato.nets.clip import CLIPText
+from sfumato.nets.t5 import T5
+from sfumato.spec import T5Config
+from sfumato.text.encode import MAX_WINDOWS, T5Reader, TextEncoder, weigh
 from sfumato.text.prompt import emphasis
 from sfumato.text.prompt.chunks import windows
+from sfumato.text.t5_tokenizer import CharacterMap, T5Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +106,31 @@ def test_each_window_keeps_its_own_mean() -> None:
     torch.testing.assert_close(weighted[0, 1] / weighted[0, 0], 2 * states[0, 1] / states[0, 0])
 
 
-def test_a_pooled_vector_knows_no_weights(encoder: TextEncoder) -> None:
-    conds = encoder([emphasis.read(text)[0] for text in ("a cat", "a (cat:1.5)", "(a:0.2) cat")])
-    assert conds[0].pooled is None or all(torch.equal(conds[0].pooled, cond.pooled) for cond in conds)
+def tower(pooled: Literal["plain", "projected"]) -> CLIPText:
+    sizes = SPEC.text if pooled == "plain" else replace(SPEC.text, projection_dim=16)
+    return CLIPText(replace(sizes, pooled=pooled)).requires_grad_(False)
+
+
+def test_two_towers_and_t5_are_weighed_each_by_itself() -> None:
+    """As in XL and 3: the states side by side, those of T5 after them, and a pooled vector that knows no weights."""
+    torch.manual_seed(0)
+    words = T5Tokenizer(
+        [("<pad>", 0), ("</s>", 0), ("<unk>", 0), ("▁a", -1), ("▁cat", -1)], 2, {0, 1, 2}, CharacterMap.parse(b"")
+    )
+    network = T5(
+        T5Config(vocab_size=5, hidden_size=80, intermediate_size=32, layers=1, heads=2, head_dim=8)
+    ).requires_grad_(False)
+    encoder = TextEncoder(WORDS, (tower("plain"), tower("projected")), T5Reader(80, 6, words, network))
+    one, two = encoder(["a cat", emphasis.read("a (cat:1.5)")[0]], emphasis="plain")
+    assert one.pooled is not None and one.pooled.shape == (1, 48) and torch.equal(one.pooled, two.pooled)
+    ratio = (two.tokens / one.tokens)[0].nan_to_num(1.0)
+    clip, t5 = ratio[:77], ratio[77:]
+    weights = [token.weight for token in encoder.windows(emphasis.read("a (cat:1.5)")[0])[0]]
+    torch.testing.assert_close(clip[:, 0], torch.tensor([1.0, *weights] + [1.0] * (76 - len(weights))))
+    torch.testing.assert_close(t5[:, 0], torch.tensor([1.0, 1.5, 1.0, 1.0, 1.0, 1.0]))
+    (mean,) = encoder([emphasis.read("a (cat:1.5)")[0]])
+    for half in (slice(0, 32), slice(32, 64)):  # each tower keeps its own mean
+        torch.testing.assert_close(mean.tokens[0, :77, half].mean(), one.tokens[0, :77, half].mean())
 
 
 def test_too_many_windows(encoder: TextEncoder) -> None:

@@ -73,7 +73,7 @@ def test_a_tree_has_typed_nodes() -> None:
         ("(a: 1.5) b", ":", "without spaces"),
         ("(x:1.2.3)", "1.2.3", "no number"),
         ("(x:99999)", "99999", "limited"),
-        ("a clock at 12:30", ":30", "weighs the whole prompt"),
+        ("a clock at 12:30", ":30", "beside AND only"),
         ("<lora:x:strong> b", "<lora:x:strong>", "<lora:name:0.8>"),
         ("<lora:> b", "<lora:>", "<lora:name:0.8>"),
         ("(" * (MAX_DEPTH + 1) + "a" + ")" * (MAX_DEPTH + 1), "(", f"more than {MAX_DEPTH}"),
@@ -126,6 +126,12 @@ def test_adapters_are_data_and_no_words() -> None:
         ("embedding", "bad-hands", 1.0, 1.0),
     ]
     assert text_per_step(tree.branches[0].nodes, 1) == ["(a :1.2) b  embedding:bad-hands "]
+
+
+def test_a_weight_with_nothing_beside_it_is_words() -> None:
+    clock, joined = parse("a clock at 12 : 30 "), parse("a clock AND 12:30")
+    assert (clock.branches[0].weight, [branch.weight for branch in joined.drawn]) == (30, [1, 30])
+    assert text_per_step(clock.drawn[0].nodes, 1) == ["a clock at 12 : 30"]
 
 
 def test_a_negative_prompt_has_no_branches() -> None:

@@ -34,7 +34,7 @@ def draw(
 ) -> None:
     """Follow the events of a model that draws; see `follow`. `further` are settings of the task besides `settings`."""
     record = {"model": model.name, **dataclasses.asdict(settings), **further}
-    follow(events, settings.n, record, destination, as_json)
+    follow(events, settings.draws, record, destination, as_json)
 
 
 def follow(
@@ -68,11 +68,13 @@ def follow(
     finally:
         if as_json and done:
             done.sort(key=lambda pair: pair[1].index)
+            scores = [picture.score for _, picture in done]
             record = {
                 "files": [str(path) for path, _ in done],
                 "seeds": [picture.seed for _, picture in done],
                 "settings": settings,
                 "infotexts": [picture.infotext for _, picture in done],
+                **({"scores": scores} if any(scores) else {}),
                 "seconds": round(time.perf_counter() - started, 3),
             }
             typer.echo(json.dumps(record))

@@ -8,7 +8,7 @@ import typer
 
 from sfumato.cli.options import Drawing, Loading, Saving, Size, command, with_size
 
-PictureFile = Annotated[str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP file.")]
+PictureFile = Annotated[str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG, WebP, GIF or BMP file.")]
 Prompt = Annotated[str, typer.Argument(metavar="[PROMPT]", help="What to draw, in words.")]
 Strength = Annotated[
     float, typer.Option(help="How much is drawn anew: 0 gives the picture back, 1 takes nothing of it.")

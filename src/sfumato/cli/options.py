@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from sfumato.cli.guiding import Guiding
+from sfumato.cli.wording import Wording
 from sfumato.diffusion.options import Value, read_value
 from sfumato.errors import SfumatoError
 
@@ -152,6 +153,10 @@ HiresUpscaler = Annotated[
     typer.Option(metavar="latent|lanczos|FILE", help="What enlarges for it; a file is a pixel upscaler. Else latent."),
 ]
 Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
+BestOf = Annotated[
+    int | None,
+    typer.Option("--best-of", help="Draw so many and keep the -n that the embedded CLIP finds nearest to the prompt."),
+]
 Watermark = Annotated[bool, typer.Option("--watermark/--no-watermark", help="Mark pictures invisibly as generated.")]
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels, such as 512x768.")]
 Out = Annotated[
@@ -191,7 +196,7 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Drawing(Guiding):
+class Drawing(Guiding, Wording):
     """What decides a picture, whatever the task; see `tasks.settings.Options`."""
 
     negative: Negative = ""
@@ -211,6 +216,7 @@ class Drawing(Guiding):
     target_size: TargetSize = None
     aesthetic_score: AestheticScore = None
     n: Count = 1
+    best_of: BestOf = None
     watermark: Watermark = True
 
     def options(self) -> Options:
@@ -232,8 +238,10 @@ class Drawing(Guiding):
             "target_size": parse_pair("target size", self.target_size),
             "aesthetic_score": self.aesthetic_score,
             "n": self.n,
+            "best_of": self.best_of,
             "watermark": self.watermark,
             **self.guidance_options(),
+            **self.word_options(),
         }
 
 

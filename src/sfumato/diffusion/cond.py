@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+ROUNDING = 1e-6  # by which a sampler may miss the noise level at which a step begins
+
 
 @dataclass(frozen=True)
 class Cond:
@@ -36,6 +38,10 @@ class Cond:
         present = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         return Cond(**{name: change(value) for name, value in present.items()})
 
+    def at(self, sigma: float) -> Cond:
+        """The same at every noise level."""
+        return self
+
     def select(self, rows: slice | Tensor) -> Cond:
         """The given rows of the batch."""
         return self._map(lambda value: value[rows])
@@ -54,3 +60,25 @@ class Cond:
         """Stack along the batch. All must have the same fields and the same token length."""
         names = [f.name for f in fields(Cond) if getattr(conds[0], f.name) is not None]
         return Cond(**{name: torch.cat([getattr(cond, name) for cond in conds]) for name in names})
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """What is told step by step: `conds[i]` from the noise level `levels[i]`, where its step begins, to the next.
+
+    The levels fall. Whoever asks says at which level, not which call it is: samplers ask several times a step, between
+    steps, or again at levels that they have left.
+    """
+
+    levels: tuple[float, ...]
+    conds: tuple[Cond, ...]
+
+    def at(self, sigma: float) -> Cond:
+        """What is told at a noise level."""
+        begun = sum(level >= sigma * (1 - ROUNDING) for level in self.levels)
+        return self.conds[max(0, begun - 1)]
+
+    def map(self, change: Callable[[Cond], Cond]) -> Course:
+        """The same course of changed conditionings; what was one stays one, so that it is asked about once."""
+        changed = {id(cond): change(cond) for cond in self.conds}
+        return Course(self.levels, tuple(changed[id(cond)] for cond in self.conds))

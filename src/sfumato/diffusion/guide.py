@@ -8,14 +8,14 @@ In the equations p is the positive estimate of x0, n the negative one, and g tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sfumato.diffusion import predict
-from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.cond import Cond, Course
 from sfumato.diffusion.drive import Denoiser, Row, Score, together
 from sfumato.diffusion.path import Path
 from sfumato.spec import Prediction
@@ -43,21 +43,37 @@ class Guidance:
         )
 
 
-def plain(denoiser: Denoiser, cond: Cond) -> Guide:
+def plain(denoiser: Denoiser, cond: Cond | Course) -> Guide:
     """The network's own estimate under one conditioning."""
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
-        (x0,) = yield [Row(x, sigma, cond, denoiser)]
+        (x0,) = yield [Row(x, sigma, cond.at(sigma), denoiser)]
         return x0
 
     return denoise
 
 
-def gradient(denoiser: Denoiser, cond: Cond, score: Score) -> Guide:
+def composed(parts: Sequence[tuple[Guide, float]], negative: Guide) -> Guide:
+    """Several positive estimates as one: n + sum of w (p - n) over (p, w) of `parts` (Liu et al. 2022, equation 11).
+
+    One alone of weight 1 is itself and asks nothing of the negative.
+    """
+    if len(parts) == 1 and parts[0][1] == 1:
+        return parts[0][0]
+
+    def denoise(x: Tensor, sigma: float) -> Estimate:
+        away, *estimates = yield from together(negative(x, sigma), *(guide(x, sigma) for guide, _ in parts))
+        ways = (weight * (x0 - away) for x0, (_, weight) in zip(estimates, parts, strict=True))
+        return away + torch.stack(list(ways)).sum(0)
+
+    return denoise
+
+
+def gradient(denoiser: Denoiser, cond: Cond | Course, score: Score) -> Guide:
     """No estimate, but where the score of the network's own one rises: its gradient with regard to x."""
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
-        (up,) = yield [Row(x, sigma, cond, denoiser, score)]
+        (up,) = yield [Row(x, sigma, cond.at(sigma), denoiser, score)]
         return up
 
     return denoise

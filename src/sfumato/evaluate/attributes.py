@@ -84,23 +84,31 @@ def questions(scenes: Scenes, styles: Sequence[str], n: int, kinds: Sequence[str
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """The objects of picture `x` (3, H, W), how like each is to each noun (M, V), and what each is called."""
+    """The M objects of picture `x` (3, H, W), and how like each is to each noun (2, M, V), see `Names.likeness`."""
 
     x: Tensor
+    names: Names
     objects: list[Found]
     likeness: Tensor
-    called: list[str]
 
     @classmethod
     def of(cls, x: Tensor, style: str, names: Names) -> Sight:
         """Of a picture in [-1, 1] that was asked for in a style."""
         objects = find_objects(x[None])[0]
-        likeness = names.likeness(x, objects, style)
-        return cls(x, objects, likeness, [names.nouns[k].names["en"] for k in likeness.argmax(1)])
+        return cls(x, names, objects, names.likeness(x, objects, style))
+
+    def called(self, thing: Placed) -> list[str]:
+        """What each object is, when a thing is looked for; one with a colour of its own is known by its form."""
+        return [self.names.nouns[k].names["en"] for k in self.likeness[int(thing.colour is None)].argmax(1)]
+
+    def shown(self, things: Sequence[Placed]) -> list[int | None]:
+        """Which object each thing is."""
+        columns = [self.likeness[int(thing.colour is None), :, self.names.place(thing.noun)] for thing in things]
+        return assign(torch.stack(columns, 1))
 
     def of_thing(self, thing: Placed, k: int | None) -> list[Answer]:
         """Whether object k is the thing, in its colour if that was named."""
-        found = [Answer("object", thing.noun.names["en"], NOTHING if k is None else self.called[k])]
+        found = [Answer("object", thing.noun.names["en"], NOTHING if k is None else self.called(thing)[k])]
         if thing.colour:
             found.append(Answer("colour", thing.colour.name, NOTHING if k is None else tint(self.x, self.objects[k])))
         return found
@@ -122,7 +130,7 @@ def answers(question: Question, x: Tensor, names: Names) -> list[Answer]:
     """What picture (3, H, W) in [-1, 1] shows of what was asked for."""
     scene, things = question.scene, question.things
     sight = Sight.of(x, scene.style, names)
-    shown = assign(sight.likeness[:, [names.place(thing.noun) for thing in things]])
+    shown = sight.shown(things)
     found = [answer for thing, k in zip(things, shown, strict=True) for answer in sight.of_thing(thing, k)]
     if scene.background:
         seen = COLOURS[int(name_of(ground(x[None])))].name
@@ -130,7 +138,7 @@ def answers(question: Question, x: Tensor, names: Names) -> list[Answer]:
     alone = len(sight.objects) == len(scene.objects)
     if question.kind == "count":
         found.append(sight.of_count(scene))
-        alone &= set(sight.called) == {things[0].noun.names["en"]}
+        alone &= set(sight.called(things[0])) == {things[0].noun.names["en"]}
     elif question.kind != "one":
         found.append(sight.of_position(question.kind, *shown))
     return [*found, together(found, alone)]

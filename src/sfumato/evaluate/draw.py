@@ -24,10 +24,10 @@ def draw(
 
     The prompt and the seed of `settings` are not used. The pictures are those of `txt2img`, without watermark and text.
     """
-    way = Way.of(model, settings)
+    way, words = Way.of(model, settings), replace(settings, prompt_syntax="plain")  # captions have brackets and colons
 
     def job(prompt: str, seed: int) -> Job:
-        return way.job(guidance(model, replace(settings, prompt=prompt), way.sigmas), seed)
+        return way.job(guidance(model, replace(words, prompt=prompt), way.sigmas), seed)
 
     def finish(index: int, x: Tensor) -> Picture:
         return Picture(index, decode(model.vae, way.end(x)), requests[index][1], "")

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from sfumato.errors import SfumatoError
+from sfumato.tasks.picture import to_pixels
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.clip import CLIP, load_clip, trim
 
@@ -48,15 +50,20 @@ class Judge:
         """Unit vectors (B, E) of pictures (B, 3, S, S) in [-1, 1], on the CPU; S as `load_judge` was told."""
         return self.clip.embed_image(x.to(self.device)).cpu()
 
-    def likeness(self, x: Tensor, captions: Tensor) -> Tensor:
-        """Cosines (B,) of pictures (B, 3, H, W) in [-1, 1], of any size, and unit vectors (B or 1, E) of captions.
+    def look(self, x: Tensor) -> Tensor:
+        """Unit vectors (B, E) of pictures (B, 3, H, W) in [-1, 1] of any size, on its device and with a gradient.
 
-        On the judge's device and with a gradient. Pictures are seen whole, so long ones are squeezed.
+        Pictures are seen whole, so long ones are squeezed.
         """
         side = self.clip.image.cfg.size
         if min(x.shape[2:]) < side:
             x = F.interpolate(x, (max(side, x.shape[2]), max(side, x.shape[3])), mode="bilinear")
-        return (self.clip.embed_image(F.adaptive_avg_pool2d(x, side)) * captions).sum(1)
+        return self.clip.embed_image(F.adaptive_avg_pool2d(x, side))
+
+    @torch.no_grad()
+    def scores(self, image: Image.Image, captions: Tensor) -> list[float]:
+        """The cosines of an RGB picture with captions (N, E), as `texts` gives them."""
+        return (captions @ self.look(to_pixels(image).to(self.device))[0].cpu()).tolist()
 
 
 def embedded_judge() -> Path:

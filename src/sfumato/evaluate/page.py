@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -18,6 +19,7 @@ from sfumato.evaluate.repair import Repairs
 from sfumato.evaluate.tables import Table, confusions, tables
 from sfumato.files import atomic_write
 
+T = TypeVar("T")
 SIDE = 128  # pixels; larger pictures are scaled down
 QUALITY = 80
 SHEET, BEST = 18, 9  # pictures that chance picks, and the best and the worst of all
@@ -78,7 +80,7 @@ def _scenes(scenes: Sequence[SceneShown]) -> list[str]:
     return [
         "<h2>Scenes</h2>",
         "<p>Left the drawn picture; right the scene whose caption it was asked for, or what was given to complete.</p>",
-        *_sheet("Not picked", map(_scene, _evenly(scenes, SHEET))),
+        *_sheet("Not picked", map(_scene, _unpicked(scenes))),
         *_sheet("Best", map(_scene, ranked[:BEST])),
         *_sheet("Worst", map(_scene, ranked[-BEST:])),
     ]
@@ -91,7 +93,7 @@ def _portraits(portraits: Sequence[Portrait]) -> list[str]:
         "<h2>Single things</h2>",
         "<p>Left the drawn picture, right the real one whose caption it was asked for; below how like each other the "
         "judge finds them (cosine).</p>",
-        *_sheet("Not picked", map(_portrait, _evenly(portraits, SHEET))),
+        *_sheet("Not picked", map(_portrait, _unpicked(portraits))),
         *_sheet("Best", map(_portrait, ranked[:BEST])),
         *_sheet("Worst", map(_portrait, ranked[-BEST:])),
         "<h2>Originality</h2>",
@@ -104,8 +106,9 @@ def _share_right(scene: SceneShown) -> float:
     return sum(answer.right for answer in scene.answers) / len(scene.answers)
 
 
-def _evenly(things: Sequence[Any], n: int) -> Iterable[Any]:
-    return (things[k * len(things) // n] for k in range(n)) if len(things) > n else things
+def _unpicked(things: Sequence[T]) -> list[T]:
+    """Up to SHEET of them in their order, the same in every run."""
+    return [things[k] for k in sorted(Random(0).sample(range(len(things)), min(SHEET, len(things))))]
 
 
 def _sheet(title: str, figures: Iterable[str]) -> list[str]:

@@ -25,11 +25,13 @@ from sfumato.evaluate.exhibits import Exhibits, SceneShown
 from sfumato.evaluate.judge import Judge
 from sfumato.evaluate.measure import REAL_SCENES, Plan
 from sfumato.evaluate.naming import Names
+from sfumato.evaluate.objects import Found
 from sfumato.evaluate.pictures import Watch
 from sfumato.evaluate.scores import Attributes, Examined, score_attributes
 from sfumato.model import StableDiffusion
 from sfumato.tasks.inpaint import Inpainting, inpaint
 from sfumato.tasks.mask import grown
+from sfumato.tasks.outpaint import OVERLAP, Sides, outpaint
 from sfumato.tasks.picture import Picture, to_images, to_pixels
 from sfumato.tasks.settings import Settings
 
@@ -41,12 +43,14 @@ SAME, CHANGED = "as given", "changed"
 
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """A scene to complete: `given` (3, S, S), the `composed` whole, and what may change of it, `open` (S, S), bool."""
+    """A scene to complete: `given` (3, S, S), of which what is `open` (S, S) is drawn, the `composed` whole, and what
+    has to come back as it was given, `kept` (S, S): all the rest but what outpainting overlaps."""
 
     question: Question
     given: Tensor
     composed: Tensor
     open: Tensor
+    kept: Tensor
 
 
 @dataclass(frozen=True)
@@ -75,21 +79,23 @@ def _replaced(scenes: Scenes, question: Question, stranger: Placed) -> Gap:
     given = scenes.draw(replace(scene, objects=(*scene.objects[:k], intruder, *scene.objects[k + 1 :])))
     composed = scenes.draw(scene)
     either = given.masks[k] | composed.masks[k]
-    return Gap(question, given.picture, composed.picture, grown(either[None, None].float(), GROW)[0, 0] > 0)
+    open = grown(either[None, None].float(), GROW)[0, 0] > 0
+    return Gap(question, given.picture, composed.picture, open, ~open)
 
 
 def _cropped(scenes: Scenes, question: Question) -> Gap:
     composed = scenes.draw(question.scene).picture
-    open = torch.zeros(composed.shape[1:], dtype=torch.bool)
-    half = composed.shape[1] // 2
+    side = composed.shape[1]
+    half, deep = side // 2, side // 2 - round(OVERLAP * side)
+    open, kept = torch.zeros(2, side, side, dtype=torch.bool)
     match question.kind:
         case "left":
-            open[:, :half] = True
+            open[:, :half] = kept[:, -deep:] = True
         case "right":
-            open[:, half:] = True
+            open[:, half:] = kept[:, :deep] = True
         case _:
-            open[:half] = True
-    return Gap(question, composed, composed, open)
+            open[:half] = kept[-deep:] = True
+    return Gap(question, composed, composed, open, kept)
 
 
 def measure_repair(
@@ -142,7 +148,7 @@ def judged(gap: Gap, x: Tensor, names: Names) -> list[Answer]:
     if question.kind != "count":
         other = next((n for n in range(len(inside)) if n != k), None)
         found.append(sight.of_position(question.kind, k, other))
-    same = bool(((x - gap.given).abs().amax(0) * ~gap.open).amax() < 1 / 255)
+    same = bool(((x - gap.given).abs().amax(0) * gap.kept).amax() < 1 / 255)
     found.append(Answer("outside", SAME, SAME if same else CHANGED))
     return [*found, together(found)]
 
@@ -150,6 +156,11 @@ def judged(gap: Gap, x: Tensor, names: Names) -> list[Answer]:
 def complete(model: StableDiffusion, gap: Gap, task: Task, settings: Settings) -> Image.Image:
     """The whole picture, its gap drawn by the model."""
     given = to_images(gap.given[None])[0]
-    mask = Image.fromarray(gap.open.numpy()).convert("L")
-    events = inpaint(model, given, mask, settings, Inpainting())
+    if task == "inpaint":
+        mask = Image.fromarray(gap.open.numpy()).convert("L")
+        events = inpaint(model, given, mask, settings, Inpainting())
+    else:
+        rest, half = Found.of(~gap.open).box, given.width // 2
+        side = {"above": "top"}.get(gap.question.kind, gap.question.kind)
+        events = outpaint(model, given.crop(rest), settings, Sides(**{side: half}))
     return next(event.image for event in events if isinstance(event, Picture))

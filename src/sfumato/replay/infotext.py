@@ -10,6 +10,7 @@ from sfumato.provenance import infotext
 from sfumato.replay.recipe import Recipe
 
 OURS = "sfumato"
+HIRES_UPSCALERS = ("latent", "lanczos")
 _NUMBERS = {
     "Steps": ("steps", int),
     "CFG scale": ("cfg", float),
@@ -17,11 +18,28 @@ _NUMBERS = {
     "Clip skip": ("clip_skip", int),
     "Variation seed": ("variation_seed", int),
     "Variation seed strength": ("variation_strength", float),
+    "Aesthetic score": ("aesthetic_score", float),
     "CFG Rescale": ("cfg_rescale", float),
     "SLG Scale": ("slg", float),
-    "Aesthetic score": ("aesthetic_score", float),
+    "APG Eta": ("apg_eta", float),
+    "APG Norm Threshold": ("apg_norm", float),
+    "APG Momentum": ("apg_momentum", float),
+    "Threshold percentile": ("threshold", float),
+    "Mimic scale": ("mimic_scale", float),
+    "Threshold limit": ("threshold_limit", float),
+    "PAG Scale": ("pag", float),
+    "CLIP Guidance Scale": ("clip_guidance", float),
+    "Hires upscale": ("hires_scale", float),
+    "Hires steps": ("hires_steps", int),
+}
+_INTERVALS = {
+    "CFG Interval": "cfg_interval",
+    "SLG Interval": "slg_interval",
+    "PAG Interval": "pag_interval",
+    "CLIP Guidance Interval": "clip_interval",
 }
 _PAIRS = {"Original size": "original_size", "Crop": "crop", "Target size": "target_size"}
+_CFG_PP = " CFG++"
 _SCHEDULES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")
 _EMPHASIS = {"Original": "a1111", "No norm": "plain", "None": "none", "Ignore": "none", "ComfyUI": "comfy"}
 # Names of things, or what follows from the rest; and what is read below.
@@ -29,7 +47,8 @@ _TOLD = {
     "Sampler", "Schedule type", "Sigmas", "Size", "Model", "Model hash", "VAE", "VAE hash", "Version", "RNG",
     "Emphasis", "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt",
     "Wildcard negative prompt", "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3",
-    "Beta schedule type", "Tiling", "Lora hashes", "TI hashes", "Prompt syntax",
+    "Beta schedule type", "Tiling", "Lora hashes", "TI hashes", "Prompt syntax", "PAG Layers",
+    "Hires upscaler", "Best of", "CLIP score",
 }  # fmt: skip
 
 
@@ -42,7 +61,7 @@ def read(text: str) -> Recipe:
     else:
         forge = version.startswith("f") or "forge" in version.lower()
         recipe = Recipe("Forge" if forge else "AUTOMATIC1111", prompt, negative)
-    known = {*_NUMBERS, *_PAIRS, *FIELDS.values(), *_TOLD}
+    known = {*_NUMBERS, *_INTERVALS, *_PAIRS, *FIELDS.values(), *_TOLD}
     for name, (option, kind) in _NUMBERS.items():
         if name in fields:
             recipe.number(option, fields[name], kind)
@@ -51,6 +70,12 @@ def read(text: str) -> Recipe:
             recipe.options[option] = int(match[1]), int(match[2])
     if "size" in recipe.options:
         recipe.options["width"], recipe.options["height"] = recipe.options.pop("size")
+    for name, option in _INTERVALS.items():
+        recipe.options[option] = fields.get(name)
+    if "APG Eta" in fields:
+        recipe.options["apg"] = True
+    if "PAG Layers" in fields:
+        recipe.options["pag_layers"] = tuple(fields["PAG Layers"].split())
     recipe.model, recipe.model_hash = fields.get("Model"), fields.get("Model hash")
     _sampling(recipe, fields)
     _words(recipe, fields)
@@ -64,6 +89,8 @@ def read(text: str) -> Recipe:
 def _sampling(recipe: Recipe, fields: Mapping[str, str]) -> None:
     sampler, schedule = fields.get("Sampler"), fields.get("Schedule type")
     if sampler is not None:
+        if sampler.endswith(_CFG_PP):
+            sampler, recipe.options["cfg_pp"] = sampler.removesuffix(_CFG_PP), True
         old = next((name for name in _SCHEDULES if sampler.endswith(f" {name}")), None)  # before version 1.9
         if old is not None:
             sampler, schedule = sampler.removesuffix(f" {old}"), old
@@ -101,16 +128,24 @@ def _words(recipe: Recipe, fields: Mapping[str, str]) -> None:
 
 
 def _from_picture(recipe: Recipe, fields: Mapping[str, str]) -> None:
-    strength = fields.get("Denoising strength")
-    if strength is None or not _is_number(strength) or any(name.startswith("Hires") for name in fields):
+    strength, program, steps = fields.get("Denoising strength"), recipe.program, recipe.options.get("steps") or 0
+    if not _is_number(strength):
         return
-    recipe.strength = float(strength)
-    if recipe.program == OURS:
+    share = float(strength or 0)
+    again = "Hires upscale" in fields
+    if again:
+        steps = recipe.options.get("hires_steps") or steps
+    if program != OURS and steps:  # theirs takes one step more than the share
+        share = min(1.0, (int(min(share, 0.999) * steps) + 1) / steps)
+        recipe.rules.append(f"strength: {round(share * steps)} of {steps} steps, one more than the share")
+    if not again:
+        recipe.strength = share
         return
-    steps = recipe.options.get("steps", 0)
-    if steps:  # theirs takes one step more than the share
-        recipe.strength = min(1.0, (int(min(recipe.strength, 0.999) * steps) + 1) / steps)
-    recipe.rules.append(f"strength: {round(recipe.strength * steps)} of {steps} steps, one more than the share")
+    recipe.options["hires_strength"] = share
+    upscaler = fields.get("Hires upscaler", "Latent").lower()
+    recipe.options["hires_upscaler"] = upscaler if upscaler in HIRES_UPSCALERS else "lanczos"
+    if upscaler not in HIRES_UPSCALERS:
+        recipe.lost.append(f"the upscaler of the second pass ({fields['Hires upscaler']}); Lanczos' filter is taken")
 
 
 def _is_number(text: str | None) -> bool:

@@ -15,7 +15,6 @@ from torch import Tensor
 from sfumato.codec.file import Compressed
 from sfumato.codec.symbols import pack, unpack
 from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import plain
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.errors import SfumatoError, warn
@@ -80,12 +79,15 @@ def decompress(
     if stored.autoencoder != fingerprint(model.vae):
         warn(f"the picture was compressed with another autoencoder than {model.name}'s; it may look wrong")
     width, height = (-(-side // spec.multiple) * spec.multiple for side in (stored.width, stored.height))
-    settings = Settings.of(spec, stored.prompt, cfg=1, width=width, height=height, steps=1, seed=seed)
+    settings = Settings.of(
+        spec, stored.prompt, prompt_syntax="plain", cfg=1, width=width, height=height, steps=1, seed=seed
+    )
     shape = (spec.vae.latent_channels, height // spec.vae.factor, width // spec.vae.factor)
     latents = torch.from_numpy(unpack(stored.payload, shape) * stored.step).float()[None].to(model.device)
-    guide, path = plain(model.denoiser, conditioning(model, settings)[0]), model.denoiser.path
+    path = model.denoiser.path
     sigma = path.sigma_at(math.hypot(stored.step / math.sqrt(12), noise))
     sigmas = torch.linspace(sigma, 0, steps + 1, dtype=torch.float64)
+    guide = conditioning(model, settings, sigmas).positive(model.denoiser)
 
     def job() -> Job:
         stream = NoiseStream(seed, (1, *shape), model.device)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.guide import Guidance
 from sfumato.errors import SfumatoError
 from sfumato.spec import Spec
 from sfumato.tasks.guidance import guided
 from sfumato.tasks.picture import encode
 from sfumato.tasks.settings import Settings
+from sfumato.tasks.words import Said, said
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
@@ -27,27 +28,23 @@ def guidance(model: StableDiffusion, settings: Settings, sigmas: Tensor, concat:
 
     See `conditioning` for `concat`, and there and at `guided` for what is raised.
     """
-    prompt, negative = conditioning(model, settings, concat)
-    return guided(model, settings, sigmas, prompt, negative)
+    return guided(model, settings, sigmas, conditioning(model, settings, sigmas, concat))
 
 
-def conditioning(model: StableDiffusion, settings: Settings, concat: Tensor | None = None) -> list[Cond]:
-    """The prompt and the negative prompt, with all else that the model is conditioned on.
+def conditioning(model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None) -> Said:
+    """The prompts of one picture over a list of noise levels, with all else that the model is conditioned on.
 
     `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no
-    picture. Raises SfumatoError for a prompt that is too long, a clip skip that the model lacks, and a model that
-    cannot do without a picture.
+    picture. Raises SfumatoError as `said`, and for a model that cannot do without a picture.
     """
     spec = model.spec
-    prompt, negative = model.encode([settings.prompt, settings.negative], settings.clip_skip)
-    if spec.zero_negative and not settings.negative.strip():
-        negative = negative.zeros()
     if concat is None and spec.backbone.in_channels > spec.vae.latent_channels:
         concat = _beside_latents(model, settings)
-    return [
-        replace(cond, ids=size_ids(spec, settings, score), concat=concat)
-        for cond, score in ((prompt, settings.aesthetic_score), (negative, POOR))
-    ]
+    good, poor = (
+        partial(replace, ids=size_ids(spec, settings, score), concat=concat)
+        for score in (settings.aesthetic_score, POOR)
+    )
+    return said(model, settings, sigmas).map(good, poor)
 
 
 def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | None:

@@ -55,8 +55,8 @@ def depth2img(
     way = Way.of(model, settings).last(strength)
     seen = depth_map(model, start, None if depth is None else fitted(depth, *size, resize), way.shape[2:])
     known = None if start is None else encode(model.vae, to_pixels(start))
-    guide = guidance(model, settings, way.sigmas, seen)
-    return draw(model, settings, way, guide, known, facts={"Denoising strength": strength, "Depth": "yes"})
+    facts = {"Denoising strength": strength, "Depth": "yes"}
+    return draw(model, settings, way, lambda one: guidance(model, one, way.sigmas, seen), known, facts=facts)
 
 
 def depth_map(

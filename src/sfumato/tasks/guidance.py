@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Score
 from sfumato.diffusion.guide import (
     Guidance,
@@ -21,7 +20,6 @@ from sfumato.diffusion.guide import (
     dynamic_threshold,
     gradient,
     latent_threshold,
-    plain,
     rescale,
     within,
 )
@@ -31,6 +29,7 @@ from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.worse import without_layers, without_self_attention
 from sfumato.spec import SkipLayers
 from sfumato.tasks.settings import Settings
+from sfumato.tasks.words import Said
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion
@@ -39,26 +38,28 @@ Wrap = Callable[[Guide], Guide]
 EVERYWHERE = (0.0, float("inf"))
 
 
-def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, prompt: Cond, negative: Cond) -> Guidance:
+def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, words: Said) -> Guidance:
     """The guides that settings ask for, over a list of noise levels, one inside the other.
 
     From within: classifier-free or projected guidance; away from the network without layers, then without
     self-attention; rescaled; thresholded; up the slope of CLIP's score. Raises SfumatoError for layers that the network
     does not have.
     """
-    p, n = plain(model.denoiser, prompt), plain(model.denoiser, negative)
+    p, n = words.positive(model.denoiser), words.away(model.denoiser)
     interval = _levels(settings.cfg_interval, sigmas)
     wraps = [
-        *_away_from_worse(model, settings, sigmas, prompt, p),
+        *_away_from_worse(model, settings, sigmas, words, p),
         lambda guide: rescale(guide, p, settings.cfg_rescale, model.denoiser.prediction),
     ]
     if settings.threshold:
-        share, limit, mimicked = settings.threshold / 100, settings.threshold_limit, cfg(p, n, settings.mimic_scale)
+        share, limit, scale = settings.threshold / 100, settings.threshold_limit, settings.mimic_scale
+        mimicked = cfg(p, n, model.spec.defaults.cfg if scale is None else scale)
         wraps.append(
             lambda guide: dynamic_threshold(guide, share, limit) if limit else latent_threshold(guide, mimicked, share)
         )
     if settings.clip_guidance:
-        slope = gradient(model.denoiser, prompt, clip_score(model, settings.prompt))
+        course, _ = words.branches[0]
+        slope = gradient(model.denoiser, course, clip_score(model, words.caption))
         wraps.append(
             lambda guide: within(
                 *_levels(settings.clip_interval, sigmas),
@@ -81,12 +82,12 @@ def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, prompt: C
 
 
 def _away_from_worse(
-    model: StableDiffusion, settings: Settings, sigmas: Tensor, prompt: Cond, positive: Guide
+    model: StableDiffusion, settings: Settings, sigmas: Tensor, words: Said, positive: Guide
 ) -> list[Wrap]:
     network, skip, wraps = model.denoiser.network, model.spec.skip_layers, []
 
     def away(worse: torch.nn.Module, scale: float, levels: tuple[float, float]) -> Wrap:
-        other = plain(replace(model.denoiser, network=worse), prompt)
+        other = words.positive(replace(model.denoiser, network=worse))
         return lambda guide: within(*levels, away_from(guide, positive, other, scale), guide)
 
     if settings.slg and skip is not None and isinstance(network, MMDiT):
@@ -119,6 +120,7 @@ def clip_score(model: StableDiffusion, prompt: str) -> Score:
 
     def score(x0: Tensor) -> Tensor:
         latents = model.vae.from_latents(x0).to(weight.device, weight.dtype)
-        return judge.likeness(model.vae.decode(latents).float(), caption.clone())  # made where gradients may be off
+        seen = judge.look(model.vae.decode(latents).float())
+        return (seen * caption.clone()).sum(1)  # of one that was made where gradients may be off
 
     return score

@@ -63,7 +63,7 @@ class GuidanceSettings:
     apg_momentum: float = -0.5
     cfg_rescale: float = 0.0
     threshold: float = 0.0
-    mimic_scale: float = 1.0
+    mimic_scale: float | None = None
     threshold_limit: float | None = None
     pag: float = 0.0
     pag_layers: tuple[str, ...] | None = None
@@ -81,13 +81,14 @@ class GuidanceSettings:
             ("apg_norm", self.apg_norm, 0, MAX_SCALE, 15),
             ("apg_momentum", self.apg_momentum, -1, 1, -0.5),
             ("the percentile of thresholding", self.threshold, 0, 100, 99.5),
-            ("mimic_scale", self.mimic_scale, -MAX_SCALE, MAX_SCALE, 7),
             ("the scale of perturbed-attention guidance", self.pag, -MAX_SCALE, MAX_SCALE, 3),
             ("the scale of skip-layer guidance", self.slg, -MAX_SCALE, MAX_SCALE, 2.5),
             ("the scale of CLIP guidance", self.clip_guidance, -MAX_CLIP_SCALE, MAX_CLIP_SCALE, 100),
         )
         for name, value, low, high, example in numbers:
             check_number(name, value, low, high, example)
+        if self.mimic_scale is not None:
+            check_number("mimic_scale", self.mimic_scale, -MAX_SCALE, MAX_SCALE, 7)
         if self.threshold_limit is not None:
             check_number("threshold_limit", self.threshold_limit, 1e-3, MAX_SCALE, 1)
         for name, switch in (("cfg_pp", self.cfg_pp), ("apg", self.apg)):

@@ -23,13 +23,23 @@ if TYPE_CHECKING:
 LATENT, LANCZOS = "latent", "lanczos"
 
 
+@dataclass(frozen=True, kw_only=True)
+class InTwoPasses(Guidance):
+    """The guidance of a first pass, and that of the one `again`."""
+
+    again: Guidance
+
+    @classmethod
+    def of(cls, first: Guidance, again: Guidance) -> InTwoPasses:
+        return cls(begin=first.begin, unconditional=first.unconditional, again=again)
+
+
 @dataclass(frozen=True, eq=False)
 class TwoPasses:
-    """One way after the other, with guidance of its own; between them `enlarged` makes the latents fit the second."""
+    """One way after the other; between them `enlarged` makes the latents fit the second."""
 
     first: Way
     second: Way
-    again: Guidance
     enlarged: Callable[[Tensor], Tensor]
 
     @property
@@ -39,12 +49,13 @@ class TwoPasses:
     def job(
         self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
     ) -> Job:
-        """As `Way.job`, whose `guidance` is that of the first pass. Both passes begin with the noise of the seed."""
+        """As `Way.job`, for guidance `InTwoPasses`. Both passes begin with the noise of the seed."""
+        assert isinstance(guidance, InTwoPasses)
         steps = len(self.first.sigmas) - 1
         total = steps + len(self.second.sigmas) - 1
         x = yield from _counted(self.first.job(guidance, seed, known, variation), 0, total)
         start = self.enlarged(self.first.end(x))
-        return (yield from _counted(self.second.job(self.again, seed, start), steps, total))
+        return (yield from _counted(self.second.job(guidance.again, seed, start), steps, total))
 
     def end(self, x: Tensor) -> Tensor:
         """What the job left, as the autoencoder takes it."""

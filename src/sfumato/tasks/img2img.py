@@ -42,8 +42,14 @@ def img2img(
     way = Way.of(model, settings).last(strength)
     known = encode(model.vae, to_pixels(start))
     concat = None if model.depth is None else depth_of(model.depth, start, *way.shape[2:])
-    guide = guidance(model, settings, way.sigmas, concat)
-    return draw(model, settings, way, guide, known, facts={"Denoising strength": strength})
+    return draw(
+        model,
+        settings,
+        way,
+        lambda one: guidance(model, one, way.sigmas, concat),
+        known,
+        facts={"Denoising strength": strength},
+    )
 
 
 def check_strength(strength: object) -> None:

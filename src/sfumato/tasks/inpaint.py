@@ -131,7 +131,7 @@ def inpaint(
     known = encode(model.vae, _before(old, part, how)).to(way.device)
     if how.start == "nothing":
         known = known.where(way.free_at == 0, 0)
-    guided = guidance(model, settings, way.sigmas, _beside_latents(model, old, part, way))
+    concat = _beside_latents(model, old, part, way)
     weights = (soft_edge if how.soft else shares)[0, 0, :, :, None].numpy()
 
     def into(image: Image.Image, weights: np.ndarray, new: Image.Image) -> Image.Image:
@@ -139,7 +139,7 @@ def inpaint(
         return Image.fromarray(mixed.round().astype(np.uint8))
 
     return draw(
-        model, settings, way, guided, known,
+        model, settings, way, lambda one: guidance(model, one, way.sigmas, concat), known,
         touch=lambda new: into(image, weights, region.put(new, image)),
         facts=_facts(how),
         protect=lambda marked: into(image, weights > 0, marked),

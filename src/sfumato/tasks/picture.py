@@ -33,12 +33,13 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A finished picture, the seed that draws it again and its settings as text."""
+    """A finished picture, the seed that draws it again and its settings as text; its score if pictures are ranked."""
 
     index: int
     image: Image.Image
     seed: int
     infotext: str
+    score: float | None = None
 
 
 def to_pixels(image: Image.Image) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -19,6 +19,7 @@ from sfumato.errors import SfumatoError
 from sfumato.spec import MAX_SIDE, Spec
 from sfumato.tasks.checks import check_number, check_whole, is_number, is_whole
 from sfumato.tasks.guiding import CFG_PP_SCALE, MAX_SCALE, GuidanceOptions, GuidanceSettings
+from sfumato.tasks.wording import WordOptions, WordSettings, styled
 
 MAX_PICTURES = 10_000
 MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
@@ -32,16 +33,17 @@ Pair = tuple[int, int]
 Tiling = Literal["x", "y", "both"]
 
 
-class Options(GuidanceOptions, total=False):
+class Options(GuidanceOptions, WordOptions, total=False):
     """What a user may say about a picture, whatever the task. None, or nothing, is the model's own default.
 
-    See `GuidanceOptions` for those about guidance.
+    See `GuidanceOptions` for those about guidance, `WordOptions` for how prompts are read.
 
     `sampler_options` are those of the sampler and of its schedule, such as {"eta": 0.5, "rho": 5} (`sfumato samplers`
     lists them). `sigmas` are noise levels that fall to 0, in place of steps and schedule.
 
     `width` and `height` are pixels. A `seed` of None or -1 is drawn; picture k of `n` has seed + k. `clip_skip` 1 is
-    the last layer of the text encoder. `watermark` marks pictures invisibly.
+    the last layer of the text encoder. With `best_of` so many are drawn, and the `n` kept
+    that a CLIP (the judge that ships) finds to fit the prompt best. `watermark` marks pictures invisibly.
 
     `variation_strength` from 0 to 1 turns the first noise that far towards that of `variation_seed` (by default drawn);
     picture k then has variation_seed + k, and all have the one seed.
@@ -68,6 +70,7 @@ class Options(GuidanceOptions, total=False):
     sigmas: Sequence[float] | None
     clip_skip: int | None
     n: int
+    best_of: int | None
     watermark: bool
     variation_seed: int | None
     variation_strength: float | None
@@ -85,7 +88,7 @@ class Options(GuidanceOptions, total=False):
 
 
 @dataclass(frozen=True)
-class Settings(GuidanceSettings):
+class Settings(GuidanceSettings, WordSettings):
     """`Options` filled in and checked, with the prompts. Made by `Settings.of`."""
 
     prompt: str
@@ -100,6 +103,7 @@ class Settings(GuidanceSettings):
     clip_skip: int
     n: int = 1
     watermark: bool = True
+    best_of: int | None = None
     sampler_options: Mapping[str, Value] = field(default_factory=dict)
     sigmas: tuple[float, ...] | None = None
     variation_seed: int | None = None
@@ -116,11 +120,25 @@ class Settings(GuidanceSettings):
     aesthetic_score: float | None = None
     switch_at: float | None = None
 
+    @property
+    def draws(self) -> int:
+        """How many pictures are drawn, of which `n` are kept."""
+        return self.best_of or self.n
+
     def seeds(self, picture: int) -> tuple[int, int | None]:
         """The seed and the variation seed of a picture, counted from 0."""
         if self.variation_seed is None:
             return self.seed + picture, None
         return self.seed, self.variation_seed + picture
+
+    def of_picture(self, picture: int) -> Settings:
+        """The same, with the words that chance gives to a picture, counted from 0; those of a seed are always the same.
+
+        Raises SfumatoError for wildcards that cannot be read.
+        """
+        seed, _ = self.seeds(picture)
+        prompt = self.without_chance(self.prompt, seed)
+        return replace(self, prompt=prompt, negative=self.without_chance(self.negative, f"{seed} negative"))
 
     @classmethod
     def of(
@@ -137,6 +155,10 @@ class Settings(GuidanceSettings):
                 near = difflib.get_close_matches(name, Options.__annotations__, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(Options.__annotations__)}"
                 raise SfumatoError(f"unknown option {name!r}; {hint}")
+        _check_texts(prompt, negative)
+        prompt, negative = styled(prompt, negative, given)
+        if "wildcards" in given:
+            given["wildcards"] = str(given["wildcards"])
         advised = spec.defaults
         sampler = find_sampler(given.get("sampler", advised.sampler))
         # Schedules made for levels without end crowd at the wrong end of a flow's.
@@ -150,7 +172,6 @@ class Settings(GuidanceSettings):
             name: getattr(advised, name)
             for name in ("steps", "cfg", "width", "height", "clip_skip", "cfg_rescale", "slg")
         }
-        defaults["mimic_scale"] = advised.cfg
         if given.get("cfg_pp"):
             defaults["cfg"] = CFG_PP_SCALE
         if refiner is not None:
@@ -179,14 +200,12 @@ class Settings(GuidanceSettings):
 
     def _check(self, spec: Spec) -> None:
         step, most = spec.multiple, spec.max_side
-        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
-            if not isinstance(text, str):
-                raise SfumatoError(f"the {name} is {text!r}; give one text in quotes")
         for name, value in (("width", self.width), ("height", self.height)):
             if not is_whole(value) or value % step or not step <= value <= most:
                 raise SfumatoError(f"{name} is {value!r}; choose a multiple of {step} from {step} to {most}")
         check_whole("steps", self.steps, 1, spec.noise.steps)
         check_number("the guidance scale", self.cfg, -MAX_SCALE, MAX_SCALE, 7.5)
+        self.check_words()
         self.check_guidance(spec, find_sampler(self.sampler))
         check_whole("the seed", self.seed, 0, MAX_SEED - 1)
         check_number("the strength of the variation", self.variation_strength, 0, 1, 0.2)
@@ -195,6 +214,10 @@ class Settings(GuidanceSettings):
             if not self.variation_strength:
                 raise SfumatoError("variation_seed without variation_strength changes nothing; give both, such as 0.2")
         check_whole("n", self.n, 1, MAX_PICTURES)
+        if self.best_of is not None:
+            check_whole("best_of", self.best_of, self.n, MAX_PICTURES)
+            if not self.prompt.strip():
+                raise SfumatoError("without a prompt there is no best picture; say in words what to draw")
         if not is_whole(self.clip_skip):
             raise SfumatoError(f"clip skip is {self.clip_skip!r}; choose a whole number, 1 for the last layer")
         if not isinstance(self.watermark, bool):
@@ -253,6 +276,12 @@ class Settings(GuidanceSettings):
                 raise SfumatoError("switch_at needs a refiner to switch to; give one, or leave switch_at out")
             if not is_number(self.switch_at) or not 0 < self.switch_at < 1:
                 raise SfumatoError(f"switch_at is {self.switch_at!r}; choose a number between 0 and 1, such as 0.8")
+
+
+def _check_texts(prompt: object, negative: object) -> None:
+    for name, text in (("prompt", prompt), ("negative prompt", negative)):
+        if not isinstance(text, str):
+            raise SfumatoError(f"the {name} is {text!r}; give one text in quotes")
 
 
 def sized(options: Options, width: int, height: int) -> Options:

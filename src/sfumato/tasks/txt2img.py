@@ -14,7 +14,7 @@ from sfumato.diffusion.schedule import Table
 from sfumato.errors import SfumatoError
 from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.draw import NO_FACTS, Facts, draw
-from sfumato.tasks.hires import TwoPasses, described, enlarged, find_upscaler
+from sfumato.tasks.hires import InTwoPasses, TwoPasses, described, enlarged, find_upscaler
 from sfumato.tasks.picture import Picture, Progress
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.way import Way
@@ -40,27 +40,29 @@ def txt2img(
         _check_latents(model, refiner)
         refiner = refiner.seamless(settings.tiling)
         facts = _handed_over(refiner, settings.switch_at)
-    way: Way | TwoPasses
-    way, guide = _passed(model, settings, refiner)
-    if settings.hires_scale is not None:
-        width, height = settings.second_size(model.spec)
-        again = replace(settings, width=width, height=height, steps=settings.hires_steps or settings.steps)
-        second, guide_2 = _passed(model, again, refiner, settings.hires_strength)
-        upscaler = find_upscaler(settings.hires_upscaler, model)
-        way = TwoPasses(way, second, guide_2, partial(enlarged, model, upscaler, second.shape))
-        facts = {**facts, **described(settings, upscaler)}
-    return draw(model, settings, way, guide, facts=facts)
+    first = Way.of(model, settings)
+    once = partial(_guidance, model, refiner, first)
+    if settings.hires_scale is None:
+        return draw(model, settings, first, once, facts=facts)
+    width, height = settings.second_size(model.spec)
+    steps = settings.hires_steps or settings.steps
+    second = Way.of(model, replace(settings, width=width, height=height, steps=steps)).last(settings.hires_strength)
+    upscaler = find_upscaler(settings.hires_upscaler, model)
+
+    def twice(one: Settings) -> Guidance:
+        again = _guidance(model, refiner, second, replace(one, width=width, height=height, steps=steps))
+        return InTwoPasses.of(once(one), again)
+
+    way = TwoPasses(first, second, partial(enlarged, model, upscaler, second.shape))
+    return draw(model, settings, way, twice, facts={**facts, **described(settings, upscaler)})
 
 
-def _passed(
-    model: StableDiffusion, settings: Settings, refiner: StableDiffusion | None, strength: float = 1
-) -> tuple[Way, Guidance]:
-    way = Way.of(model, settings).last(strength)
+def _guidance(model: StableDiffusion, refiner: StableDiffusion | None, way: Way, settings: Settings) -> Guidance:
     guide = guidance(model, settings, way.sigmas)
-    if refiner is not None and settings.switch_at is not None:
-        switch = partial(switch_at, switch_level(way.table, settings.switch_at))
-        guide = guide.through(switch, guidance(refiner, settings, way.sigmas))
-    return way, guide
+    if refiner is None or settings.switch_at is None:
+        return guide
+    switch = partial(switch_at, switch_level(way.table, settings.switch_at))
+    return guide.through(switch, guidance(refiner, settings, way.sigmas))
 
 
 def switch_level(table: Table, share: float) -> float:

@@ -30,8 +30,10 @@ from sfumato.tasks.guidance import guided
 from sfumato.tasks.img2img import check_strength, padded
 from sfumato.tasks.picture import Picture, Progress, decode, encode, run, to_pixels
 from sfumato.tasks.pixels import MAX_SCALE, large_size, resized
+from sfumato.tasks.rank import Ranking
 from sfumato.tasks.settings import Options, Settings
 from sfumato.tasks.way import Way, chosen, first_latents, last_latents, levels_of
+from sfumato.tasks.words import said
 from sfumato.weights.upscalers import PixelUpscaler
 
 if TYPE_CHECKING:
@@ -117,10 +119,13 @@ def _redrawn(
     large = resized(image, *size, enlarging.upscaler)
     multiple = model.spec.multiple
     large = padded(large, 0, 0, -size[0] % multiple, -size[1] % multiple)
-    drawn = replace(settings, width=large.width, height=large.height)
-    way = Way.of(model, drawn).last(strength)
+    way = Way.of(model, replace(settings, width=large.width, height=large.height)).last(strength)
     concat = None if model.depth is None else depth_of(model.depth, large, *way.shape[2:])
-    guide = in_windows(model, drawn, guidance(model, drawn, way.sigmas, concat), enlarging.overlap)
+
+    def guide(one: Settings) -> Guidance:
+        drawn = replace(one, width=large.width, height=large.height)
+        return in_windows(model, drawn, guidance(model, drawn, way.sigmas, concat), enlarging.overlap)
+
     facts = {
         "Denoising strength": strength,
         "SD upscale upscaler": "Lanczos" if enlarging.upscaler is None else enlarging.upscaler.name,
@@ -171,17 +176,19 @@ def _four_times(
     sigmas, options = levels_of(settings, model.table), chosen(settings, sampler.options)
     small = filled(image, 2 ** (len(spec.unet.channels) - 1))
     shape = (1, spec.vae.latent_channels, *small.shape[2:])
-    conds = model.encode([settings.prompt, settings.negative], settings.clip_skip)
+    pictures = [settings.of_picture(index) for index in range(settings.draws)]
     schedule, level = spec.low_res, torch.tensor([noise_level])
+    ranking = Ranking.of(model, settings)
     cut: list[Window] = []
     if small.shape[2] * small.shape[3] > WHOLE**2:
         cut = windows(small.shape[2:], WINDOW, round(enlarging.overlap * WINDOW))
 
-    def job(seed: int) -> Job:
+    def job(index: int) -> Job:
+        seed, _ = settings.seeds(index)
         stream = NoiseStream(seed, shape, model.device, settings.rng)
         shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
-        prompt, negative = (replace(cond, ids=level[:, None], concat=shown) for cond in conds)
-        weighed = guided(model, settings, sigmas, prompt, negative)
+        told = partial(replace, ids=level[:, None], concat=shown)
+        weighed = guided(model, settings, sigmas, said(model, pictures[index], sigmas).map(told, told))
         if cut:
             weighed = weighed.through(lambda guide: windowed(guide, cut, round(enlarging.overlap * WINDOW)))
         x = first_latents(stream.normal(), sigmas, sampler)
@@ -192,11 +199,14 @@ def _four_times(
         large = decode(model.vae, last_latents(x, sigmas, sampler)).crop((0, 0, settings.width, settings.height))
         if settings.watermark:
             large = marked(large)
-        return Picture(index, large, seed, describe(model, settings, seed, {"Noise level": noise_level}))
+        score = None if ranking is None else ranking.score(large, pictures[index].prompt)
+        told = {"Noise level": noise_level, "Best of": settings.best_of, "CLIP score": score}
+        return Picture(index, large, seed, describe(model, pictures[index], seed, told), score)
 
-    jobs = [partial(job, settings.seed + k) for k in range(settings.n)]
+    jobs = [partial(job, k) for k in range(settings.draws)]
     at_once = pictures_at_once(settings.width, settings.height, model.device)
-    return run(jobs, finish, lambda: model.preview_colours, at_once)
+    events = run(jobs, finish, lambda: model.preview_colours, at_once)
+    return events if ranking is None else ranking.best(events)
 
 
 def filled(image: Image.Image, multiple: int) -> Tensor:

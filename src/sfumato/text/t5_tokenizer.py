@@ -122,6 +122,10 @@ class T5Tokenizer:
         ids = [token.id for token in self._model.tokenize(SPACE + words)] if words else []
         return [*ids, self.eos_token_id]
 
+    def piece(self, id: int) -> str:
+        """What an id stands for."""
+        return self._model.id_to_token(id) or ""
+
 
 def find_t5_tokenizer(model: Path) -> Path | None:
     """The T5 tokenizer that a model brings: in its folder, or beside its file."""

@@ -167,9 +167,10 @@ class _Parser:
         _, notes = emphasis.read(self.blanked)
         self.notes += [Note(note.start + self.began, note.end + self.began, note.text) for note in notes]
         branch = _weighed(nodes) if self.compose else Branch(nodes)
-        if alone and branch.weight != 1:
-            text = f"this weighs the whole prompt by {branch.weight:g}; write \\: to have it read as words"
-            self.notes.append(Note(self.blanked.rindex(":"), len(self.blanked.rstrip()), text))
+        if alone and branch.written:
+            start = self.began + self.blanked.rindex(":")
+            end = self.began + len(self.blanked.rstrip())
+            self.notes.append(Note(start, end, "a weight counts beside AND only; this is read as words"))
         self.blanked = ""
         self.branches.append(branch)
 
@@ -181,12 +182,12 @@ def _weighed(nodes: Nodes) -> Branch:
         after.insert(0, rest.pop())
     if after and isinstance(after[-1], Text):
         after.pop()
-    number = None
+    weight = ""
     if rest and isinstance(rest[-1], Text):
-        words, number = split_weight(rest[-1].text)
-        if number is not None or not after:
+        words, weight = split_weight(rest[-1].text)
+        if weight or not after:
             rest[-1:] = [Text(words)] if words else []
-    return Branch((*rest, *after), None if number is None else within(float(number)))
+    return Branch((*rest, *after), weight)
 
 
 def _joined(nodes: list[Node]) -> Nodes:

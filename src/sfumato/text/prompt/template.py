@@ -38,15 +38,7 @@ class Option:
         return cls(text) if match is None else cls(text[match.end() :], float(match[1]))
 
 
-@dataclass(frozen=True)
-class Expansion:
-    """A prompt without chance, and what is remarkable about the template it came from."""
-
-    text: str
-    notes: tuple[Note, ...] = ()
-
-
-def expand(template: str, seed: int | str, folder: Path | None = None) -> Expansion:
+def expand(template: str, seed: int | str, folder: Path | None = None) -> str:
     """The prompt that a seed draws from a template, always the same.
 
     `{a|b}` is one of its options, `{2::a|b}` twice as often the first, `{2$$a|b|c}` two different ones with commas
@@ -57,8 +49,21 @@ def expand(template: str, seed: int | str, folder: Path | None = None) -> Expans
     Braces without | and $$ are text. Raises SfumatoError for a file that is missing, outside the folder or unreadable,
     for names that include each other, and for a prompt that grows without end.
     """
-    draw = _Draw(random.Random(f"prompt {seed}"), folder)
-    return Expansion(draw.text(template), tuple(_unmatched(template)))
+    return _Draw(random.Random(f"prompt {seed}"), folder).text(template)
+
+
+def unmatched(text: str) -> Iterator[Note]:
+    """The braces that are text because none closes or opens them."""
+    opened: list[int] = []
+    for match in _MARK.finditer(text):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            opened.pop()
+        elif match[0] == "}":
+            yield Note(*match.span(), "'}' closes nothing; it is read as text")
+    for start in opened:
+        yield Note(start, start + 1, "'{' is never closed; it is read as text")
 
 
 @dataclass
@@ -189,20 +194,6 @@ def _outermost(text: str) -> Iterator[tuple[int, int, str | None]]:
                 found.pop()
             found.append((start, match.end(), None))
     yield from found
-
-
-def _unmatched(text: str) -> Iterator[Note]:
-    opened: list[int] = []
-    for match in _MARK.finditer(text):
-        if match[0] == "{":
-            opened.append(match.start())
-        elif match[0] == "}":
-            if not opened:
-                yield Note(*match.span(), "'}' closes nothing; it is read as text")
-            else:
-                opened.pop()
-    for start in opened:
-        yield Note(start, start + 1, "'{' is never closed; it is read as text")
 
 
 def _parts(body: str) -> list[str]:

@@ -101,18 +101,18 @@ CLOSING = {"(": ")", "[": "]"}
 
 @dataclass(frozen=True)
 class Branch:
-    """One of the prompts that `AND` joins, with the weight that is written at its end."""
+    """One of the prompts that `AND` joins, and the weight at its end as it is written, such as " :0.5"."""
 
     nodes: Nodes
-    written: float | None = None
+    written: str = ""
 
     def __str__(self) -> str:
-        return show(self.nodes) + ("" if self.written is None else f" :{_number(self.written)}")
+        return show(self.nodes) + self.written
 
     @property
     def weight(self) -> float:
         """How much it counts beside the others."""
-        return 1.0 if self.written is None else self.written
+        return within(float(self.written.strip(" \t\n:"))) if self.written else 1.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,14 @@ class Prompt:
         return " AND".join(map(str, self.branches))
 
     @property
+    def drawn(self) -> tuple[Branch, ...]:
+        """The branches as they are drawn: a weight that has nothing beside it, as in "a clock at 12:30", is words."""
+        if len(self.branches) > 1:
+            return self.branches
+        (alone,) = self.branches
+        return (Branch((*alone.nodes, Text(alone.written))),)
+
+    @property
     def adapters(self) -> tuple[Adapter, ...]:
         """Everything that the model has to be given, in the order of the prompt, each once."""
         return tuple(dict.fromkeys(each for branch in self.branches for each in _adapters(branch.nodes)))
@@ -136,13 +144,12 @@ def show(nodes: Nodes) -> str:
     return "".join(map(str, nodes))
 
 
-def split_weight(text: str) -> tuple[str, str | None]:
-    """The end of `words : 0.5` taken off, the number as it is written; None where there is none."""
+def split_weight(text: str) -> tuple[str, str]:
+    """What ends in a weight, as `words : 0.5`, cut before the weight; words alone without the spaces at their end."""
     words, colon, number = text.rpartition(":")
     escaped = (len(words) - len(words.rstrip("\\"))) % 2
-    if not colon or escaped or not NUMBER.fullmatch(number.strip()):
-        return text.rstrip(), None
-    return words.rstrip(), number.strip()
+    cut = len(words.rstrip()) if colon and not escaped and NUMBER.fullmatch(number.strip()) else len(text)
+    return text[:cut].rstrip(), text[cut:].rstrip()
 
 
 def within(number: float) -> float:

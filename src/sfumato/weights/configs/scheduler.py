@@ -41,6 +41,13 @@ SAMPLERS = {
     "UniPCMultistepScheduler": ("unipc_bh2", "linspace"),
     "SASolverScheduler": ("sa_solver", "linspace"),
 }
+# Settings that make another of our samplers of a class.
+MADE: dict[tuple[str, str, object], str] = {
+    ("DPMSolverMultistepScheduler", "algorithm_type", "dpmsolver"): "dpm_solver",
+    ("DPMSolverMultistepScheduler", "algorithm_type", "sde-dpmsolver++"): "dpmpp_2m_sde",
+    ("DPMSolverMultistepScheduler", "solver_order", 3): "dpmpp_3m",
+    ("UniPCMultistepScheduler", "solver_type", "bh1"): "unipc",
+}
 # Those that a folder of ours may name, with the settings that the originals' samplers amount to.
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "DDIMScheduler": {"clip_sample": False, "set_alpha_to_one": False},
@@ -103,6 +110,9 @@ def sampling_from(config: Config, where: str, defaults: Defaults) -> Defaults:
     if name not in SAMPLERS:
         return defaults
     sampler, spacing = SAMPLERS[name]
+    sampler = next(
+        (ours for (one, key, value), ours in MADE.items() if one == name and config.get(key) == value), sampler
+    )
     schedule = SPACINGS[fields.choice("timestep_spacing", spacing, SPACINGS)]
     if sampler in ENDING_AT_THE_FIRST_STEP and schedule == "leading":
         schedule = "ddim_uniform"

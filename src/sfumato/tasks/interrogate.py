@@ -1,0 +1,52 @@
+"""What a picture shows: the captions of a list that CLIP finds nearest to it (Radford et al. 2021, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from sfumato.errors import SfumatoError
+from sfumato.evaluate.judge import Judge
+from sfumato.files import read_bytes
+
+MAX_CAPTIONS = 100_000
+
+
+@dataclass(frozen=True)
+class Match:
+    """A caption and its score, the cosine of its vector and the picture's."""
+
+    caption: str
+    score: float
+
+
+def interrogate(judge: Judge, image: Image.Image, captions: Sequence[str], top: int = 5) -> list[Match]:
+    """The `top` captions that fit an RGB picture best, best first.
+
+    Raises SfumatoError for no captions, one that is no text or empty, too many, and a `top` below 1.
+    """
+    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
+        raise SfumatoError(f"top is {top!r}; choose a whole number of captions, such as 5")
+    if isinstance(captions, str) or not all(isinstance(one, str) and one.strip() for one in captions):
+        raise SfumatoError("captions are a list of texts that are not empty")
+    if not 1 <= len(captions) <= MAX_CAPTIONS:
+        raise SfumatoError(f"there are {len(captions):,} captions; give 1 to {MAX_CAPTIONS:,}")
+    distinct = list(dict.fromkeys(captions))
+    scores = judge.scores(image, judge.texts(distinct))
+    ranked = sorted(zip(distinct, scores, strict=True), key=lambda pair: -pair[1])
+    return [Match(caption, round(score, 4)) for caption, score in ranked[:top]]
+
+
+def read_captions(file: str | Path) -> list[str]:
+    """The lines of a text file that are not empty. Raises SfumatoError for a file that is missing or no text."""
+    try:
+        lines = read_bytes(file).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise SfumatoError(f"{file} is no text in UTF-8; give one caption a line") from error
+    captions = [line.strip() for line in lines if line.strip()]
+    if not captions:
+        raise SfumatoError(f"{file} holds no captions; give one a line")
+    return captions

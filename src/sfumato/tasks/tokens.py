@@ -1,0 +1,106 @@
+"""What a model's text encoder would be given for a prompt, without drawing."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from sfumato.tasks.settings import Settings
+from sfumato.tasks.words import parsed, weighed
+from sfumato.text.encode import MAX_WINDOWS, T5Reader
+from sfumato.text.prompt.chunks import windows
+from sfumato.text.prompt.emphasis import Spans
+from sfumato.text.prompt.schedule import text_per_step
+from sfumato.text.prompt.tree import Note
+
+if TYPE_CHECKING:
+    from sfumato.model import StableDiffusion
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A token: what it stands for, its number in the vocabulary, and its weight."""
+
+    text: str
+    id: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read from step `first` to step `last`, counted from 1: CLIP's windows, and all that T5 reads.
+
+    `cut` is how many tokens are more than the text encoder takes; a picture then fails.
+    """
+
+    first: int
+    last: int
+    text: str
+    windows: tuple[tuple[Piece, ...], ...]
+    t5: tuple[Piece, ...]
+    cut: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the prompts that AND joins."""
+
+    weight: float
+    readings: tuple[Reading, ...]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How a prompt is read: `prompt` is what chance made of `template`, and what the notes are about."""
+
+    template: str
+    prompt: str
+    notes: tuple[Note, ...]
+    adapters: tuple[str, ...]
+    window: int
+    parts: tuple[Part, ...]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return dataclasses.asdict(self)
+
+
+def tokens(model: StableDiffusion, settings: Settings) -> Tokens:
+    """How a model reads the prompt of the first picture that settings describe; the negative prompt is not looked at.
+
+    Raises SfumatoError for wildcards that cannot be read.
+    """
+    one = settings.of_picture(0)
+    prompt = parsed(one, one.prompt)
+    parts = tuple(
+        Part(branch.weight, tuple(_readings(model, one, text_per_step(branch.nodes, one.steps))))
+        for branch in prompt.drawn
+    )
+    return Tokens(
+        settings.prompt,
+        one.prompt,
+        prompt.notes,
+        tuple(map(str, prompt.adapters)),
+        model.encode.window,
+        parts,
+    )
+
+
+def _readings(model: StableDiffusion, settings: Settings, texts: list[str]) -> list[Reading]:
+    encoder, found, step = model.encode, [], 0
+    for text, same in groupby(texts):
+        first, step = step + 1, step + len(list(same))
+        spans = weighed(settings, text)
+        cut = windows(spans, encoder.tokenizer.encode, encoder.window)
+        pieces = tuple(tuple(Piece(encoder.tokenizer.decode([id]), id, weight) for id, weight in row) for row in cut)
+        found.append(Reading(first, step, text, pieces, _t5(encoder.t5, spans), sum(map(len, cut[MAX_WINDOWS:]))))
+    return found
+
+
+def _t5(reader: T5Reader | None, spans: Spans) -> tuple[Piece, ...]:
+    if reader is None or reader.tokenizer is None:
+        return ()
+    (row,) = reader.rows([spans])
+    return tuple(Piece(reader.tokenizer.piece(id), id, weight) for id, weight in row)
