@@ -93,7 +93,7 @@ def within(low: float, high: float, guide: Guide, outside: Guide) -> Guide:
     """`guide` at noise levels from `low` to `high`, and `outside` beyond.
 
     With classifier-free guidance inside and the positive estimate outside this is guidance in a limited interval
-    (Kynkaanniemi et al. 2024, equation 5).
+    (Kynkäänniemi et al. 2024): x0 = n + w(sigma) (p - n), with w 1 outside.
     """
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
@@ -146,7 +146,7 @@ def away_from(guide: Guide, positive: Guide, worse: Guide, scale: float) -> Guid
     """Add `scale` times the way from a worse estimate to the positive one: x0 = g + scale (p - worse).
 
     With a network that lacks some layers as the worse one this is the skip-layer guidance of 3.5; with one whose
-    self-attentions are the identity, perturbed-attention guidance (Ahn et al. 2024, equation 16).
+    self-attentions are the identity, perturbed-attention guidance (Ahn et al. 2024).
     """
 
     def denoise(x: Tensor, sigma: float) -> Estimate:

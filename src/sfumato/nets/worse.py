@@ -24,7 +24,7 @@ def without_layers(network: MMDiT, layers: Sequence[int]) -> MMDiT:
 def without_self_attention(network: Net, layers: Sequence[str] = ()) -> Net:
     """The network whose self-attentions in `layers` are the identity: every place of a picture sees only itself.
 
-    Ahn et al. 2024, equation 14. Layers are names of modules, such as "mid_block", "up_blocks.0" or
+    Perturbed attention (Ahn et al. 2024). Layers are names of modules, such as "mid_block", "up_blocks.0" or
     "transformer_blocks.12", and stand for all within; none means the middle. A joint attention still lets the picture
     see the text and the text see everything. Raises ValueError for a layer without self-attention.
     """
