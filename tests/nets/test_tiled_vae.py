@@ -11,6 +11,7 @@ import tiny
 from sfumato.nets import tiled_vae
 from sfumato.nets.vae import VAE
 from sfumato.spec import VAEConfig
+from sfumato.tasks import picture
 
 CFG = VAEConfig(channels=(8, 8, 16), blocks=1, groups=4)
 
@@ -81,3 +82,19 @@ def test_half_precision(dtype: torch.dtype) -> None:
     vae, z = network().to(dtype), varied(1, 4, 16, 16).to(dtype)
     whole = vae.decode(z)
     assert (tiled_vae.decode(vae, z).float() - whole.float()).abs().max() <= 0.1 * whole.float().std()
+
+
+def test_large_pictures_take_this_way_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture, "TILED_ABOVE", 48 * 48)
+    vae, taken = network(), []
+    for name in ("encode", "decode"):
+        usual = getattr(tiled_vae, name)
+        monkeypatch.setattr(tiled_vae, name, lambda vae, x, usual=usual: taken.append(x.shape[2]) or usual(vae, x))
+    for tiled, expected in ((None, [13, 52]), (False, []), (True, [12, 48, 13, 52])):
+        vae.tiled = tiled
+        for side in (48, 52, 50):
+            if side != 50:
+                assert picture.decode(vae, torch.zeros(1, 4, side // 4, side // 4)).size == (side, side)
+            picture.encode(vae, torch.zeros(1, 3, side, side))  # 50 is no whole number of latents
+        assert taken == expected
+        taken.clear()

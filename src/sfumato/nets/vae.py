@@ -32,11 +32,15 @@ class SpatialAttention(nn.Module):
         self.to_out = nn.ModuleList([Linear(channels, channels)])
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # (B, hw, C)
+        tokens = self.group_norm(x).flatten(2).transpose(1, 2).contiguous()  # (B, hw, C)
         k, v = (project(tokens).unsqueeze(1) for project in (self.to_k, self.to_v))  # (B, 1, hw, C)
-        asked = (self.to_q(part).unsqueeze(1) for part in tokens.split(QUERIES, 1))
-        h = [self.to_out[0](F.scaled_dot_product_attention(q, k, v).squeeze(1)) for q in asked]
-        return x + torch.cat(h, 1).transpose(1, 2).unflatten(2, x.shape[2:])
+        h = torch.empty_like(tokens)
+        for first in range(0, tokens.shape[1], QUERIES):
+            asked = slice(first, first + QUERIES)
+            q = self.to_q(tokens[:, asked]).unsqueeze(1)
+            h[:, asked] = self.to_out[0](F.scaled_dot_product_attention(q, k, v).squeeze(1))
+        del k, v  # of a large picture half a gigabyte each
+        return x + h.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 class MiddleBlock(nn.Module):

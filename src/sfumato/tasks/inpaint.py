@@ -102,7 +102,9 @@ class MaskedWay(Way):
 
     def begin(self, noise: Tensor, known: Tensor | None) -> Tensor:
         x, level = super().begin(noise, known), self.sigmas[0].item()
-        if known is not None and self.from_noise and not self.by_channels:
+        if self.from_noise:
+            if known is None or self.by_channels:
+                return x
             return x.where(self.free_at.isinf(), self.path.noised(known, noise, self.sigmas[:1]))
         if self.noisy and len(self.sigmas) > 1:  # noise on noise is noise of the sum of their variances
             return (math.hypot(self.path.alpha(level), level) * noise).where(self.free_at > 0, x)

@@ -17,7 +17,8 @@ from sfumato.nets import tiled_vae
 from sfumato.nets.vae import VAE
 from sfumato.runtime.device import memory_for
 
-TILED_ABOVE = 1536 * 1536  # pixels; whole, 1.x's autoencoder then takes 6 GB in float32
+STRIP = 256  # rows
+TILED_ABOVE = 1536 * 1536  # pixels; whole, 1.x's autoencoder then takes 10 GB in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +44,13 @@ class Picture:
 
 def to_pixels(image: Image.Image) -> Tensor:
     """A picture as (1, 3, H, W) in [-1, 1], float32."""
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float().div_(127.5).sub_(1)
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
     """Pictures (B, 3, H, W) in [-1, 1] as 8-bit RGB."""
-    levels = pixels.float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
+    strips = pixels.split(STRIP, 2)  # of large pictures, so that none is there twice as float32
+    levels = torch.cat([one.float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8) for one in strips], 2)
     return [Image.fromarray(level.permute(1, 2, 0).cpu().numpy()) for level in levels]
 
 

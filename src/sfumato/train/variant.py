@@ -122,7 +122,7 @@ def paths(
     """
     way = Way.of(model, settings)
     guides = [
-        guidance(model, replace(settings, prompt=prompt), way.sigmas, concat)
+        guidance(model, replace(settings, prompt=prompt, prompt_syntax="plain"), way.sigmas, concat)
         for prompt, concat in zip(prompts, concats or [None] * len(prompts), strict=True)
     ]
     seen: list[list[Tensor]] = [[] for _ in prompts]
