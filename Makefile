@@ -16,7 +16,7 @@ BIN := .venv/bin
 .PHONY: demo test test-full lint verify bench
 
 demo: .venv/installed
-	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 2 --out demo.png
+	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 6 --out demo.png
 
 test: lint
 	$(BIN)/pytest -q

@@ -13,6 +13,16 @@ def names(language: str = "en") -> list[str]:
     """The names in one language, without doubles. Raises SfumatoError for a language that they do not have."""
     if language not in LANGUAGES:
         raise SfumatoError(f"no captions in the language {language!r}; choose from {', '.join(LANGUAGES)}")
+    return list(dict.fromkeys(_blocks()[LANGUAGES.index(language)]))
+
+
+def emoji_names() -> dict[str, str]:
+    """The English name of every emoji of the set."""
+    blocks = _blocks()
+    return dict(zip(blocks[-1], blocks[0], strict=True))
+
+
+def _blocks() -> list[list[str]]:
+    """The names in the order of LANGUAGES, then the emoji themselves, each in the order of the set."""
     packed = (resources.files("sfumato") / "assets" / "names" / "names.txt.xz").read_bytes()
-    blocks = lzma.decompress(packed).decode().split("\n\n")  # in the order of LANGUAGES, a name a line
-    return list(dict.fromkeys(blocks[LANGUAGES.index(language)].splitlines()))
+    return [block.splitlines() for block in lzma.decompress(packed).decode().split("\n\n")]

@@ -22,10 +22,12 @@ from torch import Tensor
 
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
+from sfumato.text.emoji import spelled_out
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
 CLIP_LENGTH = 77
+EMOJI = "sfumato_emoji"  # in tokenizer_config.json: whether the tower knows emoji
 FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.json")
 
 # The original pattern ignores case. After lower-casing only the long s, U+017F, still makes a difference.
@@ -63,7 +65,9 @@ class CLIPTokenizer:
         eos: str = EOS,
         pad: str = EOS,
         max_length: int = CLIP_LENGTH,
+        emoji: bool = True,
     ) -> None:
+        """Without `emoji` the text tower knows none, and they are read by their names."""
         if not all(isinstance(index, int) and index >= 0 for index in vocab.values()):
             raise SfumatoError("the tokenizer's vocabulary must give every symbol an id, a whole number from 0")
         missing = [token for token in (bos, eos, pad) if token not in vocab]
@@ -80,6 +84,7 @@ class CLIPTokenizer:
         self._backend.pre_tokenizer = _pre_tokenizer()
         self._backend.decoder = decoders.ByteLevel()
         self.max_length = max_length
+        self.emoji = emoji
         self.vocab_size = max(vocab.values()) + 1
         self.bos_token_id, self.eos_token_id, self.pad_token_id = vocab[bos], vocab[eos], vocab[pad]
 
@@ -128,6 +133,7 @@ class CLIPTokenizer:
             pad=_token(settings.get("pad_token"), eos),
             # transformers writes 1e30 where no limit was set.
             max_length=length if isinstance(length, int) and 2 < length < 1_000_000 else CLIP_LENGTH,
+            emoji=settings.get(EMOJI) is not False,
         )
 
     @classmethod
@@ -165,7 +171,9 @@ class CLIPTokenizer:
         if pad is None:
             raise SfumatoError(f"the tokenizer has no symbol {pad_token_id} to pad with; take it from the same model")
         tokens = {"bos_token": self._bos, "eos_token": self._eos, "pad_token": pad, "unk_token": self._eos}
-        config = tokens | {"model_max_length": self.max_length, "tokenizer_class": "CLIPTokenizer"}
+        config: dict[str, object] = tokens | {"model_max_length": self.max_length, "tokenizer_class": "CLIPTokenizer"}
+        if not self.emoji:
+            config[EMOJI] = False
         merges = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in self._merges)
         contents = {
             "vocab.json": json.dumps(dict(vocab), ensure_ascii=False),
@@ -183,7 +191,7 @@ class CLIPTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` without bos and eos, however many there are."""
-        text = clean(text)
+        text = clean(text if self.emoji else spelled_out(text))
         if not any(token in text for token in self._special):
             return self._backend.encode(text, add_special_tokens=False).ids
         # bos and eos typed by the user count only where the word pattern sees them: not in "!<|endoftext|>".
