@@ -12,7 +12,8 @@ from PIL import Image
 
 import sfumato
 from sfumato.data.captions import LANGUAGES
-from sfumato.model import StableDiffusion, embedded_model
+from sfumato.hub.shelf import embedded_model
+from sfumato.model import StableDiffusion
 from sfumato.weights.convert import convert
 from sfumato.weights.inspect import inspect_checkpoint
 

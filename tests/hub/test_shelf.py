@@ -159,7 +159,7 @@ def test_official_files_say_which_variant_they_are(home: Path, put: Put, monkeyp
         asked.append(options["variant"])
         raise SfumatoError("far enough")
 
-    monkeypatch.setattr("sfumato.model.load_parts", stop)
+    monkeypatch.setattr("sfumato.loading.load_parts", stop)
     for name in ("sd2.1-base", "sd2.1"):
         known = release(name)
         assert known is not None

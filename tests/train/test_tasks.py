@@ -16,7 +16,7 @@ from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.path import path_of
 from sfumato.errors import SfumatoError
-from sfumato.model import load
+from sfumato.loading import load
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.spec import CLIPTextConfig, MMDiTConfig, Schedule, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
-from sfumato.model import StableDiffusion, load
+from sfumato.loading import load
+from sfumato.model import StableDiffusion
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet

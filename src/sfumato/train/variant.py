@@ -21,7 +21,8 @@ from sfumato.diffusion.drive import Failed, Finished, Step, drive
 from sfumato.diffusion.path import per_row
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
-from sfumato.model import StableDiffusion, load
+from sfumato.loading import load
+from sfumato.model import StableDiffusion
 from sfumato.nets.unet import UNet
 from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.settings import Settings
