@@ -95,3 +95,4 @@ def test_the_commands(run: Callable, refused: Callable, picture: Image.Image, tm
     refused(run("decompress", "heart.png", "--out", "x.png"), "this is no compressed picture")
     refused(run("decompress", "no.sfz"), "cannot read no.sfz: No such file or directory")
     refused(run("compress", "no.png"), "no.png")
+    refused(run("compress", "heart.png", "--bytes", 250, "--quality", 50), "give one of --bytes and --quality")

@@ -58,6 +58,8 @@ def test_prompts_that_change_over_the_steps_are_mixed_step_by_step(sd: StableDif
         (["a cat"], {}, "lead nowhere"),
         (["a cat", "a dog"], {"seeds": [1, 2, 3]}, "lead nowhere"),
         (["a cat", "a dog"], {"frames": 1}, "frames is 1"),
+        (["a cat"], {"seeds": [1, "7"]}, "seed 2 is '7'"),
+        (["a cat"], {"seeds": [-1, 7]}, "seed 1 is -1"),
         (["a cat", "a cat AND a dog"], {}, "equally many parts"),
         (["a cat", "a dog " * 90], {}, "only prompts of as many windows"),
     ],

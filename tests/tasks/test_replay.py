@@ -13,6 +13,7 @@ from sfumato.errors import SfumatoError
 from sfumato.model import StableDiffusion
 from sfumato.replay import comfyui, infotext, invokeai
 from sfumato.replay.read import read
+from sfumato.tasks.replay import replay
 
 SMALL = {"steps": 4, "width": 16, "height": 16, "watermark": False}
 
@@ -83,7 +84,14 @@ def test_a_picture_on_a_picture_needs_that(sd: StableDiffusion, tmp_path: Path) 
     drawn = sd.img2img(under, "a cat", strength=0.5, seed=4, steps=4)
     sfumato.provenance.picture.save(drawn.images[0], tmp_path / "a.webp", drawn.infotexts[0])
     assert sd.replay(tmp_path / "a.webp", under).images == drawn.images
-    with pytest.raises(SfumatoError, match="drawn on top of another picture, which its file does not hold; give that"):
+    drawn = sd.txt2img("a cat", seed=4, **SMALL)
+    sfumato.provenance.picture.save(drawn.images[0], tmp_path / "b.webp", drawn.infotexts[0])
+    recipe = read(tmp_path / "b.webp")
+    replay(sd, recipe, under)
+    assert len(recipe.lost) == 1 and recipe.lost[0].startswith("the picture that was given")
+    with pytest.raises(
+        SfumatoError, match="drawn on top of another picture, which its file does not hold; give that too"
+    ):
         sd.replay(tmp_path / "a.webp")
 
 
@@ -242,6 +250,7 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     for texts, words in (
         ({}, "says nothing of how it was drawn"),
         ({"prompt": "{"}, "are damaged"),
+        ({"prompt": "[" * 100_000}, "are damaged"),
         ({"prompt": "[]"}, "are no JSON object"),
         ({"prompt": "{}"}, "has no sampler that is known here"),
     ):
@@ -252,6 +261,9 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text('{"nodes": []}')
     with pytest.raises(SfumatoError, match="save it in the API format"):
         read(tmp_path / "b.json")
+    (tmp_path / "c.txt").write_text(" \n")
+    with pytest.raises(SfumatoError, match="says nothing of how it was drawn"):
+        read(tmp_path / "c.txt")
 
 
 def test_the_command(run: Callable, refused: Callable, model: str) -> None:

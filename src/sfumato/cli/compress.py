@@ -13,8 +13,10 @@ from sfumato.errors import SfumatoError
 
 PictureFile = Annotated[str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP file.")]
 PackedFile = Annotated[str, typer.Argument(metavar="FILE", help="What `sfumato compress` wrote.")]
-Quality = Annotated[float, typer.Option(help="From 0 to 120; every 20 more halve the steps of the quantisation.")]
-Bytes = Annotated[int | None, typer.Option("--bytes", help="The best quality that fits into so many bytes.")]
+Quality = Annotated[
+    float | None, typer.Option(help="From 0 to 120, else 50; every 20 more halve the steps of the quantisation.")
+]
+Bytes = Annotated[int | None, typer.Option("--bytes", help="Instead of it: the best that fits into so many bytes.")]
 Prompt = Annotated[str, typer.Option(help="What the picture shows, to tell the decoder; it costs its own length.")]
 PackedOut = Annotated[str | None, typer.Option("--out", metavar="FILE", help="Else PICTURE's name with .sfz here.")]
 PictureOut = Annotated[str | None, typer.Option("--out", metavar="FILE", help="Else FILE's name with .png here.")]
@@ -26,7 +28,7 @@ Noise = Annotated[float, typer.Option(help="Noise to add before, of which the mo
 def compress(
     picture: PictureFile,
     *,
-    quality: Quality = 50,
+    quality: Quality = None,
     size: Bytes = None,
     prompt: Prompt = "",
     loading: Loading,
@@ -40,12 +42,14 @@ def compress(
     from sfumato.files import atomic_write
     from sfumato.provenance.given import picture_of
 
+    if quality is not None and size is not None:
+        raise SfumatoError("--bytes chooses the quality itself; give one of --bytes and --quality")
     image, path = picture_of(picture), _target(picture, out, ".sfz")
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.tasks import compress as task
 
-    data = task.compress(loading.load(), image, quality, size, prompt)
+    data = task.compress(loading.load(), image, task.QUALITY if quality is None else quality, size, prompt)
     with atomic_write(path) as file:
         file.write(data)
     bits = 8 * len(data) / (image.width * image.height)

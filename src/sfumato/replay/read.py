@@ -28,7 +28,11 @@ def read(path: str | Path) -> Recipe:
         return infotext.read(text)
     if "prompt" in texts:
         return comfyui.read(_json(path, texts["prompt"]))
-    raise SfumatoError(
+    raise _silent(path)
+
+
+def _silent(path: Path) -> SfumatoError:
+    return SfumatoError(
         f"{path} says nothing of how it was drawn; programs that pass pictures on often remove it. "
         "Give the file as it was saved, or its settings as a .txt file"
     )
@@ -39,6 +43,8 @@ def _of_text(path: Path) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SfumatoError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+    if not text.strip():
+        raise _silent(path)
     if path.suffix.lower() == ".txt":
         return infotext.read(text)
     data = _json(path, text)
@@ -52,7 +58,7 @@ def _of_text(path: Path) -> Recipe:
 def _json(path: Path, text: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SfumatoError(f"the settings in {path} are damaged: {error}") from None
     if not isinstance(data, dict):
         raise SfumatoError(f"the settings in {path} are no JSON object; expected those of ComfyUI or InvokeAI")

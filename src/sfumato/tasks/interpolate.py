@@ -19,7 +19,7 @@ from sfumato.tasks.conditioning import conditioning
 from sfumato.tasks.draw import describe, marked
 from sfumato.tasks.guidance import guided
 from sfumato.tasks.picture import Picture, Progress, decode, run
-from sfumato.tasks.settings import MAX_PICTURES, Settings
+from sfumato.tasks.settings import MAX_PICTURES, MAX_SEED, Settings
 from sfumato.tasks.way import Way
 from sfumato.tasks.words import Said
 
@@ -65,6 +65,8 @@ def interpolate(
     other numbers of seeds, fewer than two keys or frames, and prompts whose encodings have no place in common.
     """
     seeds = seeds or (settings.seed,)
+    for k, seed in enumerate(seeds, 1):
+        check_whole(f"seed {k}", seed, 0, MAX_SEED - 1)
     keys = max(len(prompts), len(seeds))
     if keys < 2 or {len(prompts), len(seeds)} - {1, keys}:
         raise SfumatoError(

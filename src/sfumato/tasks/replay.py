@@ -54,10 +54,12 @@ def replay(
         recipe.lost.append(f"the model: {recipe.model_hash} drew it, this is {model.hash}")
     settings = Settings.of(model.spec, recipe.prompt, recipe.negative, **options)
     if recipe.strength is None:
+        if image is not None:
+            recipe.lost.append("the picture that was given: the file does not say that it was drawn on top of one")
         return settings, txt2img(model, settings)
     if image is None:
         named = f" ({recipe.source})" if recipe.source else ""
         raise SfumatoError(
-            f"it was drawn on top of another picture{named}, which its file does not hold; give that too"
+            f"it was drawn on top of another picture{named}, which its file does not hold; give that too (--picture)"
         )
     return settings, img2img(model, image, settings, recipe.strength)
