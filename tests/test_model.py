@@ -214,7 +214,7 @@ def test_too_little_memory_is_told(sd: StableDiffusion, monkeypatch: pytest.Monk
     def fail(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr(sd.vae, "decode", fail)
+    monkeypatch.setattr(sd.vae.decoder, "forward", fail)
     with pytest.raises(SfumatoError, match="not enough memory for pictures of this size"):
         sd.txt2img("a cat", **SMALL)
 

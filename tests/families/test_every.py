@@ -19,7 +19,7 @@ from sfumato.model import StableDiffusion
 from sfumato.spec import Spec
 from sfumato.tasks.picture import Picture, Progress
 from sfumato.tasks.settings import Settings
-from sfumato.tasks.upscale import NOISE_LEVEL, upscale
+from sfumato.tasks.upscale import NOISE_LEVEL, Enlarging, upscale
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights.load import load_parts
 from sfumato.weights.save import save_folder
@@ -65,7 +65,7 @@ def events(model: StableDiffusion) -> Generator[Progress | Picture, None, None]:
     if model.spec.low_res is None:
         return model.stream("a red heart", **DRAW)
     settings = Settings.of(model.spec, "a red heart", **DRAW)
-    return upscale(model, shown(model, settings.width, settings.height), settings, NOISE_LEVEL)
+    return upscale(model, shown(model, settings.width, settings.height), settings, Enlarging(noise_level=NOISE_LEVEL))
 
 
 def levels(image: Image.Image) -> np.ndarray:
