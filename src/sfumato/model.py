@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from PIL import Image
@@ -46,6 +46,7 @@ from sfumato.weights.upscalers import PixelUpscaler, load_upscaler
 if TYPE_CHECKING:
     from sfumato.evaluate.judge import Judge
     from sfumato.tasks.interrogate import Match
+    from sfumato.tasks.tokens import Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,6 +288,31 @@ class StableDiffusion:
         `image` is the picture that it was drawn on, where it was.
         """
         return _collected(replay(self, read(file), None if image is None else picture_of(image))[1])
+
+    def grid(
+        self,
+        prompt: str,
+        negative: str = "",
+        *axes: str,
+        image: PictureLike | None = None,
+        **options: Unpack[Options],
+    ) -> tuple[Image.Image, dict[str, Any]]:
+        """One picture under many settings, one to three `axes` such as "cfg=1..9:2": a sheet and its table.
+
+        With an `image` the cells are drawn on top of it. See `tasks.grid`.
+        """
+        from sfumato.tasks.grid import Axis, Grid
+
+        under = None if image is None else picture_of(image)
+        grid = Grid.of(self, [Axis.parse(axis) for axis in axes], prompt, negative, under, options)
+        cells = list(grid.draw(self, under))
+        return grid.sheet(cells), grid.table(cells)
+
+    def tokens(self, prompt: str, **options: Unpack[Options]) -> Tokens:
+        """How this model reads a prompt; see `tasks.tokens`."""
+        from sfumato.tasks.tokens import tokens
+
+        return tokens(self, Settings.of(self.spec, prompt, **options))
 
     def interrogate(
         self, image: PictureLike, captions: Sequence[str] | None = None, *, top: int = 5, language: str = "en"

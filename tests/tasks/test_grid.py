@@ -82,6 +82,13 @@ def test_every_cell_is_the_picture_of_its_settings(sd: StableDiffusion) -> None:
     assert grey[1] - grey[0] >= 5 * 16 * 16
 
 
+def test_the_method(sd: StableDiffusion) -> None:
+    sheet, table = sd.grid("a cat", "", "cfg=1,5", "seed=1,2", **SMALL)
+    assert len(table["cells"]) == 4 and sheet.width > 32
+    read = sd.tokens("a (cat:1.2)")
+    assert read.parts[0].readings[0].windows[0][-1].weight == 1.2
+
+
 def test_strength_is_an_axis_where_there_is_a_picture(sd: StableDiffusion) -> None:
     picture = Image.new("RGB", (16, 16), "red")
     todo = Grid.of(sd, [Axis.parse("strength=0,1")], "a cat", image=picture, options=SMALL)

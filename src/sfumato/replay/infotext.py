@@ -48,7 +48,7 @@ _TOLD = {
     "Emphasis", "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt",
     "Wildcard negative prompt", "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3",
     "Beta schedule type", "Tiling", "Lora hashes", "TI hashes", "Prompt syntax", "PAG Layers",
-    "Hires upscaler", "Best of", "CLIP score",
+    "Hires upscaler", "Best of", "CLIP score", "Depth",
 }  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def read(text: str) -> Recipe:
     prompt, negative, fields = infotext.parse(text)
     version = fields.get("Version", "")
     if version.startswith(OURS):
-        recipe = Recipe(OURS, prompt, negative, rules=["all settings are this program's own"])
+        recipe = Recipe(OURS, prompt, negative)
     else:
         forge = version.startswith("f") or "forge" in version.lower()
         recipe = Recipe("Forge" if forge else "AUTOMATIC1111", prompt, negative)
@@ -83,6 +83,8 @@ def read(text: str) -> Recipe:
     if fields.get("Tiling", "False") not in ("False", ""):
         recipe.options["tiling"] = "both" if fields["Tiling"] == "True" else fields["Tiling"].lower()
     recipe.lost += [f"{name} ({fields[name]})" for name in fields if name not in known]
+    if recipe.program == OURS and not recipe.lost:
+        recipe.rules.append("all settings are this program's own")
     return recipe
 
 
