@@ -24,7 +24,7 @@ from sfumato.files import read_bytes
 from sfumato.nets.seamless import seamless
 from sfumato.nets.vae import VAE
 from sfumato.provenance.given import PictureLike, masked, picture_of
-from sfumato.replay.read import read
+from sfumato.provenance.read import read
 from sfumato.spec import Spec
 from sfumato.tasks.augment import SLIGHTLY, augment
 from sfumato.tasks.compress import QUALITY, compress, decompress

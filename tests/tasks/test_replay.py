@@ -11,8 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 import sfumato
 from sfumato.errors import SfumatoError
 from sfumato.model import StableDiffusion
-from sfumato.replay import comfyui, infotext, invokeai
-from sfumato.replay.read import read
+from sfumato.provenance.read import read
+from sfumato.provenance.readers import a1111, comfyui, invokeai
 from sfumato.tasks.replay import replay
 
 SMALL = {"steps": 4, "width": 16, "height": 16, "watermark": False}
@@ -96,7 +96,7 @@ def test_a_picture_on_a_picture_needs_that(sd: StableDiffusion, tmp_path: Path) 
 
 
 def test_the_web_ui() -> None:
-    recipe = infotext.read(A1111)
+    recipe = a1111.read(A1111)
     assert recipe.program == "AUTOMATIC1111"
     assert (recipe.prompt, recipe.negative) == ("a (red:1.2) cat, <lora:ink:0.8>\nsecond line", "blurry,\nugly")
     expected = {
@@ -129,27 +129,27 @@ def test_the_web_ui() -> None:
     ],
 )
 def test_what_fields_of_the_web_ui_mean(fields: str, found: dict[str, object]) -> None:
-    recipe = infotext.read(f"a cat\nSteps: 8, {fields}, CFG scale: 7, Seed: 1, Size: 64x64, Version: v1.10.1")
+    recipe = a1111.read(f"a cat\nSteps: 8, {fields}, CFG scale: 7, Seed: 1, Size: 64x64, Version: v1.10.1")
     assert found.items() <= recipe.options.items()
 
 
 def test_one_step_more_on_a_picture_of_the_web_ui() -> None:
     text = "a cat\nSteps: 20, Sampler: Euler, Seed: 1, Denoising strength: 0.5, Version: f2.0.1v1.10.1"
-    recipe = infotext.read(text)
+    recipe = a1111.read(text)
     assert recipe.program == "Forge" and recipe.strength == 11 / 20
-    assert infotext.read(text.replace("f2.0.1v1.10.1", "sfumato 0.1")).strength == 0.5
+    assert a1111.read(text.replace("f2.0.1v1.10.1", "sfumato 0.1")).strength == 0.5
 
 
 def test_a_second_pass_of_the_web_ui() -> None:
     text = "a cat\nSteps: 20, Sampler: Euler, Seed: 1, Denoising strength: 0.5, Hires upscale: 2, Hires steps: 10, "
-    recipe = infotext.read(f"{text}Hires upscaler: 4x-UltraSharp, Version: v1.10.1")
+    recipe = a1111.read(f"{text}Hires upscaler: 4x-UltraSharp, Version: v1.10.1")
     expected = {"hires_scale": 2, "hires_steps": 10, "hires_strength": 0.6, "hires_upscaler": "lanczos"}
     assert expected.items() <= recipe.options.items() and recipe.strength is None
     assert "the upscaler of the second pass (4x-UltraSharp); Lanczos' filter is taken" in recipe.lost
 
 
 def test_unknown_samplers_are_said() -> None:
-    recipe = infotext.read("a cat\nSteps: 8, Sampler: Warp Drive, Seed: x, Size: 64x64")
+    recipe = a1111.read("a cat\nSteps: 8, Sampler: Warp Drive, Seed: x, Size: 64x64")
     assert recipe.lost[:2] == [
         "seed 'x' is no number",
         "sampler 'Warp Drive' is not known here; the usual one is taken",

@@ -44,7 +44,7 @@ def replay(
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
-    from sfumato.replay.read import read
+    from sfumato.provenance.read import read
     from sfumato.tasks import replay as task
 
     recipe = read(file)

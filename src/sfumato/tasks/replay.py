@@ -9,7 +9,7 @@ from PIL import Image
 
 from sfumato.errors import SfumatoError
 from sfumato.hub.shelf import EMBEDDED, find, found
-from sfumato.replay.recipe import Recipe
+from sfumato.provenance.recipe import Recipe
 from sfumato.tasks.img2img import img2img
 from sfumato.tasks.picture import Picture, Progress
 from sfumato.tasks.settings import Options, Settings

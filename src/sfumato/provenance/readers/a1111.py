@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from sfumato.diffusion.options import FIELDS
 from sfumato.provenance import infotext
-from sfumato.replay.recipe import Recipe
+from sfumato.provenance.recipe import Recipe
 
 OURS = "sfumato"
 HIRES_UPSCALERS = ("latent", "lanczos")

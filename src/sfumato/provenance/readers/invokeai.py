@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sfumato.replay.recipe import Recipe
+from sfumato.provenance.recipe import Recipe
 
 _NUMBERS = {
     "steps": ("steps", int),

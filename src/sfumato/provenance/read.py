@@ -8,8 +8,8 @@ from typing import Any
 
 from sfumato.errors import SfumatoError
 from sfumato.provenance.picture import read_infotext, read_texts
-from sfumato.replay import comfyui, infotext, invokeai
-from sfumato.replay.recipe import Recipe
+from sfumato.provenance.readers import a1111, comfyui, invokeai
+from sfumato.provenance.recipe import Recipe
 
 
 def read(path: str | Path) -> Recipe:
@@ -25,7 +25,7 @@ def read(path: str | Path) -> Recipe:
         if key in texts:
             return invokeai.read(_json(path, texts[key]))
     if (text := read_infotext(path)) is not None:
-        return infotext.read(text)
+        return a1111.read(text)
     if "prompt" in texts:
         return comfyui.read(_json(path, texts["prompt"]))
     raise _silent(path)
@@ -46,7 +46,7 @@ def _of_text(path: Path) -> Recipe:
     if not text.strip():
         raise _silent(path)
     if path.suffix.lower() == ".txt":
-        return infotext.read(text)
+        return a1111.read(text)
     data = _json(path, text)
     if any(isinstance(node, dict) and "class_type" in node for node in data.values()):
         return comfyui.read(data)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sfumato.errors import SfumatoError
-from sfumato.replay.recipe import Recipe
+from sfumato.provenance.recipe import Recipe
 
 Graph = Mapping[str, Mapping[str, Any]]
 _SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced")
