@@ -11,11 +11,11 @@ from PIL import Image
 from torch import nn
 
 from sfumato.errors import SfumatoError
+from sfumato.seeding import stream
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Outcome, learning_rate, pick_device, train
 from sfumato.train.report import LOG
-from sfumato.train.stateless import stream
 
 CPU = torch.device("cpu")
 LOOP = LoopConfig(steps=12, batch=4, lr=0.05, warmup=2, log_every=3, validate_every=5, sample_every=6, ema=0.9)

@@ -14,7 +14,7 @@ from torch import Tensor
 from sfumato.data.captions import COLOURS
 from sfumato.data.dataset import EmojiData, compose
 from sfumato.evaluate.judge import Judge
-from sfumato.train.stateless import stream
+from sfumato.seeding import stream
 
 BATCH = 32
 THUMBNAIL = 32

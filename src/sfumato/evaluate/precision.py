@@ -19,7 +19,7 @@ from sfumato.data import captions
 from sfumato.data.dataset import EmojiData
 from sfumato.evaluate.judge import Judge
 from sfumato.evaluate.pictures import Looks, Watch
-from sfumato.train.stateless import stream
+from sfumato.seeding import stream
 
 CANDIDATES = 100
 

@@ -23,6 +23,7 @@ from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Drawn
 from sfumato.diffusion import predict
 from sfumato.families import ldm
+from sfumato.seeding import shuffled, stream
 from sfumato.tasks.depth import normalised
 from sfumato.tasks.mask import touched
 from sfumato.tasks.picture import encode
@@ -34,7 +35,6 @@ from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.masks import random_mask
 from sfumato.train.sheet import sheet
-from sfumato.train.stateless import shuffled, stream
 from sfumato.train.variant import Tensors, Variant, decoded, paths
 from sfumato.weights.configs import depth_to
 

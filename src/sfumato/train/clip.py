@@ -29,12 +29,12 @@ from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.image_tower import ImageTower, ImageTowerConfig
+from sfumato.seeding import shuffled, stream
 from sfumato.spec import CLIPTextConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.config import LoopConfig, build
 from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
-from sfumato.train.stateless import shuffled, stream
 from sfumato.train.words import associations
 
 FILE = "clip.safetensors"

@@ -21,12 +21,12 @@ from sfumato.data.scenes import Drawn
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 from sfumato.nets.depth_net import DepthNet
+from sfumato.seeding import shuffled
 from sfumato.spec import DepthNetConfig
 from sfumato.train.config import LoopConfig, build
 from sfumato.train.examples import Examples
 from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
-from sfumato.train.stateless import shuffled
 
 FILE = "depth_net.safetensors"
 

@@ -23,12 +23,12 @@ from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Scenes
 from sfumato.diffusion import predict
 from sfumato.diffusion.spacing import sigma_list
+from sfumato.seeding import shuffled, stream
 from sfumato.tasks.settings import Options, Settings, sized
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.sheet import sheet
-from sfumato.train.stateless import shuffled, stream
 from sfumato.train.variant import Tensors, Variant, decoded, paths
 from sfumato.weights.hashes import model_hash
 

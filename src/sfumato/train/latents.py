@@ -22,7 +22,7 @@ from sfumato.data.emoji import MANIFEST
 from sfumato.data.scenes import Scene, Scenes
 from sfumato.files import atomic_write
 from sfumato.nets.vae import VAE
-from sfumato.train.stateless import stream
+from sfumato.seeding import stream
 
 T = TypeVar("T")
 

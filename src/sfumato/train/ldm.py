@@ -33,6 +33,7 @@ from sfumato.families import family
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
+from sfumato.seeding import shuffled, stream
 from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Prediction, Schedule, UNetConfig, VAEConfig
 from sfumato.tasks.way import first_latents, last_latents
 from sfumato.train.config import LoopConfig
@@ -41,7 +42,6 @@ from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.networks import described, new_transformer, new_unet
 from sfumato.train.sheet import sheet
 from sfumato.train.start import Start
-from sfumato.train.stateless import shuffled, stream
 from sfumato.weights.save import save_folder
 
 MAX_FILE = 16 << 20

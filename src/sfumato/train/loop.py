@@ -1,7 +1,7 @@
-"""The one training loop: a task says what to learn from, the loop how.
+"""The training loop of every method: a task says what to learn from, the loop how.
 
-Step k draws its batch and its noise from (seed, k) alone, see `stateless`, so there is no random state to save and an
-interrupted run ends with the weights of an uninterrupted one, bit for bit, on the same machine and threads.
+Step k draws its batch and its noise from (seed, k) alone (`sfumato.seeding`). So there is no random state to save, and
+an interrupted run ends with the same weights as one without interruption, bit for bit, on the same machine and threads.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write, check_writable
 from sfumato.runtime.device import choose_device
+from sfumato.seeding import stream
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
 from sfumato.train.report import Report
-from sfumato.train.stateless import stream
 
 Batch = dict[str, Tensor]
 

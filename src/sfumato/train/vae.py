@@ -23,11 +23,11 @@ from sfumato.data.dataset import EmojiData, compose
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 from sfumato.nets.vae import VAE
+from sfumato.seeding import stream
 from sfumato.spec import VAEConfig
 from sfumato.train.config import LoopConfig, build
 from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
-from sfumato.train.stateless import stream
 
 FILE = "vae.safetensors"
 

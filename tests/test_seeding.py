@@ -1,6 +1,6 @@
 import numpy as np
 
-from sfumato.train.stateless import shuffled, stream
+from sfumato.seeding import shuffled, stream
 
 
 def test_streams_repeat_and_differ_by_every_argument():
