@@ -27,6 +27,7 @@ from sfumato.spec import (
 )
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.weights import safetensors_file
+from sfumato.weights.save import save_folder
 
 WORDS = CLIPTokenizer.train(["a red heart", "a blue cat"] * 9, 600)
 IDS = {"original_size": 2, "crop": 2, "target_size": 2, "aesthetic_score": 1}  # numbers that one of Spec.ids stands for
@@ -135,6 +136,14 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
 def random_networks(family: Family, spec: Spec) -> dict[str, nn.Module]:
     """The networks of a model, each with other weights."""
     return {part: randomise(network, seed) for seed, (part, network) in enumerate(family.networks(spec).items())}
+
+
+def save(folder: Path, family: Family) -> Path:
+    """The folder of a family's little model with random weights."""
+    spec = shrink(family.spec)
+    WORDS.save(folder.parent / "words")
+    save_folder(folder, spec, random_networks(family, spec), folder.parent / "words")
+    return folder
 
 
 def tensors(family: Family, spec: Spec, networks: Mapping[str, nn.Module], layout: str) -> dict[str, Tensor]:
