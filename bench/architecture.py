@@ -62,7 +62,7 @@ def recipe(data: EmojiData, changes: dict[str, object]) -> LDMTraining:
             batch=32,
             lr=2e-3,
             warmup=100,
-            schedule="cooldown",
+            lr_schedule="cooldown",
             decay=0.25,
             ema=0.995,
             log_every=100,

@@ -189,7 +189,7 @@ def test_checkpoints_of_other_networks_and_broken_ones_are_refused(tmp_path: Pat
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "cooldown"])
 def test_the_rate_warms_up_and_falls_as_named(schedule: str):
-    cfg = replace(LOOP, schedule=schedule, warmup=10, lr=1.0, lr_end=0.1, decay=0.25)
+    cfg = replace(LOOP, lr_schedule=schedule, warmup=10, lr=1.0, lr_end=0.1, decay=0.25)
     rates = [learning_rate(cfg, step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (k + 1) for k in range(10)])
     assert all(a >= b for a, b in pairwise(rates[10:]))

@@ -71,7 +71,7 @@ TRANSFORMER_RECIPE = replace(
 
 
 def run(task: Task, recipe, folder: Path, steps: int) -> dict[str, float]:
-    loop = replace(recipe.loop, steps=steps, schedule="constant")
+    loop = replace(recipe.loop, steps=steps, lr_schedule="constant")
     return train(task, loop, folder, record=recipe, device=CPU).metrics
 
 

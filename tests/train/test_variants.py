@@ -28,7 +28,7 @@ from sfumato.train.masks import random_mask
 
 CPU = torch.device("cpu")
 LOOP = LoopConfig(
-    steps=4, batch=8, lr=1e-2, warmup=2, schedule="constant", log_every=2, validate_every=9, sample_every=9, ema=0.5
+    steps=4, batch=8, lr=1e-2, warmup=2, lr_schedule="constant", log_every=2, validate_every=9, sample_every=9, ema=0.5
 )
 HOLES = BesideTraining(LOOP, "inpainting", rank=2, examples=28, views=2, held_out=4, whole=0.3, sheet_steps=1)
 DEPTH = BesideTraining(LOOP, "depth", rank=2, examples=28, held_out=4, sheet_steps=1)

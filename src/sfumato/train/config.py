@@ -1,36 +1,37 @@
-"""TOML recipes read into frozen dataclasses: every key typed, every unknown key refused by name."""
+"""Recipes of training runs: TOML files that ship with the package or lie anywhere."""
 
 from __future__ import annotations
 
 import dataclasses
 import tomllib
-import types
-import typing
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from sfumato.errors import SfumatoError
+from sfumato.typed import build as build
 
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """What every training run has, whatever it trains.
+    """Settings of the training loop, the same for every method.
 
-    `decay` of the "cooldown" schedule is the last share of the steps, over which the rate falls linearly to `lr_end`
-    times `lr`; "cosine" falls over the whole run. `precision` "auto" is bf16 where the device computes in it.
-    `channels_last` stores feature maps pixel by pixel: faster on GPUs, on the CPU only with few norm groups.
+    `lr_schedule` says how the learning rate falls from `lr` to `lr_end` times `lr`: "cosine" over the whole run,
+    "cooldown" linearly over the last share `decay` of the steps. `precision` "auto" is bf16 on devices that compute in
+    it. `channels_last` stores feature maps pixel by pixel, which is faster on GPUs; on CPUs only with few norm groups.
     `ema` 0 turns averaging off. Intervals count steps, except where the name says minutes.
     """
+
+    RENAMED: ClassVar[dict[str, str]] = {"schedule": "lr_schedule"}
 
     steps: int
     batch: int
     lr: float
     seed: int = 0
     warmup: int = 200
-    schedule: Literal["constant", "cosine", "cooldown"] = "cosine"
+    lr_schedule: Literal["constant", "cosine", "cooldown"] = "cosine"
     decay: float = 0.2
     lr_end: float = 0.02
     weight_decay: float = 0.01
@@ -59,9 +60,9 @@ class LoopConfig:
 
 
 def read_config(name: str | Path, kind: type[T]) -> T:
-    """Read a recipe: a path of a TOML file, or the bare name of one that ships with the package.
+    """Returns the recipe in a TOML file: `name` is its path, or the bare name of one that ships with the package.
 
-    Raises SfumatoError for a missing file, broken TOML, unknown or missing keys and values of the wrong type.
+    Raises SfumatoError for a missing file, broken TOML, unknown or missing keys and values of another type.
     """
     path = Path(name)
     shipped = {Path(file.name).stem: file for file in resources.files("sfumato.train").joinpath("configs").iterdir()}
@@ -79,45 +80,3 @@ def read_config(name: str | Path, kind: type[T]) -> T:
     except tomllib.TOMLDecodeError as error:
         raise SfumatoError(f"{path} is not valid TOML: {error}") from error
     return build(kind, table, str(path))
-
-
-def build(kind: type[T], table: Any, where: str) -> T:
-    """A dataclass from a table; `where` is the place that error messages name."""
-    if not isinstance(table, dict):
-        raise SfumatoError(f"{where} is {table!r}; expected a table")
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(table.keys() - fields.keys())
-    if unknown:
-        raise SfumatoError(f"{where}: unknown key '{unknown[0]}'; expected one of {', '.join(fields)}")
-    missing = [
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING and name not in table
-    ]
-    if missing:
-        raise SfumatoError(f"{where}: key '{missing[0]}' is missing")
-    values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in table.items()}
-    return kind(**values)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise SfumatoError(f"{where} is {value!r}; expected one of {', '.join(map(str, arguments))}")
-    if origin in (typing.Union, types.UnionType):
-        return _value(next(a for a in arguments if a is not type(None)), value, where)
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return build(hint, value, where)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_value(arguments[0], entry, f"{where}[{i}]") for i, entry in enumerate(value))
-    if origin is dict and isinstance(value, dict):
-        return {key: _value(arguments[1], entry, f"{where}.{key}") for key, entry in value.items()}
-    plain = origin or hint
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
-        raise SfumatoError(f"{where} is {value!r}; expected {plain.__name__}")
-    return value

@@ -23,10 +23,11 @@ from sfumato.files import atomic_write
 from sfumato.nets.depth_net import DepthNet
 from sfumato.seeding import shuffled
 from sfumato.spec import DepthNetConfig
-from sfumato.train.config import LoopConfig, build
+from sfumato.train.config import LoopConfig
 from sfumato.train.examples import Examples
 from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
+from sfumato.typed import build
 
 FILE = "depth_net.safetensors"
 

@@ -99,9 +99,9 @@ def learning_rate(cfg: LoopConfig, step: int, steps: int) -> float:
     """Rate of step number `step` (from 0) of `steps`."""
     if step < cfg.warmup:
         return cfg.lr * (step + 1) / cfg.warmup
-    if cfg.schedule == "constant":
+    if cfg.lr_schedule == "constant":
         return cfg.lr
-    if cfg.schedule == "cosine":
+    if cfg.lr_schedule == "cosine":
         share = (step - cfg.warmup) / max(steps - cfg.warmup, 1)
         fall = (1 + math.cos(math.pi * min(share, 1))) / 2
     else:

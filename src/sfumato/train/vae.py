@@ -25,9 +25,10 @@ from sfumato.files import atomic_write
 from sfumato.nets.vae import VAE
 from sfumato.seeding import stream
 from sfumato.spec import VAEConfig
-from sfumato.train.config import LoopConfig, build
+from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
+from sfumato.typed import build
 
 FILE = "vae.safetensors"
 
