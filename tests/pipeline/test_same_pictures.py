@@ -111,8 +111,12 @@ CASES: dict[str, Callable[[Load], list[Image.Image]]] = {
     "interpolate": lambda load: (
         load("sd1").interpolate(["a red heart", "a cat"], seeds=[1, 2], frames=4, **SMALL).images
     ),
-    "upscale": lambda load: load("sd1").upscale(picture(), "a cat", **without("width", "height"), n=2, strength=0.8).images,
-    "upscale x4": lambda load: load("sd2_upscaler").upscale(picture(16, 12), "a cat", **without("width", "height"), n=2).images,
+    "upscale": lambda load: (
+        load("sd1").upscale(picture(), "a cat", **without("width", "height"), n=2, strength=0.8).images
+    ),
+    "upscale x4": lambda load: (
+        load("sd2_upscaler").upscale(picture(16, 12), "a cat", **without("width", "height"), n=2).images
+    ),
 }  # fmt: skip
 
 
