@@ -17,12 +17,12 @@ from transformers import CLIPTextModelWithProjection, T5EncoderModel
 from transformers import T5Config as TheirT5Config
 
 from common import COLUMNS, count_flops, race, show, twins
+from sfumato.checkpoint.diffusers_config import clip_to, t5_to, vae_to
 from sfumato.families import family
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, T5Config, VAEConfig
-from sfumato.weights.configs import clip_to, t5_to, vae_to
 
 WINDOW = 77
 

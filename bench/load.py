@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from common import show
+from sfumato.checkpoint.formats import safetensors_file
 from sfumato.families import FAMILIES, Family, family
+from sfumato.loading.save import save_folder
 from sfumato.spec import Spec
-from sfumato.weights import safetensors_file
-from sfumato.weights.save import save_folder
 
 LAYERS, BLOCKS = 2, 8  # of a T5 and of a transformer that are too large for this
 
@@ -44,7 +44,7 @@ peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if
 print(json.dumps([seconds, peak]))
 """
 OURS = CHILD.format(
-    imports="from sfumato.weights.load import load_parts",
+    imports="from sfumato.loading.load import load_parts",
     load="load_parts(path, dtype=dtype)",
     parts="model.networks.values()",
 )

@@ -13,12 +13,12 @@ from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
 from common import COLUMNS, count_flops, race, show, twins
+from sfumato.checkpoint.diffusers_config import mmdit_to, unet_to
 from sfumato.diffusion.cond import Cond
 from sfumato.families import FAMILIES
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.spec import MMDiTConfig, Spec, UNetConfig
-from sfumato.weights.configs import mmdit_to, unet_to
 
 WINDOW = 77  # tokens of a prompt; the transformers read T5's beside CLIP's
 

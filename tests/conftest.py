@@ -19,9 +19,9 @@ from typer.testing import CliRunner, Result
 import tiny
 from sfumato.cli.main import app
 from sfumato.families import family, sd1
+from sfumato.loading.save import save_folder
 from sfumato.spec import CLIPTextConfig, Spec, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.weights.save import save_folder
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)

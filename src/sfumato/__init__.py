@@ -10,10 +10,10 @@ from sfumato.errors import SfumatoError
 if TYPE_CHECKING:
     from sfumato.hub.pull import pull
     from sfumato.hub.shelf import models
-    from sfumato.loading import load
+    from sfumato.pipeline.load import load
 
 __all__ = ["SfumatoError", "__version__", "load", "models", "pull"]
-_HOMES = {"load": "sfumato.loading", "models": "sfumato.hub.shelf", "pull": "sfumato.hub.pull"}
+_HOMES = {"load": "sfumato.pipeline.load", "models": "sfumato.hub.shelf", "pull": "sfumato.hub.pull"}
 __version__ = "0.1.0"
 
 

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.data.names import names
+from sfumato.checkpoint.hashes import model_hash
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.schedule import Table, table_of
 from sfumato.errors import SfumatoError
-from sfumato.families.depth_net import DepthNetwork
+from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.files import read_bytes
+from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
 from sfumato.nets.seamless import seamless
 from sfumato.nets.vae import VAE
 from sfumato.provenance.given import PictureLike, masked, picture_of
@@ -39,9 +40,8 @@ from sfumato.tasks.replay import replay
 from sfumato.tasks.settings import Options, Settings, Tiling, sized
 from sfumato.tasks.txt2img import txt2img
 from sfumato.tasks.upscale import OVERLAP, Enlarging, settings_of, upscale
+from sfumato.text.emoji_names import names
 from sfumato.text.encode import TextEncoder
-from sfumato.weights.hashes import model_hash
-from sfumato.weights.upscalers import PixelUpscaler, load_upscaler
 
 if TYPE_CHECKING:
     from sfumato.evaluate.judge import Judge
@@ -118,7 +118,7 @@ class StableDiffusion:
 
     @cached_property
     def hash(self) -> str | None:
-        """See `weights.hashes.model_hash`."""
+        """See `checkpoint.hashes.model_hash`."""
         return model_hash(self.path)
 
     @cached_property
@@ -319,7 +319,7 @@ class StableDiffusion:
     ) -> list[Match]:
         """What a picture shows, by `judge`; see `tasks.interrogate`.
 
-        Without `captions` the names that ship in a `language`, see `data.names`. Raises SfumatoError as they do.
+        Without `captions` the names that ship in a `language`, see `text.emoji_names`. Raises SfumatoError as they do.
         """
         from sfumato.tasks.interrogate import interrogate
 

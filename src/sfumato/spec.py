@@ -7,6 +7,7 @@ from typing import Literal
 
 Prediction = Literal["eps", "v", "x0", "flow", "edm"]
 MAX_SIDE = 8192
+ID_WIDTH = 256  # of the sinusoids of one number that conditions XL
 SizeId = Literal["original_size", "crop", "target_size", "aesthetic_score"]
 
 

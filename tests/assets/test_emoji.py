@@ -13,9 +13,9 @@ from PIL import Image
 import sfumato
 from sfumato.data.captions import LANGUAGES
 from sfumato.hub.shelf import embedded_model
+from sfumato.loading.convert import convert
+from sfumato.loading.inspect import inspect_checkpoint
 from sfumato.model import StableDiffusion
-from sfumato.weights.convert import convert
-from sfumato.weights.inspect import inspect_checkpoint
 
 MIB = 1 << 20
 

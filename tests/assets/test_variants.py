@@ -12,14 +12,14 @@ from PIL import Image
 import sfumato
 from sfumato.diffusion.drive import Finished, drive
 from sfumato.hub.shelf import embedded_variants, find
+from sfumato.loading.convert import convert
+from sfumato.loading.inspect import inspect_checkpoint
 from sfumato.model import StableDiffusion
 from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.depth import depth_of
 from sfumato.tasks.picture import decode
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.way import Way
-from sfumato.weights.convert import convert
-from sfumato.weights.inspect import inspect_checkpoint
 
 NAMES = ("emoji-depth", "emoji-fast", "emoji-inpainting")
 MOST = 5 << 18  # bytes of each: 1.25 MiB

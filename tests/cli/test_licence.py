@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants
 from typer.testing import Result
 
-from sfumato.weights import hashes
+from sfumato.checkpoint import hashes
 
 Run = Callable[..., Result]
 

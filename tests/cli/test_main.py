@@ -114,7 +114,7 @@ def test_a_closed_pipe_is_quiet() -> None:
 
 
 def test_the_package_gives_what_users_need_and_no_more() -> None:
-    assert sfumato.load.__module__ == "sfumato.loading"
+    assert sfumato.load.__module__ == "sfumato.pipeline.load"
     assert sfumato.SfumatoError is SfumatoError
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         sfumato.lode  # noqa: B018

@@ -19,11 +19,11 @@ from sfumato.data.dataset import EmojiData, corpus
 from sfumato.data.emoji import FORMAT, MANIFEST
 from sfumato.data.nouns import nouns
 from sfumato.families import sd1
+from sfumato.loading.save import save_folder
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.clip import CLIP, save_clip
-from sfumato.weights.save import save_folder
 
 SIZE = 32
 RGB = np.array(list(product((0, 80, 160, 240), (20, 120, 220), (40, 200))), np.uint8)  # 24 concepts

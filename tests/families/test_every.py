@@ -15,14 +15,14 @@ from torch import nn
 
 import sfumato
 from sfumato.families import FAMILIES, Family
+from sfumato.loading.load import load_parts
+from sfumato.loading.save import save_folder
 from sfumato.model import StableDiffusion
 from sfumato.spec import Spec
 from sfumato.tasks.picture import Picture, Progress
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.upscale import NOISE_LEVEL, Enlarging, upscale
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.weights.load import load_parts
-from sfumato.weights.save import save_folder
 from tiny import WORDS, random_networks, shrink, tensors, write_file
 
 LAYOUTS = ("original", "diffusers")

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from sfumato.errors import SfumatoError
-from sfumato.families import FAMILIES, clip_text, family, ldm_unet, ldm_vae
+from sfumato.families import FAMILIES, family
+from sfumato.families.layouts import clip_text, ldm_unet, ldm_vae
 from sfumato.families.sd1 import ORIGINAL
 from sfumato.spec import CLIPTextConfig, UNetConfig, VAEConfig
 

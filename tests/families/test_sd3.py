@@ -13,11 +13,11 @@ from torch import Tensor
 import sfumato
 from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.families import family
+from sfumato.loading.load import load_parts
 from sfumato.model import StableDiffusion
 from sfumato.tasks.guidance import skipping
 from sfumato.tasks.settings import Settings
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.weights.load import load_parts
 from tiny import WORDS, random_networks, shrink, tensors, write_file
 
 MEDIUM = family("sd35_medium")

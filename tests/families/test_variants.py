@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sfumato.checkpoint import diffusers_config
+from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.families import FAMILIES, family
 from sfumato.spec import Spec
-from sfumato.weights import configs
-from sfumato.weights.checkpoint import Checkpoint
 
 SHARED = [one for one in FAMILIES if one.variants]
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -54,13 +54,13 @@ def folder(spec: Spec, side: int, scheduler: dict[str, object], **index: object)
     """What is read of a folder with the full-size release's files, a usual side in pixels, a scheduler and an index."""
     files = {
         "model_index": index,
-        "unet/config": configs.unet_to(spec.unet, side // 8),
-        "vae/config": configs.vae_to(spec.vae, side),
-        "text_encoder/config": configs.clip_to(spec.text),
+        "unet/config": diffusers_config.unet_to(spec.unet, side // 8),
+        "vae/config": diffusers_config.vae_to(spec.vae, side),
+        "text_encoder/config": diffusers_config.clip_to(spec.text),
         "scheduler/scheduler_config": BETAS | scheduler,
     }
     if spec.text_2 is not None:
-        files["text_encoder_2/config"] = configs.clip_to(spec.text_2)
+        files["text_encoder_2/config"] = diffusers_config.clip_to(spec.text_2)
     checkpoint = Checkpoint(path=Path("folder"), container="folder", tensors={}, files=[], configs=files)
     return family(spec.family).layouts["diffusers"].spec(checkpoint)
 

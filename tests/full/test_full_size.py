@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from sfumato.checkpoint.formats import safetensors_file
 from sfumato.diffusion.cond import Cond
 from sfumato.families import family
-from sfumato.weights import safetensors_file
 
 COMPONENTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 SCHEDULER = {
@@ -36,7 +36,7 @@ LOAD_AND_STEP = """
 import json, sys, torch
 from sfumato.diffusion.cond import Cond
 from sfumato.families import family
-from sfumato.weights.load import load_parts
+from sfumato.loading.load import load_parts
 
 torch.set_num_threads(1)
 dtype = getattr(torch, sys.argv[2])

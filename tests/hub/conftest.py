@@ -18,10 +18,10 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
+from sfumato.checkpoint.formats import safetensors_file
 from sfumato.families import sd1
 from sfumato.hub import catalogue, shelf, transfer
 from sfumato.hub.catalogue import File
-from sfumato.weights import safetensors_file
 
 
 @pytest.fixture(autouse=True)

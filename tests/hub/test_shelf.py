@@ -9,10 +9,10 @@ import pytest
 from huggingface_hub import constants
 
 import sfumato
+from sfumato.checkpoint import hashes
 from sfumato.errors import SfumatoError
 from sfumato.hub import catalogue, shelf
 from sfumato.hub.catalogue import File, release
-from sfumato.weights import hashes
 
 Put = Callable[[Path], Path]
 SHIPPED = 1 + len(shelf.embedded_variants())  # models that are found before all others
@@ -159,7 +159,7 @@ def test_official_files_say_which_variant_they_are(home: Path, put: Put, monkeyp
         asked.append(options["variant"])
         raise SfumatoError("far enough")
 
-    monkeypatch.setattr("sfumato.loading.load_parts", stop)
+    monkeypatch.setattr("sfumato.pipeline.load.load_parts", stop)
     for name in ("sd2.1-base", "sd2.1"):
         known = release(name)
         assert known is not None

@@ -9,12 +9,12 @@ from PIL import Image
 
 import sfumato
 from sfumato.data.captions import LANGUAGES
-from sfumato.data.names import names
 from sfumato.errors import SfumatoError
 from sfumato.model import StableDiffusion
 from sfumato.provenance import infotext
 from sfumato.tasks.interrogate import interrogate, read_captions
 from sfumato.tasks.picture import Picture, Progress
+from sfumato.text.emoji_names import names
 
 SMALL = {"steps": 2, "seed": 3, "width": 32, "height": 32, "watermark": False}
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import sfumato
-from sfumato.data.names import emoji_names, names
 from sfumato.text.emoji import spelled_out
+from sfumato.text.emoji_names import emoji_names, names
 from sfumato.text.tokenizer import CLIPTokenizer
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sfumato.checkpoint.formats import safetensors_file
 from sfumato.families import Family
-from sfumato.nets.unet import ID_WIDTH
 from sfumato.spec import (
+    ID_WIDTH,
     CLIPTextConfig,
     Defaults,
     DepthNetConfig,
@@ -26,8 +27,6 @@ from sfumato.spec import (
     VAEConfig,
 )
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.weights import safetensors_file
-from sfumato.weights.save import save_folder
 
 WORDS = CLIPTokenizer.train(["a red heart", "a blue cat"] * 9, 600)
 IDS = {"original_size": 2, "crop": 2, "target_size": 2, "aesthetic_score": 1}  # numbers that one of Spec.ids stands for

@@ -16,8 +16,9 @@ from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser
 from sfumato.diffusion.path import path_of
 from sfumato.errors import SfumatoError
-from sfumato.loading import load
+from sfumato.loading.load import load_parts
 from sfumato.nets.image_tower import ImageTowerConfig
+from sfumato.pipeline.load import load
 from sfumato.spec import CLIPTextConfig, MMDiTConfig, Schedule, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train import checkpoint, clip, ldm, vae
@@ -31,7 +32,6 @@ from sfumato.train.networks import new_transformer
 from sfumato.train.run import run_tokenizer
 from sfumato.train.start import gather
 from sfumato.train.vae import VAETask, VAETraining, load_vae
-from sfumato.weights.load import load_parts
 
 CPU = torch.device("cpu")
 LOOP = LoopConfig(steps=8, batch=8, lr=4e-3, warmup=5, log_every=4, validate_every=100, sample_every=100, ema=0.9)

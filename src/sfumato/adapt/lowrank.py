@@ -8,12 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-UP, DOWN, FULL = ".up", ".down", ".full"  # what a file adds to a tensor's name
-
-
-def delta(up: Tensor, down: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """B A, up (N, r) times down (r, K), as the difference of a weight (N, ...) with K values in every row."""
-    return (up @ down).reshape(shape)
+from sfumato.checkpoint.variant import delta
 
 
 class LowRank(nn.Module):

@@ -15,7 +15,7 @@ from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 
 if TYPE_CHECKING:
-    from sfumato.weights.convert import Proof
+    from sfumato.loading.convert import Proof
 
 
 def convert(
@@ -53,8 +53,8 @@ def convert(
     import rich.progress
     from rich.console import Console
 
-    from sfumato.weights.convert import DTYPES
-    from sfumato.weights.convert import convert as run
+    from sfumato.loading.convert import DTYPES
+    from sfumato.loading.convert import convert as run
 
     if dtype not in DTYPES:
         raise SfumatoError(f"the type is {dtype!r}; choose {', '.join(DTYPES)}")

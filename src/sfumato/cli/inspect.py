@@ -31,7 +31,7 @@ def inspect(
     if plan:
         _print_plan(file, dtype, vae, text_encoder or [], as_json)
         return
-    from sfumato.weights.inspect import inspect_checkpoint
+    from sfumato.loading.inspect import inspect_checkpoint
 
     found = inspect_checkpoint(file, vae, text_encoder or ())
     if as_json:
@@ -67,7 +67,7 @@ def inspect(
 
 
 def _print_plan(file: Path, dtype: str, vae: str | None, text_encoders: list[str], as_json: bool) -> None:
-    from sfumato.weights.plan import memory_plan
+    from sfumato.loading.memory import memory_plan
 
     plan = memory_plan(file, dtype, vae, text_encoders)
     if as_json:

@@ -36,8 +36,8 @@ def interrogate(
 
     The CLIP that ships knows emoji in six languages and little else; train one on pictures of your kind for others.
     """
-    from sfumato.data.names import names
     from sfumato.provenance.given import picture_of
+    from sfumato.text.emoji_names import names
 
     image = picture_of(picture)
     known = names(language)

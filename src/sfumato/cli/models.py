@@ -53,8 +53,8 @@ def _hash_all() -> None:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from sfumato.checkpoint.hashes import hashed_file, kept_sha256, sha256
     from sfumato.hub.shelf import found
-    from sfumato.weights.hashes import hashed_file, kept_sha256, sha256
 
     files = [file for one in found() if (file := hashed_file(one.path)) and kept_sha256(file) is None]
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())

@@ -64,9 +64,9 @@ def upscale(
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw, follow
+    from sfumato.loading.upscalers import load_upscaler
     from sfumato.tasks import upscale as task
     from sfumato.tasks.pixels import by_pixels
-    from sfumato.weights.upscalers import load_upscaler
 
     pixels = None if upscaler is None else load_upscaler(upscaler, loading.device, loading.dtype)
     if pixels is not None and pixels_alone:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sfumato.errors import SfumatoError
 from sfumato.families import sd1, sd2, sd2_depth, sd2_upscaler, sd3, sdxl
 from sfumato.families.base import Family
-from sfumato.families.later import KNOWN
+from sfumato.families.unsupported import KNOWN
 
 FAMILIES: tuple[Family, ...] = (
     sd1.FAMILY,

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from sfumato.checkpoint.checkpoint import Checkpoint
+from sfumato.checkpoint.diffusers_config import Config
+from sfumato.checkpoint.keymap import KeyMap, Rule, Shapes
 from sfumato.errors import SfumatoError
 from sfumato.spec import Prediction, Spec
-from sfumato.weights.checkpoint import Checkpoint
-from sfumato.weights.configs import Config
-from sfumato.weights.keymap import KeyMap, Rule, Shapes
 
 # What releases of one family with the same names and shapes differ in.
 HABITS = ("variant", "title", "prediction", "quantised", "zero_negative", "defaults", "licence")

@@ -8,16 +8,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sfumato.families import clip_text, depth_net, ldm_schedule, ldm_unet, ldm_vae, midas, open_clip
+from sfumato.checkpoint import diffusers_config
+from sfumato.checkpoint.checkpoint import Checkpoint
+from sfumato.checkpoint.keymap import Rule, Shapes, holds, rename, width
 from sfumato.families.base import Family, Layout
+from sfumato.families.layouts import clip_text, depth_net, ldm_schedule, ldm_unet, ldm_vae, midas, open_clip
 from sfumato.families.reading import INDEX, SCHEDULER, Folder, sizes_of
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, Defaults, DepthNetConfig, DPTConfig, Prediction, Schedule, Spec
-from sfumato.weights import configs
-from sfumato.weights.checkpoint import Checkpoint
-from sfumato.weights.keymap import Rule, Shapes, holds, rename, width
 
 UNET, VAE_PREFIX, DEPTH = "model.diffusion_model.", "first_stage_model.", "depth_model.model."
 
@@ -28,9 +28,9 @@ _WITHOUT = {
     "requires_safety_checker": False,
     "safety_checker": [None, None],
 }
-PIPELINE: configs.Config = {"_class_name": "StableDiffusionPipeline", **_WITHOUT}
-DEPTH_PIPELINE: configs.Config = {"_class_name": "StableDiffusionDepth2ImgPipeline", **_WITHOUT}
-INPAINT_PIPELINE: configs.Config = {"_class_name": "StableDiffusionInpaintPipeline", **_WITHOUT}
+PIPELINE: diffusers_config.Config = {"_class_name": "StableDiffusionPipeline", **_WITHOUT}
+DEPTH_PIPELINE: diffusers_config.Config = {"_class_name": "StableDiffusionDepth2ImgPipeline", **_WITHOUT}
+INPAINT_PIPELINE: diffusers_config.Config = {"_class_name": "StableDiffusionInpaintPipeline", **_WITHOUT}
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Tower:
             return open_clip.rules(names, self.original)
         return rename(names, lambda name: self.original + name)
 
-    def from_folder(self, config: configs.Config, where: str, release: Spec) -> CLIPTextConfig:
+    def from_folder(self, config: diffusers_config.Config, where: str, release: Spec) -> CLIPTextConfig:
         """Sizes from a folder's JSON file, habits from the release."""
-        read, usual = configs.clip_from(config, where), self.config(release)
+        read, usual = diffusers_config.clip_from(config, where), self.config(release)
         # 2.x folders leave out the last layer, which nothing reads: they hold what is read as the last one.
         skip = 1 if usual.normalised else usual.skip
         return replace(_padded_as(usual, read), skip=skip)
@@ -138,7 +138,7 @@ def latent_diffusion(
     takes: Callable[[Shapes], bool],
     original: Callable[[Shapes], bool],
     folder: Callable[[Shapes], bool],
-    pipeline: configs.Config,
+    pipeline: diffusers_config.Config,
     buffers: Callable[[Schedule], dict[str, Tensor]] = ldm_schedule.ddpm_buffers,
     variants: tuple[Spec, ...] = (),
 ) -> Family:
@@ -200,8 +200,8 @@ def latent_diffusion(
     def folder_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes and habits that a folder's JSON files state."""
         folder = Folder.of(checkpoint, in_folder)
-        unet = configs.unet_from(*folder.read("unet/config"))
-        vae = configs.vae_from(*folder.read("vae/config")) if folder.has("vae/config") else release.vae
+        unet = diffusers_config.unet_from(*folder.read("unet/config"))
+        vae = diffusers_config.vae_from(*folder.read("vae/config")) if folder.has("vae/config") else release.vae
         texts: dict[str, Any] = {
             tower.part: tower.from_folder(*folder.read(f"{tower.folder}config"), release)
             for tower in towers
@@ -211,8 +211,8 @@ def latent_diffusion(
         side = release.defaults.width // release.vae.factor
         advised = folder.sized(release.defaults, "unet/config", side, vae.factor)
         if folder.has(SCHEDULER):
-            prediction, noise = configs.scheduler_from(*folder.read(SCHEDULER))
-            advised = configs.sampling_from(*folder.read(SCHEDULER), advised)
+            prediction, noise = diffusers_config.scheduler_from(*folder.read(SCHEDULER))
+            advised = diffusers_config.sampling_from(*folder.read(SCHEDULER), advised)
             variant = _likest((release, *variants), prediction, advised)
         index = checkpoint.configs.get(INDEX, {})
         told, shown = "depth_estimator/config", "low_res_scheduler/scheduler_config"
@@ -223,8 +223,10 @@ def latent_diffusion(
             prediction=prediction,
             noise=noise,
             zero_negative=index.get("force_zeros_for_empty_prompt", variant.zero_negative) is True,
-            low_res=configs.scheduler_from(*folder.read(shown))[1] if folder.has(shown) else release.low_res,
-            depth=configs.depth_from(*folder.read(told)) if release.depth and folder.has(told) else release.depth,
+            low_res=diffusers_config.scheduler_from(*folder.read(shown))[1] if folder.has(shown) else release.low_res,
+            depth=diffusers_config.depth_from(*folder.read(told))
+            if release.depth and folder.has(told)
+            else release.depth,
             defaults=folder.advised(replace(advised, steps=variant.defaults.steps, cfg=variant.defaults.cfg)),
             **with_missing(texts, unet.context_dim),
         )
@@ -237,12 +239,12 @@ def latent_diffusion(
         texts: dict[str, Any] = {tower.part: tower.fit_folder(tower.config(spec)) for tower in towers}
         return replace(spec, **texts)
 
-    def folder_configs(spec: Spec) -> dict[str, configs.Config]:
+    def folder_configs(spec: Spec) -> dict[str, diffusers_config.Config]:
         pixels = spec.defaults.width
-        others = {tower.folder: configs.clip_to(tower.config(spec)) for tower in towers}
+        others = {tower.folder: diffusers_config.clip_to(tower.config(spec)) for tower in towers}
         if spec.depth is not None:
-            others[in_folder["depth"]] = configs.depth_to(spec.depth)
-        scheduler = configs.scheduler_to(spec.prediction, spec.noise, spec.defaults)
+            others[in_folder["depth"]] = diffusers_config.depth_to(spec.depth)
+        scheduler = diffusers_config.scheduler_to(spec.prediction, spec.noise, spec.defaults)
         index = {
             "unet": ["diffusers", "UNet2DConditionModel"],
             "vae": ["diffusers", "AutoencoderKL"],
@@ -252,16 +254,16 @@ def latent_diffusion(
         }
         if isinstance(spec.depth, DepthNetConfig):
             index["depth_estimator"][0] = "sfumato"
-        further: dict[str, configs.Config] = {}
+        further: dict[str, diffusers_config.Config] = {}
         if isinstance(spec.depth, DPTConfig):
-            further["feature_extractor/preprocessor_config"] = configs.dpt_processor_to(spec.depth)
+            further["feature_extractor/preprocessor_config"] = diffusers_config.dpt_processor_to(spec.depth)
         if spec.low_res is not None:
-            further["low_res_scheduler/scheduler_config"] = configs.noising_to(spec.low_res)
+            further["low_res_scheduler/scheduler_config"] = diffusers_config.noising_to(spec.low_res)
         return {
             INDEX: {**index, **pipeline},
             SCHEDULER: scheduler,
-            "unet/config": configs.unet_to(spec.unet, pixels // spec.vae.factor),
-            "vae/config": configs.vae_to(spec.vae, pixels),
+            "unet/config": diffusers_config.unet_to(spec.unet, pixels // spec.vae.factor),
+            "vae/config": diffusers_config.vae_to(spec.vae, pixels),
             **{f"{folder}config": config for folder, config in others.items()},
             **further,
         }

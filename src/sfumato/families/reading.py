@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from sfumato.checkpoint import diffusers_config
+from sfumato.checkpoint.checkpoint import Checkpoint
+from sfumato.checkpoint.keymap import holds
 from sfumato.errors import SfumatoError
 from sfumato.spec import Defaults, Spec
-from sfumato.weights import configs
-from sfumato.weights.checkpoint import Checkpoint
-from sfumato.weights.keymap import holds
 
 INDEX, SCHEDULER = "model_index", "scheduler/scheduler_config"
 
@@ -47,16 +47,16 @@ class Folder:
     def has(self, name: str) -> bool:
         return name in self.checkpoint.configs
 
-    def read(self, name: str) -> tuple[configs.Config, str]:
+    def read(self, name: str) -> tuple[diffusers_config.Config, str]:
         """A file and what messages call it. Raises KeyError without it."""
         return self.checkpoint.configs[name], f"{self.checkpoint.path}/{name}.json"
 
     def sized(self, defaults: Defaults, denoiser: str, side: int, factor: int) -> Defaults:
         """The defaults with the size that the denoiser's file states, else `side` latents of `factor` pixels."""
-        height, width = configs.sample_size(*self.read(denoiser), side)
+        height, width = diffusers_config.sample_size(*self.read(denoiser), side)
         return replace(defaults, width=width * factor, height=height * factor)
 
     def advised(self, defaults: Defaults) -> Defaults:
         """The defaults with what a folder of ours advises instead."""
         own = self.checkpoint.configs.get("habits", {})
-        return configs.habits_from(own, f"{self.checkpoint.path}/sfumato.json", defaults)
+        return diffusers_config.habits_from(own, f"{self.checkpoint.path}/sfumato.json", defaults)

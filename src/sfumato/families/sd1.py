@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.ldm import (
     DEPTH_PIPELINE,
     INPAINT_PIPELINE,
@@ -16,7 +17,6 @@ from sfumato.families.ldm import (
     told_depth,
 )
 from sfumato.spec import Defaults, DepthNetConfig, Spec, UNetConfig
-from sfumato.weights.keymap import Shapes, holds
 
 SPEC = Spec(
     family="sd1",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.ldm import INPAINT_PIPELINE, PIPELINE, Tower, inpainting, latent_diffusion, plain
 from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig
-from sfumato.weights.keymap import Shapes, holds
 
 TEXT = "cond_stage_model.model."
 SPEC = Spec(

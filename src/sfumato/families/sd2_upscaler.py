@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families import sd2
 from sfumato.families.ldm import UNET, latent_diffusion, shown_picture
 from sfumato.spec import Defaults, Schedule, UNetConfig, VAEConfig
-from sfumato.weights.keymap import Shapes, holds
 
 NOISE = Schedule(start=0.0001, end=0.02)
 SPEC = replace(

@@ -13,8 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from sfumato.families import ldm_vae, open_clip, sd3_mmdit, t5_text
+from sfumato.checkpoint import diffusers_config
+from sfumato.checkpoint.checkpoint import Checkpoint
+from sfumato.checkpoint.keymap import Rule, Shapes, holds, rename
 from sfumato.families.base import Family, Layout
+from sfumato.families.layouts import ldm_vae, open_clip, sd3_mmdit, t5_text
 from sfumato.families.ldm import UNET as TRANSFORMER
 from sfumato.families.ldm import VAE_PREFIX, Tower, modern, with_inner_name
 from sfumato.families.reading import INDEX, SCHEDULER, Folder, sizes_of
@@ -23,9 +26,6 @@ from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Schedule, SkipLayers, Spec, T5Config, VAEConfig
-from sfumato.weights import configs
-from sfumato.weights.checkpoint import Checkpoint
-from sfumato.weights.keymap import Rule, Shapes, holds, rename
 
 # Files hold T5's embedding under one of two names, or under both.
 T5_TWICE = r"(text_encoders\.t5xxl\.transformer\.|text_encoder_3/)encoder\.embed_tokens\.weight"
@@ -125,15 +125,15 @@ def folder_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
     return rename(names, lambda name: IN_FOLDER[part] + name)
 
 
-def folder_configs(spec: Spec) -> dict[str, configs.Config]:
+def folder_configs(spec: Spec) -> dict[str, diffusers_config.Config]:
     """The JSON files of a folder. Raises LookupError for a Spec of another family."""
     if spec.transformer is None:
         raise LookupError(f"{spec.family} has no transformer")
     side = spec.defaults.width
-    texts = {tower.folder: configs.clip_to(tower.config(spec)) for tower in _towers(spec)}
+    texts = {tower.folder: diffusers_config.clip_to(tower.config(spec)) for tower in _towers(spec)}
     if spec.text_3 is not None:
-        texts[IN_FOLDER["text_3"]] = configs.t5_to(spec.text_3)
-    scheduler = configs.scheduler_to(spec.prediction, spec.noise, spec.defaults)
+        texts[IN_FOLDER["text_3"]] = diffusers_config.t5_to(spec.text_3)
+    scheduler = diffusers_config.scheduler_to(spec.prediction, spec.noise, spec.defaults)
     tokenizer = ["transformers", "CLIPTokenizer"]
     return {
         INDEX: {
@@ -150,8 +150,8 @@ def folder_configs(spec: Spec) -> dict[str, configs.Config]:
             "vae": ["diffusers", "AutoencoderKL"],
         },
         SCHEDULER: scheduler,
-        CONFIG: configs.mmdit_to(spec.transformer, side // spec.vae.factor),
-        "vae/config": configs.vae_to(spec.vae, side),
+        CONFIG: diffusers_config.mmdit_to(spec.transformer, side // spec.vae.factor),
+        "vae/config": diffusers_config.vae_to(spec.vae, side),
         **{f"{folder}config": config for folder, config in texts.items()},
     }
 
@@ -166,7 +166,7 @@ def _folder_text(tower: Tower, folder: Folder, release: Spec) -> CLIPTextConfig:
     config, where = folder.read(f"{tower.folder}config")
     text = tower.from_folder(config, where, release)
     usual = "plain" if text.projection_dim is None else "projected"
-    return replace(text, pooled=config.get(configs.POOLED, usual))
+    return replace(text, pooled=config.get(diffusers_config.POOLED, usual))
 
 
 def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tuple[Spec, ...] = ()) -> Family:
@@ -210,15 +210,19 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
     def folder_spec(checkpoint: Checkpoint) -> Spec:
         """The sizes and habits that a folder's JSON files state."""
         folder = Folder.of(checkpoint, in_folder)
-        transformer = configs.mmdit_from(*folder.read(CONFIG))
-        vae = configs.vae_from(*folder.read("vae/config")) if "vae" in folder.parts else release.vae
-        t5 = configs.t5_from(*folder.read(T5_CONFIG)) if "text_3" in folder.parts else _usual_t5(release, transformer)
+        transformer = diffusers_config.mmdit_from(*folder.read(CONFIG))
+        vae = diffusers_config.vae_from(*folder.read("vae/config")) if "vae" in folder.parts else release.vae
+        t5 = (
+            diffusers_config.t5_from(*folder.read(T5_CONFIG))
+            if "text_3" in folder.parts
+            else _usual_t5(release, transformer)
+        )
         texts: dict[str, Any] = {
             tower.part: _folder_text(tower, folder, release) for tower in towers if tower.part in folder.parts
         }
         prediction, noise = release.prediction, release.noise
         if folder.has(SCHEDULER):
-            prediction, noise = configs.scheduler_from(*folder.read(SCHEDULER))
+            prediction, noise = diffusers_config.scheduler_from(*folder.read(SCHEDULER))
         usual = folder.sized(release.defaults, CONFIG, release.defaults.width // vae.factor, vae.factor)
         return replace(
             release,

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from sfumato.families import open_clip
+from sfumato.checkpoint.keymap import Shapes, holds
+from sfumato.families.layouts import open_clip
 from sfumato.families.ldm import Tower, latent_diffusion, plain
 from sfumato.spec import CLIPTextConfig, Defaults, Schedule, Spec, UNetConfig, VAEConfig
-from sfumato.weights.keymap import Shapes, holds
 
 CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 REFINER_BIG_G = "conditioner.embedders.0.model."

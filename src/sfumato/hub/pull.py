@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato import settings
+from sfumato.checkpoint.hashes import sha256
+from sfumato.checkpoint.open import WEIGHT_NAMES, read_json, shards
 from sfumato.errors import SfumatoError
 from sfumato.hub import acceptance
 from sfumato.hub.catalogue import RELEASES, Release, release
 from sfumato.hub.licences import licence
-from sfumato.weights.hashes import sha256
-from sfumato.weights.read import WEIGHT_NAMES, read_json, shards
 
 if TYPE_CHECKING:
     from sfumato.hub.transfer import Remote

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sfumato import settings
+from sfumato.checkpoint.hashes import hashed_file, kept_sha256
 from sfumato.errors import SfumatoError
 from sfumato.hub.catalogue import RELEASES, Release, release
 from sfumato.hub.licences import EMBEDDED_LICENCE
-from sfumato.weights.hashes import hashed_file, kept_sha256
 
 EMBEDDED, VARIANTS = "emoji", "variants"
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".gguf")
@@ -76,7 +76,7 @@ def embedded_model() -> Path:
 
 
 def embedded_variants() -> list[Path]:
-    """The files of its variants that ship with the package (see `weights.variant`)."""
+    """The files of its variants that ship with the package (see `checkpoint.variant`)."""
     return sorted(settings.shipped(VARIANTS).glob("*.safetensors"))
 
 
@@ -232,8 +232,8 @@ def _absent(one: Release) -> Model:
 
 
 def _described(one: Found) -> Model:
-    from sfumato.weights.detect import identify
-    from sfumato.weights.read import open_checkpoint
+    from sfumato.checkpoint.open import open_checkpoint
+    from sfumato.loading.detect import identify
 
     known, embedded = one.release, (embedded_model(), *embedded_variants())
     file = hashed_file(one.path)

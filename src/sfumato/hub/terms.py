@@ -40,8 +40,8 @@ def terms(name: str) -> Terms:
 
 
 def _of_file(path: Path) -> Terms:
-    from sfumato.weights.detect import identify
-    from sfumato.weights.read import open_checkpoint
+    from sfumato.checkpoint.open import open_checkpoint
+    from sfumato.loading.detect import identify
 
     if path.resolve() == embedded_model().resolve():
         return terms(EMBEDDED)

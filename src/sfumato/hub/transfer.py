@@ -19,9 +19,9 @@ import huggingface_hub.errors as errors
 from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.utils import WeakFileLock, build_hf_headers, get_session, hf_raise_for_status
 
+from sfumato.checkpoint.hashes import keep, sha256
 from sfumato.errors import SfumatoError
 from sfumato.hub.catalogue import File
-from sfumato.weights.hashes import keep, sha256
 
 NETWORK = errors.HTTPError  # httpx's or httpx2's, as the installed version has it
 TRIES = 5  # in a row that bring nothing

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from sfumato.diffusion.cond import Cond
 from sfumato.nets.blocks import Downsample, ResBlock, Upsample, norm_silu
 from sfumato.nets.layers import Linear, linear
-from sfumato.spec import UNetConfig
-
-ID_WIDTH = 256  # of the sinusoids of one number that conditions XL
+from sfumato.spec import ID_WIDTH, UNetConfig
 
 
 @cache

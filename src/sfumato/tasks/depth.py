@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sfumato.families.depth_net import DepthNetwork
+from sfumato.families.layouts.depth_net import DepthNetwork
 
 
 def seen_size(width: int, height: int, side: int, multiple: int) -> tuple[int, int]:

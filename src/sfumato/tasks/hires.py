@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sfumato.diffusion.drive import Job, Step
 from sfumato.diffusion.guide import Guidance
+from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
 from sfumato.tasks.picture import decode, encode, to_pixels
 from sfumato.tasks.pixels import resized
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.way import Way
-from sfumato.weights.upscalers import PixelUpscaler, load_upscaler
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion

@@ -10,13 +10,13 @@ from PIL import Image
 
 from sfumato import __version__
 from sfumato.errors import SfumatoError
+from sfumato.loading.upscalers import PixelUpscaler
 from sfumato.nets.tiles import tiles
 from sfumato.provenance import infotext
 from sfumato.provenance.picture import MAX_PIXELS
 from sfumato.runtime.device import memory_for
 from sfumato.tasks.checks import check_number
 from sfumato.tasks.picture import Picture, Progress
-from sfumato.weights.upscalers import PixelUpscaler
 
 SIDE = 256  # of a tile, in pixels of the small picture
 MAX_SCALE = 16.0

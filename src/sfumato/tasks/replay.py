@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from sfumato.checkpoint.hashes import kept_sha256
 from sfumato.errors import SfumatoError
 from sfumato.hub.shelf import EMBEDDED, find, found
 from sfumato.provenance.recipe import Recipe
@@ -14,7 +15,6 @@ from sfumato.tasks.img2img import img2img
 from sfumato.tasks.picture import Picture, Progress
 from sfumato.tasks.settings import Options, Settings
 from sfumato.tasks.txt2img import txt2img
-from sfumato.weights.hashes import kept_sha256
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion

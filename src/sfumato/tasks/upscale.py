@@ -20,6 +20,7 @@ from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.windows import Window, windowed, windows
 from sfumato.errors import SfumatoError
+from sfumato.loading.upscalers import PixelUpscaler
 from sfumato.runtime.device import pictures_at_once
 from sfumato.spec import Spec
 from sfumato.tasks.checks import check_number, check_whole
@@ -34,7 +35,6 @@ from sfumato.tasks.rank import Ranking
 from sfumato.tasks.settings import Options, Settings
 from sfumato.tasks.way import Way, chosen, first_latents, last_latents, levels_of
 from sfumato.tasks.words import said
-from sfumato.weights.upscalers import PixelUpscaler
 
 if TYPE_CHECKING:
     from sfumato.model import StableDiffusion

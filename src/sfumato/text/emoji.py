@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from sfumato.data.names import emoji_names
+from sfumato.text.emoji_names import emoji_names
 
 # Variation selectors, the joiner and skin tones say how an emoji looks and not what it is.
 _LOOKS = re.compile("[\ufe0e\ufe0f\u200d\U0001f3fb-\U0001f3ff]")

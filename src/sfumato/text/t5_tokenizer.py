@@ -16,9 +16,9 @@ from typing import Any
 
 from tokenizers import models
 
+from sfumato.checkpoint.checkpoint import WeightFile
+from sfumato.checkpoint.open import read_json
 from sfumato.errors import SfumatoError
-from sfumato.weights.checkpoint import WeightFile
-from sfumato.weights.read import read_json
 
 SPACE = "▁"
 EOS, PAD = "</s>", "<pad>"

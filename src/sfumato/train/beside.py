@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from sfumato.checkpoint.diffusers_config import depth_to
 from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Drawn
 from sfumato.diffusion import predict
@@ -36,7 +37,6 @@ from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.masks import random_mask
 from sfumato.train.sheet import sheet
 from sfumato.train.variant import Tensors, Variant, decoded, paths
-from sfumato.weights.configs import depth_to
 
 CHUNK = 32  # examples in one file
 CAPTIONS = 6  # kept of each

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from sfumato.checkpoint.hashes import model_hash
 from sfumato.data import captions, scene_captions
 from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Scenes
@@ -30,7 +31,6 @@ from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.sheet import sheet
 from sfumato.train.variant import Tensors, Variant, decoded, paths
-from sfumato.weights.hashes import model_hash
 
 CHUNK = 32  # paths that are drawn side by side and kept in one file
 SHEET_STEPS = (1, 2, 4)

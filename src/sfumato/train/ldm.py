@@ -30,6 +30,7 @@ from sfumato.diffusion.schedule import table_of
 from sfumato.diffusion.spacing import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.families import family
+from sfumato.loading.save import save_folder
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
@@ -42,7 +43,6 @@ from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.networks import described, new_transformer, new_unet
 from sfumato.train.sheet import sheet
 from sfumato.train.start import Start
-from sfumato.weights.save import save_folder
 
 MAX_FILE = 16 << 20
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
-from sfumato.loading import load
 from sfumato.model import StableDiffusion
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
+from sfumato.pipeline.load import load
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.clip import load_clip
 from sfumato.train.vae import load_vae

@@ -15,19 +15,19 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sfumato.adapt.lowrank import Adapter
+from sfumato.checkpoint import variant
 from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Failed, Finished, Step, drive
 from sfumato.diffusion.path import per_row
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
-from sfumato.loading import load
 from sfumato.model import StableDiffusion
 from sfumato.nets.unet import UNet
+from sfumato.pipeline.load import load
 from sfumato.tasks.conditioning import guidance
 from sfumato.tasks.settings import Settings
 from sfumato.tasks.way import Way
-from sfumato.weights import variant
 
 ROWS = 128  # that share a call of a network
 Tensors = dict[str, Tensor]
@@ -80,7 +80,7 @@ class Variant:
         return self.network(per_row(c_in, x) * x, self.base.table.time(sigma).to(x), cond).float()
 
     def export(self, path: Path, changes: variant.Changes, further: Mapping[str, Tensor]) -> None:
-        """Write the variant's file; `changes` and `further` tensors as in `weights.variant.write`."""
+        """Write the variant's file; `changes` and `further` tensors as in `checkpoint.variant.write`."""
         own = {f"unet/{name}": tensor for name, tensor in self.adapter.tensors().items()}
         variant.write(path, self.name, changes, own | dict(further))
 

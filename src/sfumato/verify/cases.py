@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
-from sfumato.weights.read import open_checkpoint
 
 UNKNOWN = "unknown kind of case"
 DOCUMENTS = (".md", ".txt")

@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from sfumato.families import family, midas, sd2, sdxl
+from sfumato.checkpoint import diffusers_config
+from sfumato.checkpoint.keymap import KeyMap
+from sfumato.families import family, sd2, sdxl
+from sfumato.families.layouts import midas
+from sfumato.families.layouts.open_clip import LOGIT_SCALE
 from sfumato.families.ldm import DEPTH
-from sfumato.families.open_clip import LOGIT_SCALE
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.dpt import DPT
 from sfumato.nets.mmdit import MMDiT
@@ -23,8 +26,6 @@ from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.spec import Spec
 from sfumato.verify.cases import Case, Result, counted, files, listed, read_json, stem, strangers, unsupported
-from sfumato.weights import configs
-from sfumato.weights.keymap import KeyMap
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -82,13 +83,13 @@ ORIGINAL = {
 
 # The classes of a folder's components that our networks read, and how.
 COMPONENTS: Mapping[str, Callable[[dict[str, Any]], nn.Module]] = {
-    "UNet2DConditionModel": lambda config: UNet(configs.unet_from(config)),
-    "SD3Transformer2DModel": lambda config: MMDiT(configs.mmdit_from(config)),
-    "DPTForDepthEstimation": lambda config: DPT(configs.dpt_from(config)),
-    "T5EncoderModel": lambda config: T5(configs.t5_from(config)),
-    "AutoencoderKL": lambda config: VAE(configs.vae_from(config)),
-    "CLIPTextModel": lambda config: CLIPText(configs.clip_from(config)),
-    "CLIPTextModelWithProjection": lambda config: CLIPText(configs.clip_from(config)),
+    "UNet2DConditionModel": lambda config: UNet(diffusers_config.unet_from(config)),
+    "SD3Transformer2DModel": lambda config: MMDiT(diffusers_config.mmdit_from(config)),
+    "DPTForDepthEstimation": lambda config: DPT(diffusers_config.dpt_from(config)),
+    "T5EncoderModel": lambda config: T5(diffusers_config.t5_from(config)),
+    "AutoencoderKL": lambda config: VAE(diffusers_config.vae_from(config)),
+    "CLIPTextModel": lambda config: CLIPText(diffusers_config.clip_from(config)),
+    "CLIPTextModelWithProjection": lambda config: CLIPText(diffusers_config.clip_from(config)),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from sfumato.checkpoint.keymap import KeyMap, Rule, Shapes, rename
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.drive import Denoiser, Failed, Finished, Job, drive
 from sfumato.diffusion.guide import away_from, cfg, plain, within
@@ -20,8 +21,10 @@ from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import FlowTable, NoiseTable, training_sigmas
 from sfumato.diffusion.spacing import sigma_list
 from sfumato.errors import SfumatoError
-from sfumato.families import clip_text, ldm_unet, ldm_vae, open_clip, sd2, sd3_mmdit, sdxl
+from sfumato.families import sd2, sdxl
+from sfumato.families.layouts import clip_text, ldm_unet, ldm_vae, open_clip, sd3_mmdit
 from sfumato.families.ldm import UNET, VAE_PREFIX
+from sfumato.loading.load import Parts, load_parts
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.t5 import T5
@@ -40,8 +43,6 @@ from sfumato.verify.cases import (
     read_tensors,
     unsupported,
 )
-from sfumato.weights.keymap import KeyMap, Rule, Shapes, rename
-from sfumato.weights.load import Parts, load_parts
 
 Outputs = Mapping[str, Callable[[], Tensor]]
 Tensors = Mapping[str, Tensor]

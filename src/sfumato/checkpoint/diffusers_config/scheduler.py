@@ -1,0 +1,171 @@
+"""The configs of the schedulers: what is predicted, the noise levels, and the sampler and spacing they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check
+from sfumato.errors import SfumatoError
+from sfumato.spec import Defaults, Prediction, Schedule
+
+SCHEDULER_FIXED: Fixed = {
+    "beta_schedule": ("linear", "scaled_linear"),
+    "prediction_type": ("epsilon", "v_prediction", "sample"),
+    "rescale_betas_zero_snr": (False, True),
+    "trained_betas": (None,),
+}
+FLOW_FIXED: Fixed = {
+    "base_image_seq_len": (256,),
+    "invert_sigmas": (False,),
+    "max_image_seq_len": (4096,),
+    "shift_terminal": (None,),
+    "time_shift_type": ("exponential",),
+}
+# Our sampler, and the spacing of times that the scheduler falls back on.
+SAMPLERS = {
+    "DDIMScheduler": ("ddim", "leading"),
+    "DDPMScheduler": ("ddpm", "leading"),
+    "DEISMultistepScheduler": ("deis", "linspace"),
+    "DPMSolverMultistepScheduler": ("dpmpp_2m", "linspace"),
+    "DPMSolverSDEScheduler": ("dpmpp_sde", "linspace"),
+    "DPMSolverSinglestepScheduler": ("dpmpp_2s", "linspace"),
+    "EulerAncestralDiscreteScheduler": ("euler_ancestral", "linspace"),
+    "EulerDiscreteScheduler": ("euler", "linspace"),
+    "HeunDiscreteScheduler": ("heun", "linspace"),
+    "KDPM2AncestralDiscreteScheduler": ("dpm_2_ancestral", "linspace"),
+    "KDPM2DiscreteScheduler": ("dpm_2", "linspace"),
+    "LCMScheduler": ("lcm", "leading"),
+    "LMSDiscreteScheduler": ("lms", "linspace"),
+    "PNDMScheduler": ("plms", "leading"),
+    "UniPCMultistepScheduler": ("unipc_bh2", "linspace"),
+    "SASolverScheduler": ("sa_solver", "linspace"),
+}
+# Settings that make another of our samplers of a class.
+MADE: dict[tuple[str, str, object], str] = {
+    ("DPMSolverMultistepScheduler", "algorithm_type", "dpmsolver"): "dpm_solver",
+    ("DPMSolverMultistepScheduler", "algorithm_type", "sde-dpmsolver++"): "dpmpp_2m_sde",
+    ("DPMSolverMultistepScheduler", "solver_order", 3): "dpmpp_3m",
+    ("UniPCMultistepScheduler", "solver_type", "bh1"): "unipc",
+}
+# Those that a folder of ours may name, with the settings that the originals' samplers amount to.
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "DDIMScheduler": {"clip_sample": False, "set_alpha_to_one": False},
+    "EulerAncestralDiscreteScheduler": {},
+    "EulerDiscreteScheduler": {},
+    "PNDMScheduler": {"set_alpha_to_one": False, "skip_prk_steps": True},
+}
+SPACINGS = {"leading": "leading", "linspace": "discrete", "trailing": "trailing"}
+ENDING_AT_THE_FIRST_STEP = ("ddim", "ddpm", "plms")  # of training, not at sigma 0, as in the original code
+PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+
+
+def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json") -> tuple[Prediction, Schedule]:
+    """What the network predicts, and its noise levels. Raises SfumatoError for what is not supported."""
+    fields = Fields(where, config)
+    if "FlowMatch" in str(config.get("_class_name")):
+        return "flow", _flow_from(fields)
+    if str(config.get("_class_name")).startswith("EDM"):
+        raise fields.wrong("_class_name", "a scheduler other than those for models that were trained as EDM")
+    check(where, config, SCHEDULER_FIXED)
+    schedule = Schedule(
+        kind=config.get("beta_schedule", "linear"),
+        start=fields.number("beta_start", 0.0001),
+        end=fields.number("beta_end", 0.02),
+        steps=_training_steps(fields),
+        zero_terminal_snr=config.get("rescale_betas_zero_snr", False),
+    )
+    if not 0 < schedule.start < 1:
+        raise fields.wrong("beta_start", "a number between 0 and 1")
+    if not schedule.start <= schedule.end < 1:
+        raise fields.wrong("beta_end", "a number between beta_start and 1")
+    return PREDICTIONS[config.get("prediction_type", "epsilon")], schedule
+
+
+def _training_steps(fields: Fields) -> int:
+    steps = fields.integer("num_train_timesteps", 1000)
+    if steps < 1:
+        raise fields.wrong("num_train_timesteps", "a positive whole number")
+    return steps
+
+
+def _flow_from(fields: Fields) -> Schedule:
+    """The noise levels of a FlowMatchEulerDiscreteScheduler."""
+    check(fields.where, fields.config, FLOW_FIXED)
+    grows = fields.config.get("use_dynamic_shifting", False) is True
+    shift = fields.number("shift", 1.0)
+    if shift <= 0:
+        raise fields.wrong("shift", "a positive number")
+    return Schedule(
+        steps=_training_steps(fields),
+        shift=shift,
+        log_shift=(fields.number("base_shift", 0.5), fields.number("max_shift", 1.15)) if grows else None,
+    )
+
+
+def sampling_from(config: Config, where: str, defaults: Defaults) -> Defaults:
+    """`defaults` with the sampler and schedule that a scheduler's config stands for, where ours have it."""
+    fields = Fields(where, config)
+    name = fields.text("_class_name", "")
+    if name not in SAMPLERS:
+        return defaults
+    sampler, spacing = SAMPLERS[name]
+    sampler = next(
+        (ours for (one, key, value), ours in MADE.items() if one == name and config.get(key) == value), sampler
+    )
+    schedule = SPACINGS[fields.choice("timestep_spacing", spacing, SPACINGS)]
+    if sampler in ENDING_AT_THE_FIRST_STEP and schedule == "leading":
+        schedule = "ddim_uniform"
+    for spelled in ("karras", "exponential"):
+        schedule = spelled if config.get(f"use_{spelled}_sigmas") is True else schedule
+    return replace(defaults, sampler=sampler, schedule=schedule)
+
+
+def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) -> dict[str, Any]:
+    """The config of the scheduler that samples as `defaults` advise, or of one that knows our table."""
+    if prediction == "flow":
+        return _flow_to(noise)
+    predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
+    if prediction not in predictions:
+        raise SfumatoError(f"a Stable Diffusion folder cannot say that the network predicts {prediction!r}")
+    classes = {ours: theirs for theirs, (ours, _) in SAMPLERS.items() if theirs in SCHEDULERS}
+    name = "DDIMScheduler" if noise.zero_terminal_snr else classes.get(defaults.sampler, "DDIMScheduler")
+    spacings = {ours: theirs for theirs, ours in SPACINGS.items()}
+    return {
+        "_class_name": name,
+        "beta_end": noise.end,
+        "beta_schedule": noise.kind,
+        "beta_start": noise.start,
+        "num_train_timesteps": noise.steps,
+        "prediction_type": predictions[prediction],
+        "steps_offset": 1,
+        "timestep_spacing": spacings.get(defaults.schedule, "leading"),
+        "trained_betas": None,
+        **SCHEDULERS[name],
+        **({"rescale_betas_zero_snr": True} if noise.zero_terminal_snr else {}),
+    }
+
+
+def _flow_to(noise: Schedule) -> dict[str, Any]:
+    """The config of a FlowMatchEulerDiscreteScheduler."""
+    low, high = noise.log_shift or (0.5, 1.15)
+    return {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        **{name: values[0] for name, values in FLOW_FIXED.items()},
+        "base_shift": low,
+        "max_shift": high,
+        "num_train_timesteps": noise.steps,
+        "shift": noise.shift,
+        "use_dynamic_shifting": noise.log_shift is not None,
+    }
+
+
+def noising_to(noise: Schedule) -> dict[str, Any]:
+    """The config of a DDPMScheduler that only adds noise."""
+    return {
+        "_class_name": "DDPMScheduler",
+        "beta_end": noise.end,
+        "beta_schedule": noise.kind,
+        "beta_start": noise.start,
+        "num_train_timesteps": noise.steps,
+    }

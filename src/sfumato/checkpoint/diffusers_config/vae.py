@@ -1,0 +1,62 @@
+"""The config of an autoencoder: AutoencoderKL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check, usual
+from sfumato.spec import VAEConfig
+
+VAE_FIXED: Fixed = {
+    "_class_name": ("AutoencoderKL",),
+    "act_fn": ("silu", "swish"),
+    "latents_mean": (None,),
+    "latents_std": (None,),
+    "mid_block_add_attention": (True,),
+    "use_post_quant_conv": (True, False),
+    "use_quant_conv": (True, False),
+}
+
+
+def vae_from(config: Config, where: str = "vae/config.json") -> VAEConfig:
+    """The sizes that an AutoencoderKL's config states. Raises SfumatoError for what is not supported."""
+    fields = Fields(where, config)
+    check(where, config, VAE_FIXED)
+    channels = fields.integers("block_out_channels", (64,))
+    for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
+        if fields.names(name, (block,)) != [block] * len(channels):
+            raise fields.wrong(name, f"{block} for every level")
+    if config.get("out_channels", 3) != config.get("in_channels", 3):
+        raise fields.wrong("out_channels", "the same as in_channels")
+    if config.get("use_quant_conv", True) != config.get("use_post_quant_conv", True):
+        raise fields.wrong("use_post_quant_conv", "the same as use_quant_conv")
+    return VAEConfig(
+        in_channels=fields.integer("in_channels", 3),
+        latent_channels=fields.integer("latent_channels", 4),
+        channels=channels,
+        blocks=fields.integer("layers_per_block", 1),
+        groups=fields.integer("norm_num_groups", 32),
+        scale=fields.number("scaling_factor", 0.18215),
+        shift=0.0 if config.get("shift_factor") is None else fields.number("shift_factor", 0.0),
+        quant_convs=config.get("use_quant_conv", True),
+    )
+
+
+def vae_to(cfg: VAEConfig, sample_size: int) -> dict[str, Any]:
+    """The config of an AutoencoderKL; `sample_size` is the usual side of the pictures."""
+    return {
+        **usual(VAE_FIXED),
+        "block_out_channels": list(cfg.channels),
+        "down_block_types": ["DownEncoderBlock2D"] * len(cfg.channels),
+        "in_channels": cfg.in_channels,
+        "latent_channels": cfg.latent_channels,
+        "layers_per_block": cfg.blocks,
+        "norm_num_groups": cfg.groups,
+        "out_channels": cfg.in_channels,
+        "sample_size": sample_size,
+        "scaling_factor": cfg.scale,
+        **({"shift_factor": cfg.shift} if cfg.shift else {}),
+        "up_block_types": ["UpDecoderBlock2D"] * len(cfg.channels),
+        "use_post_quant_conv": cfg.quant_convs,
+        "use_quant_conv": cfg.quant_convs,
+    }

@@ -1,0 +1,196 @@
+"""Opening a model file or folder: what it is is found from its content, never from its name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sfumato.checkpoint import embedded_files, variant
+from sfumato.checkpoint.checkpoint import Checkpoint, Stored, WeightFile
+from sfumato.checkpoint.formats import fp8, gguf_file, safetensors_file, torch_file
+from sfumato.errors import SfumatoError
+
+MAX_JSON = 16 << 20
+REMAINDER = "sfumato.safetensors"  # beside model_index.json, see Checkpoint.remainder
+HABITS = "sfumato.json"  # beside model_index.json: what a folder of ours says that diffusers has no place for
+
+# What people hand in by mistake, by its first bytes.
+STRANGERS = (
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, not the weights; run `git lfs pull` or download the file itself",
+    ),
+    (b"<", "is a web page, not weights; the download failed or needs a login, download it again"),
+    (b"\x89HDF", "is an HDF5 file, which holds no PyTorch weights; give a .safetensors, a .ckpt or a diffusers folder"),
+    (b"\x89PNG", "is a picture, not a model; give a .safetensors, a .ckpt or a diffusers folder"),
+    (b"\x1f\x8b", "is a gzip archive; unpack it and give the model inside"),
+    (b"7z\xbc\xaf", "is a 7z archive; unpack it and give the model inside"),
+    (b"Rar!", "is a rar archive; unpack it and give the model inside"),
+)
+
+# Of a component the first of these that is there is read. fp16 variants serve where there is nothing else.
+WEIGHT_NAMES = tuple(
+    name
+    for ending in ("safetensors", "bin")
+    for variant in ("", ".fp16")
+    for stem in ("diffusion_pytorch_model", "model", "pytorch_model")
+    for name in (
+        f"{stem}{variant}.{ending}",
+        f"{stem}{variant}.{ending}.index.json",
+        f"{stem}.{ending}.index{variant}.json",
+    )
+)
+
+
+# A denoiser alone, by its last layer and a tensor that only it has beside that; and what stands before its names in a
+# complete checkpoint of its layout.
+DENOISERS = (
+    ("out.2.weight", "input_blocks.0.0.weight", "model.diffusion_model."),
+    ("final_layer.linear.weight", "joint_blocks.0.x_block.attn.qkv.weight", "model.diffusion_model."),
+    ("diffusion_model.out.2.weight", "diffusion_model.input_blocks.0.0.weight", "model."),
+    ("diffusion_model.final_layer.linear.weight", "diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "model."),
+    ("conv_out.weight", "down_blocks.0.resnets.0.conv1.weight", "unet/"),
+    ("proj_out.weight", "transformer_blocks.0.norm1_context.linear.weight", "transformer/"),
+)
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a model: a `.safetensors`, a GGUF, a file of `torch.save`, or a diffusers folder (or one component of it).
+
+    Only headers are read; nothing in the file is executed. Raises SfumatoError, with one line that names the cause, for
+    whatever is not an ordinary, whole checkpoint. A U-Net or transformer alone has the names that it would have in a
+    complete checkpoint, and a variant is opened together with its base (see `checkpoint.variant`).
+    """
+    path = Path(path)
+    try:
+        checkpoint = _open_folder(path) if path.is_dir() else _with_base(_open_file(path))
+    except OSError as error:
+        raise SfumatoError(f"cannot read {path}: {error.strerror}; give the path of a model") from error
+    for *anchors, prefix in DENOISERS:
+        if all(anchor in checkpoint.tensors for anchor in anchors):
+            checkpoint.tensors = {prefix + name: stored for name, stored in checkpoint.tensors.items()}
+            checkpoint.configs = {prefix + name: config for name, config in checkpoint.configs.items()}
+    return checkpoint
+
+
+def _with_base(checkpoint: Checkpoint) -> Checkpoint:
+    """A variant as the whole model; what is none as it is."""
+    try:
+        header = variant.Header.of(checkpoint)
+        if header is None:
+            return checkpoint
+        base = _open_folder(header.find(checkpoint.path))
+        try:
+            return variant.merged(checkpoint, header, base)
+        except BaseException:
+            base.close()
+            raise
+    except BaseException:
+        checkpoint.close()
+        raise
+
+
+def _open_file(path: Path) -> Checkpoint:
+    file = WeightFile(path)
+    try:
+        container, parse = _format(file)
+        tensors, metadata = parse(file)
+        tensors = fp8.values(file, tensors)
+        files, metadata = embedded_files.unpack(metadata, path)
+        configs = embedded_files.configs(files, path)
+    except BaseException:
+        file.close()
+        raise
+    return Checkpoint(path, container, tensors, [file], metadata, configs, files)
+
+
+def _format(file: WeightFile) -> tuple[str, Callable[[WeightFile], tuple[dict[str, Stored], dict[str, str]]]]:
+    start = file.read(0, 64)
+    if safetensors_file.looks_like(start):  # first: the length of a header may begin like a pickle
+        return "safetensors", safetensors_file.parse
+    if start.startswith(gguf_file.MAGIC):
+        return "gguf", gguf_file.parse
+    for magic, what in STRANGERS:
+        if start.startswith(magic):
+            raise file.error(what)
+    if torch_file.is_zip(start):
+        return "torch", torch_file.parse_zip
+    if torch_file.is_pickle(start):
+        return "torch", torch_file.parse_legacy
+    raise file.error("is no model file that is known here; give a .safetensors, a .ckpt or a diffusers folder")
+
+
+def _open_folder(path: Path) -> Checkpoint:
+    """The components that model_index.json names, or the folder itself as the only component."""
+    result = Checkpoint(path, "folder", {}, [])
+    try:
+        if (path / "model_index.json").is_file():
+            result.configs["model_index"] = index = read_json(path / "model_index.json")
+            if (path / HABITS).is_file():
+                result.configs["habits"] = read_json(path / HABITS)
+            if (path / REMAINDER).is_file():
+                rest = _open_file(path / REMAINDER)
+                result.files += rest.files
+                result.remainder = rest.tensors
+            for name, entry in index.items():
+                folder = path / name
+                named = isinstance(entry, list) and len(entry) == 2 and entry[0] is not None
+                if named and Path(name).name == name and folder.is_dir():
+                    _add_component(result, folder, f"{name}/")
+        else:
+            _add_component(result, path, "")
+        if not result.tensors:
+            raise SfumatoError(
+                f"{path} holds no weights; give a model file or a diffusers folder (with model_index.json)"
+            )
+    except BaseException:
+        result.close()
+        raise
+    return result
+
+
+def _add_component(result: Checkpoint, folder: Path, prefix: str) -> None:
+    for config in ("config.json", "scheduler_config.json"):
+        if (folder / config).is_file():
+            result.configs[prefix + config.removesuffix(".json")] = read_json(folder / config)
+    found = next((folder / name for name in WEIGHT_NAMES if (folder / name).is_file()), None)
+    if found is None:
+        return
+    for path in shards(found) if found.suffix == ".json" else [found]:
+        if not path.is_file():
+            raise SfumatoError(f"{folder} lacks {path.name}, which {found.name} lists; fetch the whole folder")
+        part = _open_file(path)
+        result.files += part.files
+        result.metadata |= part.metadata
+        for name, stored in part.tensors.items():
+            if prefix + name in result.tensors:
+                raise SfumatoError(f"{folder} holds the tensor {name} in two files; it is broken, download it again")
+            result.tensors[prefix + name] = stored
+
+
+def shards(index: Path) -> list[Path]:
+    """The files that an index lists, which must lie beside it."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(
+        isinstance(name, str) and Path(name).name == name for name in names.values()
+    ):
+        raise SfumatoError(f"{index} does not list weight files beside it; download it again")
+    return [index.parent / name for name in sorted(set(names.values()))]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of bounded size. Raises SfumatoError."""
+    file = WeightFile(path)
+    try:
+        if file.size > MAX_JSON:
+            raise file.error(f"is {file.size} bytes long, at most {MAX_JSON} are read; it is no configuration")
+        value = json.loads(file.read(0, file.size).decode())
+    except (ValueError, RecursionError) as error:
+        raise file.error("is not valid JSON; download it again") from error
+    finally:
+        file.close()
+    if not isinstance(value, dict):
+        raise file.error("is not a JSON object; download it again")
+    return value

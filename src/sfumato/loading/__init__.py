@@ -1,0 +1,1 @@
+"""From tensors to networks: what a checkpoint is, its parts, loading, saving, converting, describing it."""

@@ -1,0 +1,1 @@
+"""A loaded model, and one request on its way to a picture."""

@@ -1,0 +1,131 @@
+"""From a name or a path to a model that draws."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sfumato.diffusion.drive import Denoiser
+from sfumato.diffusion.schedule import table_of
+from sfumato.errors import SfumatoError, warn
+from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
+from sfumato.loading.load import Parts, load_parts
+from sfumato.model import StableDiffusion
+from sfumato.nets.t5 import T5
+from sfumato.runtime.device import choose_device, choose_dtype, memory_for
+from sfumato.spec import Prediction
+from sfumato.text.encode import MAX_T5, T5Reader, TextEncoder
+from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
+from sfumato.text.tokenizer import CLIPTokenizer
+
+
+def _located(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
+    """The file or folder that a path or a name means, and the variant of an official file, which cannot say it."""
+    try:
+        path = Path(name).expanduser()
+        if name != "" and path.exists():
+            release = release_of(path)
+            return path, release.variant if release else None
+    except (TypeError, ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
+        pass
+    if not isinstance(name, str) or not name.strip() or os.path.isabs(name):
+        raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
+    found = find(name, kind)
+    return found.path, found.release.variant if found.release and found.path.is_file() else None
+
+
+def load(
+    name_or_path: str | Path | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    prediction: Prediction | None = None,
+    variant: str | None = None,
+    vae: str | Path | None = None,
+    text_encoders: str | Path | Sequence[str | Path] = (),
+    t5_tokenizer: str | Path | None = None,
+    t5_length: int | None = None,
+    tiled_vae: bool | None = None,
+) -> StableDiffusion:
+    """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
+
+    A name is looked up on this machine; nothing is downloaded.
+
+    `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
+    names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
+    "768-v" of 2.x, "base" or "turbo" of XL and 3.5 large; else official files are known by hash, or name and size, and
+    all others taken for the larger and slower one. `prediction` overrules what the network is taken to predict ("eps",
+    "v" ...). `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file
+    without them. `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in
+    `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. `t5_length` is how many
+    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. `tiled_vae` puts all pictures
+    through the autoencoder in tiles, or none; else those above `tasks.picture.TILED_ABOVE`. Raises SfumatoError for a
+    file that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and
+    for a variant that its family does not have.
+    """
+    if name_or_path is None or name_or_path == EMBEDDED:
+        path = embedded_model()
+    else:
+        path, known = _located(name_or_path)
+        variant = known if variant is None else variant
+    where = choose_device(device)
+    if isinstance(text_encoders, str | Path):
+        text_encoders = (text_encoders,)
+    encoders = [_located(one, "text encoder")[0] for one in text_encoders]
+    beside = (found for one in (path, *encoders) if (found := find_t5_tokenizer(one)) is not None)
+    pieces = next(beside, None) if t5_tokenizer is None else Path(t5_tokenizer)
+    with memory_for(f"to load {path}; load it as float16 or close other programs"):
+        parts = load_parts(
+            path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
+            vae=None if vae is None else _located(vae, "vae")[0], text_encoders=encoders,
+            without=("text_3",) if pieces is None else (),
+        )  # fmt: skip
+    if parts.spec.text_3 is None and (t5_tokenizer is not None or t5_length is not None):
+        raise SfumatoError(f"{parts.spec.title} does not read T5; leave its tokenizer and length out")
+    if t5_length is not None and parts.spec.text_3 is not None:
+        if type(t5_length) is not int or not 1 <= t5_length <= MAX_T5:
+            raise SfumatoError(f"T5's length is {t5_length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")
+        t5 = replace(parts.spec.text_3, length=t5_length)
+        parts = replace(parts, spec=replace(parts.spec, text_3=t5))
+    parts.vae.tiled = tiled_vae
+    return assemble(parts, T5Tokenizer.from_file(pieces) if pieces is not None and "text_3" in parts.networks else None)
+
+
+def assemble(
+    parts: Parts, t5_tokenizer: T5Tokenizer | None = None, tokenizer: CLIPTokenizer | None = None
+) -> StableDiffusion:
+    """A model of its loaded parts; `tokenizer` None takes the one that they bring, or CLIP's own.
+
+    Raises SfumatoError for a tokenizer that does not fit. SfumatoWarning says where T5 is missing.
+    """
+    spec, path = parts.spec, parts.report.path
+    brought = parts.tokenizer() if tokenizer is None else tokenizer
+    tokenizer = brought or CLIPTokenizer.openai()
+    if tokenizer.vocab_size > spec.text.vocab_size:
+        whose = "its tokenizer" if brought else "CLIP's own tokenizer (the model brings none)"
+        many = f"{tokenizer.vocab_size} symbols, its text encoder only {spec.text.vocab_size}"
+        raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
+    text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
+    denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.quantised)
+    return StableDiffusion(spec, denoiser, parts.vae, text, path, parts.depth)
+
+
+def _t5_reader(parts: Parts, tokenizer: T5Tokenizer | None) -> T5Reader | None:
+    """T5, or where only the model lacks it what stands for it; None for families without."""
+    spec, path, network = parts.spec, parts.report.path, parts.networks.get("text_3")
+    sizes = spec.text_3
+    if sizes is None or spec.transformer is None:
+        return None
+    if tokenizer is not None and tokenizer.vocab_size > sizes.vocab_size:
+        many = f"{tokenizer.vocab_size} pieces, its T5 only {sizes.vocab_size}"
+        raise SfumatoError(f"{path} does not fit together: the T5 tokenizer has {many}; give the one of the same model")
+    if not isinstance(network, T5) or tokenizer is None:
+        held = network is not None or "text_3" in parts.report.left_out
+        which = "T5's tokenizer (spiece.model)" if held else "the text encoder T5"
+        lost = "what a prompt says beyond 77 tokens, and words to be written in the picture, will be followed less"
+        warn(f"{path} comes without {which}: {lost}")
+        return T5Reader(spec.transformer.context_dim, sizes.length)
+    return T5Reader(spec.transformer.context_dim, sizes.length, tokenizer, network)
