@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-LANGUAGES = ("en", "th", "zh", "id", "uk", "ja")
+from sfumato.text.emoji_names import LANGUAGES as LANGUAGES
+
 STYLES = ("3d", "flat", "gradient", "noto", "blob", "twemoji")
 
 # English is what most prompts are written in; the others share the rest evenly.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import lzma
 from importlib import resources
 
-from sfumato.data.captions import LANGUAGES
 from sfumato.errors import SfumatoError
+
+LANGUAGES = ("en", "th", "zh", "id", "uk", "ja")
 
 
 def names(language: str = "en") -> list[str]:
