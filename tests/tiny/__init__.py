@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sfumato.checkpoint.formats import safetensors_file
 from sfumato.families import Family
+from sfumato.loading.save import save_folder
 from sfumato.spec import (
     ID_WIDTH,
     CLIPTextConfig,
