@@ -28,7 +28,7 @@ from sfumato.diffusion.cond import Cond
 from sfumato.evaluate.judge import Judge, load_judge
 from sfumato.evaluate.pictures import on_white
 from sfumato.evaluate.precision import caption_lists, first_places
-from sfumato.spec import MMDiTConfig, Schedule, UNetConfig
+from sfumato.spec import MMDiTConfig, NoiseSchedule, UNetConfig
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
@@ -69,7 +69,7 @@ def recipe(data: EmojiData, changes: dict[str, object]) -> LDMTraining:
             validate_every=NEVER,
             sample_every=NEVER,
         ),
-        noise=Schedule(end=0.02),
+        noise=NoiseSchedule(end=0.02),
         background_share=0.0,
         styles={style: int(style in STYLES) for style in captions.STYLES},
         subgroups=dict.fromkeys(sorted(others), 0),

@@ -41,7 +41,7 @@ def inputs(spec: Spec, config: UNetConfig | MMDiTConfig, side: int) -> tuple[Ten
         return x, t, Cond(tokens, ids=torch.full((2, 1), 20.0))
     if config.vector_dim is None:
         return x, t, Cond(tokens)
-    numbers = 5 if "aesthetic_score" in spec.ids else 6
+    numbers = 5 if "aesthetic_score" in spec.micro_conditioning else 6
     return x, t, Cond(tokens, torch.randn(2, config.vector_dim - 256 * numbers), torch.randn(2, numbers))
 
 

@@ -19,11 +19,11 @@ from sfumato.diffusion.spacing import SCHEDULES
 from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.model import StableDiffusion
 from sfumato.provenance import infotext
-from sfumato.spec import Schedule
+from sfumato.spec import NoiseSchedule
 from sfumato.tasks.picture import Progress, encode
 
 SMALL = {"steps": 2, "seed": 3, "width": 16, "height": 16}
-KINDS = {"eps": ("eps", Schedule()), "v from pure noise": ("v", Schedule(zero_terminal_snr=True))}
+KINDS = {"eps": ("eps", NoiseSchedule()), "v from pure noise": ("v", NoiseSchedule(zero_terminal_snr=True))}
 
 
 @pytest.fixture

@@ -161,11 +161,11 @@ class DepthNetConfig:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Discrete training noise levels: `kind` names how beta runs from start to end over `steps`.
+class NoiseSchedule:
+    """The noise levels of training: `kind` is the shape of the curve of betas from `start` to `end` over `steps` steps.
 
     `zero_terminal_snr` rescales them so that the last step is pure noise (Lin et al. 2023). A flow has no betas; its
-    levels are moved towards noise by `shift` (Esser et al. 2024, equation 23), or by a shift that grows with the
+    levels are shifted towards noise by `shift` (Esser et al. 2024, equation 23), or by a shift that grows with the
     picture: `log_shift` are its logarithms for 256 and for 4096 patches.
     """
 
@@ -205,14 +205,15 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Spec:
-    """A model family, or one model of it: its networks, its diffusion and its habits.
+    """A model family, or one model of it: its networks, its diffusion and its defaults.
 
     `variant` names the release where several have the same names and shapes ("base", "turbo"); else it is empty.
-    `transformer`, where there is one, stands in the U-Net's place. `depth` sees the depth of a picture, for a U-Net
-    that is told it. `ids` are the numbers, besides pooled text, that condition XL. `zero_negative`: an empty negative
-    prompt is all zeros and not read by the text towers. `quantised`: the network only knows whole training steps.
-    `unit_start`: every sampler starts at variance 1 + sigma^2. `low_res`: the model enlarges a picture that it is shown
-    after up to `max_noise_level` steps of this noise. `licence` is an id of `hub.licences`.
+    `transformer`, if set, is the denoising network, in place of the U-Net. `depth` estimates the depth of a picture,
+    for a U-Net that takes it. `micro_conditioning` are the numbers that condition XL besides the pooled text (Podell
+    et al. 2023). `zero_empty_negative`: an empty negative prompt is encoded as zeros, without the text towers.
+    `discrete_timesteps`: the network only knows whole training steps. `vp_init_noise`: every sampler starts at variance
+    1 + sigma^2. `low_res`: the model enlarges a picture, to which this noise was added for up to `max_noise_level`
+    steps. `licence` is an id of `hub.licences`.
     """
 
     family: str
@@ -225,14 +226,14 @@ class Spec:
     text_2: CLIPTextConfig | None = None
     text_3: T5Config | None = None
     depth: DPTConfig | DepthNetConfig | None = None
-    low_res: Schedule | None = None
+    low_res: NoiseSchedule | None = None
     max_noise_level: int = 350
-    ids: tuple[SizeId, ...] = ()
-    zero_negative: bool = False
+    micro_conditioning: tuple[SizeId, ...] = ()
+    zero_empty_negative: bool = False
     prediction: Prediction = "eps"
-    quantised: bool = False
-    unit_start: bool = False
-    noise: Schedule = field(default_factory=Schedule)
+    discrete_timesteps: bool = False
+    vp_init_noise: bool = False
+    noise: NoiseSchedule = field(default_factory=NoiseSchedule)
     skip_layers: SkipLayers | None = None
     defaults: Defaults = field(default_factory=Defaults)
     licence: str = ""

@@ -12,9 +12,9 @@ from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.schedule import NoiseTable, training_sigmas
 from sfumato.diffusion.spacing import sigma_list
-from sfumato.spec import Schedule
+from sfumato.spec import NoiseSchedule
 
-TABLE = NoiseTable(training_sigmas(Schedule()))
+TABLE = NoiseTable(training_sigmas(NoiseSchedule()))
 
 
 class Counting(nn.Module):

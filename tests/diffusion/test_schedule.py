@@ -7,9 +7,9 @@ import torch
 
 from sfumato.diffusion.schedule import SIGMA_PURE_NOISE, FlowTable, NoiseTable, alphas_cumprod, training_sigmas
 from sfumato.diffusion.spacing import discrete
-from sfumato.spec import Schedule
+from sfumato.spec import NoiseSchedule
 
-TABLE = NoiseTable(training_sigmas(Schedule()))
+TABLE = NoiseTable(training_sigmas(NoiseSchedule()))
 
 
 def test_ends_of_the_1x_table() -> None:
@@ -29,7 +29,7 @@ def test_beyond_the_table_the_nearest_end_is_the_time() -> None:
 
 
 def test_zero_terminal_snr_leaves_only_noise_at_the_end() -> None:
-    plain, zero = Schedule(), Schedule(zero_terminal_snr=True)
+    plain, zero = NoiseSchedule(), NoiseSchedule(zero_terminal_snr=True)
     assert alphas_cumprod(zero)[0] == pytest.approx(alphas_cumprod(plain)[0].item(), rel=1e-12)
     assert training_sigmas(zero)[-1] == pytest.approx(SIGMA_PURE_NOISE, rel=1e-6)
     assert (training_sigmas(zero).diff() > 0).all()
@@ -47,5 +47,5 @@ def test_flow_levels_are_shifted_times() -> None:
 
 
 def test_linear_betas_are_not_the_scaled_ones() -> None:
-    linear = training_sigmas(Schedule(kind="linear", start=1e-4, end=0.02))
+    linear = training_sigmas(NoiseSchedule(kind="linear", start=1e-4, end=0.02))
     assert linear[-1].item() == pytest.approx(math.sqrt(1 / 4.0358e-5 - 1), rel=1e-3)

@@ -118,7 +118,7 @@ def test_a_folder_says_how_to_sample(scheduler: dict[str, object], sampler: str,
 
 def test_a_folder_says_whether_no_negative_prompt_is_zeros() -> None:
     read = [folder(family("sdxl").spec, 1024, {}, **index) for index in ({}, {"force_zeros_for_empty_prompt": False})]
-    assert [spec.zero_negative for spec in read] == [True, False]
+    assert [spec.zero_empty_negative for spec in read] == [True, False]
 
 
 @pytest.mark.parametrize(

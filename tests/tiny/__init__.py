@@ -20,7 +20,7 @@ from sfumato.spec import (
     DepthNetConfig,
     DPTConfig,
     MMDiTConfig,
-    Schedule,
+    NoiseSchedule,
     SkipLayers,
     Spec,
     T5Config,
@@ -30,7 +30,8 @@ from sfumato.spec import (
 from sfumato.text.tokenizer import CLIPTokenizer
 
 WORDS = CLIPTokenizer.train(["a red heart", "a blue cat"] * 9, 600)
-IDS = {"original_size": 2, "crop": 2, "target_size": 2, "aesthetic_score": 1}  # numbers that one of Spec.ids stands for
+# How many numbers one of Spec.micro_conditioning stands for.
+IDS = {"original_size": 2, "crop": 2, "target_size": 2, "aesthetic_score": 1}
 
 
 @singledispatch
@@ -96,7 +97,7 @@ def _(config: DepthNetConfig) -> DepthNetConfig:
     return replace(config, channels=(8, 16, 24))
 
 
-@smaller.register(Schedule)
+@smaller.register(NoiseSchedule)
 @smaller.register(SkipLayers)
 @smaller.register(Defaults)
 def _(habits: object) -> object:
@@ -115,7 +116,7 @@ def shrink(spec: Spec) -> Spec:
         return replace(small, unet=spec.unet, transformer=replace(small.transformer, **widths))
     unet = replace(small.unet, context_dim=sum(tower.hidden_size for tower in towers))
     if unet.vector_dim is not None:
-        numbers = sum(IDS[name] for name in spec.ids)
+        numbers = sum(IDS[name] for name in spec.micro_conditioning)
         unet = replace(unet, vector_dim=(towers[-1].projection_dim or 0) + numbers * ID_WIDTH)
     return replace(small, unet=unet)
 

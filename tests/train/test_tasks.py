@@ -19,7 +19,7 @@ from sfumato.errors import SfumatoError
 from sfumato.loading.load import load_parts
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.pipeline.load import load
-from sfumato.spec import CLIPTextConfig, MMDiTConfig, Schedule, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, MMDiTConfig, NoiseSchedule, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train import checkpoint, clip, ldm, vae
 from sfumato.train.clip import CLIPTask, CLIPTraining, TextSize, load_clip
@@ -63,7 +63,7 @@ TRANSFORMER_RECIPE = replace(
     net=None,
     transformer=MMDiTConfig(patch=2, hidden=32, heads=2, depth=2, qk_norm=True),
     prediction="flow",
-    noise=Schedule(shift=2.0),
+    noise=NoiseSchedule(shift=2.0),
     times="logit_normal",
     sampler="euler",
     schedule="discrete",

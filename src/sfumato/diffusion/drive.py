@@ -26,13 +26,13 @@ class Denoiser:
     """A network with the meaning of its output: (x, sigma, cond) -> estimate of x0.
 
     x is float32 whatever the network computes in; the network's own precision begins and ends at its call. With
-    `quantised` every noise level is taken for the nearest of the table, as in XL's own code.
+    `discrete_timesteps` every noise level is taken for the nearest of the table, as in XL's own code.
     """
 
     network: nn.Module
     prediction: Prediction
     table: Table
-    quantised: bool = False
+    discrete_timesteps: bool = False
 
     @property
     def path(self) -> Path:
@@ -41,7 +41,7 @@ class Denoiser:
     def __call__(self, x: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
         """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype."""
         weight = next(self.network.parameters())
-        if self.quantised and isinstance(self.table, NoiseTable):
+        if self.discrete_timesteps and isinstance(self.table, NoiseTable):
             sigma = self.table.sigma(self.table.nearest_time(sigma))
         c_in, _, _ = predict.preconditioning(self.prediction, sigma)
         t = self.table.time(sigma).to(weight.device, torch.promote_types(weight.dtype, torch.float32))

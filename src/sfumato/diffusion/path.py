@@ -8,7 +8,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from sfumato.diffusion.schedule import alphas_cumprod
-from sfumato.spec import Schedule
+from sfumato.spec import NoiseSchedule
 
 Level = TypeVar("Level", float, Tensor)
 
@@ -37,7 +37,7 @@ class Path:
         return per_row(self.alpha(sigma), x0) * x0 + per_row(sigma, x0) * noise
 
 
-def diffused(x0: Tensor, noise: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
+def diffused(x0: Tensor, noise: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
     """x0 (B, ...) after t (B,) steps of a schedule: sqrt(abar) x0 + sqrt(1 - abar) n (Ho et al. 2020, equation 4)."""
     abar = alphas_cumprod(schedule)[t]
     return per_row(abar.sqrt(), x0) * x0 + per_row((1 - abar).sqrt(), x0) * noise

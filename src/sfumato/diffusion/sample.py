@@ -62,7 +62,7 @@ class Sampler:
     aliases: tuple[str, ...] = ()
     brownian: bool = False
     schedule: str = "discrete"
-    unit_start: bool = False  # first latents of variance 1 + sigma^2, as the original code has them
+    vp_init_noise: bool = False  # first latents of variance 1 + sigma^2, as the original code has them
     timed: bool = False  # steps in the network's own times, and takes its `table`
     cfg_pp: bool = False  # a step of it has a CFG++ (`onestep.cfg_pp`)
     source: str = ""
@@ -96,12 +96,12 @@ class Sampler:
 SAMPLERS: dict[str, Sampler] = {
     sampler.name: sampler
     for sampler in (
-        Sampler("ddim", "DDIM", ddim, 1, aliases=("DDIMScheduler",), schedule="ddim_uniform", unit_start=True,
+        Sampler("ddim", "DDIM", ddim, 1, aliases=("DDIMScheduler",), schedule="ddim_uniform", vp_init_noise=True,
                 cfg_pp=True, source="arXiv:2010.02502"),
         Sampler("ddpm", "DDPM", ddpm, 1, "ancestral", aliases=("DDPMScheduler",), schedule="ddim_uniform",
-                unit_start=True, cfg_pp=True, source="arXiv:2006.11239"),
+                vp_init_noise=True, cfg_pp=True, source="arXiv:2006.11239"),
         Sampler("plms", "PLMS", plms, 2, multistep=True, aliases=("pndm", "PNDMScheduler"), schedule="ddim_uniform",
-                unit_start=True, source="arXiv:2202.09778"),
+                vp_init_noise=True, source="arXiv:2202.09778"),
         Sampler("ipndm", "iPNDM", ipndm, 2, multistep=True, aliases=("IPNDMScheduler",), source="arXiv:2204.13902"),
         Sampler("euler", "Euler", euler, 1, aliases=("k_euler", "EulerDiscreteScheduler"), cfg_pp=True,
                 source="arXiv:2206.00364"),

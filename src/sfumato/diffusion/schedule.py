@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato.spec import Prediction, Schedule
+from sfumato.spec import NoiseSchedule, Prediction
 
 # Stands for the infinite noise level of a last training step without any signal; float32 latents still scale by it.
 SIGMA_PURE_NOISE = 1e5
 
 
-def betas(noise: Schedule) -> Tensor:
+def betas(noise: NoiseSchedule) -> Tensor:
     """Noise added per training step (T,) (Ho et al. 2020, section 4; the scaled kind is linear in sqrt(beta))."""
     if noise.kind == "scaled_linear":
         return torch.linspace(noise.start**0.5, noise.end**0.5, noise.steps, dtype=torch.float64) ** 2
     return torch.linspace(noise.start, noise.end, noise.steps, dtype=torch.float64)
 
 
-def alphas_cumprod(noise: Schedule) -> Tensor:
+def alphas_cumprod(noise: NoiseSchedule) -> Tensor:
     """abar_t, the share of the picture's variance that is left after every training step (T,), falling."""
     abar = torch.cumprod(1 - betas(noise), 0)
     if noise.zero_terminal_snr:
@@ -32,7 +32,7 @@ def alphas_cumprod(noise: Schedule) -> Tensor:
     return abar
 
 
-def training_sigmas(noise: Schedule) -> Tensor:
+def training_sigmas(noise: NoiseSchedule) -> Tensor:
     """sigma_t = sqrt((1 - abar_t) / abar_t) for every training step (T,), rising."""
     abar = alphas_cumprod(noise)
     return ((1 - abar) / abar).sqrt()
@@ -121,11 +121,11 @@ class FlowTable:
 
 
 Table = NoiseTable | FlowTable
-TABLE_1X = NoiseTable(training_sigmas(Schedule()))  # of 1.x, 2.x and XL
+TABLE_1X = NoiseTable(training_sigmas(NoiseSchedule()))  # of 1.x, 2.x and XL
 FEW, MANY = 256, 4096  # patches of a picture, between which the logarithm of its shift grows with their number
 
 
-def table_of(prediction: Prediction, noise: Schedule, patches: int = MANY) -> Table:
+def table_of(prediction: Prediction, noise: NoiseSchedule, patches: int = MANY) -> Table:
     """The noise levels that a network knows; those of some flows depend on how many patches it sees of a picture."""
     if prediction != "flow":
         return NoiseTable(training_sigmas(noise))

@@ -17,7 +17,7 @@ from sfumato.errors import SfumatoError
 from sfumato.spec import Prediction, Spec
 
 # What releases of one family with the same names and shapes differ in.
-HABITS = ("variant", "title", "prediction", "quantised", "zero_negative", "defaults", "licence")
+HABITS = ("variant", "title", "prediction", "discrete_timesteps", "zero_empty_negative", "defaults", "licence")
 MAX_MADE = 10_000  # tensors; the largest models have 3,000
 Rules = Callable[[Spec, str, Iterable[str]], list[Rule]]
 

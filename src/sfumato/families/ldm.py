@@ -17,7 +17,7 @@ from sfumato.families.reading import INDEX, SCHEDULER, Folder, sizes_of
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.spec import CLIPTextConfig, Defaults, DepthNetConfig, DPTConfig, Prediction, Schedule, Spec
+from sfumato.spec import CLIPTextConfig, Defaults, DepthNetConfig, DPTConfig, NoiseSchedule, Prediction, Spec
 
 UNET, VAE_PREFIX, DEPTH = "model.diffusion_model.", "first_stage_model.", "depth_model.model."
 
@@ -139,7 +139,7 @@ def latent_diffusion(
     original: Callable[[Shapes], bool],
     folder: Callable[[Shapes], bool],
     pipeline: diffusers_config.Config,
-    buffers: Callable[[Schedule], dict[str, Tensor]] = ldm_schedule.ddpm_buffers,
+    buffers: Callable[[NoiseSchedule], dict[str, Tensor]] = ldm_schedule.ddpm_buffers,
     variants: tuple[Spec, ...] = (),
 ) -> Family:
     """The Family of a release: `original` and `folder` recognise its layouts, together with `takes`.
@@ -222,7 +222,7 @@ def latent_diffusion(
             vae=vae,
             prediction=prediction,
             noise=noise,
-            zero_negative=index.get("force_zeros_for_empty_prompt", variant.zero_negative) is True,
+            zero_empty_negative=index.get("force_zeros_for_empty_prompt", variant.zero_empty_negative) is True,
             low_res=diffusers_config.scheduler_from(*folder.read(shown))[1] if folder.has(shown) else release.low_res,
             depth=diffusers_config.depth_from(*folder.read(told))
             if release.depth and folder.has(told)

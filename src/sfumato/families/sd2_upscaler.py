@@ -11,9 +11,9 @@ from dataclasses import replace
 from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families import sd2
 from sfumato.families.ldm import UNET, latent_diffusion, shown_picture
-from sfumato.spec import Defaults, Schedule, UNetConfig, VAEConfig
+from sfumato.spec import Defaults, NoiseSchedule, UNetConfig, VAEConfig
 
-NOISE = Schedule(start=0.0001, end=0.02)
+NOISE = NoiseSchedule(start=0.0001, end=0.02)
 SPEC = replace(
     sd2.SPEC,
     family="sd2_upscaler",

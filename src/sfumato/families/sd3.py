@@ -25,7 +25,7 @@ from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
-from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Schedule, SkipLayers, Spec, T5Config, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, SkipLayers, Spec, T5Config, VAEConfig
 
 # Files hold T5's embedding under one of two names, or under both.
 T5_TWICE = r"(text_encoders\.t5xxl\.transformer\.|text_encoder_3/)encoder\.embed_tokens\.weight"
@@ -60,7 +60,7 @@ MEDIUM = Spec(
     text_2=open_clip.BIG_G,
     text_3=T5Config(),
     prediction="flow",
-    noise=Schedule(shift=3.0),
+    noise=NoiseSchedule(shift=3.0),
     defaults=Defaults(width=1024, height=1024, steps=28, cfg=7.0, sampler="euler", schedule="discrete"),
     licence="stabilityai-ai-community",
 )
@@ -95,7 +95,7 @@ ONE_TEXT = replace(
     text=CLIPTextConfig(pooled="plain"),
     text_2=None,
     text_3=None,
-    noise=Schedule(),
+    noise=NoiseSchedule(),
     licence="",
 )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.layouts import open_clip
 from sfumato.families.ldm import Tower, latent_diffusion, plain
-from sfumato.spec import CLIPTextConfig, Defaults, Schedule, Spec, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, NoiseSchedule, Spec, UNetConfig, VAEConfig
 
 CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 REFINER_BIG_G = "conditioner.embedders.0.model."
@@ -37,10 +37,10 @@ SPEC = Spec(
     vae=VAEConfig(scale=0.13025),
     text=CLIPTextConfig(skip=2, normalised=False),
     text_2=open_clip.BIG_G,
-    ids=("original_size", "crop", "target_size"),
-    zero_negative=True,
-    quantised=True,
-    unit_start=True,
+    micro_conditioning=("original_size", "crop", "target_size"),
+    zero_empty_negative=True,
+    discrete_timesteps=True,
+    vp_init_noise=True,
     defaults=Defaults(width=1024, height=1024, steps=50, cfg=5.0, sampler="euler", schedule="leading"),
     licence="openrail++",
 )
@@ -68,8 +68,8 @@ REFINER = replace(
     ),
     text=open_clip.BIG_G,
     text_2=None,
-    ids=("original_size", "crop", "aesthetic_score"),
-    zero_negative=False,
+    micro_conditioning=("original_size", "crop", "aesthetic_score"),
+    zero_empty_negative=False,
 )
 
 
@@ -77,7 +77,7 @@ REFINER = replace(
 _WITHOUT = {"feature_extractor": [None, None], "image_encoder": [None, None]}
 
 
-def no_buffers(noise: Schedule) -> dict[str, Tensor]:
+def no_buffers(noise: NoiseSchedule) -> dict[str, Tensor]:
     """The original writes its noise levels, but as its machine rounds them, and released files do without."""
     return {}
 

@@ -114,7 +114,7 @@ def _step(denoiser: nn.Module, spec: Spec, width: int, height: int, dtype: torch
     if isinstance(denoiser, UNet):
         channels, context = spec.unet.in_channels, spec.unet.context_dim
         if spec.unet.vector_dim is not None:
-            count = sum(1 if name == "aesthetic_score" else 2 for name in spec.ids)
+            count = sum(1 if name == "aesthetic_score" else 2 for name in spec.micro_conditioning)
             ids, pooled = torch.empty(2, count), torch.empty(2, spec.unet.vector_dim - count * ID_WIDTH, dtype=dtype)
         elif spec.unet.classes is not None:
             ids = torch.empty(2, 1)

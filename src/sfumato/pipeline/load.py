@@ -109,7 +109,7 @@ def assemble(
         many = f"{tokenizer.vocab_size} symbols, its text encoder only {spec.text.vocab_size}"
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
     text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
-    denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.quantised)
+    denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.discrete_timesteps)
     return StableDiffusion(spec, denoiser, parts.vae, text, path, parts.depth)
 
 

@@ -56,7 +56,7 @@ def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | No
         "target_size": (settings.target_size or drawn)[::-1],
         "aesthetic_score": (GOOD if score is None else score,),
     }
-    values = [number for name in spec.ids for number in numbers[name]]
+    values = [number for name in spec.micro_conditioning for number in numbers[name]]
     return torch.tensor([values], dtype=torch.float32) if values else None
 
 

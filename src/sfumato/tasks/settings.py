@@ -163,7 +163,7 @@ class Settings(GuidanceSettings, WordSettings):
         sampler = find_sampler(given.get("sampler", advised.sampler))
         # Schedules made for levels without end crowd at the wrong end of a flow's.
         suits = advised.schedule if "sampler" not in given or spec.prediction == "flow" else sampler.schedule
-        schedule = find_schedule(given.get("schedule", suits), xl="original_size" in spec.ids)
+        schedule = find_schedule(given.get("schedule", suits), xl="original_size" in spec.micro_conditioning)
         known, spaced = sampler.options | schedule.options, f" on the schedule {schedule.label}"
         if "sigmas" in given:
             given["sigmas"] = _own_levels(given)
@@ -251,7 +251,7 @@ class Settings(GuidanceSettings, WordSettings):
         return round(scale * self.width / step) * step, round(scale * self.height / step) * step
 
     def _check_ids(self, spec: Spec, refiner: Spec | None) -> None:
-        known = {*spec.ids, *(() if refiner is None else refiner.ids)}
+        known = {*spec.micro_conditioning, *(() if refiner is None else refiner.micro_conditioning)}
         for name, value, least in (
             ("original_size", self.original_size, 1),
             ("target_size", self.target_size, 1),

@@ -153,10 +153,10 @@ def in_windows(model: StableDiffusion, settings: Settings, whole: Guidance, over
 
 def _told_of_crop(spec: Spec, cond: Cond, window: Window) -> Cond:
     """The numbers of `size_ids`, for a window of what they describe."""
-    if cond.ids is None or "crop" not in spec.ids:
+    if cond.ids is None or "crop" not in spec.micro_conditioning:
         return cond
     ids, column = cond.ids.clone(), 0
-    for name in spec.ids:
+    for name in spec.micro_conditioning:
         if name == "crop":
             ids[:, column : column + 2] += torch.tensor([spec.vae.factor * one.start for one in window])
         elif name == "target_size":
@@ -172,7 +172,7 @@ def _four_times(
     assert spec.low_res is not None
     noise_level = NOISE_LEVEL if enlarging.noise_level is None else enlarging.noise_level
     sampler = find_sampler(settings.sampler)
-    sampler = replace(sampler, unit_start=sampler.unit_start or spec.unit_start)
+    sampler = replace(sampler, vp_init_noise=sampler.vp_init_noise or spec.vp_init_noise)
     sigmas, options = levels_of(settings, model.table), chosen(settings, sampler.options)
     small = filled(image, 2 ** (len(spec.unet.channels) - 1))
     shape = (1, spec.vae.latent_channels, *small.shape[2:])

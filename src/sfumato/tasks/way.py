@@ -46,7 +46,7 @@ class Way:
     def of(cls, model: StableDiffusion, settings: Settings) -> Way:
         """All steps, from pure noise."""
         spec, sampler = model.spec, find_sampler(settings.sampler)
-        sampler = replace(sampler, unit_start=sampler.unit_start or spec.unit_start)
+        sampler = replace(sampler, vp_init_noise=sampler.vp_init_noise or spec.vp_init_noise)
         table = model.table_for(settings.width, settings.height)
         sigmas, options = levels_of(settings, table), chosen(settings, sampler.options)
         height, width = settings.height // spec.vae.factor, settings.width // spec.vae.factor
@@ -115,9 +115,9 @@ def chosen(settings: Settings, known: Container[str]) -> dict[str, Value]:
 def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
     """Where sampling starts: pure noise of the first level, or of variance 1 + sigma^2 as the original DDIM has it."""
     sigma = sigmas[0].item()
-    return noise * (math.sqrt(1 + sigma**2) if sampler.unit_start and path == EXPLODING else sigma)
+    return noise * (math.sqrt(1 + sigma**2) if sampler.vp_init_noise and path == EXPLODING else sigma)
 
 
 def last_latents(x: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
     """Undo the scaling of `first_latents` where the list ends above zero, as the original DDIM's does."""
-    return x / math.sqrt(1 + sigmas[-1].item() ** 2) if sampler.unit_start and path == EXPLODING else x
+    return x / math.sqrt(1 + sigmas[-1].item() ** 2) if sampler.vp_init_noise and path == EXPLODING else x

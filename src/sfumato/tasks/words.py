@@ -68,7 +68,7 @@ def said(model: StableDiffusion, settings: Settings, sigmas: Tensor) -> Said:
     every = list(dict.fromkeys(chain.from_iterable(texts)))
     spans = [weighed(settings, text) for text in every]
     conds = dict(zip(every, model.encode(spans, settings.clip_skip, settings.emphasis), strict=True))
-    if model.spec.zero_negative and not settings.negative.strip():
+    if model.spec.zero_empty_negative and not settings.negative.strip():
         conds_away = {text: conds[text].zeros() for text in texts[-1]}
     else:
         conds_away = conds

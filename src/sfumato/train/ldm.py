@@ -35,7 +35,7 @@ from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.seeding import shuffled, stream
-from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, Prediction, Schedule, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, Prediction, UNetConfig, VAEConfig
 from sfumato.tasks.way import first_latents, last_latents
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import UNNAMED, cached, cached_scenes
@@ -68,7 +68,7 @@ class LDMTraining:
     net: UNetConfig | None = None
     transformer: MMDiTConfig | None = None
     prediction: Prediction = "v"
-    noise: Schedule = field(default_factory=Schedule)
+    noise: NoiseSchedule = field(default_factory=NoiseSchedule)
     init: str = ""
     length: int = 32
     drop: float = 0.1

@@ -21,7 +21,7 @@ from sfumato.diffusion.sample import Sampler, find_sampler
 from sfumato.diffusion.schedule import FlowTable, NoiseTable, training_sigmas
 from sfumato.diffusion.spacing import SCHEDULES, discrete, karras_between, sigma_list
 from sfumato.errors import SfumatoError
-from sfumato.spec import Prediction, Schedule
+from sfumato.spec import NoiseSchedule, Prediction
 from sfumato.tasks.way import first_latents
 from sfumato.verify.cases import (
     Case,
@@ -38,7 +38,7 @@ from sfumato.verify.cases import (
 )
 from sfumato.verify.toy import Toy, label, to_vp
 
-SD = NoiseTable(training_sigmas(Schedule()))
+SD = NoiseTable(training_sigmas(NoiseSchedule()))
 EDM_RANGE = (0.0292, 14.6146)  # of generative-models' EDMDiscretization
 SAME_LEVEL = 1e-6  # relative: two noise levels are the same one
 
@@ -326,7 +326,7 @@ def _diffusers(name: str, entry: Entry, tensors: Tensors) -> Run:
 def _of_times(config: Mapping[str, Any], times: list[float], to_first_step: bool) -> Tensor:
     """The levels of a list of training steps, and what the scheduler ends at: the first step's level, or 0."""
     zero_snr = config.get("rescale_betas_zero_snr", False)
-    table = NoiseTable(training_sigmas(Schedule(zero_terminal_snr=zero_snr)))
+    table = NoiseTable(training_sigmas(NoiseSchedule(zero_terminal_snr=zero_snr)))
     levels = table.sigma(_list([time for time, _ in groupby(times)]))
     return torch.cat([levels, table.sigmas[:1] if to_first_step else levels.new_zeros(1)])
 

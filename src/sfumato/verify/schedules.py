@@ -25,11 +25,11 @@ from sfumato.diffusion.spacing import (
     sgm_uniform,
     vp,
 )
-from sfumato.spec import Schedule
+from sfumato.spec import NoiseSchedule
 from sfumato.verify.cases import UNKNOWN, Case, Result, close, failing, files, listed, read_json, strangers
 
 FLOAT64, FLOAT32 = 1e-12, 1e-6  # relative tolerances of lists, by the precision that the original keeps them in
-SD = NoiseTable(training_sigmas(Schedule()))
+SD = NoiseTable(training_sigmas(NoiseSchedule()))
 
 
 def find(folder: Path) -> Iterator[Case]:
@@ -51,7 +51,7 @@ def _case(path: Path, name: str, ours: Callable[[], Tensor], reference: Sequence
 def _training(path: Path) -> Iterator[Case]:
     """Betas and what follows from them."""
     data = read_json(path)
-    noise = Schedule(start=data["linear_start"], end=data["linear_end"])
+    noise = NoiseSchedule(start=data["linear_start"], end=data["linear_end"])
     ours = {
         "betas": lambda: betas(noise),
         "alphas_cumprod": lambda: alphas_cumprod(noise),

@@ -31,7 +31,7 @@ from sfumato.nets.t5 import T5
 from sfumato.nets.unet import UNet, vector
 from sfumato.nets.vae import VAE
 from sfumato.nets.worse import without_layers
-from sfumato.spec import Schedule, T5Config
+from sfumato.spec import NoiseSchedule, T5Config
 from sfumato.tasks.way import first_latents, last_latents
 from sfumato.verify.cases import (
     Case,
@@ -144,7 +144,7 @@ def _vae(weights: Tensors, scale: float = 1.0, shift: float = 0.0) -> VAE:
 def _upscaler_vae(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
     """The upscaler's autoencoder, and the noise that is added to the small picture."""
     vae, low = _vae(read_tensors(weights)), entry["config"]["low_scale"]
-    noise = Schedule(start=low["linear_start"], end=low["linear_end"])
+    noise = NoiseSchedule(start=low["linear_start"], end=low["linear_end"])
 
     return {
         "vae.moments": lambda: vae.encode(inputs["image"]),
@@ -265,7 +265,7 @@ def _sdxl(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Ou
     big_g = _open_clip(tensors, sdxl.BIG_G if base else sdxl.REFINER_BIG_G, heads)
     clip_l = _clip(tensors, sdxl.CLIP_L, heads=texts["clip_l"]["num_attention_heads"]) if base else None
     spec = sdxl.SPEC if base else sdxl.REFINER
-    denoiser = Denoiser(unet, spec.prediction, NoiseTable(training_sigmas(spec.noise)), spec.quantised)
+    denoiser = Denoiser(unet, spec.prediction, NoiseTable(training_sigmas(spec.noise)), spec.discrete_timesteps)
 
     @cache
     def cond(suffix: str) -> Cond:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check
 from sfumato.errors import SfumatoError
-from sfumato.spec import Defaults, Prediction, Schedule
+from sfumato.spec import Defaults, NoiseSchedule, Prediction
 
 SCHEDULER_FIXED: Fixed = {
     "beta_schedule": ("linear", "scaled_linear"),
@@ -60,7 +60,7 @@ ENDING_AT_THE_FIRST_STEP = ("ddim", "ddpm", "plms")  # of training, not at sigma
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
-def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json") -> tuple[Prediction, Schedule]:
+def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json") -> tuple[Prediction, NoiseSchedule]:
     """What the network predicts, and its noise levels. Raises SfumatoError for what is not supported."""
     fields = Fields(where, config)
     if "FlowMatch" in str(config.get("_class_name")):
@@ -68,7 +68,7 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
     if str(config.get("_class_name")).startswith("EDM"):
         raise fields.wrong("_class_name", "a scheduler other than those for models that were trained as EDM")
     check(where, config, SCHEDULER_FIXED)
-    schedule = Schedule(
+    schedule = NoiseSchedule(
         kind=config.get("beta_schedule", "linear"),
         start=fields.number("beta_start", 0.0001),
         end=fields.number("beta_end", 0.02),
@@ -89,14 +89,14 @@ def _training_steps(fields: Fields) -> int:
     return steps
 
 
-def _flow_from(fields: Fields) -> Schedule:
+def _flow_from(fields: Fields) -> NoiseSchedule:
     """The noise levels of a FlowMatchEulerDiscreteScheduler."""
     check(fields.where, fields.config, FLOW_FIXED)
     grows = fields.config.get("use_dynamic_shifting", False) is True
     shift = fields.number("shift", 1.0)
     if shift <= 0:
         raise fields.wrong("shift", "a positive number")
-    return Schedule(
+    return NoiseSchedule(
         steps=_training_steps(fields),
         shift=shift,
         log_shift=(fields.number("base_shift", 0.5), fields.number("max_shift", 1.15)) if grows else None,
@@ -121,7 +121,7 @@ def sampling_from(config: Config, where: str, defaults: Defaults) -> Defaults:
     return replace(defaults, sampler=sampler, schedule=schedule)
 
 
-def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) -> dict[str, Any]:
+def scheduler_to(prediction: Prediction, noise: NoiseSchedule, defaults: Defaults) -> dict[str, Any]:
     """The config of the scheduler that samples as `defaults` advise, or of one that knows our table."""
     if prediction == "flow":
         return _flow_to(noise)
@@ -146,7 +146,7 @@ def scheduler_to(prediction: Prediction, noise: Schedule, defaults: Defaults) ->
     }
 
 
-def _flow_to(noise: Schedule) -> dict[str, Any]:
+def _flow_to(noise: NoiseSchedule) -> dict[str, Any]:
     """The config of a FlowMatchEulerDiscreteScheduler."""
     low, high = noise.log_shift or (0.5, 1.15)
     return {
@@ -160,7 +160,7 @@ def _flow_to(noise: Schedule) -> dict[str, Any]:
     }
 
 
-def noising_to(noise: Schedule) -> dict[str, Any]:
+def noising_to(noise: NoiseSchedule) -> dict[str, Any]:
     """The config of a DDPMScheduler that only adds noise."""
     return {
         "_class_name": "DDPMScheduler",

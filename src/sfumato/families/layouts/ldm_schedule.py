@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion.schedule import alphas_cumprod, betas
-from sfumato.spec import Schedule
+from sfumato.spec import NoiseSchedule
 
 # Files of training runs also hold weights of the loss by step, which depend on more than the schedule.
 NAMES = (
@@ -17,7 +17,7 @@ NAMES = (
 LOW_SCALE = r"low_scale_model\."  # what the upscaler's small picture is noised by
 
 
-def ddpm_buffers(noise: Schedule) -> dict[str, Tensor]:
+def ddpm_buffers(noise: NoiseSchedule) -> dict[str, Tensor]:
     """What 1.x and 2.x keep: abar and functions of it by training step (T,), and the posterior of a step back.
 
     Ho et al. 2020, equations 4, 6 and 7. The first step's posterior has no variance; its logarithm is cut at 1e-20.
@@ -44,7 +44,7 @@ def ddpm_buffers(noise: Schedule) -> dict[str, Tensor]:
     return {name: tensor.float() for name, tensor in exact.items()}
 
 
-def low_scale_buffers(noise: Schedule | None) -> dict[str, Tensor]:
+def low_scale_buffers(noise: NoiseSchedule | None) -> dict[str, Tensor]:
     """What the upscaler keeps of the noise on its small picture: the same, without the posterior."""
     kept = {} if noise is None else ddpm_buffers(noise)
     return {f"low_scale_model.{name}": tensor for name, tensor in kept.items() if not name.startswith("posterior")}
