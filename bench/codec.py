@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.data.dataset import EmojiData, compose
 from sfumato.evaluate.reconstruction import psnr, ssim
-from sfumato.model import StableDiffusion
-from sfumato.tasks.picture import to_images, to_pixels
+from sfumato.pipeline.latents import to_images, to_pixels
 
 SIZES = (150, 250, 400, 600, 800)
 WHITE = (255, 255, 255)

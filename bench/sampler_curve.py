@@ -23,11 +23,11 @@ from torch import Tensor
 
 import sfumato
 from common import show
-from sfumato.diffusion.drive import Failed, Finished, Job, drive
-from sfumato.diffusion.guide import Estimate, Guide, cfg, plain
+from sfumato.diffusion.driver import Failed, Finished, Job, drive
+from sfumato.diffusion.guidance import Estimate, Guide, cfg, plain
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.spacing import SCHEDULES, sigma_list
+from sfumato.diffusion.sigma_schedules import SCHEDULES, sigma_list
 
 PROMPTS, SEEDS = ("a red heart, 3D style", "dog face, flat style"), (1, 2)
 CALLS = (6, 10, 16, 24, 40)

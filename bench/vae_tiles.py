@@ -21,8 +21,8 @@ import sfumato
 from common import random_weights, show
 from sfumato.nets import tiled_vae
 from sfumato.nets.vae import VAE
+from sfumato.pipeline.latents import TILED_ABOVE, decode, encode
 from sfumato.spec import VAEConfig
-from sfumato.tasks.picture import TILED_ABOVE, decode, encode
 
 COLUMNS = ["", "small MB", "large MB", "ratio", "small, process MB", "large, process MB", "ratio", "large, seconds"]
 

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.data.captions import LANGUAGES
 from sfumato.hub.shelf import embedded_model
 from sfumato.loading.convert import convert
 from sfumato.loading.inspect import inspect_checkpoint
-from sfumato.model import StableDiffusion
 
 MIB = 1 << 20
 

@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 
 import sfumato
-from sfumato.diffusion.drive import Finished, drive
+from sfumato.api import StableDiffusion
+from sfumato.diffusion.driver import Finished, drive
 from sfumato.hub.shelf import embedded_variants, find
 from sfumato.loading.convert import convert
 from sfumato.loading.inspect import inspect_checkpoint
-from sfumato.model import StableDiffusion
-from sfumato.tasks.conditioning import guidance
-from sfumato.tasks.depth import depth_of
-from sfumato.tasks.picture import decode
-from sfumato.tasks.settings import Settings
-from sfumato.tasks.way import Way
+from sfumato.pipeline.conditioning import guidance
+from sfumato.pipeline.depth import depth_of
+from sfumato.pipeline.latents import decode
+from sfumato.pipeline.sampling import Way
+from sfumato.settings.settings import Settings
 
 NAMES = ("emoji-depth", "emoji-fast", "emoji-inpainting")
 MOST = 5 << 18  # bytes of each: 1.25 MiB

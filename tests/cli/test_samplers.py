@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typer.testing import Result
 
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.spacing import SCHEDULES
+from sfumato.diffusion.sigma_schedules import SCHEDULES
 
 Run = Callable[..., Result]
 

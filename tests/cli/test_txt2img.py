@@ -18,12 +18,12 @@ from typer.testing import Result
 import sfumato
 from sfumato.cli.options import parse_pair
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.spacing import SCHEDULES
+from sfumato.diffusion.sigma_schedules import SCHEDULES
 from sfumato.errors import SfumatoError
+from sfumato.images.files import read_infotext
+from sfumato.pipeline.latents import Picture, Progress
 from sfumato.provenance import infotext
-from sfumato.provenance.picture import read_infotext
 from sfumato.tasks import txt2img as task
-from sfumato.tasks.picture import Picture, Progress
 
 Run = Callable[..., Result]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sfumato.diffusion.drive import Denoiser, Failed, Finished, Job, Step, drive
-from sfumato.diffusion.path import path_of
+from sfumato.diffusion.driver import Denoiser, Failed, Finished, Job, Step, drive
+from sfumato.diffusion.process import path_of
 from sfumato.verify.toy import Toy
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.diffusion.drive import Step, drive
-from sfumato.diffusion.guide import plain
-from sfumato.diffusion.path import EXPLODING, FLOW
+from sfumato.diffusion.driver import Step, drive
+from sfumato.diffusion.guidance import plain
+from sfumato.diffusion.noise_schedule import NoiseTable
+from sfumato.diffusion.process import EXPLODING, FLOW
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.schedule import NoiseTable
-from sfumato.diffusion.spacing import karras_between
+from sfumato.diffusion.sigma_schedules import karras_between
 from sfumato.errors import SfumatoError
 from sfumato.verify.toy import label
 

@@ -9,7 +9,7 @@ import pytest
 
 from sfumato.diffusion.options import FIELDS, Range, Share, checked, field_of, options_of
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.spacing import SCHEDULES
+from sfumato.diffusion.sigma_schedules import SCHEDULES
 from sfumato.errors import SfumatoError
 
 

@@ -6,11 +6,11 @@ from diffusers import DPMSolverMultistepScheduler, SASolverScheduler, UniPCMulti
 from diffusers.guiders import AdaptiveProjectedGuidance
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer
 
-from sfumato.diffusion.drive import together
-from sfumato.diffusion.guide import apg, dynamic_threshold, known, plain
-from sfumato.diffusion.path import EXPLODING
+from sfumato.diffusion.driver import together
+from sfumato.diffusion.guidance import apg, dynamic_threshold, known, plain
+from sfumato.diffusion.noise_schedule import NoiseTable
+from sfumato.diffusion.process import EXPLODING
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.schedule import NoiseTable
 from sfumato.verify.toy import label, to_vp
 
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sfumato.diffusion.path import EXPLODING, FLOW, Path, path_of
 from sfumato.diffusion.predict import SIGMA_DATA, from_output, preconditioning, target
+from sfumato.diffusion.process import EXPLODING, FLOW, Path, path_of
 
 KINDS = ["eps", "v", "x0", "flow", "edm"]
 SIGMA = torch.tensor([0.03, 0.5, 0.97], dtype=torch.float64)

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sfumato.diffusion.drive import Step, drive
-from sfumato.diffusion.guide import Guidance, cfg, plain
-from sfumato.diffusion.path import EXPLODING, FLOW, Path
+from sfumato.diffusion.driver import Step, drive
+from sfumato.diffusion.guidance import Guidance, cfg, plain
+from sfumato.diffusion.process import EXPLODING, FLOW, Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import SAMPLERS, find_sampler
 from sfumato.diffusion.samplers.common import churned, split_ancestral

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.drive import Row
-from sfumato.diffusion.guide import cfg, plain
+from sfumato.diffusion.driver import Row
+from sfumato.diffusion.guidance import cfg, plain
 from sfumato.diffusion.windows import windowed, windows
 
 CONDS = [Cond(torch.full((1, 1, 1), value)) for value in (1.0, 2.0)]

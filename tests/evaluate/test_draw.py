@@ -4,7 +4,7 @@ import numpy as np
 
 import sfumato
 from sfumato.evaluate.draw import draw
-from sfumato.tasks.settings import Settings
+from sfumato.settings.settings import Settings
 
 
 def test_pictures_side_by_side_are_those_drawn_alone(model: Path):

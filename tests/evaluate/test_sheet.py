@@ -6,7 +6,7 @@ import numpy as np
 
 import sfumato
 from sfumato.evaluate import sheet
-from sfumato.tasks.settings import Settings
+from sfumato.settings.settings import Settings
 
 
 def test_no_prompt_of_the_sheet_is_held_out():

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import nn
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.families import FAMILIES, Family
 from sfumato.loading.load import load_parts
 from sfumato.loading.save import save_folder
-from sfumato.model import StableDiffusion
+from sfumato.pipeline.latents import Picture, Progress
+from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
-from sfumato.tasks.picture import Picture, Progress
-from sfumato.tasks.settings import Settings
 from sfumato.tasks.upscale import NOISE_LEVEL, Enlarging, upscale
 from sfumato.text.tokenizer import CLIPTokenizer
 from tiny import WORDS, random_networks, shrink, tensors, write_file

@@ -11,12 +11,12 @@ from sentencepiece import SentencePieceTrainer
 from torch import Tensor
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.families import family
 from sfumato.loading.load import load_parts
-from sfumato.model import StableDiffusion
-from sfumato.tasks.guidance import skipping
-from sfumato.tasks.settings import Settings
+from sfumato.pipeline.guidance import skipping
+from sfumato.settings.settings import Settings
 from sfumato.text.tokenizer import CLIPTokenizer
 from tiny import WORDS, random_networks, shrink, tensors, write_file
 

@@ -18,8 +18,8 @@ from sfumato.errors import SfumatoError
 from sfumato.loading.upscalers import load_upscaler
 from sfumato.nets.rrdb import RRDBNet
 from sfumato.nets.srvgg import SRVGGNetCompact
-from sfumato.tasks import pixels
-from sfumato.tasks.pixels import enlarged, resized
+from sfumato.pipeline import pixel_upscaling as pixels
+from sfumato.pipeline.pixel_upscaling import enlarged, resized
 
 State = dict[str, Tensor]
 

@@ -10,8 +10,8 @@ from torch import Tensor
 import tiny
 from sfumato.nets import tiled_vae
 from sfumato.nets.vae import VAE
+from sfumato.pipeline import latents as picture
 from sfumato.spec import VAEConfig
-from sfumato.tasks import picture
 
 CFG = VAEConfig(channels=(8, 8, 16), blocks=1, groups=4)
 

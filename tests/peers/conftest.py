@@ -13,8 +13,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from transformers import CLIPTokenizer as TheirTokenizer
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.diffusion.rng import NoiseStream
-from sfumato.model import StableDiffusion
 from sfumato.text.tokenizer import CLIPTokenizer
 
 SEED, SIDE = 3, 32

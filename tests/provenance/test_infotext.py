@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from sd_parsers import ParserManager
 
+from sfumato.images.files import save
 from sfumato.provenance.infotext import parse, write
-from sfumato.provenance.picture import save
 
 FIELDS = {
     "Steps": 20,

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from sfumato.cli.watermark import app
 from sfumato.errors import SfumatoError
-from sfumato.provenance.picture import save
+from sfumato.images.files import save
 from sfumato.provenance.watermark import DEFAULT, MESSAGES, capacity, decode, embed, extract_bits, read
 
 CASES = range(4)

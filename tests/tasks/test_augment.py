@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError, SfumatoWarning
-from sfumato.model import StableDiffusion
+from sfumato.images.files import read_infotext
 from sfumato.provenance import infotext
-from sfumato.provenance.picture import read_infotext
 
 SMALL = {"steps": 4, "watermark": False}
 

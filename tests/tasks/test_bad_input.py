@@ -11,8 +11,8 @@ import torch
 from PIL import ExifTags, Image
 
 import sfumato
+from sfumato.api import Result, StableDiffusion
 from sfumato.errors import SfumatoError, SfumatoWarning
-from sfumato.model import Result, StableDiffusion
 
 SMALL = {"steps": 1, "seed": 3, "sampler": "euler", "watermark": False}
 Task = Callable[..., Result]

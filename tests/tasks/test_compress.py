@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.evaluate.reconstruction import psnr, ssim
-from sfumato.model import StableDiffusion
+from sfumato.pipeline.latents import decode, encode, to_pixels
 from sfumato.tasks.compress import fingerprint
-from sfumato.tasks.picture import decode, encode, to_pixels
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
-from sfumato.model import StableDiffusion
 
 SMALL = {"steps": 2, "seed": 3, "watermark": False}
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
-from sfumato.model import StableDiffusion
 from sfumato.tasks.grid import Axis, Grid
 
 SMALL = {"steps": 2, "width": 16, "height": 16, "watermark": False, "seed": 5}

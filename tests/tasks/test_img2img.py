@@ -8,14 +8,14 @@ from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
 from sfumato.families import sd1
-from sfumato.model import StableDiffusion
+from sfumato.pipeline.latents import decode, encode, to_pixels
+from sfumato.pipeline.sampling import Way
 from sfumato.provenance import infotext
+from sfumato.settings.settings import Settings
 from sfumato.tasks.img2img import fitted, natural_size
-from sfumato.tasks.picture import decode, encode, to_pixels
-from sfumato.tasks.settings import Settings
-from sfumato.tasks.way import Way
 
 SMALL = {"steps": 8, "seed": 3, "watermark": False}
 

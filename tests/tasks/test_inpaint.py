@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 import sfumato
+from sfumato.api import Result, StableDiffusion
 from sfumato.errors import SfumatoError
-from sfumato.model import Result, StableDiffusion
+from sfumato.images.files import open_image
 from sfumato.provenance import infotext
-from sfumato.provenance.picture import open_image
 from sfumato.provenance.watermark import read as read_watermark
 from sfumato.tasks.inpaint import Inpainting
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
-from sfumato.model import StableDiffusion
-from sfumato.provenance.motion import save_motion
+from sfumato.images.video import save_motion
 from sfumato.tasks.interpolate import Frame, frames_between
 
 SMALL = {"steps": 3, "width": 16, "height": 16, "watermark": False, "sampler": "euler"}

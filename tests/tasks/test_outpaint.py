@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
-from sfumato.model import StableDiffusion
+from sfumato.images.files import open_image
 from sfumato.provenance import infotext
-from sfumato.provenance.picture import open_image
 from sfumato.tasks.outpaint import Sides
 
 SMALL = {"steps": 2, "seed": 3, "width": 32, "height": 24, "sampler": "euler"}

@@ -9,8 +9,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import sfumato
+from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
-from sfumato.model import StableDiffusion
 from sfumato.provenance.read import read
 from sfumato.provenance.readers import a1111, comfyui, invokeai
 from sfumato.tasks.replay import replay
@@ -73,7 +73,7 @@ def sd(model: str) -> StableDiffusion:
 )
 def test_our_own_pictures_come_back_bit_by_bit(sd: StableDiffusion, options: dict, tmp_path: Path) -> None:
     drawn = sd.txt2img("a (cat:1.2)", "dog", **options, **SMALL)
-    sfumato.provenance.picture.save(drawn.images[0], tmp_path / "a.png", drawn.infotexts[0])
+    sfumato.images.files.save(drawn.images[0], tmp_path / "a.png", drawn.infotexts[0])
     again = sd.replay(tmp_path / "a.png")
     assert again.images == drawn.images and again.infotexts == drawn.infotexts
     assert read(tmp_path / "a.png").lost == []
@@ -82,10 +82,10 @@ def test_our_own_pictures_come_back_bit_by_bit(sd: StableDiffusion, options: dic
 def test_a_picture_on_a_picture_needs_that(sd: StableDiffusion, tmp_path: Path) -> None:
     under = Image.radial_gradient("L").resize((16, 16)).convert("RGB")
     drawn = sd.img2img(under, "a cat", strength=0.5, seed=4, steps=4)
-    sfumato.provenance.picture.save(drawn.images[0], tmp_path / "a.webp", drawn.infotexts[0])
+    sfumato.images.files.save(drawn.images[0], tmp_path / "a.webp", drawn.infotexts[0])
     assert sd.replay(tmp_path / "a.webp", under).images == drawn.images
     drawn = sd.txt2img("a cat", seed=4, **SMALL)
-    sfumato.provenance.picture.save(drawn.images[0], tmp_path / "b.webp", drawn.infotexts[0])
+    sfumato.images.files.save(drawn.images[0], tmp_path / "b.webp", drawn.infotexts[0])
     recipe = read(tmp_path / "b.webp")
     replay(sd, recipe, under)
     assert len(recipe.lost) == 1 and recipe.lost[0].startswith("the picture that was given")

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 import sfumato
-from sfumato.diffusion.drive import Denoiser
-from sfumato.diffusion.schedule import FlowTable
+from sfumato.api import StableDiffusion
+from sfumato.diffusion.driver import Denoiser
+from sfumato.diffusion.noise_schedule import FlowTable
 from sfumato.errors import SfumatoError
 from sfumato.families import sd1, sdxl
-from sfumato.model import StableDiffusion
+from sfumato.pipeline.conditioning import size_ids
 from sfumato.provenance import infotext
-from sfumato.tasks.conditioning import size_ids
-from sfumato.tasks.settings import Settings
+from sfumato.settings.settings import Settings
 from sfumato.tasks.txt2img import switch_level
 
 SMALL = {"steps": 10, "seed": 3, "width": 16, "height": 16, "watermark": False}

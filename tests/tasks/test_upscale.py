@@ -11,10 +11,10 @@ from PIL import Image
 
 import sfumato
 import tiny
+from sfumato.api import StableDiffusion
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.families import family
-from sfumato.model import StableDiffusion
 from sfumato.nets.srvgg import SRVGGNetCompact
 from sfumato.provenance import infotext
 from sfumato.tasks import upscale

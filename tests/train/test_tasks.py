@@ -13,8 +13,8 @@ from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Scenes
 from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.drive import Denoiser
-from sfumato.diffusion.path import path_of
+from sfumato.diffusion.driver import Denoiser
+from sfumato.diffusion.process import path_of
 from sfumato.errors import SfumatoError
 from sfumato.loading.load import load_parts
 from sfumato.nets.image_tower import ImageTowerConfig

@@ -15,8 +15,8 @@ import sfumato
 from sfumato.cli.main import app
 from sfumato.data.dataset import EmojiData
 from sfumato.errors import SfumatoError
+from sfumato.pipeline.depth import depth_of
 from sfumato.spec import DepthNetConfig
-from sfumato.tasks.depth import depth_of
 from sfumato.train import checkpoint
 from sfumato.train.beside import BesideTask, BesideTraining
 from sfumato.train.config import LoopConfig, read_config

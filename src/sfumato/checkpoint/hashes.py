@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sfumato import settings
+from sfumato import user_config as settings
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato import settings
+from sfumato import user_config as settings
 from sfumato.checkpoint import embedded_files
 from sfumato.checkpoint.checkpoint import Checkpoint, Stored
 from sfumato.checkpoint.formats import safetensors_file

@@ -40,7 +40,7 @@ def compress(
     See docs/codec.md for what is lost.
     """
     from sfumato.files import atomic_write
-    from sfumato.provenance.given import picture_of
+    from sfumato.images.inputs import picture_of
 
     if quality is not None and size is not None:
         raise SfumatoError("--bytes chooses the quality itself; give one of --bytes and --quality")
@@ -70,7 +70,7 @@ def decompress(
 ) -> None:
     """Draw the picture that `sfumato compress` wrote; the network repairs what was lost."""
     from sfumato.files import read_bytes
-    from sfumato.provenance.picture import save
+    from sfumato.images.files import save
 
     path, data = _target(file, out, ".png"), read_bytes(file)
     image = loading.load().decompress(data, steps=steps, noise=noise, seed=seed or 0)

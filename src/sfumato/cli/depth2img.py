@@ -41,8 +41,8 @@ def depth2img(
     Without --model the embedded depth model draws. The result is saved as `sfumato txt2img` saves its pictures.
     """
     from sfumato.cli.output import Destination
-    from sfumato.provenance.given import picture_of
-    from sfumato.provenance.picture import save
+    from sfumato.images.files import save
+    from sfumato.images.inputs import picture_of
 
     options = with_size(drawing.options(), size)
     destination = Destination.of(saving.out, drawing.n)
@@ -54,9 +54,9 @@ def depth2img(
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
     from sfumato.hub.shelf import EMBEDDED
+    from sfumato.settings.settings import Settings, sized
     from sfumato.tasks import depth2img as task
     from sfumato.tasks.img2img import fitted, natural_size
-    from sfumato.tasks.settings import Settings, sized
 
     if loading.model is None:
         loading = dataclasses.replace(loading, model=f"{EMBEDDED}-depth")

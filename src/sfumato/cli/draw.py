@@ -17,11 +17,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from sfumato.cli.output import Destination
-from sfumato.tasks.picture import Picture, Progress
+from sfumato.pipeline.latents import Picture, Progress
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
-    from sfumato.tasks.settings import Settings
+    from sfumato.api import StableDiffusion
+    from sfumato.settings.settings import Settings
 
 
 def draw(

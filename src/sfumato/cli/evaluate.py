@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sfumato.cli.guiding import Cfg
+from sfumato.cli.guidance_options import Cfg
 from sfumato.cli.options import Loading, SamplerName, ScheduleName, Steps, command
 from sfumato.data.captions import STYLES
 from sfumato.errors import SfumatoError
@@ -98,7 +98,7 @@ def evaluate(
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.data.dataset import EmojiData
-    from sfumato.tasks.settings import Settings
+    from sfumato.settings.settings import Settings
 
     emoji = EmojiData(data) if sheet is None else None
     sd = loading.load()
@@ -108,7 +108,7 @@ def evaluate(
     said = {"model": sd.name, "hash": sd.hash} | {name: getattr(settings, name) for name in SHOWN}
     if sheet is not None:
         from sfumato.evaluate.sheet import draw_sheet
-        from sfumato.provenance.picture import save
+        from sfumato.images.files import save
 
         with _watch() as watch:
             save(draw_sheet(sd, settings, watch), sheet)

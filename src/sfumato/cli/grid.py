@@ -44,8 +44,8 @@ def grid(
     """
     from sfumato.cli.output import Destination
     from sfumato.files import atomic_write
-    from sfumato.provenance.given import picture_of
-    from sfumato.provenance.picture import save
+    from sfumato.images.files import save
+    from sfumato.images.inputs import picture_of
 
     if drawing.n != 1:
         raise SfumatoError("a grid has one picture a cell; leave --number out, or make seed an axis")

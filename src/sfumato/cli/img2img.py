@@ -38,7 +38,7 @@ def img2img(
     The result is saved as `sfumato txt2img` saves its pictures.
     """
     from sfumato.cli.output import Destination
-    from sfumato.provenance.picture import open_image
+    from sfumato.images.files import open_image
 
     options = with_size(drawing.options(), size)
     destination = Destination.of(saving.out, drawing.n)
@@ -47,8 +47,8 @@ def img2img(
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
+    from sfumato.settings.settings import Settings, sized
     from sfumato.tasks import img2img as task
-    from sfumato.tasks.settings import Settings, sized
 
     sd = loading.load()
     settings = Settings.of(sd.spec, prompt, drawing.negative, **sized(options, *task.natural_size(image, sd.spec)))

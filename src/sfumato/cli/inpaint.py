@@ -86,7 +86,7 @@ def inpaint(
     The result is saved as `sfumato txt2img` saves its pictures.
     """
     from sfumato.cli.output import Destination
-    from sfumato.provenance.given import masked
+    from sfumato.images.inputs import masked
 
     options = with_size(drawing.options(), size)
     destination = Destination.of(saving.out, drawing.n)
@@ -95,8 +95,8 @@ def inpaint(
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
+    from sfumato.settings.settings import Settings, sized
     from sfumato.tasks import inpaint as task
-    from sfumato.tasks.settings import Settings, sized
 
     how = masking.how()
     sd = loading.load()

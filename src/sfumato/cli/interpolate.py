@@ -45,8 +45,8 @@ def interpolate(
     A sampler that adds noise on the way (those in "a" or "SDE") makes frames jump.
     """
     from sfumato.files import check_writable
-    from sfumato.provenance.motion import check_motion, save_motion
-    from sfumato.provenance.picture import save
+    from sfumato.images.files import save
+    from sfumato.images.video import check_motion, save_motion
 
     options = with_size(drawing.options(), size)
     if drawing.n != 1:
@@ -58,9 +58,9 @@ def interpolate(
     numbers = _numbers(seeds)
 
     # Importing torch takes over a second: after what can fail without it.
+    from sfumato.pipeline.latents import Picture
+    from sfumato.settings.settings import Settings
     from sfumato.tasks import interpolate as task
-    from sfumato.tasks.picture import Picture
-    from sfumato.tasks.settings import Settings
 
     sd = loading.load()
     settings = Settings.of(sd.spec, prompts[0], drawing.negative, **options)

@@ -36,7 +36,7 @@ def interrogate(
 
     The CLIP that ships knows emoji in six languages and little else; train one on pictures of your kind for others.
     """
-    from sfumato.provenance.given import picture_of
+    from sfumato.images.inputs import picture_of
     from sfumato.text.emoji_names import names
 
     image = picture_of(picture)

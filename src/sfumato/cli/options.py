@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from sfumato.cli.guiding import Guiding
-from sfumato.cli.wording import Wording
+from sfumato.cli.guidance_options import Guiding
+from sfumato.cli.prompt_options import Wording
 from sfumato.diffusion.options import Value, read_value
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
-    from sfumato.tasks.settings import Options, Pair
+    from sfumato.api import StableDiffusion
+    from sfumato.settings.settings import Options, Pair
 
 Negative = Annotated[str, typer.Option(help="What to keep out of the picture.", show_default=False)]
 Model = Annotated[
@@ -197,7 +197,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class Drawing(Guiding, Wording):
-    """What decides a picture, whatever the task; see `tasks.settings.Options`."""
+    """What decides a picture, whatever the task; see `settings.settings.Options`."""
 
     negative: Negative = ""
     steps: Steps = None

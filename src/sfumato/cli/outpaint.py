@@ -41,7 +41,7 @@ def outpaint(
     The result is saved as `sfumato txt2img` saves its pictures.
     """
     from sfumato.cli.output import Destination
-    from sfumato.provenance.picture import open_image
+    from sfumato.images.files import open_image
 
     options = with_size(drawing.options(), size)
     destination = Destination.of(saving.out, drawing.n)
@@ -50,8 +50,8 @@ def outpaint(
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
+    from sfumato.settings.settings import Settings
     from sfumato.tasks import outpaint as task
-    from sfumato.tasks.settings import Settings
 
     sides = task.Sides(left, right, top, bottom)
     sd = loading.load()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sfumato.errors import SfumatoError
 from sfumato.files import check_writable
-from sfumato.provenance.picture import FORMATS, save
+from sfumato.images.files import FORMATS, save
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def pull(
     A download that was stopped goes on where it was, and every file's hash is checked. Gated releases need a token, in
     HF_TOKEN, of an account that accepted their terms. Where the file or folder is is printed on stdout.
     """
-    from sfumato import settings
+    from sfumato import user_config as settings
     from sfumato.hub import acceptance
     from sfumato.hub import pull as hub
 

@@ -36,7 +36,7 @@ def replay(
     import json
 
     from sfumato.cli.output import Destination
-    from sfumato.provenance.given import picture_of
+    from sfumato.images.inputs import picture_of
 
     destination = Destination.of(out, 1)
     destination.check()

@@ -23,7 +23,7 @@ def samplers(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
     case, and options by --set NAME=VALUE.
     """
     from sfumato.diffusion.sample import SAMPLERS
-    from sfumato.diffusion.spacing import SCHEDULES
+    from sfumato.diffusion.sigma_schedules import SCHEDULES
 
     if as_json:
         both = {

@@ -10,10 +10,10 @@ import typer
 from rich.cells import cell_len
 
 from sfumato.cli.options import Loading, Seed, Steps, command
-from sfumato.cli.wording import Wording
+from sfumato.cli.prompt_options import Wording
 
 if TYPE_CHECKING:
-    from sfumato.tasks.settings import Options
+    from sfumato.settings.settings import Options
     from sfumato.tasks.tokens import Piece, Reading, Tokens
 
 AROUND = 30  # characters shown on either side of what a note is about
@@ -34,8 +34,8 @@ def tokens(
     That is: its tokens in windows, with their weights; what changes over the steps; which adapters it names; and what
     may not be as meant, with a caret under the place. Choices are those of the seed.
     """
+    from sfumato.settings.settings import Settings
     from sfumato.tasks import tokens as task
-    from sfumato.tasks.settings import Settings
 
     sd = loading.load()
     options: Options = {**wording.word_options(), "steps": steps, "seed": seed}

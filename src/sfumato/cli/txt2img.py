@@ -46,8 +46,8 @@ def txt2img(
     # Importing torch takes over a second: after what can fail without it.
     import sfumato
     from sfumato.cli.draw import draw
+    from sfumato.settings.settings import Settings
     from sfumato.tasks import txt2img as task
-    from sfumato.tasks.settings import Settings
 
     sd = loading.load()
     second = None if refiner is None else sfumato.load(refiner, loading.device, loading.dtype)

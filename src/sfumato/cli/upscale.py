@@ -51,8 +51,8 @@ def upscale(
 
     What is not given is the model's own default. The result is saved as `sfumato txt2img` saves its pictures.
     """
-    from sfumato.provenance.given import picture_of
-    from sfumato.provenance.picture import read_infotext
+    from sfumato.images.files import read_infotext
+    from sfumato.images.inputs import picture_of
 
     pixels_alone = upscaler is not None and prompt is None and strength is None and loading.model is None
     if pixels_alone and (drawing != Drawing() or noise_level is not None):
@@ -65,8 +65,8 @@ def upscale(
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw, follow
     from sfumato.loading.upscalers import load_upscaler
+    from sfumato.pipeline.pixel_upscaling import by_pixels
     from sfumato.tasks import upscale as task
-    from sfumato.tasks.pixels import by_pixels
 
     pixels = None if upscaler is None else load_upscaler(upscaler, loading.device, loading.dtype)
     if pixels is not None and pixels_alone:

@@ -29,7 +29,7 @@ def read(
     """
     import numpy as np
 
-    from sfumato.provenance.picture import open_image
+    from sfumato.images.files import open_image
     from sfumato.provenance.watermark import read as read_watermark
 
     reading = read_watermark(np.asarray(open_image(file)))

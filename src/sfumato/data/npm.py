@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfumato import settings
+from sfumato import user_config as settings
 from sfumato.errors import SfumatoError
 
 # The largest file that any pinned package holds is 104 MB of JSON.

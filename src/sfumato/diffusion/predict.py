@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.path import per_row
+from sfumato.diffusion.process import per_row
 from sfumato.spec import Prediction
 
 SIGMA_DATA = 0.5  # standard deviation of the data that edm networks are scaled for

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guidance
-from sfumato.diffusion.names import find
+from sfumato.diffusion.driver import Job
+from sfumato.diffusion.guidance import Guidance
+from sfumato.diffusion.lookup import find
+from sfumato.diffusion.noise_schedule import Table
 from sfumato.diffusion.options import Option, Range, Value, options_of
-from sfumato.diffusion.path import Path
+from sfumato.diffusion.process import Path
 from sfumato.diffusion.rng import BrownianPath, NoiseStream, scaled
 from sfumato.diffusion.samplers.multistep import (
     deis,
@@ -39,7 +40,6 @@ from sfumato.diffusion.samplers.singlestep import (
     restart,
 )
 from sfumato.diffusion.samplers.stochastic import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, er_sde, sa_solver
-from sfumato.diffusion.schedule import Table
 
 S_NOISE = Option("s_noise", 1.0, Range(0, 100))
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.guide import Estimate, Guide
+from sfumato.diffusion.guidance import Estimate, Guide
 
 Window = tuple[slice, slice]
 """Rows and columns."""

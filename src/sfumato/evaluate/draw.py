@@ -8,13 +8,13 @@ from functools import partial
 
 from torch import Tensor
 
-from sfumato.diffusion.drive import Job
-from sfumato.model import StableDiffusion
+from sfumato.api import StableDiffusion
+from sfumato.diffusion.driver import Job
+from sfumato.pipeline.conditioning import guidance
+from sfumato.pipeline.latents import Picture, decode, run
+from sfumato.pipeline.sampling import Way
 from sfumato.runtime.device import pictures_at_once
-from sfumato.tasks.conditioning import guidance
-from sfumato.tasks.picture import Picture, decode, run
-from sfumato.tasks.settings import Settings
-from sfumato.tasks.way import Way
+from sfumato.settings.settings import Settings
 
 
 def draw(

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sfumato.api import StableDiffusion
 from sfumato.data import captions
 from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Scenes
@@ -29,9 +30,8 @@ from sfumato.evaluate.precision import Precision, measure_precision
 from sfumato.evaluate.reconstruction import Reconstruction, measure_reconstruction, there_and_back
 from sfumato.evaluate.requests import Request, requests
 from sfumato.evaluate.scores import Attributes, Examined, score_attributes
-from sfumato.model import StableDiffusion
-from sfumato.tasks.picture import to_images
-from sfumato.tasks.settings import Settings
+from sfumato.pipeline.latents import to_images
+from sfumato.settings.settings import Settings
 
 HELD_OUT = ("unseen_picture", "unseen_concept")
 COPIES = 200

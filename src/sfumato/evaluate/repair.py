@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sfumato.api import StableDiffusion
 from sfumato.data.captions import LANGUAGES
 from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import STYLES, Placed, Scenes
@@ -28,12 +29,11 @@ from sfumato.evaluate.naming import Names
 from sfumato.evaluate.objects import Found
 from sfumato.evaluate.pictures import Watch
 from sfumato.evaluate.scores import Attributes, Examined, score_attributes
-from sfumato.model import StableDiffusion
+from sfumato.images.mask import grown
+from sfumato.pipeline.latents import Picture, to_images, to_pixels
+from sfumato.settings.settings import Settings
 from sfumato.tasks.inpaint import Inpainting, inpaint
-from sfumato.tasks.mask import grown
 from sfumato.tasks.outpaint import OVERLAP, Sides, outpaint
-from sfumato.tasks.picture import Picture, to_images, to_pixels
-from sfumato.tasks.settings import Settings
 
 Task = Literal["inpaint", "outpaint"]
 KINDS = {"inpaint": ("left", "right", "above", "count"), "outpaint": ("left", "right", "above")}

@@ -6,11 +6,11 @@ from contextlib import closing
 
 from PIL import Image
 
+from sfumato.api import StableDiffusion
 from sfumato.data.captions import STYLE_WORDS
 from sfumato.evaluate.draw import draw
 from sfumato.evaluate.pictures import Watch
-from sfumato.model import StableDiffusion
-from sfumato.tasks.settings import Settings
+from sfumato.settings.settings import Settings
 
 STYLES = ("3d", "flat", "gradient")
 COLUMNS = 16

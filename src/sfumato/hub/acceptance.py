@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sfumato import __version__, settings
+from sfumato import __version__
+from sfumato import user_config as settings
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 from sfumato.hub.catalogue import Release

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato import settings
+from sfumato import user_config as settings
 from sfumato.checkpoint.hashes import sha256
 from sfumato.checkpoint.open import WEIGHT_NAMES, read_json, shards
 from sfumato.errors import SfumatoError

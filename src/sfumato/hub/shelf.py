@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sfumato import settings
+from sfumato import user_config as settings
 from sfumato.checkpoint.hashes import hashed_file, kept_sha256
 from sfumato.errors import SfumatoError
 from sfumato.hub.catalogue import RELEASES, Release, release

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from sfumato.diffusion.drive import Denoiser
-from sfumato.diffusion.schedule import table_of
+from sfumato.api import StableDiffusion
+from sfumato.diffusion.driver import Denoiser
+from sfumato.diffusion.noise_schedule import table_of
 from sfumato.errors import SfumatoError, warn
 from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
 from sfumato.loading.load import Parts, load_parts
-from sfumato.model import StableDiffusion
 from sfumato.nets.t5 import T5
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction
@@ -62,7 +62,7 @@ def load(
     without them. `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in
     `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. `t5_length` is how many
     tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. `tiled_vae` puts all pictures
-    through the autoencoder in tiles, or none; else those above `tasks.picture.TILED_ABOVE`. Raises SfumatoError for a
+    through the autoencoder in tiles, or none; else those above `latents.TILED_ABOVE`. Raises SfumatoError for a
     file that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and
     for a variant that its family does not have.
     """

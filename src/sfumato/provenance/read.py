@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.errors import SfumatoError
-from sfumato.provenance.picture import read_infotext, read_texts
+from sfumato.images.files import read_infotext, read_texts
 from sfumato.provenance.readers import a1111, comfyui, invokeai
 from sfumato.provenance.recipe import Recipe
 

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from sfumato.diffusion.options import FIELDS, checked, read_value
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.spacing import find_schedule
+from sfumato.diffusion.sigma_schedules import find_schedule
 from sfumato.errors import SfumatoError
-from sfumato.tasks.settings import Options
+from sfumato.settings.settings import Options
 
 
 @dataclass

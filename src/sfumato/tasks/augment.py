@@ -16,14 +16,14 @@ from PIL import Image
 
 from sfumato.errors import SfumatoError, warn
 from sfumato.files import atomic_write
-from sfumato.provenance.given import picture_of
-from sfumato.provenance.picture import FORMATS, save
+from sfumato.images.files import FORMATS, save
+from sfumato.images.inputs import picture_of
+from sfumato.pipeline.latents import Picture
+from sfumato.settings.settings import MAX_SEED, Options, Settings, sized
 from sfumato.tasks.img2img import check_strength, img2img, natural_size
-from sfumato.tasks.picture import Picture
-from sfumato.tasks.settings import MAX_SEED, Options, Settings, sized
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 SLIGHTLY, UNRECOGNISABLY = 0.3, 0.6
 CAPTION = ".txt"

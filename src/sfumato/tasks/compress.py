@@ -14,20 +14,20 @@ from torch import Tensor
 
 from sfumato.codec.file import Compressed
 from sfumato.codec.symbols import pack, unpack
-from sfumato.diffusion.drive import Job
+from sfumato.diffusion.driver import Job
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.errors import SfumatoError, warn
 from sfumato.nets.vae import VAE
+from sfumato.pipeline.conditioning import conditioning
+from sfumato.pipeline.latents import Picture, Progress, decode, encode, run, to_pixels
 from sfumato.runtime.device import memory_for
-from sfumato.tasks.checks import check_number, check_whole
-from sfumato.tasks.conditioning import conditioning
+from sfumato.settings.checks import check_number, check_whole
+from sfumato.settings.settings import MAX_SEED, Settings
 from sfumato.tasks.img2img import padded
-from sfumato.tasks.picture import Picture, Progress, decode, encode, run, to_pixels
-from sfumato.tasks.settings import MAX_SEED, Settings
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 QUALITY = 50
 MAX_STEPS = 100

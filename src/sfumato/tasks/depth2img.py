@@ -12,16 +12,16 @@ from torch import Tensor
 
 from sfumato.errors import SfumatoError
 from sfumato.hub.shelf import EMBEDDED
-from sfumato.tasks.conditioning import guidance
-from sfumato.tasks.depth import depth_of, normalised
-from sfumato.tasks.draw import draw
+from sfumato.pipeline.conditioning import guidance
+from sfumato.pipeline.depth import depth_of, normalised
+from sfumato.pipeline.generate import draw
+from sfumato.pipeline.latents import Picture, Progress, encode, to_images, to_pixels
+from sfumato.pipeline.sampling import Way
+from sfumato.settings.settings import Settings
 from sfumato.tasks.img2img import Resize, check_strength, fitted
-from sfumato.tasks.picture import Picture, Progress, encode, to_images, to_pixels
-from sfumato.tasks.settings import Settings
-from sfumato.tasks.way import Way
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 STRENGTH = 0.9
 

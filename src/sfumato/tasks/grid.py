@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 from PIL import Image, ImageDraw, ImageFont
 
 from sfumato.errors import SfumatoError
+from sfumato.pipeline.latents import Picture
+from sfumato.settings.settings import Options, Settings, sized
 from sfumato.tasks.img2img import STRENGTH, check_strength, img2img, natural_size
-from sfumato.tasks.picture import Picture
-from sfumato.tasks.settings import Options, Settings, sized
 from sfumato.tasks.txt2img import txt2img
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 MAX_CELLS = 1000
 _WORDS, _STRENGTH = "words", "strength"

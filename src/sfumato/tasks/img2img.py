@@ -10,17 +10,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sfumato.errors import SfumatoError
+from sfumato.pipeline.conditioning import guidance
+from sfumato.pipeline.depth import depth_of
+from sfumato.pipeline.generate import draw
+from sfumato.pipeline.latents import Picture, Progress, encode, to_pixels
+from sfumato.pipeline.sampling import Way
+from sfumato.settings.checks import check_number
+from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
-from sfumato.tasks.checks import check_number
-from sfumato.tasks.conditioning import guidance
-from sfumato.tasks.depth import depth_of
-from sfumato.tasks.draw import draw
-from sfumato.tasks.picture import Picture, Progress, encode, to_pixels
-from sfumato.tasks.settings import Settings
-from sfumato.tasks.way import Way
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 STRENGTH = 0.75
 Resize = Literal["crop", "stretch", "pad"]

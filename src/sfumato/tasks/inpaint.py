@@ -13,24 +13,24 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sfumato.diffusion import guide as guides
-from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guidance
+from sfumato.diffusion import guidance as guides
+from sfumato.diffusion.driver import Job
+from sfumato.diffusion.guidance import Guidance
 from sfumato.errors import SfumatoError
+from sfumato.images.mask import edge, filled, from_picture, touched
+from sfumato.images.region import Region
+from sfumato.pipeline.conditioning import guidance
+from sfumato.pipeline.depth import depth_of
+from sfumato.pipeline.generate import draw
+from sfumato.pipeline.latents import Picture, Progress, encode, to_pixels
+from sfumato.pipeline.sampling import Way
+from sfumato.settings.checks import check_whole
+from sfumato.settings.settings import Pair, Settings
 from sfumato.spec import Spec
-from sfumato.tasks.checks import check_whole
-from sfumato.tasks.conditioning import guidance
-from sfumato.tasks.depth import depth_of
-from sfumato.tasks.draw import draw
 from sfumato.tasks.img2img import check_strength, natural_size
-from sfumato.tasks.mask import edge, filled, from_picture, touched
-from sfumato.tasks.picture import Picture, Progress, encode, to_pixels
-from sfumato.tasks.region import Region
-from sfumato.tasks.settings import Pair, Settings
-from sfumato.tasks.way import Way
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 Start = Literal["fill", "original", "noise", "nothing"]
 MAX_PIXELS_AROUND = 1024  # of padding, growth and soft edges

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond, Course
-from sfumato.diffusion.drive import Job
+from sfumato.diffusion.driver import Job
 from sfumato.errors import SfumatoError
+from sfumato.pipeline.conditioning import conditioning
+from sfumato.pipeline.generate import describe, marked
+from sfumato.pipeline.guidance import guided
+from sfumato.pipeline.latents import Picture, Progress, decode, run
+from sfumato.pipeline.prompts import Said
+from sfumato.pipeline.sampling import Way
 from sfumato.runtime.device import pictures_at_once
-from sfumato.tasks.checks import check_whole
-from sfumato.tasks.conditioning import conditioning
-from sfumato.tasks.draw import describe, marked
-from sfumato.tasks.guidance import guided
-from sfumato.tasks.picture import Picture, Progress, decode, run
-from sfumato.tasks.settings import MAX_PICTURES, MAX_SEED, Settings
-from sfumato.tasks.way import Way
-from sfumato.tasks.words import Said
+from sfumato.settings.checks import check_whole
+from sfumato.settings.settings import MAX_PICTURES, MAX_SEED, Settings
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 FRAMES = 24
 

@@ -11,17 +11,17 @@ import numpy as np
 from PIL import Image
 
 from sfumato.errors import SfumatoError
-from sfumato.provenance.picture import check_size
+from sfumato.images.files import check_size
+from sfumato.pipeline.generate import describe, marked
+from sfumato.pipeline.latents import Picture, Progress
+from sfumato.settings.checks import check_number, check_whole
+from sfumato.settings.settings import MAX_SEED, Settings
 from sfumato.spec import MAX_SIDE
-from sfumato.tasks.checks import check_number, check_whole
-from sfumato.tasks.draw import describe, marked
 from sfumato.tasks.img2img import padded
 from sfumato.tasks.inpaint import Inpainting, inpaint
-from sfumato.tasks.picture import Picture, Progress
-from sfumato.tasks.settings import MAX_SEED, Settings
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 OVERLAP = 1 / 8  # of what is drawn at once
 STEP = 0.5  # likewise: as much of the old picture is then seen as is added

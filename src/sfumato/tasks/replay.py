@@ -10,14 +10,14 @@ from PIL import Image
 from sfumato.checkpoint.hashes import kept_sha256
 from sfumato.errors import SfumatoError
 from sfumato.hub.shelf import EMBEDDED, find, found
+from sfumato.pipeline.latents import Picture, Progress
 from sfumato.provenance.recipe import Recipe
+from sfumato.settings.settings import Options, Settings
 from sfumato.tasks.img2img import img2img
-from sfumato.tasks.picture import Picture, Progress
-from sfumato.tasks.settings import Options, Settings
 from sfumato.tasks.txt2img import txt2img
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 
 def model_of(recipe: Recipe) -> str:

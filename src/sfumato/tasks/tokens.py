@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sfumato.tasks.settings import Settings
-from sfumato.tasks.words import parsed, weighed
+from sfumato.pipeline.prompts import parsed, weighed
+from sfumato.settings.settings import Settings
 from sfumato.text.encode import MAX_WINDOWS, T5Reader
 from sfumato.text.prompt.chunks import windows
 from sfumato.text.prompt.emphasis import Spans
@@ -16,7 +16,7 @@ from sfumato.text.prompt.schedule import text_per_step
 from sfumato.text.prompt.tree import Note
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sfumato.diffusion.guide import Guidance, switch_at
-from sfumato.diffusion.schedule import Table
+from sfumato.diffusion.guidance import Guidance, switch_at
+from sfumato.diffusion.noise_schedule import Table
 from sfumato.errors import SfumatoError
-from sfumato.tasks.conditioning import guidance
-from sfumato.tasks.draw import NO_FACTS, Facts, draw
-from sfumato.tasks.hires import InTwoPasses, TwoPasses, described, enlarged, find_upscaler
-from sfumato.tasks.picture import Picture, Progress
-from sfumato.tasks.settings import Settings
-from sfumato.tasks.way import Way
+from sfumato.pipeline.conditioning import guidance
+from sfumato.pipeline.generate import NO_FACTS, Facts, draw
+from sfumato.pipeline.hires import InTwoPasses, TwoPasses, described, enlarged, find_upscaler
+from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.sampling import Way
+from sfumato.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 
 def txt2img(

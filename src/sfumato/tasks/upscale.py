@@ -13,31 +13,31 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.drive import Job
-from sfumato.diffusion.guide import Guidance
-from sfumato.diffusion.path import diffused
+from sfumato.diffusion.driver import Job
+from sfumato.diffusion.guidance import Guidance
+from sfumato.diffusion.process import diffused
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.windows import Window, windowed, windows
 from sfumato.errors import SfumatoError
 from sfumato.loading.upscalers import PixelUpscaler
+from sfumato.pipeline.conditioning import guidance
+from sfumato.pipeline.depth import depth_of
+from sfumato.pipeline.generate import describe, draw, marked
+from sfumato.pipeline.guidance import guided
+from sfumato.pipeline.latents import Picture, Progress, decode, encode, run, to_pixels
+from sfumato.pipeline.pixel_upscaling import MAX_SCALE, large_size, resized
+from sfumato.pipeline.prompts import said
+from sfumato.pipeline.ranking import Ranking
+from sfumato.pipeline.sampling import Way, chosen, first_latents, last_latents, levels_of
 from sfumato.runtime.device import pictures_at_once
+from sfumato.settings.checks import check_number, check_whole
+from sfumato.settings.settings import Options, Settings
 from sfumato.spec import Spec
-from sfumato.tasks.checks import check_number, check_whole
-from sfumato.tasks.conditioning import guidance
-from sfumato.tasks.depth import depth_of
-from sfumato.tasks.draw import describe, draw, marked
-from sfumato.tasks.guidance import guided
 from sfumato.tasks.img2img import check_strength, padded
-from sfumato.tasks.picture import Picture, Progress, decode, encode, run, to_pixels
-from sfumato.tasks.pixels import MAX_SCALE, large_size, resized
-from sfumato.tasks.rank import Ranking
-from sfumato.tasks.settings import Options, Settings
-from sfumato.tasks.way import Way, chosen, first_latents, last_latents, levels_of
-from sfumato.tasks.words import said
 
 if TYPE_CHECKING:
-    from sfumato.model import StableDiffusion
+    from sfumato.api import StableDiffusion
 
 SCALE = 2.0
 STRENGTH = 0.3  # adds detail and leaves what is there where it is

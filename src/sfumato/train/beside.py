@@ -24,11 +24,11 @@ from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Drawn
 from sfumato.diffusion import predict
 from sfumato.families import ldm
+from sfumato.images.mask import touched
+from sfumato.pipeline.depth import normalised
+from sfumato.pipeline.latents import encode
 from sfumato.seeding import shuffled, stream
-from sfumato.tasks.depth import normalised
-from sfumato.tasks.mask import touched
-from sfumato.tasks.picture import encode
-from sfumato.tasks.settings import Settings
+from sfumato.settings.settings import Settings
 from sfumato.train.config import LoopConfig
 from sfumato.train.depth_net import load_depth_net
 from sfumato.train.examples import Examples

@@ -23,9 +23,9 @@ from sfumato.data import captions, scene_captions
 from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Scenes
 from sfumato.diffusion import predict
-from sfumato.diffusion.spacing import sigma_list
+from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.seeding import shuffled, stream
-from sfumato.tasks.settings import Options, Settings, sized
+from sfumato.settings.settings import Options, Settings, sized
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic

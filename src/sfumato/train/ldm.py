@@ -20,23 +20,24 @@ from torch import Tensor, nn
 from sfumato.data import captions, scene_captions
 from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Scene, Scenes
-from sfumato.diffusion import guide, predict
+from sfumato.diffusion import guidance as guide
+from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.drive import Denoiser, Failed, Finished, drive
-from sfumato.diffusion.path import per_row
+from sfumato.diffusion.driver import Denoiser, Failed, Finished, drive
+from sfumato.diffusion.noise_schedule import table_of
+from sfumato.diffusion.process import per_row
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import table_of
-from sfumato.diffusion.spacing import sigma_list
+from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.loading.save import save_folder
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
+from sfumato.pipeline.sampling import first_latents, last_latents
 from sfumato.seeding import shuffled, stream
 from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, Prediction, UNetConfig, VAEConfig
-from sfumato.tasks.way import first_latents, last_latents
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import UNNAMED, cached, cached_scenes
 from sfumato.train.loop import Batch, arithmetic

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from sfumato.tasks.mask import grown
+from sfumato.images.mask import grown
 
 KINDS = {"thing": 0.35, "box": 0.25, "strokes": 0.15, "side": 0.25}
 

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
-from sfumato.model import StableDiffusion
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet

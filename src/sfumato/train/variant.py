@@ -15,19 +15,19 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sfumato.adapt.lowrank import Adapter
+from sfumato.api import StableDiffusion
 from sfumato.checkpoint import variant
 from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.drive import Failed, Finished, Step, drive
-from sfumato.diffusion.path import per_row
+from sfumato.diffusion.driver import Failed, Finished, Step, drive
+from sfumato.diffusion.process import per_row
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
-from sfumato.model import StableDiffusion
 from sfumato.nets.unet import UNet
+from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.load import load
-from sfumato.tasks.conditioning import guidance
-from sfumato.tasks.settings import Settings
-from sfumato.tasks.way import Way
+from sfumato.pipeline.sampling import Way
+from sfumato.settings.settings import Settings
 
 ROWS = 128  # that share a call of a network
 Tensors = dict[str, Tensor]

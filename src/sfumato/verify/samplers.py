@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.drive import Failed, Finished, Step, drive
-from sfumato.diffusion.guide import Estimate, Guide, cfg, inpaint, plain
-from sfumato.diffusion.path import EXPLODING
+from sfumato.diffusion.driver import Failed, Finished, Step, drive
+from sfumato.diffusion.guidance import Estimate, Guide, cfg, inpaint, plain
+from sfumato.diffusion.noise_schedule import FlowTable, NoiseTable, training_sigmas
+from sfumato.diffusion.process import EXPLODING
 from sfumato.diffusion.rng import scaled
 from sfumato.diffusion.sample import Sampler, find_sampler
-from sfumato.diffusion.schedule import FlowTable, NoiseTable, training_sigmas
-from sfumato.diffusion.spacing import SCHEDULES, discrete, karras_between, sigma_list
+from sfumato.diffusion.sigma_schedules import SCHEDULES, discrete, karras_between, sigma_list
 from sfumato.errors import SfumatoError
+from sfumato.pipeline.sampling import first_latents
 from sfumato.spec import NoiseSchedule, Prediction
-from sfumato.tasks.way import first_latents
 from sfumato.verify.cases import (
     Case,
     Result,

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.path import EXPLODING
+from sfumato.diffusion.noise_schedule import FlowTable, NoiseTable, alphas_cumprod, betas, training_sigmas
+from sfumato.diffusion.process import EXPLODING
 from sfumato.diffusion.samplers.common import split_ancestral
-from sfumato.diffusion.schedule import FlowTable, NoiseTable, alphas_cumprod, betas, training_sigmas
-from sfumato.diffusion.spacing import (
+from sfumato.diffusion.sigma_schedules import (
     ddim_quad,
     ddim_uniform,
     discrete,

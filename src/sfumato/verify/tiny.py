@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from sfumato.checkpoint.keymap import KeyMap, Rule, Shapes, rename
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.drive import Denoiser, Failed, Finished, Job, drive
-from sfumato.diffusion.guide import away_from, cfg, plain, within
-from sfumato.diffusion.path import diffused
+from sfumato.diffusion.driver import Denoiser, Failed, Finished, Job, drive
+from sfumato.diffusion.guidance import away_from, cfg, plain, within
+from sfumato.diffusion.noise_schedule import FlowTable, NoiseTable, training_sigmas
+from sfumato.diffusion.process import diffused
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import FlowTable, NoiseTable, training_sigmas
-from sfumato.diffusion.spacing import sigma_list
+from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.families import sd2, sdxl
 from sfumato.families.layouts import clip_text, ldm_unet, ldm_vae, open_clip, sd3_mmdit
@@ -31,8 +31,8 @@ from sfumato.nets.t5 import T5
 from sfumato.nets.unet import UNet, vector
 from sfumato.nets.vae import VAE
 from sfumato.nets.worse import without_layers
+from sfumato.pipeline.sampling import first_latents, last_latents
 from sfumato.spec import NoiseSchedule, T5Config
-from sfumato.tasks.way import first_latents, last_latents
 from sfumato.verify.cases import (
     Case,
     Result,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.drive import Denoiser
-from sfumato.diffusion.schedule import FlowTable, NoiseTable, Table
+from sfumato.diffusion.driver import Denoiser
+from sfumato.diffusion.noise_schedule import FlowTable, NoiseTable, Table
 from sfumato.spec import Prediction
 
 # Time is the logarithm of the noise level, so that every level, also one beyond a model's own, has an exact time.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.provenance.picture import open_image
+from sfumato.images.files import open_image
 from sfumato.provenance.watermark import decode, embed
 from sfumato.verify.cases import UNKNOWN, Case, Result, counted, failed, failing, indexed, read_json, stem
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.path import Path
+from sfumato.diffusion.process import Path
 
 Noise = Callable[[float, float], Tensor]
 

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from sfumato.diffusion.drive import Job, Step
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.driver import Job, Step
+from sfumato.diffusion.guidance import Guide
 from sfumato.diffusion.options import Share, ToFour, ToThree
-from sfumato.diffusion.path import Path
+from sfumato.diffusion.process import Path
 from sfumato.diffusion.samplers.common import (
     Noise,
     combine,

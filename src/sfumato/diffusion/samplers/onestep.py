@@ -9,12 +9,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.drive import Job, Step, together
-from sfumato.diffusion.guide import Guide, known
+from sfumato.diffusion.driver import Job, Step, together
+from sfumato.diffusion.guidance import Guide, known
+from sfumato.diffusion.noise_schedule import TABLE_1X, Table
 from sfumato.diffusion.options import NotNegative, Share
-from sfumato.diffusion.path import Path
+from sfumato.diffusion.process import Path
 from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
-from sfumato.diffusion.schedule import TABLE_1X, Table
 
 
 def euler(

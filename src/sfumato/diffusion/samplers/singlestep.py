@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.drive import Job, Row, Step
-from sfumato.diffusion.guide import Estimate, Guide
+from sfumato.diffusion.driver import Job, Row, Step
+from sfumato.diffusion.guidance import Estimate, Guide
 from sfumato.diffusion.options import NotNegative, Positive, Range, Share
-from sfumato.diffusion.path import Path
+from sfumato.diffusion.process import Path
 from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, raised, split_ancestral, steps_of, towards
-from sfumato.diffusion.spacing import karras_between
+from sfumato.diffusion.sigma_schedules import karras_between
 from sfumato.errors import SfumatoError
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.drive import Job, Step
-from sfumato.diffusion.guide import Guide
+from sfumato.diffusion.driver import Job, Step
+from sfumato.diffusion.guidance import Guide
+from sfumato.diffusion.noise_schedule import TABLE_1X, Table
 from sfumato.diffusion.options import Range, Share, ToFour, ToThree
-from sfumato.diffusion.path import Path
+from sfumato.diffusion.process import Path
 from sfumato.diffusion.samplers.common import (
     Noise,
     combine,
@@ -25,7 +26,6 @@ from sfumato.diffusion.samplers.common import (
     steps_of,
     towards,
 )
-from sfumato.diffusion.schedule import TABLE_1X, Table
 
 
 def dpmpp_sde(

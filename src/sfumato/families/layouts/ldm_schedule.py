@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.schedule import alphas_cumprod, betas
+from sfumato.diffusion.noise_schedule import alphas_cumprod, betas
 from sfumato.spec import NoiseSchedule
 
 # Files of training runs also hold weights of the loss by step, which depend on more than the schedule.

@@ -1,0 +1,214 @@
+"""The only loop that calls a network.
+
+Samplers and guides are generators. They yield `Row`s, questions to a network, and receive the answers; what they
+yield besides passes through to the caller. `drive` collects the rows of all jobs, asks each network as few times as
+possible and sends the answers back, so one picture and a hundred mixed requests take the same road.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.diffusion import predict
+from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.noise_schedule import NoiseTable, Table
+from sfumato.diffusion.process import Path, path_of, per_row
+from sfumato.spec import Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Denoiser:
+    """A network with the meaning of its output: (x, sigma, cond) -> estimate of x0.
+
+    x is float32 whatever the network computes in; the network's own precision begins and ends at its call. With
+    `discrete_timesteps` every noise level is taken for the nearest of the table, as in XL's own code.
+    """
+
+    network: nn.Module
+    prediction: Prediction
+    table: Table
+    discrete_timesteps: bool = False
+
+    @property
+    def path(self) -> Path:
+        return path_of(self.prediction)
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
+        """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype."""
+        weight = next(self.network.parameters())
+        if self.discrete_timesteps and isinstance(self.table, NoiseTable):
+            sigma = self.table.sigma(self.table.nearest_time(sigma))
+        c_in, _, _ = predict.preconditioning(self.prediction, sigma)
+        t = self.table.time(sigma).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
+        scaled = (per_row(c_in, x) * x).to(weight.device, weight.dtype)
+        output = self.network(scaled, t, cond.to(weight.device, weight.dtype))
+        return predict.from_output(self.prediction, output.to(x.device, x.dtype), x, sigma)
+
+
+Score = Callable[[Tensor], Tensor]
+"""How good pictures are: x0 (B, C, h, w) -> (B,), with a gradient."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One question: what is x0, given x (1, C, h, w) at noise level sigma under cond (one row)?
+
+    With a score: where does it rise? The answer is the gradient of score(x0) with regard to x, of x's shape.
+    """
+
+    x: Tensor
+    sigma: float
+    cond: Cond
+    denoiser: Denoiser
+    score: Score | None = None
+
+    @property
+    def bucket(self) -> tuple:
+        """Rows with equal buckets can share a call."""
+        return id(self.denoiser), id(self.score), self.x.shape, self.cond.shapes
+
+    @property
+    def question(self) -> tuple:
+        """Rows with equal questions have the same answer."""
+        return id(self.denoiser), id(self.score), id(self.x), self.sigma, id(self.cond)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Progress of a sampler: about to leave step `index` of `total`, at x (1, C, h, w) of noise level sigma."""
+
+    index: int
+    total: int
+    sigma: float
+    x: Tensor
+    x0: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A job's result."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Failed:
+    """A job's failure; the other jobs go on."""
+
+    error: Exception
+
+
+Job = Generator[list[Row] | Step, list[Tensor], Tensor]
+"""Yields questions and steps, receives answers, returns the final x."""
+
+
+Event = Step | Finished | Failed
+Result = TypeVar("Result")
+
+
+def together(
+    *jobs: Generator[list[Row], list[Tensor], Result],
+) -> Generator[list[Row], list[Tensor], list[Result]]:
+    """Run questions side by side so that they share network calls; returns the results in order.
+
+    What several of them ask is asked once.
+    """
+    results: dict[int, Result] = {}
+    waiting: dict[int, list[Row]] = {}
+
+    def resume(i: int, answers: list[Tensor] | None) -> None:
+        try:
+            waiting[i] = next(jobs[i]) if answers is None else jobs[i].send(answers)
+        except StopIteration as stop:
+            results[i] = stop.value
+
+    for i in range(len(jobs)):
+        resume(i, None)
+    while waiting:
+        current, waiting = waiting, {}
+        asked = {row.question: row for rows in current.values() for row in rows}
+        answers = dict(zip(asked, (yield list(asked.values())), strict=True))
+        for i, rows in current.items():
+            resume(i, [answers[row.question] for row in rows])
+    return [results[i] for i in range(len(jobs))]
+
+
+def _ask(rows: Sequence[Row]) -> list[Tensor]:
+    sigmas = torch.tensor([row.sigma for row in rows], dtype=torch.float64)
+    denoiser, score = rows[0].denoiser, rows[0].score
+    with torch.inference_mode(False), torch.set_grad_enabled(score is not None):
+        x, cond = torch.cat([row.x for row in rows]), Cond.cat([row.cond for row in rows])
+        if score is None:
+            return list(denoiser(x, sigmas, cond).split(1))
+        scores = score(denoiser(x.requires_grad_(), sigmas, cond))
+        return list(torch.autograd.grad(scores.sum(), x)[0].split(1))
+
+
+def drive(jobs: Sequence[Job], max_rows: int = 8) -> Generator[tuple[int, Event], None, None]:
+    """Run jobs to their end, at most `max_rows` rows in a network call, and report (job number, event) as it happens.
+
+    Close the iterator to cancel. A job whose own code or network call raises is reported as Failed; rows that shared
+    the failing call are asked again one at a time, so that a neighbour never pays.
+    """
+    try:
+        yield from _drive(list(jobs), max_rows)
+    finally:
+        for job in jobs:
+            job.close()
+
+
+@torch.no_grad()
+def _drive(jobs: list[Job], max_rows: int) -> Iterator[tuple[int, Event]]:
+    waiting: dict[int, list[Row]] = {}
+
+    def resume(i: int, answers: list[Tensor] | None, error: Exception | None = None) -> Iterator[tuple[int, Event]]:
+        try:
+            if error is not None:
+                event = jobs[i].throw(error)
+            else:
+                event = next(jobs[i]) if answers is None else jobs[i].send(answers)
+            while isinstance(event, Step):
+                yield i, event
+                event = next(jobs[i])
+            waiting[i] = event
+        except StopIteration as stop:
+            yield i, Finished(stop.value)
+        except Exception as failure:
+            yield i, Failed(failure)
+
+    for i in range(len(jobs)):
+        yield from resume(i, None)
+    while waiting:
+        current, waiting = waiting, {}
+        buckets: dict[tuple, list[tuple[int, int]]] = {}
+        for i, rows in current.items():
+            for k, row in enumerate(rows):
+                buckets.setdefault(row.bucket, []).append((i, k))
+        answers: dict[tuple[int, int], Tensor] = {}
+        errors: dict[int, Exception] = {}
+        for places in buckets.values():
+            for start in range(0, len(places), max_rows):
+                _answer(current, places[start : start + max_rows], answers, errors)
+        for i, rows in current.items():
+            yield from resume(i, None if i in errors else [answers[i, k] for k in range(len(rows))], errors.get(i))
+
+
+def _answer(
+    rows: dict[int, list[Row]],
+    places: list[tuple[int, int]],
+    answers: dict[tuple[int, int], Tensor],
+    errors: dict[int, Exception],
+) -> None:
+    try:
+        answers.update(zip(places, _ask([rows[i][k] for i, k in places]), strict=True))
+    except Exception as error:
+        if len(places) == 1:
+            errors[places[0][0]] = error
+            return
+        for place in places:
+            _answer(rows, [place], answers, errors)

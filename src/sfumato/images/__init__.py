@@ -1,0 +1,1 @@
+"""Picture files in and out, masks, crops, resizing and video."""

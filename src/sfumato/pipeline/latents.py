@@ -1,0 +1,150 @@
+"""What every task has in common: from settings to jobs, from latents to finished pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sfumato.diffusion.driver import Failed, Finished, Job, Step, drive
+from sfumato.errors import SfumatoError, warn
+from sfumato.nets import tiled_vae
+from sfumato.nets.vae import VAE
+from sfumato.runtime.device import memory_for
+
+STRIP = 256  # rows
+TILED_ABOVE = 1536 * 1536  # pixels; whole, 1.x's autoencoder then takes 10 GB in float32
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """One step of one picture was taken; `preview()` makes a small, rough picture of what it will become."""
+
+    picture: int
+    step: int
+    steps: int
+    preview: Callable[[], Image.Image]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A finished picture, the seed that draws it again and its settings as text; its score if pictures are ranked."""
+
+    index: int
+    image: Image.Image
+    seed: int
+    infotext: str
+    score: float | None = None
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """A picture as (1, 3, H, W) in [-1, 1], float32."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float().div_(127.5).sub_(1)
+
+
+def to_images(pixels: Tensor) -> list[Image.Image]:
+    """Pictures (B, 3, H, W) in [-1, 1] as 8-bit RGB."""
+    strips = pixels.split(STRIP, 2)  # of large pictures, so that none is there twice as float32
+    levels = torch.cat([one.float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8) for one in strips], 2)
+    return [Image.fromarray(level.permute(1, 2, 0).cpu().numpy()) for level in levels]
+
+
+def decode(vae: VAE, latents: Tensor) -> Image.Image:
+    """One picture from its latents (1, C, h, w), in the denoising network's units.
+
+    Raises SfumatoError for latents that are not finite, and where not even float32 makes a picture of them.
+    """
+    if not _finite(latents):
+        raise SfumatoError("the network's estimates are not finite; load the model as float32")
+    pixels = _decoded(vae, latents)
+    if not _finite(pixels):
+        raise SfumatoError("the autoencoder's picture is not finite, even in float32; give another one")
+    return to_images(pixels)[0]
+
+
+def encode(vae: VAE, pixels: Tensor) -> Tensor:
+    """Latents (B, C, h, w) in the denoising network's units, the likeliest, of pictures (B, 3, H, W) in [-1, 1]."""
+    height, width = pixels.shape[2:]
+    whole = height % vae.cfg.factor or width % vae.cfg.factor or not _in_tiles(vae, height * width)
+    moments = _through(vae, VAE.encode if whole else tiled_vae.encode, pixels)
+    return vae.to_latents(moments.chunk(2, 1)[0])
+
+
+def _decoded(vae: VAE, latents: Tensor) -> Tensor:
+    tiled = _in_tiles(vae, latents[0, 0].numel() * vae.cfg.factor**2)
+    return _through(vae, tiled_vae.decode if tiled else VAE.decode, vae.from_latents(latents))
+
+
+def _in_tiles(vae: VAE, pixels: int) -> bool:
+    return pixels > TILED_ABOVE if vae.tiled is None else vae.tiled
+
+
+def _finite(x: Tensor) -> bool:
+    return bool(torch.stack(torch.aminmax(x)).isfinite().all())  # no map of the answers, which may be large
+
+
+@torch.no_grad()
+def _through(vae: VAE, direction: Callable[[VAE, Tensor], Tensor], x: Tensor) -> Tensor:
+    """What one direction of the autoencoder makes of x, as float32.
+
+    One that overflows in half precision, as XL's does, is run again in float32, and from then on at once.
+    """
+    network = vae.in_full if "in_full" in vars(vae) else vae
+    weight = next(network.parameters())
+    result = direction(network, x.to(weight.device, weight.dtype)).float()
+    if weight.dtype == torch.float32 or _finite(result):
+        return result
+    warn("the autoencoder overflows in half precision, so it runs in float32 from here on")
+    return direction(vae.in_full, x.to(weight.device, torch.float32))
+
+
+@torch.no_grad()
+def preview_colours(vae: VAE) -> Tensor:
+    """The colour of flat latents: a linear map (C + 1, 3) fitted to what the decoder makes of a few, last row constant.
+
+    A product with it is a thousand times cheaper than the decoder and good enough to watch a picture appear.
+    """
+    channels, generator = vae.cfg.latent_channels, torch.Generator().manual_seed(0)
+    flat = torch.randn(3 * (channels + 1), channels, generator=generator, dtype=torch.float32)
+    latents = flat[:, :, None, None].expand(-1, -1, 4, 4)
+    colours = torch.cat([_decoded(vae, part).mean((2, 3)).cpu() for part in latents.split(8)])
+    return torch.linalg.lstsq(torch.cat([flat, torch.ones_like(flat[:, :1])], 1), colours).solution
+
+
+def preview(latents: Tensor, colours: Tensor) -> Image.Image:
+    """One pixel for every latent of (1, C, h, w)."""
+    flat = torch.einsum("bchw,cd->bdhw", latents.float().cpu(), colours[:-1]) + colours[-1][:, None, None]
+    return to_images(flat)[0]
+
+
+def _preview(x0: Tensor, colours: Callable[[], Tensor]) -> Image.Image:
+    return preview(x0, colours())
+
+
+def run(
+    jobs: Sequence[Callable[[], Job]],
+    finish: Callable[[int, Tensor], Picture],
+    colours: Callable[[], Tensor],
+    at_once: int,
+) -> Generator[Progress | Picture, None, None]:
+    """Draw the pictures of `jobs`, `at_once` side by side, and yield what happens as it happens.
+
+    Closing the iterator cancels what is not finished. The error of a job that fails is raised when it happens, an
+    SfumatoError where memory ran out.
+    """
+    with memory_for("for pictures of this size; draw smaller ones"):
+        for start in range(0, len(jobs), at_once):
+            group = [job() for job in jobs[start : start + at_once]]
+            for number, event in drive(group, max_rows=2 * at_once):
+                match event:
+                    case Step(index=index, total=total, x0=x0):
+                        yield Progress(start + number, index + 1, total, partial(_preview, x0, colours))
+                    case Finished(x=x):
+                        yield finish(start + number, x)
+                    case Failed(error=error):
+                        raise error

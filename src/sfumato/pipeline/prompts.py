@@ -1,0 +1,107 @@
+"""What a network is told of the prompts, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from sfumato.diffusion.cond import Cond, Course
+from sfumato.diffusion.driver import Denoiser
+from sfumato.diffusion.guidance import Guide, composed, plain
+from sfumato.errors import SfumatoError, warn
+from sfumato.settings.settings import Settings
+from sfumato.text.prompt import emphasis
+from sfumato.text.prompt.emphasis import Span, Spans
+from sfumato.text.prompt.parse import parse
+from sfumato.text.prompt.schedule import text_per_step
+from sfumato.text.prompt.template import unmatched
+from sfumato.text.prompt.tree import Branch, Prompt, Text
+
+if TYPE_CHECKING:
+    from sfumato.api import StableDiffusion
+
+EXCERPT = 24  # characters of a prompt that a note about it shows
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What pictures shall show, in prompts that are weighed against each other, and what they shall not.
+
+    `caption` says it in words alone: the first prompt as it ends.
+    """
+
+    branches: tuple[tuple[Course, float], ...]
+    negative: Course
+    caption: str
+
+    def positive(self, denoiser: Denoiser) -> Guide:
+        """The estimate of a network that is told all prompts."""
+        parts = [(plain(denoiser, course), weight) for course, weight in self.branches]
+        return composed(parts, self.away(denoiser))
+
+    def away(self, denoiser: Denoiser) -> Guide:
+        """The estimate of a network that is told the negative prompt."""
+        return plain(denoiser, self.negative)
+
+    def map(self, positive: Callable[[Cond], Cond], negative: Callable[[Cond], Cond]) -> Said:
+        """The same words, with what else a network is conditioned on."""
+        branches = tuple((course.map(positive), weight) for course, weight in self.branches)
+        return Said(branches, self.negative.map(negative), self.caption)
+
+
+def said(model: StableDiffusion, settings: Settings, sigmas: Tensor) -> Said:
+    """The prompts of one picture over a list of noise levels.
+
+    What is odd about a prompt is an SfumatoWarning. Raises SfumatoError for a prompt that is too long or names an
+    adapter, and for a clip skip that the model lacks.
+    """
+    prompt, negative = parsed(settings, settings.prompt), parsed(settings, settings.negative, compose=False)
+    _check(prompt, settings.prompt)
+    _check(negative, settings.negative)
+    levels = tuple(sigmas[:-1].tolist())
+    steps = max(1, len(levels))
+    texts = [text_per_step(branch.nodes, steps) for branch in (*prompt.drawn, *negative.drawn)]
+    every = list(dict.fromkeys(chain.from_iterable(texts)))
+    spans = [weighed(settings, text) for text in every]
+    conds = dict(zip(every, model.encode(spans, settings.clip_skip, settings.emphasis), strict=True))
+    if model.spec.zero_empty_negative and not settings.negative.strip():
+        conds_away = {text: conds[text].zeros() for text in texts[-1]}
+    else:
+        conds_away = conds
+    *positive, away = texts
+    branches = tuple(
+        (_course(levels, [conds[text] for text in told]), branch.weight)
+        for told, branch in zip(positive, prompt.drawn, strict=True)
+    )
+    caption = "".join(span.text for span in weighed(settings, positive[0][-1]) if isinstance(span, Span))
+    return Said(branches, _course(levels, [conds_away[text] for text in away]), caption)
+
+
+def weighed(settings: Settings, text: str) -> Spans:
+    """The words of a text with their weights, as the settings read them."""
+    return (Span(text),) if settings.prompt_syntax == "plain" else emphasis.read(text)[0]
+
+
+def parsed(settings: Settings, text: str, compose: bool = True) -> Prompt:
+    """The tree of a prompt or, without `compose`, a negative prompt, as the settings read it."""
+    if settings.prompt_syntax == "plain":
+        return Prompt((Branch((Text(text),)),))
+    prompt = parse(text, compose)
+    return replace(prompt, notes=(*prompt.notes, *unmatched(text)))
+
+
+def _check(prompt: Prompt, text: str) -> None:
+    for adapter in prompt.adapters:
+        fix = f"take it out, or write \\{adapter} to have it read as words"
+        raise SfumatoError(f"the prompt asks for {adapter}, and this model has no adapter of that name; {fix}")
+    for note in prompt.notes:
+        warn(f"the prompt at {text[note.start : note.start + EXCERPT]!r}: {note.text}")
+
+
+def _course(levels: tuple[float, ...], conds: Sequence[Cond]) -> Course:
+    """Without levels where nothing changes."""
+    return Course((), (conds[0],)) if all(cond is conds[0] for cond in conds) else Course(levels, tuple(conds))

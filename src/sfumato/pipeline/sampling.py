@@ -1,0 +1,123 @@
+"""From noise, or from a picture, to latents: a sampler on its list of noise levels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sfumato.diffusion.driver import Job
+from sfumato.diffusion.guidance import Guidance
+from sfumato.diffusion.noise_schedule import Table
+from sfumato.diffusion.options import Value
+from sfumato.diffusion.process import EXPLODING, Path
+from sfumato.diffusion.rng import NoiseStream, Source, slerp
+from sfumato.diffusion.sample import Sampler, find_sampler
+from sfumato.diffusion.sigma_schedules import SCHEDULES, own_list, sigma_list
+from sfumato.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from sfumato.api import StableDiffusion
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """From first latents to last as settings say, whatever the words.
+
+    `shape` is that of one picture's latents (1, C, h, w). `from_noise` says whether the list begins with nothing but
+    noise.
+    """
+
+    sampler: Sampler
+    table: Table
+    sigmas: Tensor
+    path: Path
+    shape: tuple[int, int, int, int]
+    device: torch.device
+    options: Mapping[str, Value] = field(default_factory=dict)
+    rng: Source = "cpu"
+    from_noise: bool = True
+
+    @classmethod
+    def of(cls, model: StableDiffusion, settings: Settings) -> Way:
+        """All steps, from pure noise."""
+        spec, sampler = model.spec, find_sampler(settings.sampler)
+        sampler = replace(sampler, vp_init_noise=sampler.vp_init_noise or spec.vp_init_noise)
+        table = model.table_for(settings.width, settings.height)
+        sigmas, options = levels_of(settings, table), chosen(settings, sampler.options)
+        height, width = settings.height // spec.vae.factor, settings.width // spec.vae.factor
+        shape = (1, spec.vae.latent_channels, height, width)
+        return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device, options, settings.rng)
+
+    def stream(self, seed: int) -> NoiseStream:
+        """All noise of a picture."""
+        return NoiseStream(seed, self.shape, self.device, self.rng)
+
+    def last(self, strength: float) -> Way:
+        """The last share `strength` of the steps, rounded down, for latents that are known; 1 begins with noise alone.
+
+        SDEdit (Meng et al. 2022) as the original img2img has it.
+        """
+        if strength == 1:
+            return self
+        steps = len(self.sigmas) - 1
+        return replace(self, sigmas=self.sigmas[steps - int(strength * steps + 1e-9) :], from_noise=False)
+
+    def job(
+        self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+    ) -> Job:
+        """The sampler at work on the noise of a seed, laid over the latents `known` (1, C, h, w) if the way does not
+        begin with noise alone.
+
+        A `variation` (seed, strength) turns the first noise so far towards that of another seed.
+        """
+        stream = self.stream(seed)
+        first = stream.normal()
+        if variation is not None:
+            other, strength = variation
+            first = slerp(first, self.stream(other).normal(), strength)
+        x = self.begin(first, known)
+        held = self.held(guidance, first, known)
+        return self.sampler.job(held, x, self.sigmas, self.path, stream, self.table, self.options)
+
+    def held(self, guidance: Guidance, noise: Tensor, known: Tensor | None) -> Guidance:
+        """The guidance under which latents stay what they shall: here, as they may become anything, itself."""
+        return guidance
+
+    def begin(self, noise: Tensor, known: Tensor | None) -> Tensor:
+        """The first latents, of unit noise; see `job`."""
+        if known is None or self.from_noise:
+            return first_latents(noise, self.sigmas, self.sampler, self.path)
+        return self.path.noised(known.to(noise), noise, self.sigmas[:1]) if len(self.sigmas) > 1 else known.to(noise)
+
+    def end(self, x: Tensor) -> Tensor:
+        """What the job left, as the autoencoder takes it."""
+        return last_latents(x, self.sigmas, self.sampler, self.path) if len(self.sigmas) > 1 else x
+
+
+def levels_of(settings: Settings, table: Table) -> Tensor:
+    """The noise levels (steps + 1,) that settings ask for. Raises SfumatoError where the table has none such."""
+    if settings.sigmas is not None:
+        return own_list(settings.sigmas, table)
+    options = chosen(settings, SCHEDULES[settings.schedule].options)
+    return sigma_list(settings.schedule, table, settings.steps, **options)
+
+
+def chosen(settings: Settings, known: Container[str]) -> dict[str, Value]:
+    """Those of the settings' sampler options that are known here: to the sampler, or to the schedule."""
+    return {name: value for name, value in settings.sampler_options.items() if name in known}
+
+
+def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
+    """Where sampling starts: pure noise of the first level, or of variance 1 + sigma^2 as the original DDIM has it."""
+    sigma = sigmas[0].item()
+    return noise * (math.sqrt(1 + sigma**2) if sampler.vp_init_noise and path == EXPLODING else sigma)
+
+
+def last_latents(x: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
+    """Undo the scaling of `first_latents` where the list ends above zero, as the original DDIM's does."""
+    return x / math.sqrt(1 + sigmas[-1].item() ** 2) if sampler.vp_init_noise and path == EXPLODING else x

@@ -1,0 +1,36 @@
+"""Names as people write them."""
+
+from collections import Counter
+
+import pytest
+
+from sfumato.diffusion.lookup import find
+from sfumato.diffusion.sample import SAMPLERS, find_sampler
+from sfumato.diffusion.sigma_schedules import SCHEDULES, find_schedule
+from sfumato.errors import SfumatoError
+
+NAMES = {"dpmpp_2m": ("DPM++ 2M",), "euler": ()}
+
+
+@pytest.mark.parametrize("spelling", ["dpmpp_2m", "DPM++ 2M", "dpm++2m", " Dpmpp-2M\n"])
+def test_spellings(spelling: str) -> None:
+    assert find("sampler", spelling, NAMES) == "dpmpp_2m"
+
+
+@pytest.mark.parametrize("name", ["", "dpmpp", "dpmpp_2m_sde", "2m", None, 5, b"euler", ["euler"]])
+def test_unknown_names_list_what_there_is(name: object) -> None:
+    with pytest.raises(SfumatoError, match=r"unknown sampler .*; choose one of dpmpp_2m, euler$"):
+        find("sampler", name, NAMES)
+
+
+def test_every_name_means_one_thing() -> None:
+    found = Counter()
+    for sampler in SAMPLERS.values():
+        for name in {sampler.name, sampler.label, *sampler.aliases}:
+            found[name] += 1
+            assert find_sampler(name.upper()) is sampler
+    assert set(found.values()) == {1}
+    for schedule in SCHEDULES.values():
+        for name in {schedule.name, schedule.label, *schedule.aliases}:
+            found[name.lower()] += 1
+            assert find_schedule(name.upper()) is schedule
