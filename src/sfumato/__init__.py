@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
+    from sfumato.hub.local_models import models
     from sfumato.hub.pull import pull
-    from sfumato.hub.shelf import models
     from sfumato.pipeline.load import load
 
 __all__ = ["SfumatoError", "__version__", "load", "models", "pull"]
-_HOMES = {"load": "sfumato.pipeline.load", "models": "sfumato.hub.shelf", "pull": "sfumato.hub.pull"}
+_HOMES = {"load": "sfumato.pipeline.load", "models": "sfumato.hub.local_models", "pull": "sfumato.hub.pull"}
 __version__ = "0.1.0"
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.diffusion.driver import Finished, drive
-from sfumato.hub.shelf import embedded_variants, find
+from sfumato.hub.local_models import embedded_variants, find
 from sfumato.loading.convert import convert
 from sfumato.loading.inspect import inspect_checkpoint
 from sfumato.pipeline.conditioning import guidance

@@ -20,7 +20,7 @@ from huggingface_hub.utils import close_session
 
 from sfumato.checkpoint.formats import safetensors_file
 from sfumato.families import sd1
-from sfumato.hub import catalogue, shelf, transfer
+from sfumato.hub import catalogue, local_models, transfer
 from sfumato.hub.catalogue import File
 
 
@@ -177,7 +177,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         assert known is not None
         here = replace(known, file=File(NAME, len(DATA), hashlib.sha256(DATA).hexdigest()))
         changed = tuple(here if entry == known else entry for entry in catalogue.RELEASES)
-        for module in (catalogue, shelf):
+        for module in (catalogue, local_models):
             monkeypatch.setattr(module, "RELEASES", changed)
         close_session()
         yield one

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sfumato.cli.main import app
-from sfumato.hub import acceptance
+from sfumato.hub import licence_acceptance
 
 Hub = Any  # tests/hub/conftest.py
 Run = Callable[..., Result]
@@ -30,7 +30,7 @@ def test_the_licence_is_shown_and_must_be_accepted(hub: Hub, home: Path) -> None
     assert refused.exit_code == 2 and refused.stdout == ""
     assert "Not allowed:\n  - " in refused.stderr
     assert refused.stderr.splitlines()[-1].startswith("error: sd1.5 comes under CreativeML Open RAIL-M")
-    assert hub.requests == [] and not acceptance.record_file().exists()
+    assert hub.requests == [] and not licence_acceptance.record_file().exists()
 
     done = run("pull", "sd1.5", "--accept-licence")
     assert done.exit_code == 0, done.output

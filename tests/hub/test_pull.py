@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 import sfumato
 from sfumato.errors import SfumatoError
-from sfumato.hub import acceptance, shelf, transfer
+from sfumato.hub import licence_acceptance, local_models, transfer
 
 Hub = Any  # tests/hub/conftest.py
 DATA = bytes(range(256)) * 1024  # what it serves
@@ -36,7 +36,7 @@ def test_a_file_arrives_whole_and_is_not_fetched_twice(hub: Hub, home: Path) -> 
     assert told[-1] == (NAME, len(DATA), len(DATA)) and leftovers(home) == []
     asked = len(hub.requests)
     assert pull() == path and len(hub.requests) == asked
-    assert shelf.find("sd1.5").path == path
+    assert local_models.find("sd1.5").path == path
 
 
 def test_a_broken_connection_goes_on_where_it_broke(hub: Hub) -> None:
@@ -173,13 +173,13 @@ def test_the_licence_comes_before_the_network_and_is_recorded(hub: Hub, home: Pa
         sfumato.pull("sd1.5")
     assert hub.requests == []
     pull()
-    (record,) = json.loads(acceptance.record_file().read_text())
+    (record,) = json.loads(licence_acceptance.record_file().read_text())
     assert (record["release"], record["licence"]) == ("sd1.5", "creativeml-openrail-m")
     assert record["accepted"].endswith("+00:00") and record["text"].startswith("https://")
     (home / "models" / NAME).unlink()
     assert sfumato.pull("sd1.5").exists()  # accepted once and for all
-    assert len(json.loads(acceptance.record_file().read_text())) == 1
-    acceptance.record_file().write_text("{")
+    assert len(json.loads(licence_acceptance.record_file().read_text())) == 1
+    licence_acceptance.record_file().write_text("{")
     with pytest.raises(SfumatoError, match="cannot read the accepted licences"):
         sfumato.pull("sd1.5")
 
@@ -256,4 +256,4 @@ def test_offline_nothing_is_asked(hub: Hub, monkeypatch: pytest.MonkeyPatch, var
     monkeypatch.setenv(variable, "1")
     with pytest.raises(SfumatoError, match=r"pulling sd1.5 needs the network, which offline mode forbids"):
         pull()
-    assert hub.requests == [] and not os.path.exists(acceptance.record_file())
+    assert hub.requests == [] and not os.path.exists(licence_acceptance.record_file())

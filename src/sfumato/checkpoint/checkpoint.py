@@ -158,9 +158,9 @@ class Checkpoint:
     """An opened checkpoint: names, shapes and types are known, values are read when asked for. Use it in a `with`.
 
     Of a folder, tensor names begin with their subfolder (`unet/conv_in.weight`) and `configs` holds the JSON files by
-    the same names (`unet/config`, `model_index`); single files of ours carry them in their header, with `documents`,
-    all files of a folder that hold no weights. `remainder` is what a folder of ours keeps of a single file that it was
-    made from and has no place for.
+    the same names (`unet/config`, `model_index`). A single file written by sfumato carries them in its header, and in
+    `embedded_files` all files of the folder that hold no weights. `remainder` are tensors that such a folder keeps of
+    the single file that it was made from, because the layout has no place for them.
     """
 
     path: Path
@@ -169,7 +169,7 @@ class Checkpoint:
     files: list[WeightFile]
     metadata: dict[str, str] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    documents: dict[str, bytes] = field(default_factory=dict)
+    embedded_files: dict[str, bytes] = field(default_factory=dict)
     remainder: dict[str, Stored] = field(default_factory=dict)
 
     @property
@@ -181,10 +181,10 @@ class Checkpoint:
         """With those of the remainder."""
         return self.shapes | {name: stored.shape for name, stored in self.remainder.items()}
 
-    def documents_in(self, folder: str) -> dict[str, bytes]:
-        """The documents of one folder, by their names in it."""
+    def embedded_files_in(self, folder: str) -> dict[str, bytes]:
+        """The embedded files of one folder, by their names in it."""
         inner = f"{folder}/"
-        return {name.removeprefix(inner): one for name, one in self.documents.items() if name.startswith(inner)}
+        return {name.removeprefix(inner): one for name, one in self.embedded_files.items() if name.startswith(inner)}
 
     @property
     def size(self) -> int:

@@ -103,5 +103,5 @@ def configs(files: Mapping[str, bytes], where: Path) -> dict[str, dict[str, Any]
                 value = None
             if not isinstance(value, dict):
                 raise SfumatoError(f"{where} carries {name} in its header, but no JSON object; convert it again")
-            result["habits" if name == "sfumato.json" else name.removesuffix(".json")] = value
+            result["defaults" if name == "sfumato.json" else name.removesuffix(".json")] = value
     return result

@@ -14,10 +14,10 @@ from sfumato.errors import SfumatoError
 
 MAX_JSON = 16 << 20
 REMAINDER = "sfumato.safetensors"  # beside model_index.json, see Checkpoint.remainder
-HABITS = "sfumato.json"  # beside model_index.json: what a folder of ours says that diffusers has no place for
+DEFAULTS = "sfumato.json"  # beside model_index.json: what a folder of ours says that diffusers has no place for
 
 # What people hand in by mistake, by its first bytes.
-STRANGERS = (
+FOREIGN_FILES = (
     (
         b"version https://git-lfs",
         "is a Git LFS pointer, not the weights; run `git lfs pull` or download the file itself",
@@ -112,7 +112,7 @@ def _format(file: WeightFile) -> tuple[str, Callable[[WeightFile], tuple[dict[st
         return "safetensors", safetensors_file.parse
     if start.startswith(gguf_file.MAGIC):
         return "gguf", gguf_file.parse
-    for magic, what in STRANGERS:
+    for magic, what in FOREIGN_FILES:
         if start.startswith(magic):
             raise file.error(what)
     if torch_file.is_zip(start):
@@ -128,8 +128,8 @@ def _open_folder(path: Path) -> Checkpoint:
     try:
         if (path / "model_index.json").is_file():
             result.configs["model_index"] = index = read_json(path / "model_index.json")
-            if (path / HABITS).is_file():
-                result.configs["habits"] = read_json(path / HABITS)
+            if (path / DEFAULTS).is_file():
+                result.configs["defaults"] = read_json(path / DEFAULTS)
             if (path / REMAINDER).is_file():
                 rest = _open_file(path / REMAINDER)
                 result.files += rest.files

@@ -132,7 +132,7 @@ def merged(variant: Checkpoint, header: Header, base: Checkpoint) -> Checkpoint:
         tensors,
         [*variant.files, *base.files],
         configs=embedded_files.configs(files, variant.path),
-        documents=files,
+        embedded_files=files,
     )
 
 

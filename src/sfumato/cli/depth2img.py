@@ -53,7 +53,7 @@ def depth2img(
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
-    from sfumato.hub.shelf import EMBEDDED
+    from sfumato.hub.local_models import EMBEDDED
     from sfumato.settings.settings import Settings, sized
     from sfumato.tasks import depth2img as task
     from sfumato.tasks.img2img import fitted, natural_size

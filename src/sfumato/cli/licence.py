@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sfumato.hub.terms import Terms
+    from sfumato.hub.licence_text import Terms
 
 
 def licence(
@@ -17,7 +17,7 @@ def licence(
 
     Of a file or folder that is no official release the licence of its family is shown; who made it may ask for more.
     """
-    from sfumato.hub.terms import terms
+    from sfumato.hub.licence_text import terms
 
     typer.echo(summary(terms(name)))
 

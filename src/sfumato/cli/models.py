@@ -11,7 +11,7 @@ import typer
 from sfumato.cli.table import print_table
 
 if TYPE_CHECKING:
-    from sfumato.hub.shelf import Model
+    from sfumato.hub.local_models import Model
 
 
 def models(
@@ -26,7 +26,7 @@ def models(
     `models` in config.toml: folders of models, or of A1111 or ComfyUI. Files are known by their tensors, of which only
     the names are read; one that is broken is listed as such.
     """
-    from sfumato.hub.shelf import models as list_models
+    from sfumato.hub.local_models import models as list_models
 
     if hash_files:
         _hash_all()
@@ -54,7 +54,7 @@ def _hash_all() -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from sfumato.checkpoint.hashes import hashed_file, kept_sha256, sha256
-    from sfumato.hub.shelf import found
+    from sfumato.hub.local_models import found
 
     files = [file for one in found() if (file := hashed_file(one.path)) and kept_sha256(file) is None]
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())

@@ -28,12 +28,12 @@ def pull(
     HF_TOKEN, of an account that accepted their terms. Where the file or folder is is printed on stdout.
     """
     from sfumato import user_config as settings
-    from sfumato.hub import acceptance
+    from sfumato.hub import licence_acceptance
     from sfumato.hub import pull as hub
 
     release = hub.wanted(name)
     settings.forbid_offline(f"pulling {release.name}")
-    if not acceptance.accepted(release):
+    if not licence_acceptance.accepted(release):
         accept = _agreed(release, accept)
     watch = Watch()
     try:
@@ -48,7 +48,7 @@ def pull(
 def _agreed(release: Release, already: bool) -> bool:
     """Show the licence and ask whether the user accepts it; without a terminal nobody can be asked."""
     from sfumato.cli.licence import summary
-    from sfumato.hub.terms import terms
+    from sfumato.hub.licence_text import terms
 
     typer.echo(summary(terms(release.name)), err=True)
     return already or (sys.stdin.isatty() and typer.confirm("\nDo you accept this licence?", err=True))

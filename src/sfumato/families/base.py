@@ -17,7 +17,7 @@ from sfumato.errors import SfumatoError
 from sfumato.spec import Prediction, Spec
 
 # What releases of one family with the same names and shapes differ in.
-HABITS = ("variant", "title", "prediction", "discrete_timesteps", "zero_empty_negative", "defaults", "licence")
+RELEASE_FIELDS = ("variant", "title", "prediction", "discrete_timesteps", "zero_empty_negative", "defaults", "licence")
 MAX_MADE = 10_000  # tensors; the largest models have 3,000
 Rules = Callable[[Spec, str, Iterable[str]], list[Rule]]
 
@@ -104,7 +104,7 @@ class Family:
         """
         for release in self.releases:
             if release.variant == variant:
-                return replace(spec, **{habit: getattr(release, habit) for habit in HABITS})
+                return replace(spec, **{name: getattr(release, name) for name in RELEASE_FIELDS})
         if not self.variants:
             raise SfumatoError(f"{self.spec.title} has no variants, not {variant!r} either; leave it out")
         known = " or ".join(release.variant for release in self.releases)

@@ -58,5 +58,5 @@ class Folder:
 
     def advised(self, defaults: Defaults) -> Defaults:
         """The defaults with what a folder of ours advises instead."""
-        own = self.checkpoint.configs.get("habits", {})
-        return diffusers_config.habits_from(own, f"{self.checkpoint.path}/sfumato.json", defaults)
+        own = self.checkpoint.configs.get("defaults", {})
+        return diffusers_config.defaults_from(own, f"{self.checkpoint.path}/sfumato.json", defaults)

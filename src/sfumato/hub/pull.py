@@ -15,7 +15,7 @@ from sfumato import user_config as settings
 from sfumato.checkpoint.hashes import sha256
 from sfumato.checkpoint.open import WEIGHT_NAMES, read_json, shards
 from sfumato.errors import SfumatoError
-from sfumato.hub import acceptance
+from sfumato.hub import licence_acceptance
 from sfumato.hub.catalogue import RELEASES, Release, release
 from sfumato.hub.licences import licence
 
@@ -50,8 +50,8 @@ def pull(
     """Download what is not there yet of a release and return its file, or in the diffusers layout its folder.
 
     `layout` None takes the one that is complete. `accept_licence` says that you accept the release's licence (see
-    `hub.terms`), which is written down; once for each release is enough. `progress` is told what is being fetched, and
-    how many bytes of how many are there. An interrupted pull goes on where it was.
+    `hub.licence_text`), which is recorded; once for each release is enough. `progress(what, bytes, of how many)` is
+    called while it downloads. An interrupted pull continues where it stopped.
 
     Raises SfumatoError offline, without the licence accepted, without room on the disk, when the hub cannot be reached
     or refuses, and when what it sends is not the release.
@@ -62,13 +62,13 @@ def pull(
     if layout not in kinds:
         raise SfumatoError(f"{one.name} has no layout {layout!r}; choose {' or '.join(kinds)}")
     settings.forbid_offline(f"pulling {one.name}")
-    if not acceptance.accepted(one):
+    if not licence_acceptance.accepted(one):
         if not accept_licence:
             raise SfumatoError(
                 f"{one.name} comes under {licence(one.licence).title}, which you have not accepted; read "
                 f"`sfumato licence {one.name}`, then pull with --accept-licence"
             )
-        acceptance.record(one)
+        licence_acceptance.record(one)
     return _pull_file(one, progress) if layout == "original" else _pull_folder(one, progress)
 
 

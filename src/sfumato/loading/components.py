@@ -110,7 +110,7 @@ TEXTS = (CLIPTextConfig, T5Config)
 
 
 @dataclass(frozen=True)
-class Found:
+class Component:
     """A part in a checkpoint: its tensors, named without what stands before them all, and its `config.json` if any."""
 
     checkpoint: Checkpoint
@@ -141,13 +141,13 @@ def opened(
         yield first, tuple(stack.enter_context(open_checkpoint(path)) for path in text_encoders)
 
 
-def find(checkpoint: Checkpoint) -> list[Found]:
+def find(checkpoint: Checkpoint) -> list[Component]:
     """Every VAE and text encoder in a checkpoint. Raises SfumatoError for one whose sizes cannot be read."""
     anchors = [(kind, re.fullmatch(kind.anchor, name)) for kind in KINDS for name in checkpoint.tensors]
     return [_found(checkpoint, kind, match[1]) for kind, match in anchors if match and match[1][-1:] in ("", ".", "/")]
 
 
-def _found(checkpoint: Checkpoint, kind: Kind, prefix: str) -> Found:
+def _found(checkpoint: Checkpoint, kind: Kind, prefix: str) -> Component:
     own = {name.removeprefix(prefix): one for name, one in checkpoint.tensors.items() if name.startswith(prefix)}
     canonical = KeyMap({}, aliases=kind.aliases).canonical
     tensors = {name if canonical(name) in own else canonical(name): stored for name, stored in own.items()}
@@ -160,18 +160,18 @@ def _found(checkpoint: Checkpoint, kind: Kind, prefix: str) -> Found:
     except (LookupError, ValueError) as error:
         text = f"holds a {NOUNS[kind.config]} whose sizes cannot be read ({error.args[0]}); it is not whole"
         raise SfumatoError(f"{checkpoint.path} {text}") from error
-    return Found(checkpoint, kind, tensors, config, stated)
+    return Component(checkpoint, kind, tensors, config, stated)
 
 
-def place(
+def assign(
     spec: Spec, slots: Iterable[str], vae: Checkpoint | None, text_encoders: Iterable[Checkpoint]
-) -> dict[str, Found]:
+) -> dict[str, Component]:
     """Which part of a model each given checkpoint is, with the model's habits. `slots` name the fields of its Spec.
 
     Raises SfumatoError for a file that holds no such part, or one that does not fit, and says what would.
     """
     free = {slot: config for slot in slots if isinstance(config := getattr(spec, slot), PartConfig)}
-    result: dict[str, Found] = {}
+    result: dict[str, Component] = {}
     for checkpoint, kinds in [*([(vae, (VAEConfig,))] if vae else []), *((one, TEXTS) for one in text_encoders)]:
         found = [part for part in find(checkpoint) if isinstance(part.config, kinds)]
         if not found:
@@ -185,11 +185,11 @@ def place(
                 raise SfumatoError(
                     f"{checkpoint.path} is {_described(part.config)}, which does not fit {spec.title}; {wanted}"
                 )
-            result[slot] = replace(part, config=_with_habits(part, free.pop(slot)))
+            result[slot] = replace(part, config=_with_release_settings(part, free.pop(slot)))
     return result
 
 
-def _fits(part: Found, usual: PartConfig) -> bool:
+def _fits(part: Component, usual: PartConfig) -> bool:
     if isinstance(part.config, VAEConfig):
         return isinstance(usual, VAEConfig) and _latents(part.config) == _latents(usual)
     return type(part.config) is type(usual) and part.config.hidden_size == usual.hidden_size
@@ -205,7 +205,7 @@ def _described(config: PartConfig, article: str = "a") -> str:
     return f"{article} {NOUNS[type(config)]} ({config.hidden_size} wide)"
 
 
-def _with_habits(part: Found, usual: PartConfig) -> PartConfig:
+def _with_release_settings(part: Component, usual: PartConfig) -> PartConfig:
     """The part's sizes, read as the model reads the one that it replaces. Raises SfumatoError for other latents."""
     read = part.config
     if isinstance(read, VAEConfig) and isinstance(usual, VAEConfig):
@@ -230,8 +230,8 @@ def _with_habits(part: Found, usual: PartConfig) -> PartConfig:
     return read
 
 
-def join(
-    checkpoint: Checkpoint, spec: Spec, prefixes: Mapping[str, str], parts: Mapping[str, Found]
+def merge(
+    checkpoint: Checkpoint, spec: Spec, prefixes: Mapping[str, str], parts: Mapping[str, Component]
 ) -> tuple[Checkpoint, Spec]:
     """One checkpoint, with its spec, of a model and of the parts given apart, which replace its own."""
     replaced = tuple(prefixes[part] for part in parts)

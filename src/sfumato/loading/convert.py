@@ -31,7 +31,7 @@ from sfumato.errors import SfumatoError
 from sfumato.families import Family
 from sfumato.families.base import Layout
 from sfumato.files import check_writable
-from sfumato.loading.components import join, opened, place
+from sfumato.loading.components import assign, merge, opened
 from sfumato.loading.detect import identify
 from sfumato.loading.load import Plan, checked, compare, require_complete
 from sfumato.loading.save import MAX_FILE, Entry, folder_files, to_json, write_folder
@@ -171,8 +171,8 @@ def convert(
         if prediction is not None:
             spec = family.predicting(spec, prediction)
         prefixes = family.layouts[found].prefixes
-        given = place(spec, prefixes, *apart)
-        checkpoint, spec = join(checkpoint, spec, prefixes, given)
+        given = assign(spec, prefixes, *apart)
+        checkpoint, spec = merge(checkpoint, spec, prefixes, given)
         plan = compare(checkpoint, family, found, spec, ema, given)
         require_complete(checkpoint, family, plan)
         origin = _Source(checkpoint, family, found, spec, plan, ema, dtype)
@@ -388,7 +388,7 @@ def _files(source: _Source, tokenizer: CLIPTokenizer | None, told: bool) -> dict
     `tokenizer` replaces the input's; `told` says that the input's own description of the model no longer holds.
     """
     checkpoint, layout = source.checkpoint, source.family.layouts["diffusers"]
-    own, index = checkpoint.documents, checkpoint.configs.get("model_index", {})
+    own, index = checkpoint.embedded_files, checkpoint.configs.get("model_index", {})
     if checkpoint.container == "folder":
         own = embedded_files.of_folder(checkpoint.path, index)
     clip, t5 = tokenizer or CLIPTokenizer.openai(), find_t5_tokenizer(checkpoint.path)

@@ -29,7 +29,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Stranger:
+class ForeignFormat:
     """Something that is no diffusion model on its own: `pattern` is found in one of its tensor names."""
 
     title: str
@@ -45,51 +45,53 @@ TEXT = "it is one part of a model: give a model, and this with --text-encoder"
 PIXELS = "it draws nothing by itself: give it to `sfumato upscale` with --upscaler"
 
 # The most particular first: a LoRA's names contain those of the network it changes.
-STRANGERS = (
-    Stranger("a LoRA in kohya's layout", r"^lora_\w+\.(lora_down|lora_up)\.weight$", LORA),
-    Stranger("a LoRA in the diffusers (peft) layout", r"\.lora(_A|_B|\.down|\.up)(\.\w+)?\.weight$", LORA),
-    Stranger("a LyCORIS adapter", r"\.(hada_w1_a|lokr_w1(_a)?|oft_(diag|blocks)|dora_scale)$", LORA),
-    Stranger("a hypernetwork", r"^\d+\.[01]\.linear\d?\.", LORA),
-    Stranger("a textual-inversion embedding", r"^(string_to_param\.|emb_params$|clip_[lg]$)", LORA),
-    Stranger("a ControlNet", r"^(control_model\.|controlnet_cond_embedding\.|input_hint_block\.)", LORA),
-    Stranger("an IP-Adapter", r"^(image_proj|ip_adapter)\.", LORA),
-    Stranger("a motion module of AnimateDiff", r"\.motion_modules\.\d+\.", LORA),
-    Stranger("a T2I-Adapter", r"^(adapter\.)?body\.\d+\.(block1|block2|in_conv|resnets\.\d+\.block1)\.", LORA),
-    Stranger(
+FOREIGN_FORMATS = (
+    ForeignFormat("a LoRA in kohya's layout", r"^lora_\w+\.(lora_down|lora_up)\.weight$", LORA),
+    ForeignFormat("a LoRA in the diffusers (peft) layout", r"\.lora(_A|_B|\.down|\.up)(\.\w+)?\.weight$", LORA),
+    ForeignFormat("a LyCORIS adapter", r"\.(hada_w1_a|lokr_w1(_a)?|oft_(diag|blocks)|dora_scale)$", LORA),
+    ForeignFormat("a hypernetwork", r"^\d+\.[01]\.linear\d?\.", LORA),
+    ForeignFormat("a textual-inversion embedding", r"^(string_to_param\.|emb_params$|clip_[lg]$)", LORA),
+    ForeignFormat("a ControlNet", r"^(control_model\.|controlnet_cond_embedding\.|input_hint_block\.)", LORA),
+    ForeignFormat("an IP-Adapter", r"^(image_proj|ip_adapter)\.", LORA),
+    ForeignFormat("a motion module of AnimateDiff", r"\.motion_modules\.\d+\.", LORA),
+    ForeignFormat("a T2I-Adapter", r"^(adapter\.)?body\.\d+\.(block1|block2|in_conv|resnets\.\d+\.block1)\.", LORA),
+    ForeignFormat(
         "an upscaler of the ESRGAN kind", r"(^|\.)(body\.\d+\.rdb1\.|RRDB_trunk\.|model\.1\.sub\.0\.RDB1\.)", PIXELS
     ),
-    Stranger("a compact upscaler (SRVGG)", r"^(params(_ema)?\.)?body\.0\.weight$", PIXELS),
-    Stranger("an upscaler of the SwinIR kind", r"(^|\.)layers\.\d+\.residual_group\.", PIXELS),
-    Stranger("a Hunyuan video model", r"(^|[./])txt_in\.individual_token_refiner\."),
-    Stranger("a Flux model", r"(^|[./])(double_blocks\.0\.img_attn|single_transformer_blocks\.0\.proj_mlp)\."),
-    Stranger("a Wan video model", r"(^|[./])blocks\.0\.cross_attn\.norm_k\."),
-    Stranger("a Hunyuan-DiT model", r"(^|[./])mlp_t5\.0\."),
-    Stranger("a PixArt model", r"(^|[./])(t_block\.1|adaln_single\.linear)\."),
-    Stranger("a Stable Cascade model", r"(^|[./])(clip_txt_mapper|effnet_mapper\.0|clip_txt_pooled_mapper)\."),
-    Stranger("a Kandinsky model", r"(^|[./])(add_embedding\.image_norm|encoder_hid_proj\.image_embeds)\."),
-    Stranger("a DeepFloyd IF model", r"(^|[./])add_embedding\.pool\.positional_embedding$"),
-    Stranger("an AuraFlow model", r"(^|[./])(double_layers|joint_transformer_blocks)\.0\."),
-    Stranger("a Qwen-Image model", r"(^|[./])transformer_blocks\.0\.img_mlp\."),
-    Stranger("a Lumina model", r"(^|[./])cap_embedder\.0\."),
-    Stranger("a depth network (DPT)", r"^(dpt\.|depth_model\.|neck\.reassemble_stage\.)", PART),
-    Stranger(
+    ForeignFormat("a compact upscaler (SRVGG)", r"^(params(_ema)?\.)?body\.0\.weight$", PIXELS),
+    ForeignFormat("an upscaler of the SwinIR kind", r"(^|\.)layers\.\d+\.residual_group\.", PIXELS),
+    ForeignFormat("a Hunyuan video model", r"(^|[./])txt_in\.individual_token_refiner\."),
+    ForeignFormat("a Flux model", r"(^|[./])(double_blocks\.0\.img_attn|single_transformer_blocks\.0\.proj_mlp)\."),
+    ForeignFormat("a Wan video model", r"(^|[./])blocks\.0\.cross_attn\.norm_k\."),
+    ForeignFormat("a Hunyuan-DiT model", r"(^|[./])mlp_t5\.0\."),
+    ForeignFormat("a PixArt model", r"(^|[./])(t_block\.1|adaln_single\.linear)\."),
+    ForeignFormat("a Stable Cascade model", r"(^|[./])(clip_txt_mapper|effnet_mapper\.0|clip_txt_pooled_mapper)\."),
+    ForeignFormat("a Kandinsky model", r"(^|[./])(add_embedding\.image_norm|encoder_hid_proj\.image_embeds)\."),
+    ForeignFormat("a DeepFloyd IF model", r"(^|[./])add_embedding\.pool\.positional_embedding$"),
+    ForeignFormat("an AuraFlow model", r"(^|[./])(double_layers|joint_transformer_blocks)\.0\."),
+    ForeignFormat("a Qwen-Image model", r"(^|[./])transformer_blocks\.0\.img_mlp\."),
+    ForeignFormat("a Lumina model", r"(^|[./])cap_embedder\.0\."),
+    ForeignFormat("a depth network (DPT)", r"^(dpt\.|depth_model\.|neck\.reassemble_stage\.)", PART),
+    ForeignFormat(
         "a U-Net of an unknown kind without its text encoder",
         r"^model\.diffusion_model\.input_blocks\.",
         test=lambda shapes: any(name.startswith("first_stage_model.") for name in shapes),
     ),
-    Stranger("a VAE alone", r"^((first_stage_model|vae)\.)?decoder\.(mid\.block_1|mid_block\.resnets\.0)\.", VAE),
-    Stranger("a VAE of the tiny kind (TAESD)", r"^(decoder|encoder)\.\d+\.conv\.0\.weight$", PART),
-    Stranger("a U-Net alone", r"^(unet[./]|diffusion_model\.)?(down_blocks|input_blocks)\.\d+\.", PART),
-    Stranger("a U-Net alone", r"^model\.diffusion_model\.input_blocks\.", PART),
-    Stranger("a whole CLIP (text and image)", r"^(vision_model|visual)\.", TEXT),
-    Stranger("a CLIP text encoder alone", r"(^|\.)text_model\.encoder\.layers\.0\.", TEXT),
-    Stranger("a CLIP text encoder alone", r"(^|\.)transformer\.resblocks\.0\.attn\.", TEXT),
-    Stranger("a T5 text encoder", r"(^|\.)(encoder\.block\.0\.layer\.0\.SelfAttention|enc\.blk\.0\.attn_q)\.", TEXT),
-    Stranger(
+    ForeignFormat("a VAE alone", r"^((first_stage_model|vae)\.)?decoder\.(mid\.block_1|mid_block\.resnets\.0)\.", VAE),
+    ForeignFormat("a VAE of the tiny kind (TAESD)", r"^(decoder|encoder)\.\d+\.conv\.0\.weight$", PART),
+    ForeignFormat("a U-Net alone", r"^(unet[./]|diffusion_model\.)?(down_blocks|input_blocks)\.\d+\.", PART),
+    ForeignFormat("a U-Net alone", r"^model\.diffusion_model\.input_blocks\.", PART),
+    ForeignFormat("a whole CLIP (text and image)", r"^(vision_model|visual)\.", TEXT),
+    ForeignFormat("a CLIP text encoder alone", r"(^|\.)text_model\.encoder\.layers\.0\.", TEXT),
+    ForeignFormat("a CLIP text encoder alone", r"(^|\.)transformer\.resblocks\.0\.attn\.", TEXT),
+    ForeignFormat(
+        "a T5 text encoder", r"(^|\.)(encoder\.block\.0\.layer\.0\.SelfAttention|enc\.blk\.0\.attn_q)\.", TEXT
+    ),
+    ForeignFormat(
         "a language model", r"(^|\.)(layers\.0\.self_attn\.q_proj|h\.0\.attn\.c_attn|encoder\.layer\.0\.attention)\."
     ),
-    Stranger("a language model", r"(^|\.)(lm_head\.weight|blk\.0\.attn_q\.|layers\.0\.attention\.wq\.)"),
-    Stranger(
+    ForeignFormat("a language model", r"(^|\.)(lm_head\.weight|blk\.0\.attn_q\.|layers\.0\.attention\.wq\.)"),
+    ForeignFormat(
         "a textual-inversion embedding",
         r"",
         LORA,
@@ -117,7 +119,7 @@ def identify(checkpoint: Checkpoint) -> Identity:
                 return Identity(known.title, advice="it is not supported; `sfumato models` lists what is")
     if folder:
         return Identity(f"a diffusers folder of an unknown kind ({quote(str(index.get('_class_name')))})")
-    for stranger in STRANGERS:
-        if any(re.search(stranger.pattern, name) for name in shapes) and stranger.test(shapes):
-            return Identity(stranger.title, advice=stranger.advice)
+    for foreign in FOREIGN_FORMATS:
+        if any(re.search(foreign.pattern, name) for name in shapes) and foreign.test(shapes):
+            return Identity(foreign.title, advice=foreign.advice)
     return Identity("a model of an unknown kind")

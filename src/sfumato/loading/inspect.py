@@ -16,7 +16,7 @@ from sfumato.checkpoint.formats.fp8 import EIGHTS
 from sfumato.checkpoint.keymap import Match
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
-from sfumato.loading.components import join, opened, place
+from sfumato.loading.components import assign, merge, opened
 from sfumato.loading.detect import identify
 from sfumato.loading.load import FLOATS, compare, has_ema
 from sfumato.spec import Spec
@@ -69,7 +69,7 @@ def inspect_checkpoint(
             "bytes": checkpoint.size,
             "dtypes": dict(kinds.most_common()),
             "metadata": dict(sorted(checkpoint.metadata.items())),
-            "carried": sorted(checkpoint.documents),
+            "carried": sorted(checkpoint.embedded_files),
         }
         if identity.family is None or identity.layout is None:
             parts = {"all": _count(checkpoint, list(checkpoint.tensors))}
@@ -81,8 +81,8 @@ def inspect_checkpoint(
         prefixes = family.layouts[layout].prefixes
         try:
             spec = family.read(checkpoint, layout)
-            given = place(spec, prefixes, *apart)
-            checkpoint, spec = join(checkpoint, spec, prefixes, given)
+            given = assign(spec, prefixes, *apart)
+            checkpoint, spec = merge(checkpoint, spec, prefixes, given)
             plan = compare(checkpoint, family, layout, spec, given=given)
         except SfumatoError as error:
             groups = {

@@ -20,7 +20,7 @@ from sfumato.errors import SfumatoError
 from sfumato.families import family as family_named
 from sfumato.families.base import Family
 from sfumato.families.layouts.depth_net import DepthNetwork
-from sfumato.loading.components import Found, join, lacking, opened, place
+from sfumato.loading.components import Component, assign, lacking, merge, opened
 from sfumato.loading.detect import identify
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.vae import VAE
@@ -125,8 +125,8 @@ def load_parts(
         if spec.family != family.name:
             wanted = family_named(spec.family).spec.title
             raise SfumatoError(f"{checkpoint.path} is {family.spec.title}, not {wanted}; give a file of that family")
-        given = place(spec, family.layouts[layout].prefixes, *apart)
-        checkpoint, spec = join(checkpoint, spec, family.layouts[layout].prefixes, given)
+        given = assign(spec, family.layouts[layout].prefixes, *apart)
+        checkpoint, spec = merge(checkpoint, spec, family.layouts[layout].prefixes, given)
         plan = compare(checkpoint, family, layout, spec, ema, given)
         require_complete(checkpoint, family, plan)
         networks, match = {part: net for part, net in plan.networks.items() if part not in without}, plan.match
@@ -136,7 +136,7 @@ def load_parts(
         used = [checkpoint.tensors[name] for name in match.names.values()]
         tokenizers = (checkpoint.path / name for name in family.layouts[layout].tokenizers)
         in_header = (
-            checkpoint.documents_in(name)
+            checkpoint.embedded_files_in(name)
             for name, part in family.layouts["diffusers"].tokenizers.items()
             if isinstance(getattr(spec, part), CLIPTextConfig)
         )
@@ -189,9 +189,9 @@ def compare(
     layout: str,
     spec: Spec,
     ema: bool = False,
-    given: Mapping[str, Found] = MappingProxyType({}),
+    given: Mapping[str, Component] = MappingProxyType({}),
 ) -> Plan:
-    """Account for every tensor of the file, and of the parts `given` apart (see `loading.components.join`).
+    """Account for every tensor of the file, and of the parts `given` apart (see `components.merge`).
 
     Raises SfumatoError when a whole part is missing that the family needs, and when averaged weights are asked for but
     not there.

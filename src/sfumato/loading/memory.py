@@ -18,7 +18,7 @@ from sfumato.checkpoint.open import open_checkpoint
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.families import FAMILIES, family
-from sfumato.loading.components import join, opened, place
+from sfumato.loading.components import assign, merge, opened
 from sfumato.loading.detect import identify
 from sfumato.loading.load import compare
 from sfumato.nets.unet import UNet
@@ -83,8 +83,8 @@ def memory_plan(
         owner, layout = identify(checkpoint).require(checkpoint)
         spec = owner.read(checkpoint, layout)
         prefixes = owner.layouts[layout].prefixes
-        given = place(spec, prefixes, *apart)
-        checkpoint, spec = join(checkpoint, spec, prefixes, given)
+        given = assign(spec, prefixes, *apart)
+        checkpoint, spec = merge(checkpoint, spec, prefixes, given)
         networks = compare(checkpoint, owner, layout, spec, given=given).networks
         return _plan(spec, networks, dtype, checkpoint.size)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.checkpoint.formats import safetensors_file
-from sfumato.checkpoint.open import HABITS
+from sfumato.checkpoint.open import DEFAULTS
 from sfumato.errors import SfumatoError
 from sfumato.families import Family, family
 from sfumato.files import atomic_write
@@ -93,7 +93,7 @@ def folder_files(
             result[f"{folder}/tokenizer_config.json"] = to_json({"tokenizer_class": "T5Tokenizer"})
     configs["model_index"]["_diffusers_version"] = DIFFUSERS
     result |= {f"{name}.json": to_json(config) for name, config in configs.items()}
-    return result | {HABITS: to_json(dataclasses.asdict(spec.defaults))}
+    return result | {DEFAULTS: to_json(dataclasses.asdict(spec.defaults))}
 
 
 def write_folder(path: Path, entries: Mapping[str, Entry], files: Mapping[str, bytes], max_file_size: int) -> None:

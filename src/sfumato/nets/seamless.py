@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.nets.blocks import Downsample
-from sfumato.nets.twin import twin
+from sfumato.nets.shared_weights import with_shared_weights
 from sfumato.nets.vae import VAE
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -42,7 +42,7 @@ def seamless(network: Network, x: bool, y: bool) -> Network:
             return Wrapped(module, (beside, beside, below, below), x, y)
         return module
 
-    result = twin(network, exchange)
+    result = with_shared_weights(network, exchange)
     if isinstance(result, VAE):
         result.tiled = False
         vars(result).pop("in_full", None)  # a copy with edges

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.nets.shared_weights import with_shared_weights
 from sfumato.nets.tiles import Tile, tiles
-from sfumato.nets.twin import twin
 from sfumato.nets.vae import VAE
 from sfumato.spec import VAEConfig
 
@@ -82,7 +82,7 @@ class _Norm(nn.Module):
 
 def _tiled(half: nn.Module, layers: str, x: Tensor, cut: Sequence[Tile]) -> Tensor:
     """What a method of one half of the autoencoder would make of a whole map x (1, C, h, w)."""
-    shared = twin(half, lambda module: _Norm(module) if isinstance(module, nn.GroupNorm) else module)
+    shared = with_shared_weights(half, lambda module: _Norm(module) if isinstance(module, nn.GroupNorm) else module)
     norms = [module for module in shared.modules() if isinstance(module, _Norm)]
     run: Callable[[Tensor], Tensor] = getattr(shared, layers)
     result: Tensor | None = None

@@ -26,7 +26,7 @@ from sfumato.diffusion.guidance import (
 from sfumato.diffusion.interval import NOWHERE, Interval
 from sfumato.errors import SfumatoError
 from sfumato.nets.mmdit import MMDiT
-from sfumato.nets.worse import without_layers, without_self_attention
+from sfumato.nets.perturbed import without_layers, without_self_attention
 from sfumato.pipeline.prompts import Said
 from sfumato.settings.settings import Settings
 from sfumato.spec import SkipLayers

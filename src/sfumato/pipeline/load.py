@@ -13,7 +13,7 @@ from sfumato.api import StableDiffusion
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.noise_schedule import table_of
 from sfumato.errors import SfumatoError, warn
-from sfumato.hub.shelf import EMBEDDED, embedded_model, find, release_of
+from sfumato.hub.local_models import EMBEDDED, embedded_model, find, release_of
 from sfumato.loading.load import Parts, load_parts
 from sfumato.nets.t5 import T5
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
@@ -50,7 +50,7 @@ def load(
     t5_length: int | None = None,
     tiled_vae: bool | None = None,
 ) -> StableDiffusion:
-    """Load a model: a checkpoint file, a diffusers folder, the name of one (see `hub.shelf.find`), or the embedded one.
+    """Load a model: a checkpoint file, a diffusers folder, a name (see `hub.local_models.find`), or the embedded one.
 
     A name is looked up on this machine; nothing is downloaded.
 

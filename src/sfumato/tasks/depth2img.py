@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.errors import SfumatoError
-from sfumato.hub.shelf import EMBEDDED
+from sfumato.hub.local_models import EMBEDDED
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_of, normalised
 from sfumato.pipeline.generate import draw

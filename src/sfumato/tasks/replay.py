@@ -9,7 +9,7 @@ from PIL import Image
 
 from sfumato.checkpoint.hashes import kept_sha256
 from sfumato.errors import SfumatoError
-from sfumato.hub.shelf import EMBEDDED, find, found
+from sfumato.hub.local_models import EMBEDDED, find, found
 from sfumato.pipeline.latents import Picture, Progress
 from sfumato.provenance.recipe import Recipe
 from sfumato.settings.settings import Options, Settings

@@ -27,10 +27,10 @@ from sfumato.families.ldm import UNET, VAE_PREFIX
 from sfumato.loading.load import Parts, load_parts
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.perturbed import without_layers
 from sfumato.nets.t5 import T5
 from sfumato.nets.unet import UNet, vector
 from sfumato.nets.vae import VAE
-from sfumato.nets.worse import without_layers
 from sfumato.pipeline.sampling import first_latents, last_latents
 from sfumato.spec import NoiseSchedule, T5Config
 from sfumato.verify.cases import (

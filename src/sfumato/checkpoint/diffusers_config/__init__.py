@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from sfumato.checkpoint.diffusers_config.defaults import habits_from
+from sfumato.checkpoint.diffusers_config.defaults import defaults_from
 from sfumato.checkpoint.diffusers_config.depth import depth_from, depth_to, dpt_from, dpt_processor_to, dpt_to
 from sfumato.checkpoint.diffusers_config.fields import Config, sample_size
 from sfumato.checkpoint.diffusers_config.mmdit import mmdit_from, mmdit_to
@@ -19,12 +19,12 @@ __all__ = [
     "Config",
     "clip_from",
     "clip_to",
+    "defaults_from",
     "depth_from",
     "depth_to",
     "dpt_from",
     "dpt_processor_to",
     "dpt_to",
-    "habits_from",
     "mmdit_from",
     "mmdit_to",
     "noising_to",

@@ -8,7 +8,7 @@ from sfumato.checkpoint.diffusers_config.fields import Config, Fields
 from sfumato.spec import Defaults
 
 
-def habits_from(config: Config, where: str, defaults: Defaults) -> Defaults:
+def defaults_from(config: Config, where: str, defaults: Defaults) -> Defaults:
     """The settings that a folder of ours advises; `defaults` for what it does not say."""
     fields = Fields(where, config)
     known = {field.name: getattr(defaults, field.name) for field in dataclasses.fields(Defaults)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check, usual
+from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check, stated
 from sfumato.spec import DepthNetConfig, DPTConfig
 
 DPT_FIXED: Fixed = {
@@ -93,11 +93,11 @@ def dpt_from(config: Config, where: str = "depth_estimator/config.json") -> DPTC
 def dpt_to(cfg: DPTConfig) -> dict[str, Any]:
     """The config of a hybrid DPTForDepthEstimation."""
     return {
-        **usual(DPT_FIXED),
+        **stated(DPT_FIXED),
         "architectures": ["DPTForDepthEstimation"],
         "model_type": "dpt",
         "backbone_config": {
-            **usual(BIT_FIXED),
+            **stated(BIT_FIXED),
             "depths": list(cfg.depths),
             "embedding_size": cfg.stem,
             "hidden_sizes": list(cfg.stages),

@@ -27,7 +27,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
-def usual(fixed: Fixed) -> dict[str, Any]:
+def stated(fixed: Fixed) -> dict[str, Any]:
     """The fields as a file of ours states them: each at its first value, unless that is null."""
     return {name: values[0] for name, values in fixed.items() if values[0] is not None}
 

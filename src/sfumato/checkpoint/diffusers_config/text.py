@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check, usual
+from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check, stated
 from sfumato.spec import CLIPTextConfig, T5Config
 
 POOLED = "sfumato_pooled"  # of a text tower in a folder of ours: diffusers has no place for CLIPTextConfig.pooled
@@ -99,5 +99,5 @@ def t5_to(cfg: T5Config) -> dict[str, Any]:
         "num_layers": cfg.layers,
         "tie_word_embeddings": False,
         "vocab_size": cfg.vocab_size,
-        **usual(T5_FIXED),
+        **stated(T5_FIXED),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check, usual
+from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check, stated
 from sfumato.errors import SfumatoError
 from sfumato.spec import ID_WIDTH, UNetConfig
 
@@ -100,7 +100,7 @@ def unet_to(cfg: UNetConfig, sample_size: int) -> dict[str, Any]:
         )
     heads = [cfg.heads_at(width) for width in cfg.channels]
     return {
-        **usual(UNET_FIXED),
+        **stated(UNET_FIXED),
         "attention_head_dim": heads[0] if len(set(heads)) == 1 else heads,
         "block_out_channels": list(cfg.channels),
         "cross_attention_dim": cfg.context_dim,

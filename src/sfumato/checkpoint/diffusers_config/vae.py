@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check, usual
+from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check, stated
 from sfumato.spec import VAEConfig
 
 VAE_FIXED: Fixed = {
@@ -45,7 +45,7 @@ def vae_from(config: Config, where: str = "vae/config.json") -> VAEConfig:
 def vae_to(cfg: VAEConfig, sample_size: int) -> dict[str, Any]:
     """The config of an AutoencoderKL; `sample_size` is the usual side of the pictures."""
     return {
-        **usual(VAE_FIXED),
+        **stated(VAE_FIXED),
         "block_out_channels": list(cfg.channels),
         "down_block_types": ["DownEncoderBlock2D"] * len(cfg.channels),
         "in_channels": cfg.in_channels,

@@ -8,8 +8,8 @@ from torch import nn
 
 from sfumato.diffusion.cond import Cond
 from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.perturbed import self_attentions, without_layers, without_self_attention
 from sfumato.nets.unet import UNet
-from sfumato.nets.worse import self_attentions, without_layers, without_self_attention
 from sfumato.spec import MMDiTConfig, UNetConfig
 
 SMALL = UNetConfig(channels=(32, 64), blocks=1, depth=(1, 1), context_dim=24, heads=4)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sfumato.errors import SfumatoError
-from sfumato.hub.shelf import embedded_model
-from sfumato.hub.terms import terms
+from sfumato.hub.licence_text import terms
+from sfumato.hub.local_models import embedded_model
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from torch import nn
 
 from sfumato.nets import mmdit, unet
 from sfumato.nets.mmdit import MMDiT
-from sfumato.nets.twin import twin
+from sfumato.nets.shared_weights import with_shared_weights
 
 Net = TypeVar("Net", bound=nn.Module)
 
 
 def without_layers(network: MMDiT, layers: Sequence[int]) -> MMDiT:
     """The transformer without some of its blocks."""
-    view = twin(network)
+    view = with_shared_weights(network)
     view.transformer_blocks = nn.ModuleList(block for i, block in enumerate(view.transformer_blocks) if i not in layers)
     return view
 
@@ -29,7 +29,7 @@ def without_self_attention(network: Net, layers: Sequence[str] = ()) -> Net:
     see the text and the text see everything. Raises ValueError for a layer without self-attention.
     """
     layers = tuple(layers) or middle_of(network)
-    attentions = self_attentions(view := twin(network))
+    attentions = self_attentions(view := with_shared_weights(network))
     for layer in layers:
         within = [attention for name, attention in attentions.items() if f"{name}.".startswith(f"{layer}.")]
         if not within:

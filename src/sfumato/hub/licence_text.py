@@ -8,7 +8,7 @@ from pathlib import Path
 from sfumato.errors import SfumatoError
 from sfumato.hub.catalogue import RELEASES, release
 from sfumato.hub.licences import EMBEDDED_LICENCE, LICENCES, Licence, licence
-from sfumato.hub.shelf import EMBEDDED, embedded_model, release_of
+from sfumato.hub.local_models import EMBEDDED, embedded_model, release_of
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from torch import nn
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def twin(network: Network, exchange: Callable[[nn.Module], nn.Module] = lambda module: module) -> Network:
+def with_shared_weights(
+    network: Network, exchange: Callable[[nn.Module], nn.Module] = lambda module: module
+) -> Network:
     """Modules of their own whose weights are the network's; `exchange` gives what stands for each module within."""
     result = copy.deepcopy(network, {id(one): one for one in chain(network.parameters(), network.buffers())})
     for module in list(result.modules()):

@@ -11,11 +11,11 @@ from huggingface_hub import constants
 import sfumato
 from sfumato.checkpoint import hashes
 from sfumato.errors import SfumatoError
-from sfumato.hub import catalogue, shelf
+from sfumato.hub import catalogue, local_models
 from sfumato.hub.catalogue import File, release
 
 Put = Callable[[Path], Path]
-SHIPPED = 1 + len(shelf.embedded_variants())  # models that are found before all others
+SHIPPED = 1 + len(local_models.embedded_variants())  # models that are found before all others
 
 
 @pytest.fixture
@@ -23,14 +23,16 @@ def small(put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """Releases 1.5 and 2.1 whose files are as small as what `put` writes; its size."""
     size = put(tmp_path / "measure.safetensors").stat().st_size
     monkeypatch.setattr(
-        shelf,
+        local_models,
         "RELEASES",
         tuple(
             replace(one, file=File(one.file.name, size, one.file.sha256)) if one.name in ("sd1.5", "sd2.1") else one
             for one in catalogue.RELEASES
         ),
     )
-    monkeypatch.setattr(shelf, "release", lambda name: next((one for one in shelf.RELEASES if one.name == name), None))
+    monkeypatch.setattr(
+        local_models, "release", lambda name: next((one for one in local_models.RELEASES if one.name == name), None)
+    )
     return size
 
 
@@ -47,7 +49,7 @@ def cached(repository: str, file: str, put: Put) -> Path:
 
 
 def test_an_empty_machine_has_the_embedded_model_and_knows_every_release() -> None:
-    listed = shelf.models()
+    listed = local_models.models()
     assert [one.name for one in listed if one.path] == ["emoji", "emoji-depth", "emoji-fast", "emoji-inpainting"]
     assert {one.release for one in listed} == {None, *(one.name for one in catalogue.RELEASES)}
     emoji = next(one for one in listed if one.path)
@@ -56,7 +58,7 @@ def test_an_empty_machine_has_the_embedded_model_and_knows_every_release() -> No
 
 def test_a_stray_is_known_by_its_tensors(home: Path, put: Put) -> None:
     path = put(home / "models" / "portraits" / "mine.safetensors")
-    model = next(one for one in shelf.models() if one.path == path)
+    model = next(one for one in local_models.models() if one.path == path)
     assert (model.name, model.what, model.family, model.layout) == ("mine", "Stable Diffusion 1.x", "sd1", "original")
     assert (model.dtype, model.size, model.licence) == ("float32", path.stat().st_size, "creativeml-openrail-m")
     assert model.release is model.problem is model.sha256 is None
@@ -66,7 +68,7 @@ def test_broken_files_are_listed_as_such(home: Path) -> None:
     path = home / "models" / "broken.safetensors"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a model")
-    model = next(one for one in shelf.models() if one.path == path)
+    model = next(one for one in local_models.models() if one.path == path)
     assert model.what == "broken" and model.problem is not None and str(path) in model.problem
 
 
@@ -78,35 +80,35 @@ def test_a_release_is_known_by_name_and_size_or_by_hash(
     known = release("sd2.1")
     assert known is not None and known.file.sha256 is not None
     hashes.keep(renamed, known.file.sha256)
-    assert {one.path: one.release for one in shelf.models() if one.release and one.path} == {
+    assert {one.path: one.release for one in local_models.models() if one.release and one.path} == {
         named: "sd1.5",
         renamed: "sd2.1",
     }
     renamed.write_bytes(b"changed")
-    assert shelf.release_of(renamed) is None
+    assert local_models.release_of(renamed) is None
     named.write_bytes(b"of another size")
-    assert shelf.release_of(named) is None
+    assert local_models.release_of(named) is None
 
 
 @pytest.mark.usefixtures("small")
 def test_names_mean_files_in_every_place(home: Path, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_cache = cached("runwayml/stable-diffusion-v1-5", "v1-5-pruned-emaonly.safetensors", put)
-    assert shelf.find("sd1.5").path == in_cache
+    assert local_models.find("sd1.5").path == in_cache
     a1111 = put(tmp_path / "webui" / "models" / "Stable-diffusion" / "sub" / "v1-5-pruned-emaonly.safetensors")
     comfy = put(tmp_path / "comfy" / "models" / "checkpoints" / "Dream.safetensors")
     vae = put(tmp_path / "comfy" / "models" / "vae" / "Dream.safetensors")
     plain = put(tmp_path / "plain" / "other.safetensors")
     roots = [str(tmp_path / name) for name in ("webui", "comfy", "plain", "missing")]
     monkeypatch.setenv("SFUMATO_MODELS", os.pathsep.join(roots))
-    assert shelf.find("sd1.5").path == a1111
-    assert shelf.find("Dream").path == shelf.find("dream.safetensors").path == comfy
-    assert shelf.find("Dream", kind="vae").path == vae
-    assert shelf.find("other").path == plain
+    assert local_models.find("sd1.5").path == a1111
+    assert local_models.find("Dream").path == local_models.find("dream.safetensors").path == comfy
+    assert local_models.find("Dream", kind="vae").path == vae
+    assert local_models.find("other").path == plain
     own = put(home / "models" / "v1-5-pruned-emaonly.safetensors")
-    assert shelf.find("sd1.5").path == own
+    assert local_models.find("sd1.5").path == own
     monkeypatch.delenv("SFUMATO_MODELS")
     (home / "config.toml").write_text(f"models = ['{tmp_path / 'plain'}']")
-    assert shelf.find("other").path == plain
+    assert local_models.find("other").path == plain
 
 
 def test_a_diffusers_folder_is_one_model_with_a_name(home: Path, put: Put) -> None:
@@ -115,18 +117,18 @@ def test_a_diffusers_folder_is_one_model_with_a_name(home: Path, put: Put) -> No
     (folder / "model_index.json").write_text("{}")
     (home / "models" / "empty").mkdir()
     (home / "models" / "empty" / "model_index.json").write_text("{}")  # a download that was never finished
-    assert shelf.find("fine").path == folder
-    assert [one.path for one in shelf.found()][SHIPPED:] == [folder]
+    assert local_models.find("fine").path == folder
+    assert [one.path for one in local_models.found()][SHIPPED:] == [folder]
 
 
 def test_names_that_mean_nothing_or_too_much_are_refused(home: Path, put: Put) -> None:
     with pytest.raises(SfumatoError, match=r"`sfumato pull sd1.5` downloads it \(4.3 GB\)"):
-        shelf.find("sd1.5")
+        local_models.find("sd1.5")
     with pytest.raises(SfumatoError, match=r"no model at 'sd1.55'.*such as sd1.5"):
-        shelf.find("sd1.55")
+        local_models.find("sd1.55")
     one, two = (put(home / "models" / folder / "twice.safetensors") for folder in "ab")
     with pytest.raises(SfumatoError, match=f"'twice' may mean {one}, {two}"):
-        shelf.find("twice")
+        local_models.find("twice")
 
 
 def test_a_file_with_two_names_and_a_circle_of_links_are_seen_once(home: Path, put: Put) -> None:
@@ -134,7 +136,7 @@ def test_a_file_with_two_names_and_a_circle_of_links_are_seen_once(home: Path, p
     (home / "models" / "two.safetensors").symlink_to(path)
     (home / "models" / "circle").symlink_to(home / "models")
     (home / "models" / "gone.safetensors").symlink_to(home / "nowhere")
-    assert [one.path for one in shelf.found()][SHIPPED:] == [path]
+    assert [one.path for one in local_models.found()][SHIPPED:] == [path]
 
 
 def test_a_model_opens_by_its_name(home: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
