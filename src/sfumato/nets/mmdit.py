@@ -179,7 +179,9 @@ class TimeText(nn.Module):
 class MMDiT(nn.Module):
     """x (B, C, h, w), t (B,) = 1000 sigma, cond with pooled text -> (B, C, h, w).
 
-    Raises ValueError without pooled text.
+    `control` are token residuals (B, hw/p^2, D) of a ControlNet with as many blocks or fewer: each is added to the
+    picture's tokens after the blocks of its share of the depth, the last block excepted. Raises ValueError without
+    pooled text.
     """
 
     def __init__(self, cfg: MMDiTConfig):
@@ -194,14 +196,16 @@ class MMDiT(nn.Module):
         self.norm_out = Modulation(cfg.hidden, 2)
         self.proj_out = Linear(cfg.hidden, cfg.patch**2 * cfg.in_channels)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
         if cond.pooled is None:
             raise ValueError("this transformer is conditioned on pooled text; the conditioning has none")
         p, (h, w) = self.cfg.patch, x.shape[2:]
         vector = self.time_text_embed(t, cond.pooled)
         tokens, text = self.pos_embed(x), self.context_embedder(cond.tokens)
-        for block in self.transformer_blocks:
+        for i, block in enumerate(self.transformer_blocks):
             tokens, text = block(tokens, text, vector)
+            if control and not block.last:
+                tokens = tokens + control[i * len(control) // len(self.transformer_blocks)]
         scale, shift = self.norm_out(vector)
         tokens = self.proj_out(modulated(tokens, shift, scale))  # (B, hw/p^2, p p C)
         patches = tokens.unflatten(2, (p, p, -1)).unflatten(1, (h // p, w // p))

@@ -1,0 +1,34 @@
+"""The transformer of 3 and 3.5 beside diffusers'."""
+
+import pytest
+import torch
+from diffusers import SD3Transformer2DModel
+
+from sfumato.diffusion.cond import Cond
+from sfumato.nets.mmdit import MMDiT
+from sfumato.spec import MMDiTConfig
+
+
+@pytest.mark.parametrize("count", [4, 2])
+@torch.no_grad()
+def test_control_adds_to_the_picture_after_every_block_but_the_last(count: int) -> None:
+    torch.manual_seed(0)
+    cfg = MMDiTConfig(hidden=64, heads=2, depth=4, context_dim=24, pooled_dim=16, positions=8)
+    theirs = SD3Transformer2DModel(
+        sample_size=8,
+        num_layers=cfg.depth,
+        attention_head_dim=32,
+        num_attention_heads=cfg.heads,
+        joint_attention_dim=cfg.context_dim,
+        caption_projection_dim=cfg.hidden,
+        pooled_projection_dim=cfg.pooled_dim,
+        out_channels=16,
+        pos_embed_max_size=cfg.positions,
+    ).eval()
+    ours = MMDiT(cfg).eval()
+    ours.load_state_dict(theirs.state_dict())
+    x, t, cond = torch.randn(2, 16, 8, 12), torch.tensor([500.0, 20.0]), Cond(torch.randn(2, 7, 24), torch.randn(2, 16))
+    control = tuple(torch.randn(2, 24, cfg.hidden) for _ in range(count))
+    expected = theirs(x, cond.tokens, cond.pooled, t, block_controlnet_hidden_states=list(control)).sample
+    assert torch.allclose(ours(x, t, cond, control), expected, atol=1e-5)
+    assert not torch.allclose(ours(x, t, cond), expected, atol=1e-2)
