@@ -24,7 +24,7 @@ from torch import Tensor
 import sfumato
 from common import show
 from sfumato.diffusion.driver import Failed, Finished, Job, drive
-from sfumato.diffusion.guidance import Estimate, Guide, cfg, plain
+from sfumato.diffusion.guidance import Estimate, Guide, cfg, network_guide
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.sigma_schedules import SCHEDULES, sigma_list
@@ -89,7 +89,7 @@ def measure(model: str | None) -> dict[str, dict[str, float]]:
     side = spec.defaults.width // spec.vae.factor
     todo, jobs = list(runs()), list[Job]()
     for run, (prompt, seed) in product(todo, pictures):
-        positive, negative = (plain(sd.denoiser, cond) for cond in sd.encode([prompt, ""], 1))
+        positive, negative = (network_guide(sd.denoiser, cond) for cond in sd.encode([prompt, ""], 1))
         guide = counted(cfg(positive, negative, spec.defaults.cfg), run)
         sigmas = sigma_list(run.schedule, sd.table, run.steps)
         stream = NoiseStream(seed, (1, spec.vae.latent_channels, side, side))

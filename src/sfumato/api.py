@@ -21,7 +21,7 @@ from sfumato.diffusion.noise_schedule import Table, table_of
 from sfumato.errors import SfumatoError
 from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.files import read_bytes
-from sfumato.images.inputs import PictureLike, masked, picture_of
+from sfumato.images.inputs import PictureLike, load_image, split_image_and_mask
 from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
 from sfumato.nets.seamless import seamless
 from sfumato.nets.vae import VAE
@@ -34,12 +34,12 @@ from sfumato.tasks.compress import QUALITY, compress, decompress
 from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
 from sfumato.tasks.depth2img import depth2img
 from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
-from sfumato.tasks.inpaint import Inpainting, Start, inpaint
+from sfumato.tasks.inpaint import InpaintOptions, Start, inpaint
 from sfumato.tasks.interpolate import FRAMES, interpolate
-from sfumato.tasks.outpaint import STEP, Sides, outpaint
+from sfumato.tasks.outpaint import STEP, OutpaintMargins, outpaint
 from sfumato.tasks.replay import replay
 from sfumato.tasks.txt2img import txt2img
-from sfumato.tasks.upscale import OVERLAP, Enlarging, settings_of, upscale
+from sfumato.tasks.upscale import OVERLAP, UpscaleOptions, settings_of, upscale
 from sfumato.text.emoji_names import names
 from sfumato.text.encode import TextEncoder
 
@@ -168,7 +168,7 @@ class StableDiffusion:
 
         Without a width or height the picture keeps its size, see `tasks.img2img.natural_size`.
         """
-        image = picture_of(image)
+        image = load_image(image)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *natural_size(image, self.spec)))
         return _collected(img2img(self, image, settings, strength, resize))
 
@@ -179,23 +179,23 @@ class StableDiffusion:
         negative: str = "",
         *,
         mask: PictureLike | None = None,
-        strength: float = Inpainting.strength,
-        start: Start = Inpainting.start,
+        strength: float = InpaintOptions.strength,
+        start: Start = InpaintOptions.start,
         invert: bool = False,
         grow: int = 0,
-        blur: int = Inpainting.blur,
+        blur: int = InpaintOptions.blur,
         soft: bool = False,
         only_masked: bool = False,
-        padding: int = Inpainting.padding,
+        padding: int = InpaintOptions.padding,
         **options: Unpack[Options],
     ) -> Result:
         """Draw part of a picture anew; see `tasks.inpaint` and `settings.settings.Options`.
 
         `mask` is white, or if it has transparency transparent, where to draw; without one, what is transparent in the
-        picture is drawn. Without a width or height the picture is drawn at its own size, see `Inpainting.size`.
+        picture is drawn. Without a width or height the picture is drawn at its own size, see `InpaintOptions.size`.
         """
-        how = Inpainting(strength, start, invert, grow, blur, soft, only_masked, padding)
-        picture, where = masked(image, mask)
+        how = InpaintOptions(strength, start, invert, grow, blur, soft, only_masked, padding)
+        picture, where = split_image_and_mask(image, mask)
         settings = Settings.of(self.spec, prompt, negative, **sized(options, *how.size(self.spec, picture)))
         return _collected(inpaint(self, picture, where, settings, how))
 
@@ -217,9 +217,9 @@ class StableDiffusion:
 
         `width` and `height` are what the model draws at once, and by default its own size.
         """
-        sides = Sides(left, right, top, bottom)
+        sides = OutpaintMargins(left, right, top, bottom)
         settings = Settings.of(self.spec, prompt, negative, **options)
-        return _collected(outpaint(self, picture_of(image), settings, sides, overlap, step))
+        return _collected(outpaint(self, load_image(image), settings, sides, overlap, step))
 
     def upscale(
         self,
@@ -234,16 +234,16 @@ class StableDiffusion:
         overlap: float = OVERLAP,
         **options: Unpack[Options],
     ) -> Result:
-        """Draw a picture (or the picture in a file) larger, of whatever size; see `tasks.upscale.Enlarging`.
+        """Draw a picture (or the picture in a file) larger, of whatever size; see `tasks.upscale.UpscaleOptions`.
 
         `prompt` says what the picture shows. The x4 upscaler draws it four times as large by itself. Any other model
         draws over what an `upscaler` (or its file) or Lanczos' filter has made `scale` (2) times as large, with a
         `strength` of 0.3. Raises SfumatoError as `stream`, and for a result of more than `picture.MAX_PIXELS`.
         """
-        image = picture_of(image)
+        image = load_image(image)
         if isinstance(upscaler, str | Path):
             upscaler = load_upscaler(upscaler, self.device)
-        enlarging = Enlarging(scale, upscaler, strength, noise_level, overlap)
+        enlarging = UpscaleOptions(scale, upscaler, strength, noise_level, overlap)
         settings = settings_of(self.spec, image, enlarging, prompt, negative, **options)
         return _collected(upscale(self, image, settings, enlarging))
 
@@ -259,8 +259,8 @@ class StableDiffusion:
         **options: Unpack[Options],
     ) -> Result:
         """Draw pictures with the depth of a picture, or with a given `depth`; see `tasks.depth2img`."""
-        start = None if image is None else picture_of(image)
-        given = None if depth is None else picture_of(depth, "the depth")
+        start = None if image is None else load_image(image)
+        given = None if depth is None else load_image(depth, "the depth")
         if (shape := start or given) is not None:
             options = sized(options, *natural_size(shape, self.spec))
         settings = Settings.of(self.spec, prompt, negative, **options)
@@ -287,7 +287,7 @@ class StableDiffusion:
 
         `image` is the picture that it was drawn on, where it was.
         """
-        return _collected(replay(self, read(file), None if image is None else picture_of(image))[1])
+        return _collected(replay(self, read(file), None if image is None else load_image(image))[1])
 
     def grid(
         self,
@@ -303,7 +303,7 @@ class StableDiffusion:
         """
         from sfumato.tasks.grid import Axis, Grid
 
-        under = None if image is None else picture_of(image)
+        under = None if image is None else load_image(image)
         grid = Grid.of(self, [Axis.parse(axis) for axis in axes], prompt, negative, under, options)
         cells = list(grid.draw(self, under))
         return grid.sheet(cells), grid.table(cells)
@@ -323,7 +323,7 @@ class StableDiffusion:
         """
         from sfumato.tasks.interrogate import interrogate
 
-        return interrogate(self.judge, picture_of(image), names(language) if captions is None else captions, top)
+        return interrogate(self.judge, load_image(image), names(language) if captions is None else captions, top)
 
     def augment(
         self, source: str | Path, target: str | Path, *, strength: float = SLIGHTLY, **options: Unpack[Options]
@@ -336,7 +336,7 @@ class StableDiffusion:
         self, image: PictureLike, *, quality: float = QUALITY, size: int | None = None, prompt: str = ""
     ) -> bytes:
         """A picture as a small file that only this model opens; see `tasks.compress`."""
-        return compress(self, picture_of(image), quality, size, prompt)
+        return compress(self, load_image(image), quality, size, prompt)
 
     def decompress(self, data: bytes | str | Path, *, steps: int = 1, noise: float = 0.0, seed: int = 0) -> Image.Image:
         """The picture in such a file, or in its bytes; see `tasks.compress`."""

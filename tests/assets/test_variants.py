@@ -18,7 +18,7 @@ from sfumato.loading.inspect import inspect_checkpoint
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.latents import decode
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.settings import Settings
 
 NAMES = ("emoji-depth", "emoji-fast", "emoji-inpainting")
@@ -75,13 +75,13 @@ def test_things_stand_where_depth_says() -> None:
     """Balls drawn from the same noise over depth that is near on the left, or on the right: there is more colour."""
     model = loaded("emoji-depth")
     settings = Settings.of(model.spec, "a red ball", steps=10)
-    way = Way.of(model, settings)
+    way = SamplingRun.of(model, settings)
     redness = []
     for left in (True, False):
         depth = torch.full((1, 1, 8, 8), -1.0)
         depth[..., 2:6, slice(0, 4) if left else slice(4, 8)] = 1.0
         jobs = [way.job(guidance(model, settings, way.sigmas, depth), seed) for seed in range(4)]
-        ends = [way.end(event.x) for _, event in drive(jobs) if isinstance(event, Finished)]
+        ends = [way.final_latents(event.x) for _, event in drive(jobs) if isinstance(event, Finished)]
         levels = np.stack([np.asarray(decode(model.vae, end), float) for end in ends])
         red = levels[..., 0] - levels[..., 1:].mean(-1)
         redness.append(red[..., :64].mean() - red[..., 64:].mean())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sfumato.diffusion.driver import Denoiser, Failed, Finished, Job, Step, drive
-from sfumato.diffusion.process import path_of
+from sfumato.diffusion.process import process_for
 from sfumato.verify.toy import Toy
 
 
@@ -21,7 +21,7 @@ class Gaussian:
 
     def moments(self, sigma: float, kind: str) -> tuple[float, float]:
         """Mean and standard deviation at a noise level."""
-        alpha = path_of(kind).alpha(sigma)
+        alpha = process_for(kind).alpha(sigma)
         return alpha * self.mean, ((alpha * self.std) ** 2 + sigma**2) ** 0.5
 
     def flow(self, x: torch.Tensor, s: float, s1: float, kind: str = "eps") -> torch.Tensor:

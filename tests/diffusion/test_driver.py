@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.driver import Denoiser, Job, Row, Step, drive, together
-from sfumato.diffusion.guidance import cfg, plain
+from sfumato.diffusion.driver import Denoiser, Job, Row, Step, drive, gather
+from sfumato.diffusion.guidance import cfg, network_guide
 from sfumato.diffusion.noise_schedule import NoiseTable, training_sigmas
 from sfumato.diffusion.process import EXPLODING
 from sfumato.diffusion.rng import NoiseStream
@@ -47,7 +47,7 @@ def job(
 ) -> Job:
     sigmas = sigma_list("karras", TABLE, steps)
     stream = NoiseStream(seed, (1, 4, size, size))
-    guide = cfg(plain(denoiser, prompt(value)), plain(denoiser, prompt(0.0)), scale)
+    guide = cfg(network_guide(denoiser, prompt(value)), network_guide(denoiser, prompt(0.0)), scale)
     return SAMPLERS[name].run(guide, stream.normal() * sigmas[0], sigmas, EXPLODING, stream)
 
 
@@ -102,7 +102,7 @@ def test_rows_of_other_shapes_are_asked_apart(denoiser: Denoiser, outcomes) -> N
 def test_rows_of_other_prompt_lengths_are_asked_apart(denoiser: Denoiser, outcomes) -> None:
     sigmas = sigma_list("karras", TABLE, 1)
     x, noise = torch.ones(1, 4, 8, 8), NoiseStream(0, (1, 4, 8, 8))
-    guides = [plain(denoiser, prompt(1.0, length)) for length in (3, 6)]
+    guides = [network_guide(denoiser, prompt(1.0, length)) for length in (3, 6)]
     outcomes([SAMPLERS["euler"].run(guide, x, sigmas, EXPLODING, noise) for guide in guides])
     assert denoiser.network.calls == [1, 1]
 
@@ -175,7 +175,7 @@ def test_questions_side_by_side_return_in_their_order(denoiser: Denoiser) -> Non
             assert len(answers) == rows
         return rows
 
-    both = together(question(1, 3), question(2, 1))
+    both = gather(question(1, 3), question(2, 1))
     assert len(next(both)) == 3
     answer = torch.zeros(1)
     assert len(both.send([answer] * 3)) == 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sfumato.diffusion.driver import Step, drive
-from sfumato.diffusion.guidance import plain
+from sfumato.diffusion.guidance import network_guide
 from sfumato.diffusion.noise_schedule import NoiseTable
 from sfumato.diffusion.process import EXPLODING, FLOW
 from sfumato.diffusion.sample import SAMPLERS
@@ -44,7 +44,7 @@ def ours(mixture, outcomes, unit) -> Callable[..., torch.Tensor]:
     def run(name: str, kind: str, sigmas: list[float], **options) -> torch.Tensor:
         denoiser, numbers = mixture(kind), count(1)
         sigmas = torch.tensor(sigmas, dtype=torch.float64)
-        guide, x = plain(denoiser, label(1)), sigmas[0] * unit(0)
+        guide, x = network_guide(denoiser, label(1)), sigmas[0] * unit(0)
         job = SAMPLERS[name].run(guide, x, sigmas, denoiser.path, lambda s, s1: unit(next(numbers)), **options)
         result = outcomes([job])[0]
         if isinstance(result, Exception):
@@ -187,7 +187,7 @@ def test_sa_solver(model, ours, unit, kind: str, order: int, corrector: int, eta
 def levels_of(name: str, kind: str, sigmas: torch.Tensor, mixture, unit, **options) -> list[float]:
     """The noise levels of the steps that a sampler takes."""
     denoiser = mixture(kind)
-    x, guide = sigmas[0] * unit(0), plain(denoiser, label(1))
+    x, guide = sigmas[0] * unit(0), network_guide(denoiser, label(1))
     job = SAMPLERS[name].run(guide, x, sigmas, denoiser.path, lambda s, s1: unit(1), **options)
     return [event.sigma for _, event in drive([job]) if isinstance(event, Step)]
 

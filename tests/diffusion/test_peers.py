@@ -6,8 +6,8 @@ from diffusers import DPMSolverMultistepScheduler, SASolverScheduler, UniPCMulti
 from diffusers.guiders import AdaptiveProjectedGuidance
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer
 
-from sfumato.diffusion.driver import together
-from sfumato.diffusion.guidance import apg, dynamic_threshold, known, plain
+from sfumato.diffusion.driver import gather
+from sfumato.diffusion.guidance import apg, constant_guide, dynamic_threshold, network_guide
 from sfumato.diffusion.noise_schedule import NoiseTable
 from sfumato.diffusion.process import EXPLODING
 from sfumato.diffusion.sample import SAMPLERS
@@ -29,7 +29,9 @@ def test_unipc(mixture, unit, outcomes, variant: str, order: int) -> None:
         eps = denoiser.network(theirs, toy_time, label(1))
         theirs = scheduler.step(eps, t, theirs).prev_sample
     x = start * (1 + sigmas[0] ** 2).sqrt()
-    job = SAMPLERS["unipc"].run(plain(denoiser, label(1)), x, sigmas, denoiser.path, None, order=order, variant=variant)
+    job = SAMPLERS["unipc"].run(
+        network_guide(denoiser, label(1)), x, sigmas, denoiser.path, None, order=order, variant=variant
+    )
     assert torch.allclose(to_vp(outcomes([job])[0], sigmas[-1].item()), theirs, atol=1e-4)
 
 
@@ -44,7 +46,7 @@ def test_sa_solver(mixture, unit, outcomes, monkeypatch, eta: float) -> None:
     for t, sigma in zip(scheduler.timesteps, sigmas[:-1], strict=True):
         eps = denoiser.network(theirs, denoiser.table.time(sigma[None]), label(1))
         theirs = scheduler.step(eps, t, theirs).prev_sample
-    guide, x, levels = plain(denoiser, label(1)), unit(9) * (1 + sigmas[0] ** 2).sqrt(), sigmas.tolist()
+    guide, x, levels = network_guide(denoiser, label(1)), unit(9) * (1 + sigmas[0] ** 2).sqrt(), sigmas.tolist()
     everywhere = NoiseTable(torch.logspace(-9, 9, 1000, dtype=torch.float64))
     job = SAMPLERS["sa_solver"].run(
         guide, x, sigmas, EXPLODING, lambda s, s1: unit(levels.index(s)),
@@ -56,7 +58,7 @@ def test_sa_solver(mixture, unit, outcomes, monkeypatch, eta: float) -> None:
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("norm", [0.0, 2.5, 15.0])
 def test_adaptive_projected_guidance(mixture, unit, outcomes, eta: float, norm: float) -> None:
-    positive, negative = (plain(mixture(), label(k)) for k in (1, 0))
+    positive, negative = (network_guide(mixture(), label(k)) for k in (1, 0))
     theirs = AdaptiveProjectedGuidance(
         guidance_scale=6.5,  # in the paper's formulation one less than ours
         adaptive_projected_guidance_momentum=-0.5,
@@ -70,7 +72,7 @@ def test_adaptive_projected_guidance(mixture, unit, outcomes, eta: float, norm: 
     def job():
         for k, sigma in enumerate((3.0, 1.5, 0.7)):
             x = unit(k)
-            x0, p, n = yield from together(guide(x, sigma), positive(x, sigma), negative(x, sigma))
+            x0, p, n = yield from gather(guide(x, sigma), positive(x, sigma), negative(x, sigma))
             seen.append((x0, theirs(p, n).pred))
         return x0
 
@@ -85,6 +87,6 @@ def test_dynamic_thresholding(unit, outcomes, spread: float) -> None:
     x = spread * unit(0)
 
     def job():
-        return (yield from dynamic_threshold(known(x), 0.93)(x, 1.0))
+        return (yield from dynamic_threshold(constant_guide(x), 0.93)(x, 1.0))
 
     assert torch.allclose(outcomes([job()])[0], scheduler._threshold_sample(x))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sfumato.diffusion.predict import SIGMA_DATA, from_output, preconditioning, target
-from sfumato.diffusion.process import EXPLODING, FLOW, Path, path_of
+from sfumato.diffusion.process import EXPLODING, FLOW, ForwardProcess, process_for
 
 KINDS = ["eps", "v", "x0", "flow", "edm"]
 SIGMA = torch.tensor([0.03, 0.5, 0.97], dtype=torch.float64)
@@ -13,7 +13,7 @@ X0, NOISE = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_target_is_what_gives_the_data_back(kind: str) -> None:
-    x = path_of(kind).noised(X0, NOISE, SIGMA)
+    x = process_for(kind).noised(X0, NOISE, SIGMA)
     assert torch.allclose(from_output(kind, target(kind, X0, x, SIGMA), x, SIGMA), X0, atol=1e-12)
 
 
@@ -47,7 +47,7 @@ def test_noising_keeps_what_the_path_says() -> None:
     assert torch.allclose(EXPLODING.noised(X0, NOISE, SIGMA)[1], X0[1] + 0.5 * NOISE[1])
 
 
-@pytest.mark.parametrize("path", [EXPLODING, FLOW, Path(0.5)])
-def test_a_level_is_found_from_its_noise_to_signal_ratio(path: Path) -> None:
+@pytest.mark.parametrize("path", [EXPLODING, FLOW, ForwardProcess(0.5)])
+def test_a_level_is_found_from_its_noise_to_signal_ratio(path: ForwardProcess) -> None:
     for sigma in (0.01, 0.4, 0.9):
         assert path.sigma_at(sigma / path.alpha(sigma)) == pytest.approx(sigma, rel=1e-12)

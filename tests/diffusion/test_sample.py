@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sfumato.diffusion.driver import Step, drive
-from sfumato.diffusion.guidance import Guidance, cfg, plain
-from sfumato.diffusion.process import EXPLODING, FLOW, Path
+from sfumato.diffusion.guidance import Guidance, cfg, network_guide
+from sfumato.diffusion.process import EXPLODING, FLOW, ForwardProcess
 from sfumato.diffusion.rng import BrownianPath, NoiseStream
 from sfumato.diffusion.sample import SAMPLERS, find_sampler
 from sfumato.diffusion.samplers.common import churned, split_ancestral
@@ -42,7 +42,9 @@ def flow_error(gaussian, unit, outcomes, name: str, kind: str, n: int, **options
     if SAMPLERS[name].kind != "ODE":
         options |= {option: value for option, value in WITHOUT_NOISE.items() if option in SAMPLERS[name].options}
     x = gaussian.moments(sigmas[0].item(), kind)[1] * unit(0)
-    result = outcomes([SAMPLERS[name].run(plain(denoiser, label(1)), x, sigmas, denoiser.path, never, **options)])[0]
+    result = outcomes(
+        [SAMPLERS[name].run(network_guide(denoiser, label(1)), x, sigmas, denoiser.path, never, **options)]
+    )[0]
     return (result - gaussian.flow(x, sigmas[0].item(), sigmas[-1].item(), kind)).abs().max().item()
 
 
@@ -69,7 +71,7 @@ def test_what_the_network_predicts_makes_no_difference(mixture, unit, outcomes, 
     results = []
     for denoiser in (mixture("eps"), mixture("v")):
         job = SAMPLERS[name].run(
-            plain(denoiser, label(1)), 9 * unit(0), sigmas, EXPLODING, lambda s, s1: unit(int(1e6 * s1))
+            network_guide(denoiser, label(1)), 9 * unit(0), sigmas, EXPLODING, lambda s, s1: unit(int(1e6 * s1))
         )
         results.append(outcomes([job])[0])
     assert torch.allclose(*results, rtol=0, atol=1e-9)
@@ -101,7 +103,7 @@ def test_what_is_drawn_has_the_datas_mean_and_spread(gaussian, outcomes, name: s
     noise = BrownianPath(stream) if sampler.brownian else stream
     options = {"eta": 1.0} if "eta" in sampler.options else {}
     x = sigmas[0].item() * stream.normal().double()
-    result = outcomes([sampler.run(plain(denoiser, label(1)), x, sigmas, denoiser.path, noise, **options)])[0]
+    result = outcomes([sampler.run(network_guide(denoiser, label(1)), x, sigmas, denoiser.path, noise, **options)])[0]
     assert result.mean().item() == pytest.approx(gaussian.mean, abs=0.04)
     # A consistency sampler trusts each estimate wholly: exact posterior means make it draw too narrow.
     if name != "lcm":
@@ -124,7 +126,7 @@ def test_what_is_drawn_has_the_datas_mean_and_spread(gaussian, outcomes, name: s
 )
 def test_without_eta_nothing_is_random(mixture, unit, outcomes, stochastic: str, deterministic: str, kind: str) -> None:
     denoiser, sigmas = mixture(kind), levels(kind, 12)
-    x, guide = sigmas[0] * unit(3), plain(denoiser, label(1))
+    x, guide = sigmas[0] * unit(3), network_guide(denoiser, label(1))
     a = outcomes([SAMPLERS[stochastic].run(guide, x, sigmas, denoiser.path, never, eta=0.0)])[0]
     b = outcomes([SAMPLERS[deterministic].run(guide, x, sigmas, denoiser.path, never)])[0]
     assert torch.allclose(a, b, atol=1e-10)
@@ -162,7 +164,7 @@ def test_churn_stays_within_its_range(gaussian, unit, outcomes, name: str) -> No
         drawn.append(s)
         return unit(len(drawn))
 
-    guide = plain(denoiser, label(1))
+    guide = network_guide(denoiser, label(1))
     outcomes([SAMPLERS[name].run(guide, HIGH * unit(0), sigmas, EXPLODING, noise, s_churn=5.0, s_tmin=0.5, s_tmax=4.0)])
     assert drawn == [s for s in sigmas[:-1].tolist() if 0.5 <= s <= 4.0]
 
@@ -187,7 +189,7 @@ def test_the_ends_of_every_option_draw(gaussian, outcomes, name: str) -> None:
                 continue  # more steps than there are, or than a test has time for
             stream = NoiseStream(0, shape)
             options = {option.name: type(option.default)(value)}
-            guidance = Guidance(lambda: plain(denoiser, label(1)))
+            guidance = Guidance(lambda: network_guide(denoiser, label(1)))
             job = sampler.job(guidance, stream.normal().double(), sigmas, FLOW, stream, denoiser.table, options)
             result = outcomes([job])[0]
             assert torch.is_tensor(result) and result.isfinite().all(), (options, result)
@@ -213,11 +215,11 @@ def test_one_step_is_enough_for_any_sampler(gaussian, outcomes, name: str) -> No
     denoiser = gaussian.denoiser()
     sigmas = torch.tensor([10.0, 0.0], dtype=torch.float64)
     x = 10 * stream.normal().double()
-    result = outcomes([SAMPLERS[name].run(plain(denoiser, label(1)), x, sigmas, EXPLODING, stream)])[0]
+    result = outcomes([SAMPLERS[name].run(network_guide(denoiser, label(1)), x, sigmas, EXPLODING, stream)])[0]
     assert torch.is_tensor(result) and result.isfinite().all(), result
 
 
-def unconditionally(x: torch.Tensor, x0: torch.Tensor, away: torch.Tensor, s: float, s1: float, path: Path):
+def unconditionally(x: torch.Tensor, x0: torch.Tensor, away: torch.Tensor, s: float, s1: float, path: ForwardProcess):
     """A step of CFG++ written out: the guided estimate at the next level, with the unconditional noise."""
     return path.alpha(s1) * x0 + s1 * (x - path.alpha(s) * away) / s
 
@@ -226,7 +228,7 @@ def unconditionally(x: torch.Tensor, x0: torch.Tensor, away: torch.Tensor, s: fl
 @pytest.mark.parametrize("name", ["euler", "ddim"])
 def test_cfg_pp_keeps_the_unconditional_noise(mixture, unit, outcomes, kind: str, name: str) -> None:
     denoiser, sigmas = mixture(kind), levels(kind, 6)
-    positive, negative = (plain(denoiser, label(k)) for k in (1, 0))
+    positive, negative = (network_guide(denoiser, label(k)) for k in (1, 0))
     start = sigmas[0] * unit(3)
     run = cfg_pp(SAMPLERS[name].run, negative)
     ours = outcomes([run(cfg(positive, negative, 0.6), start, sigmas, denoiser.path, None)])[0]
@@ -243,7 +245,7 @@ def test_cfg_pp_keeps_the_unconditional_noise(mixture, unit, outcomes, kind: str
 def test_cfg_pp_of_ancestral_steps(mixture, unit, outcomes, kind: str) -> None:
     """As ComfyUI's euler_ancestral_cfg_pp: down in the noise-to-signal ratio, unconditional noise, then fresh noise."""
     denoiser, sigmas = mixture(kind), levels(kind, 5)
-    positive, negative = (plain(denoiser, label(k)) for k in (1, 0))
+    positive, negative = (network_guide(denoiser, label(k)) for k in (1, 0))
     path, fresh, start = denoiser.path, unit(7), sigmas[0] * unit(3)
     run = cfg_pp(SAMPLERS["euler_ancestral"].run, negative)
     ours = outcomes([run(cfg(positive, negative, 1.4), start, sigmas, path, lambda s, s1: fresh)])[0]
@@ -260,7 +262,7 @@ def test_cfg_pp_of_ancestral_steps(mixture, unit, outcomes, kind: str) -> None:
 @pytest.mark.parametrize("name", [name for name, sampler in SAMPLERS.items() if sampler.cfg_pp])
 def test_cfg_pp_without_guidance_is_the_sampler_itself(mixture, unit, outcomes, name: str) -> None:
     denoiser, sigmas = mixture(), levels("eps", 6)
-    guide = plain(denoiser, label(0))
+    guide = network_guide(denoiser, label(0))
 
     def job(run):
         return run(guide, sigmas[0] * unit(3), sigmas, denoiser.path, lambda s, s1: unit(9))

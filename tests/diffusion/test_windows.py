@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.driver import Row
-from sfumato.diffusion.guidance import cfg, plain
+from sfumato.diffusion.guidance import cfg, network_guide
 from sfumato.diffusion.windows import windowed, windows
 
 CONDS = [Cond(torch.full((1, 1, 1), value)) for value in (1.0, 2.0)]
@@ -45,7 +45,7 @@ def test_windows_cover_the_map_evenly(height: int, width: int, side: int, overla
 
 def test_a_network_that_sees_single_places_is_asked_the_same() -> None:
     x = torch.randn(1, 4, 13, 17)
-    guide = cfg(plain(None, CONDS[0]), plain(None, CONDS[1]), 3.0)
+    guide = cfg(network_guide(None, CONDS[0]), network_guide(None, CONDS[1]), 3.0)
     whole, _ = answered(guide, x, lambda row: row.x.sin() * row.cond.tokens)
     cut = windows((13, 17), 8, 2)
     blend, rows = answered(windowed(guide, cut, 2), x, lambda row: row.x.sin() * row.cond.tokens)
@@ -56,7 +56,9 @@ def test_a_network_that_sees_single_places_is_asked_the_same() -> None:
 def test_the_middle_of_a_window_counts_more_than_its_edge() -> None:
     cut, x = windows((1, 12), 8, 4), torch.zeros(1, 1, 1, 12)
     numbers = iter([0.0, 1.0])
-    blend, _ = answered(windowed(plain(None, CONDS[0]), cut, 4), x, lambda row: torch.full_like(row.x, next(numbers)))
+    blend, _ = answered(
+        windowed(network_guide(None, CONDS[0]), cut, 4), x, lambda row: torch.full_like(row.x, next(numbers))
+    )
     profile = blend.flatten()
     assert profile[:4].max() == 0 and profile[8:].min() == 1
     assert (profile[4:8].diff() > 0).all() and torch.allclose(profile + profile.flip(0), torch.ones(12))
@@ -66,7 +68,10 @@ def test_what_lies_beside_the_latents_is_cut_with_them() -> None:
     x = torch.randn(1, 4, 6, 12)
     cond = Cond(torch.zeros(1, 1, 1), ids=torch.zeros(1, 2), concat=x[:, :1] + 5)
     told = windowed(
-        plain(None, cond), windows((6, 12), 6, 2), 2, lambda cond, window: Cond(cond.tokens, concat=cond.concat + 1)
+        network_guide(None, cond),
+        windows((6, 12), 6, 2),
+        2,
+        lambda cond, window: Cond(cond.tokens, concat=cond.concat + 1),
     )
     _, rows = answered(told, x, lambda row: row.x)
     for row in rows:
@@ -74,7 +79,7 @@ def test_what_lies_beside_the_latents_is_cut_with_them() -> None:
 
 
 def test_failures_reach_the_guide() -> None:
-    steps = windowed(plain(None, CONDS[0]), windows((4, 4), 2, 0), 0)(torch.zeros(1, 1, 4, 4), 1.0)
+    steps = windowed(network_guide(None, CONDS[0]), windows((4, 4), 2, 0), 0)(torch.zeros(1, 1, 4, 4), 1.0)
     next(steps)
     with pytest.raises(RuntimeError, match="lost"):
         steps.throw(RuntimeError("lost"))

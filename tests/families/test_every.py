@@ -21,7 +21,7 @@ from sfumato.loading.save import save_folder
 from sfumato.pipeline.latents import Picture, Progress
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
-from sfumato.tasks.upscale import NOISE_LEVEL, Enlarging, upscale
+from sfumato.tasks.upscale import NOISE_LEVEL, UpscaleOptions, upscale
 from sfumato.text.tokenizer import CLIPTokenizer
 from tiny import WORDS, random_networks, shrink, tensors, write_file
 
@@ -65,7 +65,9 @@ def events(model: StableDiffusion) -> Generator[Progress | Picture, None, None]:
     if model.spec.low_res is None:
         return model.stream("a red heart", **DRAW)
     settings = Settings.of(model.spec, "a red heart", **DRAW)
-    return upscale(model, shown(model, settings.width, settings.height), settings, Enlarging(noise_level=NOISE_LEVEL))
+    return upscale(
+        model, shown(model, settings.width, settings.height), settings, UpscaleOptions(noise_level=NOISE_LEVEL)
+    )
 
 
 def levels(image: Image.Image) -> np.ndarray:

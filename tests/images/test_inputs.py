@@ -8,7 +8,7 @@ import torch
 from PIL import ExifTags, Image
 
 from sfumato.errors import SfumatoError
-from sfumato.images.inputs import mask_of, picture_of, with_transparency
+from sfumato.images.inputs import load_image, load_mask, load_rgba
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -33,41 +33,41 @@ def kinds(tmp_path: Path) -> dict[str, object]:
 
 def test_every_kind_means_the_same_pixels(tmp_path: Path) -> None:
     for kind, value in kinds(tmp_path).items():
-        image = picture_of(value)
+        image = load_image(value)
         assert image.mode == "RGB", kind
         assert np.array_equal(np.asarray(image), LEVELS), kind
 
 
 def test_halves_come_as_near_as_they_can() -> None:
     half = torch.from_numpy(LEVELS / 255).permute(2, 0, 1).bfloat16()
-    assert np.abs(np.asarray(picture_of(half), int) - LEVELS).max() <= 1
+    assert np.abs(np.asarray(load_image(half), int) - LEVELS).max() <= 1
 
 
 def test_grey_and_transparent_numbers() -> None:
     grey = LEVELS[:, :, 0]
     for value in (grey, grey[:, :, None], torch.from_numpy(grey), torch.from_numpy(grey)[None], grey / 255):
-        assert np.array_equal(np.asarray(picture_of(value)), np.repeat(grey[:, :, None], 3, 2))
+        assert np.array_equal(np.asarray(load_image(value)), np.repeat(grey[:, :, None], 3, 2))
     clear = np.dstack([LEVELS, np.zeros_like(grey)])
-    assert np.asarray(picture_of(clear)).min() == 255
-    assert with_transparency(clear).mode == "RGBA" and with_transparency(LEVELS).mode == "RGB"
+    assert np.asarray(load_image(clear)).min() == 255
+    assert load_rgba(clear).mode == "RGBA" and load_rgba(LEVELS).mode == "RGB"
     opaque = np.dstack([LEVELS, np.full_like(grey, 255)])
-    assert with_transparency(opaque).mode == "RGB"
+    assert load_rgba(opaque).mode == "RGB"
 
 
 def test_a_turned_picture_of_pillow_is_set_upright() -> None:
     image = Image.fromarray(LEVELS)
     image.getexif()[ExifTags.Base.Orientation] = 8
-    assert np.array_equal(np.asarray(picture_of(image)), np.rot90(LEVELS))
+    assert np.array_equal(np.asarray(load_image(image)), np.rot90(LEVELS))
 
 
 def test_masks() -> None:
     grey = LEVELS[:, :, 0]
-    assert np.array_equal(np.asarray(mask_of(grey)), grey)
-    assert np.array_equal(np.asarray(mask_of(grey > 99)), np.where(grey > 99, 255, 0))
-    clear = mask_of(np.dstack([LEVELS, grey]))
+    assert np.array_equal(np.asarray(load_mask(grey)), grey)
+    assert np.array_equal(np.asarray(load_mask(grey > 99)), np.where(grey > 99, 255, 0))
+    clear = load_mask(np.dstack([LEVELS, grey]))
     assert clear.mode == "L" and np.array_equal(np.asarray(clear), 255 - grey)
     white = np.full((4, 4, 4), 255, np.uint8)
-    assert np.asarray(mask_of(white)).min() == 255
+    assert np.asarray(load_mask(white)).min() == 255
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_masks() -> None:
 )  # fmt: skip
 def test_what_is_no_picture_is_refused(value: object, message: str) -> None:
     with pytest.raises(SfumatoError) as caught:
-        picture_of(value, "the photo")
+        load_image(value, "the photo")
     assert message in str(caught.value) and "\n" not in str(caught.value)
     if not isinstance(value, str):
         assert str(caught.value).startswith("the photo ")
@@ -103,4 +103,4 @@ def test_a_damaged_file_that_pillow_has_only_begun_to_read(tmp_path: Path) -> No
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(content[: len(content) // 2])
     with Image.open(tmp_path / "a.png") as image, pytest.raises(SfumatoError, match=r"cannot read the picture: .*dama"):
-        picture_of(image)
+        load_image(image)

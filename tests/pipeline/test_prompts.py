@@ -8,12 +8,12 @@ import torch
 
 import sfumato
 from sfumato.api import StableDiffusion
-from sfumato.diffusion.cond import Cond, Course
+from sfumato.diffusion.cond import Cond, ScheduledCond
 from sfumato.diffusion.driver import drive
-from sfumato.diffusion.guidance import Estimate, Guidance, Guide, composed, known
+from sfumato.diffusion.guidance import Estimate, Guidance, Guide, composed, constant_guide
 from sfumato.errors import SfumatoError, SfumatoWarning
-from sfumato.pipeline.prompts import said
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.prompts import encode_prompts
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.provenance import infotext
 from sfumato.settings.settings import Settings
 from sfumato.text.prompt import emphasis
@@ -34,7 +34,7 @@ def settings(sd: StableDiffusion, prompt: str, negative: str = "", **options: ob
 
 def told(sd: StableDiffusion, prompt: str, **options: object) -> list[str]:
     """Which of some words the network is told at each step."""
-    course = said(sd, settings(sd, prompt, **options), LEVELS).branches[0][0]
+    course = encode_prompts(sd, settings(sd, prompt, **options), LEVELS).branches[0][0]
     words = ("a", "b", "c", "a b")
     known = {word: sd.encode([word])[0].tokens for word in words}
     steps = [course.at(level).tokens for level in LEVELS[:-1].tolist()]
@@ -42,7 +42,7 @@ def told(sd: StableDiffusion, prompt: str, **options: object) -> list[str]:
 
 
 def test_a_prompt_without_syntax_is_told_as_ever(sd: StableDiffusion) -> None:
-    words = said(sd, settings(sd, "a cat, a dog", "a bird"), LEVELS)
+    words = encode_prompts(sd, settings(sd, "a cat, a dog", "a bird"), LEVELS)
     prompt, negative = sd.encode(["a cat, a dog", "a bird"])
     assert torch.equal(words.branches[0][0].at(3).tokens, prompt.tokens)
     assert torch.equal(words.negative.at(3).tokens, negative.tokens)
@@ -60,16 +60,16 @@ def test_editing_and_alternation_follow_the_steps(sd: StableDiffusion) -> None:
 def test_what_is_told_depends_on_the_noise_level_alone(sd: StableDiffusion) -> None:
     """Calls between the steps, twice a step, above the first level and below the last are all at their step."""
     conds = tuple(sd.encode(["a", "b", "c", "a b"]))
-    course = Course(tuple(LEVELS[:-1].tolist()), conds)
+    course = ScheduledCond(tuple(LEVELS[:-1].tolist()), conds)
     for level, step in ((9, 0), (8, 0), (5, 0), (4, 1), (4 + 1e-6, 1), (3.9, 1), (2.1, 1), (2, 2), (1, 3), (0.01, 3)):
         assert course.at(level) is conds[step]
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "dpm_2", "dpmpp_sde", "ddim", "plms", "unipc"])
 def test_every_sampler_is_told_all_steps_in_their_order(sd: StableDiffusion, sampler: str) -> None:
-    way = Way.of(sd, settings(sd, "a", steps=6, sampler=sampler))
+    way = SamplingRun.of(sd, settings(sd, "a", steps=6, sampler=sampler))
     conds = tuple(Cond(torch.zeros(1, 1, 1)) for _ in range(6))
-    course = Course(tuple(way.sigmas[:-1].tolist()), conds)
+    course = ScheduledCond(tuple(way.sigmas[:-1].tolist()), conds)
     steps: list[int] = []
 
     def guide(x: torch.Tensor, sigma: float) -> Estimate:
@@ -91,23 +91,26 @@ def test_prompts_are_composed_by_their_weights() -> None:
             next(steps)
         return stop.value.value
 
-    assert torch.equal(answer(composed([(known(p), 1.0), (known(q), 0.5)], known(n))), torch.full_like(x, 1 + 2 + 5))
-    assert torch.equal(answer(composed([(known(p), -1.0)], known(n))), torch.full_like(x, -1))
-    alone = known(p)
-    assert composed([(alone, 1.0)], known(n)) is alone
+    assert torch.equal(
+        answer(composed([(constant_guide(p), 1.0), (constant_guide(q), 0.5)], constant_guide(n))),
+        torch.full_like(x, 1 + 2 + 5),
+    )
+    assert torch.equal(answer(composed([(constant_guide(p), -1.0)], constant_guide(n))), torch.full_like(x, -1))
+    alone = constant_guide(p)
+    assert composed([(alone, 1.0)], constant_guide(n)) is alone
 
 
 def test_and_draws_between_its_prompts(sd: StableDiffusion) -> None:
     first = sd.txt2img("a", seed=1, steps=2, **SMALL).images[0].tobytes()
     assert sd.txt2img("a AND b :0", seed=1, steps=2, **SMALL).images[0].tobytes() == first
     assert sd.txt2img("a AND b", seed=1, steps=2, **SMALL).images[0].tobytes() != first
-    words = said(sd, settings(sd, "a AND b :0.5", "a AND b"), LEVELS)
+    words = encode_prompts(sd, settings(sd, "a AND b :0.5", "a AND b"), LEVELS)
     assert [weight for _, weight in words.branches] == [1.0, 0.5]
     assert torch.equal(words.negative.at(1).tokens, sd.encode(["a AND b"])[0].tokens)
 
 
 def test_the_negative_prompt_is_edited_too(sd: StableDiffusion) -> None:
-    words = said(sd, settings(sd, "a", "[b:c:0.5]"), LEVELS)
+    words = encode_prompts(sd, settings(sd, "a", "[b:c:0.5]"), LEVELS)
     (b, c) = sd.encode(["b", "c"])
     assert torch.allclose(words.negative.at(8).tokens, b.tokens) and torch.allclose(
         words.negative.at(1).tokens, c.tokens
@@ -116,7 +119,7 @@ def test_the_negative_prompt_is_edited_too(sd: StableDiffusion) -> None:
 
 def test_emphasis_is_selectable(sd: StableDiffusion) -> None:
     for kind in ("a1111", "plain", "comfy", "none"):
-        words = said(sd, settings(sd, "a (cat:1.6)", emphasis=kind), LEVELS)
+        words = encode_prompts(sd, settings(sd, "a (cat:1.6)", emphasis=kind), LEVELS)
         (expected,) = sd.encode([emphasis.read("a (cat:1.6)")[0]], emphasis=kind)
         assert torch.allclose(words.branches[0][0].at(1).tokens, expected.tokens, atol=1e-6)
     text = sd.txt2img("a (cat:1.6)", seed=1, steps=1, emphasis="comfy", **SMALL).infotexts[0]
@@ -126,7 +129,7 @@ def test_emphasis_is_selectable(sd: StableDiffusion) -> None:
 
 def test_plain_syntax_draws_the_marks(sd: StableDiffusion) -> None:
     text = "[a|b] (c) AND {d|e} __f__ <lora:g:1>"
-    words = said(sd, settings(sd, text, prompt_syntax="plain"), LEVELS)
+    words = encode_prompts(sd, settings(sd, text, prompt_syntax="plain"), LEVELS)
     assert torch.equal(words.branches[0][0].at(1).tokens, sd.encode([text, ""])[0].tokens)
     result = sd.txt2img(text, seed=1, steps=1, prompt_syntax="plain", **SMALL)
     prompt, _, fields = infotext.parse(result.infotexts[0])

@@ -12,7 +12,7 @@ from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
 from sfumato.families import sd1
 from sfumato.pipeline.latents import decode, encode, to_pixels
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.provenance import infotext
 from sfumato.settings.settings import Settings
 from sfumato.tasks.img2img import fitted, natural_size
@@ -61,7 +61,7 @@ def test_more_strength_leaves_less_of_the_picture() -> None:
 @pytest.mark.parametrize(("strength", "steps"), [(0, 0), (0.3, 3), (0.29, 2), (0.99, 9), (1, 10)])
 def test_strength_is_a_share_of_the_steps_rounded_down(sd: StableDiffusion, strength: float, steps: int) -> None:
     settings = Settings.of(sd.spec, "a cat", steps=10, sampler="euler", width=32, height=24)
-    whole, way = Way.of(sd, settings), Way.of(sd, settings).last(strength)
+    whole, way = SamplingRun.of(sd, settings), SamplingRun.of(sd, settings).from_strength(strength)
     assert len(way.sigmas) - 1 == steps
     assert way.sigmas.tolist() == whole.sigmas.tolist()[-steps - 1 :]
 
@@ -75,7 +75,9 @@ def test_diffusers_takes_the_same_steps(sd: StableDiffusion) -> None:
 
     for strength in (0.1, 0.3, 0.57, 0.75, 0.9):
         _, theirs = StableDiffusionImg2ImgPipeline.get_timesteps(Pipeline(), 50, strength, "cpu")
-        way = Way.of(sd, Settings.of(sd.spec, "a cat", steps=50, sampler="euler", width=32, height=24)).last(strength)
+        way = SamplingRun.of(
+            sd, Settings.of(sd.spec, "a cat", steps=50, sampler="euler", width=32, height=24)
+        ).from_strength(strength)
         assert len(way.sigmas) - 1 == theirs
 
 

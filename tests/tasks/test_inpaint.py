@@ -13,7 +13,7 @@ from sfumato.errors import SfumatoError
 from sfumato.images.files import open_image
 from sfumato.provenance import infotext
 from sfumato.provenance.watermark import read as read_watermark
-from sfumato.tasks.inpaint import Inpainting
+from sfumato.tasks.inpaint import InpaintOptions
 
 SMALL = {"steps": 4, "seed": 3}
 SIZE = (45, 33)  # no multiple of anything
@@ -197,10 +197,10 @@ def test_what_cannot_be_done_is_refused_at_once(
 
 def test_large_pictures_are_drawn_smaller_and_come_back_large(sd: StableDiffusion) -> None:
     spec = sd.spec
-    assert Inpainting().size(spec, Image.new("RGB", (101, 67))) == (102, 68)
-    width, height = Inpainting().size(spec, Image.new("RGB", (8000, 4000)))
+    assert InpaintOptions().size(spec, Image.new("RGB", (101, 67))) == (102, 68)
+    width, height = InpaintOptions().size(spec, Image.new("RGB", (8000, 4000)))
     assert width * height <= 4.1 * spec.defaults.width * spec.defaults.height
-    assert Inpainting(only_masked=True).size(spec, Image.new("RGB", (99, 9))) == (512, 512)
+    assert InpaintOptions(only_masked=True).size(spec, Image.new("RGB", (99, 9))) == (512, 512)
 
 
 def test_the_command(

@@ -13,7 +13,7 @@ from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
 from sfumato.images.files import open_image
 from sfumato.provenance import infotext
-from sfumato.tasks.outpaint import Sides
+from sfumato.tasks.outpaint import OutpaintMargins
 
 SMALL = {"steps": 2, "seed": 3, "width": 32, "height": 24, "sampler": "euler"}
 SIZE = (21, 17)
@@ -34,7 +34,7 @@ def picture() -> Image.Image:
 def test_pieces_add_up(left: int, right: int, top: int, bottom: int, width: int, height: int) -> None:
     if left + right + top + bottom == 0:
         return
-    pieces = Sides(left, right, top, bottom).pieces(width, height)
+    pieces = OutpaintMargins(left, right, top, bottom).pieces(width, height)
     assert [sum(getattr(piece, side) for piece in pieces) for side in ("left", "right", "top", "bottom")] == [
         left, right, top, bottom,
     ]  # fmt: skip

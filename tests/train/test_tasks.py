@@ -14,7 +14,7 @@ from sfumato.data.scenes import Scenes
 from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.driver import Denoiser
-from sfumato.diffusion.process import path_of
+from sfumato.diffusion.process import process_for
 from sfumato.errors import SfumatoError
 from sfumato.loading.load import load_parts
 from sfumato.nets.image_tower import ImageTowerConfig
@@ -193,7 +193,7 @@ def test_a_network_that_hits_the_target_makes_the_sampler_right(make_ldm):
         task = make_ldm(replace(LDM_RECIPE, prediction=kind))
         batch = task.batch(0)
         sigma = task.table.sigmas[batch["t"]]
-        x = path_of(kind).noised(batch["x0"], batch["noise"], sigma)
+        x = process_for(kind).noised(batch["x0"], batch["noise"], sigma)
 
         class Perfect(torch.nn.Module):
             def __init__(self, kind=kind, batch=batch, x=x, sigma=sigma):

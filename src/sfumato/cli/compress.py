@@ -40,11 +40,11 @@ def compress(
     See docs/codec.md for what is lost.
     """
     from sfumato.files import atomic_write
-    from sfumato.images.inputs import picture_of
+    from sfumato.images.inputs import load_image
 
     if quality is not None and size is not None:
         raise SfumatoError("--bytes chooses the quality itself; give one of --bytes and --quality")
-    image, path = picture_of(picture), _target(picture, out, ".sfz")
+    image, path = load_image(picture), _target(picture, out, ".sfz")
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.tasks import compress as task

@@ -42,13 +42,13 @@ def depth2img(
     """
     from sfumato.cli.output import Destination
     from sfumato.images.files import save
-    from sfumato.images.inputs import picture_of
+    from sfumato.images.inputs import load_image
 
     options = with_size(drawing.options(), size)
     destination = Destination.of(saving.out, drawing.n)
     destination.check()
-    first = picture_of(picture)
-    given = first if is_depth else None if depth is None else picture_of(depth, "the depth")
+    first = load_image(picture)
+    given = first if is_depth else None if depth is None else load_image(depth, "the depth")
     image = None if is_depth else first
 
     # Importing torch takes over a second: after what can fail without it.

@@ -45,7 +45,7 @@ def grid(
     from sfumato.cli.output import Destination
     from sfumato.files import atomic_write
     from sfumato.images.files import save
-    from sfumato.images.inputs import picture_of
+    from sfumato.images.inputs import load_image
 
     if drawing.n != 1:
         raise SfumatoError("a grid has one picture a cell; leave --number out, or make seed an axis")
@@ -54,7 +54,7 @@ def grid(
     sheet.check()
     if sheet.name is None:
         raise SfumatoError(f"{out} is a folder; give the sheet a name, such as {out.rstrip('/')}/grid.png")
-    image = None if picture is None else picture_of(picture)
+    image = None if picture is None else load_image(picture)
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.tasks.grid import Axis, Cell, Grid

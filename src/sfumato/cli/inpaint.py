@@ -11,7 +11,7 @@ from sfumato.cli.img2img import PictureFile, Prompt
 from sfumato.cli.options import Drawing, Loading, Saving, Size, command, with_size
 
 if TYPE_CHECKING:
-    from sfumato.tasks.inpaint import Inpainting
+    from sfumato.tasks.inpaint import InpaintOptions
 
 MaskFile = Annotated[
     str | None,
@@ -48,7 +48,7 @@ Padding = Annotated[int, typer.Option(help="Pixels around the mask that --only-m
 
 @dataclass(frozen=True)
 class Masking:
-    """The fields of `tasks.inpaint.Inpainting`."""
+    """The fields of `tasks.inpaint.InpaintOptions`."""
 
     strength: Strength = 1.0
     start: Start = "fill"
@@ -59,11 +59,11 @@ class Masking:
     only_masked: OnlyMasked = False
     padding: Padding = 32
 
-    def how(self) -> Inpainting:
+    def how(self) -> InpaintOptions:
         """Raises SfumatoError for what cannot be done."""
-        from sfumato.tasks.inpaint import Inpainting
+        from sfumato.tasks.inpaint import InpaintOptions
 
-        return Inpainting(**vars(self))
+        return InpaintOptions(**vars(self))
 
 
 @command
@@ -86,12 +86,12 @@ def inpaint(
     The result is saved as `sfumato txt2img` saves its pictures.
     """
     from sfumato.cli.output import Destination
-    from sfumato.images.inputs import masked
+    from sfumato.images.inputs import split_image_and_mask
 
     options = with_size(drawing.options(), size)
     destination = Destination.of(saving.out, drawing.n)
     destination.check()
-    image, where = masked(picture, mask)
+    image, where = split_image_and_mask(picture, mask)
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw

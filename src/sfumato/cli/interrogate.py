@@ -36,10 +36,10 @@ def interrogate(
 
     The CLIP that ships knows emoji in six languages and little else; train one on pictures of your kind for others.
     """
-    from sfumato.images.inputs import picture_of
+    from sfumato.images.inputs import load_image
     from sfumato.text.emoji_names import names
 
-    image = picture_of(picture)
+    image = load_image(picture)
     known = names(language)
 
     # Importing torch takes over a second: after what can fail without it.

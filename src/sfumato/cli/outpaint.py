@@ -53,7 +53,7 @@ def outpaint(
     from sfumato.settings.settings import Settings
     from sfumato.tasks import outpaint as task
 
-    sides = task.Sides(left, right, top, bottom)
+    sides = task.OutpaintMargins(left, right, top, bottom)
     sd = loading.load()
     settings = Settings.of(sd.spec, prompt, drawing.negative, **options)
     events = task.outpaint(sd, image, settings, sides, overlap, step)

@@ -36,11 +36,11 @@ def replay(
     import json
 
     from sfumato.cli.output import Destination
-    from sfumato.images.inputs import picture_of
+    from sfumato.images.inputs import load_image
 
     destination = Destination.of(out, 1)
     destination.check()
-    image = None if picture is None else picture_of(picture)
+    image = None if picture is None else load_image(picture)
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw

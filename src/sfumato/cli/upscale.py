@@ -52,7 +52,7 @@ def upscale(
     What is not given is the model's own default. The result is saved as `sfumato txt2img` saves its pictures.
     """
     from sfumato.images.files import read_infotext
-    from sfumato.images.inputs import picture_of
+    from sfumato.images.inputs import load_image
 
     pixels_alone = upscaler is not None and prompt is None and strength is None and loading.model is None
     if pixels_alone and (drawing != Drawing() or noise_level is not None):
@@ -60,7 +60,7 @@ def upscale(
     options = drawing.options()
     destination = Destination.of(saving.out, drawing.n)
     destination.check()
-    image = picture_of(picture)
+    image = load_image(picture)
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw, follow
@@ -75,7 +75,7 @@ def upscale(
         follow(by_pixels(image, pixels, scale, text), 1, record, destination, saving.as_json)
         return
     sd = loading.load()
-    enlarging = task.Enlarging(scale, pixels, strength, noise_level, overlap)
+    enlarging = task.UpscaleOptions(scale, pixels, strength, noise_level, overlap)
     settings = task.settings_of(sd.spec, image, enlarging, prompt or "", drawing.negative, **options)
     events = task.upscale(sd, image, settings, enlarging)
     further = {

@@ -63,7 +63,7 @@ class Cond:
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class ScheduledCond:
     """What is told step by step: `conds[i]` from the noise level `levels[i]`, where its step begins, to the next.
 
     The levels fall. Whoever asks says at which level, not which call it is: samplers ask several times a step, between
@@ -78,7 +78,7 @@ class Course:
         begun = sum(level >= sigma * (1 - ROUNDING) for level in self.levels)
         return self.conds[max(0, begun - 1)]
 
-    def map(self, change: Callable[[Cond], Cond]) -> Course:
+    def map(self, change: Callable[[Cond], Cond]) -> ScheduledCond:
         """The same course of changed conditionings; what was one stays one, so that it is asked about once."""
         changed = {id(cond): change(cond) for cond in self.conds}
-        return Course(self.levels, tuple(changed[id(cond)] for cond in self.conds))
+        return ScheduledCond(self.levels, tuple(changed[id(cond)] for cond in self.conds))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.noise_schedule import NoiseTable, Table
-from sfumato.diffusion.process import Path, path_of, per_row
+from sfumato.diffusion.process import ForwardProcess, per_row, process_for
 from sfumato.spec import Prediction
 
 
@@ -35,8 +35,8 @@ class Denoiser:
     discrete_timesteps: bool = False
 
     @property
-    def path(self) -> Path:
-        return path_of(self.prediction)
+    def path(self) -> ForwardProcess:
+        return process_for(self.prediction)
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
         """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype."""
@@ -111,7 +111,7 @@ Event = Step | Finished | Failed
 Result = TypeVar("Result")
 
 
-def together(
+def gather(
     *jobs: Generator[list[Row], list[Tensor], Result],
 ) -> Generator[list[Row], list[Tensor], list[Result]]:
     """Run questions side by side so that they share network calls; returns the results in order.

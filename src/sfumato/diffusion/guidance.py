@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion import predict
-from sfumato.diffusion.cond import Cond, Course
-from sfumato.diffusion.driver import Denoiser, Row, Score, together
-from sfumato.diffusion.process import Path
+from sfumato.diffusion.cond import Cond, ScheduledCond
+from sfumato.diffusion.driver import Denoiser, Row, Score, gather
+from sfumato.diffusion.process import ForwardProcess
 from sfumato.spec import Prediction
 
 Estimate = Generator[list[Row], list[Tensor], Tensor]
@@ -43,7 +43,7 @@ class Guidance:
         )
 
 
-def plain(denoiser: Denoiser, cond: Cond | Course) -> Guide:
+def network_guide(denoiser: Denoiser, cond: Cond | ScheduledCond) -> Guide:
     """The network's own estimate under one conditioning."""
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
@@ -62,14 +62,14 @@ def composed(parts: Sequence[tuple[Guide, float]], negative: Guide) -> Guide:
         return parts[0][0]
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
-        away, *estimates = yield from together(negative(x, sigma), *(guide(x, sigma) for guide, _ in parts))
+        away, *estimates = yield from gather(negative(x, sigma), *(guide(x, sigma) for guide, _ in parts))
         ways = (weight * (x0 - away) for x0, (_, weight) in zip(estimates, parts, strict=True))
         return away + torch.stack(list(ways)).sum(0)
 
     return denoise
 
 
-def gradient(denoiser: Denoiser, cond: Cond | Course, score: Score) -> Guide:
+def gradient(denoiser: Denoiser, cond: Cond | ScheduledCond, score: Score) -> Guide:
     """No estimate, but where the score of the network's own one rises: its gradient with regard to x."""
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
@@ -79,7 +79,7 @@ def gradient(denoiser: Denoiser, cond: Cond | Course, score: Score) -> Guide:
     return denoise
 
 
-def known(x0: Tensor) -> Guide:
+def constant_guide(x0: Tensor) -> Guide:
     """An estimate that is there already."""
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
@@ -89,7 +89,7 @@ def known(x0: Tensor) -> Guide:
     return denoise
 
 
-def within(low: float, high: float, guide: Guide, outside: Guide) -> Guide:
+def in_interval(low: float, high: float, guide: Guide, outside: Guide) -> Guide:
     """`guide` at noise levels from `low` to `high`, and `outside` beyond.
 
     With classifier-free guidance inside and the positive estimate outside this is guidance in a limited interval
@@ -111,7 +111,7 @@ def cfg(positive: Guide, negative: Guide, scale: float) -> Guide:
         return positive
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
-        x0, away = yield from together(positive(x, sigma), negative(x, sigma))
+        x0, away = yield from gather(positive(x, sigma), negative(x, sigma))
         return away + scale * (x0 - away)
 
     return denoise
@@ -130,7 +130,7 @@ def apg(positive: Guide, negative: Guide, scale: float, eta: float, norm: float,
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
         nonlocal before
-        x0, away = yield from together(positive(x, sigma), negative(x, sigma))
+        x0, away = yield from gather(positive(x, sigma), negative(x, sigma))
         before = difference = x0 - away + momentum * before
         if norm:
             length = difference.double().square().sum().sqrt()
@@ -142,7 +142,7 @@ def apg(positive: Guide, negative: Guide, scale: float, eta: float, norm: float,
     return denoise
 
 
-def away_from(guide: Guide, positive: Guide, worse: Guide, scale: float) -> Guide:
+def push_away(guide: Guide, positive: Guide, worse: Guide, scale: float) -> Guide:
     """Add `scale` times the way from a worse estimate to the positive one: x0 = g + scale (p - worse).
 
     With a network that lacks some layers as the worse one this is the skip-layer guidance of 3.5; with one whose
@@ -150,13 +150,13 @@ def away_from(guide: Guide, positive: Guide, worse: Guide, scale: float) -> Guid
     """
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
-        x0, good, bad = yield from together(guide(x, sigma), positive(x, sigma), worse(x, sigma))
+        x0, good, bad = yield from gather(guide(x, sigma), positive(x, sigma), worse(x, sigma))
         return x0 + scale * (good - bad)
 
     return denoise
 
 
-def classifier_guidance(guide: Guide, slope: Guide, scale: float, path: Path) -> Guide:
+def classifier_guidance(guide: Guide, slope: Guide, scale: float, path: ForwardProcess) -> Guide:
     """Classifier guidance (Dhariwal & Nichol 2021, algorithm 2): the noise, less scale sigma times a score's `slope`.
 
     As n = (x - alpha x0) / sigma, that is x0 = g + scale sigma^2 / alpha slope. With CLIP's cosine of picture and
@@ -168,7 +168,7 @@ def classifier_guidance(guide: Guide, slope: Guide, scale: float, path: Path) ->
         alpha = path.alpha(sigma)
         if alpha <= 0:
             return (yield from guide(x, sigma))
-        x0, up = yield from together(guide(x, sigma), slope(x, sigma))
+        x0, up = yield from gather(guide(x, sigma), slope(x, sigma))
         return x0 + scale * sigma**2 / alpha * up
 
     return denoise
@@ -184,9 +184,9 @@ def rescale(guide: Guide, positive: Guide, share: float, prediction: Prediction)
         return guide
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
-        guided, plain = yield from together(guide(x, sigma), positive(x, sigma))
+        guided, plain_x0 = yield from gather(guide(x, sigma), positive(x, sigma))
         level = torch.tensor([sigma], dtype=torch.float64)
-        output, usual = (predict.target(prediction, x0, x, level) for x0 in (guided, plain))
+        output, usual = (predict.target(prediction, x0, x, level) for x0 in (guided, plain_x0))
         ratio = usual.std((1, 2, 3), keepdim=True) / output.std((1, 2, 3), keepdim=True)
         return predict.from_output(prediction, output * (1 + share * (ratio - 1)), x, level)
 
@@ -214,7 +214,7 @@ def latent_threshold(guide: Guide, mimicked: Guide, percentile: float) -> Guide:
     """
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
-        x0, usual = yield from together(guide(x, sigma), mimicked(x, sigma))
+        x0, usual = yield from gather(guide(x, sigma), mimicked(x, sigma))
         means = x0.mean((2, 3), keepdim=True)
         spread, limit = (
             _quantile((each - each.mean((2, 3), keepdim=True)).abs().flatten(2), percentile)[..., None, None]
@@ -251,7 +251,9 @@ def switch_at(sigma: float, base: Guide, refiner: Guide) -> Guide:
     return denoise
 
 
-def inpaint(guide: Guide, picture: Tensor, free_at: Tensor, noise: Callable[[float], Tensor], path: Path) -> Guide:
+def inpaint(
+    guide: Guide, picture: Tensor, free_at: Tensor, noise: Callable[[float], Tensor], path: ForwardProcess
+) -> Guide:
     """`guide` where a picture is to be drawn, the picture itself elsewhere, so that what is drawn fits to it.
 
     picture (1, C, h, w) are its latents. free_at (1, 1, h, w) is the noise level at and below which a place is

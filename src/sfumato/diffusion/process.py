@@ -19,7 +19,7 @@ def per_row(value: Tensor, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Path:
+class ForwardProcess:
     """c = 0: variance exploding coordinates of every eps, v, x0 and edm model. c = 1: rectified flow."""
 
     c: float = 0.0
@@ -43,10 +43,10 @@ def diffused(x0: Tensor, noise: Tensor, t: Tensor, schedule: NoiseSchedule) -> T
     return per_row(abar.sqrt(), x0) * x0 + per_row((1 - abar).sqrt(), x0) * noise
 
 
-EXPLODING = Path(0.0)
-FLOW = Path(1.0)
+EXPLODING = ForwardProcess(0.0)
+FLOW = ForwardProcess(1.0)
 
 
-def path_of(prediction: str) -> Path:
+def process_for(prediction: str) -> ForwardProcess:
     """The path that belongs to a kind of prediction."""
     return FLOW if prediction == "flow" else EXPLODING

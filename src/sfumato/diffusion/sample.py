@@ -15,7 +15,7 @@ from sfumato.diffusion.guidance import Guidance
 from sfumato.diffusion.lookup import find
 from sfumato.diffusion.noise_schedule import Table
 from sfumato.diffusion.options import Option, Range, Value, options_of
-from sfumato.diffusion.process import Path
+from sfumato.diffusion.process import ForwardProcess
 from sfumato.diffusion.rng import BrownianPath, NoiseStream, scaled
 from sfumato.diffusion.samplers.multistep import (
     deis,
@@ -79,7 +79,7 @@ class Sampler:
         guidance: Guidance,
         x: Tensor,
         sigmas: Tensor,
-        path: Path,
+        path: ForwardProcess,
         stream: NoiseStream,
         table: Table,
         options: Mapping[str, Value] = MappingProxyType({}),

@@ -12,7 +12,7 @@ from sfumato.api import StableDiffusion
 from sfumato.diffusion.driver import Job
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.latents import Picture, decode, run
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.runtime.device import pictures_at_once
 from sfumato.settings.settings import Settings
 
@@ -24,13 +24,16 @@ def draw(
 
     The prompt and the seed of `settings` are not used. The pictures are those of `txt2img`, without watermark and text.
     """
-    way, words = Way.of(model, settings), replace(settings, prompt_syntax="plain")  # captions have brackets and colons
+    way, words = (
+        SamplingRun.of(model, settings),
+        replace(settings, prompt_syntax="plain"),
+    )  # captions have brackets and colons
 
     def job(prompt: str, seed: int) -> Job:
         return way.job(guidance(model, replace(words, prompt=prompt), way.sigmas), seed)
 
     def finish(index: int, x: Tensor) -> Picture:
-        return Picture(index, decode(model.vae, way.end(x)), requests[index][1], "")
+        return Picture(index, decode(model.vae, way.final_latents(x)), requests[index][1], "")
 
     jobs = [partial(job, prompt, seed) for prompt, seed in requests]
     at_once = pictures_at_once(settings.width, settings.height, model.device)

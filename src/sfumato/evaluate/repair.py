@@ -32,8 +32,8 @@ from sfumato.evaluate.scores import Attributes, Examined, score_attributes
 from sfumato.images.mask import grown
 from sfumato.pipeline.latents import Picture, to_images, to_pixels
 from sfumato.settings.settings import Settings
-from sfumato.tasks.inpaint import Inpainting, inpaint
-from sfumato.tasks.outpaint import OVERLAP, Sides, outpaint
+from sfumato.tasks.inpaint import InpaintOptions, inpaint
+from sfumato.tasks.outpaint import OVERLAP, OutpaintMargins, outpaint
 
 Task = Literal["inpaint", "outpaint"]
 KINDS = {"inpaint": ("left", "right", "above", "count"), "outpaint": ("left", "right", "above")}
@@ -158,9 +158,9 @@ def complete(model: StableDiffusion, gap: Gap, task: Task, settings: Settings) -
     given = to_images(gap.given[None])[0]
     if task == "inpaint":
         mask = Image.fromarray(gap.open.numpy()).convert("L")
-        events = inpaint(model, given, mask, settings, Inpainting())
+        events = inpaint(model, given, mask, settings, InpaintOptions())
     else:
         rest, half = Found.of(~gap.open).box, given.width // 2
         side = {"above": "top"}.get(gap.question.kind, gap.question.kind)
-        events = outpaint(model, given.crop(rest), settings, Sides(**{side: half}))
+        events = outpaint(model, given.crop(rest), settings, OutpaintMargins(**{side: half}))
     return next(event.image for event in events if isinstance(event, Picture))

@@ -21,37 +21,37 @@ Numbers are bytes, 16-bit integers, booleans, or floats from 0 to 1.
 """
 
 
-def picture_of(value: PictureLike, what: str = "the picture") -> Image.Image:
+def load_image(value: PictureLike, what: str = "the picture") -> Image.Image:
     """What the user gave upright and in RGB; what is transparent becomes white. `what` names it in messages.
 
     Raises SfumatoError for what is no picture, for numbers that are not finite or out of range, for files that are
     broken or of foreign formats, and for more than MAX_PIXELS.
     """
-    return on_white(with_transparency(value, what))
+    return on_white(load_rgba(value, what))
 
 
-def mask_of(value: PictureLike, what: str = "the mask") -> Image.Image:
+def load_mask(value: PictureLike, what: str = "the mask") -> Image.Image:
     """What is to be drawn, in grey (L): white where all is, black where nothing.
 
-    A picture with transparency is drawn where it is transparent, any other where it is bright. Raises as `picture_of`.
+    A picture with transparency is drawn where it is transparent, any other where it is bright. Raises as `load_image`.
     """
-    image = with_transparency(value, what)
+    image = load_rgba(value, what)
     return ImageOps.invert(image.getchannel("A")) if image.mode == "RGBA" else image.convert("L")
 
 
-def masked(picture: PictureLike, mask: PictureLike | None) -> tuple[Image.Image, Image.Image]:
+def split_image_and_mask(picture: PictureLike, mask: PictureLike | None) -> tuple[Image.Image, Image.Image]:
     """A picture in RGB and what of it is to be drawn (L): what `mask` says, or without one what is transparent.
 
-    Raises as `picture_of`, and for a picture without transparency that no mask is given for.
+    Raises as `load_image`, and for a picture without transparency that no mask is given for.
     """
-    image = with_transparency(picture)
+    image = load_rgba(picture)
     if mask is None and image.mode != "RGBA":
         raise SfumatoError("the picture has nothing transparent to be drawn; give a mask that is white where to draw")
-    return on_white(image), mask_of(image if mask is None else mask)
+    return on_white(image), load_mask(image if mask is None else mask)
 
 
-def with_transparency(value: PictureLike, what: str = "the picture") -> Image.Image:
-    """What the user gave upright and in RGB, or in RGBA if any of it is transparent. Raises as `picture_of`."""
+def load_rgba(value: PictureLike, what: str = "the picture") -> Image.Image:
+    """What the user gave upright and in RGB, or in RGBA if any of it is transparent. Raises as `load_image`."""
     if isinstance(value, str | Path):
         return read_image(value)
     if isinstance(value, Image.Image) and value.mode != "F":

@@ -13,7 +13,7 @@ from sfumato.diffusion.guidance import Guidance
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.latents import encode
-from sfumato.pipeline.prompts import Said, said
+from sfumato.pipeline.prompts import PromptConditioning, encode_prompts
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
 
@@ -31,11 +31,13 @@ def guidance(model: StableDiffusion, settings: Settings, sigmas: Tensor, concat:
     return guided(model, settings, sigmas, conditioning(model, settings, sigmas, concat))
 
 
-def conditioning(model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None) -> Said:
+def conditioning(
+    model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None
+) -> PromptConditioning:
     """The prompts of one picture over a list of noise levels, with all else that the model is conditioned on.
 
     `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no
-    picture. Raises SfumatoError as `said`, and for a model that cannot do without a picture.
+    picture. Raises SfumatoError as `encode_prompts`, and for a model that cannot do without a picture.
     """
     spec = model.spec
     if concat is None and spec.backbone.in_channels > spec.vae.latent_channels:
@@ -44,7 +46,7 @@ def conditioning(model: StableDiffusion, settings: Settings, sigmas: Tensor, con
         partial(replace, ids=size_ids(spec, settings, score), concat=concat)
         for score in (settings.aesthetic_score, POOR)
     )
-    return said(model, settings, sigmas).map(good, poor)
+    return encode_prompts(model, settings, sigmas).map(good, poor)
 
 
 def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | None:

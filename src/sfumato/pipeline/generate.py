@@ -22,7 +22,7 @@ from sfumato.errors import SfumatoError
 from sfumato.pipeline.hires import TwoPasses
 from sfumato.pipeline.latents import Picture, Progress, decode, run
 from sfumato.pipeline.ranking import Ranking
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.provenance import infotext, watermark
 from sfumato.runtime.device import pictures_at_once
 from sfumato.settings.settings import Pair, Settings
@@ -39,7 +39,7 @@ AT_HAND = 32  # guidances of different words that are kept
 def draw(
     model: StableDiffusion,
     settings: Settings,
-    way: Way | TwoPasses,
+    way: SamplingRun | TwoPasses,
     guidance: Callable[[Settings], Guidance],
     known: Tensor | None = None,
     touch: Touch | None = None,
@@ -53,7 +53,7 @@ def draw(
     what `guidance` raises for the first picture.
     With `settings.best_of` so many are drawn, and the best come when all are finished (see `rank`).
 
-    `known` are the latents (1, C, h, w) of a picture to start from, see `Way.job`. `touch` changes a picture after it
+    `known` are the latents (1, C, h, w) of a picture to start from, see `SamplingRun.job`. `touch` changes it after it
     is decoded, before it is marked, `protect` after that. `facts` are the task's own fields of the description.
     Raises SfumatoError at once for settings that only other tasks honour.
     """
@@ -72,7 +72,7 @@ def draw(
     ranking = Ranking.of(model, settings)
 
     def finish(index: int, x: Tensor) -> Picture:
-        image = decode(model.vae, way.end(x))
+        image = decode(model.vae, way.final_latents(x))
         if touch is not None:
             image = touch(image)
         if settings.watermark:

@@ -14,20 +14,20 @@ from sfumato.diffusion.guidance import (
     Guidance,
     Guide,
     apg,
-    away_from,
     cfg,
     classifier_guidance,
     dynamic_threshold,
     gradient,
+    in_interval,
     latent_threshold,
+    push_away,
     rescale,
-    within,
 )
 from sfumato.diffusion.interval import NOWHERE, Interval
 from sfumato.errors import SfumatoError
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.perturbed import without_layers, without_self_attention
-from sfumato.pipeline.prompts import Said
+from sfumato.pipeline.prompts import PromptConditioning
 from sfumato.settings.settings import Settings
 from sfumato.spec import SkipLayers
 
@@ -38,7 +38,7 @@ Wrap = Callable[[Guide], Guide]
 EVERYWHERE = (0.0, float("inf"))
 
 
-def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, words: Said) -> Guidance:
+def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, words: PromptConditioning) -> Guidance:
     """The guides that settings ask for, over a list of noise levels, one inside the other.
 
     From within: classifier-free or projected guidance; away from the network without layers, then without
@@ -61,7 +61,7 @@ def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, words: Sa
         course, _ = words.branches[0]
         slope = gradient(model.denoiser, course, clip_score(model, words.caption))
         wraps.append(
-            lambda guide: within(
+            lambda guide: in_interval(
                 *_levels(settings.clip_interval, sigmas),
                 classifier_guidance(guide, slope, settings.clip_guidance, model.denoiser.path),
                 guide,
@@ -73,22 +73,22 @@ def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, words: Sa
             guide = apg(p, n, settings.cfg, settings.apg_eta, settings.apg_norm, settings.apg_momentum)
         else:
             guide = cfg(p, n, settings.cfg)
-        guide = within(*interval, guide, p)
+        guide = in_interval(*interval, guide, p)
         for wrap in wraps:
             guide = wrap(guide)
         return guide
 
-    return Guidance(begin, within(*interval, n, p) if settings.cfg_pp else None)
+    return Guidance(begin, in_interval(*interval, n, p) if settings.cfg_pp else None)
 
 
 def _away_from_worse(
-    model: StableDiffusion, settings: Settings, sigmas: Tensor, words: Said, positive: Guide
+    model: StableDiffusion, settings: Settings, sigmas: Tensor, words: PromptConditioning, positive: Guide
 ) -> list[Wrap]:
     network, skip, wraps = model.denoiser.network, model.spec.skip_layers, []
 
     def away(worse: torch.nn.Module, scale: float, levels: tuple[float, float]) -> Wrap:
         other = words.positive(replace(model.denoiser, network=worse))
-        return lambda guide: within(*levels, away_from(guide, positive, other, scale), guide)
+        return lambda guide: in_interval(*levels, push_away(guide, positive, other, scale), guide)
 
     if settings.slg and skip is not None and isinstance(network, MMDiT):
         usual = skipping(skip, sigmas) if settings.slg_interval is None else _levels(settings.slg_interval, sigmas)

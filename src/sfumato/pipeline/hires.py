@@ -14,7 +14,7 @@ from sfumato.diffusion.guidance import Guidance
 from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
 from sfumato.pipeline.latents import decode, encode, to_pixels
 from sfumato.pipeline.pixel_upscaling import resized
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class InTwoPasses(Guidance):
 class TwoPasses:
     """One way after the other; between them `enlarged` makes the latents fit the second."""
 
-    first: Way
-    second: Way
+    first: SamplingRun
+    second: SamplingRun
     enlarged: Callable[[Tensor], Tensor]
 
     @property
@@ -47,19 +47,23 @@ class TwoPasses:
         return self.second.shape
 
     def job(
-        self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+        self,
+        guidance: Guidance,
+        seed: int,
+        init_latents: Tensor | None = None,
+        variation: tuple[int, float] | None = None,
     ) -> Job:
-        """As `Way.job`, for guidance `InTwoPasses`. Both passes begin with the noise of the seed."""
+        """As `SamplingRun.job`, for guidance `InTwoPasses`. Both passes begin with the noise of the seed."""
         assert isinstance(guidance, InTwoPasses)
         steps = len(self.first.sigmas) - 1
         total = steps + len(self.second.sigmas) - 1
-        x = yield from _counted(self.first.job(guidance, seed, known, variation), 0, total)
-        start = self.enlarged(self.first.end(x))
+        x = yield from _counted(self.first.job(guidance, seed, init_latents, variation), 0, total)
+        start = self.enlarged(self.first.final_latents(x))
         return (yield from _counted(self.second.job(guidance.again, seed, start), steps, total))
 
-    def end(self, x: Tensor) -> Tensor:
+    def final_latents(self, x: Tensor) -> Tensor:
         """What the job left, as the autoencoder takes it."""
-        return self.second.end(x)
+        return self.second.final_latents(x)
 
 
 def _counted(job: Job, before: int, total: int) -> Job:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sfumato.diffusion.cond import Cond, Course
+from sfumato.diffusion.cond import Cond, ScheduledCond
 from sfumato.diffusion.driver import Denoiser
-from sfumato.diffusion.guidance import Guide, composed, plain
+from sfumato.diffusion.guidance import Guide, composed, network_guide
 from sfumato.errors import SfumatoError, warn
 from sfumato.settings.settings import Settings
 from sfumato.text.prompt import emphasis
@@ -28,32 +28,32 @@ EXCERPT = 24  # characters of a prompt that a note about it shows
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class PromptConditioning:
     """What pictures shall show, in prompts that are weighed against each other, and what they shall not.
 
     `caption` says it in words alone: the first prompt as it ends.
     """
 
-    branches: tuple[tuple[Course, float], ...]
-    negative: Course
+    branches: tuple[tuple[ScheduledCond, float], ...]
+    negative: ScheduledCond
     caption: str
 
     def positive(self, denoiser: Denoiser) -> Guide:
         """The estimate of a network that is told all prompts."""
-        parts = [(plain(denoiser, course), weight) for course, weight in self.branches]
+        parts = [(network_guide(denoiser, course), weight) for course, weight in self.branches]
         return composed(parts, self.away(denoiser))
 
     def away(self, denoiser: Denoiser) -> Guide:
         """The estimate of a network that is told the negative prompt."""
-        return plain(denoiser, self.negative)
+        return network_guide(denoiser, self.negative)
 
-    def map(self, positive: Callable[[Cond], Cond], negative: Callable[[Cond], Cond]) -> Said:
+    def map(self, positive: Callable[[Cond], Cond], negative: Callable[[Cond], Cond]) -> PromptConditioning:
         """The same words, with what else a network is conditioned on."""
         branches = tuple((course.map(positive), weight) for course, weight in self.branches)
-        return Said(branches, self.negative.map(negative), self.caption)
+        return PromptConditioning(branches, self.negative.map(negative), self.caption)
 
 
-def said(model: StableDiffusion, settings: Settings, sigmas: Tensor) -> Said:
+def encode_prompts(model: StableDiffusion, settings: Settings, sigmas: Tensor) -> PromptConditioning:
     """The prompts of one picture over a list of noise levels.
 
     What is odd about a prompt is an SfumatoWarning. Raises SfumatoError for a prompt that is too long or names an
@@ -78,7 +78,7 @@ def said(model: StableDiffusion, settings: Settings, sigmas: Tensor) -> Said:
         for told, branch in zip(positive, prompt.drawn, strict=True)
     )
     caption = "".join(span.text for span in weighed(settings, positive[0][-1]) if isinstance(span, Span))
-    return Said(branches, _course(levels, [conds_away[text] for text in away]), caption)
+    return PromptConditioning(branches, _course(levels, [conds_away[text] for text in away]), caption)
 
 
 def weighed(settings: Settings, text: str) -> Spans:
@@ -102,6 +102,10 @@ def _check(prompt: Prompt, text: str) -> None:
         warn(f"the prompt at {text[note.start : note.start + EXCERPT]!r}: {note.text}")
 
 
-def _course(levels: tuple[float, ...], conds: Sequence[Cond]) -> Course:
+def _course(levels: tuple[float, ...], conds: Sequence[Cond]) -> ScheduledCond:
     """Without levels where nothing changes."""
-    return Course((), (conds[0],)) if all(cond is conds[0] for cond in conds) else Course(levels, tuple(conds))
+    return (
+        ScheduledCond((), (conds[0],))
+        if all(cond is conds[0] for cond in conds)
+        else ScheduledCond(levels, tuple(conds))
+    )

@@ -14,7 +14,7 @@ from sfumato.diffusion.driver import Job
 from sfumato.diffusion.guidance import Guidance
 from sfumato.diffusion.noise_schedule import Table
 from sfumato.diffusion.options import Value
-from sfumato.diffusion.process import EXPLODING, Path
+from sfumato.diffusion.process import EXPLODING, ForwardProcess
 from sfumato.diffusion.rng import NoiseStream, Source, slerp
 from sfumato.diffusion.sample import Sampler, find_sampler
 from sfumato.diffusion.sigma_schedules import SCHEDULES, own_list, sigma_list
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Way:
+class SamplingRun:
     """From first latents to last as settings say, whatever the words.
 
     `shape` is that of one picture's latents (1, C, h, w). `from_noise` says whether the list begins with nothing but
@@ -35,7 +35,7 @@ class Way:
     sampler: Sampler
     table: Table
     sigmas: Tensor
-    path: Path
+    path: ForwardProcess
     shape: tuple[int, int, int, int]
     device: torch.device
     options: Mapping[str, Value] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Way:
     from_noise: bool = True
 
     @classmethod
-    def of(cls, model: StableDiffusion, settings: Settings) -> Way:
+    def of(cls, model: StableDiffusion, settings: Settings) -> SamplingRun:
         """All steps, from pure noise."""
         spec, sampler = model.spec, find_sampler(settings.sampler)
         sampler = replace(sampler, vp_init_noise=sampler.vp_init_noise or spec.vp_init_noise)
@@ -57,8 +57,8 @@ class Way:
         """All noise of a picture."""
         return NoiseStream(seed, self.shape, self.device, self.rng)
 
-    def last(self, strength: float) -> Way:
-        """The last share `strength` of the steps, rounded down, for latents that are known; 1 begins with noise alone.
+    def from_strength(self, strength: float) -> SamplingRun:
+        """The last share `strength` of the steps, rounded down, for given latents; 1 begins with noise alone.
 
         SDEdit (Meng et al. 2022) as the original img2img has it.
         """
@@ -68,9 +68,13 @@ class Way:
         return replace(self, sigmas=self.sigmas[steps - int(strength * steps + 1e-9) :], from_noise=False)
 
     def job(
-        self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+        self,
+        guidance: Guidance,
+        seed: int,
+        init_latents: Tensor | None = None,
+        variation: tuple[int, float] | None = None,
     ) -> Job:
-        """The sampler at work on the noise of a seed, laid over the latents `known` (1, C, h, w) if the way does not
+        """The sampler at work on the noise of a seed, laid over `init_latents` (1, C, h, w) if the way does not
         begin with noise alone.
 
         A `variation` (seed, strength) turns the first noise so far towards that of another seed.
@@ -80,21 +84,25 @@ class Way:
         if variation is not None:
             other, strength = variation
             first = slerp(first, self.stream(other).normal(), strength)
-        x = self.begin(first, known)
-        held = self.held(guidance, first, known)
+        x = self.initial_latents(first, init_latents)
+        held = self.constrained(guidance, first, init_latents)
         return self.sampler.job(held, x, self.sigmas, self.path, stream, self.table, self.options)
 
-    def held(self, guidance: Guidance, noise: Tensor, known: Tensor | None) -> Guidance:
+    def constrained(self, guidance: Guidance, noise: Tensor, init_latents: Tensor | None) -> Guidance:
         """The guidance under which latents stay what they shall: here, as they may become anything, itself."""
         return guidance
 
-    def begin(self, noise: Tensor, known: Tensor | None) -> Tensor:
+    def initial_latents(self, noise: Tensor, init_latents: Tensor | None) -> Tensor:
         """The first latents, of unit noise; see `job`."""
-        if known is None or self.from_noise:
+        if init_latents is None or self.from_noise:
             return first_latents(noise, self.sigmas, self.sampler, self.path)
-        return self.path.noised(known.to(noise), noise, self.sigmas[:1]) if len(self.sigmas) > 1 else known.to(noise)
+        return (
+            self.path.noised(init_latents.to(noise), noise, self.sigmas[:1])
+            if len(self.sigmas) > 1
+            else init_latents.to(noise)
+        )
 
-    def end(self, x: Tensor) -> Tensor:
+    def final_latents(self, x: Tensor) -> Tensor:
         """What the job left, as the autoencoder takes it."""
         return last_latents(x, self.sigmas, self.sampler, self.path) if len(self.sigmas) > 1 else x
 
@@ -112,12 +120,12 @@ def chosen(settings: Settings, known: Container[str]) -> dict[str, Value]:
     return {name: value for name, value in settings.sampler_options.items() if name in known}
 
 
-def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
+def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler, path: ForwardProcess = EXPLODING) -> Tensor:
     """Where sampling starts: pure noise of the first level, or of variance 1 + sigma^2 as the original DDIM has it."""
     sigma = sigmas[0].item()
     return noise * (math.sqrt(1 + sigma**2) if sampler.vp_init_noise and path == EXPLODING else sigma)
 
 
-def last_latents(x: Tensor, sigmas: Tensor, sampler: Sampler, path: Path = EXPLODING) -> Tensor:
+def last_latents(x: Tensor, sigmas: Tensor, sampler: Sampler, path: ForwardProcess = EXPLODING) -> Tensor:
     """Undo the scaling of `first_latents` where the list ends above zero, as the original DDIM's does."""
     return x / math.sqrt(1 + sigmas[-1].item() ** 2) if sampler.vp_init_noise and path == EXPLODING else x

@@ -17,7 +17,7 @@ from PIL import Image
 from sfumato.errors import SfumatoError, warn
 from sfumato.files import atomic_write
 from sfumato.images.files import FORMATS, save
-from sfumato.images.inputs import picture_of
+from sfumato.images.inputs import load_image
 from sfumato.pipeline.latents import Picture
 from sfumato.settings.settings import MAX_SEED, Options, Settings, sized
 from sfumato.tasks.img2img import check_strength, img2img, natural_size
@@ -77,7 +77,7 @@ def _augment(
         copies = options.get("n") or 1
         paths = [target / name.with_stem(name.stem + (f"-{k + 1}" if copies > 1 else "")) for k in range(copies)]
         try:
-            image = picture_of(path)
+            image = load_image(path)
         except SfumatoError as error:
             warn(f"{error}; left out")
             yield Written(path, (), number + 1, len(pictures))

@@ -16,7 +16,7 @@ from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_of, normalised
 from sfumato.pipeline.generate import draw
 from sfumato.pipeline.latents import Picture, Progress, encode, to_images, to_pixels
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.settings import Settings
 from sfumato.tasks.img2img import Resize, check_strength, fitted
 
@@ -52,7 +52,7 @@ def depth2img(
         strength = 1.0
     size = settings.width, settings.height
     start = None if image is None else fitted(image, *size, resize)
-    way = Way.of(model, settings).last(strength)
+    way = SamplingRun.of(model, settings).from_strength(strength)
     seen = depth_map(model, start, None if depth is None else fitted(depth, *size, resize), way.shape[2:])
     known = None if start is None else encode(model.vae, to_pixels(start))
     facts = {"Denoising strength": strength, "Depth": "yes"}

@@ -14,7 +14,7 @@ from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.generate import draw
 from sfumato.pipeline.latents import Picture, Progress, encode, to_pixels
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.checks import check_number
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
@@ -39,7 +39,7 @@ def img2img(
     check_strength(strength)
     model = model.seamless(settings.tiling)
     start = fitted(image, settings.width, settings.height, resize)
-    way = Way.of(model, settings).last(strength)
+    way = SamplingRun.of(model, settings).from_strength(strength)
     known = encode(model.vae, to_pixels(start))
     concat = None if model.depth is None else depth_of(model.depth, start, *way.shape[2:])
     return draw(

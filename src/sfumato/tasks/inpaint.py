@@ -23,7 +23,7 @@ from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.generate import draw
 from sfumato.pipeline.latents import Picture, Progress, encode, to_pixels
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.checks import check_whole
 from sfumato.settings.settings import Pair, Settings
 from sfumato.spec import Spec
@@ -37,7 +37,7 @@ MAX_PIXELS_AROUND = 1024  # of padding, growth and soft edges
 
 
 @dataclass(frozen=True)
-class Inpainting:
+class InpaintOptions:
     """How part of a picture is drawn. Raises SfumatoError for what cannot be done.
 
     The mask: `invert` draws what is black, `grow` spreads it by pixels or, below 0, shrinks it, `blur` makes its edge
@@ -75,7 +75,7 @@ class Inpainting:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class MaskedWay(Way):
+class MaskedSamplingRun(SamplingRun):
     """A way on which places are free at and below the noise level `free_at` (1, 1, h, w), see `guide.inpaint`.
 
     With `by_channels` the network sees the mask, and nothing else keeps it from drawing outside. With `noisy` the free
@@ -87,32 +87,36 @@ class MaskedWay(Way):
     noisy: bool = False
 
     def job(
-        self, guidance: Guidance, seed: int, known: Tensor | None = None, variation: tuple[int, float] | None = None
+        self,
+        guidance: Guidance,
+        seed: int,
+        init_latents: Tensor | None = None,
+        variation: tuple[int, float] | None = None,
     ) -> Job:
-        x = yield from super().job(guidance, seed, known, variation)
+        x = yield from super().job(guidance, seed, init_latents, variation)
         # Lists that end above zero leave noise on what stays.
-        return x if known is None or self.by_channels else x.where(self.free_at > 0, known)
+        return x if init_latents is None or self.by_channels else x.where(self.free_at > 0, init_latents)
 
-    def held(self, guidance: Guidance, noise: Tensor, known: Tensor | None) -> Guidance:
-        if known is None or self.by_channels:
+    def constrained(self, guidance: Guidance, noise: Tensor, init_latents: Tensor | None) -> Guidance:
+        if init_latents is None or self.by_channels:
             return guidance
         return guidance.through(
-            lambda guide: guides.inpaint(guide, known, self.free_at, lambda sigma: noise, self.path)
+            lambda guide: guides.inpaint(guide, init_latents, self.free_at, lambda sigma: noise, self.path)
         )
 
-    def begin(self, noise: Tensor, known: Tensor | None) -> Tensor:
-        x, level = super().begin(noise, known), self.sigmas[0].item()
+    def initial_latents(self, noise: Tensor, init_latents: Tensor | None) -> Tensor:
+        x, level = super().initial_latents(noise, init_latents), self.sigmas[0].item()
         if self.from_noise:
-            if known is None or self.by_channels:
+            if init_latents is None or self.by_channels:
                 return x
-            return x.where(self.free_at.isinf(), self.path.noised(known, noise, self.sigmas[:1]))
+            return x.where(self.free_at.isinf(), self.path.noised(init_latents, noise, self.sigmas[:1]))
         if self.noisy and len(self.sigmas) > 1:  # noise on noise is noise of the sum of their variances
             return (math.hypot(self.path.alpha(level), level) * noise).where(self.free_at > 0, x)
         return x
 
 
 def inpaint(
-    model: StableDiffusion, image: Image.Image, mask: Image.Image, settings: Settings, how: Inpainting
+    model: StableDiffusion, image: Image.Image, mask: Image.Image, settings: Settings, how: InpaintOptions
 ) -> Generator[Progress | Picture, None, None]:
     """Draw what is white in `mask` (L) anew in an RGB picture of the same size, `settings.n` times.
 
@@ -130,9 +134,9 @@ def inpaint(
         region = Region.whole(image.size, drawn, model.spec.multiple)
     old, part = region.cut(image), region.cut_mask(shares)
     way = _way(model, settings, how, part)
-    known = encode(model.vae, _before(old, part, how)).to(way.device)
+    init_latents = encode(model.vae, _before(old, part, how)).to(way.device)
     if how.start == "nothing":
-        known = known.where(way.free_at == 0, 0)
+        init_latents = init_latents.where(way.free_at == 0, 0)
     concat = _beside_latents(model, old, part, way)
     weights = (soft_edge if how.soft else shares)[0, 0, :, :, None].numpy()
 
@@ -141,15 +145,15 @@ def inpaint(
         return Image.fromarray(mixed.round().astype(np.uint8))
 
     return draw(
-        model, settings, way, lambda one: guidance(model, one, way.sigmas, concat), known,
+        model, settings, way, lambda one: guidance(model, one, way.sigmas, concat), init_latents,
         touch=lambda new: into(image, weights, region.put(new, image)),
         facts=_facts(how),
         protect=lambda marked: into(image, weights > 0, marked),
     )  # fmt: skip
 
 
-def _way(model: StableDiffusion, settings: Settings, how: Inpainting, mask: Tensor) -> MaskedWay:
-    whole = Way.of(model, settings)
+def _way(model: StableDiffusion, settings: Settings, how: InpaintOptions, mask: Tensor) -> MaskedSamplingRun:
+    whole = SamplingRun.of(model, settings)
     height, width = whole.shape[2:]
     if how.soft:
         steps = len(whole.sigmas) - 1
@@ -158,15 +162,15 @@ def _way(model: StableDiffusion, settings: Settings, how: Inpainting, mask: Tens
         free_at = free_at.where(taken > 0, 0).where(taken < steps, math.inf)
     else:
         free_at = torch.where(touched(mask, height, width), math.inf, 0.0)
-    return MaskedWay(
-        **vars(whole.last(how.strength)),
+    return MaskedSamplingRun(
+        **vars(whole.from_strength(how.strength)),
         free_at=free_at.to(whole.device),
         by_channels=model.spec.inpaints and not how.soft,
         noisy=how.start == "noise",
     )
 
 
-def _before(image: Image.Image, mask: Tensor, how: Inpainting) -> Tensor:
+def _before(image: Image.Image, mask: Tensor, how: InpaintOptions) -> Tensor:
     """What is there before, as pixels (1, 3, H, W); not the original where its latents would tell of what goes."""
     pixels = to_pixels(image)
     if how.start == "original" and how.strength < 1:
@@ -176,7 +180,7 @@ def _before(image: Image.Image, mask: Tensor, how: Inpainting) -> Tensor:
     return pixels.lerp(filled(pixels, hole), share)
 
 
-def _beside_latents(model: StableDiffusion, image: Image.Image, mask: Tensor, way: Way) -> Tensor | None:
+def _beside_latents(model: StableDiffusion, image: Image.Image, mask: Tensor, way: SamplingRun) -> Tensor | None:
     """What a network sees beside its latents (1, C, h, w): mask and picture without it, or the picture's depth."""
     if model.spec.inpaints:
         pixels = to_pixels(image)
@@ -185,7 +189,7 @@ def _beside_latents(model: StableDiffusion, image: Image.Image, mask: Tensor, wa
     return None if model.depth is None else depth_of(model.depth, image, *way.shape[2:])
 
 
-def _facts(how: Inpainting) -> dict[str, object]:
+def _facts(how: InpaintOptions) -> dict[str, object]:
     """In the names of the community."""
     contents = {"fill": "fill", "original": "original", "noise": "latent noise", "nothing": "latent nothing"}
     return {

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.cond import Cond, Course
+from sfumato.diffusion.cond import Cond, ScheduledCond
 from sfumato.diffusion.driver import Job
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.conditioning import conditioning
 from sfumato.pipeline.generate import describe, marked
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.latents import Picture, Progress, decode, run
-from sfumato.pipeline.prompts import Said
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.prompts import PromptConditioning
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.runtime.device import pictures_at_once
 from sfumato.settings.checks import check_whole
 from sfumato.settings.settings import MAX_PICTURES, MAX_SEED, Settings
@@ -81,7 +81,7 @@ def interpolate(
         replace(settings, prompt=prompts[k % len(prompts)], seed=seeds[k % len(seeds)]).of_picture(0)
         for k in range(keys)
     ]
-    way = Way.of(model, settings)
+    way = SamplingRun.of(model, settings)
     told = [conditioning(model, key, way.sigmas) for key in each]
     plan = frames_between(keys, frames, loop)
     for frame in plan:
@@ -100,7 +100,7 @@ def interpolate(
             facts |= {"Variation seed": end.seed, "Variation seed strength": round(frame.share, 6)}
         if start.prompt != end.prompt:
             facts |= {"Towards prompt": end.prompt, "Prompt share": round(frame.share, 6)}
-        image = decode(model.vae, way.end(x))
+        image = decode(model.vae, way.final_latents(x))
         return Picture(
             index,
             marked(image) if settings.watermark else image,
@@ -113,7 +113,7 @@ def interpolate(
     return run(jobs, finish, lambda: model.preview_colours, at_once)
 
 
-def mixed(a: Said, b: Said, share: float) -> Said:
+def mixed(a: PromptConditioning, b: PromptConditioning, share: float) -> PromptConditioning:
     """What lies at `share` of the way from one conditioning to another.
 
     Raises SfumatoError for prompts of different numbers of parts (AND) or windows.
@@ -124,13 +124,13 @@ def mixed(a: Said, b: Said, share: float) -> Said:
         (_course(one, other, share), (1 - share) * weight + share * their)
         for (one, weight), (other, their) in zip(a.branches, b.branches, strict=True)
     )
-    return Said(branches, _course(a.negative, b.negative, share), a.caption if share < 0.5 else b.caption)
+    return PromptConditioning(branches, _course(a.negative, b.negative, share), a.caption if share < 0.5 else b.caption)
 
 
-def _course(a: Course, b: Course, share: float) -> Course:
+def _course(a: ScheduledCond, b: ScheduledCond, share: float) -> ScheduledCond:
     levels = tuple(sorted({*a.levels, *b.levels}, reverse=True))
     conds = tuple(_cond(a.at(level), b.at(level), share) for level in levels or (1.0,))
-    return Course(levels, conds)
+    return ScheduledCond(levels, conds)
 
 
 def _cond(a: Cond, b: Cond, share: float) -> Cond:

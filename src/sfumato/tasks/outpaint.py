@@ -18,7 +18,7 @@ from sfumato.settings.checks import check_number, check_whole
 from sfumato.settings.settings import MAX_SEED, Settings
 from sfumato.spec import MAX_SIDE
 from sfumato.tasks.img2img import padded
-from sfumato.tasks.inpaint import Inpainting, inpaint
+from sfumato.tasks.inpaint import InpaintOptions, inpaint
 
 if TYPE_CHECKING:
     from sfumato.api import StableDiffusion
@@ -29,7 +29,7 @@ SEED_STEP = 2654435769  # Knuth's multiplicative hashing: seeds of pieces that n
 
 
 @dataclass(frozen=True)
-class Sides:
+class OutpaintMargins:
     """Pixels to add on each side. Raises SfumatoError for what is no such number, and if nothing is to be added."""
 
     left: int = 0
@@ -43,13 +43,13 @@ class Sides:
         if not any(astuple(self)):
             raise SfumatoError("nothing is to be added; say how many pixels with left, right, top or bottom")
 
-    def pieces(self, width: int, height: int) -> list[Sides]:
+    def pieces(self, width: int, height: int) -> list[OutpaintMargins]:
         """The same in pieces of one side each, as equal as they can be and at most so wide and high, sides in turn."""
         split = [
             _split(pixels, most) for pixels, most in zip(astuple(self), (width, width, height, height), strict=True)
         ]
         return [
-            Sides(*(pixels[turn] if side == here else 0 for here in range(4)))
+            OutpaintMargins(*(pixels[turn] if side == here else 0 for here in range(4)))
             for turn in range(max(map(len, split)))
             for side, pixels in enumerate(split)
             if turn < len(pixels)
@@ -69,7 +69,7 @@ class Piece:
     box: tuple[int, int, int, int]
 
     @classmethod
-    def of(cls, size: tuple[int, int], sides: Sides, width: int, height: int) -> Piece:
+    def of(cls, size: tuple[int, int], sides: OutpaintMargins, width: int, height: int) -> Piece:
         """The box lies at the new edge, of the model's `width` or `height` away from it, and all along it."""
         wide, high = size[0] + sides.left + sides.right, size[1] + sides.top + sides.bottom
         box = (
@@ -85,7 +85,7 @@ def outpaint(
     model: StableDiffusion,
     image: Image.Image,
     settings: Settings,
-    sides: Sides,
+    sides: OutpaintMargins,
     overlap: int | None = None,
     step: float = STEP,
 ) -> Generator[Progress | Picture, None, None]:
@@ -107,7 +107,7 @@ def outpaint(
 
 
 def _outpaint(
-    model: StableDiffusion, image: Image.Image, settings: Settings, sides: Sides, overlap: int, step: float
+    model: StableDiffusion, image: Image.Image, settings: Settings, sides: OutpaintMargins, overlap: int, step: float
 ) -> Generator[Progress | Picture, None, None]:
     size = image.width + sides.left + sides.right, image.height + sides.top + sides.bottom
     if size[0] <= settings.width and size[1] <= settings.height:
@@ -133,7 +133,7 @@ def _outpaint(
 
 
 def _piece(
-    model: StableDiffusion, image: Image.Image, settings: Settings, sides: Sides, overlap: int
+    model: StableDiffusion, image: Image.Image, settings: Settings, sides: OutpaintMargins, overlap: int
 ) -> Generator[Progress | Picture, None, None]:
     """The picture with one piece more."""
     piece = Piece.of(image.size, sides, settings.width, settings.height)
@@ -141,7 +141,7 @@ def _piece(
     mask = Image.new("L", canvas.size, 255)
     mask.paste(0, _inside(image, sides, overlap))
     part = canvas.crop(piece.box)
-    how = Inpainting(soft=True, blur=overlap)
+    how = InpaintOptions(soft=True, blur=overlap)
     width, height = how.size(model.spec, part)
     own = replace(settings, width=width, height=height, n=1, watermark=False)
     for event in inpaint(model, part, mask.crop(piece.box), own, how):
@@ -151,18 +151,18 @@ def _piece(
         yield event
 
 
-def _four(sides: Sides) -> tuple[int, int, int, int]:
+def _four(sides: OutpaintMargins) -> tuple[int, int, int, int]:
     return sides.left, sides.top, sides.right, sides.bottom
 
 
-def _inside(image: Image.Image, sides: Sides, overlap: int) -> tuple[int, int, int, int]:
+def _inside(image: Image.Image, sides: OutpaintMargins, overlap: int) -> tuple[int, int, int, int]:
     """The box, in the larger picture, of what of a picture stays: all but the overlap with what is added."""
     left, top, right, bottom = (overlap if added else 0 for added in _four(sides))
     x, y = sides.left, sides.top
     return x + left, y + top, max(x + left, x + image.width - right), max(y + top, y + image.height - bottom)
 
 
-def _with_inside(large: Image.Image, image: Image.Image, sides: Sides, overlap: int) -> Image.Image:
+def _with_inside(large: Image.Image, image: Image.Image, sides: OutpaintMargins, overlap: int) -> Image.Image:
     """The large picture with what stays of the other put back."""
     left, top, right, bottom = _inside(image, sides, overlap)
     inner = image.crop((left - sides.left, top - sides.top, right - sides.left, bottom - sides.top))

@@ -16,7 +16,7 @@ from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.generate import NO_FACTS, Facts, draw
 from sfumato.pipeline.hires import InTwoPasses, TwoPasses, described, enlarged, find_upscaler
 from sfumato.pipeline.latents import Picture, Progress
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,13 +40,15 @@ def txt2img(
         _check_latents(model, refiner)
         refiner = refiner.seamless(settings.tiling)
         facts = _handed_over(refiner, settings.switch_at)
-    first = Way.of(model, settings)
+    first = SamplingRun.of(model, settings)
     once = partial(_guidance, model, refiner, first)
     if settings.hires_scale is None:
         return draw(model, settings, first, once, facts=facts)
     width, height = settings.second_size(model.spec)
     steps = settings.hires_steps or settings.steps
-    second = Way.of(model, replace(settings, width=width, height=height, steps=steps)).last(settings.hires_strength)
+    second = SamplingRun.of(model, replace(settings, width=width, height=height, steps=steps)).from_strength(
+        settings.hires_strength
+    )
     upscaler = find_upscaler(settings.hires_upscaler, model)
 
     def twice(one: Settings) -> Guidance:
@@ -57,7 +59,9 @@ def txt2img(
     return draw(model, settings, way, twice, facts={**facts, **described(settings, upscaler)})
 
 
-def _guidance(model: StableDiffusion, refiner: StableDiffusion | None, way: Way, settings: Settings) -> Guidance:
+def _guidance(
+    model: StableDiffusion, refiner: StableDiffusion | None, way: SamplingRun, settings: Settings
+) -> Guidance:
     guide = guidance(model, settings, way.sigmas)
     if refiner is None or settings.switch_at is None:
         return guide

@@ -27,9 +27,9 @@ from sfumato.pipeline.generate import describe, draw, marked
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.latents import Picture, Progress, decode, encode, run, to_pixels
 from sfumato.pipeline.pixel_upscaling import MAX_SCALE, large_size, resized
-from sfumato.pipeline.prompts import said
+from sfumato.pipeline.prompts import encode_prompts
 from sfumato.pipeline.ranking import Ranking
-from sfumato.pipeline.sampling import Way, chosen, first_latents, last_latents, levels_of
+from sfumato.pipeline.sampling import SamplingRun, chosen, first_latents, last_latents, levels_of
 from sfumato.runtime.device import pictures_at_once
 from sfumato.settings.checks import check_number, check_whole
 from sfumato.settings.settings import Options, Settings
@@ -48,7 +48,7 @@ WINDOW = 256  # of such a window
 
 
 @dataclass(frozen=True)
-class Enlarging:
+class UpscaleOptions:
     """How a picture becomes larger. None is what suits the model, which must know what is given.
 
     `scale` is how many times as wide and high. Any model draws over what a `upscaler` of pixels, or Lanczos' filter,
@@ -83,14 +83,14 @@ class Enlarging:
 def settings_of(
     spec: Spec,
     image: Image.Image,
-    enlarging: Enlarging,
+    enlarging: UpscaleOptions,
     prompt: str = "",
     negative: str = "",
     **options: Unpack[Options],
 ) -> Settings:
     """Settings for the large picture, whose size need not be one that the model draws at once.
 
-    Raises SfumatoError as `Settings.of` and `Enlarging.check`, for a size in the options and one that is too large.
+    Raises SfumatoError as `Settings.of` and `UpscaleOptions.check`, for a size in the options and a large one.
     """
     enlarging.check(spec)
     if options.get("width") is not None or options.get("height") is not None:
@@ -102,7 +102,7 @@ def settings_of(
 
 
 def upscale(
-    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: Enlarging
+    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: UpscaleOptions
 ) -> Generator[Progress | Picture, None, None]:
     """Draw a picture larger, `settings.n` times; yields steps and finished pictures.
 
@@ -113,13 +113,13 @@ def upscale(
 
 
 def _redrawn(
-    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: Enlarging
+    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: UpscaleOptions
 ) -> Generator[Progress | Picture, None, None]:
     strength, size = STRENGTH if enlarging.strength is None else enlarging.strength, (settings.width, settings.height)
     large = resized(image, *size, enlarging.upscaler)
     multiple = model.spec.multiple
     large = padded(large, 0, 0, -size[0] % multiple, -size[1] % multiple)
-    way = Way.of(model, replace(settings, width=large.width, height=large.height)).last(strength)
+    way = SamplingRun.of(model, replace(settings, width=large.width, height=large.height)).from_strength(strength)
     concat = None if model.depth is None else depth_of(model.depth, large, *way.shape[2:])
 
     def guide(one: Settings) -> Guidance:
@@ -166,7 +166,7 @@ def _told_of_crop(spec: Spec, cond: Cond, window: Window) -> Cond:
 
 
 def _four_times(
-    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: Enlarging
+    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: UpscaleOptions
 ) -> Generator[Progress | Picture, None, None]:
     spec, denoiser = model.spec, model.denoiser
     assert spec.low_res is not None
@@ -188,7 +188,7 @@ def _four_times(
         stream = NoiseStream(seed, shape, model.device, settings.rng)
         shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
         told = partial(replace, ids=level[:, None], concat=shown)
-        weighed = guided(model, settings, sigmas, said(model, pictures[index], sigmas).map(told, told))
+        weighed = guided(model, settings, sigmas, encode_prompts(model, pictures[index], sigmas).map(told, told))
         if cut:
             weighed = weighed.through(lambda guide: windowed(guide, cut, round(enlarging.overlap * WINDOW)))
         x = first_latents(stream.normal(), sigmas, sampler)

@@ -212,7 +212,7 @@ class LDMTask:
         jobs = []
         for seed, cond in zip(seeds, self.encode(prompts), strict=True):
             stream = NoiseStream(seed, (1, self.vae.cfg.latent_channels, side, side), self.device)
-            both = guide.plain(self.denoiser, cond), guide.plain(self.denoiser, empty)
+            both = guide.network_guide(self.denoiser, cond), guide.network_guide(self.denoiser, empty)
             steer = guide.Guidance(partial(guide.cfg, *both, cfg.sheet_cfg))
             x = first_latents(stream.normal(), sigmas, sampler, path)
             jobs.append(sampler.job(steer, x, sigmas, path, stream, self.table))

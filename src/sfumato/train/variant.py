@@ -26,7 +26,7 @@ from sfumato.files import atomic_write
 from sfumato.nets.unet import UNet
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.load import load
-from sfumato.pipeline.sampling import Way
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.settings import Settings
 
 ROWS = 128  # that share a call of a network
@@ -121,7 +121,7 @@ def paths(
 
     `concats` are what the network sees beside the latents, for each picture.
     """
-    way = Way.of(model, settings)
+    way = SamplingRun.of(model, settings)
     guides = [
         guidance(model, replace(settings, prompt=prompt, prompt_syntax="plain"), way.sigmas, concat)
         for prompt, concat in zip(prompts, concats or [None] * len(prompts), strict=True)
@@ -132,7 +132,7 @@ def paths(
             case Step(x=x):
                 seen[n].append(x)
             case Finished(x=x):
-                seen[n].append(way.end(x))
+                seen[n].append(way.final_latents(x))
             case Failed(error=error):
                 raise error
     return torch.stack([torch.cat(one) for one in seen])

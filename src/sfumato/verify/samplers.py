@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sfumato.diffusion.driver import Failed, Finished, Step, drive
-from sfumato.diffusion.guidance import Estimate, Guide, cfg, inpaint, plain
+from sfumato.diffusion.guidance import Estimate, Guide, cfg, inpaint, network_guide
 from sfumato.diffusion.noise_schedule import FlowTable, NoiseTable, training_sigmas
 from sfumato.diffusion.process import EXPLODING
 from sfumato.diffusion.rng import scaled
@@ -145,7 +145,7 @@ def replay(run: Run, entry: Entry, own: Tensors, shared: Tensors, tolerance: flo
     """Run our sampler from the same start with the same noise, and compare every state and estimate on the way."""
     denoiser = Toy(shared["toy.means"], shared["toy.variances"], shared["toy.weights"], run.kind).denoiser()
     calls: list[tuple[Tensor, float]] = []
-    guide = _recording(cfg(plain(denoiser, label(1)), plain(denoiser, label(0)), run.scale), calls)
+    guide = _recording(cfg(network_guide(denoiser, label(1)), network_guide(denoiser, label(0)), run.scale), calls)
     noise = RecordedNoise(own.get("noise", torch.empty(0)), entry.get("noise_calls"))
     if run.known is not None:
         guide = inpaint(

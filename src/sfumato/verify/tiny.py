@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sfumato.checkpoint.keymap import KeyMap, Rule, Shapes, rename
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.driver import Denoiser, Failed, Finished, Job, drive
-from sfumato.diffusion.guidance import away_from, cfg, plain, within
+from sfumato.diffusion.guidance import cfg, in_interval, network_guide, push_away
 from sfumato.diffusion.noise_schedule import FlowTable, NoiseTable, training_sigmas
 from sfumato.diffusion.process import diffused
 from sfumato.diffusion.rng import NoiseStream
@@ -175,11 +175,11 @@ def _mmdit(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> O
 
     def sampled(name: str, layer_scale: float = 0) -> Tensor:
         sigmas = sigma_list("discrete", denoiser.table, 6)
-        wanted = plain(denoiser, positive)
-        guide = cfg(wanted, plain(denoiser, negative), 4)
+        wanted = network_guide(denoiser, positive)
+        guide = cfg(wanted, network_guide(denoiser, negative), 4)
         if layer_scale:  # at every step but the first
-            worse = plain(replace(denoiser, network=without_layers(net, (0,))), positive)
-            guide = within(0, sigmas[1].item(), away_from(guide, wanted, worse, layer_scale), guide)
+            worse = network_guide(replace(denoiser, network=without_layers(net, (0,))), positive)
+            guide = in_interval(0, sigmas[1].item(), push_away(guide, wanted, worse, layer_scale), guide)
         start, stream = inputs["x_T"], NoiseStream(0, tuple(inputs["x_T"].shape))
         return finish(find_sampler(name).run(guide, start, sigmas, denoiser.path, stream))
 
@@ -277,7 +277,7 @@ def _sdxl(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Ou
 
     def sampled() -> Tensor:
         sigmas = sigma_list("sgm_uniform", denoiser.table, 4)
-        guide = cfg(plain(denoiser, cond("")), plain(denoiser, cond("_uncond")), 4)
+        guide = cfg(network_guide(denoiser, cond("")), network_guide(denoiser, cond("_uncond")), 4)
         start = inputs["x_T"] * (1 + sigmas[0].item() ** 2) ** 0.5
         stream = NoiseStream(0, tuple(start.shape))
         return finish(find_sampler("euler").run(guide, start, sigmas, denoiser.path, stream))
@@ -336,7 +336,7 @@ def _sampled(denoiser: Denoiser, noise: Tensor, positive: Cond, negative: Cond, 
     """Latents at guidance 4, the way every picture is drawn, from unit noise."""
     sampler = find_sampler(name)
     sigmas = sigma_list(sampler.schedule, denoiser.table, steps)
-    guide = cfg(plain(denoiser, positive), plain(denoiser, negative), 4)
+    guide = cfg(network_guide(denoiser, positive), network_guide(denoiser, negative), 4)
     x, stream = first_latents(noise, sigmas, sampler), NoiseStream(0, tuple(noise.shape))
     return last_latents(finish(sampler.run(guide, x, sigmas, denoiser.path, stream)), sigmas, sampler)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.process import Path
+from sfumato.diffusion.process import ForwardProcess
 
 Noise = Callable[[float, float], Tensor]
 
@@ -30,12 +30,12 @@ def towards(x: Tensor, x0: Tensor, s: float, s1: float) -> Tensor:
     return x0 + (s1 / s) * (x - x0)
 
 
-def lam(s: float, path: Path) -> float:
+def lam(s: float, path: ForwardProcess) -> float:
     """Half the log signal-to-noise ratio of a noise level above 0."""
     return math.log(max(path.alpha(s), _LEAST_ALPHA) / s)
 
 
-def split_ancestral(s: float, s1: float, eta: float, path: Path) -> tuple[float, float, float]:
+def split_ancestral(s: float, s1: float, eta: float, path: ForwardProcess) -> tuple[float, float, float]:
     """(sigma_down, rescale, sigma_up) of an ancestral step: go to sigma_down, multiply by rescale, add sigma_up noise.
 
     Song et al. 2021 (DDIM), equation 16, written for any path; eta scales the noise, 1 is the full posterior.
@@ -50,7 +50,7 @@ def split_ancestral(s: float, s1: float, eta: float, path: Path) -> tuple[float,
     return down, alpha1 / path.alpha(down), s1 * up
 
 
-def churned(x: Tensor, s: float, rate: float, path: Path, noise: Noise) -> tuple[Tensor, float]:
+def churned(x: Tensor, s: float, rate: float, path: ForwardProcess, noise: Noise) -> tuple[Tensor, float]:
     """x with its noise-to-signal ratio raised by the share `rate`, and its new noise level.
 
     Karras et al. 2022, algorithm 2, lines 4 to 6, written for any path; pure noise stays as it is.
@@ -62,7 +62,7 @@ def churned(x: Tensor, s: float, rate: float, path: Path, noise: Noise) -> tuple
     return raised(x, s, higher, path, noise), higher
 
 
-def raised(x: Tensor, s: float, higher: float, path: Path, noise: Noise) -> Tensor:
+def raised(x: Tensor, s: float, higher: float, path: ForwardProcess, noise: Noise) -> Tensor:
     """x of level s with noise added up to a higher level; s has some signal left."""
     keep = path.alpha(higher) / path.alpha(s)
     return keep * x + math.sqrt(higher**2 - (keep * s) ** 2) * noise(s, higher)

@@ -11,7 +11,7 @@ from torch import Tensor
 from sfumato.diffusion.driver import Job, Step
 from sfumato.diffusion.guidance import Guide
 from sfumato.diffusion.options import Share, ToFour, ToThree
-from sfumato.diffusion.process import Path
+from sfumato.diffusion.process import ForwardProcess
 from sfumato.diffusion.samplers.common import (
     Noise,
     combine,
@@ -26,7 +26,7 @@ from sfumato.diffusion.samplers.common import (
 ADAMS_BASHFORTH = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 
 
-def plms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
+def plms(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise) -> Job:
     """Pseudo linear multistep (Liu et al. 2022): Adams-Bashforth on the slope, begun by one improved Euler step."""
     steps = steps_of(sigmas)
     slopes: list[Tensor] = []  # newest first
@@ -42,7 +42,7 @@ def plms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) ->
     return x
 
 
-def ipndm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: ToFour = 4) -> Job:
+def ipndm(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, order: ToFour = 4) -> Job:
     """Improved pseudo numerical method (Zhang & Chen 2022, section 3.3): Adams-Bashforth begun by lower orders."""
     steps = steps_of(sigmas)
     slopes: list[Tensor] = []  # newest first
@@ -55,7 +55,7 @@ def ipndm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, o
     return x
 
 
-def lms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: ToFour = 4) -> Job:
+def lms(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, order: ToFour = 4) -> Job:
     """Linear multistep (k-diffusion): the slope's polynomial through its last `order` values, integrated over sigma."""
     steps = steps_of(sigmas)
     slopes: list[Tensor] = []  # newest first
@@ -68,7 +68,7 @@ def lms(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, ord
     return x
 
 
-def deis(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: ToThree = 3) -> Job:
+def deis(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, order: ToThree = 3) -> Job:
     """DEIS (Zhang & Chen 2022, equation 15), log-rho: as `lms`, but the polynomial is one in log sigma."""
     steps = steps_of(sigmas)
     slopes: list[Tensor] = []  # newest first
@@ -85,7 +85,7 @@ def deis(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, or
     return x
 
 
-def dpmpp_2m(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
+def dpmpp_2m(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise) -> Job:
     """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2): multistep in log sigma on the estimate."""
     steps, previous = steps_of(sigmas), None
     for i, (s, s1) in enumerate(steps):
@@ -101,7 +101,9 @@ def dpmpp_2m(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise
     return x
 
 
-def res_multistep(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 0.0) -> Job:
+def res_multistep(
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, eta: Share = 0.0
+) -> Job:
     """Refined exponential solver of second order, multistep (Zhang et al. 2023, section 4).
 
     The straight line in log sigma through the last two estimates is integrated without approximation. With eta > 0
@@ -161,12 +163,14 @@ def _multistep(denoise: Guide, x: Tensor, sigmas: Tensor, order: int, on_estimat
     return x
 
 
-def dpmpp_3m(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: ToThree = 3) -> Job:
+def dpmpp_3m(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, order: ToThree = 3) -> Job:
     """DPM-Solver++, multistep, of order 1 to 3 (Lu et al. 2022b, appendix B; third order as in the authors' code)."""
     return _multistep(denoise, x, sigmas, order, on_estimate=True)
 
 
-def dpm_solver(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, order: ToThree = 2) -> Job:
+def dpm_solver(
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, order: ToThree = 2
+) -> Job:
     """DPM-Solver, multistep, of order 1 to 3 (Lu et al. 2022a; multistep as in the authors' code): on the slope."""
     return _multistep(denoise, x, sigmas, order, on_estimate=False)
 
@@ -175,7 +179,7 @@ def unipc(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     order: ToThree = 2,
     variant: Literal["bh1", "bh2"] = "bh1",

@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.driver import Job, Step, together
-from sfumato.diffusion.guidance import Guide, known
+from sfumato.diffusion.driver import Job, Step, gather
+from sfumato.diffusion.guidance import Guide, constant_guide
 from sfumato.diffusion.noise_schedule import TABLE_1X, Table
 from sfumato.diffusion.options import NotNegative, Share
-from sfumato.diffusion.process import Path
+from sfumato.diffusion.process import ForwardProcess
 from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
 
 
@@ -21,7 +21,7 @@ def euler(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     s_churn: NotNegative = 0.0,
     s_tmin: NotNegative = 0.0,
@@ -40,7 +40,9 @@ def euler(
     return x
 
 
-def euler_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 1.0) -> Job:
+def euler_ancestral(
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, eta: Share = 1.0
+) -> Job:
     """Euler's method past the next level, then noise up to it; the same steps as DDIM with that eta."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
@@ -53,17 +55,17 @@ def euler_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise
     return x
 
 
-def ddim(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 0.0) -> Job:
+def ddim(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, eta: Share = 0.0) -> Job:
     """DDIM (Song et al. 2021, equation 12): deterministic at eta 0, ancestral at eta 1."""
     return euler_ancestral(denoise, x, sigmas, path, noise, eta)
 
 
-def ddpm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
+def ddpm(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise) -> Job:
     """Ancestral sampling (Ho et al. 2020, algorithm 2) with the smaller of its two variances: DDIM with eta 1."""
     return euler_ancestral(denoise, x, sigmas, path, noise, 1.0)
 
 
-def lcm(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
+def lcm(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise) -> Job:
     """Latent consistency sampling (Luo et al. 2023, algorithm 1): trust every estimate, noise it to the next level."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
@@ -77,7 +79,7 @@ def tcd(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     eta: Share = 0.3,
     table: Table = TABLE_1X,
@@ -109,11 +111,13 @@ def cfg_pp(run: Callable[..., Job], unconditional: Guide) -> Callable[..., Job]:
     runs by itself, so what a sampler remembers or divides among its steps, such as churn, is lost.
     """
 
-    def sampler(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, **options: float) -> Job:
+    def sampler(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, **options: float) -> Job:
         for i, (s, _) in enumerate(steps_of(sigmas)):
-            x0, away = yield from together(denoise(x, s), unconditional(x, s))
+            x0, away = yield from gather(denoise(x, s), unconditional(x, s))
             x = x + path.alpha(s) * (x0 - away)
-            x = yield from _step(i, len(sigmas) - 1, run(known(x0), x, sigmas[i : i + 2], path, noise, **options))
+            x = yield from _step(
+                i, len(sigmas) - 1, run(constant_guide(x0), x, sigmas[i : i + 2], path, noise, **options)
+            )
         return x
 
     return sampler

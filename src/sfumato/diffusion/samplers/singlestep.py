@@ -13,7 +13,7 @@ from torch import Tensor
 from sfumato.diffusion.driver import Job, Row, Step
 from sfumato.diffusion.guidance import Estimate, Guide
 from sfumato.diffusion.options import NotNegative, Positive, Range, Share
-from sfumato.diffusion.process import Path
+from sfumato.diffusion.process import ForwardProcess
 from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, raised, split_ancestral, steps_of, towards
 from sfumato.diffusion.sigma_schedules import karras_between
 from sfumato.errors import SfumatoError
@@ -23,7 +23,7 @@ def heun(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     s_churn: NotNegative = 0.0,
     s_tmin: NotNegative = 0.0,
@@ -54,7 +54,7 @@ def restart(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     restarts: Annotated[int, Range(-1, 100)] = -1,
     s_tmin: NotNegative = 0.1,
@@ -84,7 +84,7 @@ def restart(
 
 
 def _with_restarts(
-    sigmas: Tensor, times: int, length: int, low: float, high: float, path: Path
+    sigmas: Tensor, times: int, length: int, low: float, high: float, path: ForwardProcess
 ) -> list[tuple[float, float]]:
     """(s, s1) of as many steps as the list has; of its own where it does not pass through both levels."""
     way = _respaced(sigmas, len(sigmas) - 1 - times * length)
@@ -116,7 +116,7 @@ def dpm_2(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     s_churn: NotNegative = 0.0,
     s_tmin: NotNegative = 0.0,
@@ -135,7 +135,9 @@ def dpm_2(
     return x
 
 
-def dpm_2_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 1.0) -> Job:
+def dpm_2_ancestral(
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, eta: Share = 1.0
+) -> Job:
     """The midpoint method in log sigma past the next level, then noise up to it (k-diffusion)."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
@@ -148,7 +150,9 @@ def dpm_2_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise
     return x
 
 
-def dpmpp_2s_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 1.0) -> Job:
+def dpmpp_2s_ancestral(
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, eta: Share = 1.0
+) -> Job:
     """DPM-Solver++(2S) (Lu et al. 2022b, algorithm 1) past the next level, then noise up to it (k-diffusion)."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
@@ -164,7 +168,7 @@ def dpmpp_2s_ancestral(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, no
     return x
 
 
-def dpmpp_2s(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise) -> Job:
+def dpmpp_2s(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise) -> Job:
     """DPM-Solver++(2S) (Lu et al. 2022b, algorithm 1) over pairs of steps, whose middle level is the list's own.
 
     A step that is left over, and one that would reach 0, is Euler's.
@@ -212,7 +216,7 @@ def _ends(sigmas: Tensor) -> tuple[float, float]:
     return sigmas[0].item(), sigmas[sigmas > 0][-1].item()
 
 
-def dpm_fast(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 0.0) -> Job:
+def dpm_fast(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, eta: Share = 0.0) -> Job:
     """DPM-Solver-fast (Lu et al. 2022a, section 3.4): third-order steps evenly spaced in log sigma, then what is left.
 
     Asks as often as the list has steps; of the list only the ends are used. It stops at the last level above 0.
@@ -233,7 +237,7 @@ def dpm_fast(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise
     return x
 
 
-def _down_no_lower(s: float, s1: float, end: float, eta: float, path: Path) -> tuple[float, float, float]:
+def _down_no_lower(s: float, s1: float, end: float, eta: float, path: ForwardProcess) -> tuple[float, float, float]:
     """`split_ancestral`, never below the end of the list."""
     down, rescale, up = split_ancestral(s, s1, eta, path)
     if down < end:
@@ -254,7 +258,7 @@ def dpm_adaptive(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     rtol: Positive = 0.05,
     atol: Positive = 0.0078,

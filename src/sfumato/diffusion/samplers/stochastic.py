@@ -15,7 +15,7 @@ from sfumato.diffusion.driver import Job, Step
 from sfumato.diffusion.guidance import Guide
 from sfumato.diffusion.noise_schedule import TABLE_1X, Table
 from sfumato.diffusion.options import Range, Share, ToFour, ToThree
-from sfumato.diffusion.process import Path
+from sfumato.diffusion.process import ForwardProcess
 from sfumato.diffusion.samplers.common import (
     Noise,
     combine,
@@ -32,7 +32,7 @@ def dpmpp_sde(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     eta: Share = 1.0,
     r: Annotated[float, Range(0.01, 1)] = 0.5,
@@ -54,13 +54,15 @@ def dpmpp_sde(
     return x
 
 
-def _ancestral(x: Tensor, x0: Tensor, s: float, s1: float, eta: float, path: Path, noise: Noise) -> Tensor:
+def _ancestral(x: Tensor, x0: Tensor, s: float, s1: float, eta: float, path: ForwardProcess, noise: Noise) -> Tensor:
     down, rescale, up = split_ancestral(s, s1, eta, path)
     x = towards(x, x0, s, down)
     return rescale * x + up * noise(s, s1) if up else x
 
 
-def _first_order(x: Tensor, x0: Tensor, s: float, s1: float, eta: float, path: Path) -> tuple[Tensor, float, float]:
+def _first_order(
+    x: Tensor, x0: Tensor, s: float, s1: float, eta: float, path: ForwardProcess
+) -> tuple[Tensor, float, float]:
     """(mean of x at s1 for a constant estimate, h, h of the equation with its noise); h is the step in log SNR / 2."""
     h = lam(s1, path) - lam(s, path)
     total = h * (1 + eta)
@@ -75,7 +77,7 @@ def dpmpp_2m_sde(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     eta: Share = 1.0,
     solver: Literal["midpoint", "heun"] = "midpoint",
@@ -98,7 +100,9 @@ def dpmpp_2m_sde(
     return x
 
 
-def dpmpp_3m_sde(denoise: Guide, x: Tensor, sigmas: Tensor, path: Path, noise: Noise, eta: Share = 1.0) -> Job:
+def dpmpp_3m_sde(
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, eta: Share = 1.0
+) -> Job:
     """DPM-Solver++(3M) for the stochastic equation (k-diffusion): the estimate's parabola through its last values."""
     steps = steps_of(sigmas)
     before: list[tuple[float, Tensor]] = []  # (h, estimate) of the last steps, newest first
@@ -140,7 +144,7 @@ def er_sde(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     order: ToThree = 3,
     variant: Literal["er", "ode", "reverse"] = "er",
@@ -191,7 +195,7 @@ def sa_solver(
     denoise: Guide,
     x: Tensor,
     sigmas: Tensor,
-    path: Path,
+    path: ForwardProcess,
     noise: Noise,
     order: ToFour = 3,
     corrector: Annotated[int, Range(0, 4)] = 4,
@@ -226,7 +230,7 @@ def sa_solver(
 
 
 def _adams(
-    x: Tensor, s: float, s1: float, tau: float, path: Path, values: Sequence[Tensor], places: Sequence[float]
+    x: Tensor, s: float, s1: float, tau: float, path: ForwardProcess, values: Sequence[Tensor], places: Sequence[float]
 ) -> Tensor:
     """Mean of x at s1 for the polynomial in log SNR through the given estimates (Xue et al. 2023, equation 15)."""
     start, end, rate = lam(s, path), lam(s1, path), 1 + tau**2
