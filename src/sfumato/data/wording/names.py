@@ -1,0 +1,114 @@
+"""What one thing may be called in a language, and what counting it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+from typing import Literal
+
+from sfumato.data.captions import Concept
+from sfumato.data.nouns import Noun, nouns
+from sfumato.data.wording import english, ukrainian
+
+TYPO_LANGUAGES = ("en", "id", "uk")
+EMOJI_SHARE = 0.04
+OTHER_SHARE = 0.35
+
+_LETTERS = {
+    "en": "abcdefghijklmnopqrstuvwxyz",
+    "id": "abcdefghijklmnopqrstuvwxyz",
+    "uk": "абвгґдеєжзиіїйклмнопрстуфхцчшщьюя",
+}
+# Thai, Chinese, Indonesian and Japanese counters for a person, an animal and a thing.
+_COUNTERS = {
+    "th": ("คน", "ตัว", "อัน"),
+    "zh": ("个", "只", "个"),
+    "id": ("orang", "ekor", "buah"),
+    "ja": ("人", "匹", "個"),
+}
+
+
+@dataclass(frozen=True)
+class Name:
+    """One name of a thing, without article.
+
+    `plural` is several of it where the language has that form and we know it; `counter` counts it, `countable` says
+    whether an English article may stand before it, `gender` is Ukrainian, and so is `accusative`.
+    """
+
+    text: str
+    plural: str | None = None
+    counter: str = ""
+    countable: bool = True
+    gender: str = "m"
+    accusative: str | None = None
+    two: str = ""
+
+
+@cache
+def _nouns() -> dict[str, Noun]:
+    return {noun.hex: noun for noun in nouns()}
+
+
+def kind(concept: Concept) -> Literal["person", "animal", "thing"]:
+    """What counting it and drawing it in the accusative depend on."""
+    if concept.subgroup.startswith(("person", "family")) and concept.subgroup != "person-symbol":
+        return "person"
+    return "animal" if concept.subgroup.startswith("animal") else "thing"
+
+
+def names(concept: Concept, language: str) -> tuple[Name, ...]:
+    """The name that the set gives, then the others of `nouns.tsv`, each once."""
+    return _names(concept.hex, concept.names[language], language, kind(concept), concept.group)
+
+
+@cache
+def _names(hex: str, name: str, language: str, kind: str, group: str) -> tuple[Name, ...]:
+    noun = _nouns().get(hex)
+    known = (noun, *noun.others) if noun else ()
+    others = {entry.names[language]: entry for entry in known}
+    texts = dict.fromkeys((name, *others))
+    return tuple(_name(text, others.get(text), language, kind, group) for text in texts)
+
+
+def _name(text: str, noun: Noun | None, language: str, kind: str, group: str) -> Name:
+    match language:
+        case "en":
+            # Names of symbols are mostly labels: "plus", not "a plus".
+            label = group == "symbols" and not text.endswith(
+                ("button", "arrow", "sign", "symbol", "circle", "square", "diamond", "mark", "cross", "star", "badge")
+            )
+            many = noun.plural if noun else english.plural(text)
+            return Name(text, many, countable=english.countable(text) and not label)
+        case "uk":
+            gender = ukrainian.gender(text)
+            two, _, many = noun.two.partition(" ") if noun else ("", "", "")
+            return Name(text, many or None, "", True, gender, ukrainian.accusative(text, kind != "thing"), two)
+        case _:
+            counter = noun.counters.get(language) if noun else None
+            return Name(text, None, counter or _COUNTERS[language][("person", "animal", "thing").index(kind)])
+
+
+def typo(text: str, language: str, rng: Random) -> str:
+    """The text with one slip of the fingers: letters swapped, dropped, doubled or replaced; Thai, Chinese and Japanese
+    get a space dropped or letters of double width instead."""
+    if language not in TYPO_LANGUAGES:
+        return text.replace(" ", "", 1) if " " in text else _wide(text)
+    places = [i for i in range(1, len(text)) if text[i - 1 : i + 1].isalpha()]
+    if len(places) < 3:
+        return text
+    i = rng.choice(places)
+    match rng.randrange(4):
+        case 0:
+            return text[: i - 1] + text[i] + text[i - 1] + text[i + 1 :]
+        case 1:
+            return text[:i] + text[i + 1 :]
+        case 2:
+            return text[:i] + text[i] + text[i:]
+        case _:
+            return text[:i] + rng.choice(_LETTERS[language]) + text[i + 1 :]
+
+
+def _wide(text: str) -> str:
+    return "".join(chr(ord(char) + 0xFEE0) if char.isascii() and char.isalnum() else char for char in text)

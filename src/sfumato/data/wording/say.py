@@ -1,0 +1,305 @@
+"""Saying what is asked in one language, as people might."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from sfumato.data.captions import Colour
+from sfumato.data.wording import english
+from sfumato.data.wording.asked import Asked, Thing
+from sfumato.data.wording.forms import COMMAS, colour_words
+from sfumato.data.wording.lexicon import Half, Modifiers, Template, lexicon
+from sfumato.data.wording.names import EMOJI_SHARE, OTHER_SHARE, TYPO_LANGUAGES, Name, names, typo
+from sfumato.data.wording.pseudo import pseudo_adjective
+
+TYPO_SHARE = 0.08
+WIDE_SHARE = 0.02
+ENGLISH_STYLE_SHARE = 0.03
+PLURAL_SHARE = 0.03
+ADJECTIVE_SHARE = {False: 0.25, True: 0.08}
+PSEUDO_SHARE = 0.04
+TAIL_SHARE = 0.25
+COLOUR_SYNONYM_SHARE = 0.25
+LOOSE_SHARE = 0.3
+CLAUSE_SHARE = 0.22
+ACCUSATIVE_TRIES = 4
+
+# How often a single thing gets a determiner, where the language does not ask for one; English mostly says "a".
+DETERMINED_SHARE = {"en": 0.35, "th": 0.2, "zh": 0.5, "id": 0.4, "uk": 0.12, "ja": 0.1}
+ARTICLES = ("a", "a", "a", "some", "bare")
+
+# Frames by how often they stand around one thing and around several.
+GROUPS = ("plain", "pictures", "ask", "tags", "chat")
+GROUP_WEIGHTS = {False: (0.32, 0.16, 0.3, 0.13, 0.09), True: (0.48, 0.14, 0.26, 0.07, 0.05)}
+HELD_GROUP_WEIGHTS = (0.15, 0.2, 0.4, 0.15, 0.1)
+# How a style is said: before the name, after the subject, as the picture word, behind a comma, in front.
+WAYS = ("near", "tail", "picture", "comma", "head")
+WAY_WEIGHTS = {False: (0.2, 0.28, 0.25, 0.17, 0.1), True: (0.0, 0.36, 0.26, 0.26, 0.12)}
+GROUND_WAYS = ("tail", "comma", "head")
+GROUND_WEIGHTS = (0.5, 0.38, 0.12)
+
+SPACELESS = ("th", "zh", "ja")
+
+
+def say(asked: Asked, language: str, rng: Random, held: bool = False) -> str:
+    """One way a person might ask for this; `held` takes only wording that training never uses."""
+    return _Speaker(asked, language, rng, held).say()
+
+
+@dataclass(frozen=True)
+class _Phrase:
+    """A thing in words: with a determiner or without, as the frame wants it."""
+
+    bare: str
+    determined: str
+
+
+class _Speaker:
+    """One request on its way into words."""
+
+    def __init__(self, asked: Asked, language: str, rng: Random, held: bool) -> None:
+        self.asked, self.language, self.rng, self.held = asked, language, rng, held
+        self.half: Half = lexicon(language, held)
+        self.several = len(asked.things) > 1
+        self.way = rng.choices(WAYS, WAY_WEIGHTS[self.several])[0] if asked.style else None
+        self.ground_way = rng.choices(GROUND_WAYS, GROUND_WEIGHTS)[0] if asked.ground else None
+        self.foreign = language != "en" and not held and rng.random() < ENGLISH_STYLE_SHARE
+        self.article = rng.choice(ARTICLES)
+        clauses = f"relations.{asked.arrangement}_clause" in self.half.tables and self.way != "picture"
+        self.clause = clauses and rng.random() < CLAUSE_SHARE
+        if self.foreign and self.way == "near":
+            self.way = "comma"
+
+    def say(self) -> str:
+        rng = self.rng
+        frame, phrases = self._framed()
+        spoken = "ask" if frame in self.half.frames["ask"] or frame in self.half.frames["chat"] else "other"
+        values = {slot: self._subject(phrases, slot, spoken == "ask") for slot in frame.slots & {"x", "s", "v", "n1"}}
+        if "p" in frame.slots or "q" in frame.slots:
+            picture = self._picture()
+            values["q"] = picture
+            values["p"] = self._with_article(picture)
+        text = self.half.render(frame, values, rng)
+        text = self._dressed(text, ("head",) if spoken == "ask" else ("comma", "head"))
+        return self._finished(text)
+
+    def _framed(self) -> tuple[Template, list[_Phrase]]:
+        """A frame, and the things in the case that it takes."""
+        weights = HELD_GROUP_WEIGHTS if self.held else GROUP_WEIGHTS[self.several]
+        group = "clause" if self.clause else self.rng.choices(GROUPS, weights)[0]
+        if self.way == "picture":
+            group = "pictures"
+        frames = self.half.frames[group]
+        for _ in range(ACCUSATIVE_TRIES):
+            frame = self.rng.choice(frames)
+            if "v" not in frame.slots or self._accusative():
+                break
+        else:
+            frame = next(frame for frame in frames if "v" not in frame.slots)
+        accusative = "v" in frame.slots
+        return frame, [self._thing(thing, accusative, frame) for thing in self.asked.things]
+
+    def _accusative(self) -> bool:
+        return all(thing.count == 1 and names(thing.concept, "uk")[0].accusative for thing in self.asked.things)
+
+    # Things
+
+    def _thing(self, thing: Thing, accusative: bool, frame: Template) -> _Phrase:
+        rng = self.rng
+        known = names(thing.concept, self.language)
+        name = known[0]
+        if len(known) > 1 and not accusative and rng.random() < OTHER_SHARE:
+            name = rng.choice(known[1:])
+        text, gender = self._called(thing, name, accusative)
+        if text is None:
+            return _Phrase(thing.concept.emoji, thing.concept.emoji)
+        many = thing.count > 1
+        modifiers = self.half.modifiers[gender]
+        text, tail = self._described(text, thing, modifiers, gender)
+        if many:
+            text = self._counted(text, thing.count, name)
+        bare = self._tailed(text, tail, thing, gender)
+        if many or (self.article == "bare" and self.language == "en"):
+            return _Phrase(bare, bare)
+        return _Phrase(bare, self._tailed(self._determined(text, name, modifiers), tail, thing, gender))
+
+    def _called(self, thing: Thing, name: Name, accusative: bool) -> tuple[str | None, str]:
+        """The name in the form that is wanted (None: its emoji), and the gender that goes with it."""
+        rng, language = self.rng, self.language
+        if thing.count > 1:
+            return (name.plural, "p") if name.plural else (name.text, name.gender)
+        if accusative and name.accusative:
+            return name.accusative, "fa" if name.gender == "f" else name.gender
+        text = name.text
+        if not self.several and not self.held:
+            chance = rng.random()
+            if chance < EMOJI_SHARE:
+                return None, "m"
+            if chance < EMOJI_SHARE + (TYPO_SHARE if language in TYPO_LANGUAGES else WIDE_SHARE):
+                return typo(text, language, rng), name.gender
+        return text, name.gender
+
+    def _described(self, text: str, thing: Thing, modifiers: Modifiers, gender: str) -> tuple[str, str | None]:
+        """The name with what is said of it nearby, and the pattern of a tail or None."""
+        rng = self.rng
+        attributes = [attribute for attribute in (thing.pose, thing.size) if attribute]
+        tail = None
+        said = ["colour"] if thing.colour else []
+        said += attributes
+        tailed = rng.choice(said) if said and rng.random() < TAIL_SHARE else None
+        for what in said:
+            colour = what == "colour"
+            if what == tailed:
+                tail = rng.choice(modifiers.colour_tail if colour else modifiers.attributes_tail[what])
+                continue
+            pattern = rng.choice(modifiers.colour if colour else modifiers.attributes[what])
+            text = pattern.format(n=text, **self._colour_words(thing.colour, gender)) if colour else _put(pattern, text)
+        if self.way == "near" and self.asked.style:
+            text = _put(rng.choice(modifiers.styles[self.asked.style]), text)
+        chance = rng.random()
+        if chance < ADJECTIVE_SHARE[self.several]:
+            text = _put(rng.choice(modifiers.adjectives), text)
+        elif chance > 1 - PSEUDO_SHARE and not self.several:
+            text = pseudo_adjective(text, self.language, rng, self.held)
+        return text, tail
+
+    def _tailed(self, text: str, pattern: str | None, thing: Thing, gender: str) -> str:
+        if pattern is None:
+            return text
+        many = thing.count > 1
+        colour = self._colour_words(thing.colour, gender) if thing.colour else {}
+        return pattern.format(n=text, its="their" if many else "its", **{"is": "are" if many else "is"}, **colour)
+
+    def _counted(self, text: str, count: int, name: Name) -> str:
+        table = "numbers_known" if name.two and count < 5 else "numbers"
+        pattern = self.rng.choice(self.half.tables[f"{table}.{count}"])
+        return pattern.format(n=text, k=name.counter, two=name.two)
+
+    def _determined(self, text: str, name: Name, modifiers: Modifiers) -> str:
+        rng = self.rng
+        english_article = self.language == "en"
+        if english_article and self.article == "a":
+            if rng.random() < 0.08:
+                return _put(rng.choice(self.half.tables["numbers.1"]), text) if name.countable else text
+            return english.with_article(text) if name.countable else text
+        if english_article or rng.random() < DETERMINED_SHARE[self.language]:
+            return rng.choice(modifiers.determiners).format(n=text, k=name.counter)
+        return text
+
+    def _colour_words(self, colour: Colour | None, gender: str = "n") -> dict[str, str]:
+        """A colour in every form that the patterns of the language take."""
+        assert colour is not None
+        word = colour.words[self.language]
+        synonyms = self.half.tables.get(f"colours.{colour.name}")
+        if synonyms and self.rng.random() < COLOUR_SYNONYM_SHARE:
+            word = self.rng.choice(synonyms)
+        return colour_words(colour, word, self.language, gender)
+
+    # The whole subject
+
+    def _subject(self, phrases: Sequence[_Phrase], slot: str, spoken: bool) -> str:
+        """The things in their arrangement, with the style and the background where these go with the subject."""
+        parts = [phrase.determined if slot == "x" else phrase.bare for phrase in phrases]
+        if slot == "n1" and not self.several and self.asked.things[0].count == 1:
+            parts = [f"1 {parts[0]}"]
+        text = self._arranged(parts)
+        return self._dressed(text, ("tail", "comma") if spoken else ("tail",))
+
+    def _arranged(self, parts: Sequence[str]) -> str:
+        rng, asked, tables = self.rng, self.asked, self.half.tables
+        match asked.arrangement:
+            case "one":
+                return rng.choice(tables[f"places.{asked.place}"]).format(a=parts[0]) if asked.place else parts[0]
+            case "row":
+                comma = COMMAS[self.language]
+                last = rng.choice(tables["joins.last"])
+                listed = comma.join(parts[:-1]) + last + parts[-1]
+                ands = last.join(parts)
+                return rng.choice(tables["relations.row"]).format(list=listed, comma=comma.join(parts), ands=ands)
+            case arrangement:
+                kind = "_clause" if self.clause else ""
+                if arrangement == "left" and not self.clause and rng.random() < LOOSE_SHARE:
+                    kind = "_loose"
+                pattern = rng.choice(tables[f"relations.{arrangement}{kind}"])
+                return pattern.format(a=parts[0], b=parts[1])
+
+    def _dressed(self, text: str, ways: Sequence[str]) -> str:
+        """The text with the style and the background, as far as they are said in one of `ways`."""
+        steps = []
+        if self.way in ways:
+            steps.append(self._styled)
+        if self.ground_way in ways:
+            steps.append(self._grounded)
+        if len(steps) == 2 and self.rng.random() < 0.35:
+            steps.reverse()
+        for step in steps:
+            text = step(text)
+        return text
+
+    def _styled(self, text: str) -> str:
+        rng, way = self.rng, self.way
+        half = lexicon("en", False) if self.foreign else self.half
+        word = rng.choice(half.tables[f"styles.{self.asked.style}.{'tail' if way == 'tail' else 'noun'}"])
+        if way == "head":
+            return rng.choice(self.half.tables["joins.head"]).format(y=word, x=text)
+        if way == "comma" or self.foreign:
+            return f"{text}{COMMAS[self.language]}{word}"
+        return _joined(word, text)
+
+    def _grounded(self, text: str) -> str:
+        assert self.asked.ground is not None
+        pattern = self.rng.choice(self.half.tables[f"ground.{self.ground_way}"])
+        many = self.several or self.asked.things[0].count > 1
+        words = self._colour_words(self.asked.ground)
+        if self.ground_way == "tail" and "{x}" in pattern:
+            return pattern.format(x=text, **words)
+        said = pattern.format(it="them" if many else "it", **words)
+        match self.ground_way:
+            case "tail":
+                return f"{text} {said}"
+            case "comma":
+                return f"{text}{COMMAS[self.language]}{said}"
+            case _:
+                return said + text
+
+    def _picture(self) -> str:
+        """The picture word: the style where it is said so."""
+        if self.way == "picture":
+            half = lexicon("en", False) if self.foreign else self.half
+            return self.rng.choice(half.tables[f"styles.{self.asked.style}.noun"])
+        return self.rng.choice(self.half.tables["pictures.words"])
+
+    def _with_article(self, picture: str) -> str:
+        if self.language != "en":
+            return picture
+        return english.with_article(picture) if self.rng.random() < 0.85 else f"the {picture}"
+
+    def _finished(self, text: str) -> str:
+        """Case and final marks."""
+        rng = self.rng
+        text = " ".join(text.split())
+        chance = rng.random()
+        if self.language not in SPACELESS:
+            if chance < 0.12:
+                text = text[:1].upper() + text[1:]
+            elif chance < 0.18:
+                text = text.upper()
+            elif chance < 0.22:
+                text = text.title()
+        if text[-1:] not in "?!.。！？":
+            chance = rng.random()
+            dot, bang = ("。", "！") if self.language in ("zh", "ja") else (".", "!")
+            if self.language == "th":
+                dot = ""
+            text += dot if chance < 0.12 else bang if chance < 0.17 else ""
+        return text
+
+
+def _put(pattern: str, text: str) -> str:
+    return pattern.replace("{n}", text)
+
+
+def _joined(pattern: str, text: str) -> str:
+    return pattern.replace("{x}", text) if "{x}" in pattern else f"{text} {pattern}"
