@@ -56,7 +56,7 @@ class Folder:
         height, width = diffusers_config.sample_size(*self.read(denoiser), side)
         return replace(defaults, width=width * factor, height=height * factor)
 
-    def advised(self, defaults: Defaults) -> Defaults:
-        """The defaults with what a folder of ours advises instead."""
+    def defaults(self, defaults: Defaults) -> Defaults:
+        """The defaults that a folder written by sfumato states, else the given ones."""
         own = self.checkpoint.configs.get("defaults", {})
         return diffusers_config.defaults_from(own, f"{self.checkpoint.path}/sfumato.json", defaults)

@@ -6,16 +6,9 @@ import re
 from dataclasses import replace
 
 from sfumato.checkpoint.keymap import Shapes, holds
-from sfumato.families.ldm import (
-    DEPTH_PIPELINE,
-    INPAINT_PIPELINE,
-    PIPELINE,
-    Tower,
-    inpainting,
-    latent_diffusion,
-    plain,
-    told_depth,
-)
+from sfumato.families.ldm import DEPTH_PIPELINE, INPAINT_PIPELINE, PIPELINE, LatentDiffusion
+from sfumato.families.towers import Tower
+from sfumato.families.unet_inputs import unet_takes_depth, unet_takes_latents, unet_takes_mask
 from sfumato.spec import Defaults, DepthNetConfig, Spec, UNetConfig
 
 SPEC = Spec(
@@ -57,8 +50,10 @@ def is_folder(shapes: Shapes) -> bool:
 
 
 TOWERS = (Tower("text", TEXT, "text_encoder/"),)
-FAMILY = latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder, PIPELINE)
-INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder, INPAINT_PIPELINE)
-DEPTH_FAMILY = latent_diffusion(DEPTH, TOWERS, told_depth, is_original, is_folder, DEPTH_PIPELINE)
+FAMILY = LatentDiffusion(SPEC, TOWERS, unet_takes_latents, is_original, is_folder, PIPELINE).family()
+INPAINTING_FAMILY = LatentDiffusion(
+    INPAINTING, TOWERS, unet_takes_mask, is_original, is_folder, INPAINT_PIPELINE
+).family()
+DEPTH_FAMILY = LatentDiffusion(DEPTH, TOWERS, unet_takes_depth, is_original, is_folder, DEPTH_PIPELINE).family()
 networks = FAMILY.networks
 ORIGINAL = FAMILY.layouts["original"].prefixes

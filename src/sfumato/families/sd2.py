@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sfumato.checkpoint.keymap import Shapes, holds
-from sfumato.families.ldm import INPAINT_PIPELINE, PIPELINE, Tower, inpainting, latent_diffusion, plain
+from sfumato.families.ldm import INPAINT_PIPELINE, PIPELINE, LatentDiffusion
+from sfumato.families.towers import Tower
+from sfumato.families.unet_inputs import unet_takes_latents, unet_takes_mask
 from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig
 
 TEXT = "cond_stage_model.model."
@@ -68,5 +70,9 @@ def is_folder(shapes: Shapes) -> bool:
 
 
 TOWERS = (Tower("text", TEXT, "text_encoder/", open_clip=True),)
-FAMILY = latent_diffusion(SPEC, TOWERS, plain, is_original, is_folder, PIPELINE, variants=(BASE, TURBO))
-INPAINTING_FAMILY = latent_diffusion(INPAINTING, TOWERS, inpainting, is_original, is_folder, INPAINT_PIPELINE)
+FAMILY = LatentDiffusion(
+    SPEC, TOWERS, unet_takes_latents, is_original, is_folder, PIPELINE, variants=(BASE, TURBO)
+).family()
+INPAINTING_FAMILY = LatentDiffusion(
+    INPAINTING, TOWERS, unet_takes_mask, is_original, is_folder, INPAINT_PIPELINE
+).family()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sfumato.families import sd2
-from sfumato.families.ldm import latent_diffusion, told_depth
+from sfumato.families.ldm import LatentDiffusion
+from sfumato.families.unet_inputs import unet_takes_depth
 from sfumato.spec import DPTConfig
 
 SPEC = replace(
@@ -20,4 +21,4 @@ PIPELINE = {
     "_class_name": "StableDiffusionDepth2ImgPipeline",
     "feature_extractor": ["transformers", "DPTImageProcessor"],
 }
-FAMILY = latent_diffusion(SPEC, sd2.TOWERS, told_depth, sd2.is_original, sd2.is_folder, PIPELINE)
+FAMILY = LatentDiffusion(SPEC, sd2.TOWERS, unet_takes_depth, sd2.is_original, sd2.is_folder, PIPELINE).family()

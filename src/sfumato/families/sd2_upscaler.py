@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families import sd2
-from sfumato.families.ldm import UNET, latent_diffusion, shown_picture
+from sfumato.families.ldm import LatentDiffusion
+from sfumato.families.unet_inputs import UNET, unet_takes_lowres
 from sfumato.spec import Defaults, NoiseSchedule, UNetConfig, VAEConfig
 
 NOISE = NoiseSchedule(start=0.0001, end=0.02)
@@ -51,4 +52,4 @@ def is_folder(shapes: Shapes) -> bool:
     return "unet/class_embedding.weight" in shapes and holds(shapes, "text_encoder/")
 
 
-FAMILY = latent_diffusion(SPEC, sd2.TOWERS, shown_picture, is_original, is_folder, PIPELINE)
+FAMILY = LatentDiffusion(SPEC, sd2.TOWERS, unet_takes_lowres, is_original, is_folder, PIPELINE).family()

@@ -8,7 +8,7 @@ has the names and shapes of 3.5 large. No release, but what training makes of a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -18,9 +18,10 @@ from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.checkpoint.keymap import Rule, Shapes, holds, rename
 from sfumato.families.base import Family, Layout
 from sfumato.families.layouts import ldm_vae, open_clip, sd3_mmdit, t5_text
-from sfumato.families.ldm import UNET as TRANSFORMER
-from sfumato.families.ldm import VAE_PREFIX, Tower, modern, with_inner_name
 from sfumato.families.reading import INDEX, SCHEDULER, Folder, sizes_of
+from sfumato.families.towers import Tower, canonical_clip_name, with_inner_name
+from sfumato.families.unet_inputs import UNET as TRANSFORMER
+from sfumato.families.unet_inputs import VAE_PREFIX
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.t5 import T5
@@ -156,7 +157,7 @@ def folder_configs(spec: Spec) -> dict[str, diffusers_config.Config]:
     }
 
 
-def _usual_t5(release: Spec, transformer: MMDiTConfig) -> T5Config | None:
+def _release_t5(release: Spec, transformer: MMDiTConfig) -> T5Config | None:
     """What would fit where a model has no T5, of releases that have it."""
     return None if release.text_3 is None else T5Config(hidden_size=transformer.context_dim)
 
@@ -165,65 +166,114 @@ def _folder_text(tower: Tower, folder: Folder, release: Spec) -> CLIPTextConfig:
     """A tower of a folder: what is projected is so before it is pooled, unless a folder of ours says otherwise."""
     config, where = folder.read(f"{tower.folder}config")
     text = tower.from_folder(config, where, release)
-    usual = "plain" if text.projection_dim is None else "projected"
-    return replace(text, pooled=config.get(diffusers_config.POOLED, usual))
+    pooled = "plain" if text.projection_dim is None else "projected"
+    return replace(text, pooled=config.get(diffusers_config.POOLED, pooled))
 
 
-def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tuple[Spec, ...] = ()) -> Family:
-    """The Family of a release; `in_block(q/k norms, second attention)` tells it from the others by its first block.
+@dataclass(frozen=True)
+class StableDiffusion3:
+    """A release of the third line, as data: `family()` makes its Family.
 
-    A transformer that reads one tower alone takes its text as wide as it is.
+    `in_block(q/k norms, second attention)` tells it from the others by its first block; `variants` as in Family. A
+    transformer that reads one text tower alone takes its text as wide as that tower is.
     """
-    parts = [part for part in IN_FILE if part not in TEXTS or getattr(release, part) is not None]
-    in_file, in_folder = ({part: prefixes[part] for part in parts} for prefixes in (IN_FILE, IN_FOLDER))
-    towers = _towers(release)
 
-    def read_alone(shapes: Shapes, prefixes: Mapping[str, str]) -> bool:
+    release: Spec
+    in_block: Callable[[bool, bool], bool]
+    variants: tuple[Spec, ...] = ()
+
+    def family(self) -> Family:
+        """The Family of this release."""
+        return Family(
+            spec=self.release,
+            networks=networks,
+            layouts={"original": self._original_layout(), "diffusers": self._folder_layout()},
+            denoiser="transformer",
+            optional=tuple(part for part in OPTIONAL if part in self._parts(IN_FILE)),
+            variants=self.variants,
+        )
+
+    def _original_layout(self) -> Layout:
+        towers = _towers(self.release)
+        return Layout(
+            prefixes=self._parts(IN_FILE),
+            recognise=self.is_original,
+            spec=self.original_spec,
+            rules=original_rules,
+            ignored=(r".*\.position_ids", r".*\.logit_scale", T5_TWICE),
+            aliases=(*(with_inner_name(tower.original) for tower in towers), (T5_TWICE, r"\1shared.weight")),
+        )
+
+    def _folder_layout(self) -> Layout:
+        return Layout(
+            prefixes=self._parts(IN_FOLDER),
+            recognise=self.is_folder,
+            spec=self.folder_spec,
+            rules=folder_rules,
+            ignored=(r".*\.position_ids", T5_TWICE),
+            configs=folder_configs,
+            tokenizers={"tokenizer": "text", "tokenizer_2": "text_2", "tokenizer_3": "text_3"},
+            aliases=(
+                *ldm_vae.old_attention("vae/"),
+                *(with_inner_name(tower.folder) for tower in _towers(self.release)),
+                (T5_TWICE, r"\1shared.weight"),
+            ),
+        )
+
+    def _parts(self, prefixes: Mapping[str, str]) -> dict[str, str]:
+        """The prefixes of the parts that this release has."""
+        return {
+            part: prefix
+            for part, prefix in prefixes.items()
+            if part not in TEXTS or getattr(self.release, part) is not None
+        }
+
+    def _reads(self, shapes: Shapes, prefixes: Mapping[str, str]) -> bool:
+        """The transformer of a file reads one tower alone if and only if this release's does."""
         taken = shapes.get(f"{prefixes['transformer']}context_embedder.weight", ())[1:]
-        return taken == shapes.get(f"{prefixes['text']}{TOKENS}", ())[1:]
+        alone = taken == shapes.get(f"{prefixes['text']}{TOKENS}", ())[1:]
+        return alone == (len(_towers(self.release)) == 1)
 
-    def is_original(shapes: Shapes) -> bool:
+    def is_original(self, shapes: Shapes) -> bool:
         block = f"{TRANSFORMER}joint_blocks.0.x_block."
-        own = f"{block}attn.qkv.weight" in shapes and read_alone(shapes, in_file) == (len(towers) == 1)
-        return own and in_block(f"{block}attn.ln_q.weight" in shapes, f"{block}attn2.qkv.weight" in shapes)
+        own = f"{block}attn.qkv.weight" in shapes and self._reads(shapes, IN_FILE)
+        return own and self.in_block(f"{block}attn.ln_q.weight" in shapes, f"{block}attn2.qkv.weight" in shapes)
 
-    def is_folder(shapes: Shapes) -> bool:
+    def is_folder(self, shapes: Shapes) -> bool:
         block = "transformer/transformer_blocks.0."
-        own = f"{block}attn.add_q_proj.weight" in shapes and read_alone(shapes, in_folder) == (len(towers) == 1)
-        return own and in_block(f"{block}attn.norm_q.weight" in shapes, f"{block}attn2.to_q.weight" in shapes)
+        own = f"{block}attn.add_q_proj.weight" in shapes and self._reads(shapes, IN_FOLDER)
+        return own and self.in_block(f"{block}attn.norm_q.weight" in shapes, f"{block}attn2.to_q.weight" in shapes)
 
-    def original_spec(checkpoint: Checkpoint) -> Spec:
-        """The sizes of a single file, of parts that it lacks those of the release; its habits are the release's."""
-        shapes = {modern(name, towers): shape for name, shape in checkpoint.shapes.items()}
-        vae, usual = release.vae, release.vae
+    def original_spec(self, checkpoint: Checkpoint) -> Spec:
+        """The sizes of a single file, with those of the release for parts that it lacks; the rest is the release's."""
+        release, towers, vae = self.release, _towers(self.release), self.release.vae
+        shapes = {canonical_clip_name(name, towers): shape for name, shape in checkpoint.shapes.items()}
         with sizes_of(checkpoint, release):
             transformer = sd3_mmdit.sizes(shapes, TRANSFORMER)
-            t5 = t5_text.sizes(shapes, T5_PREFIX) if holds(shapes, T5_PREFIX) else _usual_t5(release, transformer)
+            t5 = t5_text.sizes(shapes, T5_PREFIX) if holds(shapes, T5_PREFIX) else _release_t5(release, transformer)
             texts: dict[str, Any] = {
                 tower.part: tower.sizes(shapes, release) for tower in towers if holds(shapes, tower.original)
             }
             if holds(shapes, VAE_PREFIX):
                 sizes = ldm_vae.sizes(shapes, VAE_PREFIX)
-                vae = replace(sizes, scale=usual.scale, shift=usual.shift, quant_convs=usual.quant_convs)
+                vae = replace(sizes, scale=vae.scale, shift=vae.shift, quant_convs=vae.quant_convs)
         return replace(release, transformer=transformer, vae=vae, text_3=t5, **texts)
 
-    def folder_spec(checkpoint: Checkpoint) -> Spec:
-        """The sizes and habits that a folder's JSON files state."""
-        folder = Folder.of(checkpoint, in_folder)
+    def folder_spec(self, checkpoint: Checkpoint) -> Spec:
+        """The sizes, noise levels and defaults that a folder's JSON files state."""
+        release, folder = self.release, Folder.of(checkpoint, self._parts(IN_FOLDER))
         transformer = diffusers_config.mmdit_from(*folder.read(CONFIG))
         vae = diffusers_config.vae_from(*folder.read("vae/config")) if "vae" in folder.parts else release.vae
-        t5 = (
-            diffusers_config.t5_from(*folder.read(T5_CONFIG))
-            if "text_3" in folder.parts
-            else _usual_t5(release, transformer)
-        )
+        t5 = _release_t5(release, transformer)
+        if "text_3" in folder.parts:
+            t5 = diffusers_config.t5_from(*folder.read(T5_CONFIG))
         texts: dict[str, Any] = {
-            tower.part: _folder_text(tower, folder, release) for tower in towers if tower.part in folder.parts
+            tower.part: _folder_text(tower, folder, release) for tower in _towers(release) if tower.part in folder.parts
         }
         prediction, noise = release.prediction, release.noise
         if folder.has(SCHEDULER):
             prediction, noise = diffusers_config.scheduler_from(*folder.read(SCHEDULER))
-        usual = folder.sized(release.defaults, CONFIG, release.defaults.width // vae.factor, vae.factor)
+        sized = folder.sized(release.defaults, CONFIG, release.defaults.width // vae.factor, vae.factor)
         return replace(
             release,
             transformer=transformer,
@@ -231,44 +281,12 @@ def _family(release: Spec, in_block: Callable[[bool, bool], bool], variants: tup
             text_3=t5,
             prediction=prediction,
             noise=noise,
-            defaults=folder.advised(usual),
+            defaults=folder.defaults(sized),
             **texts,
         )
 
-    return Family(
-        spec=release,
-        networks=networks,
-        layouts={
-            "original": Layout(
-                prefixes=in_file,
-                recognise=is_original,
-                spec=original_spec,
-                rules=original_rules,
-                ignored=(r".*\.position_ids", r".*\.logit_scale", T5_TWICE),
-                aliases=(*(with_inner_name(tower.original) for tower in towers), (T5_TWICE, r"\1shared.weight")),
-            ),
-            "diffusers": Layout(
-                prefixes=in_folder,
-                recognise=is_folder,
-                spec=folder_spec,
-                rules=folder_rules,
-                ignored=(r".*\.position_ids", T5_TWICE),
-                configs=folder_configs,
-                tokenizers={"tokenizer": "text", "tokenizer_2": "text_2", "tokenizer_3": "text_3"},
-                aliases=(
-                    *ldm_vae.old_attention("vae/"),
-                    *(with_inner_name(tower.folder) for tower in towers),
-                    (T5_TWICE, r"\1shared.weight"),
-                ),
-            ),
-        },
-        denoiser="transformer",
-        optional=tuple(part for part in OPTIONAL if part in parts),
-        variants=variants,
-    )
 
-
-MEDIUM_FAMILY = _family(MEDIUM, lambda norms, second: not norms and not second)
-MEDIUM_35_FAMILY = _family(MEDIUM_35, lambda norms, second: norms and second)
-LARGE_35_FAMILY = _family(LARGE_35, lambda norms, second: norms and not second, (LARGE_TURBO_35,))
-ONE_TEXT_FAMILY = _family(ONE_TEXT, lambda norms, second: True)
+MEDIUM_FAMILY = StableDiffusion3(MEDIUM, lambda norms, second: not norms and not second).family()
+MEDIUM_35_FAMILY = StableDiffusion3(MEDIUM_35, lambda norms, second: norms and second).family()
+LARGE_35_FAMILY = StableDiffusion3(LARGE_35, lambda norms, second: norms and not second, (LARGE_TURBO_35,)).family()
+ONE_TEXT_FAMILY = StableDiffusion3(ONE_TEXT, lambda norms, second: True).family()

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.layouts import open_clip
-from sfumato.families.ldm import Tower, latent_diffusion, plain
+from sfumato.families.ldm import LatentDiffusion
+from sfumato.families.towers import Tower
+from sfumato.families.unet_inputs import unet_takes_latents
 from sfumato.spec import CLIPTextConfig, Defaults, NoiseSchedule, Spec, UNetConfig, VAEConfig
 
 CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
@@ -101,20 +103,20 @@ def is_refiner_folder(shapes: Shapes) -> bool:
     return not holds(shapes, "text_encoder/") and context == text and holds(shapes, "unet/add_embedding.")
 
 
-FAMILY = latent_diffusion(
+FAMILY = LatentDiffusion(
     SPEC,
     (Tower("text", CLIP_L, "text_encoder/"), Tower("text_2", BIG_G, "text_encoder_2/", open_clip=True)),
-    plain,
+    unet_takes_latents,
     is_original,
     is_folder,
     {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **_WITHOUT},
     no_buffers,
     variants=(TURBO,),
-)
-REFINER_FAMILY = latent_diffusion(
+).family()
+REFINER_FAMILY = LatentDiffusion(
     REFINER,
     (Tower("text", REFINER_BIG_G, "text_encoder_2/", open_clip=True),),
-    plain,
+    unet_takes_latents,
     is_refiner_original,
     is_refiner_folder,
     {
@@ -126,4 +128,4 @@ REFINER_FAMILY = latent_diffusion(
         **_WITHOUT,
     },
     no_buffers,
-)
+).family()

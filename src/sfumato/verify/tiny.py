@@ -23,7 +23,7 @@ from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.families import sd2, sdxl
 from sfumato.families.layouts import clip_text, ldm_unet, ldm_vae, open_clip, sd3_mmdit
-from sfumato.families.ldm import UNET, VAE_PREFIX
+from sfumato.families.unet_inputs import UNET, VAE_PREFIX
 from sfumato.loading.load import Parts, load_parts
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
