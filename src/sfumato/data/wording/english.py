@@ -4,33 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
-_LINKS = frozenset(
-    [
-        "with",
-        "of",
-        "in",
-        "on",
-        "without",
-        "behind",
-        "at",
-        "from",
-        "for",
-        "facing",
-        "fluttering",
-        "showing",
-        "getting",
-        "over",
-        "not",
-        "pointed",
-        "curling",
-        "wearing",
-        "holding",
-        "tilted",
-        "done",
-        "off",
-        "and",
-        "up",
-    ]
+from sfumato.data.wording.word_list import word_list
+
+_LINKS = word_list(
+    """
+    with of in on without behind at from for facing fluttering showing getting over not pointed curling wearing
+    holding tilted done off and up
+    """
 )
 _PEOPLE = {"person": "people", "man": "men", "woman": "women"}
 # Nouns that a word such as "exhaling" or "increasing" may follow.
@@ -64,172 +44,37 @@ _IRREGULAR = _PEOPLE | {
     "buffalo": "buffaloes",
     "superhero": "superheroes",
 }
-_UNCHANGED = frozenset(
-    [
-        "fish",
-        "deer",
-        "moose",
-        "bison",
-        "sheep",
-        "shrimp",
-        "squid",
-        "blowfish",
-        "jellyfish",
-        "people",
-        "men",
-        "women",
-        "feet",
-        "sushi",
-        "bread",
-        "bacon",
-        "salt",
-        "butter",
-        "broccoli",
-        "garlic",
-        "popcorn",
-        "spaghetti",
-        "ice",
-        "wood",
-        "soap",
-        "coral",
-        "oden",
-        "fondue",
-        "yarn",
-        "thread",
-        "rice",
-        "food",
-        "sake",
-        "milk",
-        "luggage",
-        "fog",
-        "dango",
-        "dna",
-        "money",
-    ]
+_UNCHANGED = word_list(
+    """
+    fish deer moose bison sheep shrimp squid blowfish jellyfish people men women feet sushi bread bacon salt butter
+    broccoli garlic popcorn spaghetti ice wood soap coral oden fondue yarn thread rice food sake milk luggage fog
+    dango dna money
+    """
 )
 _SINGULAR_S = ("ss", "us", "is", "as", "os")
 # What is not counted takes no article: by its head, and by the whole name.
-_UNCOUNTED = frozenset(
-    [
-        "bread",
-        "bacon",
-        "salt",
-        "butter",
-        "broccoli",
-        "garlic",
-        "popcorn",
-        "spaghetti",
-        "sushi",
-        "ice",
-        "wood",
-        "soap",
-        "coral",
-        "oden",
-        "fondue",
-        "yarn",
-        "thread",
-        "rice",
-        "food",
-        "sake",
-        "milk",
-        "luggage",
-        "fog",
-        "mate",
-        "tennis",
-        "bowling",
-        "badminton",
-        "lacrosse",
-        "camping",
-        "baseball",
-        "softball",
-        "basketball",
-        "volleyball",
-        "football",
-        "hockey",
-        "polish",
-        "cooking",
-        "fire",
-        "wrestling",
-        "fencing",
-        "customs",
-        "dna",
-        "money",
-        "clothes",
-    ]
+_UNCOUNTED = word_list(
+    """
+    bread bacon salt butter broccoli garlic popcorn spaghetti sushi ice wood soap coral oden fondue yarn thread rice
+    food sake milk luggage fog mate tennis bowling badminton lacrosse camping baseball softball basketball
+    volleyball football hockey polish cooking fire wrestling fencing customs dna money clothes
+    """
 )
 # Names that are phrases, adjectives or signs: "two infinity symbols", "warning".
-_PHRASES = frozenset(
-    [
-        "rolling on the floor laughing",
-        "star-struck",
-        "head shaking horizontally",
-        "head shaking vertically",
-        "dashing away",
-        "dizzy",
-        "hundred points",
-        "palms up together",
-        "horse racing",
-        "construction",
-        "building construction",
-        "SOON arrow",
-        "BACK arrow",
-        "END arrow",
-        "ON! arrow",
-        "TOP arrow",
-        "milky way",
-        "high voltage",
-        "performing arts",
-        "passport control",
-        "left luggage",
-        "baggage claim",
-        "potable water",
-        "non-potable water",
-        "radioactive",
-        "biohazard",
-        "warning",
-        "prohibited",
-        "children crossing",
-        "multiply",
-        "plus",
-        "minus",
-        "divide",
-        "infinity",
-        "copyright",
-        "registered",
-        "information",
-        "foggy",
-        "locked",
-        "unlocked",
-        "locked with pen",
-        "locked with key",
-        "trade mark",
-        "ginger root",
-        "leafy green",
-        "ping pong",
-        "pouring liquid",
-        "mount fuji",
-        "meat on bone",
-        "vibration mode",
-        "mobile phone off",
-        "currency exchange",
-        "om",
-        "yin yang",
-        "kaaba",
-        "light rail",
-        "wireless",
-        "breast-feeding",
-        "speaker low volume",
-        "speaker medium volume",
-        "speaker high volume",
-        "ZZZ",
-        "circled M",
-        "cinema",
-        "customs",
-        "water closet",
-        "oncoming",
-        "two hearts",
-        "heavy equals sign",
-    ]
+_PHRASES = word_list(
+    """
+    rolling on the floor laughing | star-struck | head shaking horizontally | head shaking vertically | dashing away
+    | dizzy | hundred points | palms up together | horse racing | construction | building construction | SOON arrow
+    | BACK arrow | END arrow | ON! arrow | TOP arrow | milky way | high voltage | performing arts | passport control
+    | left luggage | baggage claim | potable water | non-potable water | radioactive | biohazard | warning |
+    prohibited | children crossing | multiply | plus | minus | divide | infinity | copyright | registered |
+    information | foggy | locked | unlocked | locked with pen | locked with key | trade mark | ginger root | leafy
+    green | ping pong | pouring liquid | mount fuji | meat on bone | vibration mode | mobile phone off | currency
+    exchange | om | yin yang | kaaba | light rail | wireless | breast-feeding | speaker low volume | speaker medium
+    volume | speaker high volume | ZZZ | circled M | cinema | customs | water closet | oncoming | two hearts | heavy
+    equals sign
+    """,
+    "|",
 )
 
 

@@ -80,8 +80,8 @@ def nothing(language: str, rng: Random) -> str:
     if chance < 0.5:
         words = [pseudo_word(language, rng, rng.random() < 0.5).removesuffix("*") for _ in range(rng.randint(1, 3))]
         return " ".join(words)
-    words = tables["negative"] if language == "en" or rng.random() < 0.75 else _tables("en")["negative"]
-    chosen = rng.sample(list(words), rng.randint(1, 7))
+    unwanted = tables["negative"] if language == "en" or rng.random() < 0.75 else _tables("en")["negative"]
+    chosen = rng.sample(unwanted, rng.randint(1, 7))
     return (COMMAS[language] if rng.random() < 0.6 and language != "th" else ", ").join(chosen)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from sfumato.data.wording.word_list import word_list
+
 _FEMININE = frozenset(
     [
         "сіль",
@@ -19,26 +21,10 @@ _FEMININE = frozenset(
     ]
 )
 _MASCULINE = frozenset(["суддя", "собака"])
-_NEUTER = frozenset(
-    [
-        "немовля",
-        "курча",
-        "таксі",
-        "ківі",
-        "кенгуру",
-        "селфі",
-        "меню",
-        "НЛО",
-        "фото",
-        "бікіні",
-        "сарі",
-        "фондю",
-        "метро",
-        "суші",
-        "рагу",
-        "янголятко",
-        "пташеня",
-    ]
+_NEUTER = word_list(
+    """
+    немовля курча таксі ківі кенгуру селфі меню НЛО фото бікіні сарі фондю метро суші рагу янголятко пташеня
+    """
 )
 _PLURAL_NOT = frozenset(["суші", "спагеті", "броколі"])
 _NEUTER_ENDS = ("ття", "ння", "лля", "ччя", "ддя", "ззя", "сся", "ля-")

@@ -1,0 +1,301 @@
+import re
+import tomllib
+from importlib import resources
+from random import Random
+
+import pytest
+
+from sfumato.data.captions import COLOURS, LANGUAGES, STYLES, Concept, prompt
+from sfumato.data.nouns import TINTS, nouns
+from sfumato.data.wording import Asked, Thing, canonical, is_held, keywords, nothing, say, say_keywords, typo
+from sfumato.data.wording.english import countable, plural, with_article
+from sfumato.data.wording.lexicon import agree, fillers, lexicon
+from sfumato.data.wording.ukrainian import accusative, gender
+from sfumato.text import emoji_names
+from sfumato.text.emoji_names import names
+
+TINT = {colour.name: colour for colour in COLOURS if colour.name in TINTS}
+SHARED = 3  # tests below take every third concept
+
+
+def concept(emoji, group="objects", subgroup="tool", **given):
+    spoken = {language: f"{given.get('en', 'thing')} {language}" for language in LANGUAGES} | given
+    words = {language: tuple(f"{language}{i}" for i in range(6)) for language in LANGUAGES}
+    return Concept("-".join(f"{ord(char):x}" for char in emoji), emoji, group, subgroup, spoken, words)
+
+
+def known(emoji, group="animals-nature", subgroup="animal-mammal"):
+    noun = next(noun for noun in nouns() if noun.emoji == emoji)
+    return concept(emoji, group, subgroup, **noun.names)
+
+
+APPLE, FOX, ROCKET = known("🍎", "food-drink", "food-fruit"), known("🦊"), known("🚀", "travel-places", "transport-air")
+
+
+@pytest.fixture(scope="module")
+def concepts():
+    """The 1,580 concepts as far as the package itself knows them."""
+    lists = [names_of(language) for language in LANGUAGES]
+    emoji = list(emoji_names.emoji_names())
+    return [
+        concept(sign, "objects", "tool", **dict(zip(LANGUAGES, spoken, strict=True)))
+        for sign, *spoken in zip(emoji, *lists, strict=True)
+    ]
+
+
+def names_of(language):
+    """With doubles, one a concept."""
+    return emoji_names._blocks()[LANGUAGES.index(language)]
+
+
+def samples(language, held, count=300, **asked):
+    rng = Random(f"{language}/{held}")
+    request = Asked((Thing(FOX),), **asked)
+    return [say(request, language, rng, held) for _ in range(count)]
+
+
+SPACELESS = ("th", "zh", "ja")
+
+
+def expanded(half, template):
+    """Every text that a template stands for, with its slots for things and pictures left blank."""
+    texts = [""]
+    for literal, slot in template.parts:
+        texts = [text + literal for text in texts]
+        if slot in half.lists:
+            fills = [fill for entry in half.lists[slot] for fill in expanded(half, entry)]
+            texts = [text + fill for text in texts for fill in fills]
+        elif slot is not None:
+            texts = [text + " " for text in texts]
+    return texts
+
+
+def tokens(language, text):
+    """The words of a text, or where there are no spaces its pieces between slots and marks."""
+    pieces = re.findall(r"[\w’'-]+", text.lower())
+    return {piece for piece in pieces if not piece.isdigit()}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_held_patterns_never_occur_in_training(language):
+    train, held = lexicon(language, False), lexicon(language, True)
+    # Colours go by no other names, and of frames alike in both halves the words in them differ.
+    tables = {
+        name for name in held.tables if not name.startswith(("frames.", "colours.", "lists.")) and name != "colour.near"
+    }
+    assert {name: set(train.tables[name]) & set(held.tables[name]) for name in tables} == {
+        name: set() for name in tables
+    }
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_held_frame_has_a_word_that_training_never_says(language):
+    train, held = lexicon(language, False), lexicon(language, True)
+    said = (
+        " ".join(
+            text
+            for name, frames in train.frames.items()
+            for frame in frames
+            for literal, slot in frame.parts
+            for text in (literal, *(fill for entry in train.lists.get(slot, ()) for fill in expanded(train, entry)))
+        ).lower()
+        + " ".join(train.tables["pictures.words"]).lower()
+    )
+    known = tokens(language, said)
+    picture_words = held.tables["pictures.words"]
+    assert all(
+        word not in said if language in SPACELESS else tokens(language, word) - known for word in picture_words
+    ), [word for word in picture_words if word in said]
+    plain = []
+    for name, frames in held.frames.items():
+        if name == "clause":  # the clause itself is held
+            continue
+        for frame in frames:
+            if frame.slots & {"p", "q"}:
+                continue
+            for text in expanded(held, frame):
+                pieces = tokens(language, text)
+                new = [
+                    piece for piece in pieces if (piece not in said if language in SPACELESS else piece not in known)
+                ]
+                if not new:
+                    plain.append(text)
+    assert not plain, sorted(set(plain))[:20]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_there_is_enough_wording(language):
+    counts = {}
+    for held in (False, True):
+        half = lexicon(language, held)
+        counts[held] = sum(ways(half, frame) for frames in half.frames.values() for frame in frames)
+        assert len(set(half.tables["adjectives"])) >= (12 if held else 60)
+    assert counts[False] >= 5000 and counts[True] >= (30 if language == "en" else 15)
+
+
+def ways(half, template):
+    total = 1
+    for _, slot in template.parts:
+        total *= sum(ways(half, entry) for entry in half.lists[slot]) if slot in half.lists else 1
+    return total
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_fillers_name_nothing(language):
+    """Adjectives that go with anything, and the words around a thing, are no concept, colour, size or pose."""
+    named = {name.lower() for name in names(language)}
+    colours = {colour.words[language].lower() for colour in COLOURS}
+    for held in (False, True):
+        half = lexicon(language, held)
+        said = {form for form in fillers(language) if form} | {
+            fill.strip(" ,.!?:，、。").lower()
+            for name, entries in half.lists.items()
+            for entry in entries
+            for fill in expanded(half, entry)
+        }
+        assert not said & (named | colours), said & (named | colours)
+        modifiers = half.modifiers["m"]
+        for patterns in (*modifiers.attributes.values(), *modifiers.attributes_tail.values()):
+            assert not set(patterns) & set(modifiers.adjectives)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_one_seed_says_one_thing(language):
+    request = Asked((Thing(APPLE, 2, TINT["blue"], "big"), Thing(FOX)), "left", style="3d", ground=COLOURS[8])
+    assert say(request, language, Random(7)) == say(request, language, Random(7))
+    assert len({say(request, language, Random(seed)) for seed in range(50)}) > 45
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("held", (False, True))
+def test_every_concept_speaks(language, held, concepts):
+    rng = Random(0)
+    for i, one in enumerate(concepts[::SHARED]):
+        request = Asked((Thing(one, 1 + i % 6),), style=(*STYLES, None)[i % 7])
+        for text in (say(request, language, rng, held), canonical(request, language)):
+            assert text.strip() and not set("{}*") & set(text.replace("✳", "")), text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_plainest_request_is_the_caption_grammars(language):
+    for style in STYLES:
+        assert canonical(Asked((Thing(ROCKET),), style=style), language) == prompt(ROCKET, style, language)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("held", (False, True))
+@pytest.mark.parametrize("arrangement", ("left", "above", "front", "row"))
+def test_all_that_is_asked_is_said(language, held, arrangement):
+    rng = Random(1)
+    for _ in range(60):
+        things = (Thing(APPLE), Thing(ROCKET), Thing(FOX)) if arrangement == "row" else (Thing(APPLE), Thing(ROCKET))
+        text = say(Asked(things, arrangement), language, rng, held).lower()
+        assert "{" not in text
+        for thing in things:
+            name = thing.concept.names[language].lower()
+            assert name in text or accusative(name, alive=False) in text or accusative(name, alive=True) in text
+
+
+@pytest.mark.parametrize("held", (False, True))
+def test_the_first_thing_is_left_whatever_the_order(held):
+    rng, orders = Random(2), set()
+    for _ in range(300):
+        text = say(Asked((Thing(APPLE), Thing(ROCKET)), "above"), "en", rng, held).lower()
+        first, second = text.find("apple"), text.find("rocket")
+        turned = second < first
+        orders.add(turned)
+        words = {word for word in ("below", "under", "beneath", "underneath") if word in text}
+        if words and " with " not in text and "it " not in text and "there is" not in text:
+            assert turned, text
+    assert orders == {False, True}
+
+
+@pytest.mark.parametrize(
+    ("name", "many"),
+    [
+        ("mouse", "mice"),
+        ("kitchen knife", "kitchen knives"),
+        ("tropical fish", "tropical fish"),
+        ("glasses", "glasses"),
+        ("face with tongue", "faces with tongue"),
+        ("woman feeding baby", "women feeding baby"),
+        ("person: beard", "people: beard"),
+        ("man firefighter", "men firefighters"),
+        ("fork and knife with plate", "forks and knives with plate"),
+        ("face exhaling", "faces exhaling"),
+        ("no smoking", "no smoking symbols"),
+        ("chart increasing with yen", "charts increasing with yen"),
+        ("A button (blood type)", "A buttons (blood type)"),
+        ("hatching chick", "hatching chicks"),
+        ("wristwatch", "wristwatches"),
+        ("cherries", "cherries"),
+        ("compass", "compasses"),
+        ("octopus", "octopuses"),
+        ("Christmas tree", "Christmas trees"),
+    ],
+)
+def test_english_plurals(name, many):
+    assert plural(name) == many
+
+
+def test_english_articles():
+    assert [with_article(name) for name in ("umbrella", "unicorn", "x-ray", "owl", "one-piece swimsuit")] == [
+        "an umbrella",
+        "a unicorn",
+        "an x-ray",
+        "an owl",
+        "a one-piece swimsuit",
+    ]
+    assert countable("rhinoceros") and countable("T-Rex") and countable("man’s shoe")
+    assert not any(map(countable, ("popcorn", "scissors", "no entry", "Santa Claus", "locked with key", "two hearts")))
+
+
+def test_ukrainian_agreement():
+    found = {name: gender(name) for name in ("ракета", "кіт", "яблуко", "обличчя без рота", "ножиці", "сіль")}
+    assert "".join(found.values()) == "fmnnpf", found
+    assert [agree("синє", g) for g in ("m", "f", "n", "p", "fa")] == ["синій", "синя", "синє", "сині", "синю"]
+    assert [agree("гарний", g) for g in ("m", "f", "n", "p", "fa")] == ["гарний", "гарна", "гарне", "гарні", "гарну"]
+    assert accusative("ракета", False) == "ракету" and accusative("літак", False) == "літак"
+    assert accusative("лис", True) is None and accusative("обличчя без рота", False) is None
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_held_keywords_are_never_those_of_training(language):
+    rng = Random(3)
+    for held in (False, True):
+        found = [keywords(FOX, language, rng, held) for _ in range(300)]
+        said = [words for words in found if words]
+        assert said and all(is_held(FOX, words) == held for words in said)
+        assert {len(words) for words in said} == ({2, 3} if held else {1, 2, 3})
+    assert all(word in say_keywords(("ab", "cd"), language, rng) for word in ("ab", "cd") for _ in range(50))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_names_no_concept(language):
+    rng = Random(4)
+    named = {name.lower() for name in names(language)}
+    texts = {nothing(language, rng) for _ in range(600)}
+    assert "" in texts and len(texts) > 150
+    parts = {part.strip().lower() for text in texts for part in re.split("[,，、]", text)}
+    assert not parts & named, parts & named
+
+
+@pytest.mark.parametrize("language", ("en", "id", "uk"))
+def test_a_typo_is_one_slip(language):
+    rng = Random(5)
+    for _ in range(200):
+        slip = typo("слово" if language == "uk" else "rocket", language, rng)
+        assert abs(len(slip) - len("слово" if language == "uk" else "rocket")) <= 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_both_halves_have_the_same_tables(language):
+    text = (resources.files("sfumato.data.wording") / f"{language}.toml").read_text(encoding="utf-8")
+    train, held = (set(_leaves(tomllib.loads(text)[half])) for half in ("train", "held"))
+    ours = {name for name in train | held if not name.startswith(("lists.", "colours."))}
+    assert ours & train == ours & held
+
+
+def _leaves(table, prefix=""):
+    for name, value in table.items():
+        yield from _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
