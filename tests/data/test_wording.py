@@ -72,7 +72,7 @@ def expanded(half, template):
 
 def tokens(language, text):
     """The words of a text, or where there are no spaces its pieces between slots and marks."""
-    pieces = re.findall(r"[\w’'-]+", text.lower())
+    pieces = re.findall(r"[^\s,.!?:;~>=()（），。、：！？〜・·～«»—]+", text.lower())
     return {piece for piece in pieces if not piece.isdigit()}
 
 
