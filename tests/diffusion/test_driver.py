@@ -30,6 +30,7 @@ class Counting(nn.Module):
         if cond.tokens.isnan().any():
             raise RuntimeError("a poisoned prompt")
         self.calls.append(len(x))
+        x = x + sum(control) if control else x
         return self.conv(x) + cond.tokens.mean((1, 2))[:, None, None, None] + t.reshape(-1, 1, 1, 1) / 1000
 
 
@@ -189,3 +190,21 @@ def test_state_stays_float32_around_a_network_of_half_precision(outcomes) -> Non
     denoiser = Denoiser(Counting().to(torch.bfloat16), "eps", TABLE)
     result = outcomes([job(denoiser, "euler", 3, 0)])[0]
     assert result.dtype == torch.float32 and result.isfinite().all()
+
+
+def test_residuals_for_the_network_share_calls_like_all_else(denoiser: Denoiser) -> None:
+    """A row's control reaches the network with the row, and rows without any ask by themselves."""
+    x, added = torch.ones(1, 4, 8, 8), [torch.full((1, 4, 8, 8), k / 10) for k in range(3)]
+
+    def ask(*control: tuple[Tensor, ...]) -> Job:
+        rows = [Row(x, 1.0, prompt(1.0), denoiser, control=each) for each in control]
+        return torch.cat((yield rows))
+
+    (alone, both, none) = (
+        next(event.x for _, event in drive([ask(*control)]) if not isinstance(event, Step))
+        for control in ([(added[1],)], [(added[1],), (added[2], added[1])], [()])
+    )
+    assert same(both[:1], alone) and not same(both[1:], alone) and not same(none, alone)
+    denoiser.network.calls.clear()
+    list(drive([ask((added[1],), (), (added[2],), ())]))
+    assert denoiser.network.calls == [2, 2]

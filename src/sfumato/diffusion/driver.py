@@ -38,15 +38,19 @@ class Denoiser:
     def path(self) -> ForwardProcess:
         return process_for(self.prediction)
 
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
-        """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype."""
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
+        """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype.
+
+        `control` are residuals (B, ...) that the network adds to its own maps, as a ControlNet gives them.
+        """
         weight = next(self.network.parameters())
         if self.discrete_timesteps and isinstance(self.table, NoiseTable):
             sigma = self.table.sigma(self.table.nearest_time(sigma))
         c_in, _, _ = predict.preconditioning(self.prediction, sigma)
         t = self.table.time(sigma).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         scaled = (per_row(c_in, x) * x).to(weight.device, weight.dtype)
-        output = self.network(scaled, t, cond.to(weight.device, weight.dtype))
+        extra = tuple(each.to(weight.device, weight.dtype) for each in control)
+        output = self.network(scaled, t, cond.to(weight.device, weight.dtype), *((extra,) if extra else ()))
         return predict.from_output(self.prediction, output.to(x.device, x.dtype), x, sigma)
 
 
@@ -58,7 +62,8 @@ Score = Callable[[Tensor], Tensor]
 class Row:
     """One question: what is x0, given x (1, C, h, w) at noise level sigma under cond (one row)?
 
-    With a score: where does it rise? The answer is the gradient of score(x0) with regard to x, of x's shape.
+    With a score: where does it rise? The answer is the gradient of score(x0) with regard to x, of x's shape. `control`
+    are residuals (1, ...) that the network adds to its own maps.
     """
 
     x: Tensor
@@ -66,16 +71,18 @@ class Row:
     cond: Cond
     denoiser: Denoiser
     score: Score | None = None
+    control: tuple[Tensor, ...] = ()
 
     @property
     def bucket(self) -> tuple:
         """Rows with equal buckets can share a call."""
-        return id(self.denoiser), id(self.score), self.x.shape, self.cond.shapes
+        control = tuple(each.shape for each in self.control)
+        return id(self.denoiser), id(self.score), self.x.shape, self.cond.shapes, control
 
     @property
     def question(self) -> tuple:
         """Rows with equal questions have the same answer."""
-        return id(self.denoiser), id(self.score), id(self.x), self.sigma, id(self.cond)
+        return id(self.denoiser), id(self.score), id(self.x), self.sigma, id(self.cond), *map(id, self.control)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +150,10 @@ def _ask(rows: Sequence[Row]) -> list[Tensor]:
     denoiser, score = rows[0].denoiser, rows[0].score
     with torch.inference_mode(False), torch.set_grad_enabled(score is not None):
         x, cond = torch.cat([row.x for row in rows]), Cond.cat([row.cond for row in rows])
+        control = tuple(torch.cat(parts) for parts in zip(*(row.control for row in rows), strict=True))
         if score is None:
-            return list(denoiser(x, sigmas, cond).split(1))
-        scores = score(denoiser(x.requires_grad_(), sigmas, cond))
+            return list(denoiser(x, sigmas, cond, control).split(1))
+        scores = score(denoiser(x.requires_grad_(), sigmas, cond, control))
         return list(torch.autograd.grad(scores.sum(), x)[0].split(1))
 
 
