@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 import zlib
 from collections.abc import Sequence
 from functools import cache
-from importlib import resources
 from random import Random
 
 from sfumato.data.captions import KEYWORDS_LENGTH, Concept
-from sfumato.data.wording.lexicon import fillers
+from sfumato.data.wording.lexicon import fillers, loose
 from sfumato.data.wording.pseudo import pseudo_word
 
 HELD_EVERY = 5
@@ -55,7 +53,7 @@ def _telling(hex: str, words: tuple[str, ...], language: str) -> tuple[str, ...]
 def say_keywords(words: Sequence[str], language: str, rng: Random) -> str:
     """Keywords as people type them: "royal, card", "card royal", sometimes in a sentence."""
     order = rng.sample(list(words), len(words))
-    tables = _tables(language)
+    tables = loose(language)
     chance = rng.random()
     if chance < 0.3:
         text = COMMAS[language].join(order)
@@ -71,7 +69,7 @@ def say_keywords(words: Sequence[str], language: str, rng: Random) -> str:
 
 def nothing(language: str, rng: Random) -> str:
     """A prompt that names nothing to draw, as people write them, negative prompts among them."""
-    tables = _tables(language)
+    tables = loose(language)
     chance = rng.random()
     if chance < 0.08:
         return ""
@@ -80,12 +78,6 @@ def nothing(language: str, rng: Random) -> str:
     if chance < 0.5:
         words = [pseudo_word(language, rng, rng.random() < 0.5).removesuffix("*") for _ in range(rng.randint(1, 3))]
         return " ".join(words)
-    unwanted = tables["negative"] if language == "en" or rng.random() < 0.75 else _tables("en")["negative"]
+    unwanted = tables["negative"] if language == "en" or rng.random() < 0.75 else loose("en")["negative"]
     chosen = rng.sample(unwanted, rng.randint(1, 7))
     return (COMMAS[language] if rng.random() < 0.6 and language != "th" else ", ").join(chosen)
-
-
-@cache
-def _tables(language: str) -> dict[str, tuple[str, ...]]:
-    text = (resources.files(__package__) / f"{language}.toml").read_text(encoding="utf-8")
-    return {name: tuple(words) for name, words in tomllib.loads(text)["loose"].items()}

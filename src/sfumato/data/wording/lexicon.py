@@ -1,7 +1,8 @@
 """Reading the wording of a language: `en.toml` and its five sisters.
 
-Each file has two halves with the same tables: `train`, and `held`, whose wording training never uses. Patterns hold
-slots in braces. In a Ukrainian pattern an adjective that ends with "*" agrees with the noun.
+Each file has two halves with the same tables: `train`, and `held`, whose wording training never uses; `loose` are words
+outside of requests. Patterns hold slots in braces. An adjective that ends with "*" in a Ukrainian pattern agrees with
+its noun.
 """
 
 from __future__ import annotations
@@ -91,8 +92,7 @@ class Half:
 @cache
 def lexicon(language: str, held: bool) -> Half:
     """The wording of a language."""
-    text = (resources.files(__package__) / f"{language}.toml").read_text(encoding="utf-8")
-    half = tomllib.loads(text)["held" if held else "train"]
+    half = _file(language)["held" if held else "train"]
     tables = dict(_flat(half))
     return Half(
         {name: tuple(map(Template.of, patterns)) for name, patterns in half["frames"].items()},
@@ -100,6 +100,17 @@ def lexicon(language: str, held: bool) -> Half:
         {gender: _modifiers(half, gender) for gender in GENDERS},
         {name: tuple(patterns) for name, patterns in tables.items()},
     )
+
+
+@cache
+def loose(language: str) -> dict[str, tuple[str, ...]]:
+    """The words of a language that belong to no request: noise, sentences around keywords, prompts for nothing."""
+    return {name: tuple(entries) for name, entries in _file(language)["loose"].items()}
+
+
+@cache
+def _file(language: str) -> dict[str, Any]:
+    return tomllib.loads((resources.files(__package__) / f"{language}.toml").read_text(encoding="utf-8"))
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> Any:

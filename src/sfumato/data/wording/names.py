@@ -13,6 +13,7 @@ from sfumato.data.wording import english, ukrainian
 
 TYPO_LANGUAGES = ("en", "id", "uk")
 EMOJI_SHARE = 0.04
+EMOJI_BESIDE_SHARE = 0.02
 OTHER_SHARE = 0.35
 
 _LETTERS = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from sfumato.data.wording.lexicon import agree, loose
+
 # Beginnings, middles and ends of a word; the ends of held words are never those of training.
 _PARTS: dict[str, tuple[str, str, str, str]] = {
     "en": (
@@ -47,8 +49,8 @@ def pseudo_word(language: str, rng: Random, held: bool = False) -> str:
     return rng.choice(begin) + rng.choice(middle) + rng.choice(end_held if held else end)
 
 
-def pseudo_adjective(text: str, language: str, rng: Random, held: bool = False) -> str:
-    """The text with such a word where an adjective stands."""
+def pseudo_adjective(text: str, language: str, rng: Random, held: bool = False, gender: str = "m") -> str:
+    """The text with such a word where an adjective stands; in Ukrainian it agrees with the noun's `gender`."""
     word = pseudo_word(language, rng, held)
     match language:
         case "th":
@@ -60,6 +62,64 @@ def pseudo_adjective(text: str, language: str, rng: Random, held: bool = False) 
         case "ja":
             return f"{word}な{text}"
         case "uk":
-            return f"{word.removesuffix('*')} {text}"
+            return f"{agree(word.removesuffix('*'), gender)} {text}"
         case _:
             return f"{word} {text}"
+
+
+# Onsets, vowels and closings of syllables; - is none.
+_SYLLABLE_PARTS = {
+    "en": (
+        "b br c ch cl d dr f fl g gl h j k l m n p pl pr qu r s sc sh sp st str t th tr v w y",
+        "a e i o u ai ea ee ie oo ou",
+        "- - b ck d l ll m n nd ng nt p r rd s ss st t x",
+    ),
+    "id": (
+        "b c d g h j k l m n p r s t w y ng ny kl pr tr sy",
+        "a a e i o u ai au",
+        "- - - k l m n ng p r s t h",
+    ),
+    "uk": (
+        "б в г д ж з к л м н п р с т ф х ц ч ш бр вд гр зл кр пл пр ст",
+        "а е и і о у я є ю",
+        "- - в й к л м н р с т ть ш",
+    ),
+    "th": (
+        "ก ข ค ง จ ช ซ ด ต ท น บ ป ผ พ ฟ ม ย ร ล ว ส ห อ",
+        "า ี ู ะ อ ิ ุ ั",
+        "ก ง ด น บ ม ย ว",
+    ),
+}
+_SYLLABLES = {
+    language: tuple([part.strip("-") for part in row.split()] for row in rows)
+    for language, rows in _SYLLABLE_PARTS.items()
+}
+_KANA = ("あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわん", 0x60)
+NOISE_WORD_SHARE = 0.55
+
+
+def noise(language: str, rng: Random) -> str:
+    """One word that says nothing of a picture: of the language, or none at all."""
+    if rng.random() < NOISE_WORD_SHARE:
+        return rng.choice(loose(language)["noise"])
+    return _gibberish(language, rng)
+
+
+def _gibberish(language: str, rng: Random) -> str:
+    if language == "zh":
+        return "".join(rng.choices(loose("zh")["hanzi"][0], k=rng.randint(1, 3)))
+    if language == "ja":
+        kana, apart = _KANA
+        shift = apart if rng.random() < 0.4 else 0
+        return "".join(chr(ord(char) + shift) for char in rng.choices(kana, k=rng.randint(2, 4)))
+    onsets, vowels, closings = _SYLLABLES[language]
+    syllables = range(rng.randint(1, 3))
+    return "".join(rng.choice(onsets) + rng.choice(vowels) + rng.choice(closings) for _ in syllables)
+
+
+def noisy(text: str, language: str, rng: Random) -> str:
+    """The text with such words before it, behind it or both."""
+    before, behind = rng.choice(((1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (1, 1), (2, 1), (4, 0)))
+    gap = rng.choice((" ", " ", ", ")) if language in ("en", "id", "uk") else rng.choice(("", "", " "))
+    words = [noise(language, rng) for _ in range(before + behind)]
+    return gap.join((*words[:before], text, *words[before:]))

@@ -11,15 +11,17 @@ from sfumato.data.wording import english
 from sfumato.data.wording.asked import Asked, Thing
 from sfumato.data.wording.forms import COMMAS, colour_words
 from sfumato.data.wording.lexicon import Half, Modifiers, Template, lexicon
-from sfumato.data.wording.names import EMOJI_SHARE, OTHER_SHARE, TYPO_LANGUAGES, Name, names, typo
-from sfumato.data.wording.pseudo import pseudo_adjective
+from sfumato.data.wording.names import EMOJI_BESIDE_SHARE, EMOJI_SHARE, OTHER_SHARE, TYPO_LANGUAGES, Name, names, typo
+from sfumato.data.wording.pseudo import noisy, pseudo_adjective
 
 TYPO_SHARE = 0.08
 WIDE_SHARE = 0.02
 ENGLISH_STYLE_SHARE = 0.03
-PLURAL_SHARE = 0.03
+PLURAL_SHARE = 0.1
 ADJECTIVE_SHARE = {False: 0.25, True: 0.08}
 PSEUDO_SHARE = 0.04
+SECOND_ADJECTIVE_SHARE = 0.2
+NOISE_SHARE = {False: 0.12, True: 0.05}
 TAIL_SHARE = 0.25
 COLOUR_SYNONYM_SHARE = 0.25
 LOOSE_SHARE = 0.3
@@ -40,6 +42,8 @@ WAY_WEIGHTS = {False: (0.2, 0.28, 0.25, 0.17, 0.1), True: (0.0, 0.36, 0.26, 0.26
 GROUND_WAYS = ("tail", "comma", "head")
 GROUND_WEIGHTS = (0.5, 0.38, 0.12)
 
+# What ends a modifier that may stand before another one.
+JOINERS = {"zh": "的}", "ja": "のないたき}"}
 SPACELESS = ("th", "zh", "ja")
 
 
@@ -67,7 +71,8 @@ class _Speaker:
         self.ground_way = rng.choices(GROUND_WAYS, GROUND_WEIGHTS)[0] if asked.ground else None
         self.foreign = language != "en" and not held and rng.random() < ENGLISH_STYLE_SHARE
         self.article = rng.choice(ARTICLES)
-        clauses = f"relations.{asked.arrangement}_clause" in self.half.tables and self.way != "picture"
+        self.pattern = f"places.{asked.place}" if asked.place else f"relations.{asked.arrangement}"
+        clauses = f"{self.pattern}_clause" in self.half.tables and self.way != "picture"
         self.clause = clauses and rng.random() < CLAUSE_SHARE
         if self.foreign and self.way == "near":
             self.way = "comma"
@@ -83,6 +88,8 @@ class _Speaker:
             values["p"] = self._with_article(picture)
         text = self.half.render(frame, values, rng)
         text = self._dressed(text, ("head",) if spoken == "ask" else ("comma", "head"))
+        if not self.held and rng.random() < NOISE_SHARE[self.several]:
+            text = noisy(text, self.language, rng)
         return self._finished(text)
 
     def _framed(self) -> tuple[Template, list[_Phrase]]:
@@ -139,13 +146,23 @@ class _Speaker:
                 return None, "m"
             if chance < EMOJI_SHARE + (TYPO_SHARE if language in TYPO_LANGUAGES else WIDE_SHARE):
                 return typo(text, language, rng), name.gender
+            if chance > 1 - EMOJI_BESIDE_SHARE:
+                return f"{text} {thing.concept.emoji}", name.gender
+            if chance > 1 - EMOJI_BESIDE_SHARE - PLURAL_SHARE and self.article == "bare":
+                return self._plural(name)
         return text, name.gender
+
+    def _plural(self, name: Name) -> tuple[str, str]:
+        """The name as people say it of things in general: "apples"."""
+        if name.plural:
+            return name.plural, "p"
+        return f"{name.text}-{name.text}" if self.language == "id" and name.text.isalpha() else name.text, name.gender
 
     def _described(self, text: str, thing: Thing, modifiers: Modifiers, gender: str) -> tuple[str, str | None]:
         """The name with what is said of it nearby, and the pattern of a tail or None."""
         rng = self.rng
         attributes = [attribute for attribute in (thing.pose, thing.size) if attribute]
-        tail = None
+        tail, plain = None, text
         said = ["colour"] if thing.colour else []
         said += attributes
         tailed = rng.choice(said) if said and rng.random() < TAIL_SHARE else None
@@ -154,16 +171,30 @@ class _Speaker:
             if what == tailed:
                 tail = rng.choice(modifiers.colour_tail if colour else modifiers.attributes_tail[what])
                 continue
-            pattern = rng.choice(modifiers.colour if colour else modifiers.attributes[what])
+            pattern = self._fitting(modifiers.colour if colour else modifiers.attributes[what], text == plain)
             text = pattern.format(n=text, **self._colour_words(thing.colour, gender)) if colour else _put(pattern, text)
         if self.way == "near" and self.asked.style:
             text = _put(rng.choice(modifiers.styles[self.asked.style]), text)
         chance = rng.random()
         if chance < ADJECTIVE_SHARE[self.several]:
             text = _put(rng.choice(modifiers.adjectives), text)
+            if not self.several and rng.random() < SECOND_ADJECTIVE_SHARE:
+                text = _put(rng.choice(modifiers.adjectives), text)
         elif chance > 1 - PSEUDO_SHARE and not self.several:
-            text = pseudo_adjective(text, self.language, rng, self.held)
+            text = pseudo_adjective(text, self.language, rng, self.held, gender)
         return text, tail
+
+    def _fitting(self, patterns: Sequence[str], plain: bool) -> str:
+        """One of the patterns; in Chinese and Japanese those that make one word with the noun take only a plain one."""
+        pattern = self.rng.choice(patterns)
+        while (
+            not plain
+            and pattern.endswith("{n}")
+            and self.language in JOINERS
+            and pattern[-4] not in JOINERS[self.language]
+        ):
+            pattern = self.rng.choice(patterns)
+        return pattern
 
     def _tailed(self, text: str, pattern: str | None, thing: Thing, gender: str) -> str:
         if pattern is None:
@@ -211,18 +242,24 @@ class _Speaker:
         rng, asked, tables = self.rng, self.asked, self.half.tables
         match asked.arrangement:
             case "one":
-                return rng.choice(tables[f"places.{asked.place}"]).format(a=parts[0]) if asked.place else parts[0]
+                if asked.place is None:
+                    return parts[0]
+                return rng.choice(tables[self.pattern + ("_clause" if self.clause else "")]).format(a=parts[0])
             case "row":
                 comma = COMMAS[self.language]
                 last = rng.choice(tables["joins.last"])
                 listed = comma.join(parts[:-1]) + last + parts[-1]
                 ands = last.join(parts)
-                return rng.choice(tables["relations.row"]).format(list=listed, comma=comma.join(parts), ands=ands)
-            case arrangement:
+                # Two things without a word for a row are said of "left".
+                patterns = tables["relations.row"]
+                if len(parts) == 2:
+                    patterns = tuple(p for p in patterns if p not in ("{list}", "{comma}", "{ands}"))
+                return rng.choice(patterns).format(list=listed, comma=comma.join(parts), ands=ands)
+            case _:
                 kind = "_clause" if self.clause else ""
-                if arrangement == "left" and not self.clause and rng.random() < LOOSE_SHARE:
+                if asked.arrangement == "left" and not self.clause and rng.random() < LOOSE_SHARE:
                     kind = "_loose"
-                pattern = rng.choice(tables[f"relations.{arrangement}{kind}"])
+                pattern = rng.choice(tables[self.pattern + kind])
                 return pattern.format(a=parts[0], b=parts[1])
 
     def _dressed(self, text: str, ways: Sequence[str]) -> str:
