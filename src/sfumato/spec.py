@@ -47,9 +47,12 @@ class MMDiTConfig:
     """Sizes of the transformer of 3 and 3.5 (Esser et al. 2024). `positions` is the side of its table of positions.
 
     `qk_norm` normalises queries and keys; the blocks `dual` have a second attention of the picture alone.
+    `out_channels` is None where as many channels are drawn as are read; else the others of `in_channels` are those of
+    `Cond.concat`.
     """
 
     in_channels: int = 16
+    out_channels: int | None = None
     patch: int = 2
     hidden: int = 1536
     heads: int = 24
@@ -59,6 +62,32 @@ class MMDiTConfig:
     positions: int = 192
     qk_norm: bool = False
     dual: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Sizes of a scene prior, see `nets.prior`: words -> things and places -> codes, a draft, and conditioning.
+
+    It remembers pictures of `concepts` in `styles` as codes of `code` numbers each, from which a picture of
+    `latent_channels` channels and `side` x `side` latents is drafted. `attributes` numbers beside each code say where
+    the thing lies and what colour it has. `tints` and `grounds` count the colours of things and of grounds, "none said"
+    included. `text_dim` is the width of the text tower, of which a reader of width `reader` and `reader_layers` layers
+    makes the things. `hidden` is the width of the local network that fits a thing's draft into its place.
+    """
+
+    concepts: int
+    styles: int = 6
+    code: int = 192
+    attributes: int = 64
+    latent_channels: int = 16
+    side: int = 16
+    tints: int = 8
+    grounds: int = 22
+    hidden: int = 320
+    text_dim: int = 192
+    reader: int = 192
+    reader_layers: int = 2
+    reader_heads: int = 4
 
 
 @dataclass(frozen=True)

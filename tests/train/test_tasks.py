@@ -28,7 +28,7 @@ from sfumato.train.ema import EMA
 from sfumato.train.latents import cached
 from sfumato.train.ldm import LDMTask, LDMTraining
 from sfumato.train.loop import Task, train
-from sfumato.train.networks import new_transformer
+from sfumato.train.networks import text_transformer
 from sfumato.train.run import run_tokenizer
 from sfumato.train.start import gather
 from sfumato.train.vae import VAETask, VAETraining, load_vae
@@ -251,8 +251,8 @@ def test_every_kind_of_denoiser_learns_and_its_export_draws_the_same(recipe: LDM
     assert (ours - theirs).abs().max() < 0.05  # weights were rounded to float16
 
 
-def test_a_new_transformer_predicts_nothing_and_knows_places():
-    net = new_transformer(
+def test_a_text_transformer_predicts_nothing_and_knows_places():
+    net = text_transformer(
         TRANSFORMER_RECIPE.transformer, VAEConfig(latent_channels=8), CLIPTextConfig(hidden_size=32), 8
     )
     x, text = torch.randn(2, 8, 8, 8), torch.randn(2, 5, 32)

@@ -66,6 +66,20 @@ class Cutout:
         picture = Image.fromarray(self.rgba).convert("RGBa").resize((width, height), Image.Resampling.LANCZOS)
         return np.asarray(picture, np.float32) / 255
 
+    def posed(self, width: int, height: int, angle: float, mirrored: bool) -> np.ndarray:
+        """As `scaled`, then flipped if `mirrored`, and turned clockwise by `angle` degrees in as large a frame as that
+        takes."""
+        rgba = self.scaled(width, height)
+        if mirrored:
+            rgba = rgba[:, ::-1]
+        if angle == 180:
+            return rgba[::-1, ::-1]
+        if not angle:
+            return rgba
+        channels = (Image.fromarray(np.ascontiguousarray(rgba[..., k])) for k in range(4))
+        turned = [c.rotate(-angle, Image.Resampling.BICUBIC, expand=True) for c in channels]
+        return np.clip(np.stack([np.asarray(c) for c in turned], -1), 0, 1)
+
     @cached_property
     def _main_hue(self) -> tuple[float, float]:
         """In degrees, and the share of the visible pixels that have it or one near it."""

@@ -179,9 +179,9 @@ class TimeText(nn.Module):
 class MMDiT(nn.Module):
     """x (B, C, h, w), t (B,) = 1000 sigma, cond with pooled text -> (B, C, h, w).
 
-    `control` are token residuals (B, hw/p^2, D) of a ControlNet with as many blocks or fewer: each is added to the
-    picture's tokens after the blocks of its share of the depth, the last block excepted. Raises ValueError without
-    pooled text.
+`control` are token residuals (B, hw/p^2, D) of a ControlNet with as many blocks or fewer: each is added to the
+    picture's tokens after the blocks of its share of the depth, the last block excepted. `cond.concat` joins x along the
+    channels, where `out_channels` says that there is some. Raises ValueError without pooled text.
     """
 
     def __init__(self, cfg: MMDiTConfig):
@@ -194,12 +194,14 @@ class MMDiT(nn.Module):
             Block(cfg, dual=i in cfg.dual, last=i == cfg.depth - 1) for i in range(cfg.depth)
         )
         self.norm_out = Modulation(cfg.hidden, 2)
-        self.proj_out = Linear(cfg.hidden, cfg.patch**2 * cfg.in_channels)
+        self.proj_out = Linear(cfg.hidden, cfg.patch**2 * (cfg.out_channels or cfg.in_channels))
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
         if cond.pooled is None:
             raise ValueError("this transformer is conditioned on pooled text; the conditioning has none")
         p, (h, w) = self.cfg.patch, x.shape[2:]
+        if cond.concat is not None:
+            x = torch.cat([x, cond.concat], 1)
         vector = self.time_text_embed(t, cond.pooled)
         tokens, text = self.pos_embed(x), self.context_embedder(cond.tokens)
         for i, block in enumerate(self.transformer_blocks):

@@ -41,7 +41,7 @@ from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, P
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import UNNAMED, cached, cached_scenes
 from sfumato.train.loop import Batch, arithmetic
-from sfumato.train.networks import described, new_transformer, new_unet
+from sfumato.train.networks import described, new_unet, text_transformer
 from sfumato.train.sheet import sheet
 from sfumato.train.start import Start
 
@@ -302,7 +302,7 @@ def _network(cfg: LDMTraining, vae: VAEConfig, text: CLIPTextConfig, side: int) 
     if cfg.net is not None and cfg.transformer is None:
         return new_unet(cfg.net, vae, text)
     if cfg.transformer is not None and cfg.net is None:
-        return new_transformer(cfg.transformer, vae, text, side)
+        return text_transformer(cfg.transformer, vae, text, side)
     raise SfumatoError("the recipe has to describe one network; give it either the table [net] or [transformer]")
 
 

@@ -29,25 +29,15 @@ def new_unet(cfg: UNetConfig, vae: VAEConfig, text: CLIPTextConfig) -> UNet:
     return net
 
 
-def new_transformer(cfg: MMDiTConfig, vae: VAEConfig, text: CLIPTextConfig, side: int) -> MMDiT:
-    """A transformer for latents of `side` x `side` and this text; its table of positions has their size.
+def new_transformer(cfg: MMDiTConfig) -> MMDiT:
+    """A transformer of these sizes; its table of positions is made of sinusoids.
 
     Every block begins as the identity and the output at zero (adaLN-Zero, Peebles & Xie 2023, section 3.2). Raises
-    SfumatoError for a width that heads or positions cannot divide, or latents that patches cannot.
+    SfumatoError for a width that heads or positions cannot divide.
     """
     if cfg.hidden % cfg.heads or cfg.hidden % 4:
         raise SfumatoError(f"the transformer's hidden is {cfg.hidden}; expected a multiple of 4 and of its heads")
-    if side % cfg.patch:
-        raise SfumatoError(f"the transformer's patch is {cfg.patch}; expected a divisor of the latents' side, {side}")
-    net = MMDiT(
-        replace(
-            cfg,
-            in_channels=vae.latent_channels,
-            context_dim=text.hidden_size,
-            pooled_dim=text.hidden_size if text.projection_dim is None else text.projection_dim,
-            positions=side // cfg.patch,
-        )
-    )
+    net = MMDiT(cfg)
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             _zero(module)
@@ -61,6 +51,25 @@ def new_transformer(cfg: MMDiTConfig, vae: VAEConfig, text: CLIPTextConfig, side
     _zero(net.proj_out)
     net.pos_embed.get_buffer("pos_embed").copy_(positions(net.cfg.positions, net.cfg.hidden))
     return net
+
+
+def text_transformer(cfg: MMDiTConfig, vae: VAEConfig, text: CLIPTextConfig, side: int) -> MMDiT:
+    """A transformer for latents of `side` x `side` and this text; its table of positions has their size.
+
+    Raises SfumatoError as `new_transformer`, and for latents that patches cannot divide.
+    """
+    if side % cfg.patch:
+        raise SfumatoError(f"the transformer's patch is {cfg.patch}; expected a divisor of the latents' side, {side}")
+    pooled = text.hidden_size if text.projection_dim is None else text.projection_dim
+    return new_transformer(
+        replace(
+            cfg,
+            in_channels=vae.latent_channels,
+            context_dim=text.hidden_size,
+            pooled_dim=pooled,
+            positions=side // cfg.patch,
+        )
+    )
 
 
 def described(network: UNet | MMDiT) -> Spec:

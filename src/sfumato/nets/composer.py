@@ -1,0 +1,182 @@
+"""From the things of a picture to what a denoiser is conditioned on: a token a thing, a vector, and a coarse draft.
+
+The draft lies beside the noisy latents as a low-resolution picture does in a cascade (Ho et al. 2021) or a depth map in
+Stable Diffusion 2's depth model. It is a sum: the ground, and for each thing its own draft, which its code spells out
+(codes are coefficients on a basis of latents, as eigenfaces are), moved to its place. Latents cannot simply be moved,
+since they describe patches of pixels; a small network that sees the moved neighbourhood corrects each patch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.diffusion.cond import Cond
+from sfumato.nets.layers import Linear
+from sfumato.spec import PriorConfig
+
+OUTLINE = 0.92  # the longer edge of a thing in the picture that its code is made of
+PATCH = 2  # latents along the side of what the local network fits at once
+POINTS = 4  # along the side of the neighbourhood that it sees of a patch
+MARGIN = 0.09  # of the picture's edge around a thing, in which latents still know of it
+WAVES = 4  # octaves in which places are said
+
+
+@dataclass(frozen=True, eq=False)
+class Things:
+    """What is in B pictures, up to M things each.
+
+    `codes` (B, M, K), `tint` (B, M) 0 for none, `spot` (B, M, 5): middle x and y, longer edge, degrees clockwise,
+    1 if mirrored, see `nets.layout.Spot`; `present` (B, M), bool. `ground` (B,): a colour, `grounds - 1` for white that
+    nobody mentions, or `grounds` where nothing at all is known of the picture.
+    """
+
+    codes: Tensor
+    tint: Tensor
+    spot: Tensor
+    present: Tensor
+    ground: Tensor
+
+    def dropped(self, rows: Tensor, grounds: int) -> Things:
+        """The same, but nothing is known of the pictures `rows` (B,), bool."""
+        keep = ~rows
+        return Things(
+            self.codes * keep[:, None, None],
+            self.tint * keep[:, None],
+            self.spot,
+            self.present & keep[:, None],
+            torch.where(rows, grounds, self.ground),
+        )
+
+    def to(self, device: torch.device | str) -> Things:
+        return Things(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+class Composer(nn.Module):
+    """Things and the latents' size -> `Cond` with tokens (B, M+1, K+A), pooled (B, K+A), concat (B, C, h, w)."""
+
+    def __init__(self, cfg: PriorConfig):
+        super().__init__()
+        self.cfg = cfg
+        a, c = cfg.attributes, cfg.latent_channels
+        self.basis = Linear(cfg.code, c * cfg.side**2)
+        self.white = nn.Parameter(torch.zeros(c))
+        self.ground_latent = nn.Embedding(cfg.grounds + 1, c)
+        self.ground_token = nn.Embedding(cfg.grounds + 1, a)
+        self.tint_token = nn.Embedding(cfg.tints, a)
+        self.spot_token = Linear(_places(3) + 3, a)
+        self.absent = nn.Parameter(torch.zeros(a))
+        self.local_tint = nn.Embedding(cfg.tints, 16)
+        self.local_ground = nn.Embedding(cfg.grounds + 1, 16)
+        self.local_code = Linear(cfg.code, 64)
+        seen = c * POINTS**2 + _places(2) + 4 + 16 + 16 + 64
+        self.fit_1 = Linear(seen, cfg.hidden)
+        self.fit_2 = Linear(cfg.hidden, cfg.hidden)
+        self.fit_3 = Linear(cfg.hidden, c * PATCH**2)
+
+    def forward(self, things: Things, height: int, width: int) -> Cond:
+        """For latents of height x width, both even."""
+        spot, ground = things.spot, self.ground_token(things.ground)
+        place = self.spot_token(torch.cat([_waves(spot[..., :3]), _turn(spot)], -1)) + self.tint_token(things.tint)
+        place = torch.where(things.present[..., None], place, self.absent.to(place.dtype))
+        tokens = torch.cat([things.codes.to(place.dtype), place], -1)
+        last = torch.cat([torch.zeros_like(things.codes[:, 0]).to(ground.dtype), ground], -1)
+        count = things.present.sum(1, keepdim=True).clamp(min=1)
+        mean = (things.codes * things.present[..., None]).sum(1) / count
+        return Cond(
+            torch.cat([tokens, last[:, None]], 1),
+            torch.cat([mean.to(ground.dtype), ground], -1),
+            concat=self.draft(things, height, width),
+        )
+
+    def draft(self, things: Things, height: int, width: int) -> Tensor:
+        """A coarse picture of the things in their places: latents (B, C, height, width), float32."""
+        cfg, c = self.cfg, self.cfg.latent_channels
+        rows, columns = height // PATCH, width // PATCH
+        plain = self.white + self.ground_latent(things.ground).float()
+        draft = plain[:, None].expand(-1, rows * columns, -1).repeat(1, 1, PATCH**2)
+        picture, number = things.present.nonzero(as_tuple=True)
+        if len(picture):
+            codes, spot = things.codes[picture, number], things.spot[picture, number]
+            canvas = self.basis(codes).float().unflatten(1, (c, cfg.side, cfg.side))
+            where = _Frame(spot, height, width)
+            thing, patch = where.near(rows, columns).nonzero(as_tuple=True)
+            around = _read(canvas, where.points(rows, columns, POINTS))[thing, patch]  # (N, POINTS^2, C)
+            middle = _read(canvas, where.points(rows, columns, PATCH))[thing, patch]
+            centre = where.points(rows, columns, 1)[thing, patch][:, 0]
+            seen = torch.cat(
+                [
+                    (around - self.white).flatten(1),
+                    _waves(centre),
+                    torch.cat([spot[:, 2:3], _turn(spot)], -1)[thing],
+                    self.local_tint(things.tint[picture, number])[thing],
+                    self.local_ground(things.ground[picture])[thing],
+                    self.local_code(codes)[thing],
+                ],
+                -1,
+            )
+            fitted = self.fit_3(F.gelu(self.fit_2(F.gelu(self.fit_1(seen)))))
+            moved = (middle - self.white).flatten(1) + fitted.float()
+            draft = draft.index_put((picture[thing], patch), moved, accumulate=True)
+        patches = draft.unflatten(2, (PATCH, PATCH, c)).unflatten(1, (rows, columns))
+        return torch.einsum("bhwpqc->bchpwq", patches).flatten(4, 5).flatten(2, 3)
+
+
+class _Frame:
+    """Points of a picture of height x width latents as points of the things' own pictures, both from 0 to 1."""
+
+    def __init__(self, spot: Tensor, height: int, width: int):
+        self.spot, self.height, self.width = spot.float(), height, width
+
+    def points(self, rows: int, columns: int, n: int) -> Tensor:
+        """(N, rows * columns, n * n, 2): a grid of n x n points over each patch, x before y."""
+        step = (torch.arange(n, device=self.spot.device) + 0.5) / n
+        y = (torch.arange(rows, device=self.spot.device)[:, None] + step).flatten() / rows
+        x = (torch.arange(columns, device=self.spot.device)[:, None] + step).flatten() / columns
+        grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], -1)
+        grid = grid.unflatten(1, (columns, n)).unflatten(0, (rows, n)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+        return 0.5 + OUTLINE * self._own(grid.flatten(0, 1)).unflatten(1, (rows * columns, n * n))
+
+    def near(self, rows: int, columns: int) -> Tensor:
+        """Whether a patch lies in a thing or near it, bool (N, rows * columns)."""
+        y = (torch.arange(rows, device=self.spot.device) + 0.5) / rows
+        x = (torch.arange(columns, device=self.spot.device) + 0.5) / columns
+        middle = torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], -1).flatten(0, 1)
+        reach = 0.5 + MARGIN / self.spot[:, 2].clamp(min=0.05)
+        return (self._own(middle).abs() < reach[:, None, None]).all(-1)
+
+    def _own(self, points: Tensor) -> Tensor:
+        """Points (P, 2) of the picture -> (N, P, 2), from a thing's middle, in units of its longer edge."""
+        edge = min(self.height, self.width)
+        scale = torch.tensor([self.width / edge, self.height / edge], device=points.device)
+        x, y = ((points - self.spot[:, None, :2]) * scale).unbind(-1)
+        angle = self.spot[:, 3:4] * (math.pi / 180)
+        cos, sin, side = angle.cos(), angle.sin(), self.spot[:, 2:3]
+        across, down = (x * cos + y * sin) / side, (y * cos - x * sin) / side
+        return torch.stack([across * (1 - 2 * self.spot[:, 4:5]), down], -1)
+
+
+def _read(canvas: Tensor, points: Tensor) -> Tensor:
+    """Values of pictures (N, C, S, S) at points (N, P, k, 2) from 0 to 1: (N, P, k, C)."""
+    return F.grid_sample(canvas, 2 * points - 1, padding_mode="border", align_corners=False).movedim(1, -1)
+
+
+def _places(n: int) -> int:
+    """How many numbers `_waves` makes of n."""
+    return 2 * WAVES * n
+
+
+def _waves(values: Tensor) -> Tensor:
+    """Sines and cosines of values (..., n) in octaves: (..., 2 * WAVES * n)."""
+    phase = values.float()[..., None] * (math.pi * 2.0 ** torch.arange(WAVES, device=values.device))
+    return torch.cat([phase.sin(), phase.cos()], -1).flatten(-2)
+
+
+def _turn(spot: Tensor) -> Tensor:
+    """Sine and cosine of the angle, and whether it is mirrored: (..., 3)."""
+    angle = spot[..., 3].float() * (math.pi / 180)
+    return torch.stack([angle.sin(), angle.cos(), spot[..., 4].float()], -1)

@@ -1,0 +1,323 @@
+"""Training a text tower and its reader: from free wording in six languages to the things that a prompt names.
+
+No pictures take part. A keyword may be said of several concepts; then any of these is right, and the loss is that of
+their joint probability.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from sfumato.data import captions, wording
+from sfumato.data.captions import LANGUAGES, STYLES, Concept
+from sfumato.data.composed import invented
+from sfumato.data.dataset import EmojiData
+from sfumato.data.nouns import TINTS
+from sfumato.data.wording import Asked, Thing
+from sfumato.files import atomic_write
+from sfumato.nets.clip import CLIPText
+from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, PLACES, POSES, SIZES
+from sfumato.nets.reader import Reader, Reading
+from sfumato.spec import CLIPTextConfig, PriorConfig
+from sfumato.text.emoji import spelled_out
+from sfumato.text.tokenizer import CLIPTokenizer
+from sfumato.train.config import LoopConfig
+from sfumato.train.loop import Batch
+from sfumato.train.scene_latents import COLOUR_NAMES, NO_GROUND
+from sfumato.train.stateless import stream
+from sfumato.train.words import associations
+
+FILE = "reader.safetensors"
+UNSAID = -100  # what a text leaves open is not learnt from
+BARE, KEYWORDS, NOTHING = 0.2, 0.22, 0.03  # shares of the texts; the rest are requests
+
+
+@dataclass(frozen=True)
+class TowerSize:
+    """Sizes of the text tower; its vocabulary is learnt from the wording."""
+
+    vocab_size: int = 8000
+    width: int = 192
+    layers: int = 4
+    heads: int = 6
+    max_length: int = 64
+
+
+@dataclass(frozen=True)
+class ReaderTraining:
+    """Recipe of a text tower and its reader. `tests` texts of each kind and language are judged as it goes."""
+
+    loop: LoopConfig
+    text: TowerSize = field(default_factory=TowerSize)
+    corpus: int = 60000
+    tests: int = 200
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text, what it asks for, and the numbers of the concepts that its first thing may be (None: its own)."""
+
+    text: str
+    asked: Asked
+    fitting: tuple[int, ...] | None = None
+
+
+class ReaderTask:
+    """See `loop.Task`; `networks` are the tower and the reader."""
+
+    def __init__(self, cfg: ReaderTraining, data: EmojiData, run: Path):
+        self.cfg, self.data = cfg, data
+        self.texts = Texts(data)
+        folder = run / "tokenizer"
+        if not folder.is_dir():
+            rng = Random(0)
+            corpus = [self.texts.example(rng).text for _ in range(cfg.corpus)]
+            names = [c.names[language] for c in self.texts.known for language in LANGUAGES] * 3
+            words = [word for c in self.texts.known for language in LANGUAGES for word in c.keywords[language]]
+            tokenizer = CLIPTokenizer.train([*corpus, *names, *words], cfg.text.vocab_size, max_length=cfg.text.max_length)
+            tokenizer.save(folder)
+        self.tokenizer = CLIPTokenizer.from_folder(folder)
+        self.tokenizer.max_length = cfg.text.max_length
+        torch.manual_seed(cfg.loop.seed)
+        text = CLIPText(text_config(cfg.text, self.tokenizer))
+        text.apply(_small_init)
+        self.prior = PriorConfig(len(data.concepts), text_dim=cfg.text.width)
+        self.networks = nn.ModuleDict({"text": text, "reader": Reader(self.prior)})
+        self._start_words(text)
+
+    def batch(self, step: int) -> Batch:
+        rng = Random(int(stream(self.cfg.loop.seed, "texts", step).integers(2**63)))
+        examples = [self.texts.example(rng) for _ in range(self.cfg.loop.batch)]
+        return {"ids": self.ids([example.text for example in examples])} | self.texts.labels(examples)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        reading = self.read(batch["ids"])
+        terms = {name: _cross_entropy(getattr(reading, name), batch[name]) for name in LABELS if name != "concept"}
+        log_p = F.log_softmax(reading.concept.float(), -1)
+        first = log_p[:, 0].masked_fill(~batch["fitting"], float("-inf")).logsumexp(1)
+        has = batch["concept"] >= 0
+        own = log_p.gather(2, batch["concept"].clamp(min=0)[..., None])[..., 0]
+        own = torch.cat([first[:, None], own[:, 1:]], 1)
+        terms["concept"] = -(own * has).nan_to_num(0.0, 0.0, 0.0).sum() / len(has)
+        total = terms["concept"] + 0.5 * sum(term for name, term in terms.items() if name != "concept")
+        return total, {name: term.detach() for name, term in terms.items()}
+
+    def read(self, ids: Tensor) -> Reading:
+        """Of token ids (B, L)."""
+        text = self.networks["text"]
+        states = text(ids)
+        there = torch.arange(ids.shape[1], device=ids.device) <= states.ends[:, None]
+        return self.networks["reader"](states.read(), text.text_model.embeddings.token_embedding(ids), there)
+
+    def ids(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (B, L), no longer than the longest needs."""
+        ids = self.tokenizer([spelled_out(text) for text in texts])
+        ends = (ids == self.tokenizer.eos_token_id).int().argmax(1)
+        return ids[:, : int(ends.max()) + 1]
+
+    def validate(self) -> dict[str, float]:
+        """Percent of texts that training never sees and that are read right, by kind and language."""
+        found = {}
+        for kind, make in self._kinds.items():
+            for language in LANGUAGES:
+                rng = Random(f"{kind}/{language}")
+                examples = [make(language, rng) for _ in range(self.cfg.tests)]
+                found |= {f"{kind}{what}_{language}": share for what, share in self.score(examples, kind).items()}
+        return found
+
+    def score(self, examples: Sequence[Example], kind: str) -> dict[str, float]:
+        """Percent: the concept of what is alone, or whether all that was asked for is read."""
+        labels = self.texts.labels(examples)
+        order = np.argsort([len(example.text) for example in examples])
+        guesses: dict[str, Tensor] = {}
+        for part in np.array_split(order, max(1, len(examples) // 100)):
+            reading = self.read(self.ids([examples[k].text for k in part]))
+            for name in LABELS:
+                value = getattr(reading, name).argmax(-1).cpu()
+                guesses.setdefault(name, torch.zeros(len(examples), *value.shape[1:], dtype=torch.int64))[part] = value
+        first = labels["fitting"][torch.arange(len(examples)), guesses["concept"][:, 0]]
+        if not kind.startswith("scene"):
+            return {"": 100 * first.float().mean().item()}
+        right = {
+            name: (guesses[name] == labels[name]) | (labels[name] < 0) | (name == "concept" and labels["count"] == 0)
+            for name in LABELS
+        }
+        rows = {name: value.flatten(1).all(1) if value.dim() > 1 else value for name, value in right.items()}
+        shares = {f"_{name}": 100 * rows[name].float().mean().item() for name in ("concept", "tint", "count")}
+        return {"": 100 * torch.stack(list(rows.values())).all(0).float().mean().item()} | shares
+
+    def samples(self) -> Image.Image:
+        return Image.new("RGB", (8, 8))
+
+    def export(self, folder: Path) -> None:
+        """The weights in one file, and the tokenizer beside it."""
+        self.tokenizer.save(folder / "tokenizer")
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.networks.state_dict().items()}
+        with atomic_write(folder / FILE) as file:
+            file.write(save(weights))
+
+    @cached_property
+    def _kinds(self) -> dict[str, Callable[[str, Random], Example]]:
+        texts = self.texts
+
+        def bare(language: str, rng: Random) -> Example:
+            concept = rng.choice(texts.known)
+            return Example(concept.names[language], Asked((Thing(concept),)))
+
+        def held(language: str, rng: Random) -> Example:
+            style = rng.choice((*STYLES, *[None] * len(STYLES)))
+            asked = Asked((Thing(rng.choice(texts.known)),), style=style)
+            return Example(wording.say(asked, language, rng, held=True), asked)
+
+        def scene(language: str, rng: Random) -> Example:
+            asked = invented(texts.known, rng)
+            return Example(wording.say(asked, language, rng, held=True), asked)
+
+        def plain(language: str, rng: Random) -> Example:
+            asked = invented(texts.known, rng)
+            return Example(wording.canonical(asked, language), asked)
+
+        def keywords(language: str, rng: Random) -> Example:
+            return texts.keywords(language, rng, held=True)
+
+        return {"bare": bare, "held": held, "keywords": keywords, "scene": scene, "scene_plain": plain}
+
+    def _start_words(self, text: CLIPText) -> None:
+        """Token embeddings from what texts speak of, see `words.associations`."""
+        rng = Random(self.cfg.loop.seed)
+        rows, ids = [], []
+        groups = (len(self.data.concepts), len(STYLES), len(TINTS) + 1, NO_GROUND)
+        offsets = np.cumsum((0, *groups))
+        for concept in self.texts.known:
+            for language in LANGUAGES:
+                for k in range(4):
+                    style, asked = rng.choice((*STYLES, None)), None
+                    if k == 0:
+                        asked = Asked((Thing(concept),))
+                        text_ = concept.names[language]
+                    elif k == 1 and concept.keywords[language]:
+                        asked = Asked((Thing(concept),))
+                        text_ = " ".join(concept.keywords[language][:6])
+                    else:
+                        colour = rng.choice((None, *(c for c in captions.COLOURS if c.name in TINTS)))
+                        ground = rng.choice((None, *captions.COLOURS))
+                        asked = Asked((Thing(concept, colour=colour),), style=style, ground=ground)
+                        text_ = wording.say(asked, language, rng)
+                    said = [offsets[0] + self.texts.number[concept.hex]]
+                    if asked.style:
+                        said.append(offsets[1] + STYLES.index(asked.style))
+                    if (colour := asked.things[0].colour) is not None:
+                        said.append(offsets[2] + TINTS.index(colour.name))
+                    if asked.ground is not None:
+                        said.append(offsets[3] + COLOUR_NAMES.index(asked.ground.name))
+                    ids.append(self.tokenizer.encode(spelled_out(text_)))
+                    rows.append([int(x) for x in said])
+        table = text.text_model.embeddings.token_embedding.weight
+        table.data.copy_(associations(ids, rows, *table.shape))
+
+
+LABELS = ("arrangement", "place", "style", "ground", "concept", "count", "tint", "size", "pose")
+
+
+class Texts:
+    """Texts that ask for pictures of a set, and what they ask for as numbers."""
+
+    def __init__(self, data: EmojiData):
+        self.number = {concept.hex: k for k, concept in enumerate(data.concepts)}
+        train = sorted({data.concept_index(int(i)) for i in data.splits["train"]})
+        self.known = [data.concepts[k] for k in train]
+        self._said_of: dict[tuple[str, str], set[int]] = defaultdict(set)
+        for concept in self.known:
+            for language in LANGUAGES:
+                for word in concept.keywords[language]:
+                    self._said_of[language, word].add(self.number[concept.hex])
+        self._named: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for concept in self.known:
+            for language in LANGUAGES:
+                self._named[language, concept.names[language]].append(self.number[concept.hex])
+
+    def example(self, rng: Random) -> Example:
+        """One text for training."""
+        language, u = captions.language(rng), rng.random()
+        if u < BARE:
+            concept = rng.choice(self.known)
+            name = concept.names[language]
+            return Example(name, Asked((Thing(concept),)), tuple(self._named[language, name]))
+        if u < BARE + KEYWORDS:
+            return self.keywords(language, rng)
+        if u < BARE + KEYWORDS + NOTHING:
+            return Example(wording.nothing(language, rng), Asked(()))
+        asked = invented(self.known, rng)
+        return Example(wording.say(asked, language, rng), asked)
+
+    def keywords(self, language: str, rng: Random, held: bool = False) -> Example:
+        """Keywords of a concept; whatever has them all fits."""
+        while True:
+            concept = rng.choice(self.known)
+            words = wording.keywords(concept, language, rng, held)
+            if words:
+                sets = (self._said_of[language, word] for word in words)
+                fitting = tuple(sorted(reduce(set.intersection, sets)))
+                return Example(wording.say_keywords(words, language, rng), Asked((Thing(concept),)), fitting)
+
+    def labels(self, examples: Sequence[Example]) -> Batch:
+        """Places in `Reading`'s logits: (B,) or (B, 4), UNSAID where a text leaves it open; `fitting` (B, C), bool."""
+        n = len(examples)
+        out = {name: torch.zeros(n, dtype=torch.int64) for name in ("arrangement", "place", "style", "ground")}
+        out |= {name: torch.zeros(n, MAX_GROUPS, dtype=torch.int64) for name in ("count", "concept", "tint", "size", "pose")}
+        out["fitting"] = torch.zeros(n, len(self.number), dtype=torch.bool)
+        for name in ("concept", "tint", "size", "pose"):
+            out[name] += UNSAID
+        for i, example in enumerate(examples):
+            asked = example.asked
+            out["arrangement"][i] = ARRANGEMENTS.index(asked.arrangement) if asked.things else UNSAID
+            out["place"][i] = 1 + PLACES.index(asked.place) if asked.place else 0
+            out["style"][i] = STYLES.index(asked.style) if asked.style else len(STYLES)
+            out["ground"][i] = COLOUR_NAMES.index(asked.ground.name) if asked.ground else NO_GROUND
+            for k, thing in enumerate(asked.things):
+                out["concept"][i, k], out["count"][i, k] = self.number[thing.concept.hex], thing.count
+                out["tint"][i, k] = 1 + TINTS.index(thing.colour.name) if thing.colour else 0
+                out["size"][i, k] = 1 + SIZES.index(thing.size) if thing.size else 0
+                out["pose"][i, k] = 1 + POSES.index(thing.pose) if thing.pose else 0
+            if asked.things:
+                own = (self.number[asked.things[0].concept.hex],)
+                out["fitting"][i, list(example.fitting or own)] = True
+        return out
+
+
+def text_config(size: TowerSize, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """Sizes of the tower in CLIP's terms."""
+    return CLIPTextConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=size.width,
+        intermediate_size=4 * size.width,
+        layers=size.layers,
+        heads=size.heads,
+        max_length=size.max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over what is said."""
+    return F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), ignore_index=UNSAID)
+
+
+def _small_init(module: nn.Module) -> None:
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)

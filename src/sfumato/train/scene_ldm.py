@@ -1,0 +1,294 @@
+"""Training a denoiser on things in places: a transformer beside the composer that tells it what is where.
+
+No words take part. What is in a picture is known exactly, so the denoiser learns to draw, and a reader learns apart
+from it to read (`train.reader`); the two meet in the memory of picture codes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from sfumato.data.captions import STYLES
+from sfumato.data.dataset import EmojiData
+from sfumato.diffusion import guide, predict
+from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.drive import Denoiser, Failed, Finished, drive
+from sfumato.diffusion.rng import NoiseStream
+from sfumato.diffusion.sample import find_sampler
+from sfumato.diffusion.schedule import table_of
+from sfumato.diffusion.spacing import sigma_list
+from sfumato.errors import SfumatoError
+from sfumato.files import atomic_write
+from sfumato.nets.composer import Composer, Things
+from sfumato.nets.layout import MAX_THINGS
+from sfumato.nets.vae import VAE
+from sfumato.spec import MMDiTConfig, PriorConfig, Schedule
+from sfumato.train.config import LoopConfig
+from sfumato.train.latents import identity
+from sfumato.train.loop import Batch, arithmetic
+from sfumato.train.networks import new_transformer
+from sfumato.train.scene_latents import CANONICAL, NO_GROUND, Tensors, canonical_latents, scene_latents
+from sfumato.train.sheet import sheet
+from sfumato.train.stateless import shuffled, stream
+
+RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
+FILE = "scene_ldm.safetensors"
+
+
+@dataclass(frozen=True)
+class SceneTraining:
+    """Recipe of a denoiser of things in places.
+
+    The first `scenes` of `scene_seed` are learnt from, and single things as they lie in the picture that their code is
+    made of; these are the share `single` of every batch. Of the share `drop` of the pictures nothing is told. Times are
+    drawn, stratified over the batch, as sigmoid(z) of normal z (Esser et al. 2024, equation 19). `draft_weight` is how
+    much the error of the draft itself counts beside that of the network. `code_noise` is added to codes, so that codes
+    which the memory has only nearly right are drawn well too. Sheets take `sheet_steps` steps without guidance.
+    """
+
+    loop: LoopConfig
+    transformer: MMDiTConfig = field(default_factory=MMDiTConfig)
+    scenes: int = 24576
+    scene_seed: int = 4242
+    single: float = 0.35
+    drop: float = 0.1
+    draft_weight: float = 0.2
+    code_noise: float = 0.0
+    t_shift: float = 0.0
+    held_out: int = 64
+    sheet_steps: int = 12
+    sheet_cfg: float = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Pictures as coefficients: `codes` (N, K) of every picture of the set, on a `basis` (C h w, K) around a `mean`.
+
+    The basis is that of the principal components of the training pictures (Pearson 1901), scaled by one number so that
+    a coefficient has a standard deviation of 1 on average.
+    """
+
+    codes: Tensor
+    basis: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, latents: Tensor, train: np.ndarray, count: int) -> Codes:
+        """From latents (N, C, h, w), of which the pictures `train` may be learnt from."""
+        x = latents.float().flatten(1)
+        mean = x[train].mean(0)
+        torch.manual_seed(0)
+        _, _, basis = torch.pca_lowrank(x[train] - mean, count + 32, center=False, niter=3)
+        codes = (x - mean) @ basis[:, :count]
+        scale = codes[train].std(0).mean()
+        return cls(codes / scale, basis[:, :count] * scale, mean)
+
+
+class SceneTask:
+    """See `loop.Task`; `networks` are the transformer and the composer."""
+
+    def __init__(
+        self,
+        cfg: SceneTraining,
+        data: EmojiData,
+        vae: VAE,
+        latents: Path,
+        device: torch.device,
+        init: Path | None = None,
+    ):
+        self.cfg, self.data, self.device, self.vae = cfg, data, device, vae.to(device)
+        side = data.size // vae.cfg.factor
+        self._singles = canonical_latents(latents, data, vae)
+        self._train = data.splits["train"]
+        prior = PriorConfig(len(data.concepts), latent_channels=vae.cfg.latent_channels, side=side)
+        self._codes = _kept_codes(latents / f"codes-{identity(data, vae, CANONICAL)}.pt", self._singles, self._train, prior.code)
+        self._scenes = scene_latents(latents, data, vae, cfg.scenes, cfg.scene_seed)
+        self._new = scene_latents(latents, data, vae, max(cfg.held_out, 1), -1)
+        torch.manual_seed(cfg.loop.seed)
+        self.networks = nn.ModuleDict(
+            {"transformer": scene_transformer(cfg.transformer, prior), "composer": self._composer(prior)}
+        )
+        if init is not None:
+            self.networks.load_state_dict(load_file(init / FILE), strict=False)
+        self.table = table_of("flow", Schedule())
+        self.denoiser = Denoiser(self.networks["transformer"], "flow", self.table)
+
+    def batch(self, step: int) -> Batch:
+        cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
+        single = round(cfg.single * count)
+        numbers = self._train[shuffled(seed, "pictures", step * single, single, len(self._train))]
+        places = torch.from_numpy(
+            shuffled(seed, "scenes", step * (count - single), count - single, len(self._scenes["latents"]))
+        )
+        chance = stream(seed, "noise", step)
+        u = (chance.permutation(count) + chance.random(count)) / count
+        z = torch.special.ndtri(torch.from_numpy(u).clamp(1e-5, 1 - 1e-5))
+        x0 = torch.cat([self._singles[numbers], self._scenes["latents"][places]]).float()
+        rows = joined(alone(numbers), {name: value[places] for name, value in self._scenes.items()})
+        return rows | {
+            "x0": x0,
+            "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
+            "sigma": torch.sigmoid(cfg.t_shift + z).clamp(1e-4, 1 - 1e-3),
+            "drop": torch.from_numpy(chance.random(count) < cfg.drop),
+        }
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        cfg, x0, composer = self.cfg, batch["x0"], self.networks["composer"]
+        things = self.things(batch).dropped(batch["drop"], composer.cfg.grounds)
+        if cfg.code_noise:
+            noise = cfg.code_noise * torch.randn_like(things.codes) * things.present[..., None]
+            things = dataclasses.replace(things, codes=things.codes + noise)
+        cond = composer(things, *x0.shape[2:])
+        error = self._errors(x0, batch["noise"], batch["sigma"], cond)
+        single = round(cfg.single * len(x0))
+        draft = (cond.concat - x0).square().mean((1, 2, 3))[~batch["drop"]].mean()
+        extras = {"single": error[:single].mean(), "scene": error[single:].mean(), "draft": draft}
+        return error.mean() + cfg.draft_weight * draft, {name: value.detach() for name, value in extras.items()}
+
+    def validate(self) -> dict[str, float]:
+        """Mean squared error of the estimate of x0 on a fixed grid of noise levels (geometric mean over these), for
+        training pictures alone and for scenes that training does not see; and that of the drafts of these."""
+        numbers = self._train[np.linspace(0, len(self._train) - 1, self.cfg.held_out).astype(int)]
+        found: dict[str, float] = {}
+        for name, rows, x0 in (
+            ("single", alone(numbers), self._singles[numbers].float()),
+            ("scene", self._new, self._new["latents"].float()),
+        ):
+            things = self.things(rows)
+            with arithmetic(self.cfg.loop, self.device):
+                cond = self.networks["composer"](things.to(self.device), *x0.shape[2:])
+            found[f"{name}_draft"] = (cond.concat - x0).square().mean().item()
+            errors = {ratio: self._error(x0, cond, ratio) for ratio in RATIOS}
+            found[name] = math.exp(np.log(list(errors.values())).mean())
+            found |= {f"{name}_{ratio:g}": errors[ratio] for ratio in (1.0, 5.0, 25.0)}
+        return found
+
+    def samples(self) -> Image.Image:
+        """Pairs of rows, what was composed and what is drawn of it: things alone, then new scenes."""
+        numbers = self._train[np.linspace(0, len(self._train) - 1, 12).astype(int)]
+        rows = []
+        for labels, x0, count in ((alone(numbers), self._singles[numbers], 12), (self._new, self._new["latents"], 24)):
+            for start in range(0, count, 12):
+                part = {name: value[start : start + 12] for name, value in labels.items()}
+                drawn = self.draw(self.things(part), self.cfg.sheet_steps)
+                rows += [self.pictures(x0[start : start + 12].float()), drawn]
+        return sheet(rows)
+
+    def export(self, folder: Path) -> None:
+        """The weights, the codes and their origin in one file, from which the reader's training makes a model."""
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.networks.state_dict().items()}
+        with atomic_write(folder / FILE) as file:
+            file.write(save(weights | {"codes": self._codes.codes.contiguous()}))
+
+    def things(self, rows: Tensors) -> Things:
+        """What a composer is told of labelled scenes."""
+        present = rows["group"] >= 0
+        codes = self._codes.codes[rows["picture"]] * present[..., None]
+        return Things(codes, rows["tint"], rows["spot"], present, rows["ground"])
+
+    def draw(self, things: Things, steps: int, cfg: float | None = None, seed: int = 0) -> Tensor:
+        """Pictures (N, 3, H, W) in about [-1, 1]."""
+        strength = self.cfg.sheet_cfg if cfg is None else cfg
+        sampler, sigmas = find_sampler("euler"), sigma_list("sgm_uniform", self.table, steps)
+        composer, side = self.networks["composer"], self.data.size // self.vae.cfg.factor
+        nothing = things.dropped(torch.ones(len(things.codes), dtype=torch.bool), composer.cfg.grounds)
+        with arithmetic(self.cfg.loop, self.device):
+            conds, empty = composer(things, side, side), composer(nothing, side, side)
+        jobs = []
+        for k in range(len(things.codes)):
+            noise = NoiseStream(seed + k, (1, self.vae.cfg.latent_channels, side, side), self.device)
+            both = (guide.plain(self.denoiser, cond.select(slice(k, k + 1))) for cond in (conds, empty))
+            steer = guide.Guidance(partial(guide.cfg, *both, strength))
+            jobs.append(sampler.job(steer, noise.normal() * sigmas[0].item(), sigmas, self.denoiser.path, noise, self.table))
+        latents: dict[int, Tensor] = {}
+        with arithmetic(self.cfg.loop, self.device):
+            for number, event in drive(jobs, max_rows=64):
+                if isinstance(event, Failed):
+                    raise event.error
+                if isinstance(event, Finished):
+                    latents[number] = event.x
+        return self.pictures(torch.cat([latents[number] for number in range(len(jobs))]))
+
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Decoded (N, 3, H, W)."""
+        with arithmetic(self.cfg.loop, self.device):
+            return torch.cat([self.vae.decode(self.vae.from_latents(part)).float() for part in latents.split(16)])
+
+    def _composer(self, prior: PriorConfig) -> Composer:
+        """New; its basis is that of the codes, and the local network adds nothing yet."""
+        composer = Composer(prior)
+        with torch.no_grad():
+            composer.basis.weight.copy_(self._codes.basis)
+            composer.basis.bias.copy_(self._codes.mean)
+            composer.white.copy_(self._white().flatten(1).mean(1))
+            for parameter in (*composer.fit_3.parameters(), composer.ground_latent.weight):
+                parameter.zero_()
+            for table in (composer.ground_token, composer.tint_token):
+                table.weight.mul_(0.3)
+        return composer
+
+    def _white(self) -> Tensor:
+        """Latents (C, h, w) of a white picture."""
+        with torch.no_grad():
+            mean = self.vae.encode(torch.ones(1, 3, self.data.size, self.data.size)).float().chunk(2, 1)[0]
+        return self.vae.to_latents(mean)[0]
+
+    def _errors(self, x0: Tensor, noise: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
+        """Mean squared error of each picture (B,) against the flow's target."""
+        x = self.denoiser.path.noised(x0, noise, sigma)
+        output = self.denoiser.network(x, 1000 * sigma.float(), cond).float()
+        return (output - predict.target("flow", x0, x, sigma)).square().mean((1, 2, 3))
+
+    def _error(self, x0: Tensor, cond: Cond, ratio: float) -> float:
+        noise = torch.from_numpy(stream(0, f"grid {ratio}", 0).standard_normal(tuple(x0.shape), np.float32))
+        sigma = torch.full((len(x0),), self.denoiser.path.sigma_at(ratio), dtype=torch.float64)
+        with arithmetic(self.cfg.loop, self.device):
+            estimate = self.denoiser(self.denoiser.path.noised(x0, noise, sigma), sigma, cond)
+        return (estimate.float() - x0).square().mean().item()
+
+
+def scene_transformer(cfg: MMDiTConfig, prior: PriorConfig) -> nn.Module:
+    """A new transformer that reads the composer's tokens and its draft."""
+    sizes = dataclasses.replace(
+        cfg,
+        in_channels=2 * prior.latent_channels,
+        out_channels=prior.latent_channels,
+        context_dim=prior.code + prior.attributes,
+        pooled_dim=prior.code + prior.attributes,
+    )
+    return new_transformer(sizes)
+
+
+def alone(numbers: np.ndarray) -> Tensors:
+    """The labels, as `scene_latents.labels` has them, of pictures as their codes are made of."""
+    n = len(numbers)
+    rows = {name: torch.zeros(n, MAX_THINGS, dtype=torch.int64) for name in ("picture", "tint", "group")}
+    rows["group"] -= 1
+    rows["group"][:, 0] = 0
+    rows["picture"][:, 0] = torch.from_numpy(numbers)
+    spot = torch.zeros(n, MAX_THINGS, 5)
+    spot[:, 0] = torch.tensor([CANONICAL.x, CANONICAL.y, CANONICAL.side, 0, 0])
+    return rows | {"spot": spot, "ground": torch.full((n,), NO_GROUND)}
+
+
+def joined(first: Tensors, second: Tensors) -> Tensors:
+    """Rows of both, with the labels that both have."""
+    return {name: torch.cat([first[name], second[name]]) for name in first}
+
+
+def _kept_codes(path: Path, latents: Tensor, train: np.ndarray, count: int) -> Codes:
+    if not path.is_file():
+        codes = Codes.of(latents, train, count)
+        with atomic_write(path) as file:
+            torch.save(dataclasses.asdict(codes), file)
+    return Codes(**torch.load(path, weights_only=True))
