@@ -37,7 +37,7 @@ from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch
 from sfumato.train.scene_latents import COLOUR_NAMES, NO_GROUND
-from sfumato.train.stateless import stream
+from sfumato.seeding import stream
 from sfumato.train.words import associations
 
 FILE = "reader.safetensors"

@@ -39,7 +39,7 @@ from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.networks import new_transformer
 from sfumato.train.scene_latents import CANONICAL, NO_GROUND, Tensors, canonical_latents, scene_latents
 from sfumato.train.sheet import sheet
-from sfumato.train.stateless import shuffled, stream
+from sfumato.seeding import shuffled, stream
 
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
 FILE = "scene_ldm.safetensors"
