@@ -43,7 +43,7 @@ GROUP = {"count": MAX_COUNT + 1, "size": len(SIZES) + 1, "pose": len(POSES) + 1}
 
 
 class Reader(nn.Module):
-    """States and words (B, L, D), and which of them are there, bool (B, L) -> Reading."""
+    """States and embeddings (B, L, D) of words, and how much each counts (B, L), 0 for padding -> Reading."""
 
     def __init__(self, cfg: PriorConfig):
         super().__init__()
@@ -59,7 +59,8 @@ class Reader(nn.Module):
         self.name = Linear(d, d)
         self.concepts = Linear(d, cfg.concepts)
 
-    def forward(self, states: Tensor, words: Tensor, there: Tensor) -> Reading:
+    def forward(self, states: Tensor, words: Tensor, weights: Tensor) -> Reading:
+        there = weights.clamp(min=0).log()[:, None, None]  # (B, 1, 1, L), added to the attention's logits
         seen = self.from_state(self.state_norm(states)) + self.from_word(self.word_norm(words))
         x = self.queries.to(seen.dtype).expand(len(states), -1, -1)
         for layer in self.layers:
@@ -97,5 +98,5 @@ class CrossAttention(nn.Module):
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, nh, L, hs)
             for part in (self.to_q(x), self.to_k(seen), self.to_v(seen))
         )
-        mask = None if there is None else there[:, None, None]
+        mask = None if there is None else there.to(q.dtype)
         return self.to_out(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2))

@@ -119,8 +119,8 @@ class ReaderTask:
         """Of token ids (B, L)."""
         text = self.networks["text"]
         states = text(ids)
-        there = torch.arange(ids.shape[1], device=ids.device) <= states.ends[:, None]
-        return self.networks["reader"](states.read(), text.text_model.embeddings.token_embedding(ids), there)
+        weights = (torch.arange(ids.shape[1], device=ids.device) <= states.ends[:, None]).float()
+        return self.networks["reader"](states.read(), text.text_model.embeddings.token_embedding(ids), weights)
 
     def ids(self, texts: Sequence[str]) -> Tensor:
         """Token ids (B, L), no longer than the longest needs."""

@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sfumato.data.captions import COLOURS
+from sfumato.data.composed import Scenes
 from sfumato.data.dataset import EmojiData, compose
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
@@ -39,14 +40,16 @@ class VAETraining:
 
     Every `full_every`-th step sees whole pictures, as many as have the pixels of `loop.batch` crops of side `crop`
     (0: crops only). `white` is the share of white backgrounds. The weight `kl` is per nat and value of the picture.
-    `decoder_of` names the export of an earlier run: its encoder is kept as it is, so that latents stay what they were,
-    and its decoder goes on learning.
+    `decoder_of` names the export of an earlier run: its encoder and its scale are kept as they are, so that latents stay
+    what they were, and its decoder goes on learning. Every `scenes_every`-th step sees composed scenes (0: none), in
+    which things are small.
     """
 
     loop: LoopConfig
     net: VAEConfig = field(default_factory=VAEConfig)
     crop: int = 64
     full_every: int = 4
+    scenes_every: int = 0
     white: float = 0.3
     mse: float = 2.0
     edges: float = 0.5
@@ -64,14 +67,18 @@ class VAETask:
         self.cfg, self.data = cfg, data
         torch.manual_seed(cfg.loop.seed)
         self.networks = VAE(cfg.net)
+        self._scale: float | None = None
         if cfg.decoder_of:
-            _keep_encoder(self.networks, load_vae(cfg.decoder_of))
+            earlier = load_vae(cfg.decoder_of)
+            self._scale = earlier.cfg.scale
+            _keep_encoder(self.networks, earlier)
         else:
             _start_gently(self.networks)
         if cfg.loop.compile:
             self.networks.encoder.compile()
             self.networks.decoder.compile()
         self._train = data.splits["train"]
+        self._scenes = Scenes(data, cfg.loop.seed) if cfg.scenes_every else None
         held_out = np.concatenate([data.splits["unseen_concept"], data.splits["unseen_picture"]])
         spread = np.linspace(0, len(held_out) - 1, min(cfg.held_out, len(held_out))).astype(int)
         self._held_out = held_out[spread]
@@ -82,12 +89,14 @@ class VAETask:
         side = size if whole else cfg.crop
         count = max(1, cfg.loop.batch * cfg.crop**2 // side**2)
         rng = stream(cfg.loop.seed, "vae", step)
+        scenes = self._scenes if cfg.scenes_every and step % cfg.scenes_every == 0 else None
         corners = rng.integers(0, size - side + 1, (count, 2))
         flips = rng.random(count) < 0.5
         rgba = np.empty((count, side, side, 4), np.uint8)
         for row, i in enumerate(rng.choice(self._train, count)):
             y, x = corners[row]
-            cut = self.data.picture(int(i))[y : y + side, x : x + side]
+            whole_picture = self.data.picture(int(i)) if scenes is None else _scene(scenes, int(rng.integers(1 << 40)))
+            cut = whole_picture[y : y + side, x : x + side]
             rgba[row] = cut[:, ::-1] if flips[row] else cut
         rgb = rng.integers(0, 256, (count, 3))
         rgb[rng.random(count) < cfg.white] = 255
@@ -137,7 +146,7 @@ class VAETask:
         return sheet([row for row in rows if len(row)])
 
     def export(self, folder: Path) -> None:
-        save_vae(folder, self.networks, dataclasses.replace(self.cfg.net, scale=self.scale()))
+        save_vae(folder, self.networks, dataclasses.replace(self.cfg.net, scale=self._scale or self.scale()))
 
     def _compose(self, indices: np.ndarray, rgb: Tensor) -> Tensor:
         device = next(self.networks.parameters()).device
@@ -194,6 +203,12 @@ def _keep_encoder(net: VAE, earlier: VAE) -> None:
     net.encoder.requires_grad_(False)
     if net.cfg.quant_convs:
         net.quant_conv.requires_grad_(False)
+
+
+def _scene(scenes: Scenes, number: int) -> np.ndarray:
+    """A scene as opaque RGBA, uint8 (S, S, 4)."""
+    rgb = ((scenes.draw(scenes[number]).picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
 
 
 def _white(count: int) -> Tensor:

@@ -1,0 +1,190 @@
+"""A scene prior: from words to what a denoiser is conditioned on, by way of things and places.
+
+As the prior of DALL-E 2 (Ramesh et al. 2022, section 2.2) it stands between a text tower and a denoiser, and what it
+hands on is a code of the picture. Three parts, each small: a `reader` says which things a prompt names, a `memory` knows
+a code of each thing in each style, and a `composer` lays the things out and drafts the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.diffusion.cond import Cond
+from sfumato.nets.composer import Composer, Things
+from sfumato.nets.layout import (
+    ARRANGEMENTS,
+    MAX_GROUPS,
+    MAX_THINGS,
+    PLACES,
+    POSES,
+    SIZES,
+    Arrangement,
+    Group,
+    Place,
+    Region,
+    Spot,
+    spots,
+)
+from sfumato.nets.reader import Reader, Reading
+from sfumato.spec import PriorConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """A prompt as a text tower hands it on: `states` and `embeddings` (1, L, D) of its tokens, the latter without their
+    positions, and `weights` (1, L): how much a token counts, 0 for padding."""
+
+    states: Tensor
+    embeddings: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Named:
+    """A group of equal things that a prompt names: the numbers of its concept and of its tint (0: its own colours)."""
+
+    concept: int
+    tint: int = 0
+    group: Group = Group()
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What a prompt asks for. `style` None: none is said. `ground` is a number as in `Things`."""
+
+    things: tuple[Named, ...]
+    arrangement: Arrangement
+    place: Place | None
+    style: int | None
+    ground: int
+
+
+class Memory(nn.Module):
+    """Codes of concepts in styles, as whole numbers from -127 to 127 times `scale` (K,).
+
+    `known` (C, S), bool, says which of them are of pictures; the others are guesses from the same concept in other
+    styles, or nothing where the concept has no picture at all.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    known: Tensor
+
+    def __init__(self, cfg: PriorConfig):
+        super().__init__()
+        self.register_buffer("codes", torch.zeros(cfg.concepts, cfg.styles, cfg.code, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(cfg.code))
+        self.register_buffer("known", torch.zeros(cfg.concepts, cfg.styles, dtype=torch.bool))
+
+    def store(self, codes: Tensor, known: Tensor) -> None:
+        """Keep codes (C, S, K)."""
+        scale = codes.abs().amax((0, 1)).clamp(min=1e-6) / 127
+        self.scale.copy_(scale)
+        self.codes.copy_((codes / scale).round())
+        self.known.copy_(known)
+
+    def forward(self, concepts: Tensor, styles: Tensor) -> Tensor:
+        """Codes (M, K) of M concepts in M styles."""
+        return self.codes[concepts, styles].float() * self.scale.float()
+
+    def styles_of(self, concepts: Sequence[int]) -> list[int]:
+        """The styles in which all of these concepts have pictures; failing that those in which the first has."""
+        common = self.known[list(concepts)].all(0)
+        some = common if common.any() else self.known[concepts[0]]
+        return some.nonzero()[:, 0].tolist() or list(range(self.known.shape[1]))
+
+
+class ScenePrior(nn.Module):
+    """Words -> Cond for one picture, see `forward`."""
+
+    def __init__(self, cfg: PriorConfig):
+        super().__init__()
+        self.cfg = cfg
+        self.reader = Reader(cfg)
+        self.memory = Memory(cfg)
+        self.composer = Composer(cfg)
+
+    @torch.no_grad()
+    def forward(self, words: Words, rng: Random, height: int, width: int, within: Region | None = None) -> Cond:
+        """The conditioning (1 row) of a picture of height x width latents, both even.
+
+        What words leave open, the style and the exact places, `rng` decides. With `within` all things lie in that part
+        of the picture, and what is around it is not said.
+        """
+        understood = self.understand(words)
+        return self.composer(self.things([understood], [rng], within), height, width)
+
+    def understand(self, words: Words) -> Understood:
+        """What a prompt asks for."""
+        return decided(self.reader(words.states, words.embeddings, words.weights), self.cfg, self.memory.known)
+
+    def things(self, asked: Sequence[Understood], rngs: Sequence[Random], within: Region | None = None) -> Things:
+        """The things of B pictures in their places."""
+        cfg, device, n = self.cfg, self.memory.scale.device, len(asked)
+        out = Things(
+            torch.zeros(n, MAX_THINGS, cfg.code, device=device),
+            torch.zeros(n, MAX_THINGS, dtype=torch.int64, device=device),
+            torch.tensor([0.5, 0.5, 1.0, 0.0, 0.0], device=device).repeat(n, MAX_THINGS, 1),
+            torch.zeros(n, MAX_THINGS, dtype=torch.bool, device=device),
+            torch.tensor([one.ground for one in asked], device=device),
+        )
+        for i, (one, rng) in enumerate(zip(asked, rngs, strict=True)):
+            if not one.things:
+                continue
+            concepts = [thing.concept for thing in one.things]
+            style = rng.choice(self.memory.styles_of(concepts)) if one.style is None else one.style
+            codes = self.memory(torch.tensor(concepts), torch.tensor([style] * len(concepts)))
+            for k, spot in enumerate(spots(one.arrangement, one.place, [t.group for t in one.things], rng)):
+                spot = spot if within is None else _moved(spot, within)
+                out.codes[i, k], out.tint[i, k] = codes[spot.group], one.things[spot.group].tint
+                out.spot[i, k] = torch.tensor([spot.x, spot.y, spot.side, spot.angle, float(spot.mirrored)])
+                out.present[i, k] = True
+        return out
+
+    def nothing(self, height: int, width: int) -> Cond:
+        """The conditioning of a picture of which nothing is known: what guidance leads away from."""
+        nothing = Understood((), "one", None, None, self.cfg.grounds)
+        return self.composer(self.things([nothing], [Random(0)]), height, width)
+
+
+def decided(reading: Reading, cfg: PriorConfig, known: Tensor) -> Understood:
+    """The most likely request of a reading of one prompt, made consistent: as many groups as its arrangement takes."""
+    arrangement: Arrangement = ARRANGEMENTS[int(reading.arrangement[0].argmax())]
+    ground, style = int(reading.ground[0].argmax()), int(reading.style[0].argmax())
+    count = reading.count[0].float()
+    place = int(reading.place[0].argmax())
+    if int(count[0].argmax()) == 0:
+        unsaid = ground == cfg.grounds - 1
+        return Understood((), "one", None, None, cfg.grounds if unsaid else ground)
+    groups = {"one": 1, "row": 3 + int(count[MAX_GROUPS - 1].argmax() > 0)}.get(arrangement, 2)
+    allowed = reading.concept[0].float().masked_fill(~known.any(1), float("-inf"))
+    counts = [1 + int(count[k, 1:].argmax()) for k in range(groups)]
+    while sum(counts) > MAX_THINGS:
+        counts[counts.index(max(counts))] -= 1
+    things = []
+    for k in range(groups):
+        size, pose = int(reading.size[0, k].argmax()), int(reading.pose[0, k].argmax())
+        group = Group(counts[k], SIZES[size - 1] if size else None, POSES[pose - 1] if pose else None)
+        things.append(Named(int(allowed[k].argmax()), int(reading.tint[0, k].argmax()), group))
+    return Understood(
+        tuple(things),
+        arrangement,
+        PLACES[place - 1] if place and arrangement == "one" else None,
+        None if style == cfg.styles else style,
+        ground,
+    )
+
+
+def _moved(spot: Spot, region: Region) -> Spot:
+    """A spot of the whole picture as one of a part of it."""
+    return replace(
+        spot,
+        x=region.x + (spot.x - 0.5) * region.width,
+        y=region.y + (spot.y - 0.5) * region.height,
+        side=spot.side * min(region.width, region.height),
+    )
