@@ -13,6 +13,7 @@ from torch import Tensor
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.nets.clip import CLIPText, TextStates
+from sfumato.nets.prior import Words
 from sfumato.nets.t5 import T5
 from sfumato.text.prompt.chunks import Token, tokens, windows
 from sfumato.text.prompt.emphasis import Span, Spans
@@ -116,13 +117,36 @@ class TextEncoder:
             pooled = torch.cat(vectors, -1) if vectors else None
         return [Cond(hidden[i : i + 1], None if pooled is None else pooled[i : i + 1]) for i in range(len(prompts))]
 
+    def words(self, prompt: str | Spans, emphasis: Emphasis = "a1111") -> Words:
+        """A prompt for a scene prior, which reads the first tower's tokens, windows side by side, and their weights.
+
+        Raises SfumatoError as a call.
+        """
+        tower = self.towers[0]
+        rows = self.windows((Span(prompt),) if isinstance(prompt, str) else prompt)
+        with torch.no_grad():
+            ids = self._ids(tower, rows)
+            states = tower(ids)
+            embeddings = tower.text_model.embeddings.token_embedding(ids)
+        weights = (torch.arange(ids.shape[1], device=ids.device) <= states.ends[:, None]).float()
+        if emphasis != "none":
+            for i, row in enumerate(rows):
+                weights[i, 1 : 1 + len(row)] = torch.tensor([token.weight for token in row])
+        flat = states.read().flatten(0, 1), embeddings.flatten(0, 1), weights.flatten()
+        there = flat[2] != 0
+        kept = (value[there][None] for value in flat)
+        return Words(*kept)
+
     def _states(self, tower: CLIPText, rows: list[list[Token]]) -> TextStates:
+        return tower(self._ids(tower, rows))
+
+    def _ids(self, tower: CLIPText, rows: list[list[Token]]) -> Tensor:
+        """Token ids (rows, L), padded to the tower's length."""
         ids = [
             self.tokenizer.pad([token.id for token in row], tower.cfg.max_length, tower.cfg.pad_token_id)
             for row in rows
         ]
-        device = tower.text_model.embeddings.token_embedding.weight.device
-        return tower(torch.tensor(ids, device=device))
+        return torch.tensor(ids, device=tower.text_model.embeddings.token_embedding.weight.device)
 
     def _read(
         self, tower: CLIPText, states: TextStates, rows: list[list[Token]], clip_skip: int, emphasis: Emphasis
