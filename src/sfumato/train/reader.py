@@ -41,6 +41,7 @@ from sfumato.seeding import stream
 from sfumato.train.words import associations
 
 FILE = "reader.safetensors"
+CHUNK = 32  # texts of like length
 UNSAID = -100  # what a text leaves open is not learnt from
 BARE, KEYWORDS, NOTHING = 0.2, 0.22, 0.03  # shares of the texts; the rest are requests
 
@@ -116,7 +117,15 @@ class ReaderTask:
         return total, {name: term.detach() for name, term in terms.items()}
 
     def read(self, ids: Tensor) -> Reading:
-        """Of token ids (B, L)."""
+        """Of token ids (B, L). Texts of like length go through the tower together, so that little padding is computed."""
+        ends = (ids == self.tokenizer.eos_token_id).int().argmax(1)
+        order = ends.argsort()
+        parts = [self._read(ids[rows, : int(ends[rows].max()) + 1]) for rows in order.split(CHUNK)]
+        back = order.argsort()
+        names = (f.name for f in dataclasses.fields(Reading))
+        return Reading(**{name: torch.cat([getattr(part, name) for part in parts])[back] for name in names})
+
+    def _read(self, ids: Tensor) -> Reading:
         text = self.networks["text"]
         states = text(ids)
         weights = (torch.arange(ids.shape[1], device=ids.device) <= states.ends[:, None]).float()
