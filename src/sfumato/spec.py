@@ -237,7 +237,8 @@ class Spec:
     """A model family, or one model of it: its networks, its diffusion and its defaults.
 
     `variant` names the release where several have the same names and shapes ("base", "turbo"); else it is empty.
-    `transformer`, if set, is the denoising network, in place of the U-Net. `depth` estimates the depth of a picture,
+    `transformer`, if set, is the denoising network, in place of the U-Net. `prior`, if set, stands between the text
+    tower and the denoising network, and drafts the picture. `depth` estimates the depth of a picture,
     for a U-Net that takes it. `micro_conditioning` are the numbers that condition XL besides the pooled text (Podell
     et al. 2023). `zero_empty_negative`: an empty negative prompt is encoded as zeros, without the text towers.
     `discrete_timesteps`: the network only knows whole training steps. `vp_init_noise`: every sampler starts at variance
@@ -254,6 +255,7 @@ class Spec:
     text: CLIPTextConfig = field(default_factory=CLIPTextConfig)
     text_2: CLIPTextConfig | None = None
     text_3: T5Config | None = None
+    prior: PriorConfig | None = None
     depth: DPTConfig | DepthNetConfig | None = None
     low_res: NoiseSchedule | None = None
     max_noise_level: int = 350
@@ -275,7 +277,13 @@ class Spec:
     @property
     def inpaints(self) -> bool:
         """Whether the network sees a mask and the latents of the picture outside it, beside its own latents."""
-        return self.backbone.in_channels == 2 * self.vae.latent_channels + 1
+        return self.beside_latents == self.vae.latent_channels + 1
+
+    @property
+    def beside_latents(self) -> int:
+        """How many channels the network sees beside its own latents and the prior's draft: a mask, depth, a picture."""
+        draft = 0 if self.prior is None else self.prior.latent_channels
+        return self.backbone.in_channels - self.vae.latent_channels - draft
 
     @property
     def multiple(self) -> int:

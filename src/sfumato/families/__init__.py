@@ -21,6 +21,7 @@ FAMILIES: tuple[Family, ...] = (
     sd3.MEDIUM_35_FAMILY,
     sd3.LARGE_35_FAMILY,
     sd3.ONE_TEXT_FAMILY,
+    sd3.PRIOR_FAMILY,
 )
 
 __all__ = ["FAMILIES", "KNOWN", "Family", "family"]

@@ -17,16 +17,17 @@ from sfumato.checkpoint import diffusers_config
 from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.checkpoint.keymap import Rule, Shapes, holds, rename
 from sfumato.families.base import Family, Layout
-from sfumato.families.layouts import ldm_vae, open_clip, sd3_mmdit, t5_text
+from sfumato.families.layouts import ldm_vae, open_clip, prior, sd3_mmdit, t5_text
 from sfumato.families.reading import INDEX, SCHEDULER, Folder, sizes_of
 from sfumato.families.towers import Tower, canonical_clip_name, with_inner_name
 from sfumato.families.unet_inputs import UNET as TRANSFORMER
 from sfumato.families.unet_inputs import VAE_PREFIX
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.prior import ScenePrior
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
-from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, SkipLayers, Spec, T5Config, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, PriorConfig, SkipLayers, Spec, T5Config, VAEConfig
 
 # Files hold T5's embedding under one of two names, or under both.
 T5_TWICE = r"(text_encoders\.t5xxl\.transformer\.|text_encoder_3/)encoder\.embed_tokens\.weight"
@@ -40,12 +41,14 @@ IN_FILE = {
     "vae": VAE_PREFIX,
     **{tower.part: tower.original for tower in TOWERS},
     "text_3": "text_encoders.t5xxl.transformer.",
+    "prior": "prior.",
 }
 IN_FOLDER = {
     "transformer": "transformer/",
     "vae": "vae/",
     **{tower.part: tower.folder for tower in TOWERS},
     "text_3": "text_encoder_3/",
+    "prior": "prior/",
 }
 CONFIG, T5_CONFIG, T5_PREFIX = "transformer/config", "text_encoder_3/config", IN_FILE["text_3"]
 TEXTS, OPTIONAL = ("text", "text_2", "text_3"), ("text_3",)
@@ -101,6 +104,17 @@ ONE_TEXT = replace(
 )
 
 
+PRIOR = replace(
+    ONE_TEXT,
+    family="sd3_prior",
+    title="Stable Diffusion 3 with one text encoder and a scene prior",
+    transformer=MMDiTConfig(
+        in_channels=32, out_channels=16, hidden=768, heads=12, depth=12, context_dim=256, pooled_dim=256, qk_norm=True
+    ),
+    prior=PriorConfig(concepts=4096, text_dim=768),
+)
+
+
 def _towers(spec: Spec) -> tuple[Tower, ...]:
     return tuple(tower for tower in TOWERS if getattr(spec, tower.part) is not None)
 
@@ -111,7 +125,8 @@ def networks(spec: Spec) -> dict[str, nn.Module]:
     texts: dict[str, nn.Module] = {tower.part: CLIPText(tower.config(spec)) for tower in _towers(spec)}
     if spec.text_3 is not None:
         texts["text_3"] = T5(spec.text_3)
-    return {"transformer": MMDiT(spec.transformer), "vae": VAE(spec.vae), **texts}
+    priors = {} if spec.prior is None else {"prior": ScenePrior(spec.prior)}
+    return {"transformer": MMDiT(spec.transformer), "vae": VAE(spec.vae), **texts, **priors}
 
 
 def original_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
@@ -149,7 +164,9 @@ def folder_configs(spec: Spec) -> dict[str, diffusers_config.Config]:
             "tokenizer_3": ["transformers", "T5TokenizerFast"],
             "transformer": ["diffusers", "SD3Transformer2DModel"],
             "vae": ["diffusers", "AutoencoderKL"],
+            **({} if spec.prior is None else {"prior": ["sfumato", prior.CLASS]}),
         },
+        **({} if spec.prior is None else {"prior/config": prior.config_to(spec.prior)}),
         SCHEDULER: scheduler,
         CONFIG: diffusers_config.mmdit_to(spec.transformer, side // spec.vae.factor),
         "vae/config": diffusers_config.vae_to(spec.vae, side),
@@ -225,11 +242,15 @@ class StableDiffusion3:
         return {
             part: prefix
             for part, prefix in prefixes.items()
-            if part not in TEXTS or getattr(self.release, part) is not None
+            if part in ("transformer", "vae") or getattr(self.release, part) is not None
         }
 
     def _reads(self, shapes: Shapes, prefixes: Mapping[str, str]) -> bool:
-        """The transformer of a file reads one tower alone if and only if this release's does."""
+        """The file has a prior if and only if this release has one; else its transformer reads one tower alone if and
+        only if this release's does."""
+        has_prior = f"{IN_FILE['prior']}{prior.MARK}" in shapes or f"{IN_FOLDER['prior']}{prior.MARK}" in shapes
+        if has_prior or self.release.prior is not None:
+            return has_prior and self.release.prior is not None
         taken = shapes.get(f"{prefixes['transformer']}context_embedder.weight", ())[1:]
         alone = taken == shapes.get(f"{prefixes['text']}{TOKENS}", ())[1:]
         return alone == (len(_towers(self.release)) == 1)
@@ -257,6 +278,8 @@ class StableDiffusion3:
             if holds(shapes, VAE_PREFIX):
                 sizes = ldm_vae.sizes(shapes, VAE_PREFIX)
                 vae = replace(sizes, scale=vae.scale, shift=vae.shift, quant_convs=vae.quant_convs)
+            if release.prior is not None:
+                texts["prior"] = prior.sizes(shapes, IN_FILE["prior"])
         return replace(release, transformer=transformer, vae=vae, text_3=t5, **texts)
 
     def folder_spec(self, checkpoint: Checkpoint) -> Spec:
@@ -270,6 +293,8 @@ class StableDiffusion3:
         texts: dict[str, Any] = {
             tower.part: _folder_text(tower, folder, release) for tower in _towers(release) if tower.part in folder.parts
         }
+        if release.prior is not None:
+            texts["prior"] = prior.config_from(*folder.read("prior/config"))
         prediction, noise = release.prediction, release.noise
         if folder.has(SCHEDULER):
             prediction, noise = diffusers_config.scheduler_from(*folder.read(SCHEDULER))
@@ -290,3 +315,4 @@ MEDIUM_FAMILY = StableDiffusion3(MEDIUM, lambda norms, second: not norms and not
 MEDIUM_35_FAMILY = StableDiffusion3(MEDIUM_35, lambda norms, second: norms and second).family()
 LARGE_35_FAMILY = StableDiffusion3(LARGE_35, lambda norms, second: norms and not second, (LARGE_TURBO_35,)).family()
 ONE_TEXT_FAMILY = StableDiffusion3(ONE_TEXT, lambda norms, second: True).family()
+PRIOR_FAMILY = StableDiffusion3(PRIOR, lambda norms, second: True).family()

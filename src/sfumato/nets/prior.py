@@ -65,38 +65,30 @@ class Understood:
 
 
 class Memory(nn.Module):
-    """Codes of concepts in styles, as whole numbers from -127 to 127 times `scale` (K,).
+    """`codes` (C, S, K) of concepts in styles.
 
-    `known` (C, S), bool, says which of them are of pictures; the others are guesses from the same concept in other
-    styles, or nothing where the concept has no picture at all.
+    `known` (C, S), 1 or 0, says which of them are of pictures; the others are guesses from the same concept in other
+    styles, or zeros where the concept has no picture at all.
     """
 
     codes: Tensor
-    scale: Tensor
     known: Tensor
 
     def __init__(self, cfg: PriorConfig):
         super().__init__()
-        self.register_buffer("codes", torch.zeros(cfg.concepts, cfg.styles, cfg.code, dtype=torch.int8))
-        self.register_buffer("scale", torch.ones(cfg.code))
-        self.register_buffer("known", torch.zeros(cfg.concepts, cfg.styles, dtype=torch.bool))
-
-    def store(self, codes: Tensor, known: Tensor) -> None:
-        """Keep codes (C, S, K)."""
-        scale = codes.abs().amax((0, 1)).clamp(min=1e-6) / 127
-        self.scale.copy_(scale)
-        self.codes.copy_((codes / scale).round())
-        self.known.copy_(known)
+        self.register_buffer("codes", torch.zeros(cfg.concepts, cfg.styles, cfg.code))
+        self.register_buffer("known", torch.zeros(cfg.concepts, cfg.styles))
 
     def forward(self, concepts: Tensor, styles: Tensor) -> Tensor:
         """Codes (M, K) of M concepts in M styles."""
-        return self.codes[concepts, styles].float() * self.scale.float()
+        return self.codes[concepts, styles].float()
 
     def styles_of(self, concepts: Sequence[int]) -> list[int]:
         """The styles in which all of these concepts have pictures; failing that those in which the first has."""
-        common = self.known[list(concepts)].all(0)
-        some = common if common.any() else self.known[concepts[0]]
-        return some.nonzero()[:, 0].tolist() or list(range(self.known.shape[1]))
+        known = self.known > 0
+        common = known[list(concepts)].all(0)
+        some = common if common.any() else known[concepts[0]]
+        return some.nonzero()[:, 0].tolist() or list(range(known.shape[1]))
 
 
 class ScenePrior(nn.Module):
@@ -121,11 +113,11 @@ class ScenePrior(nn.Module):
 
     def understand(self, words: Words) -> Understood:
         """What a prompt asks for."""
-        return decided(self.reader(words.states, words.embeddings, words.weights), self.cfg, self.memory.known)
+        return decided(self.reader(words.states, words.embeddings, words.weights), self.cfg, self.memory.known > 0)
 
     def things(self, asked: Sequence[Understood], rngs: Sequence[Random], within: Region | None = None) -> Things:
         """The things of B pictures in their places."""
-        cfg, device, n = self.cfg, self.memory.scale.device, len(asked)
+        cfg, device, n = self.cfg, self.memory.codes.device, len(asked)
         out = Things(
             torch.zeros(n, MAX_THINGS, cfg.code, device=device),
             torch.zeros(n, MAX_THINGS, dtype=torch.int64, device=device),

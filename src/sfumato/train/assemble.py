@@ -36,7 +36,8 @@ def scene_prior(drawing: Path, reading: Path, data: EmojiData) -> ScenePrior:
     for number in data.splits["train"].tolist():
         place = data.concept_index(number), STYLES.index(data.style(number))
         codes[place], known[place] = drawn["codes"][number], True
-    prior.memory.store(completed(codes, known), known)
+    prior.memory.codes.copy_(completed(codes, known))
+    prior.memory.known.copy_(known)
     return prior.eval().requires_grad_(False)
 
 

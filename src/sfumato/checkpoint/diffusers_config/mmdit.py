@@ -19,12 +19,14 @@ def mmdit_from(config: Config, where: str = "transformer/config.json") -> MMDiTC
     check(where, config, MMDIT_FIXED)
     heads, channels = fields.integer("num_attention_heads", 18), fields.integer("in_channels", 16)
     hidden = heads * fields.integer("attention_head_dim", 64)
-    if fields.integer("out_channels", 16) != channels:
-        raise fields.wrong("out_channels", "the same as in_channels")
+    drawn = fields.integer("out_channels", channels)
+    if drawn > channels:
+        raise fields.wrong("out_channels", f"at most in_channels, {channels},")
     if fields.integer("caption_projection_dim", 1152) != hidden:
         raise fields.wrong("caption_projection_dim", f"the transformer's width, {hidden},")
     return MMDiTConfig(
         in_channels=channels,
+        out_channels=None if drawn == channels else drawn,
         patch=fields.integer("patch_size", 2),
         hidden=hidden,
         heads=heads,
@@ -48,7 +50,7 @@ def mmdit_to(cfg: MMDiTConfig, sample_size: int) -> dict[str, Any]:
         "joint_attention_dim": cfg.context_dim,
         "num_attention_heads": cfg.heads,
         "num_layers": cfg.depth,
-        "out_channels": cfg.in_channels,
+        "out_channels": cfg.out_channels or cfg.in_channels,
         "patch_size": cfg.patch,
         "pooled_projection_dim": cfg.pooled_dim,
         "pos_embed_max_size": cfg.positions,

@@ -68,8 +68,10 @@ def sizes(shapes: Shapes, prefix: str) -> MMDiTConfig:
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     hidden, channels, patch, _ = own["x_embedder.proj.weight"]
     blocks = {int(match[1]) for name in own if (match := re.match(r"joint_blocks\.(\d+)\.", name))}
+    drawn = own["final_layer.linear.bias"][0] // patch**2
     return MMDiTConfig(
         in_channels=channels,
+        out_channels=None if drawn == channels else drawn,
         patch=patch,
         hidden=hidden,
         heads=max(1, hidden // HEAD),
