@@ -23,6 +23,7 @@ from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.files import read_bytes
 from sfumato.images.inputs import PictureLike, load_image, split_image_and_mask
 from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
+from sfumato.nets.prior import ScenePrior
 from sfumato.nets.seamless import seamless
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.latents import Picture, Progress, preview_colours
@@ -73,6 +74,7 @@ class StableDiffusion:
         text: TextEncoder,
         path: Path,
         depth: DepthNetwork | None = None,
+        prior: ScenePrior | None = None,
     ):
         self.spec = spec
         self.denoiser = denoiser
@@ -80,6 +82,7 @@ class StableDiffusion:
         self.encode = text
         self.path = path
         self.depth = depth
+        self.prior = prior
         self.tiling: Tiling | None = None
 
     @property

@@ -21,6 +21,7 @@ from sfumato.spec import (
     DPTConfig,
     MMDiTConfig,
     NoiseSchedule,
+    PriorConfig,
     SkipLayers,
     Spec,
     T5Config,
@@ -85,6 +86,13 @@ def _(config: T5Config) -> T5Config:
 
 
 @smaller.register
+def _(config: PriorConfig) -> PriorConfig:
+    return replace(
+        config, concepts=12, code=16, attributes=8, side=4, hidden=32, text_dim=64, reader=32, reader_layers=1,
+    )  # fmt: skip
+
+
+@smaller.register
 def _(config: DPTConfig) -> DPTConfig:
     return replace(
         config, stem=32, stages=(128, 128, 128), depths=(1, 1, 1), positions=2, hidden=64, intermediate=64, layers=4,
@@ -113,6 +121,9 @@ def shrink(spec: Spec) -> Spec:
         widths = (
             {"context_dim": small.text.hidden_size, "pooled_dim": small.text.hidden_size} if len(towers) == 1 else {}
         )
+        if small.prior is not None:
+            width = small.prior.code + small.prior.attributes
+            widths = {"context_dim": width, "pooled_dim": width}
         return replace(small, unet=spec.unet, transformer=replace(small.transformer, **widths))
     unet = replace(small.unet, context_dim=sum(tower.hidden_size for tower in towers))
     if unet.vector_dim is not None:

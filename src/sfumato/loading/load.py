@@ -23,6 +23,7 @@ from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.loading.components import Component, assign, lacking, merge, opened
 from sfumato.loading.detect import identify
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.prior import ScenePrior
 from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, Prediction, Spec
 from sfumato.text.tokenizer import CLIPTokenizer
@@ -83,6 +84,10 @@ class Parts:
     @property
     def depth(self) -> DepthNetwork | None:
         return cast("DepthNetwork | None", self.networks.get("depth"))
+
+    @property
+    def prior(self) -> ScenePrior | None:
+        return cast("ScenePrior | None", self.networks.get("prior"))
 
     @property
     def texts(self) -> tuple[CLIPText, ...]:

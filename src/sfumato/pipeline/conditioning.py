@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.guidance import Guidance
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.guidance import guided
@@ -40,13 +41,22 @@ def conditioning(
     picture. Raises SfumatoError as `encode_prompts`, and for a model that cannot do without a picture.
     """
     spec = model.spec
-    if concat is None and spec.backbone.in_channels > spec.vae.latent_channels:
+    if concat is None and spec.beside_latents:
         concat = _beside_latents(model, settings)
     good, poor = (
-        partial(replace, ids=size_ids(spec, settings, score), concat=concat)
+        partial(_with, ids=size_ids(spec, settings, score), concat=concat)
         for score in (settings.aesthetic_score, POOR)
     )
     return encode_prompts(model, settings, sigmas).map(good, poor)
+
+
+def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None) -> Cond:
+    """What words say, and sizes, and what the network sees beside the latents: after a prior's draft, if there is one."""
+    if concat is None:
+        concat = cond.concat
+    elif cond.concat is not None:
+        concat = torch.cat([cond.concat, concat.to(cond.concat)], 1)
+    return replace(cond, ids=ids, concat=concat)
 
 
 def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | None:

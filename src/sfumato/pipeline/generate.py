@@ -48,8 +48,9 @@ def draw(
 ) -> Generator[Progress | Picture, None, None]:
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
-    `guidance` makes of the settings of one picture, whose words have no chance in them, what it is drawn with; it is
-    asked once for all pictures of the same words. Raises SfumatoError at once for wildcards that cannot be read, and
+    `guidance` makes of the settings of one picture, whose words have no chance in them and whose seed is that picture's,
+    what it is drawn with; it is asked once for all pictures of the same words, but for models with a prior, which lays
+    out each seed in its own way. Raises SfumatoError at once for wildcards that cannot be read, and
     what `guidance` raises for the first picture.
     With `settings.best_of` so many are drawn, and the best come when all are finished (see `rank`).
 
@@ -65,10 +66,14 @@ def draw(
     pictures = [settings.of_picture(index) for index in range(settings.draws)]
 
     @lru_cache(maxsize=AT_HAND)
-    def guidance_of(prompt: str, negative: str) -> Guidance:
-        return guidance(replace(settings, prompt=prompt, negative=negative))
+    def guidance_of(prompt: str, negative: str, seed: int) -> Guidance:
+        return guidance(replace(settings, prompt=prompt, negative=negative, seed=seed))
 
-    guidance_of(pictures[0].prompt, pictures[0].negative)
+    def guidance_at(index: int) -> Guidance:
+        seed = settings.seed if model.spec.prior is None else settings.seeds(index)[0]
+        return guidance_of(pictures[index].prompt, pictures[index].negative, seed)
+
+    guidance_at(0)
     ranking = Ranking.of(model, settings)
 
     def finish(index: int, x: Tensor) -> Picture:
@@ -88,8 +93,7 @@ def draw(
 
     def job(index: int) -> Job:
         seed, other = settings.seeds(index)
-        words = guidance_of(pictures[index].prompt, pictures[index].negative)
-        return way.job(words, seed, known, None if other is None else (other, settings.variation_strength))
+        return way.job(guidance_at(index), seed, known, None if other is None else (other, settings.variation_strength))
 
     jobs = [partial(job, k) for k in range(settings.draws)]
     height, width = (model.spec.vae.factor * side for side in way.shape[2:])

@@ -110,7 +110,7 @@ def assemble(
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
     text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
     denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.discrete_timesteps)
-    return StableDiffusion(spec, denoiser, parts.vae, text, path, parts.depth)
+    return StableDiffusion(spec, denoiser, parts.vae, text, path, parts.depth, parts.prior)
 
 
 def _t5_reader(parts: Parts, tokenizer: T5Tokenizer | None) -> T5Reader | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from random import Random
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -67,7 +68,7 @@ def encode_prompts(model: StableDiffusion, settings: Settings, sigmas: Tensor) -
     texts = [text_per_step(branch.nodes, steps) for branch in (*prompt.drawn, *negative.drawn)]
     every = list(dict.fromkeys(chain.from_iterable(texts)))
     spans = [weighed(settings, text) for text in every]
-    conds = dict(zip(every, model.encode(spans, settings.clip_skip, settings.emphasis), strict=True))
+    conds = dict(zip(every, _encoded(model, settings, spans), strict=True))
     if model.spec.zero_empty_negative and not settings.negative.strip():
         conds_away = {text: conds[text].zeros() for text in texts[-1]}
     else:
@@ -79,6 +80,16 @@ def encode_prompts(model: StableDiffusion, settings: Settings, sigmas: Tensor) -
     )
     caption = "".join(span.text for span in weighed(settings, positive[0][-1]) if isinstance(span, Span))
     return PromptConditioning(branches, _course(levels, [conds_away[text] for text in away]), caption)
+
+
+def _encoded(model: StableDiffusion, settings: Settings, texts: Sequence[Spans]) -> list[Cond]:
+    """What the texts become: by the text encoders, or where the model has a prior by that, for this seed and size."""
+    if model.prior is None:
+        return model.encode(texts, settings.clip_skip, settings.emphasis)
+    factor = model.spec.vae.factor
+    sides = settings.height // factor, settings.width // factor
+    read = (model.encode.words(text, settings.clip_skip, settings.emphasis) for text in texts)
+    return [model.prior(words, Random(settings.seed), *sides) for words in read]
 
 
 def weighed(settings: Settings, text: str) -> Spans:

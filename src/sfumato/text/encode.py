@@ -95,9 +95,7 @@ class TextEncoder:
         makes of the whole prompt comes after the windows. `clip_skip` 1 reads the layer that the release does, 2 the
         one before; `emphasis` see `weigh`. Raises SfumatoError for a clip_skip beyond the layers.
         """
-        layers = min(tower.cfg.layers - tower.cfg.skip + 1 for tower in self.towers)
-        if not 1 <= clip_skip <= layers:
-            raise SfumatoError(f"clip skip is {clip_skip}; this model's text encoder takes 1 to {layers}")
+        self._check(clip_skip)
         spans = [(Span(prompt),) if isinstance(prompt, str) else prompt for prompt in prompts]
         cut = [self.windows(prompt) for prompt in spans]
         count = max(map(len, cut))
@@ -117,12 +115,18 @@ class TextEncoder:
             pooled = torch.cat(vectors, -1) if vectors else None
         return [Cond(hidden[i : i + 1], None if pooled is None else pooled[i : i + 1]) for i in range(len(prompts))]
 
-    def words(self, prompt: str | Spans, emphasis: Emphasis = "a1111") -> Words:
+    def _check(self, clip_skip: int) -> None:
+        layers = min(tower.cfg.layers - tower.cfg.skip + 1 for tower in self.towers)
+        if not 1 <= clip_skip <= layers:
+            raise SfumatoError(f"clip skip is {clip_skip}; this model's text encoder takes 1 to {layers}")
+
+    def words(self, prompt: str | Spans, clip_skip: int = 1, emphasis: Emphasis = "a1111") -> Words:
         """A prompt for a scene prior, which reads the first tower's tokens, windows side by side, and their weights.
 
         Raises SfumatoError as a call.
         """
         tower = self.towers[0]
+        self._check(clip_skip)
         rows = self.windows((Span(prompt),) if isinstance(prompt, str) else prompt)
         with torch.no_grad():
             ids = self._ids(tower, rows)
@@ -132,7 +136,7 @@ class TextEncoder:
         if emphasis != "none":
             for i, row in enumerate(rows):
                 weights[i, 1 : 1 + len(row)] = torch.tensor([token.weight for token in row])
-        flat = states.read().flatten(0, 1), embeddings.flatten(0, 1), weights.flatten()
+        flat = states.read(clip_skip).flatten(0, 1), embeddings.flatten(0, 1), weights.flatten()
         there = flat[2] != 0
         kept = (value[there][None] for value in flat)
         return Words(*kept)
