@@ -59,7 +59,8 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is asked for, and one picture of it: the things, and the 8-bit RGB of the ground (white if none is named)."""
+    """What is asked for, and one picture of it: the things, and the 8-bit RGB of the ground (white where none is
+    named)."""
 
     asked: Asked
     style: str

@@ -27,7 +27,17 @@ from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.t5 import T5
 from sfumato.nets.vae import VAE
-from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, PriorConfig, SkipLayers, Spec, T5Config, VAEConfig
+from sfumato.spec import (
+    CLIPTextConfig,
+    Defaults,
+    MMDiTConfig,
+    NoiseSchedule,
+    PriorConfig,
+    SkipLayers,
+    Spec,
+    T5Config,
+    VAEConfig,
+)
 
 # Files hold T5's embedding under one of two names, or under both.
 T5_TWICE = r"(text_encoders\.t5xxl\.transformer\.|text_encoder_3/)encoder\.embed_tokens\.weight"

@@ -110,12 +110,13 @@ def load_parts(
 ) -> Parts:
     """Load a complete model from a single file or a diffusers folder, and files of parts that it lacks.
 
-    `dtype` None keeps each tensor as stored (of 8 bits as float16). `ema` takes the averaged weights of files that hold
-    both. `vae` and `text_encoders` name files or folders of single parts, which replace those of the model, or complete
-    a file that lacks them. `spec` overrules what is read from the file (sizes that shapes do not show, such as a number
-    of heads), `variant` which release it is of those with the same shapes, `prediction` what the network predicts.
-    Parts named in `without` are left in the file. A tensor that needs no conversion stays a view of the file, so that
-    loading takes the size of the result and little more.
+    `dtype` None keeps each tensor as stored (of 8 bits as float16). Otherwise a prior and the text tower that it reads
+    are in float32 all the same: they are small, and what they decide must not hang on rounding. `ema` takes the
+    averaged weights of files that hold both. `vae` and `text_encoders` name files or folders of single parts, which
+    replace those of the model, or complete a file that lacks them. `spec` overrules what is read from the file (sizes
+    that shapes do not show, such as a number of heads), `variant` which release it is of those with the same shapes,
+    `prediction` what the network predicts. Parts named in `without` are left in the file. A tensor that needs no
+    conversion stays a view of the file, so that loading takes the size of the result and little more.
 
     Raises SfumatoError when the file is not a complete model: every tensor that is missing, left over, of another shape
     or not finite is named. So is a part that is missing whole, and one given apart that does not fit.
@@ -136,7 +137,8 @@ def load_parts(
         require_complete(checkpoint, family, plan)
         networks, match = {part: net for part, net in plan.networks.items() if part not in without}, plan.match
         for part, network in networks.items():
-            fill(network, part, plan, checkpoint, dtype, torch.device(device))
+            reads = spec.prior is not None and part not in (family.denoiser, "vae")
+            fill(network, part, plan, checkpoint, torch.float32 if reads and dtype else dtype, torch.device(device))
         checkpoint.check_unchanged()
         used = [checkpoint.tensors[name] for name in match.names.values()]
         tokenizers = (checkpoint.path / name for name in family.layouts[layout].tokenizers)

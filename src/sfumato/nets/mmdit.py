@@ -179,9 +179,9 @@ class TimeText(nn.Module):
 class MMDiT(nn.Module):
     """x (B, C, h, w), t (B,) = 1000 sigma, cond with pooled text -> (B, C, h, w).
 
-`control` are token residuals (B, hw/p^2, D) of a ControlNet with as many blocks or fewer: each is added to the
-    picture's tokens after the blocks of its share of the depth, the last block excepted. `cond.concat` joins x along the
-    channels, where `out_channels` says that there is some. Raises ValueError without pooled text.
+    `control` are token residuals (B, hw/p^2, D) of a ControlNet with as many blocks or fewer: each is added to the
+    picture's tokens after the blocks of its share of the depth, the last block excepted. `cond.concat` joins x along
+    the channels, where `out_channels` says that there is some. Raises ValueError without pooled text.
     """
 
     def __init__(self, cfg: MMDiTConfig):

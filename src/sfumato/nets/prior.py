@@ -1,8 +1,8 @@
 """A scene prior: from words to what a denoiser is conditioned on, by way of things and places.
 
 As the prior of DALL-E 2 (Ramesh et al. 2022, section 2.2) it stands between a text tower and a denoiser, and what it
-hands on is a code of the picture. Three parts, each small: a `reader` says which things a prompt names, a `memory` knows
-a code of each thing in each style, and a `composer` lays the things out and drafts the picture.
+hands on is a code of the picture. Three parts, each small: a `reader` says which things a prompt names, a `memory`
+knows a code of each thing in each style, and a `composer` lays the things out and drafts the picture.
 """
 
 from __future__ import annotations
@@ -44,13 +44,16 @@ class Words:
     weights: Tensor
 
 
+ONE = Group()
+
+
 @dataclass(frozen=True)
 class Named:
     """A group of equal things that a prompt names: the numbers of its concept and of its tint (0: its own colours)."""
 
     concept: int
     tint: int = 0
-    group: Group = Group()
+    group: Group = ONE
 
 
 @dataclass(frozen=True)

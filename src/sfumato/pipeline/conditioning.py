@@ -44,14 +44,13 @@ def conditioning(
     if concat is None and spec.beside_latents:
         concat = _beside_latents(model, settings)
     good, poor = (
-        partial(_with, ids=size_ids(spec, settings, score), concat=concat)
-        for score in (settings.aesthetic_score, POOR)
+        partial(_with, ids=size_ids(spec, settings, score), concat=concat) for score in (settings.aesthetic_score, POOR)
     )
     return encode_prompts(model, settings, sigmas).map(good, poor)
 
 
 def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None) -> Cond:
-    """What words say, and sizes, and what the network sees beside the latents: after a prior's draft, if there is one."""
+    """What words say, and sizes, and what the network sees beside the latents: after a prior's draft, if it has one."""
     if concat is None:
         concat = cond.concat
     elif cond.concat is not None:

@@ -48,10 +48,10 @@ def draw(
 ) -> Generator[Progress | Picture, None, None]:
     """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
 
-    `guidance` makes of the settings of one picture, whose words have no chance in them and whose seed is that picture's,
-    what it is drawn with; it is asked once for all pictures of the same words, but for models with a prior, which lays
-    out each seed in its own way. Raises SfumatoError at once for wildcards that cannot be read, and
-    what `guidance` raises for the first picture.
+    `guidance` makes of the settings of one picture, whose words have no chance in them and whose seed is its own, what
+    it is drawn with. It is asked once for all pictures of the same words, and for each seed where the model has a
+    prior, which lays out each in its own way. Raises SfumatoError at once for wildcards that cannot be read, and what
+    `guidance` raises for the first picture.
     With `settings.best_of` so many are drawn, and the best come when all are finished (see `rank`).
 
     `known` are the latents (1, C, h, w) of a picture to start from, see `SamplingRun.job`. `touch` changes it after it

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sfumato.data import captions, wording
-from sfumato.data.captions import LANGUAGES, STYLES, Concept
+from sfumato.data.captions import LANGUAGES, STYLES
 from sfumato.data.composed import invented
 from sfumato.data.dataset import EmojiData
 from sfumato.data.nouns import TINTS
@@ -31,13 +31,13 @@ from sfumato.files import atomic_write
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, PLACES, POSES, SIZES
 from sfumato.nets.reader import Reader, Reading
+from sfumato.seeding import stream
 from sfumato.spec import CLIPTextConfig, PriorConfig
 from sfumato.text.emoji import spelled_out
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch
 from sfumato.train.scene_latents import COLOUR_NAMES, NO_GROUND
-from sfumato.seeding import stream
 from sfumato.train.words import associations
 
 FILE = "reader.safetensors"
@@ -88,7 +88,9 @@ class ReaderTask:
             corpus = [self.texts.example(rng).text for _ in range(cfg.corpus)]
             names = [c.names[language] for c in self.texts.known for language in LANGUAGES] * 3
             words = [word for c in self.texts.known for language in LANGUAGES for word in c.keywords[language]]
-            tokenizer = CLIPTokenizer.train([*corpus, *names, *words], cfg.text.vocab_size, max_length=cfg.text.max_length)
+            tokenizer = CLIPTokenizer.train(
+                [*corpus, *names, *words], cfg.text.vocab_size, max_length=cfg.text.max_length
+            )
             tokenizer.save(folder)
         self.tokenizer = CLIPTokenizer.from_folder(folder)
         self.tokenizer.max_length = cfg.text.max_length
@@ -117,7 +119,7 @@ class ReaderTask:
         return total, {name: term.detach() for name, term in terms.items()}
 
     def read(self, ids: Tensor) -> Reading:
-        """Of token ids (B, L). Texts of like length go through the tower together, so that little padding is computed."""
+        """Of token ids (B, L). Texts of like length go through the tower together, which saves computing padding."""
         ends = (ids == self.tokenizer.eos_token_id).int().argmax(1)
         order = ends.argsort()
         parts = [self._read(ids[rows, : int(ends[rows].max()) + 1]) for rows in order.split(CHUNK)]
@@ -286,7 +288,9 @@ class Texts:
         """Places in `Reading`'s logits: (B,) or (B, 4), UNSAID where a text leaves it open; `fitting` (B, C), bool."""
         n = len(examples)
         out = {name: torch.zeros(n, dtype=torch.int64) for name in ("arrangement", "place", "style", "ground")}
-        out |= {name: torch.zeros(n, MAX_GROUPS, dtype=torch.int64) for name in ("count", "concept", "tint", "size", "pose")}
+        out |= {
+            name: torch.zeros(n, MAX_GROUPS, dtype=torch.int64) for name in ("count", "concept", "tint", "size", "pose")
+        }
         out["fitting"] = torch.zeros(n, len(self.number), dtype=torch.bool)
         for name in ("concept", "tint", "size", "pose"):
             out[name] += UNSAID

@@ -18,7 +18,6 @@ from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from sfumato.data.captions import STYLES
 from sfumato.data.dataset import EmojiData
 from sfumato.diffusion import guide, predict
 from sfumato.diffusion.cond import Cond
@@ -27,11 +26,11 @@ from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.schedule import table_of
 from sfumato.diffusion.spacing import sigma_list
-from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import MAX_THINGS
 from sfumato.nets.vae import VAE
+from sfumato.seeding import shuffled, stream
 from sfumato.spec import MMDiTConfig, PriorConfig, Schedule
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity
@@ -39,7 +38,6 @@ from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.networks import new_transformer
 from sfumato.train.scene_latents import CANONICAL, NO_GROUND, Tensors, canonical_latents, scene_latents
 from sfumato.train.sheet import sheet
-from sfumato.seeding import shuffled, stream
 
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
 FILE = "scene_ldm.safetensors"
@@ -111,7 +109,9 @@ class SceneTask:
         self._singles = canonical_latents(latents, data, vae)
         self._train = data.splits["train"]
         prior = PriorConfig(len(data.concepts), latent_channels=vae.cfg.latent_channels, side=side)
-        self._codes = _kept_codes(latents / f"codes-{identity(data, vae, CANONICAL)}.pt", self._singles, self._train, prior.code)
+        self._codes = _kept_codes(
+            latents / f"codes-{identity(data, vae, CANONICAL)}.pt", self._singles, self._train, prior.code
+        )
         self._scenes = scene_latents(latents, data, vae, cfg.scenes, cfg.scene_seed)
         self._new = scene_latents(latents, data, vae, max(cfg.held_out, 1), -1)
         torch.manual_seed(cfg.loop.seed)
@@ -209,7 +209,9 @@ class SceneTask:
             noise = NoiseStream(seed + k, (1, self.vae.cfg.latent_channels, side, side), self.device)
             both = (guide.plain(self.denoiser, cond.select(slice(k, k + 1))) for cond in (conds, empty))
             steer = guide.Guidance(partial(guide.cfg, *both, strength))
-            jobs.append(sampler.job(steer, noise.normal() * sigmas[0].item(), sigmas, self.denoiser.path, noise, self.table))
+            jobs.append(
+                sampler.job(steer, noise.normal() * sigmas[0].item(), sigmas, self.denoiser.path, noise, self.table)
+            )
         latents: dict[int, Tensor] = {}
         with arithmetic(self.cfg.loop, self.device):
             for number, event in drive(jobs, max_rows=64):

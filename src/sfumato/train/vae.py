@@ -40,9 +40,9 @@ class VAETraining:
 
     Every `full_every`-th step sees whole pictures, as many as have the pixels of `loop.batch` crops of side `crop`
     (0: crops only). `white` is the share of white backgrounds. The weight `kl` is per nat and value of the picture.
-    `decoder_of` names the export of an earlier run: its encoder and its scale are kept as they are, so that latents stay
-    what they were, and its decoder goes on learning. Every `scenes_every`-th step sees composed scenes (0: none), in
-    which things are small.
+    `decoder_of` names the export of an earlier run: its encoder and its scale are kept as they are, so that latents
+    stay what they were, and its decoder goes on learning. Every `scenes_every`-th step sees composed scenes (0: none),
+    in which things are small.
     """
 
     loop: LoopConfig
