@@ -31,6 +31,9 @@ TINT_SHARE = 0.35
 GROUND_SHARE = 0.5
 STYLE_SHARE = 0.65  # of requests that nobody has drawn
 SIZE_SHARE = 0.25
+SIZES_OF_TWO: tuple[tuple[Size | None, Size | None], ...] = (
+    ("small", "big"), ("big", "small"), ("small", None), (None, "small"), ("big", None),
+)  # fmt: skip
 POSE_SHARE = 0.2
 PLACE_SHARE = 0.2
 SEVERAL_SHARE = 0.25  # of the groups beside another
@@ -198,7 +201,7 @@ def _asked(kind: Kind, concepts: Sequence[Concept], tints: Sequence[Colour | Non
     if kind == "one" and place is None and rng.random() < SIZE_SHARE:
         sizes = [rng.choice(("small", "small", "big"))]
     elif kind in ("left", "above") and rng.random() < SIZE_SHARE:
-        sizes = rng.choice((["small", "big"], ["big", "small"], ["small", None], [None, "small"], ["big", None]))
+        sizes = list(rng.choice(SIZES_OF_TWO))
     if kind in ("one", "left", "above") and rng.random() < POSE_SHARE:
         poses[rng.randrange(len(poses))] = rng.choice(("tilted", "mirrored", "upside_down"))
     things = (Thing(*each) for each in zip(concepts, counts, tints, sizes, poses, strict=True))

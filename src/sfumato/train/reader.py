@@ -10,7 +10,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -98,7 +98,8 @@ class ReaderTask:
         text = CLIPText(text_config(cfg.text, self.tokenizer))
         text.apply(_small_init)
         self.prior = PriorConfig(len(data.concepts), text_dim=cfg.text.width)
-        self.networks = nn.ModuleDict({"text": text, "reader": Reader(self.prior)})
+        self.text, self.reader = text, Reader(self.prior)
+        self.networks = nn.ModuleDict({"text": self.text, "reader": self.reader})
         self._start_words(text)
 
     def batch(self, step: int) -> Batch:
@@ -128,10 +129,9 @@ class ReaderTask:
         return Reading(**{name: torch.cat([getattr(part, name) for part in parts])[back] for name in names})
 
     def _read(self, ids: Tensor) -> Reading:
-        text = self.networks["text"]
-        states = text(ids)
+        states = self.text(ids)
         weights = (torch.arange(ids.shape[1], device=ids.device) <= states.ends[:, None]).float()
-        return self.networks["reader"](states.read(), text.text_model.embeddings.token_embedding(ids), weights)
+        return self.reader(states.read(), self.text.text_model.embeddings.token_embedding(ids), weights)
 
     def ids(self, texts: Sequence[str]) -> Tensor:
         """Token ids (B, L), no longer than the longest needs."""
@@ -141,7 +141,7 @@ class ReaderTask:
 
     def validate(self) -> dict[str, float]:
         """Percent of texts that training never sees and that are read right, by kind and language."""
-        found = {}
+        found: dict[str, float] = {}
         for kind, make in self._kinds.items():
             for language in LANGUAGES:
                 rng = Random(f"{kind}/{language}")
@@ -280,8 +280,8 @@ class Texts:
             concept = rng.choice(self.known)
             words = wording.keywords(concept, language, rng, held)
             if words:
-                sets = (self._said_of[language, word] for word in words)
-                fitting = tuple(sorted(reduce(set.intersection, sets)))
+                first, *others = (self._said_of[language, word] for word in words)
+                fitting = tuple(sorted(first.intersection(*others)))
                 return Example(wording.say_keywords(words, language, rng), Asked((Thing(concept),)), fitting)
 
     def labels(self, examples: Sequence[Example]) -> Batch:

@@ -19,19 +19,21 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sfumato.data.dataset import EmojiData
-from sfumato.diffusion import guide, predict
+from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.drive import Denoiser, Failed, Finished, drive
+from sfumato.diffusion.driver import Denoiser, Failed, Finished, drive
+from sfumato.diffusion.guidance import Guidance, cfg, network_guide
+from sfumato.diffusion.noise_schedule import table_of
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.schedule import table_of
-from sfumato.diffusion.spacing import sigma_list
+from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.files import atomic_write
 from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import MAX_THINGS
+from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.vae import VAE
 from sfumato.seeding import shuffled, stream
-from sfumato.spec import MMDiTConfig, PriorConfig, Schedule
+from sfumato.spec import MMDiTConfig, NoiseSchedule, PriorConfig
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
@@ -115,13 +117,12 @@ class SceneTask:
         self._scenes = scene_latents(latents, data, vae, cfg.scenes, cfg.scene_seed)
         self._new = scene_latents(latents, data, vae, max(cfg.held_out, 1), -1)
         torch.manual_seed(cfg.loop.seed)
-        self.networks = nn.ModuleDict(
-            {"transformer": scene_transformer(cfg.transformer, prior), "composer": self._composer(prior)}
-        )
+        self.transformer, self.composer = scene_transformer(cfg.transformer, prior), self._composer(prior)
+        self.networks = nn.ModuleDict({"transformer": self.transformer, "composer": self.composer})
         if init is not None:
             self.networks.load_state_dict(load_file(init / FILE), strict=False)
-        self.table = table_of("flow", Schedule())
-        self.denoiser = Denoiser(self.networks["transformer"], "flow", self.table)
+        self.table = table_of("flow", NoiseSchedule())
+        self.denoiser = Denoiser(self.transformer, "flow", self.table)
 
     def batch(self, step: int) -> Batch:
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
@@ -143,7 +144,7 @@ class SceneTask:
         }
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        cfg, x0, composer = self.cfg, batch["x0"], self.networks["composer"]
+        cfg, x0, composer = self.cfg, batch["x0"], self.composer
         things = self.things(batch).dropped(batch["drop"], composer.cfg.grounds)
         if cfg.code_noise:
             noise = cfg.code_noise * torch.randn_like(things.codes) * things.present[..., None]
@@ -166,7 +167,7 @@ class SceneTask:
         ):
             things = self.things(rows)
             with arithmetic(self.cfg.loop, self.device):
-                cond = self.networks["composer"](things.to(self.device), *x0.shape[2:])
+                cond = self.composer(things.to(self.device), *x0.shape[2:])
             found[f"{name}_draft"] = (cond.concat - x0).square().mean().item()
             errors = {ratio: self._error(x0, cond, ratio) for ratio in RATIOS}
             found[name] = math.exp(np.log(list(errors.values())).mean())
@@ -196,19 +197,19 @@ class SceneTask:
         codes = self._codes.codes[rows["picture"]] * present[..., None]
         return Things(codes, rows["tint"], rows["spot"], present, rows["ground"])
 
-    def draw(self, things: Things, steps: int, cfg: float | None = None, seed: int = 0) -> Tensor:
+    def draw(self, things: Things, steps: int, strength: float | None = None, seed: int = 0) -> Tensor:
         """Pictures (N, 3, H, W) in about [-1, 1]."""
-        strength = self.cfg.sheet_cfg if cfg is None else cfg
+        strength = self.cfg.sheet_cfg if strength is None else strength
         sampler, sigmas = find_sampler("euler"), sigma_list("sgm_uniform", self.table, steps)
-        composer, side = self.networks["composer"], self.data.size // self.vae.cfg.factor
+        composer, side = self.composer, self.data.size // self.vae.cfg.factor
         nothing = things.dropped(torch.ones(len(things.codes), dtype=torch.bool), composer.cfg.grounds)
         with arithmetic(self.cfg.loop, self.device):
             conds, empty = composer(things, side, side), composer(nothing, side, side)
         jobs = []
         for k in range(len(things.codes)):
             noise = NoiseStream(seed + k, (1, self.vae.cfg.latent_channels, side, side), self.device)
-            both = (guide.plain(self.denoiser, cond.select(slice(k, k + 1))) for cond in (conds, empty))
-            steer = guide.Guidance(partial(guide.cfg, *both, strength))
+            shown, unseen = (network_guide(self.denoiser, cond.select(slice(k, k + 1))) for cond in (conds, empty))
+            steer = Guidance(partial(cfg, shown, unseen, strength))
             jobs.append(
                 sampler.job(steer, noise.normal() * sigmas[0].item(), sigmas, self.denoiser.path, noise, self.table)
             )
@@ -259,7 +260,7 @@ class SceneTask:
         return (estimate.float() - x0).square().mean().item()
 
 
-def scene_transformer(cfg: MMDiTConfig, prior: PriorConfig) -> nn.Module:
+def scene_transformer(cfg: MMDiTConfig, prior: PriorConfig) -> MMDiT:
     """A new transformer that reads the composer's tokens and its draft."""
     sizes = dataclasses.replace(
         cfg,
