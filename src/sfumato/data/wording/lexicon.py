@@ -16,24 +16,24 @@ from random import Random
 from string import Formatter
 from typing import Any
 
-# Masculine, feminine, neuter, plural, and feminine in the accusative.
-GENDERS = ("m", "f", "n", "p", "fa")
+# Masculine, feminine, neuter, plural; then feminine accusative, masculine (or neuter) genitive, feminine genitive.
+GENDERS = ("m", "f", "n", "p", "fa", "ma", "fg")
 
 
-_HARD = {"m": "ий", "f": "а", "n": "е", "p": "і", "fa": "у"}
+_HARD = {"m": "ий", "f": "а", "n": "е", "p": "і", "fa": "у", "ma": "ого", "fg": "ої"}
 _IRREGULAR = {
-    "мій": ("мій", "моя", "моє", "мої", "мою"),
-    "твій": ("твій", "твоя", "твоє", "твої", "твою"),
-    "цей": ("цей", "ця", "це", "ці", "цю"),
-    "той": ("той", "та", "те", "ті", "ту"),
-    "один": ("один", "одна", "одне", "одні", "одну"),
-    "наш": ("наш", "наша", "наше", "наші", "нашу"),
-    "чийсь": ("чийсь", "чиясь", "чиєсь", "чиїсь", "чиюсь"),
-    "якийсь": ("якийсь", "якась", "якесь", "якісь", "якусь"),
-    "бабусин": ("бабусин", "бабусина", "бабусине", "бабусині", "бабусину"),
-    "їхній": ("їхній", "їхня", "їхнє", "їхні", "їхню"),
+    "мій": ("мій", "моя", "моє", "мої", "мою", "мого", "моєї"),
+    "твій": ("твій", "твоя", "твоє", "твої", "твою", "твого", "твоєї"),
+    "цей": ("цей", "ця", "це", "ці", "цю", "цього", "цієї"),
+    "той": ("той", "та", "те", "ті", "ту", "того", "тієї"),
+    "один": ("один", "одна", "одне", "одні", "одну", "одного", "однієї"),
+    "наш": ("наш", "наша", "наше", "наші", "нашу", "нашого", "нашої"),
+    "чийсь": ("чийсь", "чиясь", "чиєсь", "чиїсь", "чиюсь", "чийогось", "чиєїсь"),
+    "якийсь": ("якийсь", "якась", "якесь", "якісь", "якусь", "якогось", "якоїсь"),
+    "бабусин": ("бабусин", "бабусина", "бабусине", "бабусині", "бабусину", "бабусиного", "бабусиної"),
+    "їхній": ("їхній", "їхня", "їхнє", "їхні", "їхню", "їхнього", "їхньої"),
 }
-_SOFT = {"m": "ій", "f": "я", "n": "є", "p": "і", "fa": "ю"}
+_SOFT = {"m": "ій", "f": "я", "n": "є", "p": "і", "fa": "ю", "ma": "ього", "fg": "ьої"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Modifiers:
 class Half:
     """The wording of one language, either for training or held.
 
-    `frames` stand around a whole request: {x} is the subject with its article, {s} without, {v} in the accusative, {p}
+    `frames` stand around a whole request: {x} is the subject with its article, {s} without, {v} in the accusative, {w} in the genitive, {p}
     a picture word with its article, {q} without; other slots name one of `lists`. `modifiers` go by the gender of the
     noun. `tables` are the remaining lists of patterns by their dotted names, such as "relations.left".
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 from typing import Literal
@@ -35,7 +35,8 @@ class Name:
     """One name of a thing, without article.
 
     `plural` is several of it where the language has that form and we know it; `counter` counts it, `countable` says
-    whether an English article may stand before it, `gender` is Ukrainian, and so is `accusative`.
+    whether an English article may stand before it, `gender` is Ukrainian, and so are
+    `cases`: by the slot of a frame, the name in that case and the form of adjectives with it.
     """
 
     text: str
@@ -43,7 +44,7 @@ class Name:
     counter: str = ""
     countable: bool = True
     gender: str = "m"
-    accusative: str | None = None
+    cases: dict[str, tuple[str, str]] = field(default_factory=dict)
     two: str = ""
 
 
@@ -85,7 +86,10 @@ def _name(text: str, noun: Noun | None, language: str, kind: str, group: str) ->
         case "uk":
             gender = ukrainian.gender(text)
             two, _, many = noun.two.partition(" ") if noun else ("", "", "")
-            return Name(text, many or None, "", True, gender, ukrainian.accusative(text, kind != "thing"), two)
+            alive = kind != "thing"
+            cases = {"v": ukrainian.accusative(text, alive), "w": ukrainian.genitive(text, alive)}
+            known = {slot: found for slot, found in cases.items() if found}
+            return Name(text, many or None, "", True, gender, known, two)
         case _:
             counter = noun.counters.get(language) if noun else None
             return Name(text, None, counter or _COUNTERS[language][("person", "animal", "thing").index(kind)])

@@ -26,7 +26,8 @@ TAIL_SHARE = 0.25
 COLOUR_SYNONYM_SHARE = 0.25
 LOOSE_SHARE = 0.3
 CLAUSE_SHARE = 0.22
-ACCUSATIVE_TRIES = 4
+CASE_TRIES = 5
+CASES = frozenset("vw")
 
 # How often a single thing gets a determiner, where the language does not ask for one; English mostly says "a".
 DETERMINED_SHARE = {"en": 0.35, "th": 0.2, "zh": 0.5, "id": 0.4, "uk": 0.12, "ja": 0.1}
@@ -81,7 +82,9 @@ class _Speaker:
         rng = self.rng
         frame, phrases = self._framed()
         spoken = "ask" if frame in self.half.frames["ask"] or frame in self.half.frames["chat"] else "other"
-        values = {slot: self._subject(phrases, slot, spoken == "ask") for slot in frame.slots & {"x", "s", "v", "n1"}}
+        values = {
+            slot: self._subject(phrases, slot, spoken == "ask") for slot in frame.slots & {"x", "s", "v", "w", "n1"}
+        }
         if "p" in frame.slots or "q" in frame.slots:
             picture = self._picture()
             values["q"] = picture
@@ -99,27 +102,30 @@ class _Speaker:
         if self.way == "picture":
             group = "pictures"
         frames = self.half.frames[group]
-        for _ in range(ACCUSATIVE_TRIES):
+        for _ in range(CASE_TRIES):
             frame = self.rng.choice(frames)
-            if "v" not in frame.slots or self._accusative():
+            case = next(iter(frame.slots & CASES), None)
+            if case is None or self._has(case):
                 break
         else:
-            frame = next(frame for frame in frames if "v" not in frame.slots)
-        accusative = "v" in frame.slots
-        return frame, [self._thing(thing, accusative, frame) for thing in self.asked.things]
+            frame, case = next(frame for frame in frames if not frame.slots & CASES), None
+        return frame, [self._thing(thing, case) for thing in self.asked.things]
 
-    def _accusative(self) -> bool:
-        return all(thing.count == 1 and names(thing.concept, "uk")[0].accusative for thing in self.asked.things)
+    def _has(self, case: str) -> bool:
+        """Whether every name is known in that case."""
+        if case == "w" and self.several:
+            return False
+        return all(t.count == 1 and case in names(t.concept, self.language)[0].cases for t in self.asked.things)
 
     # Things
 
-    def _thing(self, thing: Thing, accusative: bool, frame: Template) -> _Phrase:
+    def _thing(self, thing: Thing, case: str | None) -> _Phrase:
         rng = self.rng
         known = names(thing.concept, self.language)
         name = known[0]
-        if len(known) > 1 and not accusative and rng.random() < OTHER_SHARE:
+        if len(known) > 1 and not case and rng.random() < OTHER_SHARE:
             name = rng.choice(known[1:])
-        text, gender = self._called(thing, name, accusative)
+        text, gender = self._called(thing, name, case)
         if text is None:
             return _Phrase(thing.concept.emoji, thing.concept.emoji)
         many = thing.count > 1
@@ -132,13 +138,13 @@ class _Speaker:
             return _Phrase(bare, bare)
         return _Phrase(bare, self._tailed(self._determined(text, name, modifiers), tail, thing, gender))
 
-    def _called(self, thing: Thing, name: Name, accusative: bool) -> tuple[str | None, str]:
+    def _called(self, thing: Thing, name: Name, case: str | None) -> tuple[str | None, str]:
         """The name in the form that is wanted (None: its emoji), and the gender that goes with it."""
         rng, language = self.rng, self.language
         if thing.count > 1:
             return (name.plural, "p") if name.plural else (name.text, name.gender)
-        if accusative and name.accusative:
-            return name.accusative, "fa" if name.gender == "f" else name.gender
+        if case:
+            return name.cases[case]
         text = name.text
         if not self.several and not self.held:
             chance = rng.random()

@@ -1,9 +1,11 @@
-"""Gender and accusative of the Ukrainian names of the set, by their endings."""
+"""Gender, accusative and genitive of the Ukrainian names of the set, by their endings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
+from sfumato.data.wording.lexicon import agree
 from sfumato.data.wording.word_list import word_list
 
 _FEMININE = frozenset(
@@ -24,11 +26,38 @@ _FEMININE = frozenset(
 _MASCULINE = frozenset(["суддя", "собака"])
 _NEUTER = word_list(
     """
-    немовля курча таксі ківі кенгуру селфі меню НЛО фото бікіні сарі фондю метро суші рагу янголятко пташеня
+    немовля курча таксі ківі кенгуру селфі меню НЛО фото бікіні сарі фондю метро манго авокадо тако буріто саке мате каное кімоно
+    фламінго банджо торнадо тире суші рагу янголятко пташеня
     """
 )
 _PLURAL_NOT = frozenset(["суші", "спагеті", "броколі"])
 _NEUTER_ENDS = ("ття", "ння", "лля", "ччя", "ддя", "ззя", "сся", "ля-")
+_DECLINED_NEUTER = frozenset(["курча", "пташеня", "немовля", "янголятко"])
+# Nouns whose second word says of what they are: "морда кота" -> "морду кота".
+_HEADS = frozenset(["морда", "голова", "склянка", "палітра", "каска", "кнопка"])
+_UNCHANGING = frozenset(
+    ["туманно", "заборонено", "вартова", "заборонена", "туманна", "два серця", "свинячий пʼятак", "корал", "мікроб"]
+)
+# Lifeless by the group of their emoji, and yet drawn as if they lived: "намалюй робота".
+_LIVELY = frozenset(["робот", "привид", "прибулець", "гоблін", "сніговик", "ведмедик", "троль", "дракон", "монстр"])
+_IRREGULAR = {
+    "кіт": "кота",
+    "кінь": "коня",
+    "лебідь": "лебедя",
+    "ведмідь": "ведмедя",
+    "півень": "півня",
+    "кріль": "кроля",
+    "орел": "орла",
+    "бобер": "бобра",
+    "носоріг": "носорога",
+    "єдиноріг": "єдинорога",
+    "восьминіг": "восьминога",
+    "кухар": "кухаря",
+    "борець": "борця",
+    "суддя": "судді",
+    "собака": "собаки",
+    "слухач": "слухача",
+}
 _ADVERBS = ("широко", "трохи", "осяйно", "дуже")
 
 
@@ -49,27 +78,105 @@ def gender(name: str) -> str:
 
 
 @cache
-def accusative(name: str, alive: bool) -> str | None:
-    """What is drawn: "ракета" -> "ракету"; None where the ending does not tell."""
-    words = name.split(" ")
+def accusative(name: str, alive: bool) -> tuple[str, str] | None:
+    """What is drawn, and the form of its adjectives: "ракета" -> "ракету", "fa".
+
+    None where the ending does not tell.
+    """
     kind = gender(name)
-    if len(words) > 2 or not name.replace(" ", "").replace("-", "").isalpha() or name.isupper() or "-" in name:
+    if name in _UNCHANGING or name[0].isupper():
         return None
-    if kind == "n":
-        return name
+    if kind == "n" or (kind == "p" and not alive):
+        return name, kind
+    if kind == "m" and not alive and not _LIVELY & set(name.split(" ")):
+        return name, kind
+    if not _plain(name):
+        return None
     if kind == "f":
-        turned = [_feminine(word) for word in words]
-        return None if None in turned else " ".join(word for word in turned if word)
-    if alive or name[0].isupper():
+        head, *rest = name.split(" ")
+        endings = {"а": "у", "я": "ю", "ь": "ь"}
+        described = rest if head in _HEADS else [_ending(word, endings) for word in rest]
+        return _whole([_ending(head, endings), *described], "fa")
+    if kind == "p":
         return None
-    if len(words) == 2 and not words[0].endswith(("ий", "ій", "і")):
-        return None
-    return name
+    if name.endswith("собака"):
+        return name.replace("ий ", "ого ").removesuffix("а") + "у", "ma"
+    return genitive(name, alive)
 
 
-def _feminine(word: str) -> str | None:
+@cache
+def genitive(name: str, alive: bool) -> tuple[str, str] | None:
+    """Of what: "ракета" -> "ракети", "fg"; None where the ending does not tell, as for most lifeless masculines."""
+    kind = gender(name)
+    if not _plain(name):
+        return None
+    words = name.split(" ")
+    if kind == "f":
+        if len(words) == 2 and not words[0].endswith(("а", "я")):
+            return None
+        if words[0] in _HEADS:
+            return _whole([_feminine_genitive(words[0]), *words[1:]], "fg")
+        return _whole([*map(_feminine_adjective, words[:-1]), _feminine_genitive(words[-1])], "fg")
+    if kind == "n":
+        if len(words) == 2 and not words[0].endswith(("е", "є")):
+            return None
+        return _whole([*(agree(word, "ma") for word in words[:-1]), _neuter_genitive(words[-1])], "ma")
+    if kind == "p" or not (alive or words[-1] in _LIVELY) or _loose_pair(name):
+        return None
+    return _whole([*(agree(word, "ma") for word in words[:-1]), _masculine_genitive(words[-1])], "ma")
+
+
+def _plain(name: str) -> bool:
+    """One word, or an adjective and a noun, without hyphens and capitals."""
+    words = name.split(" ")
+    letters = "".join(words).replace("ʼ", "").replace("’", "")
+    return len(words) <= 2 and letters.isalpha() and name == name.lower() and name not in _UNCHANGING
+
+
+def _loose_pair(name: str) -> bool:
+    """Whether two masculine words are no adjective with its noun."""
+    words = name.split(" ")
+    return len(words) == 2 and not words[0].endswith(("ий", "ій"))
+
+
+def _whole(words: Sequence[str | None], form: str) -> tuple[str, str] | None:
+    known = [word for word in words if word is not None]
+    return (" ".join(known), form) if len(known) == len(words) else None
+
+
+def _ending(word: str, endings: dict[str, str]) -> str | None:
+    return word[:-1] + endings[word[-1]] if word[-1] in endings else None
+
+
+def _feminine_adjective(word: str) -> str:
+    return word[:-1] + ("ьої" if word.endswith("ня") else "ої")
+
+
+def _feminine_genitive(word: str) -> str | None:
     if word.endswith("а"):
-        return word[:-1] + "у"
+        return word[:-1] + ("і" if word[-2] in "жчшщ" else "и")
     if word.endswith("я"):
-        return word[:-1] + "ю"
-    return word if word.endswith("ь") else None
+        return word[:-1] + ("ї" if word[-2] in "аеиіоуєїʼ’" else "і")
+    return None
+
+
+def _neuter_genitive(word: str) -> str | None:
+    if word in _NEUTER:
+        return word if word not in _DECLINED_NEUTER else None
+    if word.endswith("о"):
+        return word[:-1] + "а"
+    if word.endswith("е"):
+        return word[:-1] + ("а" if word[-2] in "жчшщ" else "я")
+    return word if word.endswith("я") else None
+
+
+def _masculine_genitive(word: str) -> str | None:
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if word.endswith("ець"):
+        return word[:-3] + ("ьця" if word[-4] == "л" else "ця")
+    if word.endswith(("ий", "ій")) and not word.endswith("дій"):
+        return agree(word, "ma")
+    if word.endswith(("ь", "й")):
+        return word[:-1] + "я"
+    return word + "а" if word[-1] in "бвгґджзклмнпрстфхцчшщ" else None
