@@ -182,6 +182,48 @@ def test_the_plainest_request_is_the_caption_grammars(language):
         assert canonical(Asked((Thing(ROCKET),), style=style), language) == prompt(ROCKET, style, language)
 
 
+PLAINEST = {
+    "en": (
+        "a big blue apple to the left of a tilted rocket, flat icon on a yellow background",
+        "three upside-down foxes, 3d render",
+        "an apple, a rocket and two foxes",
+    ),
+    "th": (
+        "แอปเปิ้ลสีน้ำเงินขนาดใหญ่อยู่ทางซ้ายของจรวดเอียง, ไอคอนแบบแบน บนพื้นหลังสีเหลือง",
+        "จิ้งจอกกลับหัว 3 ตัว, ภาพสามมิติ",
+        "แอปเปิ้ล, จรวด และจิ้งจอก 2 ตัว",
+    ),
+    "zh": ("大大的蓝色的苹果在倾斜的火箭左边，扁平图标，黄色背景", "三只倒立的狐狸，3d渲染", "苹果、火箭和两只狐狸"),
+    "id": (
+        "apel biru besar di sebelah kiri roket miring, ikon datar dengan latar belakang kuning",
+        "tiga rubah terbalik, render 3d",
+        "apel, roket dan dua rubah",
+    ),
+    "uk": (
+        "велике синє яблуко ліворуч, нахилена ракета праворуч, плаский значок на жовтому тлі",
+        "три перевернуті лиси, 3d-рендер",
+        "яблуко, ракета і два лиси",
+    ),
+    "ja": (
+        "傾いたロケットの左に大きい青いりんご、フラットアイコン、黄色の背景",
+        "3匹の逆さまのキツネ、3dレンダー",
+        "りんごとロケットと2匹のキツネ",
+    ),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_plainest_scenes(language):
+    big = Thing(APPLE, colour=TINT["blue"], size="big")
+    yellow = next(colour for colour in COLOURS if colour.name == "yellow")
+    asked = (
+        Asked((big, Thing(ROCKET, pose="tilted")), "left", style="flat", ground=yellow),
+        Asked((Thing(FOX, 3, pose="upside_down"),), style="3d"),
+        Asked((Thing(APPLE), Thing(ROCKET), Thing(FOX, 2)), "row"),
+    )
+    assert tuple(canonical(one, language) for one in asked) == PLAINEST[language]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("held", (False, True))
 @pytest.mark.parametrize("arrangement", ("left", "above", "front", "row"))

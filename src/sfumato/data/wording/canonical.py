@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sfumato.data.wording import english
 from sfumato.data.wording.asked import Asked, Thing
-from sfumato.data.wording.forms import COMMAS, colour_words
+from sfumato.data.wording.forms import COMMAS, LIST_COMMAS, colour_words, row_patterns
 from sfumato.data.wording.lexicon import lexicon
 from sfumato.data.wording.names import names
 
@@ -22,8 +22,8 @@ def canonical(asked: Asked, language: str) -> str:
         case "one":
             text = tables[f"places.{asked.place}"][0].format(a=parts[0]) if asked.place else parts[0]
         case "row":
-            listed = COMMAS[language].join(parts[:-1]) + tables["joins.last"][0] + parts[-1]
-            text = tables["relations.row"][0].format(list=listed)
+            listed = LIST_COMMAS[language][0].join(parts[:-1]) + tables["joins.last"][0] + parts[-1]
+            text = row_patterns(tables["relations.row"], len(parts))[0].format(list=listed)
         case arrangement:
             text = tables[f"relations.{arrangement}"][0].format(a=parts[0], b=parts[1])
     if asked.style:

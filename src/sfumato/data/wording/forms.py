@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sfumato.data.captions import Colour
 from sfumato.data.nouns import JAPANESE_ADJECTIVES
 from sfumato.data.wording import english
 from sfumato.data.wording.lexicon import agree
 
 COMMAS = {"en": ", ", "th": ", ", "zh": "，", "id": ", ", "uk": ", ", "ja": "、"}
+# Between things in a list, the plainest first, and lists that do not say that their things are in a row.
+LIST_COMMAS = {"en": (", ",), "th": (", ", " "), "zh": ("、", "，"), "id": (", ",), "uk": (", ",), "ja": ("と", "、")}
+PLAIN_LISTS = ("{list}", "{comma}", "{ands}")
 
 
 def colour_words(colour: Colour, word: str, language: str, gender: str = "n") -> dict[str, str]:
@@ -32,3 +37,8 @@ def colour_words(colour: Colour, word: str, language: str, gender: str = "n") ->
             }
         case _:
             return {"c": word}
+
+
+def row_patterns(patterns: Sequence[str], count: int) -> Sequence[str]:
+    """The patterns for that many things: two in a plain list are said of "left"."""
+    return patterns if count > 2 else [pattern for pattern in patterns if pattern not in PLAIN_LISTS]

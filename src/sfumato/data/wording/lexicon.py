@@ -68,9 +68,10 @@ class Modifiers:
 class Half:
     """The wording of one language, either for training or held.
 
-    `frames` stand around a whole request: {x} is the subject with its article, {s} without, {v} in the accusative, {w} in the genitive, {p}
-    a picture word with its article, {q} without; other slots name one of `lists`. `modifiers` go by the gender of the
-    noun. `tables` are the remaining lists of patterns by their dotted names, such as "relations.left".
+    `frames` stand around a whole request: {x} is the subject with its article, {s} without, {v} in the accusative, {w}
+    in the genitive, {p} a picture word with its article, {q} without; other slots name one of `lists`. `modifiers` go
+    by the gender of the noun. `tables` are the remaining lists of patterns by their dotted names, such as
+    "relations.left".
     """
 
     frames: dict[str, tuple[Template, ...]]

@@ -9,7 +9,7 @@ from random import Random
 from sfumato.data.captions import Colour
 from sfumato.data.wording import english
 from sfumato.data.wording.asked import Asked, Thing
-from sfumato.data.wording.forms import COMMAS, colour_words
+from sfumato.data.wording.forms import COMMAS, LIST_COMMAS, colour_words, row_patterns
 from sfumato.data.wording.lexicon import Half, Modifiers, Template, lexicon
 from sfumato.data.wording.names import EMOJI_BESIDE_SHARE, EMOJI_SHARE, OTHER_SHARE, TYPO_LANGUAGES, Name, names, typo
 from sfumato.data.wording.pseudo import noisy, pseudo_adjective
@@ -43,6 +43,8 @@ WAY_WEIGHTS = {False: (0.2, 0.28, 0.25, 0.17, 0.1), True: (0.0, 0.36, 0.26, 0.26
 GROUND_WAYS = ("tail", "comma", "head")
 GROUND_WEIGHTS = (0.5, 0.38, 0.12)
 
+# Languages that put a style or a background before its noun, and so behind a comma where a clause is said of it.
+BEFORE = ("zh", "ja")
 # What ends a modifier that may stand before another one.
 JOINERS = {"zh": "的}", "ja": "のないたき}"}
 SPACELESS = ("th", "zh", "ja")
@@ -75,6 +77,9 @@ class _Speaker:
         self.pattern = f"places.{asked.place}" if asked.place else f"relations.{asked.arrangement}"
         clauses = f"{self.pattern}_clause" in self.half.tables and self.way != "picture"
         self.clause = clauses and rng.random() < CLAUSE_SHARE
+        if self.clause and language in BEFORE:
+            self.way = "comma" if self.way == "tail" else self.way
+            self.ground_way = "comma" if self.ground_way == "tail" else self.ground_way
         if self.foreign and self.way == "near":
             self.way = "comma"
 
@@ -205,7 +210,8 @@ class _Speaker:
     def _tailed(self, text: str, pattern: str | None, thing: Thing, gender: str) -> str:
         if pattern is None:
             return text
-        many = thing.count > 1
+        name = thing.concept.names[self.language]
+        many = thing.count > 1 or (self.language == "en" and name.endswith("s") and not english.countable(name))
         colour = self._colour_words(thing.colour, gender) if thing.colour else {}
         return pattern.format(n=text, its="their" if many else "its", **{"is": "are" if many else "is"}, **colour)
 
@@ -252,15 +258,11 @@ class _Speaker:
                     return parts[0]
                 return rng.choice(tables[self.pattern + ("_clause" if self.clause else "")]).format(a=parts[0])
             case "row":
-                comma = COMMAS[self.language]
+                comma = rng.choice(LIST_COMMAS[self.language])
                 last = rng.choice(tables["joins.last"])
                 listed = comma.join(parts[:-1]) + last + parts[-1]
-                ands = last.join(parts)
-                # Two things without a word for a row are said of "left".
-                patterns = tables["relations.row"]
-                if len(parts) == 2:
-                    patterns = tuple(p for p in patterns if p not in ("{list}", "{comma}", "{ands}"))
-                return rng.choice(patterns).format(list=listed, comma=comma.join(parts), ands=ands)
+                pattern = rng.choice(row_patterns(tables["relations.row"], len(parts)))
+                return pattern.format(list=listed, comma=comma.join(parts), ands=last.join(parts))
             case _:
                 kind = "_clause" if self.clause else ""
                 if asked.arrangement == "left" and not self.clause and rng.random() < LOOSE_SHARE:
