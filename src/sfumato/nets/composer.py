@@ -78,8 +78,9 @@ class Composer(nn.Module):
         self.fit_2 = Linear(cfg.hidden, cfg.hidden)
         self.fit_3 = Linear(cfg.hidden, c * PATCH**2)
 
-    def forward(self, things: Things, height: int, width: int) -> Cond:
-        """For latents of height x width, both even."""
+    def forward(self, things: Things, height: int, width: int, on: Tensor | None = None) -> Cond:
+        """For latents of height x width, both even. `on` (1, C, height, width) are those of a picture that the things
+        are drawn into, instead of a plain ground."""
         spot, ground = things.spot, self.ground_token(things.ground)
         place = self.spot_token(torch.cat([_waves(spot[..., :3]), _turn(spot)], -1)) + self.tint_token(things.tint)
         place = torch.where(things.present[..., None], place, self.absent.to(place.dtype))
@@ -90,15 +91,23 @@ class Composer(nn.Module):
         return Cond(
             torch.cat([tokens, last[:, None]], 1),
             torch.cat([mean.to(ground.dtype), ground], -1),
-            concat=self.draft(things, height, width),
+            concat=self.draft(things, height, width, on),
         )
 
-    def draft(self, things: Things, height: int, width: int) -> Tensor:
-        """A coarse picture of the things in their places: latents (B, C, height, width), float32."""
+    def nearest_ground(self, latents: Tensor) -> int:
+        """The number of the plain ground whose latents (C,) are nearest; white is the one that nobody mentions."""
+        plain = self.white + self.ground_latent.weight[:-1]
+        return int((plain.float() - latents.float()).square().sum(1).argmin())
+
+    def draft(self, things: Things, height: int, width: int, on: Tensor | None = None) -> Tensor:
+        """A coarse picture of the things in their places: latents (B, C, height, width), float32; `on` as in a call."""
         cfg, c = self.cfg, self.cfg.latent_channels
         rows, columns = height // PATCH, width // PATCH
         plain = self.white + self.ground_latent(things.ground).float()
         draft = plain[:, None].expand(-1, rows * columns, -1).repeat(1, 1, PATCH**2)
+        if on is not None:
+            patches = on.float().unflatten(3, (columns, PATCH)).unflatten(2, (rows, PATCH))
+            draft = torch.einsum("bchpwq->bhwpqc", patches).flatten(3).flatten(1, 2).expand(len(draft), -1, -1)
         picture, number = things.present.nonzero(as_tuple=True)
         if len(picture):
             codes, spot = things.codes[picture, number], things.spot[picture, number]

@@ -151,13 +151,14 @@ def _filled(region: Region, group: Group, alone: bool, rng: Random) -> list[tupl
 
 def _grid(region: Region, count: int, rng: Random) -> tuple[int, int]:
     """Rows and columns that suit the shape of the region."""
+    if count == 1:
+        return 1, 1
     if region.width > 1.5 * region.height:
         return (1, count) if count <= 3 else (2, math.ceil(count / 2))
     if region.height > 1.5 * region.width:
         return (count, 1) if count <= 3 else (math.ceil(count / 2), 2)
     if count <= 3:
-        line = rng.random() < 0.5
-        return (1, count) if count == 2 or line else (2, 2)
+        return (1, count) if count == 2 or rng.random() < 0.5 else (2, 2)
     return 2, math.ceil(count / 2)
 
 

@@ -47,6 +47,15 @@ class Words:
 ONE = Group()
 
 
+@dataclass(frozen=True, eq=False)
+class Hole:
+    """A part of a picture to be drawn anew: the `latents` (1, C, h, w) of the picture, in the hole those of its
+    surroundings' colours, and the `region` around the hole."""
+
+    latents: Tensor
+    region: Region
+
+
 @dataclass(frozen=True)
 class Named:
     """A group of equal things that a prompt names: the numbers of its concept and of its tint (0: its own colours)."""
@@ -105,14 +114,19 @@ class ScenePrior(nn.Module):
         self.composer = Composer(cfg)
 
     @torch.no_grad()
-    def forward(self, words: Words, rng: Random, height: int, width: int, within: Region | None = None) -> Cond:
+    def forward(self, words: Words, rng: Random, height: int, width: int, hole: Hole | None = None) -> Cond:
         """The conditioning (1 row) of a picture of height x width latents, both even.
 
-        What words leave open, the style and the exact places, `rng` decides. With `within` all things lie in that part
-        of the picture, and what is around it is not said.
+        What words leave open, the style and the exact places, `rng` decides. With a `hole` the things are drawn into a
+        picture, and on its ground unless words name another.
         """
         understood = self.understand(words)
-        return self.composer(self.things([understood], [rng], within), height, width)
+        if hole is None or (not understood.things and understood.ground == self.cfg.grounds):
+            return self.composer(self.things([understood], [rng]), height, width)
+        if understood.ground == self.cfg.grounds - 1:
+            latents = hole.latents[0].flatten(1)
+            understood = replace(understood, ground=self.composer.nearest_ground(latents.median(1).values))
+        return self.composer(self.things([understood], [rng], hole.region), height, width, hole.latents)
 
     def understand(self, words: Words) -> Understood:
         """What a prompt asks for."""

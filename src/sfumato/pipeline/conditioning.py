@@ -12,6 +12,7 @@ from torch import Tensor
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.guidance import Guidance
 from sfumato.errors import SfumatoError
+from sfumato.nets.prior import Hole
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.prompts import PromptConditioning, encode_prompts
@@ -24,21 +25,24 @@ if TYPE_CHECKING:
 GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner is told of a prompt and of a negative one
 
 
-def guidance(model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None) -> Guidance:
+def guidance(
+    model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None, hole: Hole | None = None
+) -> Guidance:
     """How a model draws what the prompt says and not what the negative prompt says, over a list of noise levels.
 
-    See `conditioning` for `concat`, and there and at `guided` for what is raised.
+    See `conditioning` for `concat` and `hole`, and there and at `guided` for what is raised.
     """
-    return guided(model, settings, sigmas, conditioning(model, settings, sigmas, concat))
+    return guided(model, settings, sigmas, conditioning(model, settings, sigmas, concat, hole))
 
 
 def conditioning(
-    model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None
+    model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None, hole: Hole | None = None
 ) -> PromptConditioning:
     """The prompts of one picture over a list of noise levels, with all else that the model is conditioned on.
 
     `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no
-    picture. Raises SfumatoError as `encode_prompts`, and for a model that cannot do without a picture.
+    picture. `hole` is where a prior shall put what the prompt names. Raises SfumatoError as `encode_prompts`, and for a
+    model that cannot do without a picture.
     """
     spec = model.spec
     if concat is None and spec.beside_latents:
@@ -46,7 +50,7 @@ def conditioning(
     good, poor = (
         partial(_with, ids=size_ids(spec, settings, score), concat=concat) for score in (settings.aesthetic_score, POOR)
     )
-    return encode_prompts(model, settings, sigmas).map(good, poor)
+    return encode_prompts(model, settings, sigmas, hole).map(good, poor)
 
 
 def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None) -> Cond:

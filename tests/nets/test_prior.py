@@ -1,0 +1,161 @@
+"""The scene prior: what it drafts, what it decides, and what it hands on."""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+import torch
+from torch import Tensor
+
+from sfumato.nets.composer import Composer, Things
+from sfumato.nets.layout import ARRANGEMENTS, Group, Region
+from sfumato.nets.prior import Hole, Named, ScenePrior, Understood, Words, decided
+from sfumato.nets.reader import Reading
+from sfumato.spec import PriorConfig
+
+CFG = PriorConfig(
+    concepts=5, styles=3, code=8, attributes=4, latent_channels=2, side=8, hidden=16, text_dim=12, reader=8,
+    reader_layers=1, reader_heads=2,
+)  # fmt: skip
+
+
+@pytest.fixture
+def composer() -> Composer:
+    torch.manual_seed(0)
+    net = Composer(CFG)
+    for parameter in (*net.fit_3.parameters(), net.ground_latent.weight):
+        parameter.data.zero_()
+    return net.requires_grad_(False)
+
+
+def things(*spots: tuple[float, float, float, float, bool], ground: int = CFG.grounds - 1) -> Things:
+    n = len(spots)
+    codes = torch.randn(1, 6, CFG.code, generator=torch.Generator().manual_seed(1))
+    present = torch.arange(6)[None] < n
+    spot = torch.tensor([[0.5, 0.5, 1.0, 0.0, 0.0]]).repeat(1, 6, 1)
+    for k, values in enumerate(spots):
+        spot[0, k] = torch.tensor([float(value) for value in values])
+    return Things(
+        codes * present[..., None], torch.zeros(1, 6, dtype=torch.long), spot, present, torch.tensor([ground])
+    )
+
+
+def canvas(composer: Composer, scene: Things) -> Tensor:
+    return composer.basis(scene.codes[0, 0]).view(1, 2, 8, 8)
+
+
+def test_a_thing_where_its_code_has_it_is_drafted_as_its_code_spells_it(composer):
+    scene = things((0.5, 0.5, 0.92, 0, False))
+    assert torch.allclose(composer.draft(scene, 8, 8), canvas(composer, scene), atol=1e-5)
+
+
+def test_a_draft_turns_mirrors_and_moves_with_its_thing(composer):
+    plain = composer.draft(things((0.5, 0.5, 0.92, 0, False)), 8, 8)
+    upside = composer.draft(things((0.5, 0.5, 0.92, 180, False)), 8, 8)
+    mirrored = composer.draft(things((0.5, 0.5, 0.92, 0, True)), 8, 8)
+    quarter = composer.draft(things((0.5, 0.5, 0.92, 90, False)), 8, 8)
+    assert torch.allclose(upside, plain.flip(2, 3), atol=1e-5)
+    assert torch.allclose(mirrored, plain.flip(3), atol=1e-5)
+    assert torch.allclose(quarter, plain.rot90(-1, (2, 3)), atol=1e-5), "clockwise"
+    small = composer.draft(things((0.25, 0.5, 0.3, 0, False)), 8, 8) - composer.white.view(1, 2, 1, 1)
+    assert small[..., 5:].abs().max() == 0 < small[..., :4].abs().max()
+
+
+def test_things_add_up_on_any_size_and_on_a_picture(composer):
+    left, right = (0.25, 0.5, 0.4, 0, False), (0.75, 0.5, 0.4, 0, False)
+    both = things(left, right)
+    one, other = (replace(both, present=torch.arange(6)[None] == k) for k in (0, 1))
+    white = composer.white.view(1, 2, 1, 1)
+    total = composer.draft(one, 8, 12) + composer.draft(other, 8, 12) - white
+    assert torch.allclose(composer.draft(both, 8, 12), total, atol=1e-5)
+    picture = torch.randn(1, 2, 8, 12)
+    on = composer.draft(both, 8, 12, picture)
+    assert torch.allclose(on - picture, composer.draft(both, 8, 12) - white, atol=1e-5)
+
+
+def test_of_nothing_nothing_is_told(composer):
+    scene = things((0.5, 0.5, 0.9, 0, False)).dropped(torch.tensor([True]), CFG.grounds)
+    cond = composer(scene, 8, 8)
+    assert not scene.present.any() and int(scene.ground) == CFG.grounds
+    assert torch.equal(cond.tokens[:, 0], cond.tokens[:, 1]), "absent things are alike"
+    assert cond.tokens.shape == (1, 7, 12) and cond.pooled.shape == (1, 12) and cond.concat.shape == (1, 2, 8, 8)
+
+
+def reading(**chosen) -> Reading:
+    """Logits that choose these places, and else the first."""
+    sizes = {"arrangement": (5,), "place": (5,), "style": (4,), "ground": (22,), "concept": (4, 5), "count": (4, 7),
+             "tint": (4, 8), "size": (4, 3), "pose": (4, 4)}  # fmt: skip
+    logits = {name: torch.zeros(1, *size) for name, size in sizes.items()}
+    for name, value in chosen.items():
+        places = torch.tensor(value)[..., None]
+        logits[name][0].scatter_(-1, places if logits[name].dim() == 3 else places.view(1), 5.0)
+    return Reading(**logits)
+
+
+ALL = torch.ones(5, 3, dtype=torch.bool)
+
+
+def test_a_reading_becomes_a_request():
+    found = decided(
+        reading(arrangement=ARRANGEMENTS.index("left"), style=3, ground=21, concept=[2, 4, 0, 0], count=[2, 1, 0, 0],
+                tint=[0, 3, 0, 0], size=[1, 0, 0, 0], pose=[0, 2, 0, 0]), CFG, ALL)  # fmt: skip
+    assert found == Understood(
+        (Named(2, 0, Group(2, "small")), Named(4, 3, Group(1, pose="mirrored"))), "left", None, None, 21
+    )
+
+
+def test_a_reading_is_made_consistent():
+    many = decided(reading(arrangement=ARRANGEMENTS.index("left"), count=[5, 4, 0, 0]), CFG, ALL)
+    assert sum(thing.group.count for thing in many.things) == 6
+    unknown = decided(reading(concept=[3, 0, 0, 0], count=[1, 0, 0, 0]), CFG, ALL & (torch.arange(5) != 3)[:, None])
+    assert unknown.things[0].concept != 3, "what has no picture is not drawn"
+    nothing = decided(reading(count=[0, 0, 0, 0], ground=21), CFG, ALL)
+    assert nothing.things == () and nothing.ground == CFG.grounds
+    assert decided(reading(count=[0, 0, 0, 0], ground=4), CFG, ALL).ground == 4
+
+
+@pytest.fixture
+def prior() -> ScenePrior:
+    torch.manual_seed(0)
+    net = ScenePrior(CFG)
+    net.memory.codes.normal_()
+    net.memory.known.fill_(1)
+    return net.eval()
+
+
+def words(count: int = 4) -> Words:
+    generator = torch.Generator().manual_seed(0)
+    states, embeddings = (torch.randn(1, count, 12, generator=generator) for _ in range(2))
+    return Words(states, embeddings, torch.ones(1, count))
+
+
+def test_a_seed_lays_out_always_alike_and_seeds_differ(prior):
+    prior.reader.group["count"].bias.data[:] = torch.tensor([-9, 9, -9, -9, -9, -9, -9.0])
+    first, again, other = (prior(words(), Random(seed), 8, 8) for seed in (1, 1, 2))
+    assert torch.equal(first.concat, again.concat) and not torch.equal(first.concat, other.concat)
+
+
+def test_a_word_without_weight_is_not_read(prior):
+    some = words()
+    muted = replace(some, weights=torch.tensor([[1.0, 1, 0, 1]]))
+    states = some.states.clone()
+    states[:, 2] = 7.0
+    first, second = (prior.reader(one, some.embeddings, muted.weights).concept for one in (some.states, states))
+    assert torch.equal(first, second) and not torch.equal(
+        first, prior.reader(states, some.embeddings, some.weights).concept
+    )
+
+
+def test_things_go_into_a_hole_and_stand_on_its_ground(prior):
+    prior.reader.group["count"].bias.data[:] = torch.tensor([-9, 9, -9, -9, -9, -9, -9.0])
+    prior.reader.whole["ground"].bias.data[CFG.grounds - 1] = 99
+    plain = (prior.composer.white + prior.composer.ground_latent.weight[3]).detach()
+    hole = Hole(plain.view(1, 2, 1, 1).expand(1, 2, 8, 8), Region(0.75, 0.5, 0.5, 1.0))
+    cond = prior(words(), Random(0), 8, 8, hole)
+    assert prior.composer.nearest_ground(plain) == 3
+    assert torch.allclose(cond.concat[..., :2], hole.latents[..., :2]), "far from the hole all is as given"
+
+
+def test_unsaid_styles_are_those_that_all_things_have(prior):
+    prior.memory.known.copy_(torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0]]))
+    assert prior.memory.styles_of([0, 1]) == [1] and prior.memory.styles_of([0, 2]) == [0, 1]
