@@ -66,7 +66,7 @@ def gender(name: str) -> str:
     """ "m", "f", "n", or "p" for what is plural."""
     words = [word.strip(",:").lower() for word in name.split(" ")]
     word = words[1] if len(words) > 1 and words[0] in _ADVERBS else words[0]
-    if word in _FEMININE:
+    if word in _FEMININE or word.startswith("жінка-"):
         return "f"
     if word in _MASCULINE:
         return "m"
