@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,13 +46,15 @@ def save_folder(
     tokenizer_folder: str | Path | None = None,
     dtype: torch.dtype = torch.float32,
     max_file_size: int = MAX_FILE,
+    in_eight_bits: Container[str] = (),
 ) -> None:
     """Write a model of any family that diffusers (and `load_parts`) opens.
 
-    `tokenizer_folder` None stands for CLIP's own vocabulary. `dtype` is that of the files. Weights beyond
-    `max_file_size` bytes are split over several files. model_index.json is written last, so that a half-written folder
-    is not taken for a model. Raises SfumatoError when the folder cannot be written, the model cannot be said in this
-    layout, or a weight does not fit in `dtype`.
+    `tokenizer_folder` None stands for CLIP's own vocabulary. `dtype` is that of the files, but for the tensors
+    `in_eight_bits` (by their names in this layout), which are stored as float8_e4m3fn. Weights beyond `max_file_size`
+    bytes are split over several files. model_index.json is written last, so that a half-written folder is not taken for
+    a model. Raises SfumatoError when the folder cannot be written, the model cannot be said in this layout, or a weight
+    does not fit in `dtype`.
     """
     owner = family(spec.family)
     layout = owner.layouts["diffusers"]
@@ -66,7 +68,8 @@ def save_folder(
         state = network.state_dict()
         kept = {name: state[name] for name in meta[part].state_dict()}
         for name, tensor in keymap.to_theirs(part, kept).items():
-            entries[name] = Entry(tuple(tensor.shape), dtype, partial(_cast, name, tensor, dtype))
+            stored = torch.float8_e4m3fn if name in in_eight_bits else dtype
+            entries[name] = Entry(tuple(tensor.shape), stored, partial(_cast, name, tensor, stored))
     write_folder(Path(path), entries, files, max_file_size)
 
 
@@ -151,6 +154,7 @@ def _split(entries: Mapping[str, Entry], limit: int) -> list[list[str]]:
 
 def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     tensor = tensor.detach().to("cpu", dtype)
-    if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
+    seen = tensor.half() if dtype.itemsize == 1 else tensor
+    if tensor.numel() and not torch.stack(torch.aminmax(seen)).isfinite().all():
         raise SfumatoError(f"the weight {name} is not finite in {dtype}; nothing usable can be written")
     return tensor

@@ -14,7 +14,7 @@ from sfumato.nets.prior import ScenePrior
 from sfumato.spec import PriorConfig
 from sfumato.train import reader, scene_ldm
 
-RIDGE = 300.0  # against fitting the chance of some 1,400 pairs of pictures with 192 numbers each
+RIDGE = 60.0  # against fitting the chance of some 1,400 pairs of pictures with 192 numbers each
 
 
 def scene_prior(drawing: Path, reading: Path, data: EmojiData) -> ScenePrior:
