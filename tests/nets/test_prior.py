@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import ARRANGEMENTS, Group, Region
-from sfumato.nets.prior import Hole, Named, ScenePrior, Understood, Words, decided
+from sfumato.nets.prior import Named, ScenePrior, Underlay, Understood, Words, decided
 from sfumato.nets.reader import Reading
 from sfumato.spec import PriorConfig
 
@@ -146,16 +146,26 @@ def test_a_word_without_weight_is_not_read(prior):
     )
 
 
-def test_things_go_into_a_hole_and_stand_on_its_ground(prior):
+def test_things_go_into_a_region_and_stand_on_its_ground(prior):
     prior.reader.group["count"].bias.data[:] = torch.tensor([-9, 9, -9, -9, -9, -9, -9.0])
     prior.reader.whole["ground"].bias.data[CFG.grounds - 1] = 99
     plain = (prior.composer.white + prior.composer.ground_latent.weight[3]).detach()
-    hole = Hole(plain.view(1, 2, 1, 1).expand(1, 2, 8, 8), Region(0.75, 0.5, 0.5, 1.0))
-    cond = prior(words(), Random(0), 8, 8, hole)
+    given = Underlay(plain.view(1, 2, 1, 1).expand(1, 2, 8, 8), Region(0.75, 0.5, 0.5, 1.0))
+    cond = prior(words(), Random(0), 8, 8, given)
     assert prior.composer.nearest_ground(plain) == 3
-    assert torch.allclose(cond.concat[..., :2], hole.latents[..., :2]), "far from the hole all is as given"
+    assert torch.allclose(cond.concat[..., :2], given.latents[..., :2]), "far from the region all is as given"
 
 
 def test_unsaid_styles_are_those_that_all_things_have(prior):
     prior.memory.known.copy_(torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0]]))
     assert prior.memory.styles_of([0, 1]) == [1] and prior.memory.styles_of([0, 2]) == [0, 1]
+
+
+def test_a_draft_goes_on_from_a_picture_as_far_as_the_strength_says(prior):
+    prior.reader.group["count"].bias.data[:] = torch.tensor([-9, 9, -9, -9, -9, -9, -9.0])
+    picture = torch.randn(1, 2, 8, 8)
+    own, half, none = (
+        prior(words(), Random(0), 8, 8, None if strength == 1 else Underlay(picture, strength=strength)).concat
+        for strength in (1, 0.5, 0)
+    )
+    assert torch.allclose(none, picture) and torch.allclose(half, (own + picture) / 2, atol=1e-6)

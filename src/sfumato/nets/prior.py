@@ -48,12 +48,16 @@ ONE = Group()
 
 
 @dataclass(frozen=True, eq=False)
-class Hole:
-    """A part of a picture to be drawn anew: the `latents` (1, C, h, w) of the picture, in the hole those of its
-    surroundings' colours, and the `region` around the hole."""
+class Underlay:
+    """A picture that is drawn on: its `latents` (1, C, h, w), and how much of it is to change.
+
+    With a `region` what is drawn goes into that part of the picture, and the latents there are those of the colours
+    around it. Without one the whole picture changes, the more the higher the `strength` (0 to 1).
+    """
 
     latents: Tensor
-    region: Region
+    region: Region | None = None
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -114,19 +118,24 @@ class ScenePrior(nn.Module):
         self.composer = Composer(cfg)
 
     @torch.no_grad()
-    def forward(self, words: Words, rng: Random, height: int, width: int, hole: Hole | None = None) -> Cond:
+    def forward(self, words: Words, rng: Random, height: int, width: int, underlay: Underlay | None = None) -> Cond:
         """The conditioning (1 row) of a picture of height x width latents, both even.
 
-        What words leave open, the style and the exact places, `rng` decides. With a `hole` the things are drawn into a
-        picture, and on its ground unless words name another.
+        What words leave open, the style and the exact places, `rng` decides. With an `underlay` the draft goes on from
+        that picture; what goes into a region of it stands on its ground, unless words name another.
         """
         understood = self.understand(words)
-        if hole is None or (not understood.things and understood.ground == self.cfg.grounds):
+        nothing = not understood.things and understood.ground == self.cfg.grounds
+        if underlay is None or nothing:
             return self.composer(self.things([understood], [rng]), height, width)
+        latents = underlay.latents.to(self.composer.white)
+        if underlay.region is None:
+            cond = self.composer(self.things([understood], [rng]), height, width)
+            return replace(cond, concat=latents.lerp(cond.concat, underlay.strength))
         if understood.ground == self.cfg.grounds - 1:
-            latents = hole.latents[0].flatten(1)
-            understood = replace(understood, ground=self.composer.nearest_ground(latents.median(1).values))
-        return self.composer(self.things([understood], [rng], hole.region), height, width, hole.latents)
+            middle = latents[0].flatten(1).median(1).values
+            understood = replace(understood, ground=self.composer.nearest_ground(middle))
+        return self.composer(self.things([understood], [rng], underlay.region), height, width, latents)
 
     def understand(self, words: Words) -> Understood:
         """What a prompt asks for."""

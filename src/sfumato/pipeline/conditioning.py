@@ -12,7 +12,7 @@ from torch import Tensor
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.guidance import Guidance
 from sfumato.errors import SfumatoError
-from sfumato.nets.prior import Hole
+from sfumato.nets.prior import Underlay
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.prompts import PromptConditioning, encode_prompts
@@ -26,23 +26,31 @@ GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner is told of a promp
 
 
 def guidance(
-    model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None, hole: Hole | None = None
+    model: StableDiffusion,
+    settings: Settings,
+    sigmas: Tensor,
+    concat: Tensor | None = None,
+    underlay: Underlay | None = None,
 ) -> Guidance:
     """How a model draws what the prompt says and not what the negative prompt says, over a list of noise levels.
 
-    See `conditioning` for `concat` and `hole`, and there and at `guided` for what is raised.
+    See `conditioning` for `concat` and `underlay`, and there and at `guided` for what is raised.
     """
-    return guided(model, settings, sigmas, conditioning(model, settings, sigmas, concat, hole))
+    return guided(model, settings, sigmas, conditioning(model, settings, sigmas, concat, underlay))
 
 
 def conditioning(
-    model: StableDiffusion, settings: Settings, sigmas: Tensor, concat: Tensor | None = None, hole: Hole | None = None
+    model: StableDiffusion,
+    settings: Settings,
+    sigmas: Tensor,
+    concat: Tensor | None = None,
+    underlay: Underlay | None = None,
 ) -> PromptConditioning:
     """The prompts of one picture over a list of noise levels, with all else that the model is conditioned on.
 
     `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no
-    picture. `hole` is where a prior shall put what the prompt names. Raises SfumatoError as `encode_prompts`, and for a
-    model that cannot do without a picture.
+    picture. `underlay` is a picture that is drawn on, for models with a prior. Raises SfumatoError as `encode_prompts`,
+    and for a model that cannot do without a picture.
     """
     spec = model.spec
     if concat is None and spec.beside_latents:
@@ -50,7 +58,7 @@ def conditioning(
     good, poor = (
         partial(_with, ids=size_ids(spec, settings, score), concat=concat) for score in (settings.aesthetic_score, POOR)
     )
-    return encode_prompts(model, settings, sigmas, hole).map(good, poor)
+    return encode_prompts(model, settings, sigmas, underlay).map(good, poor)
 
 
 def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None) -> Cond:

@@ -14,7 +14,7 @@ from sfumato.diffusion.cond import Cond, ScheduledCond
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.guidance import Guide, composed, network_guide
 from sfumato.errors import SfumatoError, warn
-from sfumato.nets.prior import Hole
+from sfumato.nets.prior import Underlay
 from sfumato.settings.settings import Settings
 from sfumato.text.prompt import emphasis
 from sfumato.text.prompt.emphasis import Span, Spans
@@ -56,9 +56,9 @@ class PromptConditioning:
 
 
 def encode_prompts(
-    model: StableDiffusion, settings: Settings, sigmas: Tensor, hole: Hole | None = None
+    model: StableDiffusion, settings: Settings, sigmas: Tensor, underlay: Underlay | None = None
 ) -> PromptConditioning:
-    """The prompts of one picture over a list of noise levels; a prior draws what they name into the `hole`, if any.
+    """The prompts of one picture over a list of noise levels; a prior drafts them on the `underlay`, if any.
 
     What is odd about a prompt is an SfumatoWarning. Raises SfumatoError for a prompt that is too long or names an
     adapter, and for a clip skip that the model lacks.
@@ -71,7 +71,7 @@ def encode_prompts(
     texts = [text_per_step(branch.nodes, steps) for branch in (*prompt.drawn, *negative.drawn)]
     every = list(dict.fromkeys(chain.from_iterable(texts)))
     spans = [weighed(settings, text) for text in every]
-    conds = dict(zip(every, _encoded(model, settings, spans, hole), strict=True))
+    conds = dict(zip(every, _encoded(model, settings, spans, underlay), strict=True))
     if model.spec.zero_empty_negative and not settings.negative.strip():
         conds_away = {text: conds[text].zeros() for text in texts[-1]}
     else:
@@ -85,14 +85,16 @@ def encode_prompts(
     return PromptConditioning(branches, _course(levels, [conds_away[text] for text in away]), caption)
 
 
-def _encoded(model: StableDiffusion, settings: Settings, texts: Sequence[Spans], hole: Hole | None) -> list[Cond]:
+def _encoded(
+    model: StableDiffusion, settings: Settings, texts: Sequence[Spans], underlay: Underlay | None
+) -> list[Cond]:
     """What the texts become: by the text encoders, or where the model has a prior by that, for this seed and size."""
     if model.prior is None:
         return model.encode(texts, settings.clip_skip, settings.emphasis)
     factor = model.spec.vae.factor
     sides = settings.height // factor, settings.width // factor
     read = (model.encode.words(text, settings.clip_skip, settings.emphasis) for text in texts)
-    return [model.prior(words, Random(settings.seed), *sides, hole) for words in read]
+    return [model.prior(words, Random(settings.seed), *sides, underlay) for words in read]
 
 
 def weighed(settings: Settings, text: str) -> Spans:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sfumato.errors import SfumatoError
+from sfumato.nets.prior import Underlay
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.generate import draw
@@ -46,7 +47,7 @@ def img2img(
         model,
         settings,
         way,
-        lambda one: guidance(model, one, way.sigmas, concat),
+        lambda one: guidance(model, one, way.sigmas, concat, Underlay(known, strength=strength)),
         known,
         facts={"Denoising strength": strength},
     )

@@ -20,7 +20,7 @@ from sfumato.errors import SfumatoError
 from sfumato.images.mask import edge, filled, from_picture, touched
 from sfumato.images.region import Region
 from sfumato.nets import layout
-from sfumato.nets.prior import Hole
+from sfumato.nets.prior import Underlay
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.generate import draw
@@ -140,7 +140,7 @@ def inpaint(
     if how.start == "nothing":
         init_latents = init_latents.where(way.free_at == 0, 0)
     concat = _beside_latents(model, old, part, way)
-    hole = _hole(model, old, part, way)
+    underlay = _underlay(model, old, part, way)
     weights = (soft_edge if how.soft else shares)[0, 0, :, :, None].numpy()
 
     def into(image: Image.Image, weights: np.ndarray, new: Image.Image) -> Image.Image:
@@ -148,7 +148,7 @@ def inpaint(
         return Image.fromarray(mixed.round().astype(np.uint8))
 
     return draw(
-        model, settings, way, lambda one: guidance(model, one, way.sigmas, concat, hole), init_latents,
+        model, settings, way, lambda one: guidance(model, one, way.sigmas, concat, underlay), init_latents,
         touch=lambda new: into(image, weights, region.put(new, image)),
         facts=_facts(how),
         protect=lambda marked: into(image, weights > 0, marked),
@@ -192,7 +192,7 @@ def _beside_latents(model: StableDiffusion, image: Image.Image, mask: Tensor, wa
     return None if model.depth is None else depth_of(model.depth, image, *way.shape[2:])
 
 
-def _hole(model: StableDiffusion, image: Image.Image, mask: Tensor, way: SamplingRun) -> Hole | None:
+def _underlay(model: StableDiffusion, image: Image.Image, mask: Tensor, way: SamplingRun) -> Underlay | None:
     """Where a model with a prior puts what the prompt names: into the box around the mask."""
     if model.prior is None:
         return None
@@ -203,7 +203,7 @@ def _hole(model: StableDiffusion, image: Image.Image, mask: Tensor, way: Samplin
         (int(found[0]) / size, (int(found[-1]) + 1) / size)
         for found, size in zip((rows, columns), way.shape[2:], strict=True)
     )
-    return Hole(latents, layout.Region((left + right) / 2, (top + bottom) / 2, right - left, bottom - top))
+    return Underlay(latents, layout.Region((left + right) / 2, (top + bottom) / 2, right - left, bottom - top))
 
 
 def _facts(how: InpaintOptions) -> dict[str, object]:

@@ -21,6 +21,7 @@ from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.windows import Window, windowed, windows
 from sfumato.errors import SfumatoError
 from sfumato.loading.upscalers import PixelUpscaler
+from sfumato.nets.prior import Underlay
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.generate import describe, draw, marked
@@ -121,17 +122,18 @@ def _redrawn(
     large = padded(large, 0, 0, -size[0] % multiple, -size[1] % multiple)
     way = SamplingRun.of(model, replace(settings, width=large.width, height=large.height)).from_strength(strength)
     concat = None if model.depth is None else depth_of(model.depth, large, *way.shape[2:])
+    known = encode(model.vae, to_pixels(large))
+    underlay = Underlay(known, strength=strength)
 
     def guide(one: Settings) -> Guidance:
         drawn = replace(one, width=large.width, height=large.height)
-        return in_windows(model, drawn, guidance(model, drawn, way.sigmas, concat), enlarging.overlap)
+        return in_windows(model, drawn, guidance(model, drawn, way.sigmas, concat, underlay), enlarging.overlap)
 
     facts = {
         "Denoising strength": strength,
         "SD upscale upscaler": "Lanczos" if enlarging.upscaler is None else enlarging.upscaler.name,
         "SD upscale overlap": enlarging.overlap,
     }
-    known = encode(model.vae, to_pixels(large))
     return draw(model, settings, way, guide, known, lambda image: image.crop((0, 0, *size)), facts)
 
 
