@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.progress import track
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from sfumato.data.captions import COLOURS
+from sfumato.data.captions import COLOURS, STYLES
 from sfumato.data.composed import Placed, Scene, Scenes
 from sfumato.data.dataset import EmojiData
 from sfumato.data.nouns import TINTS
@@ -20,14 +21,16 @@ from sfumato.files import atomic_write
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, MAX_THINGS, PLACES, POSES, SIZES, Spot
 from sfumato.nets.vae import VAE
 from sfumato.train.latents import identity
+from sfumato.train.loop import bf16_pays
 
-SHARD = 512  # scenes in a file
+SHARD = 512  # scenes in a file; of fewer, one file holds all
 CANONICAL = Spot(0.5, 0.5, 0.92)  # where a thing lies in the picture that its code is made of
 COLOUR_NAMES = tuple(colour.name for colour in COLOURS)
 NO_GROUND = len(COLOURS)  # white that no word mentions
 ABSENT = -1
 
 Tensors = dict[str, Tensor]
+Part = TypeVar("Part")
 
 
 def canonical_latents(folder: Path, data: EmojiData, vae: VAE) -> Tensor:
@@ -54,10 +57,11 @@ def scene_latents(
     place = folder / f"scenes-{identity(data, vae, seed, 'composed')}"
     scenes = Scenes(data, seed)
     parts = []
-    for shard in _shown(range((count + SHARD - 1) // SHARD) if shards is None else shards, "encode scenes"):
-        path = place / f"{shard:05d}.safetensors"
+    size = min(SHARD, count)
+    for shard in _shown(range((count + size - 1) // size) if shards is None else shards, "encode scenes"):
+        path = place / (f"{shard:05d}.safetensors" if size == SHARD else f"first-{size}.safetensors")
         if not path.is_file():
-            layouts = [scenes[shard * SHARD + k] for k in range(SHARD)]
+            layouts = [scenes[shard * size + k] for k in range(size)]
             latents = torch.cat([_encoded(vae, scenes, part) for part in _parts(layouts, 32)])
             with atomic_write(path) as file:
                 file.write(save({"latents": latents} | labels(data, layouts)))
@@ -94,15 +98,9 @@ def labels(data: EmojiData, scenes: Sequence[Scene]) -> Tensors:
         asked = scene.asked
         out["arrangement"][i] = ARRANGEMENTS.index(asked.arrangement)
         out["place"][i] = 1 + PLACES.index(asked.place) if asked.place else 0
-        out["style"][i] = list(data_styles()).index(scene.style)
+        out["style"][i] = STYLES.index(scene.style)
         out["ground"][i] = COLOUR_NAMES.index(asked.ground.name) if asked.ground else NO_GROUND
     return out
-
-
-def data_styles() -> tuple[str, ...]:
-    from sfumato.data.captions import STYLES
-
-    return STYLES
 
 
 def _alone(data: EmojiData, number: int) -> Scene:
@@ -114,13 +112,15 @@ def _parts(scenes: Sequence[Scene], rows: int) -> list[Sequence[Scene]]:
     return [scenes[start : start + rows] for start in range(0, len(scenes), rows)]
 
 
-def _shown(parts: Sequence, what: str):
+def _shown(parts: Sequence[Part], what: str) -> Iterable[Part]:
+    """The same, with a bar on stderr: tens of thousands of pictures take minutes."""
     return track(parts, what, console=Console(stderr=True), transient=True)
 
 
 @torch.no_grad()
 def _encoded(vae: VAE, scenes: Scenes, layouts: Sequence[Scene]) -> Tensor:
+    device = next(vae.parameters()).device
     x = torch.stack([scenes.draw(layout).picture for layout in layouts]).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        means = [vae.encode(part).float().chunk(2, 1)[0] for part in x.split(8)]
-    return vae.to_latents(torch.cat(means)).half().contiguous()
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
+        means = [vae.encode(part.to(device)).float().chunk(2, 1)[0] for part in x.split(8)]
+    return vae.to_latents(torch.cat(means)).half().cpu().contiguous()

@@ -50,14 +50,16 @@ class SceneTraining:
     """Recipe of a denoiser of things in places.
 
     The first `scenes` of `scene_seed` are learnt from, and single things as they lie in the picture that their code is
-    made of; these are the share `single` of every batch. Of the share `drop` of the pictures nothing is told. Times are
-    drawn, stratified over the batch, as sigmoid(z) of normal z (Esser et al. 2024, equation 19). `draft_weight` is how
-    much the error of the draft itself counts beside that of the network. `code_noise` is added to codes, so that codes
-    which the memory has only nearly right are drawn well too. Sheets take `sheet_steps` steps without guidance.
+    made of, `code` numbers; these are the share `single` of every batch. Of the share `drop` of the pictures nothing is
+    told. Times are drawn, stratified over the batch, as sigmoid(z) of normal z (Esser et al. 2024, equation 19).
+    `draft_weight` is how much the error of the draft itself counts beside that of the network. `code_noise` is added to
+    codes, so that codes which the memory has only nearly right are drawn well too. Sheets take `sheet_steps` steps
+    without guidance.
     """
 
     loop: LoopConfig
     transformer: MMDiTConfig = field(default_factory=MMDiTConfig)
+    code: int = 192
     scenes: int = 24576
     scene_seed: int = 4242
     single: float = 0.35
@@ -88,7 +90,7 @@ class Codes:
         x = latents.float().flatten(1)
         mean = x[train].mean(0)
         torch.manual_seed(0)
-        _, _, basis = torch.pca_lowrank(x[train] - mean, count + 32, center=False, niter=3)
+        _, _, basis = torch.pca_lowrank(x[train] - mean, min(count + 32, len(train)), center=False, niter=3)
         codes = (x - mean) @ basis[:, :count]
         scale = codes[train].std(0).mean()
         return cls(codes / scale, basis[:, :count] * scale, mean)
@@ -110,9 +112,9 @@ class SceneTask:
         side = data.size // vae.cfg.factor
         self._singles = canonical_latents(latents, data, vae)
         self._train = data.splits["train"]
-        prior = PriorConfig(len(data.concepts), latent_channels=vae.cfg.latent_channels, side=side)
+        prior = PriorConfig(len(data.concepts), code=cfg.code, latent_channels=vae.cfg.latent_channels, side=side)
         self._codes = _kept_codes(
-            latents / f"codes-{identity(data, vae, CANONICAL)}.pt", self._singles, self._train, prior.code
+            latents / f"codes-{identity(data, vae, CANONICAL, cfg.code)}.pt", self._singles, self._train, prior.code
         )
         self._scenes = scene_latents(latents, data, vae, cfg.scenes, cfg.scene_seed)
         self._new = scene_latents(latents, data, vae, max(cfg.held_out, 1), -1)
@@ -178,8 +180,8 @@ class SceneTask:
         """Pairs of rows, what was composed and what is drawn of it: things alone, then new scenes."""
         numbers = self._train[np.linspace(0, len(self._train) - 1, 12).astype(int)]
         rows = []
-        for labels, x0, count in ((alone(numbers), self._singles[numbers], 12), (self._new, self._new["latents"], 24)):
-            for start in range(0, count, 12):
+        for labels, x0 in ((alone(numbers), self._singles[numbers]), (self._new, self._new["latents"][:24])):
+            for start in range(0, len(x0), 12):
                 part = {name: value[start : start + 12] for name, value in labels.items()}
                 drawn = self.draw(self.things(part), self.cfg.sheet_steps)
                 rows += [self.pictures(x0[start : start + 12].float()), drawn]

@@ -1,0 +1,128 @@
+"""The denoiser of things in places and the reader of prompts, on the tiny set, and the model that the two become."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sfumato.data.captions import STYLES
+from sfumato.data.dataset import EmojiData
+from sfumato.nets.layout import MAX_THINGS
+from sfumato.spec import MMDiTConfig, VAEConfig
+from sfumato.train import reader, scene_ldm
+from sfumato.train.assemble import completed, scene_prior
+from sfumato.train.config import LoopConfig
+from sfumato.train.loop import Task, train
+from sfumato.train.reader import ReaderTask, ReaderTraining, TowerSize
+from sfumato.train.scene_latents import CANONICAL, canonical_latents, scene_latents
+from sfumato.train.scene_ldm import SceneTask, SceneTraining
+from sfumato.train.vae import VAETask, VAETraining
+
+CPU = torch.device("cpu")
+LOOP = LoopConfig(steps=6, batch=8, lr=4e-3, warmup=2, log_every=3, validate_every=100, sample_every=100, ema=0.9)
+DRAWING = SceneTraining(
+    LOOP, MMDiTConfig(patch=2, hidden=32, heads=2, depth=2, positions=8, qk_norm=True), code=16, scenes=24, held_out=4,
+    sheet_steps=2,
+)  # fmt: skip
+READING = ReaderTraining(
+    replace(LOOP, batch=16), TowerSize(vocab_size=700, width=32, layers=1, heads=2, max_length=48), corpus=300, tests=3
+)
+
+
+def run(task: Task, recipe, folder: Path, steps: int) -> dict[str, float]:
+    loop = replace(recipe.loop, steps=steps, lr_schedule="constant")
+    return train(task, loop, folder, record=recipe, device=CPU).metrics
+
+
+@pytest.fixture(scope="module")
+def latents(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("latents")
+
+
+@pytest.fixture(scope="module")
+def vae(emoji: EmojiData):
+    recipe = VAETraining(LOOP, VAEConfig(latent_channels=4, channels=(8, 8), blocks=1, groups=1), crop=16, held_out=4)
+    return VAETask(recipe, emoji).networks.eval()
+
+
+@pytest.fixture(scope="module")
+def drawing(emoji: EmojiData, vae, latents: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("drawing")
+    run(SceneTask(DRAWING, emoji, vae, latents, CPU), DRAWING, folder, 6)
+    return folder / "export"
+
+
+@pytest.fixture(scope="module")
+def reading(emoji: EmojiData, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("reading")
+    run(ReaderTask(READING, emoji, folder), READING, folder, 4)
+    return folder / "export"
+
+
+def test_both_learn(emoji, vae, latents, tmp_path):
+    task = SceneTask(DRAWING, emoji, vae, latents, CPU)
+    first = run(task, DRAWING, tmp_path / "a", 1)["val/single"]
+    assert run(SceneTask(DRAWING, emoji, vae, latents, CPU), DRAWING, tmp_path / "b", 40)["val/single"] < 0.9 * first
+    reads = ReaderTask(READING, emoji, tmp_path / "c")
+    batch = reads.batch(0)
+    before = reads.loss(batch)[0].item()
+    run(reads, READING, tmp_path / "c", 30)
+    assert reads.loss(batch)[0].item() < 0.9 * before
+
+
+def test_an_interrupted_run_goes_on_exactly(emoji, vae, latents, tmp_path):
+    for name, parts in (("whole", (4,)), ("parts", (2, 4))):
+        for steps in parts:
+            run(SceneTask(DRAWING, emoji, vae, latents, CPU), DRAWING, tmp_path / name, steps)
+    whole, parts = (load_file(tmp_path / name / "export" / scene_ldm.FILE) for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_labels_say_what_was_composed(emoji, vae, latents):
+    scenes = scene_latents(latents, emoji, vae, 24, 4242)
+    again = scene_latents(latents, emoji, vae, 24, 4242)
+    assert all(torch.equal(scenes[name], again[name]) for name in scenes)
+    present = scenes["group"] >= 0
+    counts = scenes["count"].sum(1)
+    assert torch.equal(present.sum(1), counts) and counts.max() <= MAX_THINGS
+    assert scenes["latents"].shape == (24, 4, 16, 16) and scenes["spot"][present][:, 2].min() > 0
+    for row in range(24):
+        for k in present[row].nonzero()[:, 0]:
+            picture, group = int(scenes["picture"][row, k]), int(scenes["group"][row, k])
+            assert emoji.concept_index(picture) == int(scenes["concept"][row, group])
+            assert emoji.style(picture) == STYLES[int(scenes["style"][row])] and emoji.split(picture) == "train"
+
+
+def test_a_code_brings_its_picture_back(emoji, vae, latents):
+    x = canonical_latents(latents, emoji, vae).float()
+    train_numbers = emoji.splits["train"]
+    codes = scene_ldm.Codes.of(x, train_numbers, 64)
+    back = (codes.codes @ codes.basis.T + codes.mean).view_as(x)
+    error = (back - x)[train_numbers].square().mean() / x[train_numbers].var()
+    assert error < 0.05 and CANONICAL.side < 1
+
+
+def test_guesses_fill_the_styles_that_are_lacking():
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(40, 1, 6, generator=generator).repeat(1, 3, 1) * torch.tensor([1.0, 2.0, -1.0])[:, None] * 20
+    known = torch.ones(40, 3, dtype=torch.bool)
+    known[:4, 1], known[5] = False, False
+    found = completed(codes * known[..., None], known)
+    assert torch.equal(found[known], codes[known]) and (found[5] == 0).all()
+    assert (found[:4, 1] - codes[:4, 1]).square().mean() < 0.02 * codes.square().mean()
+
+
+def test_the_two_runs_become_one_prior(emoji, drawing, reading):
+    prior = scene_prior(drawing, reading, emoji)
+    known = {(emoji.concept_index(int(i)), STYLES.index(emoji.style(int(i)))) for i in emoji.splits["train"]}
+    assert {tuple(place) for place in (prior.memory.known > 0).nonzero().tolist()} == known
+    stored = load_file(drawing / scene_ldm.FILE)
+    number = int(emoji.splits["train"][0])
+    place = emoji.concept_index(number), STYLES.index(emoji.style(number))
+    assert torch.equal(prior.memory.codes[place], stored["codes"][number])
+    words = load_file(reading / reader.FILE)
+    assert torch.equal(prior.reader.name.weight, words["reader.name.weight"])
