@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common import processor_seconds, show
 from sfumato.data import captions
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji_training import EmojiTrainingSet
 from sfumato.diffusion.cond import Cond
 from sfumato.evaluate.judge import Judge, load_judge
 from sfumato.evaluate.pictures import on_white
@@ -32,8 +32,8 @@ from sfumato.spec import MMDiTConfig, NoiseSchedule, UNetConfig
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
-from sfumato.train.ldm import RATIOS, LDMTask, LDMTraining
 from sfumato.train.loop import arithmetic, train
+from sfumato.train.methods.ldm import RATIOS, LDMTask, LDMTraining
 from sfumato.train.start import Start, gather
 
 CPU = torch.device("cpu")
@@ -53,7 +53,7 @@ TIMED_STEPS = 12
 NEVER = 1_000_000
 
 
-def recipe(data: EmojiData, changes: dict[str, object]) -> LDMTraining:
+def recipe(data: EmojiTrainingSet, changes: dict[str, object]) -> LDMTraining:
     """What all candidates share, with `changes`."""
     others = {concept.subgroup for concept in data.concepts} - set(SUBGROUPS)
     common = LDMTraining(
@@ -70,18 +70,20 @@ def recipe(data: EmojiData, changes: dict[str, object]) -> LDMTraining:
             sample_every=NEVER,
         ),
         noise=NoiseSchedule(end=0.02),
-        background_share=0.0,
-        styles={style: int(style in STYLES) for style in captions.STYLES},
-        subgroups=dict.fromkeys(sorted(others), 0),
-        languages={language: float(language == "en") for language in captions.LANGUAGES},
+        data={
+            "background_share": 0.0,
+            "styles": {style: int(style in STYLES) for style in captions.STYLES},
+            "subgroups": dict.fromkeys(sorted(others), 0),
+            "languages": {language: float(language == "en") for language in captions.LANGUAGES},
+        },
         held_out=256,
         prompts=("red apple", "grapes", "banana", "watermelon", "red heart", "broken heart", "grinning face", "halo"),
-        sheet_styles=STYLES,
+        sheet_endings=tuple(captions.STYLE_WORDS["en"][style][0] for style in STYLES),
     )
     return replace(common, **changes)
 
 
-def seconds_a_step(cfg: LDMTraining, data: EmojiData, start: Start, latents: Path) -> float:
+def seconds_a_step(cfg: LDMTraining, data: EmojiTrainingSet, start: Start, latents: Path) -> float:
     """Median processor time of a training step."""
     task = LDMTask(cfg, data, start, latents, CPU)
     optimizer = torch.optim.AdamW(task.networks.parameters(), fused=True)
@@ -100,7 +102,7 @@ def seconds_a_step(cfg: LDMTraining, data: EmojiData, start: Start, latents: Pat
 
 def flops(task: LDMTask) -> int:
     """Multiplications and additions of one estimate for one picture."""
-    side, text = task.data.size // task.vae.cfg.factor, task.text.cfg
+    side, text = task.size // task.vae.cfg.factor, task.text.cfg
     x, t = torch.zeros(1, task.vae.cfg.latent_channels, side, side), torch.zeros(1)
     cond = Cond(torch.zeros(1, text.max_length, text.hidden_size), torch.zeros(1, text.hidden_size))
     # With gradients, since the products that inference takes without them are not counted.
@@ -109,7 +111,7 @@ def flops(task: LDMTask) -> int:
     return counter.get_total_flops()
 
 
-def figures(task: LDMTask, run: Path, judge: Judge) -> tuple[list[str], dict[str, list[str]]]:
+def figures(task: LDMTask, data: EmojiTrainingSet, run: Path, judge: Judge) -> tuple[list[str], dict[str, list[str]]]:
     """A row of the first table, and of the second one for pictures seen and unseen, from a run's averaged weights."""
     path = checkpoint.find(run)
     if path is None:
@@ -117,8 +119,8 @@ def figures(task: LDMTask, run: Path, judge: Judge) -> tuple[list[str], dict[str
     state = checkpoint.load(path, CPU)
     average = EMA(task.networks, 0)
     average.load(state["ema"])
-    numbers = wanted(task.data)
-    prompts = [captions.prompt(task.data.concept(int(i)), task.data.style(int(i)), "en") for i in numbers]
+    numbers = wanted(data)
+    prompts = [captions.prompt(data.concept(int(i)), data.style(int(i)), "en") for i in numbers]
     with average.applied(), torch.no_grad():
         errors = {name: list(rows.values()) for name, rows in task.errors().items()}
         began = processor_seconds()
@@ -129,19 +131,19 @@ def figures(task: LDMTask, run: Path, judge: Judge) -> tuple[list[str], dict[str
         f"{flops(task) / 1e6:.0f}",
         f"{state['step'] * task.cfg.loop.batch:,}",
         *(f"{math.exp(np.log(errors[name]).mean()):.4f}" for name in ("seen", "unseen")),
-        precision(task.data, judge, numbers, torch.cat([judge.pictures(part) for part in drawn.split(64)])),
+        precision(data, judge, numbers, torch.cat([judge.pictures(part) for part in drawn.split(64)])),
         f"{seconds:.2f}",
     ]
     return row, {name: [f"{error:.3g}" for error in rows] for name, rows in errors.items()}
 
 
-def wanted(data: EmojiData) -> np.ndarray:
+def wanted(data: EmojiTrainingSet) -> np.ndarray:
     """Numbers of the pictures that are trained on, whose prompts are then drawn."""
     train = data.splits["train"]
     return train[[data.style(int(i)) in STYLES and data.concept(int(i)).subgroup in SUBGROUPS for i in train]]
 
 
-def precision(data: EmojiData, judge: Judge, numbers: np.ndarray, vectors: Tensor) -> str:
+def precision(data: EmojiTrainingSet, judge: Judge, numbers: np.ndarray, vectors: Tensor) -> str:
     """R-precision in percent of pictures that the judge sees as `vectors`, with its standard error."""
     hits = first_places(vectors, caption_lists(data, judge, 0, numbers, "en")).diagonal().float().mean().item()
     return f"{100 * hits:.1f} ± {100 * (hits * (1 - hits) / len(numbers)) ** 0.5:.1f}"
@@ -156,7 +158,7 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, help="instead of --minutes")
     options = arguments.parse_args()
     torch.set_num_threads(1)
-    data, start = EmojiData(options.data), gather("", options.vae, options.clip)
+    data, start = EmojiTrainingSet(options.data), gather("", options.vae, options.clip)
     latents, judge = options.latents or options.out, load_judge(None, data.size, CPU)
 
     rows, levels = [], []
@@ -166,7 +168,7 @@ def main() -> None:
         cfg = replace(cfg, loop=replace(cfg.loop, steps=steps))
         task = LDMTask(cfg, data, start, latents, CPU)
         train(task, cfg.loop, run, record=cfg, device=CPU)
-        row, by_level = figures(task, run, judge)
+        row, by_level = figures(task, data, run, judge)
         rows.append([name, *row])
         levels += [[f"{name}, {kind}", *errors] for kind, errors in by_level.items()]
     numbers = wanted(data)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji_training import EmojiTrainingSet
 from tiny.shapes import build_set
 
 
 @pytest.fixture(scope="session")
-def emoji(tmp_path_factory: pytest.TempPathFactory) -> EmojiData:
+def emoji(tmp_path_factory: pytest.TempPathFactory) -> EmojiTrainingSet:
     folder = tmp_path_factory.mktemp("data") / "emoji"
     build_set(folder)
-    return EmojiData(folder)
+    return EmojiTrainingSet(folder)
 
 
 @pytest.fixture(autouse=True)

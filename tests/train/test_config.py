@@ -5,10 +5,11 @@ from typing import ClassVar
 import pytest
 
 from sfumato.errors import SfumatoError, SfumatoWarning
-from sfumato.train.clip import CLIPTraining
 from sfumato.train.config import LoopConfig, read_config
-from sfumato.train.ldm import LDMTraining
-from sfumato.train.vae import VAETraining
+from sfumato.train.methods.concat import ConcatTraining
+from sfumato.train.methods.distil import DistilTraining
+from sfumato.train.methods.ldm import LDMTraining
+from sfumato.train.methods.vae import VAETraining
 from sfumato.typed import build
 
 LOOP = {"steps": 10, "batch": 4, "lr": 1e-3}
@@ -27,16 +28,10 @@ class Moved:
     RENAMED: ClassVar[dict[str, str]] = {"width": "inner.size"}
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("emoji-vae", VAETraining), ("emoji-clip", CLIPTraining), ("emoji-ldm", LDMTraining)]
-)
-def test_shipped_recipes_are_valid(name: str, kind: type):
-    assert read_config(name, kind).loop.steps > 0
-
-
 def test_nested_tables_tuples_and_whole_numbers_for_floats():
-    cfg = build(LDMTraining, {"loop": LOOP | {"lr": 1}, "net": {"channels": [8, 16]}, "styles": {"3d": 2}}, "here")
-    assert (cfg.loop.lr, cfg.net.channels, cfg.styles) == (1.0, (8, 16), {"3d": 2})
+    data = {"styles": {"3d": 2}}
+    cfg = build(LDMTraining, {"loop": LOOP | {"lr": 1}, "net": {"channels": [8, 16]}, "data": data}, "here")
+    assert (cfg.loop.lr, cfg.net.channels, cfg.data) == (1.0, (8, 16), data)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +71,17 @@ def test_former_keys_are_read_and_their_present_names_said():
     assert cfg.loop.lr_schedule == "constant"
     with pytest.raises(SfumatoError, match="both 'schedule' and 'lr_schedule'"):
         build(VAETraining, {"loop": LOOP | {"schedule": "constant", "lr_schedule": "cosine"}}, "here")
+
+
+def test_recipes_of_earlier_versions_are_read():
+    table = {"loop": LOOP, "net": {}, "styles": {"3d": 1}, "scenes": 9, "sheet_styles": ["flat"]}
+    with pytest.warns(SfumatoWarning, match="is now called"):
+        cfg = build(LDMTraining, table, "here")
+    assert cfg.data == {"styles": {"3d": 1}, "scenes": 9} and cfg.sheet_endings == ("flat",)
+    with pytest.warns(SfumatoWarning, match="'condition'"):
+        assert build(ConcatTraining, {"loop": LOOP, "sees": "depth"}, "here").condition == "depth"
+    with pytest.warns(SfumatoWarning, match="'composed'"):
+        assert build(DistilTraining, {"loop": LOOP, "scene_share": 0.2}, "here").composed == 0.2
 
 
 def test_a_former_key_may_have_moved_into_a_table():

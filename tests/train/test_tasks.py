@@ -9,29 +9,29 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.data.dataset import EmojiData
+from sfumato.data.dataset import compose
+from sfumato.data.emoji_training import EmojiTrainingSet as EmojiData
+from sfumato.data.emoji_training import OnBackgrounds
 from sfumato.data.scenes import Scenes
-from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.driver import Denoiser
-from sfumato.diffusion.process import process_for
 from sfumato.errors import SfumatoError
+from sfumato.loading.exports import load_vae
 from sfumato.loading.load import load_parts
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.pipeline.load import load
 from sfumato.spec import CLIPTextConfig, MMDiTConfig, NoiseSchedule, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.train import checkpoint, clip, ldm, vae
+from sfumato.train import checkpoint, clip
 from sfumato.train.clip import CLIPTask, CLIPTraining, TextSize, load_clip
 from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
 from sfumato.train.latents import cached
-from sfumato.train.ldm import LDMTask, LDMTraining
 from sfumato.train.loop import Task, train
+from sfumato.train.methods.clip import run_tokenizer
+from sfumato.train.methods.ldm import LDMTask, LDMTraining
+from sfumato.train.methods.vae import VAETask, VAETraining
 from sfumato.train.networks import text_transformer
-from sfumato.train.run import run_tokenizer
 from sfumato.train.start import gather
-from sfumato.train.vae import VAETask, VAETraining, load_vae
 
 CPU = torch.device("cpu")
 LOOP = LoopConfig(steps=8, batch=8, lr=4e-3, warmup=5, log_every=4, validate_every=100, sample_every=100, ema=0.9)
@@ -51,13 +51,13 @@ LDM_RECIPE = LDMTraining(
     LOOP,
     UNetConfig(channels=(16, 32), blocks=1, depth=(0, 1), heads=2, groups=8),
     length=16,
-    backgrounds=2,
+    data={"backgrounds": 2},
     held_out=4,
     sheet_steps=3,
     prompts=("big red circle", "small blue bar"),
-    sheet_styles=("3d", "flat"),
+    sheet_endings=("3d render", "flat icon"),
 )
-SCENES_RECIPE = replace(LDM_RECIPE, scenes=12, scene_share=0.5, train_text=True)
+SCENES_RECIPE = replace(LDM_RECIPE, data={"backgrounds": 2, "scenes": 12, "scene_share": 0.5}, train_text=True)
 TRANSFORMER_RECIPE = replace(
     LDM_RECIPE,
     net=None,
@@ -182,50 +182,14 @@ def test_captions_that_are_true_of_another_picture_are_no_negatives():
 def test_small_pictures_lie_over_a_colour_as_large_ones_do(emoji: EmojiData):
     small = torch.from_numpy(clip._premultiplied(emoji, 16)[40:44])
     rgb = torch.tensor([[255, 255, 255], [10, 200, 30], [0, 0, 0], [90, 90, 200]])
-    large = vae.compose(emoji.pictures(range(40, 44)), rgb)
+    large = compose(emoji.pictures(range(40, 44)), rgb)
     expected = torch.nn.functional.avg_pool2d(large, 2)
     torch.testing.assert_close(clip._over(small, rgb), expected, atol=1.01 / 127.5, rtol=0)
-
-
-def test_a_network_that_hits_the_target_makes_the_sampler_right(make_ldm):
-    """Training's target, read by sampling's denoiser, gives the latents back: for every kind of prediction."""
-    for kind in ("v", "eps", "x0", "flow"):
-        task = make_ldm(replace(LDM_RECIPE, prediction=kind))
-        batch = task.batch(0)
-        sigma = task.table.sigmas[batch["t"]]
-        x = process_for(kind).noised(batch["x0"], batch["noise"], sigma)
-
-        class Perfect(torch.nn.Module):
-            def __init__(self, kind=kind, batch=batch, x=x, sigma=sigma):
-                super().__init__()
-                self.unused = torch.nn.Parameter(torch.zeros(1))
-                self.answer = predict.target(kind, batch["x0"], x, sigma)
-
-            def forward(self, scaled, t, cond):
-                return self.answer
-
-        task.network = Perfect()
-        assert task._losses(batch).max() < 1e-9
-        estimate = Denoiser(task.network, kind, task.table)(x, sigma, Cond(torch.zeros(len(x), 1, 1)))
-        torch.testing.assert_close(estimate, batch["x0"], atol=2e-4, rtol=0)
 
 
 def test_times_cover_every_band_of_a_batch(make_ldm):
     times = make_ldm().batch(5)["t"]
     assert sorted((times * 8 // 1000).tolist()) == list(range(8))
-
-
-def test_times_are_distributed_as_the_recipe_says(make_ldm):
-    u = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
-
-    def logits(**changes) -> torch.Tensor:
-        return torch.logit((make_ldm(replace(LDM_RECIPE, **changes))._times(u) + 0.5) / 1000)
-
-    normal = logits(times="logit_normal", t_shift=0.5, t_scale=0.8)
-    assert normal.mean().item() == pytest.approx(0.5, abs=0.01) and normal.std().item() == pytest.approx(0.8, abs=0.01)
-    logistic = logits(t_shift=-1.0)
-    assert logistic.median().item() == pytest.approx(-1, abs=0.01)
-    assert logistic.std().item() == pytest.approx(torch.pi / 3**0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -261,25 +225,15 @@ def test_a_text_transformer_predicts_nothing_and_knows_places():
     assert places.shape == (16, 32) and len(places.unique(dim=0)) == 16
 
 
-def test_min_snr_weights():
-    sigma = torch.tensor([0.1, 1.0, 10.0])
-    snr = torch.tensor([100.0, 1.0, 0.01])
-    torch.testing.assert_close(ldm.weights("v", sigma, 5.0), snr.clamp(max=5) / (snr + 1))
-    torch.testing.assert_close(ldm.weights("eps", sigma, 5.0), snr.clamp(max=5) / snr)
-    torch.testing.assert_close(ldm.weights("v", sigma, 0.0), torch.ones(3))
-
-
 def test_cached_latents_are_read_again_and_never_stale(emoji: EmojiData, vae_folder: Path, tmp_path: Path):
-    net = load_vae(vae_folder)
-    first = cached(tmp_path, emoji, net, 2, 0, CPU)
-    assert first.latents.shape[:2] == (len(emoji), 3)
-    again = cached(tmp_path, emoji, net, 2, 0, CPU)
-    assert torch.equal(first.latents, again.latents) and torch.equal(first.colours, again.colours)
+    net, pictures = load_vae(vae_folder), OnBackgrounds(emoji, 2)
+    first = cached(tmp_path, pictures, net, CPU)
+    assert len(first) == 3 * len(emoji) and torch.equal(first, cached(tmp_path, pictures, net, CPU))
     assert len(list(tmp_path.iterdir())) == 1
     with torch.no_grad():
         net.quant_conv.bias += 1e-3
-    cached(tmp_path, emoji, net, 2, 0, CPU)
-    cached(tmp_path, emoji, net, 1, 0, CPU)
+    cached(tmp_path, pictures, net, CPU)
+    cached(tmp_path, OnBackgrounds(emoji, 1), net, CPU)
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -301,7 +255,7 @@ def test_scenes_share_the_batch_with_single_pictures(make_ldm, emoji: EmojiData)
     task = make_ldm(SCENES_RECIPE)
     batch, scenes = task.batch(2), Scenes(emoji)
     with torch.no_grad():
-        x = torch.stack([scenes.draw(scenes[k]).picture for k in range(SCENES_RECIPE.scenes)])
+        x = torch.stack([scenes.draw(scenes[k]).picture for k in range(12)])
         own = task.vae.to_latents(task.vae.encode(x).chunk(2, 1)[0])
     nearest = torch.cdist(batch["x0"].flatten(1), own.flatten(1)).amin(1)
     assert (nearest[:4] > 1).all() and (nearest[4:] < 0.5).all()
@@ -328,7 +282,7 @@ def test_training_goes_on_from_a_folder(make_ldm, emoji: EmojiData, tmp_path: Pa
     for ours, theirs in ((task.network, "unet"), (task.vae, "vae"), (task.text, "text")):
         stored = load_parts(folder).networks[theirs].state_dict()
         assert all(torch.equal(value, stored[name]) for name, value in ours.state_dict().items())
-    (latents,) = tmp_path.glob("latents-*")  # of the folder's own encoder
+    (latents,) = tmp_path.glob("pictures-*")  # of the folder's own encoder
     before = task.validate()["x0_seen"]
     run(task, recipe, tmp_path / "second", 4)
     again = LDMTask(recipe, emoji, gather(recipe.init, None, None), tmp_path, CPU)
@@ -337,7 +291,7 @@ def test_training_goes_on_from_a_folder(make_ldm, emoji: EmojiData, tmp_path: Pa
     path = checkpoint.find(tmp_path / "second")
     assert path is not None
     assert checkpoint.load(path, CPU)["config"]["init"] == str(folder)
-    assert list(tmp_path.glob("latents-*")) == [latents]
+    assert list(tmp_path.glob("pictures-*")) == [latents]
 
 
 def test_what_cannot_be_gone_on_from_is_said(make_ldm, vae_folder: Path, tmp_path: Path):
@@ -356,20 +310,20 @@ def test_captions_are_dropped_as_often_as_the_recipe_says(make_ldm):
 
 
 def test_styles_can_be_left_out(make_ldm, emoji: EmojiData):
-    task = make_ldm(replace(LDM_RECIPE, styles={"3d": 2, "blob": 0}))
-    styles = [emoji.style(int(i)) for i in task._epoch]
+    task = make_ldm(replace(LDM_RECIPE, data={"styles": {"3d": 2, "blob": 0}}))
+    styles = [emoji.style(int(i)) for i in task.pictures.epoch]
     assert "blob" not in styles and styles.count("3d") > 1.9 * styles.count("flat")
 
 
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"styles": {"cubist": 1}}, "cubist"),
-        ({"languages": {"xx": 1.0}}, "xx"),
-        ({"prediction": "flow", "min_snr": 5.0}, "min_snr"),
+        ({"data": {"styles": {"cubist": 1}}}, "cubist"),
+        ({"data": {"languages": {"xx": 1.0}}}, "xx"),
+        ({"data": {"colours": 3}}, "colours"),
         ({"length": 99}, "length"),
         ({"prediction": "edm"}, "edm"),
-        ({"scenes": 5, "scene_share": 1.5}, "scene_share"),
+        ({"data": {"scenes": 5, "scene_share": 1.5}}, "scene_share"),
         ({"net": None}, r"\[transformer\]"),
         ({"transformer": TRANSFORMER_RECIPE.transformer}, r"\[net\]"),
         ({"net": None, "transformer": MMDiTConfig(hidden=30, heads=4)}, "heads"),

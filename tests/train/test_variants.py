@@ -13,25 +13,25 @@ from typer.testing import CliRunner
 
 import sfumato
 from sfumato.cli.main import app
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji_training import EmojiExamples
+from sfumato.data.emoji_training import EmojiTrainingSet as EmojiData
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.depth import depth_of
 from sfumato.spec import DepthNetConfig
 from sfumato.train import checkpoint
-from sfumato.train.beside import BesideTask, BesideTraining
-from sfumato.train.config import LoopConfig, read_config
-from sfumato.train.depth_net import DepthNetTask, DepthNetTraining
-from sfumato.train.distil import DistilTask, DistilTraining
-from sfumato.train.examples import Examples
+from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Task, train
 from sfumato.train.masks import random_mask
+from sfumato.train.methods.concat import ConcatTask, ConcatTraining
+from sfumato.train.methods.depth_net import DepthNetTask, DepthNetTraining
+from sfumato.train.methods.distil import DistilTask, DistilTraining
 
 CPU = torch.device("cpu")
 LOOP = LoopConfig(
     steps=4, batch=8, lr=1e-2, warmup=2, lr_schedule="constant", log_every=2, validate_every=9, sample_every=9, ema=0.5
 )
-HOLES = BesideTraining(LOOP, "inpainting", rank=2, examples=28, views=2, held_out=4, whole=0.3, sheet_steps=1)
-DEPTH = BesideTraining(LOOP, "depth", rank=2, examples=28, held_out=4, sheet_steps=1)
+HOLES = ConcatTraining(LOOP, "inpainting", rank=2, examples=28, views=2, held_out=4, whole=0.3, sheet_steps=1)
+DEPTH = ConcatTraining(LOOP, "depth", rank=2, examples=28, held_out=4, sheet_steps=1)
 FAST = DistilTraining(LOOP, rank=2, paths=28, held_out=4, teacher_steps=4, prompts=("red circle", "blue bar"))
 NET = DepthNetTraining(replace(LOOP, lr=1e-2), DepthNetConfig((8, 8, 16), groups=4, side=32), examples=32, held_out=12)
 
@@ -46,7 +46,7 @@ def make(emoji: EmojiData, model: str, tmp_path_factory: pytest.TempPathFactory)
         recipe = replace(recipe, init=model)
         if isinstance(recipe, DistilTraining):
             return DistilTask(recipe, emoji, kept, CPU, adapter)
-        return BesideTask(recipe, emoji, kept, CPU, adapter, depth_net)
+        return ConcatTask(recipe, emoji, kept, CPU, adapter, depth_net)
 
     return make
 
@@ -61,7 +61,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoint.load(path, CPU)["networks"]
 
 
-@pytest.mark.parametrize("recipe", [HOLES, FAST, NET], ids=["beside", "distil", "depth-net"])
+@pytest.mark.parametrize("recipe", [HOLES, FAST, NET], ids=["concat", "distil", "depth-net"])
 def test_an_interrupted_run_equals_a_whole_one_bit_for_bit(recipe, make, tmp_path: Path) -> None:
     run(make(recipe), recipe, tmp_path / "whole", 3)
     for steps in (1, 3):
@@ -122,8 +122,8 @@ def test_a_run_begins_with_the_differences_of_another(make, tmp_path: Path) -> N
 
 def test_a_share_of_samples_is_painted_whole(make) -> None:
     batch = make(replace(HOLES, whole=1.0)).batch(0)
-    assert (batch["beside"][:, 0] == 1).all() and (batch["beside"] == batch["beside"][:1]).all()
-    masks = make(replace(HOLES, whole=0.0)).batch(0)["beside"][:, 0]
+    assert (batch["concat"][:, 0] == 1).all() and (batch["concat"] == batch["concat"][:1]).all()
+    masks = make(replace(HOLES, whole=0.0)).batch(0)["concat"][:, 0]
     assert not (masks == 1).flatten(1).all(1).all()
 
 
@@ -148,32 +148,19 @@ def test_masks_are_of_every_kind_and_never_empty() -> None:
 
 
 def test_examples_are_a_function_of_their_number(emoji: EmojiData) -> None:
-    first, second = (Examples(emoji, 1, 0.5, deep=True)[7] for _ in range(2))
-    assert torch.equal(first.drawn.picture, second.drawn.picture)
+    first, second = (EmojiExamples(emoji, 1, 0.5, deep=True)[7] for _ in range(2))
+    assert torch.equal(first.picture, second.picture)
     assert first.caption(Random(1)) == second.caption(Random(1))
-    singles = [Examples(emoji, 0, 1.0)[k] for k in range(4)]
-    assert all(np.isin(one.drawn.depth.numpy(), (0, 1)).all() for one in singles)
-    flat, deep = (Examples(emoji, 0, 0.0, deep=one) for one in (False, True))
-    overlaps = [sum(len(row[k].drawn.depth.unique()) > 2 for k in range(40)) for row in (flat, deep)]
+    singles = [EmojiExamples(emoji, 0, 1.0)[k] for k in range(4)]
+    assert all(np.isin(one.depth.numpy(), (0, 1)).all() for one in singles)
+    flat, deep = (EmojiExamples(emoji, 0, 0.0, deep=one) for one in (False, True))
+    overlaps = [sum(len(row[k].depth.unique()) > 2 for k in range(40)) for row in (flat, deep)]
     assert overlaps[1] > 3 * overlaps[0]
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("emoji-inpainting", BesideTraining),
-        ("emoji-depth", BesideTraining),
-        ("emoji-fast", DistilTraining),
-        ("emoji-depth-net", DepthNetTraining),
-    ],
-)
-def test_recipes_that_ship_are_valid(name: str, kind: type) -> None:
-    assert read_config(name, kind).loop.steps > 0
 
 
 def test_only_plain_models_in_folders_have_variants(make, upscaler: Path, emoji: EmojiData, tmp_path: Path) -> None:
     with pytest.raises(SfumatoError, match="give one"):
-        BesideTask(replace(DEPTH, init=str(upscaler)), emoji, tmp_path, CPU)
+        ConcatTask(replace(DEPTH, init=str(upscaler)), emoji, tmp_path, CPU)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +168,9 @@ def test_only_plain_models_in_folders_have_variants(make, upscaler: Path, emoji:
     [
         (["distil", "nothing"], "cannot read config"),
         (["distil", "emoji-depth"], "unknown key"),
-        (["beside", "emoji-inpainting", "--init", "no-such-model"], "no model"),
+        (["inpaint", "emoji-inpainting", "--init", "no-such-model"], "no model"),
+        (["depth", "emoji-depth", "--depth-net", "nowhere"], "depth-net"),
+        (["inpaint", "emoji-depth"], "use `sfumato train depth`"),
         (["beside", "emoji-depth", "--depth-net", "nowhere"], "depth-net"),
         (["depth-net", "emoji-fast"], "unknown key"),
     ],
@@ -196,13 +185,13 @@ def test_the_commands_train(emoji: EmojiData, model: str, tmp_path: Path) -> Non
     recipes = {
         "depth-net": f"examples = 8\nheld_out = 12\n{loop}[net]\nchannels = [8, 8, 16]\ngroups = 4\nside = 32\n",
         "distil": f'paths = 28\nheld_out = 4\nteacher_steps = 2\nprompts = ["bar"]\n{loop}',
-        "beside": f'sees = "depth"\nexamples = 28\nheld_out = 4\nsheet_steps = 1\n{loop}',
+        "depth": f'condition = "depth"\nexamples = 28\nheld_out = 4\nsheet_steps = 1\n{loop}',
     }
     for name, recipe in recipes.items():
         (tmp_path / f"{name}.toml").write_text(recipe)
         options = [] if name == "depth-net" else ["--init", model]
-        options += ["--depth-net", str(tmp_path / "depth-net" / "export")] if name == "beside" else []
+        options += ["--depth-net", str(tmp_path / "depth-net" / "export")] if name == "depth" else []
         words = [name, str(tmp_path / f"{name}.toml"), "--data", str(emoji.path), "--out", str(tmp_path / name)]
         done = CliRunner().invoke(app, ["train", *words, *options, "--device", "cpu"], catch_exceptions=False)
         assert done.exit_code == 0, done.stderr
-    assert sfumato.load(tmp_path / "beside" / "export" / "depth.safetensors", device="cpu").depth is not None
+    assert sfumato.load(tmp_path / "depth" / "export" / "depth.safetensors", device="cpu").depth is not None

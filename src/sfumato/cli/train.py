@@ -1,14 +1,17 @@
-"""`sfumato train`: the autoencoder, the text-and-image model, the denoiser and variants of it, the depth network."""
+"""`sfumato train METHOD`: a command for each of the training methods that the registry lists."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sfumato.cli.options import command
+from sfumato.train.registry import METHODS, Method
 
 if TYPE_CHECKING:
     from sfumato.train.run import Options
@@ -23,8 +26,6 @@ Seed = Annotated[int | None, typer.Option(help="Instead of the config's.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the config's.")]
 Minutes = Annotated[float | None, typer.Option(min=0, help="Stop with a checkpoint after so many minutes.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Init = Annotated[str | None, typer.Option(help="Folder of the model to change, instead of the config's.")]
-Adapter = Annotated[Path | None, typer.Option(metavar="FILE", help="Variant whose differences are the first ones.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 
 
@@ -45,104 +46,27 @@ class Running:
         return Options(self.seed, self.fresh, self.steps, self.max_minutes, self.device, self.threads)
 
 
-@app.command()
-@command
-def vae(
-    config: Config,
-    data: Data,
-    out: Out,
-    *,
-    running: Running,
-) -> None:
-    """Train the autoencoder between pictures and latents."""
-    from sfumato.train.run import train_vae
+def _command(method: Method) -> Callable[..., None]:
+    """The command of a method, with an option for each of its inputs."""
+    group = dataclasses.make_dataclass(
+        "Inputs",
+        [
+            (entry.name, Annotated[entry.kind | None, typer.Option(help=entry.help, metavar=entry.metavar)], None)
+            for entry in method.inputs
+        ],
+        frozen=True,
+    )
 
-    train_vae(config, data, out, running.options())
+    def run(config: Config, data: Data, out: Out, *, inputs: Any, running: Running) -> None:
+        from sfumato.data.emoji_training import EmojiTrainingSet
+        from sfumato.train.run import run_method
 
+        run_method(method, config, EmojiTrainingSet(data), out, vars(inputs), running.options())
 
-@app.command()
-@command
-def clip(
-    config: Config,
-    data: Data,
-    out: Out,
-    *,
-    running: Running,
-) -> None:
-    """Train the text-and-image model; with another seed the same recipe makes its judge."""
-    from sfumato.train.run import train_clip
-
-    train_clip(config, data, out, running.options())
+    run.__annotations__["inputs"] = group
+    run.__doc__ = method.help
+    return command(run)
 
 
-@app.command()
-@command
-def ldm(
-    config: Config,
-    data: Data,
-    out: Out,
-    *,
-    init: Annotated[
-        str | None, typer.Option(help="Model to go on from: a path, or emoji for the one that ships.")
-    ] = None,
-    vae: Annotated[Path | None, typer.Option(help="Export folder of `sfumato train vae`; default: --init's.")] = None,
-    clip: Annotated[Path | None, typer.Option(help="Export folder of `sfumato train clip`; default: --init's.")] = None,
-    latents: Annotated[Path | None, typer.Option(help="Folder that keeps encoded pictures; default: the run.")] = None,
-    running: Running,
-) -> None:
-    """Train the denoiser on cached latents; leaves a complete model in RUN/export."""
-    from sfumato.train.run import train_ldm
-
-    train_ldm(config, data, out, init, vae, clip, latents, running.options())
-
-
-@app.command("depth-net")
-@command
-def depth_net(
-    config: Config,
-    data: Data,
-    out: Out,
-    *,
-    running: Running,
-) -> None:
-    """Train the small network that sees depth in a picture, on composed scenes."""
-    from sfumato.train.run import train_depth_net
-
-    train_depth_net(config, data, out, running.options())
-
-
-@app.command()
-@command
-def beside(
-    config: Config,
-    data: Data,
-    out: Out,
-    *,
-    init: Init = None,
-    adapter: Adapter = None,
-    depth_net: Annotated[
-        Path | None, typer.Option(help="Export folder of `sfumato train depth-net`, for a variant that is told depth.")
-    ] = None,
-    running: Running,
-) -> None:
-    """Train a small change of a model by which it sees a picture with a hole, or depth; leaves a file in RUN/export."""
-    from sfumato.train.run import train_beside
-
-    train_beside(config, data, out, init, adapter, depth_net, running.options())
-
-
-@app.command()
-@command
-def distil(
-    config: Config,
-    data: Data,
-    out: Out,
-    *,
-    init: Init = None,
-    adapter: Adapter = None,
-    running: Running,
-) -> None:
-    """Train a small change of a model by which it draws in few steps without guidance; leaves a file in RUN/export."""
-    from sfumato.train.run import train_distil
-
-    train_distil(config, data, out, init, adapter, running.options())
+for _method in METHODS:
+    app.command(_method.name, hidden=_method.former)(_command(_method))

@@ -16,6 +16,7 @@ from torch import Tensor
 from sfumato.data import captions
 from sfumato.data.captions import Concept
 from sfumato.data.emoji import FORMAT, MANIFEST
+from sfumato.data.protocol import Rgb
 from sfumato.errors import SfumatoError
 
 SPLITS = ("train", "unseen_concept", "unseen_picture")
@@ -91,6 +92,38 @@ class EmojiData:
 
     def style(self, i: int) -> str:
         return self._styles[i]
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """Codes of the languages of names and captions."""
+        return captions.LANGUAGES
+
+    @property
+    def subjects(self) -> int:
+        """Number of concepts."""
+        return len(self.concepts)
+
+    @property
+    def grounds(self) -> Sequence[tuple[Rgb, Rgb]]:
+        """The lowest and highest 8-bit RGB values of each named colour."""
+        return [(colour.low, colour.high) for colour in captions.COLOURS]
+
+    @property
+    def manifest(self) -> bytes:
+        """The file that names all files of the set."""
+        return (self.path / MANIFEST).read_bytes()
+
+    def subject(self, i: int) -> int:
+        """Place of picture i's concept in `concepts`."""
+        return self._concept_of[i]
+
+    def group(self, i: int) -> str:
+        """The style of picture i."""
+        return self._styles[i]
+
+    def prompt(self, subject: int, group: str, language: str) -> str:
+        """The concept's name and the style, in a language."""
+        return captions.prompt(self.concepts[subject], group, language)
 
     def find(self, hex: str, style: str) -> int | None:
         """Number of the picture of this concept in this style, or None where the style lacks it."""

@@ -38,20 +38,31 @@ class Denoiser:
     def path(self) -> ForwardProcess:
         return process_for(self.prediction)
 
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
-        """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype.
+    def level(self, sigma: Tensor) -> Tensor:
+        """The levels that the network is told for sigma (B,): with `discrete_timesteps` the nearest of the table."""
+        if self.discrete_timesteps and isinstance(self.table, NoiseTable):
+            return self.table.sigma(self.table.nearest_time(sigma))
+        return sigma
+
+    def output(self, x: Tensor, sigma: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
+        """The network's own output F(c_in x, t) for x (B, C, h, w) at sigma (B,), in x's dtype and on its device.
 
         `control` are residuals (B, ...) that the network adds to its own maps, as a ControlNet gives them.
         """
-        weight = next(self.network.parameters())
-        if self.discrete_timesteps and isinstance(self.table, NoiseTable):
-            sigma = self.table.sigma(self.table.nearest_time(sigma))
+        weight, sigma = next(self.network.parameters()), self.level(sigma)
         c_in, _, _ = predict.preconditioning(self.prediction, sigma)
         t = self.table.time(sigma).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         scaled = (per_row(c_in, x) * x).to(weight.device, weight.dtype)
         extra = tuple(each.to(weight.device, weight.dtype) for each in control)
         output = self.network(scaled, t, cond.to(weight.device, weight.dtype), *((extra,) if extra else ()))
-        return predict.from_output(self.prediction, output.to(x.device, x.dtype), x, sigma)
+        return output.to(x.device, x.dtype)
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
+        """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype.
+
+        `control` is as in `output`.
+        """
+        return predict.from_output(self.prediction, self.output(x, sigma, cond, control), x, self.level(sigma))
 
 
 Score = Callable[[Tensor], Tensor]

@@ -34,7 +34,7 @@ Batch = dict[str, Tensor]
 
 
 class Task(Protocol):
-    """What a run learns. `validate`, `samples` and `export` find the averaged weights in `networks`."""
+    """What a run trains. `validate`, `samples` and `export` find the averaged weights in `networks`."""
 
     @property
     def networks(self) -> nn.Module:
@@ -54,6 +54,14 @@ class Task(Protocol):
 
     def export(self, folder: Path) -> None:
         """Write what the next stage or a user loads."""
+
+
+class MethodTask(Task, Protocol):
+    """A task that was built from a recipe."""
+
+    @property
+    def cfg(self) -> Any:
+        """The recipe as it runs, a dataclass with a `LoopConfig` as its `loop`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
+from sfumato.loading.exports import load_vae
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
@@ -15,7 +16,6 @@ from sfumato.nets.vae import VAE
 from sfumato.pipeline.load import load
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.clip import load_clip
-from sfumato.train.vae import load_vae
 
 
 @dataclass(frozen=True, eq=False)

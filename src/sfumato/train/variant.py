@@ -1,4 +1,4 @@
-"""What the training of every variant shares: a model whose network learns by an adapter alone, and its export."""
+"""What methods share that train a variant: a model of which an adapter alone learns, its paths, its export."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from torch import Tensor
 from sfumato.adapt.lowrank import Adapter
 from sfumato.api import StableDiffusion
 from sfumato.checkpoint import variant
-from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.driver import Failed, Finished, Step, drive
-from sfumato.diffusion.process import per_row
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 from sfumato.nets.unet import UNet
@@ -33,13 +31,16 @@ ROWS = 128  # that share a call of a network
 Tensors = dict[str, Tensor]
 
 
-class Variant:
-    """The model `init`, which learns by an adapter and may see something beside its latents.
+Condition = Literal["inpainting", "depth"]
 
-    The channels of what it `sees` (see `train.beside`) begin without weight: at first it draws what `base` draws.
-    With `adapter`, the file of an earlier variant of this or another base, it goes on from the differences in there.
-    `network` computes with the adapter's differences, `model` draws with it. Raises SfumatoError for a model
-    that is not a folder with a U-Net for plain latents.
+
+class Variant:
+    """The model `init`, of which an adapter alone learns; with a `condition` its network reads further channels.
+
+    The further channels are those of `methods.concat`. They have zero weights at first, so that the variant starts by
+    drawing what `base` draws. `adapter` is the file of an earlier variant, of this or another base, whose differences
+    are the first ones. `network` computes with the adapter's differences, `model` draws with it. Raises SfumatoError
+    for a model that is not a folder with a U-Net for plain latents.
     """
 
     def __init__(
@@ -48,18 +49,18 @@ class Variant:
         rank: int,
         device: torch.device,
         adapter: Path | None = None,
-        sees: Literal["inpainting", "depth"] | None = None,
+        condition: Condition | None = None,
     ):
         self.base = load(init, device, "float32")
         network, channels = self.base.denoiser.network, self.base.spec.vae.latent_channels
         if not isinstance(network, UNet) or network.cfg.in_channels != channels or not self.base.path.is_dir():
             raise SfumatoError(f"{init} is no folder of a model that draws from plain latents with a U-Net; give one")
         self.name = init if variant.place(init) == self.base.path else str(self.base.path.resolve())
-        further = {"inpainting": 1 + channels, "depth": 1, None: 0}[sees]
-        self.network = grown(network, further).to(device)
+        further = {"inpainting": 1 + channels, "depth": 1, None: 0}[condition]
+        self.network = widened(network, further).to(device)
         self.adapter = Adapter(self.network, rank, whole=("conv_in.weight",) if further else ()).to(device)
         if adapter is not None:
-            self._go_on_from(adapter)
+            self._continue_from(adapter)
         base, denoiser = self.base, replace(self.base.denoiser, network=self.network)
         spec = replace(base.spec, unet=self.network.cfg)
         self.model = StableDiffusion(spec, denoiser, base.vae, base.encode, base.path)
@@ -70,21 +71,16 @@ class Variant:
 
     @torch.no_grad()
     def cond(self, ids: Tensor, concat: Tensor | None = None) -> Cond:
-        """What the network is told by token ids (B, L), and beside the latents by `concat` (B, C, h, w)."""
+        """The conditioning of token ids (B, L), with further input channels `concat` (B, C, h, w)."""
         states = self.base.encode.towers[0](ids.to(self.base.device))
         return Cond(states.read(), states.vector, concat=concat)
 
-    def output(self, x: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
-        """What the network says of x (B, C, h, w) at noise levels sigma (B,), with gradients."""
-        c_in, _, _ = predict.preconditioning(self.base.spec.prediction, sigma)
-        return self.network(per_row(c_in, x) * x, self.base.table.time(sigma).to(x), cond).float()
-
     def export(self, path: Path, changes: variant.Changes, further: Mapping[str, Tensor]) -> None:
-        """Write the variant's file; `changes` and `further` tensors as in `checkpoint.variant.write`."""
+        """Writes the variant's file; `changes` and `further` tensors as in `checkpoint.variant.write`."""
         own = {f"unet/{name}": tensor for name, tensor in self.adapter.tensors().items()}
         variant.write(path, self.name, changes, own | dict(further))
 
-    def _go_on_from(self, file: Path) -> None:
+    def _continue_from(self, file: Path) -> None:
         try:
             tensors = load_file(file)
             self.adapter.load({name.removeprefix("unet/"): tensor for name, tensor in tensors.items()})
@@ -94,9 +90,9 @@ class Variant:
             ) from error
 
     def kept(self, folder: Path, count: int, make: Callable[[int], Tensors]) -> Tensors:
-        """The rows of `make(0)` to `make(count - 1)`, one after the other; each is made once and kept in `folder`.
+        """The rows of `make(0)` to `make(count - 1)`, joined; each part is made once and kept in `folder`.
 
-        The folder's name has to tell what they are made from.
+        The folder's name must name what they are made from.
         """
         parts = [_kept(folder / f"{k:05d}.safetensors", partial(make, k)) for k in track(range(count), folder.name)]
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
@@ -119,7 +115,7 @@ def paths(
 ) -> Tensor:
     """Latents (N, S + 1, C, h, w) of N pictures at the S noise levels of `settings`, and finished.
 
-    `concats` are what the network sees beside the latents, for each picture.
+    `concats` are the further input channels of each picture.
     """
     way = SamplingRun.of(model, settings)
     guides = [
@@ -144,8 +140,8 @@ def decoded(model: StableDiffusion, latents: Tensor) -> Tensor:
     return torch.cat([vae.decode(vae.from_latents(part.float())) for part in latents.split(16)])
 
 
-def grown(network: UNet, further: int) -> UNet:
-    """A copy that takes `further` channels more, to which it pays no attention yet."""
+def widened(network: UNet, further: int) -> UNet:
+    """Returns a copy that takes `further` more input channels, with zero weights."""
     new = UNet(replace(network.cfg, in_channels=network.cfg.in_channels + further))
     state = network.state_dict()
     first = state["conv_in.weight"]

@@ -7,31 +7,24 @@ sharp without the adversary and the pretrained features of the original.
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from sfumato.data.captions import COLOURS
-from sfumato.data.composed import Scenes
-from sfumato.data.dataset import EmojiData, compose
+from sfumato.data.dataset import compose
+from sfumato.data.protocol import TrainingSet
 from sfumato.errors import SfumatoError
-from sfumato.files import atomic_write
+from sfumato.loading.exports import VAE_FILE, load_vae, write_export
 from sfumato.nets.vae import VAE
 from sfumato.seeding import stream
 from sfumato.spec import VAEConfig
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
-from sfumato.typed import build
-
-FILE = "vae.safetensors"
 
 
 @dataclass(frozen=True)
@@ -39,10 +32,10 @@ class VAETraining:
     """Recipe of an autoencoder.
 
     Every `full_every`-th step sees whole pictures, as many as have the pixels of `loop.batch` crops of side `crop`
-    (0: crops only). `white` is the share of white backgrounds. The weight `kl` is per nat and value of the picture.
-    `decoder_of` names the export of an earlier run: its encoder and its scale are kept as they are, so that latents
-    stay what they were, and its decoder goes on learning. Every `scenes_every`-th step sees composed scenes (0: none),
-    in which things are small.
+    (0: crops only). `white` is the share of white backgrounds. `mse`, `edges` and `kl` are weights in the loss, where
+    L1 counts 1 and the KL divergence, in nats, is divided by the number of values of the picture. `decoder_of` names
+    the export of an earlier run: its encoder and its scale stay as they are, so that latents do not change, and its
+    decoder learns on. Every `scenes_every`-th step sees composed scenes (0: none), in which things are small.
     """
 
     loop: LoopConfig
@@ -58,10 +51,15 @@ class VAETraining:
     decoder_of: str = ""
 
 
+def make(cfg: VAETraining, data: TrainingSet, folder: Path, device: torch.device) -> VAETask:
+    """The task of a run; it needs neither `folder` nor `device`."""
+    return VAETask(cfg, data)
+
+
 class VAETask:
     """See `loop.Task`."""
 
-    def __init__(self, cfg: VAETraining, data: EmojiData):
+    def __init__(self, cfg: VAETraining, data: TrainingSet):
         if cfg.crop % cfg.net.factor or cfg.crop > data.size:
             raise SfumatoError(f"crop is {cfg.crop}; expected a multiple of {cfg.net.factor} up to {data.size}")
         self.cfg, self.data = cfg, data
@@ -78,7 +76,7 @@ class VAETask:
             self.networks.encoder.compile()
             self.networks.decoder.compile()
         self._train = data.splits["train"]
-        self._scenes = Scenes(data, cfg.loop.seed) if cfg.scenes_every else None
+        self._scenes = data.composed(cfg.loop.seed) if cfg.scenes_every else None
         held_out = np.concatenate([data.splits["unseen_concept"], data.splits["unseen_picture"]])
         spread = np.linspace(0, len(held_out) - 1, min(cfg.held_out, len(held_out))).astype(int)
         self._held_out = held_out[spread]
@@ -95,7 +93,7 @@ class VAETask:
         rgba = np.empty((count, side, side, 4), np.uint8)
         for row, i in enumerate(rng.choice(self._train, count)):
             y, x = corners[row]
-            whole_picture = self.data.picture(int(i)) if scenes is None else _scene(scenes, int(rng.integers(1 << 40)))
+            whole_picture = self.data.picture(int(i)) if scenes is None else _opaque(scenes(int(rng.integers(1 << 40))))
             cut = whole_picture[y : y + side, x : x + side]
             rgba[row] = cut[:, ::-1] if flips[row] else cut
         rgb = rng.integers(0, 256, (count, 3))
@@ -118,7 +116,7 @@ class VAETask:
     def validate(self) -> dict[str, float]:
         """PSNR in dB, mean over held-out pictures: on white, on colours, and of both; scale of the latents."""
         figures = {}
-        for name, rgb in (("white", _white(len(self._held_out))), ("colours", _cycle(len(self._held_out)))):
+        for name, rgb in (("white", _white(len(self._held_out))), ("colours", self._colours(len(self._held_out)))):
             scores = []
             for rows in torch.arange(len(self._held_out)).split(16):
                 x = self._compose(self._held_out[rows.numpy()], rgb[rows])
@@ -130,7 +128,7 @@ class VAETask:
     def scale(self, count: int = 256) -> float:
         """One over the standard deviation of the latent means of training pictures on white and on colours."""
         spread = np.linspace(0, len(self._train) - 1, min(count, len(self._train))).astype(int)
-        rgb = torch.cat([_white(len(spread) // 2), _cycle(len(spread) - len(spread) // 2)])
+        rgb = torch.cat([_white(len(spread) // 2), self._colours(len(spread) - len(spread) // 2)])
         means = [
             self.networks.encode(self._compose(self._train[spread[rows.numpy()]], rgb[rows])).chunk(2, 1)[0]
             for rows in torch.arange(len(spread)).split(16)
@@ -141,38 +139,24 @@ class VAETask:
         """Rows of held-out originals, each above its reconstruction."""
         rows = []
         for indices in np.array_split(self._held_out[: min(48, len(self._held_out))], 4):
-            x = self._compose(indices, torch.cat([_white(len(indices) // 2), _cycle(len(indices))])[: len(indices)])
+            x = self._compose(
+                indices, torch.cat([_white(len(indices) // 2), self._colours(len(indices))])[: len(indices)]
+            )
             rows += [x, self.networks.decode(self.networks.encode(x).chunk(2, 1)[0])]
         return sheet([row for row in rows if len(row)])
 
     def export(self, folder: Path) -> None:
-        save_vae(folder, self.networks, dataclasses.replace(self.cfg.net, scale=self._scale or self.scale()))
+        cfg = dataclasses.replace(self.cfg.net, scale=self._scale or self.scale())
+        write_export(folder / VAE_FILE, self.networks, dataclasses.asdict(cfg))
+
+    def _colours(self, count: int) -> Tensor:
+        """The middles of the set's plain colours, over and over: (count, 3)."""
+        middles = torch.tensor(self.data.grounds).float().mean(1)
+        return middles[torch.arange(count) % len(middles)]
 
     def _compose(self, indices: np.ndarray, rgb: Tensor) -> Tensor:
         device = next(self.networks.parameters()).device
         return compose(torch.from_numpy(self.data.pictures(indices)).to(device), rgb.to(device))
-
-
-def save_vae(folder: Path, net: nn.Module, cfg: VAEConfig) -> None:
-    """Weights and config in one file, so that the two belong together."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    with atomic_write(folder / FILE) as file:
-        file.write(save(weights, {"config": json.dumps(dataclasses.asdict(cfg))}))
-
-
-def load_vae(folder: str | Path) -> VAE:
-    """The autoencoder that `sfumato train vae` left in RUN/export; `.cfg` holds the measured scale.
-
-    Raises SfumatoError for a folder without one.
-    """
-    path = Path(folder) / FILE
-    if not path.is_file():
-        raise SfumatoError(f"{folder} holds no {FILE}; give the export folder of `sfumato train vae`")
-    with safe_open(path, "pt") as file:
-        cfg = build(VAEConfig, json.loads(file.metadata()["config"]), str(path))
-        net = VAE(cfg)
-        net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
-    return net.eval().requires_grad_(False)
 
 
 def _start_gently(net: VAE) -> None:
@@ -205,17 +189,11 @@ def _keep_encoder(net: VAE, earlier: VAE) -> None:
         net.quant_conv.requires_grad_(False)
 
 
-def _scene(scenes: Scenes, number: int) -> np.ndarray:
-    """A scene as opaque RGBA, uint8 (S, S, 4)."""
-    rgb = ((scenes.draw(scenes[number]).picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+def _opaque(picture: Tensor) -> np.ndarray:
+    """A picture (3, S, S) in [-1, 1] as opaque RGBA, uint8 (S, S, 4)."""
+    rgb = ((picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
 
 
 def _white(count: int) -> Tensor:
     return torch.full((count, 3), 255)
-
-
-def _cycle(count: int) -> Tensor:
-    """The middles of the named colours, over and over: (count, 3)."""
-    middles = [[(low + high) / 2 for low, high in zip(c.low, c.high, strict=True)] for c in COLOURS]
-    return torch.tensor([middles[i % len(middles)] for i in range(count)])

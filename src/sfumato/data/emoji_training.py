@@ -1,0 +1,240 @@
+"""The emoji set as training methods see it (`protocol.TrainingSet`): backgrounds, captions, composed scenes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfumato.data import captions, composed, scene_captions
+from sfumato.data.captions import COLOURS, LANGUAGES, STYLES
+from sfumato.data.dataset import EmojiData, compose
+from sfumato.data.protocol import Example
+from sfumato.data.scenes import WHITE, Scene, Scenes
+from sfumato.errors import SfumatoError
+from sfumato.seeding import shuffled, stream
+from sfumato.typed import build
+
+FLAT_SHARE = 0.1  # of scenes without overlap, where depth is to be learnt
+
+
+@dataclass(frozen=True)
+class EmojiOptions:
+    """Table [data] of a denoiser's recipe.
+
+    Each picture is encoded on white and on so many named `backgrounds`; `background_share` is how often captions ask
+    for one of these. `styles` says how often pictures of a style come in an epoch (default once), `subgroups` the same
+    for Unicode's subgroups of concepts, `languages` how often captions of one are drawn. With `scenes` the first so
+    many scenes of `data.scenes` are `scene_share` of every batch.
+    """
+
+    backgrounds: int = 3
+    background_share: float = captions.BACKGROUND_SHARE
+    styles: dict[str, int] = field(default_factory=dict)
+    subgroups: dict[str, int] = field(default_factory=dict)
+    languages: dict[str, float] = field(default_factory=dict)
+    scenes: int = 0
+    scene_share: float = 0.4
+
+    def __post_init__(self) -> None:
+        for given, known, what in ((self.styles, STYLES, "style"), (self.languages, LANGUAGES, "language")):
+            unknown = sorted(given.keys() - set(known))
+            if unknown:
+                raise SfumatoError(f"unknown {what} '{unknown[0]}'; choose from {', '.join(known)}")
+        if not 0 <= self.scene_share <= 1:
+            raise SfumatoError(f"scene_share is {self.scene_share}; expected 0 to 1")
+
+
+class EmojiTrainingSet(EmojiData):
+    """The emoji set, for training."""
+
+    def captioned(self, options: Mapping[str, Any], seed: int, held_out: int) -> CaptionedEmoji:
+        """See `protocol.TrainingSet`; `options` are those of `EmojiOptions`."""
+        return CaptionedEmoji(self, build(EmojiOptions, dict(options), "[data]"), seed, held_out)
+
+    def examples(self, seed: int, single: float, deep: bool = False) -> EmojiExamples:
+        """See `protocol.TrainingSet`."""
+        return EmojiExamples(self, seed, single, deep)
+
+    def caption(self, rng: Random, composed: float) -> str:
+        """See `protocol.TrainingSet`."""
+        language = captions.language(rng)
+        if rng.random() < composed:
+            return scene_captions.caption(self._scenes[rng.randrange(1 << 30)], language, rng)
+        train = self.splits["train"]
+        i = int(train[rng.randrange(len(train))])
+        return captions.caption(self.concept(i), self.style(i), language, rng, captions.background(rng))
+
+    def composed(self, seed: int) -> Callable[[int], Tensor]:
+        """See `protocol.TrainingSet`."""
+        scenes = composed.Scenes(self, seed)
+        return lambda number: scenes.draw(scenes[number]).picture
+
+    @cached_property
+    def _scenes(self) -> Scenes:
+        return Scenes(self)
+
+
+class OnBackgrounds:
+    """All pictures of the set, each on white and then on some named colours: a `protocol.PictureList`.
+
+    Picture i on its variant v has the number i * (1 + backgrounds) + v; variant 0 is white, which captions do not name.
+    """
+
+    name = "pictures"
+
+    def __init__(self, data: EmojiData, backgrounds: int) -> None:
+        self.data, self.variants = data, 1 + backgrounds
+        rng = stream(0, "backgrounds", 0)
+        places = rng.permuted(np.tile(np.arange(len(COLOURS)), (len(data), 1)), axis=1)[:, :backgrounds]
+        low, high = (np.array([getattr(colour, end) for colour in COLOURS], np.float32) for end in ("low", "high"))
+        where = rng.random((len(data), backgrounds, 3), np.float32)
+        white = np.full((len(data), 1, 3), 255, np.float32)
+        self._places = places
+        self._rgb = np.concatenate([white, (low[places] + where * (high - low)[places]).round()], 1)
+        self.fingerprint = f"{_hash(data.manifest)} on {backgrounds}"
+
+    def __len__(self) -> int:
+        return len(self.data) * self.variants
+
+    def draw(self, numbers: np.ndarray) -> Tensor:
+        """Pictures (B, 3, S, S) in [-1, 1]."""
+        pictures, variants = np.divmod(numbers, self.variants)
+        return compose(self.data.pictures(pictures), self._rgb[pictures, variants])
+
+    def colour(self, i: int, variant: int) -> captions.Colour | None:
+        """The named colour of a variant of picture i."""
+        return COLOURS[int(self._places[i, variant - 1])] if variant else None
+
+
+class SceneList:
+    """The first `count` scenes of a seed: a `protocol.PictureList`."""
+
+    name = "scenes"
+
+    def __init__(self, scenes: Scenes, count: int) -> None:
+        self._scenes = scenes
+        self.layouts: list[Scene] = [scenes[k] for k in range(count)]
+        drawn = [
+            (s.rgb, [(p.picture, p.colour and p.colour.name, p.box, p.order) for p in s.objects]) for s in self.layouts
+        ]
+        self.fingerprint = f"{_hash(scenes.data.manifest)} scenes {_hash(repr(drawn).encode())}"
+
+    def __len__(self) -> int:
+        return len(self.layouts)
+
+    def draw(self, numbers: np.ndarray) -> Tensor:
+        """Pictures (B, 3, S, S) in [-1, 1]."""
+        return torch.stack([self._scenes.draw(self.layouts[int(k)]).picture for k in numbers])
+
+
+class CaptionedEmoji:
+    """Single emoji, and composed scenes where the options ask for them: a `protocol.Captioned`."""
+
+    def __init__(self, data: EmojiData, options: EmojiOptions, seed: int, held_out: int) -> None:
+        self.data, self.options = data, options
+        self._seed, self._held_out = seed, held_out
+        self._pictures = OnBackgrounds(data, options.backgrounds)
+        self._scenes = SceneList(Scenes(data), options.scenes + held_out) if options.scenes else None
+        self.parts = [self._pictures] if self._scenes is None else [self._pictures, self._scenes]
+        train = data.splits["train"]
+        self.epoch = np.repeat(train, [self._repeats(int(i)) for i in train])
+        unseen = np.concatenate([data.splits["unseen_picture"], data.splits["unseen_concept"]])
+        self._unseen = np.array([i for i in sorted(unseen) if self._repeats(int(i))], np.int64)
+        weights = [options.languages.get(language, 1.0) for language in LANGUAGES]
+        self._languages = weights if options.languages else list(captions.LANGUAGE_WEIGHTS)
+
+    def batch(self, step: int, count: int) -> tuple[np.ndarray, list[str]]:
+        """See `protocol.Captioned`; scenes come after single emoji."""
+        options, seed = self.options, self._seed
+        composed = round(options.scene_share * count) if self._scenes else 0
+        single = count - composed
+        rng = Random(int(stream(seed, "captions", step).integers(2**63)))
+        numbers, texts = [], []
+        for i in self.epoch[shuffled(seed, "pictures", step * single, single, len(self.epoch))].tolist():
+            plain = options.backgrounds == 0 or rng.random() >= options.background_share
+            variant = 0 if plain else rng.randint(1, options.backgrounds)
+            numbers.append(i * self._pictures.variants + variant)
+            colour = self._pictures.colour(i, variant)
+            texts.append(captions.caption(self.data.concept(i), self.data.style(i), self._language(rng), rng, colour))
+        if self._scenes:
+            for k in shuffled(seed, "scenes", step * composed, composed, options.scenes).tolist():
+                numbers.append(len(self._pictures) + k)
+                texts.append(scene_captions.caption(self._scenes.layouts[k], self._language(rng), rng))
+        return np.array(numbers, np.int64), texts
+
+    def validation(self) -> dict[str, tuple[np.ndarray, list[str]]]:
+        """See `protocol.Captioned`: pictures on white, "seen" and "unseen"; "scenes" that training does not see."""
+        found = {}
+        for name, some in {"seen": np.unique(self.epoch), "unseen": self._unseen}.items():
+            if len(some):
+                chosen = some[np.linspace(0, len(some) - 1, self._held_out).astype(int)]
+                prompts = [
+                    self.data.prompt(self.data.subject(i), self.data.style(i), LANGUAGES[k % len(LANGUAGES)])
+                    for k, i in enumerate(chosen.tolist())
+                ]
+                found[name] = chosen * self._pictures.variants, prompts
+        if self._scenes:
+            new = self._scenes.layouts[self.options.scenes :]
+            prompts = [scene_captions.prompt(scene, LANGUAGES[k % len(LANGUAGES)]) for k, scene in enumerate(new)]
+            found["scenes"] = len(self._pictures) + self.options.scenes + np.arange(len(new)), prompts
+        return found
+
+    def _repeats(self, i: int) -> int:
+        """How often a picture comes in an epoch."""
+        options, data = self.options, self.data
+        return options.styles.get(data.style(i), 1) * options.subgroups.get(data.concept(i).subgroup, 1)
+
+    def _language(self, rng: Random) -> str:
+        return rng.choices(LANGUAGES, self._languages)[0]
+
+
+class EmojiExamples:
+    """Composed scenes and single emoji: `protocol.Examples`, each a function of the set, the seed and its number.
+
+    `single` is the share of single emoji. With `deep` most scenes are such in which one thing lies before another.
+    """
+
+    def __init__(self, data: EmojiData, seed: int, single: float, deep: bool = False) -> None:
+        self.data, self.seed, self.single, self.deep = data, seed, single, deep
+        self._scenes = Scenes(data, seed)
+        self._train: Sequence[int] = data.splits["train"].tolist()
+
+    def __getitem__(self, number: int) -> Example:
+        rng = Random(f"{self.seed}/{number}")
+        return self._one(rng) if rng.random() < self.single else self._scene(rng)
+
+    def _one(self, rng: Random) -> Example:
+        i, colour = rng.choice(self._train), captions.background(rng)
+        rgba = self.data.picture(i).copy()
+        thing = torch.from_numpy(rgba[..., 3] > 127)
+        concept, style = self.data.concept(i), self.data.style(i)
+        return Example(
+            compose(rgba, colour.sample(rng) if colour else WHITE),
+            thing[None],
+            thing.float(),
+            lambda rng: captions.caption(concept, style, captions.language(rng), rng, colour),
+        )
+
+    def _scene(self, rng: Random) -> Example:
+        scene = self._scenes[rng.randrange(1 << 40)]
+        while self.deep and scene.kind != "front" and rng.random() > FLAT_SHARE:
+            scene = self._scenes[rng.randrange(1 << 40)]
+        drawn = self._scenes.draw(scene)
+        return Example(
+            drawn.picture,
+            drawn.masks,
+            drawn.depth,
+            lambda rng: scene_captions.caption(scene, captions.language(rng), rng),
+        )
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

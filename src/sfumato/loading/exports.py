@@ -1,0 +1,73 @@
+"""Single networks that a training run leaves: one safetensors file each, with the network's sizes in its header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from sfumato.checkpoint.formats import safetensors_file
+from sfumato.checkpoint.open import open_checkpoint
+from sfumato.errors import SfumatoError
+from sfumato.nets.depth_net import DepthNet
+from sfumato.nets.vae import VAE
+from sfumato.spec import DepthNetConfig, VAEConfig
+from sfumato.typed import build
+
+N = TypeVar("N", bound=nn.Module)
+
+VAE_FILE, DEPTH_NET_FILE = "vae.safetensors", "depth_net.safetensors"
+
+
+def write_export(path: Path, network: nn.Module, config: Mapping[str, Any]) -> None:
+    """Write all tensors of `network`, and `config` as JSON, to a file that is replaced at once or not at all."""
+    tensors = network.state_dict()
+    heads = {name: (tuple(value.shape), value.dtype) for name, value in sorted(tensors.items())}
+    safetensors_file.write(path, heads, tensors.__getitem__, {"config": json.dumps(config)})
+
+
+def read_export(folder: str | Path, file: str, command: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Returns the config and the tensors of an export that `sfumato train COMMAND` left as `file` in `folder`.
+
+    Raises SfumatoError for a folder without it and for a file that is broken or holds no config.
+    """
+    path = Path(folder) / file
+    if not path.is_file():
+        raise SfumatoError(f"{folder} holds no {file}; give the export folder of `sfumato train {command}`")
+    with open_checkpoint(path) as checkpoint:
+        try:
+            config = json.loads(checkpoint.metadata["config"])
+        except (KeyError, ValueError) as error:
+            raise SfumatoError(f"{path} does not say its sizes; give what `sfumato train {command}` left") from error
+        return config, {name: stored.read().clone() for name, stored in checkpoint.tensors.items()}
+
+
+def load_vae(folder: str | Path) -> VAE:
+    """Returns the autoencoder that `sfumato train vae` left in RUN/export, in evaluation mode on the CPU.
+
+    Its `cfg` holds the measured scale. Raises SfumatoError for a folder without one.
+    """
+    config, tensors = read_export(folder, VAE_FILE, "vae")
+    return filled(VAE(build(VAEConfig, config, f"{folder}/{VAE_FILE}")), tensors, f"{folder}/{VAE_FILE}")
+
+
+def load_depth_net(folder: str | Path) -> DepthNet:
+    """Returns the depth network that `sfumato train depth-net` left in RUN/export, in evaluation mode on the CPU.
+
+    Raises SfumatoError for a folder without one.
+    """
+    config, tensors = read_export(folder, DEPTH_NET_FILE, "depth-net")
+    where = f"{folder}/{DEPTH_NET_FILE}"
+    return filled(DepthNet(build(DepthNetConfig, config, where)), tensors, where)
+
+
+def filled(network: N, tensors: Mapping[str, Tensor], where: str) -> N:
+    """Returns `network` with these weights, in evaluation mode and without gradients. Raises SfumatoError."""
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise SfumatoError(f"{where} does not hold the weights of the sizes that it names; export it again") from error
+    return network.eval().requires_grad_(False)

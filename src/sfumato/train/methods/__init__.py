@@ -1,0 +1,1 @@
+"""The training methods, one file each; `sfumato.train.registry` lists them."""

@@ -1,0 +1,219 @@
+"""Concatenated conditioning: a model learns to read further channels beside its latents, a mask or depth.
+
+The channels are those of Stable Diffusion 1.5 inpainting (the mask, then the latents of the picture with its masked
+part in grey) and of 2.0 depth (nearness from -1 to 1). Their first weights are zero, so training starts with what the
+base draws from words alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from sfumato.checkpoint.diffusers_config import depth_to
+from sfumato.data.protocol import Example, TrainingSet
+from sfumato.families import ldm
+from sfumato.images.mask import touched
+from sfumato.loading.exports import load_depth_net
+from sfumato.pipeline.depth import normalised
+from sfumato.pipeline.latents import encode
+from sfumato.seeding import shuffled, stream
+from sfumato.settings.settings import Settings
+from sfumato.train.config import LoopConfig
+from sfumato.train.latents import identity
+from sfumato.train.loop import Batch, arithmetic
+from sfumato.train.masks import random_mask
+from sfumato.train.objective import denoising_losses, stratified, times, validation_errors, whole_steps
+from sfumato.train.sheet import sheet
+from sfumato.train.variant import Condition, Tensors, Variant, decoded, paths
+
+CHUNK = 32  # examples in one file
+CAPTIONS = 6  # kept of each example
+RATIOS = (0.5, 2.0, 10.0)  # of the validation's noise to its signal
+SHEET = 8
+PIPELINES = {"inpainting": ldm.INPAINT_PIPELINE, "depth": ldm.DEPTH_PIPELINE}
+
+
+@dataclass(frozen=True)
+class ConcatTraining:
+    """Recipe of a variant whose `condition` is a picture with a masked part ("inpainting") or depth ("depth").
+
+    The variant learns from `examples`, each with `views`: as many masks, or the one depth. `held_out` more are for
+    validation. The share `single` of them show a single thing. The share `drop` of captions is left empty, and `whole`
+    is the share of samples whose mask covers everything.
+    """
+
+    loop: LoopConfig
+    condition: Condition
+    init: str = "emoji"
+    rank: int = 6
+    examples: int = 3072
+    views: int = 1
+    held_out: int = 64
+    single: float = 0.3
+    drop: float = 0.1
+    whole: float = 0.0
+    sheet_steps: int = 20
+
+    RENAMED: ClassVar[dict[str, str]] = {"sees": "condition"}
+
+
+def make(
+    cfg: ConcatTraining,
+    data: TrainingSet,
+    folder: Path,
+    device: torch.device,
+    *,
+    init: str | None = None,
+    adapter: Path | None = None,
+    depth_net: Path | None = None,
+) -> ConcatTask:
+    """The task of a run in `folder`; the inputs are those of `train.registry`."""
+    return ConcatTask(replace(cfg, init=init or cfg.init), data, folder, device, adapter, depth_net)
+
+
+class ConcatTask:
+    """See `loop.Task`; `networks` is the adapter.
+
+    `adapter` is as in `Variant`; `depth_net` is the export folder of `sfumato train depth-net`, whose network the depth
+    variant brings along.
+    """
+
+    def __init__(
+        self,
+        cfg: ConcatTraining,
+        data: TrainingSet,
+        folder: Path,
+        device: torch.device,
+        adapter: Path | None = None,
+        depth_net: Path | None = None,
+    ):
+        torch.manual_seed(cfg.loop.seed)
+        self.cfg, self.device = cfg, device
+        self._depth_net = None if depth_net is None else load_depth_net(depth_net)
+        self.variant = Variant(cfg.init, cfg.rank, device, adapter, cfg.condition)
+        self.networks: nn.Module = self.variant.adapter
+        self._examples = data.examples(cfg.loop.seed, cfg.single, cfg.condition == "depth")
+        side = data.size
+        self._vae = self.variant.base.vae
+        self._whole = self._masked(torch.zeros(3, side, side), torch.ones(1, 1, side, side)).cpu()
+        chunks = math.ceil((cfg.examples + cfg.held_out) / CHUNK)
+        made_from = identity(
+            data, self._vae, cfg.condition, cfg.loop.seed, cfg.single, cfg.views, self.variant.tokens(["-"])
+        )
+        self._kept = self.variant.kept(folder / f"{cfg.condition}-{made_from}", chunks, self._chunk)
+
+    def batch(self, step: int) -> Batch:
+        cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
+        rows = torch.from_numpy(shuffled(seed, "examples", step * count, count, cfg.examples))
+        chance = stream(seed, "concat", step)
+        view, caption = (torch.from_numpy(chance.integers(n, size=count)) for n in (cfg.views, CAPTIONS))
+        dropped, whole = (torch.from_numpy(chance.random(count)) < share for share in (cfg.drop, cfg.whole))
+        x0, ids = self._kept["latents"][rows], self._kept["ids"][rows, caption]
+        concat = self._kept["concat"][rows, view]
+        ids[dropped] = self.variant.tokens([""])
+        if cfg.whole:
+            concat[whole] = self._whole.half()
+        share = times("uniform", stratified(chance, count))
+        return {
+            "x0": x0.float(),
+            "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
+            "t": whole_steps(share, self.variant.base.spec.noise.steps),
+            "ids": ids,
+            "concat": concat.float(),
+        }
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        cond = self.variant.cond(batch["ids"], batch["concat"])
+        sigma = self.variant.base.table.sigmas[batch["t"].cpu()]
+        return denoising_losses(self.variant.model.denoiser, batch["x0"], batch["noise"], sigma, cond).mean(), {}
+
+    def validate(self) -> dict[str, float]:
+        """Mean squared error of the estimate of x0 on held-out examples, by ratio of noise to signal; of masked
+        pictures only where the mask is."""
+        cfg, denoiser = self.cfg, self.variant.model.denoiser
+        rows = slice(cfg.examples, cfg.examples + cfg.held_out)
+        x0 = self._kept["latents"][rows].float().to(self.device)
+        concat = self._kept["concat"][rows, 0].float().to(self.device)
+        cond = self.variant.cond(self._kept["ids"][rows, 0], concat)
+        counts = concat[:, :1] if cfg.condition == "inpainting" else torch.ones_like(concat)
+        figures = {}
+        for ratio in RATIOS:
+            with arithmetic(cfg.loop, self.device):
+                error = validation_errors(denoiser, x0, cond, ratio).mean(1, keepdim=True)
+            figures[f"x0_{ratio:g}"] = ((error * counts).sum() / counts.sum()).item()
+        return figures
+
+    def samples(self) -> Image.Image:
+        """Held-out pictures, what the network is shown of them, and what it draws from two seeds."""
+        model, first = self.variant.model, self.cfg.examples
+        numbers = range(first, first + min(SHEET, self.cfg.held_out))
+        examples = [self._examples[n] for n in numbers]
+        prompts = [one.caption(Random(n)) for n, one in zip(numbers, examples, strict=True)]
+        concat = self._kept["concat"][numbers.start : numbers.stop, :1].float().to(self.device)
+        side = examples[0].picture.shape[1]
+        settings = Settings.of(model.spec, "-", steps=self.cfg.sheet_steps, width=side, height=side)
+        new = [
+            paths(model, prompts, [n + shift for n in numbers], settings, list(concat))[:, -1] for shift in (0, SHEET)
+        ]
+        shown = [self._shown(one, n) for n, one in zip(numbers, examples, strict=True)]
+        return sheet(
+            [torch.stack([one.picture for one in examples]), torch.stack(shown), *(decoded(model, z) for z in new)]
+        )
+
+    def export(self, folder: Path) -> None:
+        """The variant's file, `inpainting.safetensors` or `depth.safetensors`."""
+        index: dict[str, Any] = {"_class_name": PIPELINES[self.cfg.condition]["_class_name"]}
+        changes: dict[str, dict[str, Any]] = {
+            "unet/config.json": {"in_channels": self.variant.network.cfg.in_channels},
+            "model_index.json": index,
+        }
+        brought: Tensors = {}
+        if self._depth_net is not None:
+            index["depth_estimator"] = ["sfumato", "DepthNet"]
+            changes["depth_estimator/config.json"] = depth_to(self._depth_net.cfg)
+            brought = {f"depth_estimator/{name}": value for name, value in self._depth_net.state_dict().items()}
+        self.variant.export(folder / f"{self.cfg.condition}.safetensors", changes, brought)
+
+    def _chunk(self, k: int) -> Tensors:
+        numbers = range(k * CHUNK, (k + 1) * CHUNK)
+        examples = [self._examples[n] for n in numbers]
+        with arithmetic(self.cfg.loop, self.device):
+            x0 = encode(self._vae, torch.stack([one.picture for one in examples]).to(self.device))
+            concat = [self._concat(one, n) for n, one in zip(numbers, examples, strict=True)]
+        ids = [
+            self.variant.tokens([one.caption(rng) for rng in [Random(n)] for _ in range(CAPTIONS)])
+            for n, one in zip(numbers, examples, strict=True)
+        ]
+        return {"latents": x0.half(), "concat": torch.stack(concat).half(), "ids": torch.stack(ids)}
+
+    def _concat(self, example: Example, number: int) -> Tensor:
+        """The further channels (V, C, h, w), in every view."""
+        if self.cfg.condition == "inpainting":
+            return torch.cat([self._masked(example.picture, mask) for mask in self._masks(example, number)])
+        side = example.depth.shape[0] // self.variant.base.spec.vae.factor
+        return normalised(F.adaptive_avg_pool2d(example.depth[None, None], side))
+
+    def _shown(self, example: Example, number: int) -> Tensor:
+        """The first view as a picture (3, S, S)."""
+        if self.cfg.condition == "inpainting":
+            return example.picture * (1 - self._masks(example, number)[0][0])
+        return (2 * example.depth - 1).expand(3, -1, -1)
+
+    def _masks(self, example: Example, number: int) -> list[Tensor]:
+        rng = Random(f"mask {number}")
+        return [random_mask(example.masks, rng) for _ in range(self.cfg.views)]
+
+    def _masked(self, picture: Tensor, mask: Tensor) -> Tensor:
+        """Mask and latents (1, 1 + C, h, w) of a picture (3, S, S) whose masked part (1, 1, S, S) is grey."""
+        rest = encode(self._vae, (picture * (1 - mask)).to(self.device))
+        return torch.cat([touched(mask, *rest.shape[2:]).to(rest), rest], 1)

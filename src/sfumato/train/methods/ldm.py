@@ -1,0 +1,267 @@
+"""Training the denoiser of a latent diffusion model on frozen latents, with a text tower that may learn too."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from sfumato.data.protocol import TrainingSet
+from sfumato.diffusion import guidance as guide
+from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.driver import Denoiser, Failed, Finished, drive
+from sfumato.diffusion.noise_schedule import table_of
+from sfumato.diffusion.rng import NoiseStream
+from sfumato.diffusion.sample import find_sampler
+from sfumato.diffusion.sigma_schedules import sigma_list
+from sfumato.errors import SfumatoError
+from sfumato.families import family
+from sfumato.loading.save import save_folder
+from sfumato.nets.clip import CLIPText
+from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.unet import UNet
+from sfumato.pipeline.sampling import first_latents, last_latents
+from sfumato.seeding import stream
+from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, Prediction, UNetConfig, VAEConfig
+from sfumato.train.config import LoopConfig
+from sfumato.train.latents import cached
+from sfumato.train.loop import Batch, arithmetic
+from sfumato.train.networks import described, new_unet, text_transformer
+from sfumato.train.objective import (
+    Times,
+    denoising_losses,
+    geometric_mean,
+    min_snr,
+    stratified,
+    times,
+    validation_errors,
+    whole_steps,
+)
+from sfumato.train.sheet import sheet
+from sfumato.train.start import Start, gather
+
+MAX_FILE = 16 << 20
+RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
+
+
+@dataclass(frozen=True)
+class LDMTraining:
+    """Recipe of a denoiser.
+
+    The network is a U-Net, `net`, or a `transformer`; what depends on the autoencoder and the text tower is filled in.
+    `init` is a model (a path, or "emoji") whose weights are the first ones. `length` is the number of tokens that the
+    network sees, start and end included. The share `drop` of captions is left empty, for guidance. `data` are options
+    of the data set, such as `data.emoji_training.EmojiOptions`. `min_snr`, `times`, `t_shift` and `t_scale` are as in
+    `train.objective`. `train_text` lets the text tower learn with the denoiser. Sheets draw all `prompts` with each of
+    `sheet_endings`; their steps and guidance, and `sampler` and `schedule`, become the model's defaults.
+    """
+
+    loop: LoopConfig
+    net: UNetConfig | None = None
+    transformer: MMDiTConfig | None = None
+    prediction: Prediction = "v"
+    noise: NoiseSchedule = field(default_factory=NoiseSchedule)
+    init: str = ""
+    length: int = 32
+    drop: float = 0.1
+    data: dict[str, Any] = field(default_factory=dict)
+    min_snr: float = 0.0
+    times: Times = "uniform"
+    t_shift: float = 0.0
+    t_scale: float = 1.0
+    train_text: bool = False
+    held_out: int = 48
+    sheet_steps: int = 20
+    sheet_cfg: float = 4.0
+    sampler: str = "dpmpp_2m"
+    schedule: str = "karras"
+    prompts: tuple[str, ...] = ("red apple", "dog face", "rocket", "house", "red heart", "pizza", "octopus", "robot")
+    sheet_endings: tuple[str, ...] = ("3d render", "flat icon", "twemoji")
+
+    RENAMED: ClassVar[dict[str, str]] = {"sheet_styles": "sheet_endings"} | {
+        name: f"data.{name}"
+        for name in (
+            "backgrounds", "background_share", "styles", "subgroups", "languages", "scenes", "scene_share",
+        )
+    }  # fmt: skip
+
+
+def make(
+    cfg: LDMTraining,
+    data: TrainingSet,
+    folder: Path,
+    device: torch.device,
+    *,
+    init: str | None = None,
+    vae: Path | None = None,
+    clip: Path | None = None,
+    latents: Path | None = None,
+) -> LDMTask:
+    """The task of a run in `folder`; the inputs are those of `train.registry`."""
+    cfg = replace(cfg, init=init or cfg.init)
+    return LDMTask(cfg, data, gather(cfg.init, vae, clip), latents or folder, device)
+
+
+class LDMTask:
+    """See `loop.Task`; `networks` is the denoiser, and the text tower where that learns too."""
+
+    def __init__(self, cfg: LDMTraining, data: TrainingSet, start: Start, latents: Path, device: torch.device):
+        _check(cfg)
+        self.cfg, self.size, self.device = cfg, data.size, device
+        self.vae = start.vae.to(device)
+        self.text = shortened(start.text, cfg.length, pooled=cfg.transformer is not None).to(device)
+        self.tokenizer = copy.copy(start.tokenizer)
+        self.tokenizer.max_length = cfg.length
+        torch.manual_seed(cfg.loop.seed)
+        self.network = _network(cfg, self.vae.cfg, self.text.cfg, data.size // self.vae.cfg.factor)
+        start.carry_over(self.network)
+        if cfg.loop.compile:
+            self.network.compile()
+        self.networks: nn.Module = self.network
+        if cfg.train_text:
+            self.networks = nn.ModuleDict({"unet": self.network, "text": self.text.requires_grad_(True)})
+        self.table = table_of(cfg.prediction, cfg.noise)
+        self.denoiser = Denoiser(self.network, cfg.prediction, self.table)
+        self.pictures = data.captioned(cfg.data, cfg.loop.seed, cfg.held_out)
+        self.latents = torch.cat([cached(latents, part, self.vae, device) for part in self.pictures.parts])
+
+    def batch(self, step: int) -> Batch:
+        cfg, seed, count = self.cfg, self.cfg.loop.seed, self.cfg.loop.batch
+        numbers, texts = self.pictures.batch(step, count)
+        kept = stream(seed, "dropped captions", step).random(count) >= cfg.drop
+        x0, chance = self.latents[numbers].float(), stream(seed, "noise", step)
+        share = times(cfg.times, stratified(chance, count), cfg.t_shift, cfg.t_scale)
+        return {
+            "x0": x0,
+            "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
+            "t": whole_steps(share, cfg.noise.steps),
+            "ids": self.tokenizer([text if keep else "" for text, keep in zip(texts, kept, strict=True)]),
+        }
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        losses = self._losses(batch)
+        sigma = self.table.sigmas[batch["t"].cpu()]
+        loss = (losses * min_snr(self.cfg.prediction, sigma, self.cfg.min_snr).to(losses)).mean()
+        return loss, {"mse": losses.detach().mean()}
+
+    def validate(self) -> dict[str, float]:
+        """`errors`, each as the geometric mean over the noise levels, which count alike in it however far apart."""
+        errors = self.errors()
+        means = {f"x0_{name}": geometric_mean([*rows.values()]) for name, rows in errors.items()}
+        return means | {f"x0_seen_{ratio:g}": error for ratio, error in errors["seen"].items()}
+
+    def errors(self) -> dict[str, dict[float, float]]:
+        """Mean squared error of the estimate of x0 by ratio of noise to signal, for each of the set's validations.
+
+        Over a fixed grid of (picture, ratio, noise), so that it compares whatever networks predict, on whichever path.
+        """
+        return {
+            name: {ratio: self._error(self.latents[numbers], prompts, ratio) for ratio in RATIOS}
+            for name, (numbers, prompts) in self.pictures.validation().items()
+        }
+
+    def samples(self) -> Image.Image:
+        """A row of pictures for each of `sheet_endings`, drawn from the same noise in each column."""
+        cfg = self.cfg
+        prompts = [f"{prompt}, {ending}" for ending in cfg.sheet_endings for prompt in cfg.prompts]
+        pictures = self.draw(prompts, [*range(len(cfg.prompts))] * len(cfg.sheet_endings))
+        return sheet(pictures.split(len(cfg.prompts)))
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
+        """Pictures (N, 3, H, W) in about [-1, 1], by the recipe's own steps and guidance."""
+        cfg, side, path = self.cfg, self.size // self.vae.cfg.factor, self.denoiser.path
+        sampler, sigmas = find_sampler(cfg.sampler), sigma_list(cfg.schedule, self.table, cfg.sheet_steps)
+        (empty,) = self.encode([""])
+        jobs = []
+        for seed, cond in zip(seeds, self.encode(prompts), strict=True):
+            stream = NoiseStream(seed, (1, self.vae.cfg.latent_channels, side, side), self.device)
+            both = guide.network_guide(self.denoiser, cond), guide.network_guide(self.denoiser, empty)
+            steer = guide.Guidance(partial(guide.cfg, *both, cfg.sheet_cfg))
+            x = first_latents(stream.normal(), sigmas, sampler, path)
+            jobs.append(sampler.job(steer, x, sigmas, path, stream, self.table))
+        latents: dict[int, Tensor] = {}
+        for number, event in drive(jobs, max_rows=64):
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Finished):
+                latents[number] = last_latents(event.x, sigmas, sampler, path)
+        z = torch.cat([latents[number] for number in range(len(jobs))])
+        return torch.cat([self.vae.decode(self.vae.from_latents(part)) for part in z.split(16)])
+
+    def encode(self, prompts: Sequence[str]) -> list[Cond]:
+        """One row of conditioning for each prompt."""
+        cond = self._cond(self.tokenizer(prompts).to(self.device))
+        return [cond.select(slice(i, i + 1)) for i in range(len(prompts))]
+
+    def export(self, folder: Path) -> None:
+        """A diffusers folder in float16, files of at most 16 MiB."""
+        cfg, size = self.cfg, self.size
+        spec = replace(
+            described(self.network),
+            vae=self.vae.cfg,
+            text=self.text.cfg,
+            prediction=cfg.prediction,
+            noise=cfg.noise,
+            defaults=Defaults(size, size, cfg.sheet_steps, cfg.sheet_cfg, cfg.sampler, cfg.schedule),
+        )
+        self.tokenizer.save(folder / "tokenizer")
+        save_folder(
+            folder,
+            spec,
+            {family(spec.family).denoiser: self.network, "vae": self.vae, "text": self.text},
+            tokenizer_folder=folder / "tokenizer",
+            dtype=torch.float16,
+            max_file_size=MAX_FILE,
+        )
+
+    def _cond(self, ids: Tensor) -> Cond:
+        states = self.text(ids)
+        return Cond(states.read(), states.vector)
+
+    def _losses(self, batch: Batch) -> Tensor:
+        sigma = self.table.sigmas[batch["t"].cpu()]
+        return denoising_losses(self.denoiser, batch["x0"], batch["noise"], sigma, self._cond(batch["ids"]))
+
+    def _error(self, x0: Tensor, prompts: Sequence[str], ratio: float) -> float:
+        """Mean squared error of x0 (N, C, h, w) for these prompts where noise is `ratio` times the signal."""
+        with arithmetic(self.cfg.loop, self.device):
+            cond = self._cond(self.tokenizer(prompts).to(self.device))
+            return validation_errors(self.denoiser, x0.float().to(self.device), cond, ratio).mean().item()
+
+
+def _network(cfg: LDMTraining, vae: VAEConfig, text: CLIPTextConfig, side: int) -> UNet | MMDiT:
+    """Raises SfumatoError unless the recipe has one network."""
+    if cfg.net is not None and cfg.transformer is None:
+        return new_unet(cfg.net, vae, text)
+    if cfg.transformer is not None and cfg.net is None:
+        return text_transformer(cfg.transformer, vae, text, side)
+    raise SfumatoError("the recipe has to describe one network; give it either the table [net] or [transformer]")
+
+
+def shortened(text: CLIPText, length: int, pooled: bool) -> CLIPText:
+    """The same tower for rows of at most `length` tokens; `pooled`: the network is also told the prompt as a whole.
+
+    Raises SfumatoError if the tower was made for fewer tokens.
+    """
+    if length > text.cfg.max_length:
+        raise SfumatoError(f"length is {length}; this text tower takes at most {text.cfg.max_length}")
+    short = CLIPText(replace(text.cfg, max_length=length, pooled="plain" if pooled else None))
+    state = text.state_dict()
+    positions = "text_model.embeddings.position_embedding.weight"
+    short.load_state_dict(state | {positions: state[positions][:length]})
+    return short.eval().requires_grad_(False)
+
+
+def _check(cfg: LDMTraining) -> None:
+    if cfg.prediction == "edm":
+        raise SfumatoError("prediction is 'edm'; training knows eps, v, x0 and flow")
+    if cfg.length < 3:
+        raise SfumatoError(f"length is {cfg.length}; expected at least 3")

@@ -1,0 +1,164 @@
+"""The training methods. The command `sfumato train`, its help and the table in docs/training.md derive from this list.
+
+To add a method, write `methods/NAME.py` with a recipe (a frozen dataclass), a task (see `loop.Task`) and a function
+`make` that builds the task, and add an entry here. This file imports no method, so that help needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sfumato.errors import SfumatoError
+
+if TYPE_CHECKING:
+    from sfumato.train.loop import MethodTask
+
+
+@dataclass(frozen=True)
+class Input:
+    """Something that a method takes besides recipe and data: an option of its command, a keyword of its `make`."""
+
+    name: str
+    kind: type[str] | type[Path]
+    help: str
+    metavar: str | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as users see it: what learns, from which batches, by which loss, and what lies in RUN/export then.
+
+    `module` is its file under `methods`, `recipe` the class of its recipe there. `requires` are recipe values that the
+    command stands for. `former` marks the former name of other commands, which help and docs leave out.
+    """
+
+    name: str
+    learns: str
+    batch: str
+    loss: str
+    export: str
+    module: str
+    recipe: str
+    inputs: tuple[Input, ...] = ()
+    requires: tuple[tuple[str, str], ...] = ()
+    former: bool = False
+
+    @property
+    def help(self) -> str:
+        """The command's help, one sentence a line."""
+        return f"Train {self.learns}.\n\nBatch: {self.batch}. Loss: {self.loss}. RUN/export: {self.export}."
+
+    def load(self) -> tuple[type, Callable[..., MethodTask]]:
+        """Returns the recipe's class and `make(recipe, data, folder, device, **inputs)`; imports torch."""
+        module = importlib.import_module(f"sfumato.train.methods.{self.module}")
+        return getattr(module, self.recipe), module.make
+
+    def check(self, recipe: Any) -> None:
+        """Raise SfumatoError for a recipe of another command."""
+        for key, value in self.requires:
+            found = getattr(recipe, key)
+            if found != value:
+                other = next((m.name for m in METHODS if (key, found) in m.requires), "another command")
+                raise SfumatoError(f"the recipe's {key} is {found!r}; use `sfumato train {other}` for it")
+
+
+INIT = Input("init", str, "Model to change: a path, or a name such as emoji; else the recipe's.")
+ADAPTER = Input("adapter", Path, "Variant whose differences are the first ones.", "FILE")
+DEPTH_NET = Input("depth_net", Path, "Export folder of `sfumato train depth-net`, which a depth variant brings along.")
+CONCAT = dict(module="concat", recipe="ConcatTraining")
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        "vae",
+        learns="the autoencoder between pictures and latents",
+        batch="crops of pictures, now and then whole ones, on plain colours",
+        loss="L1, squared error and L1 of differences between neighbours, and the KL divergence",
+        export="the autoencoder, one file",
+        module="vae",
+        recipe="VAETraining",
+    ),
+    Method(
+        "clip",
+        learns="the text-and-image model",
+        batch="pictures of several styles of each concept, with captions in every language",
+        loss="contrast between pictures and captions, and classification of concept, style and colour",
+        export="both towers, one file, and the tokenizer",
+        module="clip",
+        recipe="CLIPTraining",
+    ),
+    Method(
+        "ldm",
+        learns="the denoiser of a latent diffusion model, and its text tower where the recipe says so",
+        batch="latents that are encoded once, with new captions each time",
+        loss="squared error of the network's output, see train/objective.py",
+        export="a complete model, a diffusers folder",
+        module="ldm",
+        recipe="LDMTraining",
+        inputs=(
+            Input("init", str, "Model to continue from: a path, or emoji for the one that ships."),
+            Input("vae", Path, "Export folder of `sfumato train vae`; default: --init's."),
+            Input("clip", Path, "Export folder of `sfumato train clip`; default: --init's."),
+            Input("latents", Path, "Folder that keeps encoded pictures; default: the run."),
+        ),
+    ),
+    Method(
+        "depth-net",
+        learns="the small network that estimates depth in a picture",
+        batch="composed scenes and single things whose depth is known",
+        loss="L1 of depth and of its differences between neighbours",
+        export="the network, one file",
+        module="depth_net",
+        recipe="DepthNetTraining",
+    ),
+    Method(
+        "inpaint",
+        learns="low-rank changes of a model by which it sees a mask and the picture around it",
+        batch="latents with masks of things, boxes, strokes and sides",
+        loss="squared error of the network's output",
+        export="a variant, one file",
+        inputs=(INIT, ADAPTER),
+        requires=(("condition", "inpainting"),),
+        **CONCAT,
+    ),
+    Method(
+        "depth",
+        learns="low-rank changes of a model by which it sees depth",
+        batch="latents with their depth",
+        loss="squared error of the network's output",
+        export="a variant, one file",
+        inputs=(INIT, ADAPTER, DEPTH_NET),
+        requires=(("condition", "depth"),),
+        **CONCAT,
+    ),
+    Method(
+        "beside",
+        learns="a variant as `inpaint` and `depth` do, whichever the recipe says (their former name)",
+        batch="see there",
+        loss="see there",
+        export="a variant, one file",
+        inputs=(INIT, ADAPTER, DEPTH_NET),
+        former=True,
+        **CONCAT,
+    ),
+    Method(
+        "distil",
+        learns="low-rank changes of a model by which it draws in few steps without guidance",
+        batch="points on paths that the model itself drew with guidance in more steps",
+        loss="pseudo-Huber distance of the estimate from where the path ends",
+        export="a variant, one file",
+        module="distil",
+        recipe="DistilTraining",
+        inputs=(INIT, ADAPTER),
+    ),
+)
+
+
+def table() -> str:
+    """The methods as a Markdown table, in docs/training.md."""
+    rows = [(f"`sfumato train {m.name}`", m.learns, m.batch, m.loss, m.export) for m in METHODS if not m.former]
+    lines = [("command", "what learns", "its batch", "its loss", "RUN/export"), ("---",) * 5, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
