@@ -16,7 +16,7 @@ from torch import Tensor
 from sfumato.data import captions, composed, scene_captions
 from sfumato.data.captions import COLOURS, LANGUAGES, STYLES
 from sfumato.data.dataset import EmojiData, compose
-from sfumato.data.protocol import Example
+from sfumato.data.protocol import Example, PictureList
 from sfumato.data.scenes import WHITE, Scene, Scenes
 from sfumato.errors import SfumatoError
 from sfumato.seeding import shuffled, stream
@@ -143,7 +143,7 @@ class CaptionedEmoji:
         self._seed, self._held_out = seed, held_out
         self._pictures = OnBackgrounds(data, options.backgrounds)
         self._scenes = SceneList(Scenes(data), options.scenes + held_out) if options.scenes else None
-        self.parts = [self._pictures] if self._scenes is None else [self._pictures, self._scenes]
+        self.parts: list[PictureList] = [self._pictures] if self._scenes is None else [self._pictures, self._scenes]
         train = data.splits["train"]
         self.epoch = np.repeat(train, [self._repeats(int(i)) for i in train])
         unseen = np.concatenate([data.splits["unseen_picture"], data.splits["unseen_concept"]])

@@ -69,7 +69,6 @@ class Method:
 INIT = Input("init", str, "Model to change: a path, or a name such as emoji; else the recipe's.")
 ADAPTER = Input("adapter", Path, "Variant whose differences are the first ones.", "FILE")
 DEPTH_NET = Input("depth_net", Path, "Export folder of `sfumato train depth-net`, which a depth variant brings along.")
-CONCAT = dict(module="concat", recipe="ConcatTraining")
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -122,7 +121,8 @@ METHODS: tuple[Method, ...] = (
         export="a variant, one file",
         inputs=(INIT, ADAPTER),
         requires=(("condition", "inpainting"),),
-        **CONCAT,
+        module="concat",
+        recipe="ConcatTraining",
     ),
     Method(
         "depth",
@@ -132,7 +132,8 @@ METHODS: tuple[Method, ...] = (
         export="a variant, one file",
         inputs=(INIT, ADAPTER, DEPTH_NET),
         requires=(("condition", "depth"),),
-        **CONCAT,
+        module="concat",
+        recipe="ConcatTraining",
     ),
     Method(
         "beside",
@@ -142,7 +143,8 @@ METHODS: tuple[Method, ...] = (
         export="a variant, one file",
         inputs=(INIT, ADAPTER, DEPTH_NET),
         former=True,
-        **CONCAT,
+        module="concat",
+        recipe="ConcatTraining",
     ),
     Method(
         "distil",
