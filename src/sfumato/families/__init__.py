@@ -22,6 +22,7 @@ FAMILIES: tuple[Family, ...] = (
     sd3.LARGE_35_FAMILY,
     sd3.ONE_TEXT_FAMILY,
     sd3.PRIOR_FAMILY,
+    sd3.PRIOR_DEPTH_FAMILY,
 )
 
 __all__ = ["FAMILIES", "KNOWN", "Family", "family"]

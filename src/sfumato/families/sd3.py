@@ -17,7 +17,7 @@ from sfumato.checkpoint import diffusers_config
 from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.checkpoint.keymap import Rule, Shapes, holds, rename
 from sfumato.families.base import Family, Layout
-from sfumato.families.layouts import ldm_vae, open_clip, prior, sd3_mmdit, t5_text
+from sfumato.families.layouts import depth_net, ldm_vae, open_clip, prior, sd3_mmdit, t5_text
 from sfumato.families.reading import INDEX, SCHEDULER, Folder, sizes_of
 from sfumato.families.towers import Tower, canonical_clip_name, with_inner_name
 from sfumato.families.unet_inputs import UNET as TRANSFORMER
@@ -30,6 +30,7 @@ from sfumato.nets.vae import VAE
 from sfumato.spec import (
     CLIPTextConfig,
     Defaults,
+    DepthNetConfig,
     MMDiTConfig,
     NoiseSchedule,
     PriorConfig,
@@ -52,6 +53,7 @@ IN_FILE = {
     **{tower.part: tower.original for tower in TOWERS},
     "text_3": "text_encoders.t5xxl.transformer.",
     "prior": "prior.",
+    "depth": "depth_model.model.",
 }
 IN_FOLDER = {
     "transformer": "transformer/",
@@ -59,9 +61,10 @@ IN_FOLDER = {
     **{tower.part: tower.folder for tower in TOWERS},
     "text_3": "text_encoder_3/",
     "prior": "prior/",
+    "depth": "depth_estimator/",
 }
 CONFIG, T5_CONFIG, T5_PREFIX = "transformer/config", "text_encoder_3/config", IN_FILE["text_3"]
-TEXTS, OPTIONAL = ("text", "text_2", "text_3"), ("text_3",)
+TEXTS, OPTIONAL = ("text", "text_2", "text_3"), ("text_3", "depth")
 TOKENS = "text_model.embeddings.token_embedding.weight"
 
 MEDIUM = Spec(
@@ -123,6 +126,13 @@ PRIOR = replace(
     ),
     prior=PriorConfig(concepts=4096, text_dim=768),
 )
+PRIOR_DEPTH = replace(
+    PRIOR,
+    family="sd3_prior_depth",
+    title=f"{PRIOR.title}, with depth",
+    transformer=replace(PRIOR.transformer or MMDiTConfig(), in_channels=33),
+    depth=DepthNetConfig(),
+)
 
 
 def _towers(spec: Spec) -> tuple[Tower, ...]:
@@ -135,8 +145,10 @@ def networks(spec: Spec) -> dict[str, nn.Module]:
     texts: dict[str, nn.Module] = {tower.part: CLIPText(tower.config(spec)) for tower in _towers(spec)}
     if spec.text_3 is not None:
         texts["text_3"] = T5(spec.text_3)
-    priors = {} if spec.prior is None else {"prior": ScenePrior(spec.prior)}
-    return {"transformer": MMDiT(spec.transformer), "vae": VAE(spec.vae), **texts, **priors}
+    further: dict[str, nn.Module] = {} if spec.prior is None else {"prior": ScenePrior(spec.prior)}
+    if spec.depth is not None:
+        further["depth"] = depth_net.network(spec.depth)
+    return {"transformer": MMDiT(spec.transformer), "vae": VAE(spec.vae), **texts, **further}
 
 
 def original_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
@@ -144,6 +156,8 @@ def original_rules(spec: Spec, part: str, names: Iterable[str]) -> list[Rule]:
         return sd3_mmdit.rules(spec.transformer, names, TRANSFORMER)
     if part == "vae":
         return ldm_vae.rules(spec.vae, names, VAE_PREFIX)
+    if part == "depth":
+        return depth_net.rules(names, IN_FILE[part])
     return rename(names, lambda name: IN_FILE[part] + name)
 
 
@@ -175,8 +189,10 @@ def folder_configs(spec: Spec) -> dict[str, diffusers_config.Config]:
             "transformer": ["diffusers", "SD3Transformer2DModel"],
             "vae": ["diffusers", "AutoencoderKL"],
             **({} if spec.prior is None else {"prior": ["sfumato", prior.CLASS]}),
+            **({} if spec.depth is None else {"depth_estimator": ["sfumato", "DepthNet"]}),
         },
         **({} if spec.prior is None else {"prior/config": prior.config_to(spec.prior)}),
+        **({} if spec.depth is None else {"depth_estimator/config": diffusers_config.depth_to(spec.depth)}),
         SCHEDULER: scheduler,
         CONFIG: diffusers_config.mmdit_to(spec.transformer, side // spec.vae.factor),
         "vae/config": diffusers_config.vae_to(spec.vae, side),
@@ -195,6 +211,15 @@ def _folder_text(tower: Tower, folder: Folder, release: Spec) -> CLIPTextConfig:
     text = tower.from_folder(config, where, release)
     pooled = "plain" if text.projection_dim is None else "projected"
     return replace(text, pooled=config.get(diffusers_config.POOLED, pooled))
+
+
+def _further(shapes: Shapes, prefix: str) -> int:
+    """How many channels a transformer with a prior reads beside its latents and the draft of them."""
+    first, last = ("x_embedder.proj.weight", "final_layer.linear.bias")
+    if f"{prefix}pos_embed.proj.weight" in shapes:
+        first, last = "pos_embed.proj.weight", "proj_out.bias"
+    _, channels, patch, _ = shapes[f"{prefix}{first}"]
+    return channels - 2 * (shapes[f"{prefix}{last}"][0] // patch**2)
 
 
 @dataclass(frozen=True)
@@ -260,7 +285,8 @@ class StableDiffusion3:
         only if this release's does."""
         has_prior = f"{IN_FILE['prior']}{prior.MARK}" in shapes or f"{IN_FOLDER['prior']}{prior.MARK}" in shapes
         if has_prior or self.release.prior is not None:
-            return has_prior and self.release.prior is not None
+            depth = _further(shapes, prefixes["transformer"]) == 1
+            return has_prior and self.release.prior is not None and depth == (self.release.depth is not None)
         taken = shapes.get(f"{prefixes['transformer']}context_embedder.weight", ())[1:]
         alone = taken == shapes.get(f"{prefixes['text']}{TOKENS}", ())[1:]
         return alone == (len(_towers(self.release)) == 1)
@@ -290,6 +316,8 @@ class StableDiffusion3:
                 vae = replace(sizes, scale=vae.scale, shift=vae.shift, quant_convs=vae.quant_convs)
             if release.prior is not None:
                 texts["prior"] = prior.sizes(shapes, IN_FILE["prior"])
+            if release.depth is not None and holds(shapes, IN_FILE["depth"]):
+                texts["depth"] = depth_net.sizes(shapes, IN_FILE["depth"])
         return replace(release, transformer=transformer, vae=vae, text_3=t5, **texts)
 
     def folder_spec(self, checkpoint: Checkpoint) -> Spec:
@@ -305,6 +333,8 @@ class StableDiffusion3:
         }
         if release.prior is not None:
             texts["prior"] = prior.config_from(*folder.read("prior/config"))
+        if release.depth is not None and folder.has("depth_estimator/config"):
+            texts["depth"] = diffusers_config.depth_from(*folder.read("depth_estimator/config"))
         prediction, noise = release.prediction, release.noise
         if folder.has(SCHEDULER):
             prediction, noise = diffusers_config.scheduler_from(*folder.read(SCHEDULER))
@@ -326,3 +356,4 @@ MEDIUM_35_FAMILY = StableDiffusion3(MEDIUM_35, lambda norms, second: norms and s
 LARGE_35_FAMILY = StableDiffusion3(LARGE_35, lambda norms, second: norms and not second, (LARGE_TURBO_35,)).family()
 ONE_TEXT_FAMILY = StableDiffusion3(ONE_TEXT, lambda norms, second: True).family()
 PRIOR_FAMILY = StableDiffusion3(PRIOR, lambda norms, second: True).family()
+PRIOR_DEPTH_FAMILY = StableDiffusion3(PRIOR_DEPTH, lambda norms, second: True).family()

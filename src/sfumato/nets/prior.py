@@ -157,8 +157,8 @@ class ScenePrior(nn.Module):
             concepts = [thing.concept for thing in one.things]
             style = rng.choice(self.memory.styles_of(concepts)) if one.style is None else one.style
             codes = self.memory(torch.tensor(concepts), torch.tensor([style] * len(concepts)))
-            for k, spot in enumerate(spots(one.arrangement, one.place, [t.group for t in one.things], rng)):
-                spot = spot if within is None else _moved(spot, within)
+            found = spots(one.arrangement, one.place, [t.group for t in one.things], rng)
+            for k, spot in enumerate(found if within is None else _inside(found, within, len(one.things))):
                 out.codes[i, k], out.tint[i, k] = codes[spot.group], one.things[spot.group].tint
                 out.spot[i, k] = torch.tensor([spot.x, spot.y, spot.side, spot.angle, float(spot.mirrored)])
                 out.present[i, k] = True
@@ -196,6 +196,17 @@ def decided(reading: Reading, cfg: PriorConfig, known: Tensor) -> Understood:
         None if style == cfg.styles else style,
         ground,
     )
+
+
+def _inside(found: Sequence[Spot], region: Region, groups: int) -> list[Spot]:
+    """The spots of what is drawn into a part of a picture. A single group goes there whole. Of several, which then
+    describe the whole picture, those that lie there by themselves; if none does, all go there."""
+    inside = [
+        spot
+        for spot in found
+        if 2 * abs(spot.x - region.x) <= region.width and 2 * abs(spot.y - region.y) <= region.height
+    ]
+    return inside if inside and groups > 1 else [_moved(spot, region) for spot in found]
 
 
 def _moved(spot: Spot, region: Region) -> Spot:

@@ -19,13 +19,12 @@ from sfumato.diffusion.guidance import Guidance
 from sfumato.errors import SfumatoError
 from sfumato.images.mask import edge, filled, from_picture, touched
 from sfumato.images.region import Region
-from sfumato.nets import layout
-from sfumato.nets.prior import Underlay
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.generate import draw
 from sfumato.pipeline.latents import Picture, Progress, encode, to_pixels
 from sfumato.pipeline.sampling import SamplingRun
+from sfumato.pipeline.underlay import hole_of
 from sfumato.settings.checks import check_whole
 from sfumato.settings.settings import Pair, Settings
 from sfumato.spec import Spec
@@ -140,7 +139,7 @@ def inpaint(
     if how.start == "nothing":
         init_latents = init_latents.where(way.free_at == 0, 0)
     concat = _beside_latents(model, old, part, way)
-    underlay = _underlay(model, old, part, way)
+    underlay = None if model.prior is None else hole_of(model.vae, to_pixels(old), part)
     weights = (soft_edge if how.soft else shares)[0, 0, :, :, None].numpy()
 
     def into(image: Image.Image, weights: np.ndarray, new: Image.Image) -> Image.Image:
@@ -190,20 +189,6 @@ def _beside_latents(model: StableDiffusion, image: Image.Image, mask: Tensor, wa
         rest = encode(model.vae, pixels.where(~touched(mask, image.height, image.width), 0))
         return torch.cat([touched(mask, *way.shape[2:]).to(rest), rest], 1)
     return None if model.depth is None else depth_of(model.depth, image, *way.shape[2:])
-
-
-def _underlay(model: StableDiffusion, image: Image.Image, mask: Tensor, way: SamplingRun) -> Underlay | None:
-    """Where a model with a prior puts what the prompt names: into the box around the mask."""
-    if model.prior is None:
-        return None
-    pixels = to_pixels(image)
-    latents = encode(model.vae, filled(pixels, touched(mask, image.height, image.width)))
-    rows, columns = (touched(mask, *way.shape[2:])[0, 0].any(side).nonzero()[:, 0] for side in (1, 0))
-    (top, bottom), (left, right) = (
-        (int(found[0]) / size, (int(found[-1]) + 1) / size)
-        for found, size in zip((rows, columns), way.shape[2:], strict=True)
-    )
-    return Underlay(latents, layout.Region((left + right) / 2, (top + bottom) / 2, right - left, bottom - top))
 
 
 def _facts(how: InpaintOptions) -> dict[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Literal
 
 import torch
@@ -20,7 +21,10 @@ from sfumato.checkpoint import variant
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.driver import Failed, Finished, Step, drive
 from sfumato.errors import SfumatoError
+from sfumato.families import family
 from sfumato.files import atomic_write
+from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.prior import Underlay
 from sfumato.nets.unet import UNet
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.load import load
@@ -28,6 +32,8 @@ from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.settings import Settings
 
 ROWS = 128  # that share a call of a network
+FIRST = {UNet: "conv_in", MMDiT: "pos_embed.proj"}  # the layer that reads the latents
+FIELDS = ("tokens", "pooled", "concat")  # of Cond, that words decide
 Tensors = dict[str, Tensor]
 
 
@@ -40,7 +46,7 @@ class Variant:
     The further channels are those of `methods.concat`. They have zero weights at first, so that the variant starts by
     drawing what `base` draws. `adapter` is the file of an earlier variant, of this or another base, whose differences
     are the first ones. `network` computes with the adapter's differences, `model` draws with it. Raises SfumatoError
-    for a model that is not a folder with a U-Net for plain latents.
+    for a model that is not a folder with a network for plain latents.
     """
 
     def __init__(
@@ -52,38 +58,57 @@ class Variant:
         condition: Condition | None = None,
     ):
         self.base = load(init, device, "float32")
-        network, channels = self.base.denoiser.network, self.base.spec.vae.latent_channels
-        if not isinstance(network, UNet) or network.cfg.in_channels != channels or not self.base.path.is_dir():
-            raise SfumatoError(f"{init} is no folder of a model that draws from plain latents with a U-Net; give one")
+        network, spec = self.base.denoiser.network, self.base.spec
+        if not isinstance(network, UNet | MMDiT) or spec.beside_latents or not self.base.path.is_dir():
+            raise SfumatoError(f"{init} is no folder of a model that draws from plain latents; give one")
+        self.part = family(spec.family).denoiser
         self.name = init if variant.place(init) == self.base.path else str(self.base.path.resolve())
-        further = {"inpainting": 1 + channels, "depth": 1, None: 0}[condition]
+        further = {"inpainting": 1 + spec.vae.latent_channels, "depth": 1, None: 0}[condition]
         self.network = widened(network, further).to(device)
-        self.adapter = Adapter(self.network, rank, whole=("conv_in.weight",) if further else ()).to(device)
+        first = FIRST[type(network)]
+        self.adapter = Adapter(self.network, rank, whole=(f"{first}.weight",) if further else ()).to(device)
         if adapter is not None:
             self._continue_from(adapter)
         base, denoiser = self.base, replace(self.base.denoiser, network=self.network)
-        spec = replace(base.spec, unet=self.network.cfg)
-        self.model = StableDiffusion(spec, denoiser, base.vae, base.encode, base.path)
-
-    def tokens(self, prompts: Sequence[str]) -> Tensor:
-        """Token ids (N, L); prompts beyond the text encoder's length are cut."""
-        return self.base.encode.tokenizer(list(prompts))
+        spec = replace(spec, **{self.part: self.network.cfg})
+        self.model = StableDiffusion(spec, denoiser, base.vae, base.encode, base.path, prior=base.prior)
 
     @torch.no_grad()
-    def cond(self, ids: Tensor, concat: Tensor | None = None) -> Cond:
-        """The conditioning of token ids (B, L), with further input channels `concat` (B, C, h, w)."""
-        states = self.base.encode.towers[0](ids.to(self.base.device))
-        return Cond(states.read(), states.vector, concat=concat)
+    def conds(
+        self, prompts: Sequence[str], seeds: Sequence[int], side: int, underlays: Sequence[Underlay | None] = ()
+    ) -> Tensors:
+        """What pictures of `side` pixels are conditioned on: each field of their Cond (N, ...), in float16.
+
+        A prior lays things out by the `seeds`, on the pictures of `underlays`. Prompts beyond the text encoder's length
+        are cut.
+        """
+        encode, prior, size = self.base.encode, self.base.prior, side // self.base.spec.vae.factor
+        if prior is None:
+            states = encode.towers[0](encode.tokenizer(list(prompts)).to(self.base.device))
+            found = Cond(states.read(), states.vector)
+        else:
+            each = zip(prompts, seeds, underlays or [None] * len(prompts), strict=True)
+            words = ((encode.words(prompt), seed, underlay) for prompt, seed, underlay in each)
+            found = Cond.cat([prior(read, Random(seed), size, size, underlay) for read, seed, underlay in words])
+        fields = {name: getattr(found, name) for name in FIELDS}
+        return {name: value.half().cpu() for name, value in fields.items() if value is not None}
+
+    def cond(self, fields: Tensors, concat: Tensor | None = None) -> Cond:
+        """The conditioning of rows of `conds`, with further input channels `concat` (B, C, h, w)."""
+        moved = {name: value.float().to(self.base.device) for name, value in fields.items() if name in FIELDS}
+        if concat is not None:
+            moved["concat"] = torch.cat([moved["concat"], concat], 1) if "concat" in moved else concat
+        return Cond(**moved)
 
     def export(self, path: Path, changes: variant.Changes, further: Mapping[str, Tensor]) -> None:
         """Writes the variant's file; `changes` and `further` tensors as in `checkpoint.variant.write`."""
-        own = {f"unet/{name}": tensor for name, tensor in self.adapter.tensors().items()}
+        own = {f"{self.part}/{name}": tensor for name, tensor in self.adapter.tensors().items()}
         variant.write(path, self.name, changes, own | dict(further))
 
     def _continue_from(self, file: Path) -> None:
         try:
             tensors = load_file(file)
-            self.adapter.load({name.removeprefix("unet/"): tensor for name, tensor in tensors.items()})
+            self.adapter.load({name.removeprefix(f"{self.part}/"): tensor for name, tensor in tensors.items()})
         except (OSError, KeyError, RuntimeError, SafetensorError) as error:
             raise SfumatoError(
                 f"{file} is no variant of this kind, these sizes and this rank; give what such a run exported"
@@ -119,8 +144,8 @@ def paths(
     """
     way = SamplingRun.of(model, settings)
     guides = [
-        guidance(model, replace(settings, prompt=prompt, prompt_syntax="plain"), way.sigmas, concat)
-        for prompt, concat in zip(prompts, concats or [None] * len(prompts), strict=True)
+        guidance(model, replace(settings, prompt=prompt, prompt_syntax="plain", seed=seed), way.sigmas, concat)
+        for prompt, seed, concat in zip(prompts, seeds, concats or [None] * len(prompts), strict=True)
     ]
     seen: list[list[Tensor]] = [[] for _ in prompts]
     for n, event in drive([way.job(guide, seed) for guide, seed in zip(guides, seeds, strict=True)], ROWS):
@@ -140,10 +165,12 @@ def decoded(model: StableDiffusion, latents: Tensor) -> Tensor:
     return torch.cat([vae.decode(vae.from_latents(part.float())) for part in latents.split(16)])
 
 
-def widened(network: UNet, further: int) -> UNet:
+def widened(network: UNet | MMDiT, further: int) -> UNet | MMDiT:
     """Returns a copy that takes `further` more input channels, with zero weights."""
-    new = UNet(replace(network.cfg, in_channels=network.cfg.in_channels + further))
-    state = network.state_dict()
-    first = state["conv_in.weight"]
-    new.load_state_dict(state | {"conv_in.weight": torch.cat([first, first.new_zeros(len(first), further, 3, 3)], 1)})
+    cfg, name, state = network.cfg, f"{FIRST[type(network)]}.weight", network.state_dict()
+    wider = replace(cfg, in_channels=cfg.in_channels + further, out_channels=cfg.out_channels or cfg.in_channels)
+    new = type(network)(wider)
+    first = state[name]
+    zeros = first.new_zeros(len(first), further, *first.shape[2:])
+    new.load_state_dict(state | {name: torch.cat([first, zeros], 1)})
     return new.eval()

@@ -20,12 +20,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sfumato.checkpoint.diffusers_config import depth_to
+from sfumato.checkpoint.hashes import model_hash
 from sfumato.data.protocol import Example, TrainingSet
 from sfumato.families import ldm
 from sfumato.images.mask import touched
 from sfumato.loading.exports import load_depth_net
 from sfumato.pipeline.depth import normalised
 from sfumato.pipeline.latents import encode
+from sfumato.pipeline.underlay import hole_of
 from sfumato.seeding import shuffled, stream
 from sfumato.settings.settings import Settings
 from sfumato.train.config import LoopConfig
@@ -37,7 +39,6 @@ from sfumato.train.sheet import sheet
 from sfumato.train.variant import Condition, Tensors, Variant, decoded, paths
 
 CHUNK = 32  # examples in one file
-CAPTIONS = 6  # kept of each example
 RATIOS = (0.5, 2.0, 10.0)  # of the validation's noise to its signal
 SHEET = 8
 PIPELINES = {"inpainting": ldm.INPAINT_PIPELINE, "depth": ldm.DEPTH_PIPELINE}
@@ -47,9 +48,9 @@ PIPELINES = {"inpainting": ldm.INPAINT_PIPELINE, "depth": ldm.DEPTH_PIPELINE}
 class ConcatTraining:
     """Recipe of a variant whose `condition` is a picture with a masked part ("inpainting") or depth ("depth").
 
-    The variant learns from `examples`, each with `views`: as many masks, or the one depth. `held_out` more are for
-    validation. The share `single` of them show a single thing. The share `drop` of captions is left empty, and `whole`
-    is the share of samples whose mask covers everything.
+    The variant learns from `examples`, each in so many `views`, with a caption and a mask (or the depth) each.
+    `held_out` more are for validation. The share `single` of them show a single thing. The share `drop` of captions is
+    left empty, and `whole` is the share of samples whose mask covers everything.
     """
 
     loop: LoopConfig
@@ -57,7 +58,7 @@ class ConcatTraining:
     init: str = "emoji"
     rank: int = 6
     examples: int = 3072
-    views: int = 1
+    views: int = 2
     held_out: int = 64
     single: float = 0.3
     drop: float = 0.1
@@ -108,32 +109,33 @@ class ConcatTask:
         self._whole = self._masked(torch.zeros(3, side, side), torch.ones(1, 1, side, side)).cpu()
         chunks = math.ceil((cfg.examples + cfg.held_out) / CHUNK)
         made_from = identity(
-            data, self._vae, cfg.condition, cfg.loop.seed, cfg.single, cfg.views, self.variant.tokens(["-"])
+            data, self._vae, cfg.condition, cfg.loop.seed, cfg.single, cfg.views, model_hash(self.variant.base.path)
         )
+        self._untold = self.variant.conds([""], [0], side)
         self._kept = self.variant.kept(folder / f"{cfg.condition}-{made_from}", chunks, self._chunk)
 
     def batch(self, step: int) -> Batch:
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
         rows = torch.from_numpy(shuffled(seed, "examples", step * count, count, cfg.examples))
         chance = stream(seed, "concat", step)
-        view, caption = (torch.from_numpy(chance.integers(n, size=count)) for n in (cfg.views, CAPTIONS))
+        view = torch.from_numpy(chance.integers(cfg.views, size=count))
         dropped, whole = (torch.from_numpy(chance.random(count)) < share for share in (cfg.drop, cfg.whole))
-        x0, ids = self._kept["latents"][rows], self._kept["ids"][rows, caption]
-        concat = self._kept["concat"][rows, view]
-        ids[dropped] = self.variant.tokens([""])
+        x0, further = self._kept["latents"][rows], self._kept["further"][rows, view]
+        fields = {name: self._kept[name][rows, view] for name in self._untold}
+        for name, untold in self._untold.items():
+            fields[name][dropped] = untold
         if cfg.whole:
-            concat[whole] = self._whole.half()
+            further[whole] = self._whole.half()
         share = times("uniform", stratified(chance, count))
         return {
             "x0": x0.float(),
             "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
             "t": whole_steps(share, self.variant.base.spec.noise.steps),
-            "ids": ids,
-            "concat": concat.float(),
-        }
+            "further": further.float(),
+        } | fields
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        cond = self.variant.cond(batch["ids"], batch["concat"])
+        cond = self.variant.cond(batch, batch["further"])
         sigma = self.variant.base.table.sigmas[batch["t"].cpu()]
         return denoising_losses(self.variant.model.denoiser, batch["x0"], batch["noise"], sigma, cond).mean(), {}
 
@@ -143,9 +145,9 @@ class ConcatTask:
         cfg, denoiser = self.cfg, self.variant.model.denoiser
         rows = slice(cfg.examples, cfg.examples + cfg.held_out)
         x0 = self._kept["latents"][rows].float().to(self.device)
-        concat = self._kept["concat"][rows, 0].float().to(self.device)
-        cond = self.variant.cond(self._kept["ids"][rows, 0], concat)
-        counts = concat[:, :1] if cfg.condition == "inpainting" else torch.ones_like(concat)
+        further = self._kept["further"][rows, 0].float().to(self.device)
+        cond = self.variant.cond({name: self._kept[name][rows, 0] for name in self._untold}, further)
+        counts = further[:, :1] if cfg.condition == "inpainting" else torch.ones_like(further)
         figures = {}
         for ratio in RATIOS:
             with arithmetic(cfg.loop, self.device):
@@ -158,8 +160,8 @@ class ConcatTask:
         model, first = self.variant.model, self.cfg.examples
         numbers = range(first, first + min(SHEET, self.cfg.held_out))
         examples = [self._examples[n] for n in numbers]
-        prompts = [one.caption(Random(n)) for n, one in zip(numbers, examples, strict=True)]
-        concat = self._kept["concat"][numbers.start : numbers.stop, :1].float().to(self.device)
+        prompts = [one.caption(self._rng(n, 0)) for n, one in zip(numbers, examples, strict=True)]
+        concat = self._kept["further"][numbers.start : numbers.stop, :1].float().to(self.device)
         side = examples[0].picture.shape[1]
         settings = Settings.of(model.spec, "-", steps=self.cfg.sheet_steps, width=side, height=side)
         new = [
@@ -172,9 +174,11 @@ class ConcatTask:
 
     def export(self, folder: Path) -> None:
         """The variant's file, `inpainting.safetensors` or `depth.safetensors`."""
-        index: dict[str, Any] = {"_class_name": PIPELINES[self.cfg.condition]["_class_name"]}
+        index: dict[str, Any] = {}
+        if self.variant.part == "unet":  # the pipelines that diffusers has for it
+            index["_class_name"] = PIPELINES[self.cfg.condition]["_class_name"]
         changes: dict[str, dict[str, Any]] = {
-            "unet/config.json": {"in_channels": self.variant.network.cfg.in_channels},
+            f"{self.variant.part}/config.json": {"in_channels": self.variant.network.cfg.in_channels},
             "model_index.json": index,
         }
         brought: Tensors = {}
@@ -189,19 +193,31 @@ class ConcatTask:
         examples = [self._examples[n] for n in numbers]
         with arithmetic(self.cfg.loop, self.device):
             x0 = encode(self._vae, torch.stack([one.picture for one in examples]).to(self.device))
-            concat = [self._concat(one, n) for n, one in zip(numbers, examples, strict=True)]
-        ids = [
-            self.variant.tokens([one.caption(rng) for rng in [Random(n)] for _ in range(CAPTIONS)])
-            for n, one in zip(numbers, examples, strict=True)
-        ]
-        return {"latents": x0.half(), "concat": torch.stack(concat).half(), "ids": torch.stack(ids)}
+            further = [self._further(one, n) for n, one in zip(numbers, examples, strict=True)]
+            fields = [self._fields(one, n) for n, one in zip(numbers, examples, strict=True)]
+        told = {name: torch.stack([one[name] for one in fields]) for name in fields[0]}
+        return {"latents": x0.half(), "further": torch.stack(further).half()} | told
 
-    def _concat(self, example: Example, number: int) -> Tensor:
+    def _further(self, example: Example, number: int) -> Tensor:
         """The further channels (V, C, h, w), in every view."""
         if self.cfg.condition == "inpainting":
             return torch.cat([self._masked(example.picture, mask) for mask in self._masks(example, number)])
         side = example.depth.shape[0] // self.variant.base.spec.vae.factor
-        return normalised(F.adaptive_avg_pool2d(example.depth[None, None], side))
+        depth = normalised(F.adaptive_avg_pool2d(example.depth[None, None], side))
+        return depth.expand(self.cfg.views, -1, -1, -1)
+
+    def _fields(self, example: Example, number: int) -> Tensors:
+        """What words make of every view, as `Variant.conds` has it; a prior draws them into the masked part."""
+        base, side, views = self.variant.base, example.picture.shape[1], range(self.cfg.views)
+        captions = [example.caption(self._rng(number, view)) for view in views]
+        underlays = []
+        if self.cfg.condition == "inpainting" and base.prior is not None:
+            pixels = example.picture[None].to(self.device)
+            underlays = [hole_of(self._vae, pixels, mask.to(self.device)) for mask in self._masks(example, number)]
+        return self.variant.conds(captions, [number * self.cfg.views + view for view in views], side, underlays)
+
+    def _rng(self, number: int, view: int) -> Random:
+        return Random(f"{number}/{view}")
 
     def _shown(self, example: Example, number: int) -> Tensor:
         """The first view as a picture (3, S, S)."""

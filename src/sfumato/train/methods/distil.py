@@ -29,7 +29,7 @@ from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.objective import pseudo_huber, stratified, x0_error
 from sfumato.train.sheet import sheet
-from sfumato.train.variant import Tensors, Variant, decoded, paths
+from sfumato.train.variant import FIELDS, Tensors, Variant, decoded, paths
 
 CHUNK = 32  # paths that are drawn side by side and kept in one file
 SHEET_STEPS = (1, 2, 4)
@@ -139,12 +139,13 @@ class DistilTask:
         """The student's estimates of where paths end, less where they do (B, C, h, w)."""
         kept, place = self._paths, (rows.cpu(), levels.cpu())
         x, end = (kept["latents"][place[0], level].float().to(self.device) for level in (place[1], -1))
-        cond = self.variant.cond(kept["ids"][place[0]])
+        cond = self.variant.cond({name: kept[name][place[0]] for name in FIELDS if name in kept})
         return x0_error(self.variant.model.denoiser, x, self._sigmas[place[1]], cond, end)
 
     def _draw(self, k: int) -> Tensors:
         rng = Random(int(stream(self.cfg.loop.seed, "prompts", k).integers(2**63)))
         prompts = [self._data.caption(rng, self.cfg.composed) for _ in range(CHUNK)]
         with arithmetic(self.cfg.loop, self.device):
-            latents = paths(self.variant.base, prompts, range(k * CHUNK, (k + 1) * CHUNK), self._teacher)
-        return {"latents": latents.half(), "ids": self.variant.tokens(prompts)}
+            seeds = range(k * CHUNK, (k + 1) * CHUNK)
+            latents = paths(self.variant.base, prompts, seeds, self._teacher)
+        return {"latents": latents.half()} | self.variant.conds(prompts, seeds, self._data.size)
