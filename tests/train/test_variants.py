@@ -12,10 +12,12 @@ import torch
 from typer.testing import CliRunner
 
 import sfumato
+import tiny
 from sfumato.cli.main import app
 from sfumato.data.emoji_training import EmojiExamples
 from sfumato.data.emoji_training import EmojiTrainingSet as EmojiData
 from sfumato.errors import SfumatoError
+from sfumato.families import sd3
 from sfumato.pipeline.depth import depth_of
 from sfumato.spec import DepthNetConfig
 from sfumato.train import checkpoint
@@ -122,14 +124,44 @@ def test_a_run_begins_with_the_differences_of_another(make, tmp_path: Path) -> N
 
 def test_a_share_of_samples_is_painted_whole(make) -> None:
     batch = make(replace(HOLES, whole=1.0)).batch(0)
-    assert (batch["concat"][:, 0] == 1).all() and (batch["concat"] == batch["concat"][:1]).all()
-    masks = make(replace(HOLES, whole=0.0)).batch(0)["concat"][:, 0]
+    assert (batch["further"][:, 0] == 1).all() and (batch["further"] == batch["further"][:1]).all()
+    masks = make(replace(HOLES, whole=0.0)).batch(0)["further"][:, 0]
     assert not (masks == 1).flatten(1).all(1).all()
 
 
 def test_captions_are_dropped(make) -> None:
     task = make(replace(HOLES, drop=1.0))
-    assert (task.batch(0)["ids"] == task.variant.tokens([""])).all()
+    assert (task.batch(0)["tokens"] == task.variant.conds([""], [0], 32)["tokens"]).all()
+
+
+@pytest.fixture(scope="module")
+def with_prior(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny.save(tmp_path_factory.mktemp("prior") / "model", sd3.PRIOR_FAMILY))
+
+
+def test_a_model_with_a_prior_has_variants_too(emoji: EmojiData, with_prior: str, make, tmp_path: Path) -> None:
+    run(make(NET), NET, tmp_path / "net", 1)
+    net = tmp_path / "net" / "export"
+    hole, deep, fast = (replace(recipe, init=with_prior) for recipe in (HOLES, DEPTH, FAST))
+    tasks = {
+        "inpainting": ConcatTask(hole, emoji, tmp_path / "a", CPU),
+        "depth": ConcatTask(deep, emoji, tmp_path / "b", CPU, depth_net=net),
+        "fast": DistilTask(fast, emoji, tmp_path / "c", CPU),
+    }
+    for name, task in tasks.items():
+        run(task, task.cfg, tmp_path / name, 2)
+        made = sfumato.load(tmp_path / name / "export" / f"{name}.safetensors", device="cpu")
+        latents = made.spec.vae.latent_channels
+        assert made.prior is not None and made.spec.beside_latents == {"inpainting": latents + 1, "depth": 1}.get(
+            name, 0
+        )
+        assert made.txt2img("a cat", steps=1, width=32, height=32).images[0].size == (32, 32)
+        base = task.variant.base
+        with torch.no_grad():
+            cond = base.prior(base.encode.words("a red circle"), Random(3), 4, 4)
+        assert torch.allclose(
+            task.variant.cond(task.variant.conds(["a red circle"], [3], 32)).concat, cond.concat, atol=0.01
+        )
 
 
 def test_levels_of_few_steps_are_asked_for(make) -> None:

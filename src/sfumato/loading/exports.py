@@ -22,9 +22,12 @@ N = TypeVar("N", bound=nn.Module)
 VAE_FILE, DEPTH_NET_FILE = "vae.safetensors", "depth_net.safetensors"
 
 
-def write_export(path: Path, network: nn.Module, config: Mapping[str, Any]) -> None:
-    """Write all tensors of `network`, and `config` as JSON, to a file that is replaced at once or not at all."""
-    tensors = network.state_dict()
+def write_export(
+    path: Path, network: nn.Module, config: Mapping[str, Any], further: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write all tensors of `network` and `further` ones, and `config` as JSON, to a file that is replaced at once or
+    not at all."""
+    tensors = network.state_dict() | dict(further or {})
     heads = {name: (tuple(value.shape), value.dtype) for name, value in sorted(tensors.items())}
     safetensors_file.write(path, heads, tensors.__getitem__, {"config": json.dumps(config)})
 

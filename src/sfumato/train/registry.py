@@ -105,6 +105,33 @@ METHODS: tuple[Method, ...] = (
         ),
     ),
     Method(
+        "scenes",
+        learns="a transformer that draws things in places, and the composer that tells it what is where",
+        batch="latents of things alone and of composed scenes of which everything is known, no words",
+        loss="squared error of the flow, and of the composer's own draft",
+        export="both networks and the codes of all pictures, one file",
+        module="scenes",
+        recipe="SceneTraining",
+        inputs=(
+            Input("vae", Path, "Export folder of `sfumato train vae`; default: the autoencoder that ships."),
+            Input("init", Path, "Export folder of an earlier run to continue from."),
+            Input("latents", Path, "Folder that keeps encoded pictures; default: the run."),
+        ),
+    ),
+    Method(
+        "reader",
+        learns="a text tower and the reader that finds the things which a prompt names",
+        batch="names, keywords and free requests in six languages, no pictures",
+        loss="cross-entropy of concepts, numbers, colours, sizes, poses, places, style and ground",
+        export="with --scenes a complete model, a diffusers folder; else both networks, one file",
+        module="reader",
+        recipe="ReaderTraining",
+        inputs=(
+            Input("scenes", Path, "Export folder of `sfumato train scenes`, to complete the model with."),
+            Input("vae", Path, "Export folder of `sfumato train vae`; default: the autoencoder that ships."),
+        ),
+    ),
+    Method(
         "depth-net",
         learns="the small network that estimates depth in a picture",
         batch="composed scenes and single things whose depth is known",

@@ -1,7 +1,7 @@
 """Training a denoiser on things in places: a transformer beside the composer that tells it what is where.
 
 No words take part. What is in a picture is known exactly, so the denoiser learns to draw, and a reader learns apart
-from it to read (`train.reader`); the two meet in the memory of picture codes.
+from it to read (`methods.reader`); the two meet in the memory of picture codes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sfumato.data.dataset import EmojiData
@@ -28,10 +27,12 @@ from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.files import atomic_write
+from sfumato.loading.exports import filled, load_vae, read_export, write_export
 from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import MAX_THINGS
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.vae import VAE
+from sfumato.pipeline.load import load
 from sfumato.seeding import shuffled, stream
 from sfumato.spec import MMDiTConfig, NoiseSchedule, PriorConfig
 from sfumato.train.config import LoopConfig
@@ -42,7 +43,7 @@ from sfumato.train.scene_latents import CANONICAL, NO_GROUND, Tensors, canonical
 from sfumato.train.sheet import sheet
 
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
-FILE = "scene_ldm.safetensors"
+FILE = "scenes.safetensors"
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,23 @@ class Codes:
         return cls(codes / scale, basis[:, :count] * scale, mean)
 
 
+def make(
+    cfg: SceneTraining,
+    data: EmojiData,
+    folder: Path,
+    device: torch.device,
+    *,
+    vae: Path | None = None,
+    init: Path | None = None,
+    latents: Path | None = None,
+) -> SceneTask:
+    """The task of a run in `folder`; the inputs are those of `train.registry`."""
+    autoencoder = load(None, device, "float32").vae if vae is None else load_vae(vae)
+    return SceneTask(cfg, data, autoencoder, latents or folder, device, init)
+
+
 class SceneTask:
-    """See `loop.Task`; `networks` are the transformer and the composer."""
+    """See `loop.Task`; `networks` are the transformer and the composer. `init` is the export of an earlier run."""
 
     def __init__(
         self,
@@ -122,7 +138,7 @@ class SceneTask:
         self.transformer, self.composer = scene_transformer(cfg.transformer, prior), self._composer(prior)
         self.networks = nn.ModuleDict({"transformer": self.transformer, "composer": self.composer})
         if init is not None:
-            self.networks.load_state_dict(load_file(init / FILE), strict=False)
+            self._continue_from(init)
         self.table = table_of("flow", NoiseSchedule())
         self.denoiser = Denoiser(self.transformer, "flow", self.table)
 
@@ -188,10 +204,10 @@ class SceneTask:
         return sheet(rows)
 
     def export(self, folder: Path) -> None:
-        """The weights, the codes and their origin in one file, from which the reader's training makes a model."""
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.networks.state_dict().items()}
-        with atomic_write(folder / FILE) as file:
-            file.write(save(weights | {"codes": self._codes.codes.contiguous()}))
+        """The weights, their sizes and the codes in one file, from which the reader's training makes a model."""
+        sizes = {"transformer": self.transformer.cfg, "prior": self.composer.cfg}
+        config = {name: dataclasses.asdict(cfg) for name, cfg in sizes.items()}
+        write_export(folder / FILE, self.networks, config, {"codes": self._codes.codes})
 
     def things(self, rows: Tensors) -> Things:
         """What a composer is told of labelled scenes."""
@@ -228,6 +244,12 @@ class SceneTask:
         """Decoded (N, 3, H, W)."""
         with arithmetic(self.cfg.loop, self.device):
             return torch.cat([self.vae.decode(self.vae.from_latents(part)).float() for part in latents.split(16)])
+
+    def _continue_from(self, init: Path) -> None:
+        _, tensors = read_export(init, FILE, "scenes")
+        codes = tensors.pop("codes")
+        filled(self.networks, tensors, f"{init}/{FILE}").train().requires_grad_(True)
+        self._codes = dataclasses.replace(self._codes, codes=codes)
 
     def _composer(self, prior: PriorConfig) -> Composer:
         """New; its basis is that of the codes, and the local network adds nothing yet."""

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from sfumato.data import captions, wording
@@ -27,7 +26,7 @@ from sfumato.data.composed import invented
 from sfumato.data.dataset import EmojiData
 from sfumato.data.nouns import TINTS
 from sfumato.data.wording import Asked, Thing
-from sfumato.files import atomic_write
+from sfumato.loading.exports import write_export
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, PLACES, POSES, SIZES
 from sfumato.nets.reader import Reader, Reading
@@ -35,6 +34,7 @@ from sfumato.seeding import stream
 from sfumato.spec import CLIPTextConfig, PriorConfig
 from sfumato.text.emoji import spelled_out
 from sfumato.text.tokenizer import CLIPTokenizer
+from sfumato.train.assemble import assemble
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch
 from sfumato.train.scene_latents import COLOUR_NAMES, NO_GROUND
@@ -76,11 +76,31 @@ class Example:
     fitting: tuple[int, ...] | None = None
 
 
-class ReaderTask:
-    """See `loop.Task`; `networks` are the tower and the reader."""
+def make(
+    cfg: ReaderTraining,
+    data: EmojiData,
+    folder: Path,
+    device: torch.device,
+    *,
+    scenes: Path | None = None,
+    vae: Path | None = None,
+) -> ReaderTask:
+    """The task of a run in `folder`; the inputs are those of `train.registry`."""
+    return ReaderTask(cfg, data, folder, scenes, vae)
 
-    def __init__(self, cfg: ReaderTraining, data: EmojiData, run: Path):
+
+class ReaderTask:
+    """See `loop.Task`; `networks` are the tower and the reader.
+
+    `scenes` is the export of the run that learnt to draw. With it, and the export of the autoencoder `vae` (None: that
+    of the model that ships), exports are complete models.
+    """
+
+    def __init__(
+        self, cfg: ReaderTraining, data: EmojiData, run: Path, scenes: Path | None = None, vae: Path | None = None
+    ):
         self.cfg, self.data = cfg, data
+        self._scenes, self._vae = scenes, vae
         self.texts = Texts(data)
         folder = run / "tokenizer"
         if not folder.is_dir():
@@ -95,12 +115,12 @@ class ReaderTask:
         self.tokenizer = CLIPTokenizer.from_folder(folder)
         self.tokenizer.max_length = cfg.text.max_length
         torch.manual_seed(cfg.loop.seed)
-        text = CLIPText(text_config(cfg.text, self.tokenizer))
-        text.apply(_small_init)
+        self.text = CLIPText(text_config(cfg.text, self.tokenizer))
+        self.text.apply(_small_init)
         self.prior = PriorConfig(len(data.concepts), text_dim=cfg.text.width)
-        self.text, self.reader = text, Reader(self.prior)
+        self.reader = Reader(self.prior)
         self.networks = nn.ModuleDict({"text": self.text, "reader": self.reader})
-        self._start_words(text)
+        self._start_words()
 
     def batch(self, step: int) -> Batch:
         rng = Random(int(stream(self.cfg.loop.seed, "texts", step).integers(2**63)))
@@ -174,11 +194,13 @@ class ReaderTask:
         return Image.new("RGB", (8, 8))
 
     def export(self, folder: Path) -> None:
-        """The weights in one file, and the tokenizer beside it."""
+        """A complete model as a folder, or without `scenes` the weights in one file; the tokenizer."""
         self.tokenizer.save(folder / "tokenizer")
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.networks.state_dict().items()}
-        with atomic_write(folder / FILE) as file:
-            file.write(save(weights))
+        if self._scenes is None:
+            sizes = {"text": dataclasses.asdict(self.text.cfg), "prior": dataclasses.asdict(self.prior)}
+            write_export(folder / FILE, self.networks, sizes)
+            return
+        assemble(folder, self.data, self._scenes, self.text, self.reader, self._vae)
 
     @cached_property
     def _kinds(self) -> dict[str, Callable[[str, Random], Example]]:
@@ -206,7 +228,7 @@ class ReaderTask:
 
         return {"bare": bare, "held": held, "keywords": keywords, "scene": scene, "scene_plain": plain}
 
-    def _start_words(self, text: CLIPText) -> None:
+    def _start_words(self) -> None:
         """Token embeddings from what texts speak of, see `words.associations`."""
         rng = Random(self.cfg.loop.seed)
         rows, ids = [], []
@@ -236,7 +258,7 @@ class ReaderTask:
                         said.append(offsets[3] + COLOUR_NAMES.index(asked.ground.name))
                     ids.append(self.tokenizer.encode(spelled_out(text_)))
                     rows.append([int(x) for x in said])
-        table = text.text_model.embeddings.token_embedding.weight
+        table = self.text.text_model.embeddings.token_embedding.weight
         table.data.copy_(associations(ids, rows, *table.shape))
 
 
