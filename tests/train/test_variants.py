@@ -19,7 +19,7 @@ from sfumato.data.emoji_training import EmojiTrainingSet as EmojiData
 from sfumato.errors import SfumatoError
 from sfumato.families import sd3
 from sfumato.pipeline.depth import depth_of
-from sfumato.spec import DepthNetConfig
+from sfumato.spec import DepthNetConfig, UNetConfig
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Task, train
@@ -27,6 +27,8 @@ from sfumato.train.masks import random_mask
 from sfumato.train.methods.concat import ConcatTask, ConcatTraining
 from sfumato.train.methods.depth_net import DepthNetTask, DepthNetTraining
 from sfumato.train.methods.distil import DistilTask, DistilTraining
+from sfumato.train.methods.ldm import LDMTraining
+from sfumato.train.methods.ldm import make as make_ldm
 
 CPU = torch.device("cpu")
 LOOP = LoopConfig(
@@ -162,6 +164,19 @@ def test_a_model_with_a_prior_has_variants_too(emoji: EmojiData, with_prior: str
         assert torch.allclose(
             task.variant.cond(task.variant.conds(["a red circle"], [3], 32)).concat, cond.concat, atol=0.01
         )
+
+
+def test_another_denoiser_for_the_parts_of_a_model(emoji: EmojiData, with_prior: str, tmp_path: Path) -> None:
+    net = UNetConfig(channels=(16, 32), blocks=1, depth=(0, 1), heads=2, groups=8)
+    recipe = LDMTraining(LOOP, net, length=77, held_out=4, sheet_steps=2, prompts=("a red circle",))
+    task = make_ldm(recipe, emoji, tmp_path, CPU, parts=with_prior)
+    run(task, recipe, tmp_path, 2)
+    file = tmp_path / "export" / "denoiser.safetensors"
+    made = sfumato.load(file, device="cpu")
+    assert made.spec.family == "sd1" and made.prior is None and made.spec.prediction == "v"
+    assert made.txt2img("a cat", steps=1).images[0].size == (32, 32)
+    whole = sum(path.stat().st_size for path in Path(with_prior).rglob("*.safetensors"))
+    assert file.stat().st_size < whole / 2, "what it shares with the model stays there"
 
 
 def test_levels_of_few_steps_are_asked_for(make) -> None:

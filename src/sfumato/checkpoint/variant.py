@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,15 @@ def place(base: str) -> Path:
 
 @dataclass(frozen=True)
 class Header:
-    """`base` is the name of what ships with sfumato, or a path; `changes` the new fields of its JSON files."""
+    """`base` is the name of what ships with sfumato, or a path; `changes` the new fields of its JSON files.
+
+    `without` are the parts of the base that the variant does not have, by their folders.
+    """
 
     base: str
     sha256: str
     changes: Changes
+    without: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Header | None:
@@ -55,8 +59,9 @@ class Header:
             return None
         try:
             value = json.loads(checkpoint.metadata[KEY])
-            header = cls(value["base"], value["sha256"], value["changes"])
+            header = cls(value["base"], value["sha256"], value["changes"], tuple(value.get("without", ())))
             texts = isinstance(header.base, str) and isinstance(header.sha256, str)
+            texts &= all(isinstance(part, str) for part in header.without)
             if not texts or not all(isinstance(fields, dict) for fields in header.changes.values()):
                 raise TypeError
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -97,8 +102,10 @@ class Changed(Stored):
             one.release()
 
 
-def write(path: Path, base: str, changes: Changes, tensors: Mapping[str, Tensor]) -> None:
+def write(path: Path, base: str, changes: Changes, tensors: Mapping[str, Tensor], without: Sequence[str] = ()) -> None:
     """Write a variant of `base`, the name of a shipped model or the path of one in the folder layout, as float16.
+
+    The base's folders `without` are left out.
 
     `tensors` are named as in the folder (`unet/conv_in.weight`), with `.up` and `.down` or `.full` for a difference;
     others are new.
@@ -106,14 +113,15 @@ def write(path: Path, base: str, changes: Changes, tensors: Mapping[str, Tensor]
     file = hashed_file(place(base))
     if file is None:
         raise SfumatoError(f"{base} is no model in the folder layout; give the path of one")
-    header = {"base": base, "sha256": sha256(file), "changes": changes}
+    header = {"base": base, "sha256": sha256(file), "changes": changes, "without": list(without)}
     heads = {name: (tuple(tensor.shape), torch.float16) for name, tensor in tensors.items()}
     safetensors_file.write(path, heads, tensors.__getitem__, {"format": "pt", KEY: json.dumps(header)})
 
 
 def merged(variant: Checkpoint, header: Header, base: Checkpoint) -> Checkpoint:
     """The whole model. Raises SfumatoError for differences that do not fit the base's tensors."""
-    tensors = dict(base.tensors)
+    left_out = tuple(f"{part}/" for part in header.without)
+    tensors = {name: stored for name, stored in base.tensors.items() if not name.startswith(left_out)}
     for name, stored in variant.tensors.items():
         plain = name.removesuffix(UP).removesuffix(FULL)
         if name.endswith(UP):
@@ -123,6 +131,7 @@ def merged(variant: Checkpoint, header: Header, base: Checkpoint) -> Checkpoint:
         elif not name.endswith(DOWN):
             tensors[name] = stored
     files = embedded_files.of_folder(base.path, base.configs.get("model_index", {}))
+    files = {name: content for name, content in files.items() if not name.startswith(left_out)}
     for name, fields in header.changes.items():
         known = json.loads(files.get(name, b"{}"))
         files[name] = (json.dumps(known | fields, indent=2, sort_keys=True) + "\n").encode()

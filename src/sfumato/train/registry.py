@@ -102,6 +102,7 @@ METHODS: tuple[Method, ...] = (
             Input("vae", Path, "Export folder of `sfumato train vae`; default: --init's."),
             Input("clip", Path, "Export folder of `sfumato train clip`; default: --init's."),
             Input("latents", Path, "Folder that keeps encoded pictures; default: the run."),
+            Input("parts", str, "Model of whose autoencoder and text tower this becomes a variant."),
         ),
     ),
     Method(

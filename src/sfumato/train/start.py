@@ -21,12 +21,14 @@ from sfumato.train.clip import load_clip
 @dataclass(frozen=True, eq=False)
 class Start:
     """An autoencoder and a text tower in evaluation mode, the tower's tokenizer, and the model that training goes on
-    from, if there is one."""
+    from, if there is one. With `parts_of`, the name or path of a model, the autoencoder and the tower are that model's,
+    and what is trained becomes a variant of it."""
 
     vae: VAE
     text: CLIPText
     tokenizer: CLIPTokenizer
     model: StableDiffusion | None = None
+    parts_of: str | None = None
 
     def carry_over(self, network: UNet | MMDiT) -> None:
         """Give `network` the model's weights. Raises SfumatoError where it has other sizes than the model's."""
@@ -48,11 +50,17 @@ class Start:
         network.load_state_dict(theirs.state_dict())
 
 
-def gather(init: str, vae: Path | None, clip: Path | None) -> Start:
-    """From exports of `sfumato train vae` and `clip`, and for what is not given from the model `init` ("": none).
+def gather(init: str, vae: Path | None, clip: Path | None, parts: str | None = None) -> Start:
+    """From exports of `sfumato train vae` and `clip`, and for what is not given from the model `init` ("": none); or
+    from the model `parts` all that is frozen.
 
     Raises SfumatoError when a part is given by neither, or `init` reads more than one text tower.
     """
+    if parts is not None:
+        if init or vae is not None or clip is not None:
+            raise SfumatoError("--parts brings autoencoder and text tower; leave --init, --vae and --clip out")
+        model = load(parts, "cpu", "float32")
+        return Start(model.vae, model.encode.towers[0], model.encode.tokenizer, parts_of=parts)
     if not init:
         if vae is None or clip is None:
             raise SfumatoError("give the exports of both --vae and --clip, or with --init a model that has these parts")

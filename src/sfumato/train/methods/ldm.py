@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from sfumato.checkpoint import variant
 from sfumato.data.protocol import TrainingSet
 from sfumato.diffusion import guidance as guide
 from sfumato.diffusion.cond import Cond
@@ -24,13 +26,13 @@ from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.families import family
-from sfumato.loading.save import save_folder
+from sfumato.loading.save import folder_files, save_folder
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.pipeline.sampling import first_latents, last_latents
 from sfumato.seeding import stream
-from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, Prediction, UNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, Prediction, Spec, UNetConfig, VAEConfig
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached
 from sfumato.train.loop import Batch, arithmetic
@@ -104,10 +106,11 @@ def make(
     vae: Path | None = None,
     clip: Path | None = None,
     latents: Path | None = None,
+    parts: str | None = None,
 ) -> LDMTask:
     """The task of a run in `folder`; the inputs are those of `train.registry`."""
     cfg = replace(cfg, init=init or cfg.init)
-    return LDMTask(cfg, data, gather(cfg.init, vae, clip), latents or folder, device)
+    return LDMTask(cfg, data, gather(cfg.init, vae, clip, parts), latents or folder, device)
 
 
 class LDMTask:
@@ -116,6 +119,7 @@ class LDMTask:
     def __init__(self, cfg: LDMTraining, data: TrainingSet, start: Start, latents: Path, device: torch.device):
         _check(cfg)
         self.cfg, self.size, self.device = cfg, data.size, device
+        self._parts_of = start.parts_of
         self.vae = start.vae.to(device)
         self.text = shortened(start.text, cfg.length, pooled=cfg.transformer is not None).to(device)
         self.tokenizer = copy.copy(start.tokenizer)
@@ -202,7 +206,7 @@ class LDMTask:
         return [cond.select(slice(i, i + 1)) for i in range(len(prompts))]
 
     def export(self, folder: Path) -> None:
-        """A diffusers folder in float16, files of at most 16 MiB."""
+        """A diffusers folder in float16, files of at most 16 MiB; of a variant one file, `denoiser.safetensors`."""
         cfg, size = self.cfg, self.size
         spec = replace(
             described(self.network),
@@ -212,6 +216,9 @@ class LDMTask:
             noise=cfg.noise,
             defaults=Defaults(size, size, cfg.sheet_steps, cfg.sheet_cfg, cfg.sampler, cfg.schedule),
         )
+        if self._parts_of is not None:
+            self._export_variant(folder / "denoiser.safetensors", spec, self._parts_of)
+            return
         self.tokenizer.save(folder / "tokenizer")
         save_folder(
             folder,
@@ -221,6 +228,19 @@ class LDMTask:
             dtype=torch.float16,
             max_file_size=MAX_FILE,
         )
+
+    def _export_variant(self, path: Path, spec: Spec, base: str) -> None:
+        """Another denoiser for the autoencoder and the text tower of a model that lies elsewhere."""
+        owner = family(spec.family)
+        files = {
+            name: json.loads(content)
+            for name, content in folder_files(owner, spec, self.tokenizer).items()
+            if name.endswith(".json") and not name.startswith(("tokenizer", "vae/"))
+        }
+        tensors = {f"{owner.denoiser}/{name}": value for name, value in self.network.state_dict().items()}
+        others = [folder.name for folder in variant.place(base).iterdir() if folder.is_dir()]
+        kept = ("vae", "text_encoder", "tokenizer", "scheduler")
+        variant.write(path, base, files, tensors, sorted(set(others) - {*kept}))
 
     def _cond(self, ids: Tensor) -> Cond:
         states = self.text(ids)
