@@ -16,10 +16,12 @@ class UNetConfig:
     """Sizes of the denoising U-Net (1.x layout; Rombach et al. 2022, appendix E).
 
     `heads` is a fixed number of heads per block (1.x) and `head_dim` a fixed width (2.x, XL); exactly one is set.
-    `depth[i]` is the number of transformer layers after each residual block of level i, 0 for none. `vector_dim` is the
+    `depth[i]` is the number of transformer layers after each residual block of level i, 0 for none; `up_depth[i]` are
+    those of every block of level i on the way up, where they differ (distilled models; empty: as `depth`). Between the
+    `middle_blocks` residual blocks of the middle, if there are two, are `middle_depth` layers. `vector_dim` is the
     width of the vector that joins the time embedding (XL: pooled text and sizes), `classes` the number of rows of a
-    table that joins it instead (the upscaler's noise level). Levels of `cross_only` look at the text twice and never at
-    themselves.
+    table that joins it instead (the upscaler's noise level), `guidance_dim` that of an embedding of the guidance scale
+    (LCM, Luo et al. 2023). Levels of `cross_only` attend to the text twice and never to themselves.
     """
 
     in_channels: int = 4
@@ -27,7 +29,9 @@ class UNetConfig:
     channels: tuple[int, ...] = (320, 640, 1280, 1280)
     blocks: int = 2
     depth: tuple[int, ...] = (1, 1, 1, 0)
+    up_depth: tuple[tuple[int, ...], ...] = ()
     middle_depth: int = 1
+    middle_blocks: Literal[0, 1, 2] = 2
     context_dim: int = 768
     heads: int | None = 8
     head_dim: int | None = None
@@ -36,6 +40,11 @@ class UNetConfig:
     vector_dim: int | None = None
     classes: int | None = None
     cross_only: tuple[bool, ...] = ()
+    guidance_dim: int | None = None
+
+    def up_depths(self, level: int) -> tuple[int, ...]:
+        """Transformer layers after each residual block of a level on the way up."""
+        return self.up_depth[level] if self.up_depth else (self.depth[level],) * (self.blocks + 1)
 
     def heads_at(self, channels: int) -> int:
         """Number of attention heads in a block of the given width."""

@@ -6,6 +6,7 @@ import math
 import mmap
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,14 @@ from sfumato.errors import SfumatoError
 MAX_TENSORS = 50_000  # a full XL checkpoint with EMA has 5,000
 MAX_RANK = 8
 MAX_NAME = 512
+BLOCK = 1 << 16  # bytes that are read at once
 
 
 class WeightFile:
-    """A regular file, mapped privately: tensors may be views into it, and writing to them never reaches the disk."""
+    """A regular file: tensors may be views of a private map of it, and writing to them never reaches the disk.
+
+    It is mapped when the first tensor is viewed; headers are read without, so that a file of any size can be described.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -41,7 +46,8 @@ class WeightFile:
                 raise self.error("is empty; download it again")
             self.size = status.st_size
             self._identity = _identity(status)
-            self._map = mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
+            self._mapped: mmap.mmap | None = None
+            self._block = 0, b""  # where the last read began, and what it gave
         except BaseException:
             self.raw.close()
             raise
@@ -51,8 +57,32 @@ class WeightFile:
         return SfumatoError(f"{self.path} {text}")
 
     def read(self, start: int, size: int) -> bytes:
-        """A copy of `size` bytes."""
-        return self._map[start : start + size]
+        """A copy of `size` bytes, fewer at the end of the file. Raises SfumatoError where the disk fails."""
+        if not 0 <= start < self.size:
+            return b""
+        first, block = self._block
+        if not first <= start <= start + size <= first + len(block):  # a header's fields are read one by one
+            first, block = self._block = start, self._read(start, max(size, BLOCK))
+        return block[start - first : start - first + size]
+
+    def _read(self, start: int, size: int) -> bytes:
+        try:
+            before = self.raw.tell()
+            self.raw.seek(start)
+            parts = []
+            while size > 0 and (part := self.raw.read(size)):
+                parts.append(part)
+                size -= len(part)
+            self.raw.seek(before)
+        except OSError as error:
+            raise self.error(f"cannot be read: {error.strerror}; check the disk") from error
+        return b"".join(parts)
+
+    @property
+    def _map(self) -> mmap.mmap:
+        if self._mapped is None:
+            self._mapped = _map_privately(self.raw.fileno(), self)
+        return self._mapped
 
     def view(self, start: int, count: int, dtype: torch.dtype) -> Tensor:
         """`count` elements from byte `start`: a view of the map, or a copy where the file does not align them."""
@@ -68,6 +98,8 @@ class WeightFile:
 
     def release(self, start: int, size: int) -> None:
         """Let go of the memory of these bytes; no live tensor may be a changed view of them."""
+        if self._mapped is None:
+            return
         page = mmap.PAGESIZE
         first, end = -(-start // page) * page, (start + size) // page * page
         if end > first and hasattr(mmap, "MADV_DONTNEED"):
@@ -81,6 +113,21 @@ class WeightFile:
     def close(self) -> None:
         """Close the file; the map lives on as long as a tensor views it."""
         self.raw.close()
+
+
+def _map_privately(handle: int, file: WeightFile) -> mmap.mmap:
+    """A private writable map of a whole file. Raises SfumatoError where there is no room for one."""
+    try:
+        if hasattr(mmap, "MAP_PRIVATE"):
+            # Without MAP_NORESERVE Linux counts every page as if written to, and refuses files beyond the memory.
+            flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+            return mmap.mmap(handle, 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        return mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
+    except OSError as error:
+        raise file.error(
+            f"takes {file.size / 1e9:.1f} GB, which cannot be mapped into memory ({error.strerror}); "
+            "close other programs, or give a smaller file"
+        ) from error
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

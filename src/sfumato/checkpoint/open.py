@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,12 @@ FOREIGN_FILES = (
     (b"Rar!", "is a rar archive; unpack it and give the model inside"),
 )
 
-# Of a component the first of these that is there is read. fp16 variants serve where there is nothing else.
-WEIGHT_NAMES = tuple(
-    name
-    for ending in ("safetensors", "bin")
-    for variant in ("", ".fp16")
-    for stem in ("diffusion_pytorch_model", "model", "pytorch_model")
-    for name in (
-        f"{stem}{variant}.{ending}",
-        f"{stem}{variant}.{ending}.index.json",
-        f"{stem}.{ending}.index{variant}.json",
-    )
+# How diffusers and transformers name the weights of a component: `bf16` in model.bf16.safetensors is a variant.
+WEIGHT_NAME = re.compile(
+    r"(?:diffusion_pytorch_model|model|pytorch_model)"
+    r"(?:\.(?P<variant>[\w-]+?))??\.(?P<ending>safetensors|bin)(?:\.index(?:\.(?P<of_index>[\w-]+))?\.json)?"
 )
+SHARD = re.compile(r"-\d{5}-of-\d{5}\b")
 
 
 # A denoiser alone, by its last layer and a tensor that only it has beside that; and what stands before its names in a
@@ -56,6 +51,11 @@ DENOISERS = (
 )
 
 
+# What stands before all names of a model that was saved inside something else, and what the names then go on with.
+WRAPPERS = ("state_dict.", "model.module.", "module.", "model.")
+ROOTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.embedders.")
+
+
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a model: a `.safetensors`, a GGUF, a file of `torch.save`, or a diffusers folder (or one component of it).
 
@@ -68,11 +68,20 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         checkpoint = _open_folder(path) if path.is_dir() else _with_base(_open_file(path))
     except OSError as error:
         raise SfumatoError(f"cannot read {path}: {error.strerror}; give the path of a model") from error
+    checkpoint.tensors = _unwrapped(checkpoint.tensors)
     for *anchors, prefix in DENOISERS:
         if all(anchor in checkpoint.tensors for anchor in anchors):
             checkpoint.tensors = {prefix + name: stored for name, stored in checkpoint.tensors.items()}
             checkpoint.configs = {prefix + name: config for name, config in checkpoint.configs.items()}
     return checkpoint
+
+
+def _unwrapped(tensors: dict[str, Stored]) -> dict[str, Stored]:
+    """The tensors without what a trainer's wrapper puts before the names of a whole model."""
+    for wrapper in WRAPPERS:
+        if any(name.startswith(tuple(wrapper + root for root in ROOTS)) for name in tensors):
+            tensors = {name.removeprefix(wrapper): stored for name, stored in tensors.items()}
+    return tensors
 
 
 def _with_base(checkpoint: Checkpoint) -> Checkpoint:
@@ -151,11 +160,39 @@ def _open_folder(path: Path) -> Checkpoint:
     return result
 
 
+def choose_weights(names: Iterable[str]) -> list[str]:
+    """Of the files of a component, the one with its weights or the index of its shards; [] where there is none.
+
+    Of several variants the plain one is taken, else fp16, else the only one that is there; of two formats safetensors.
+    Several others are all returned: which is meant cannot be known.
+    """
+    found: dict[str, dict[str, str]] = {"safetensors": {}, "bin": {}}
+    for name in sorted(names):
+        match = None if SHARD.search(name) else WEIGHT_NAME.fullmatch(name)
+        if match is not None:
+            found[match["ending"]].setdefault(match["variant"] or match["of_index"] or "", name)
+    for variants in filter(None, found.values()):
+        known = [variants[variant] for variant in ("", "fp16") if variant in variants]
+        return known[:1] or list(variants.values())
+    return []
+
+
+def find_weights(folder: Path) -> Path | None:
+    """The file of weights of a component, or the index of its shards; None where there is none.
+
+    Raises SfumatoError where several variants are there of which none is the usual one.
+    """
+    found = choose_weights(path.name for path in folder.iterdir() if path.is_file())
+    if len(found) > 1:
+        raise SfumatoError(f"{folder} holds {' and '.join(found)}; keep one of them there, which is then read")
+    return folder / found[0] if found else None
+
+
 def _add_component(result: Checkpoint, folder: Path, prefix: str) -> None:
     for config in ("config.json", "scheduler_config.json"):
         if (folder / config).is_file():
             result.configs[prefix + config.removesuffix(".json")] = read_json(folder / config)
-    found = next((folder / name for name in WEIGHT_NAMES if (folder / name).is_file()), None)
+    found = find_weights(folder)
     if found is None:
         return
     for path in shards(found) if found.suffix == ".json" else [found]:

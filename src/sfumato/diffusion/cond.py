@@ -16,13 +16,14 @@ class Cond:
     """Conditioning of B pictures.
 
     tokens: text (B, L, D). pooled: whole-prompt vector (B, P). ids: size, crop or noise level (B, K).
-    concat: extra input channels such as mask or depth (B, C, h, w).
+    concat: extra input channels such as mask or depth (B, C, h, w). guidance: scale minus 1 (B,), for LCM's networks.
     """
 
     tokens: Tensor
     pooled: Tensor | None = None
     ids: Tensor | None = None
     concat: Tensor | None = None
+    guidance: Tensor | None = None
 
     @property
     def batch(self) -> int:

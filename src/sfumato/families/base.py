@@ -123,14 +123,18 @@ class Family:
         variant = next(named, None)
         return replace(spec, prediction=prediction) if variant is None else self.varied(spec, variant)
 
+    def is_described(self, checkpoint: Checkpoint) -> bool:
+        """Whether a single file carries the JSON files of a folder of this family, which say all about it."""
+        config = f"{self.layouts['diffusers'].prefixes[self.denoiser]}config"
+        return checkpoint.container != "folder" and {"model_index", config} <= checkpoint.configs.keys()
+
     def read(self, checkpoint: Checkpoint, layout: str) -> Spec:
         """The model that a file of this layout holds. Raises SfumatoError for what is not supported.
 
         A single file that carries a folder's JSON files is described by them: they say what shapes do not show.
         """
-        index, folder = checkpoint.configs.get("model_index"), self.layouts["diffusers"]
-        described = f"{folder.prefixes[self.denoiser]}config" in checkpoint.configs
-        if checkpoint.container == "folder" or index is None or not described:
+        folder, index = self.layouts["diffusers"], checkpoint.configs.get("model_index", {})
+        if not self.is_described(checkpoint):
             return self.layouts[layout].spec(checkpoint)
         some = next(iter(checkpoint.tensors.values()))
         present = {f"{name}/": some for name, entry in index.items() if isinstance(entry, list) and any(entry)}

@@ -20,7 +20,7 @@ from sfumato.families.unet_inputs import UNET, VAE_PREFIX, is_standalone_unet
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.spec import Defaults, DepthNetConfig, DPTConfig, NoiseSchedule, Prediction, Spec
+from sfumato.spec import Defaults, DepthNetConfig, DPTConfig, NoiseSchedule, Prediction, Spec, UNetConfig
 
 DEPTH = "depth_model.model."  # of the original layout, as UNET and VAE_PREFIX
 
@@ -76,7 +76,7 @@ class LatentDiffusion:
                 ldm_schedule.LOW_SCALE + ldm_schedule.NAMES,
                 r"model_ema\..*",
                 r".*\.position_ids",
-                r"first_stage_model\.loss\..*",
+                r"first_stage_model\.(loss|model_ema)\..*",
                 re.escape(DEPTH + midas.HEAD) + "(weight|bias)",
                 *(re.escape(tower.original + open_clip.LOGIT_SCALE) for tower in self.towers if tower.open_clip),
             ),
@@ -152,6 +152,12 @@ class LatentDiffusion:
         width = context_dim - sum(text.hidden_size for text in texts.values())
         return {**texts, missing[0].part: replace(missing[0].config(self.release), hidden_size=width)}
 
+    def with_release_attention(self, sizes: UNetConfig) -> UNetConfig:
+        """The sizes with what shapes do not show: heads, and which levels never attend to themselves."""
+        usual = self.release.unet
+        cross_only = (*(depth > 0 for depth in sizes.depth[:-1]), False) if usual.cross_only else ()
+        return replace(sizes, heads=usual.heads, head_dim=usual.head_dim, cross_only=cross_only)
+
     def original_spec(self, checkpoint: Checkpoint) -> Spec:
         """The sizes of a single file, with those of the release for parts that it lacks; the rest is the release's."""
         release = self.release
@@ -161,9 +167,7 @@ class LatentDiffusion:
                 tower.part: tower.sizes(shapes, release) for tower in self.towers if holds(shapes, tower.original)
             }
             vae = ldm_vae.sizes(shapes, VAE_PREFIX) if holds(shapes, VAE_PREFIX) else release.vae
-            unet = replace(ldm_unet.sizes(shapes, UNET), heads=release.unet.heads, head_dim=release.unet.head_dim)
-            if release.unet.cross_only:
-                unet = replace(unet, cross_only=(*(depth > 0 for depth in unet.depth[:-1]), False))
+            unet = self.with_release_attention(ldm_unet.sizes(shapes, UNET))
             return replace(
                 release,
                 unet=unet,
@@ -175,7 +179,11 @@ class LatentDiffusion:
     def folder_spec(self, checkpoint: Checkpoint) -> Spec:
         """The sizes, noise levels and defaults that a folder's JSON files state."""
         release, folder = self.release, Folder.of(checkpoint, self.in_folder)
-        unet = diffusers_config.unet_from(*folder.read("unet/config"))
+        if folder.has("unet/config"):
+            unet = diffusers_config.unet_from(*folder.read("unet/config"))
+        else:  # a U-Net alone in a file
+            with sizes_of(checkpoint, release):
+                unet = self.with_release_attention(ldm_unet.folder_sizes(checkpoint.shapes, "unet/"))
         vae = diffusers_config.vae_from(*folder.read("vae/config")) if folder.has("vae/config") else release.vae
         texts: dict[str, Any] = {
             tower.part: tower.from_folder(*folder.read(f"{tower.folder}config"), release)

@@ -36,7 +36,7 @@ class Folder:
     def of(cls, checkpoint: Checkpoint, prefixes: Mapping[str, str]) -> Folder:
         """`prefixes` as in Layout. Raises SfumatoError where a part's file is missing, or a pipeline's scheduler's."""
         present = {part: prefix for part, prefix in prefixes.items() if holds(checkpoint.shapes, prefix)}
-        needed = [f"{prefix}config" for prefix in present.values()]
+        needed = [f"{prefix}config" for prefix in present.values() if checkpoint.container == "folder"]
         if INDEX in checkpoint.configs:
             needed.append(SCHEDULER)
         for name in needed:
@@ -53,7 +53,8 @@ class Folder:
 
     def sized(self, defaults: Defaults, denoiser: str, side: int, factor: int) -> Defaults:
         """The defaults with the size that the denoiser's file states, else `side` latents of `factor` pixels."""
-        height, width = diffusers_config.sample_size(*self.read(denoiser), side)
+        config, where = self.read(denoiser) if self.has(denoiser) else ({}, "")
+        height, width = diffusers_config.sample_size(config, where, side)
         return replace(defaults, width=width * factor, height=height * factor)
 
     def defaults(self, defaults: Defaults) -> Defaults:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.ldm import DEPTH_PIPELINE, INPAINT_PIPELINE, PIPELINE, LatentDiffusion
 from sfumato.families.towers import Tower
-from sfumato.families.unet_inputs import unet_takes_depth, unet_takes_latents, unet_takes_mask
+from sfumato.families.unet_inputs import UNET, is_second_line, unet_takes_depth, unet_takes_latents, unet_takes_mask
 from sfumato.spec import Defaults, DepthNetConfig, Spec, UNetConfig
 
 SPEC = Spec(
@@ -32,14 +32,14 @@ TEXT = "cond_stage_model.transformer."
 
 
 def is_original(shapes: Shapes) -> bool:
-    """The U-Net's context is CLIP-L's (or, without it, of that width)."""
+    """The U-Net's context is CLIP-L's (or, without it, of that width), and it is none of 2.x."""
     text = shapes.get(f"{TEXT}text_model.final_layer_norm.weight") or shapes.get(
         f"{TEXT}final_layer_norm.weight", (768,)
     )
     cross = (shape[1:] for name, shape in shapes.items() if re.fullmatch(r"model\.diff.*\.attn2\.to_k\.weight", name))
     context = next(cross, (0,))
     foreign = ("conditioner.", "cond_stage_model.model.", "control_model.", "model.diffusion_model.label_emb")
-    return not holds(shapes, *foreign) and context == text[:1]
+    return not holds(shapes, *foreign) and context == text[:1] and not is_second_line(shapes, UNET)
 
 
 def is_folder(shapes: Shapes) -> bool:

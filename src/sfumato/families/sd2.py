@@ -12,7 +12,7 @@ from dataclasses import replace
 from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.ldm import INPAINT_PIPELINE, PIPELINE, LatentDiffusion
 from sfumato.families.towers import Tower
-from sfumato.families.unet_inputs import unet_takes_latents, unet_takes_mask
+from sfumato.families.unet_inputs import UNET, is_second_line, unet_takes_latents, unet_takes_mask
 from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig
 
 TEXT = "cond_stage_model.model."
@@ -58,8 +58,10 @@ INPAINTING = replace(
 
 
 def is_original(shapes: Shapes) -> bool:
-    foreign = ("low_scale_model.", "control_model.", "conditioner.")
-    return holds(shapes, TEXT) and not holds(shapes, *foreign)
+    """The text tower is OpenCLIP's; or it has transformers' names, which 1.x has too, and the U-Net is of this line."""
+    foreign = ("low_scale_model.", "control_model.", "conditioner.", f"{UNET}label_emb.")
+    own = holds(shapes, TEXT) or (holds(shapes, "cond_stage_model.") and is_second_line(shapes, UNET))
+    return own and not holds(shapes, *foreign)
 
 
 def is_folder(shapes: Shapes) -> bool:

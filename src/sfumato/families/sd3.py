@@ -323,7 +323,11 @@ class StableDiffusion3:
     def folder_spec(self, checkpoint: Checkpoint) -> Spec:
         """The sizes, noise levels and defaults that a folder's JSON files state."""
         release, folder = self.release, Folder.of(checkpoint, self._parts(IN_FOLDER))
-        transformer = diffusers_config.mmdit_from(*folder.read(CONFIG))
+        if folder.has(CONFIG):
+            transformer = diffusers_config.mmdit_from(*folder.read(CONFIG))
+        else:  # a transformer alone in a file
+            with sizes_of(checkpoint, release):
+                transformer = sd3_mmdit.folder_sizes(checkpoint.shapes, IN_FOLDER["transformer"])
         vae = diffusers_config.vae_from(*folder.read("vae/config")) if "vae" in folder.parts else release.vae
         t5 = _release_t5(release, transformer)
         if "text_3" in folder.parts:

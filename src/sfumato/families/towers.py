@@ -33,9 +33,16 @@ class Tower:
         return config
 
     def sizes(self, shapes: Shapes, release: Spec) -> CLIPTextConfig:
-        """Sizes from the shapes of an original file, habits from the release."""
+        """Sizes from the shapes of an original file, the rest from the release.
+
+        Some files leave out what nothing reads: the last layer of 2.x' tower and its projection.
+        """
         read, usual = (open_clip if self.open_clip else clip_text).sizes(shapes, self.original), self.config(release)
-        return replace(_with_release_padding(usual, read), activation=usual.activation, skip=usual.skip)
+        if usual.pooled == "projected" and read.projection_dim is None:  # it is read, and will be named as missing
+            read = replace(read, projection_dim=usual.projection_dim)
+        cut = usual.normalised and _is_cut(read, usual, f"{self.original}{open_clip.LOGIT_SCALE}" in shapes)
+        skip = 1 if cut else usual.skip
+        return replace(_with_release_padding(usual, read), activation=usual.activation, skip=skip)
 
     def rules(self, names: Iterable[str]) -> list[Rule]:
         if self.open_clip:
@@ -43,7 +50,7 @@ class Tower:
         return rename(names, lambda name: self.original + name)
 
     def from_folder(self, config: diffusers_config.Config, where: str, release: Spec) -> CLIPTextConfig:
-        """Sizes from a folder's JSON file, habits from the release."""
+        """Sizes from a folder's JSON file, the rest from the release."""
         read, usual = diffusers_config.clip_from(config, where), self.config(release)
         # 2.x folders leave out the last layer, which nothing reads: they hold what is read as the last one.
         skip = 1 if usual.normalised else usual.skip
@@ -63,6 +70,16 @@ class Tower:
         layers = config.layers - config.skip + usual.skip
         width = shapes.get(self.original + open_clip.PROJECTION, (0, config.hidden_size))[1]
         return replace(config, layers=layers, skip=usual.skip, projection_dim=config.projection_dim or width)
+
+
+def _is_cut(read: CLIPTextConfig, usual: CLIPTextConfig, logit_scale: bool) -> bool:
+    """Whether a tower in OpenCLIP's names ends with the layer that is read, as after a conversion from a folder.
+
+    At a release's size the number of layers tells; else that the conversion lost the projection and CLIP's scale too.
+    """
+    if usual.skip == 1 or read.layers >= usual.layers:
+        return False
+    return read.layers == usual.layers - usual.skip + 1 or (read.projection_dim is None and not logit_scale)
 
 
 def _with_release_padding(usual: CLIPTextConfig, read: CLIPTextConfig) -> CLIPTextConfig:

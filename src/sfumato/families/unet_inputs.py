@@ -39,14 +39,36 @@ def unet_takes_lowres(shapes: Shapes) -> bool:
     return taken == latent + 3
 
 
+def unet_takes_picture(shapes: Shapes) -> bool:
+    """The U-Net takes latents and the latents of a picture that is to be changed."""
+    taken, latent = unet_channels(shapes)
+    return taken == 2 * latent
+
+
+def contexts(shapes: Shapes, prefix: str) -> set[int]:
+    """The widths of the text that the attentions of a U-Net read: one, where it is whole."""
+    own = (shape for name, shape in shapes.items() if name.startswith(prefix) and name.endswith("attn2.to_k.weight"))
+    return {shape[-1] for shape in own if shape}
+
+
+def is_second_line(shapes: Shapes, prefix: str) -> bool:
+    """The U-Net is of 2.x and not of 1.x: its text is 1024 wide, or it projects by linear layers, not convolutions."""
+    widths = contexts(shapes, prefix)
+    linear = any(
+        name.startswith(prefix) and name.endswith("proj_in.weight") and len(shape) == 2
+        for name, shape in shapes.items()
+    )
+    return widths == {1024} or (linear and widths != {768})
+
+
 def is_standalone_unet(shapes: Shapes, prefix: str, release: Spec) -> bool:
-    """There is no text tower, and the U-Net is conditioned as the release's."""
-    if holds(shapes, "cond_stage_model.", "conditioner.", "control_model.", "text_encoder"):
+    """The U-Net is conditioned as the release's, by the widths of what it reads, whatever text towers are beside it."""
+    if holds(shapes, "control_model.") or (prefix == "unet/" and holds(shapes, "text_encoder")):
         return False
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    contexts = {shape[-1:] for name, shape in own.items() if name.endswith("attn2.to_k.weight")}
     vector = own.get("label_emb.0.0.weight") or own.get("add_embedding.linear_1.weight") or (release.unet.vector_dim,)
     labelled = any(name.startswith(("label_emb.", "add_embedding.", "class_embedding.")) for name in own)
     unet = release.unet
     conditioned = (unet.vector_dim or unet.classes) is not None
-    return contexts == {(unet.context_dim,)} and vector[-1] == unet.vector_dim and labelled == conditioned
+    read = contexts(shapes, prefix) == {unet.context_dim}
+    return read and vector[-1] == unet.vector_dim and labelled == conditioned

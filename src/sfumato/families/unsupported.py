@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.base import Known
+from sfumato.families.unet_inputs import UNET, is_second_line
 
 
 def _inputs(*counts: int) -> Callable[[Shapes], bool]:
@@ -22,12 +23,20 @@ def _xl(shapes: Shapes) -> bool:
     return holds(shapes, "conditioner.embedders.", "text_encoder_2/")
 
 
-_takes_a_mask = _inputs(9)
+_takes_a_mask, _edits = _inputs(9), _inputs(8)
 
 KNOWN = (
     Known("Stable Video Diffusion", lambda shapes: any(".time_stack." in name for name in shapes)),
-    Known("Stable Diffusion XL inpainting", lambda shapes: _xl(shapes) and _takes_a_mask(shapes)),
+    Known("Zero123, which turns an object that it is shown", lambda shapes: holds(shapes, "cc_projection.")),
+    Known("Stable unCLIP", lambda shapes: holds(shapes, f"{UNET}label_emb.") and holds(shapes, "cond_stage_model.")),
+    Known(
+        "an editing model of Stable Diffusion XL (CosXL Edit and others)", lambda shapes: _xl(shapes) and _edits(shapes)
+    ),
     Known("a variant of Stable Diffusion XL", _xl),
     Known("a Stable Diffusion inpainting model", _takes_a_mask),
-    Known("InstructPix2Pix", _inputs(8)),
+    Known(
+        "a model of 2.x that is shown a picture (Marigold and others)",
+        lambda shapes: _edits(shapes) and any(is_second_line(shapes, prefix) for prefix in (UNET, "unet/")),
+    ),
+    Known("InstructPix2Pix", _edits),
 )

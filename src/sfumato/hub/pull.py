@@ -6,14 +6,14 @@ import difflib
 import os
 import re
 import shutil
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato import user_config as settings
 from sfumato.checkpoint.hashes import sha256
-from sfumato.checkpoint.open import WEIGHT_NAMES, read_json, shards
+from sfumato.checkpoint.open import choose_weights, read_json, shards
 from sfumato.errors import SfumatoError
 from sfumato.hub import licence_acceptance
 from sfumato.hub.catalogue import RELEASES, Release, release
@@ -122,9 +122,10 @@ def _components(index: dict[str, Any]) -> list[str]:
     ]
 
 
-def _weights_of(component: str, files: Container[str]) -> str | None:
+def _weights_of(component: str, files: Iterable[str]) -> str | None:
     """The weight file that our reader would take, or the list of its shards; None for a component without weights."""
-    return next((name for name in WEIGHT_NAMES if f"{component}/{name}" in files), None)
+    inner = f"{component}/"
+    return next(iter(choose_weights(path.removeprefix(inner) for path in files if path.startswith(inner))), None)
 
 
 def _shards(component: Path, chosen: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sfumato.checkpoint import diffusers_config
 from sfumato.checkpoint.checkpoint import Checkpoint, Stored
-from sfumato.checkpoint.keymap import KeyMap, Rule, Shapes, rename
+from sfumato.checkpoint.keymap import KeyMap, Rule, Shapes, holds, rename
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.families.layouts import clip_text, ldm_vae, open_clip, t5_text
@@ -111,18 +111,18 @@ TEXTS = (CLIPTextConfig, T5Config)
 
 @dataclass(frozen=True)
 class Component:
-    """A part in a checkpoint: its tensors, named without what stands before them all, and its `config.json` if any."""
+    """A part in a checkpoint: its tensors, named without the `prefix` that they share, and its `config.json` if any.
+
+    `label` stands before its tensors' names where several files are read together.
+    """
 
     checkpoint: Checkpoint
     kind: Kind
+    prefix: str
     tensors: dict[str, Stored]
     config: PartConfig
     stated: diffusers_config.Config
-
-    @property
-    def label(self) -> str:
-        """What stands before its tensors' names where several files are read together."""
-        return f"{self.checkpoint.path.name}: "
+    label: str
 
     def mapped(self, keymap: KeyMap, part: str, names: Iterable[str]) -> KeyMap:
         """The map of a model whose `part`, with these parameters, is this one."""
@@ -160,7 +160,7 @@ def _found(checkpoint: Checkpoint, kind: Kind, prefix: str) -> Component:
     except (LookupError, ValueError) as error:
         text = f"holds a {NOUNS[kind.config]} whose sizes cannot be read ({error.args[0]}); it is not whole"
         raise SfumatoError(f"{checkpoint.path} {text}") from error
-    return Component(checkpoint, kind, tensors, config, stated)
+    return Component(checkpoint, kind, prefix, tensors, config, stated, f"{checkpoint.path.name}: ")
 
 
 def assign(
@@ -186,6 +186,21 @@ def assign(
                     f"{checkpoint.path} is {_described(part.config)}, which does not fit {spec.title}; {wanted}"
                 )
             result[slot] = replace(part, config=_with_release_settings(part, free.pop(slot)))
+    return result
+
+
+def elsewhere(checkpoint: Checkpoint, spec: Spec, prefixes: Mapping[str, str]) -> dict[str, Component]:
+    """Parts that a single file holds, but under other names than its layout: they count as if they were given apart."""
+    slots = [part for part in prefixes if not holds(checkpoint.tensors, prefixes[part])]
+    free = {slot: config for slot in slots if isinstance(config := getattr(spec, slot, None), PartConfig)}
+    if not free or checkpoint.container == "folder":
+        return {}
+    result: dict[str, Component] = {}
+    for part in find(checkpoint):
+        slot = next((slot for slot, usual in free.items() if _fits(part, usual)), None)
+        if slot is not None and part.prefix and not part.prefix.startswith(tuple(prefixes.values())):
+            config = _with_release_settings(part, free.pop(slot))
+            result[slot] = replace(part, config=config, label=part.prefix)
     return result
 
 
@@ -234,11 +249,12 @@ def merge(
     checkpoint: Checkpoint, spec: Spec, prefixes: Mapping[str, str], parts: Mapping[str, Component]
 ) -> tuple[Checkpoint, Spec]:
     """One checkpoint, with its spec, of a model and of the parts given apart, which replace its own."""
-    replaced = tuple(prefixes[part] for part in parts)
+    replaced = (*(prefixes[part] for part in parts), *(one.prefix for one in parts.values() if one.label == one.prefix))
     tensors = {name: stored for name, stored in checkpoint.tensors.items() if not name.startswith(replaced)}
     for found in parts.values():
         tensors |= {found.label + name: stored for name, stored in found.tensors.items()}
-    files = [file for one in (checkpoint, *(found.checkpoint for found in parts.values())) for file in one.files]
+    apart = [found.checkpoint for found in parts.values() if found.label != found.prefix]
+    files = [file for one in (checkpoint, *apart) for file in one.files]
     changes: dict[str, Any] = {part: found.config for part, found in parts.items()}
     return replace(checkpoint, tensors=tensors, files=files), replace(spec, **changes)
 

@@ -31,9 +31,8 @@ from sfumato.errors import SfumatoError
 from sfumato.families import Family
 from sfumato.families.base import Layout
 from sfumato.files import check_writable
-from sfumato.loading.components import assign, merge, opened
-from sfumato.loading.detect import identify
 from sfumato.loading.load import Plan, checked, compare, require_complete
+from sfumato.loading.resolve import Overrides, opened_model, resolve
 from sfumato.loading.save import MAX_FILE, Entry, folder_files, to_json, write_folder
 from sfumato.spec import Prediction, Spec
 from sfumato.text.t5_tokenizer import find_t5_tokenizer
@@ -141,6 +140,7 @@ def convert(
     ema: bool = False,
     variant: str | None = None,
     prediction: Prediction | None = None,
+    zero_snr: bool | None = None,
     vae: str | Path | None = None,
     text_encoders: Sequence[str | Path] = (),
     tokenizer: str | Path | None = None,
@@ -151,9 +151,9 @@ def convert(
     """Write the model `source` as `out` in a layout: "original", one .safetensors, or "diffusers", a folder.
 
     `dtype` None keeps every tensor's type. `ema` takes the averaged weights in place of the plain ones. `variant`,
-    `prediction`, `vae` and `text_encoders` are as in `load_parts`; `tokenizer` is the folder of the tokenizer of a
-    single file whose vocabulary is not CLIP's own. `force` replaces an `out` that exists. `progress(bytes done, bytes
-    in all, what)` may raise to stop.
+    `prediction`, `zero_snr`, `vae` and `text_encoders` are as in `load_parts`; `tokenizer` is the folder of the
+    tokenizer of a single file whose vocabulary is not CLIP's own. `force` replaces an `out` that exists.
+    `progress(bytes done, bytes in all, what)` may raise to stop.
 
     At most one tensor beyond the mapped input is in memory. `out` appears when it is whole and proved, or not at all.
     Raises SfumatoError when the input is not a complete model, when the output cannot be written, and naming the
@@ -161,23 +161,17 @@ def convert(
     """
     source, out = Path(source), Path(out)
     _check_places(source, out, layout, force)
-    with open_checkpoint(source) as checkpoint, opened(vae, text_encoders) as apart:
-        family, found = identify(checkpoint).require(checkpoint)
+    overrides = Overrides(variant, prediction, zero_snr)
+    with opened_model(source, vae, text_encoders, overrides) as model:
+        checkpoint, family, found, spec = model.checkpoint, model.family, model.layout, model.spec
         if layout not in family.layouts:
             raise SfumatoError(f"there is no layout {layout!r}; choose {' or '.join(family.layouts)}")
-        spec = family.read(checkpoint, found)
-        if variant is not None:
-            spec = family.varied(spec, variant)
-        if prediction is not None:
-            spec = family.predicting(spec, prediction)
-        prefixes = family.layouts[found].prefixes
-        given = assign(spec, prefixes, *apart)
-        checkpoint, spec = merge(checkpoint, spec, prefixes, given)
-        plan = compare(checkpoint, family, found, spec, ema, given)
+        plan = compare(model, ema)
         require_complete(checkpoint, family, plan)
         origin = _Source(checkpoint, family, found, spec, plan, ema, dtype)
-        told = bool(given) or variant is not None or prediction is not None
-        work = _Work(origin, layout, family.layouts[layout].fit(spec, checkpoint.known_shapes))
+        told = bool(model.given) or bool(overrides)
+        whole = found == layout and model.components.keys() == model.given
+        work = _Work(origin, layout, spec if whole else family.layouts[layout].fit(spec, checkpoint.known_shapes))
         work.account()
         files = _files(origin, None if tokenizer is None else CLIPTokenizer.from_folder(tokenizer), told)
         _check_space(out.parent, work.nbytes)
@@ -342,11 +336,11 @@ class _Work:
     def prove(self, draft: Path, steps: Progress) -> list[Row]:
         """Read the result back: the rows with what lies on disk. Raises SfumatoError where that is not the input."""
         with open_checkpoint(draft) as result:
-            family, layout = identify(result).require(result)
-            read = family.read(result, layout)
+            written = resolve(result)
+            family, layout, read = written.family, written.layout, written.spec
             if lost := _difference(_computed(self.spec), _computed(read)):
                 raise SfumatoError(f"the layout {layout} cannot say that this model has {lost}; nothing was written")
-            plan = compare(result, family, layout, read)
+            plan = compare(written)
             require_complete(result, family, plan)
             back = replace(self.source, checkpoint=result, layout=layout, plan=plan, dtype=None)
             errors = self._round_trip(back)

@@ -73,6 +73,12 @@ FOREIGN_FORMATS = (
     ForeignFormat("a Lumina model", r"(^|[./])cap_embedder\.0\."),
     ForeignFormat("a depth network (DPT)", r"^(dpt\.|depth_model\.|neck\.reassemble_stage\.)", PART),
     ForeignFormat(
+        "the averaged weights of a model alone (model_ema.*)",
+        r"^model_ema\.diffusion_model",
+        "give the file that it was taken out of, which has the plain weights too",
+        lambda shapes: not any(name.startswith("model.diffusion_model.") for name in shapes),
+    ),
+    ForeignFormat(
         "a U-Net of an unknown kind without its text encoder",
         r"^model\.diffusion_model\.input_blocks\.",
         test=lambda shapes: any(name.startswith("first_stage_model.") for name in shapes),

@@ -16,9 +16,10 @@ from sfumato.checkpoint.formats.fp8 import EIGHTS
 from sfumato.checkpoint.keymap import Match
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
-from sfumato.loading.components import assign, merge, opened
+from sfumato.loading.components import opened
 from sfumato.loading.detect import identify
 from sfumato.loading.load import FLOATS, compare, has_ema
+from sfumato.loading.resolve import NONE, Overrides, resolve
 from sfumato.spec import Spec
 
 
@@ -53,7 +54,10 @@ class Inspection:
 
 
 def inspect_checkpoint(
-    path: str | Path, vae: str | Path | None = None, text_encoders: Sequence[str | Path] = ()
+    path: str | Path,
+    vae: str | Path | None = None,
+    text_encoders: Sequence[str | Path] = (),
+    overrides: Overrides = NONE,
 ) -> Inspection:
     """Describe a model file or folder, with parts given apart as in `load_parts`; only headers are read.
 
@@ -78,20 +82,18 @@ def inspect_checkpoint(
             )
         family, layout = identity.family, identity.layout
         common |= {"family": family.name, "layout": layout, "ema": has_ema(checkpoint, family, layout)}
-        prefixes = family.layouts[layout].prefixes
         try:
-            spec = family.read(checkpoint, layout)
-            given = assign(spec, prefixes, *apart)
-            checkpoint, spec = merge(checkpoint, spec, prefixes, given)
-            plan = compare(checkpoint, family, layout, spec, given=given)
+            model = resolve(checkpoint, *apart, overrides)
+            plan = compare(model)
         except SfumatoError as error:
             groups = {
                 part: [name for name in checkpoint.tensors if name.startswith(prefix)]
-                for part, prefix in prefixes.items()
+                for part, prefix in family.layouts[layout].prefixes.items()
             }
             return Inspection(
                 **common, parts={part: _count(checkpoint, names) for part, names in groups.items()}, problem=str(error)
             )
+        checkpoint, spec = model.checkpoint, model.spec
         match = plan.match
         parts = {
             part: _count(

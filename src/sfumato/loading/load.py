@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -15,13 +14,12 @@ from torch import Tensor, nn
 from sfumato.checkpoint.checkpoint import Checkpoint, Stored, quote
 from sfumato.checkpoint.formats.fp8 import EIGHTS
 from sfumato.checkpoint.keymap import KeyMap, Match, holds
-from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.families import family as family_named
 from sfumato.families.base import Family
 from sfumato.families.layouts.depth_net import DepthNetwork
-from sfumato.loading.components import Component, assign, lacking, merge, opened
-from sfumato.loading.detect import identify
+from sfumato.loading.components import lacking
+from sfumato.loading.resolve import Overrides, Resolved, opened_model
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.vae import VAE
@@ -103,6 +101,7 @@ def load_parts(
     ema: bool = False,
     spec: Spec | None = None,
     prediction: Prediction | None = None,
+    zero_snr: bool | None = None,
     variant: str | None = None,
     vae: str | Path | None = None,
     text_encoders: Sequence[str | Path] = (),
@@ -115,25 +114,16 @@ def load_parts(
     averaged weights of files that hold both. `vae` and `text_encoders` name files or folders of single parts, which
     replace those of the model, or complete a file that lacks them. `spec` overrules what is read from the file (sizes
     that shapes do not show, such as a number of heads), `variant` which release it is of those with the same shapes,
-    `prediction` what the network predicts. Parts named in `without` are left in the file. A tensor that needs no
-    conversion stays a view of the file, so that loading takes the size of the result and little more.
+    `prediction` what the network predicts, `zero_snr` whether its noise levels end at pure noise. Parts named in
+    `without` are left in the file. A tensor that needs no conversion stays a view of the file, so that loading takes
+    the size of the result and little more.
 
     Raises SfumatoError when the file is not a complete model: every tensor that is missing, left over, of another shape
     or not finite is named. So is a part that is missing whole, and one given apart that does not fit.
     """
-    with open_checkpoint(path) as checkpoint, opened(vae, text_encoders) as apart:
-        family, layout = identify(checkpoint).require(checkpoint)
-        spec = family.read(checkpoint, layout) if spec is None else spec
-        if variant is not None:
-            spec = family.varied(spec, variant)
-        if prediction is not None:
-            spec = family.predicting(spec, prediction)
-        if spec.family != family.name:
-            wanted = family_named(spec.family).spec.title
-            raise SfumatoError(f"{checkpoint.path} is {family.spec.title}, not {wanted}; give a file of that family")
-        given = assign(spec, family.layouts[layout].prefixes, *apart)
-        checkpoint, spec = merge(checkpoint, spec, family.layouts[layout].prefixes, given)
-        plan = compare(checkpoint, family, layout, spec, ema, given)
+    with opened_model(path, vae, text_encoders, Overrides(variant, prediction, zero_snr, spec)) as model:
+        checkpoint, family, layout, spec = model.checkpoint, model.family, model.layout, model.spec
+        plan = compare(model, ema)
         require_complete(checkpoint, family, plan)
         networks, match = {part: net for part, net in plan.networks.items() if part not in without}, plan.match
         for part, network in networks.items():
@@ -190,19 +180,14 @@ def has_ema(checkpoint: Checkpoint, family: Family, layout: str) -> bool:
     )
 
 
-def compare(
-    checkpoint: Checkpoint,
-    family: Family,
-    layout: str,
-    spec: Spec,
-    ema: bool = False,
-    given: Mapping[str, Component] = MappingProxyType({}),
-) -> Plan:
-    """Account for every tensor of the file, and of the parts `given` apart (see `components.merge`).
+def compare(model: Resolved, ema: bool = False) -> Plan:
+    """Account for every tensor of a model's file and of the parts given apart.
 
     Raises SfumatoError when a whole part is missing that the family needs, and when averaged weights are asked for but
     not there.
     """
+    checkpoint, family, layout, spec = model.checkpoint, model.family, model.layout, model.spec
+    given = model.components
     if ema and not has_ema(checkpoint, family, layout):
         raise SfumatoError(f"{checkpoint.path} holds no averaged (EMA) weights; load it without asking for them")
     networks = _build(family, spec, checkpoint)
@@ -226,7 +211,19 @@ def compare(
     if ema:  # the plain weights of the denoiser stand beside the averaged ones and are not needed
         prefix = prefixes[family.denoiser]
         keymap = replace(keymap, ignored=(*keymap.ignored, re.escape(prefix) + ".*"))
-    return Plan(networks, keymap, keymap.match(expected, checkpoint.shapes))
+    return Plan(networks, keymap, _lenient(keymap.match(expected, checkpoint.shapes), model))
+
+
+def _lenient(match: Match, model: Resolved) -> Match:
+    """The match, with what lies outside all networks ignored; within a network every tensor must be known.
+
+    Trainers and mergers leave marks, statistics and scalars of CLIP beside the networks, which nothing reads.
+    """
+    labels = (component.label for component in model.components.values())
+    within = (*model.prefixes.values(), *labels)
+    outside = [name for name in match.left_over if not name.startswith(within)]
+    left_over = [name for name in match.left_over if name.startswith(within)]
+    return replace(match, left_over=left_over, ignored=[*match.ignored, *outside])
 
 
 def require_complete(checkpoint: Checkpoint, family: Family, plan: Plan) -> None:

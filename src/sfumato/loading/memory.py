@@ -14,13 +14,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sfumato.checkpoint.open import open_checkpoint
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.families import FAMILIES, family
-from sfumato.loading.components import assign, merge, opened
-from sfumato.loading.detect import identify
 from sfumato.loading.load import compare
+from sfumato.loading.resolve import opened_model
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.spec import ID_WIDTH, Spec
@@ -79,14 +77,8 @@ def memory_plan(
     if str(name_or_path) in {one.name for one in FAMILIES}:
         chosen = family(str(name_or_path))
         return _plan(chosen.spec, chosen.build(chosen.spec), dtype, None)
-    with open_checkpoint(name_or_path) as checkpoint, opened(vae, text_encoders) as apart:
-        owner, layout = identify(checkpoint).require(checkpoint)
-        spec = owner.read(checkpoint, layout)
-        prefixes = owner.layouts[layout].prefixes
-        given = assign(spec, prefixes, *apart)
-        checkpoint, spec = merge(checkpoint, spec, prefixes, given)
-        networks = compare(checkpoint, owner, layout, spec, given=given).networks
-        return _plan(spec, networks, dtype, checkpoint.size)
+    with opened_model(name_or_path, vae, text_encoders) as model:
+        return _plan(model.spec, compare(model).networks, dtype, model.checkpoint.size)
 
 
 def _plan(spec: Spec, networks: Mapping[str, nn.Module], dtype: str, file: int | None) -> MemoryPlan:

@@ -40,8 +40,15 @@ def without_self_attention(network: Net, layers: Sequence[str] = ()) -> Net:
 
 
 def middle_of(network: nn.Module) -> tuple[str, ...]:
-    """The layer that perturbed-attention guidance is best left to: the U-Net's middle, a transformer's middle block."""
-    return (f"transformer_blocks.{network.cfg.depth // 2}",) if isinstance(network, MMDiT) else ("mid_block",)
+    """The layer that perturbed-attention guidance is best left to: the U-Net's middle, a transformer's middle block.
+
+    For a distilled U-Net, whose middle has no attention, the coarsest level of the way down that has some.
+    """
+    if isinstance(network, MMDiT):
+        return (f"transformer_blocks.{network.cfg.depth // 2}",)
+    if isinstance(network, unet.UNet) and network.cfg.middle_blocks < 2:
+        return (f"down_blocks.{max(i for i, depth in enumerate(network.cfg.depth) if depth)}",)
+    return ("mid_block",)
 
 
 def self_attentions(network: nn.Module) -> dict[str, unet.Attention | mmdit.Attention]:

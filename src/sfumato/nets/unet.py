@@ -30,13 +30,26 @@ def sinusoidal(t: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], 1)
 
 
+def guidance_embedding(scale: Tensor, width: int) -> Tensor:
+    """Guidance scales w - 1 (B,) -> (B, width), float32: sines then cosines of 1000 (w - 1) (Luo et al. 2023)."""
+    rates = torch.exp(torch.arange(width // 2, device=scale.device) * (-math.log(10000) / (width // 2 - 1)))
+    angles = 1000 * scale.float()[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
 class TimeEmbedding(nn.Module):
-    def __init__(self, cin: int, width: int):
+    """Sinusoids (B, cin) -> (B, width), with an embedding (B, guidance) of the guidance scale where there is one."""
+
+    def __init__(self, cin: int, width: int, guidance: int | None = None):
         super().__init__()
         self.linear_1 = Linear(cin, width)
         self.linear_2 = Linear(width, width)
+        if guidance is not None:
+            self.cond_proj = Linear(guidance, cin, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, guidance: Tensor | None = None) -> Tensor:
+        if guidance is not None:
+            x = x + self.cond_proj(guidance)
         return self.linear_2(F.silu(self.linear_1(x)))
 
 
@@ -144,26 +157,26 @@ def _project(layer: nn.Linear | nn.Conv2d, tokens: Tensor) -> Tensor:
 
 
 class Level(nn.Module):
-    """One resolution: residual blocks, each with its own transformer where the level has any."""
+    """One resolution: residual blocks, each followed by a transformer of `depths[i]` layers where the level has any."""
 
-    def __init__(self, cins: list[int], level: int, cfg: UNetConfig):
+    def __init__(self, cins: list[int], depths: tuple[int, ...], level: int, cfg: UNetConfig):
         super().__init__()
-        cout, embedding, depth = cfg.channels[level], 4 * cfg.channels[0], cfg.depth[level]
+        cout, embedding = cfg.channels[level], 4 * cfg.channels[0]
         cross_only = bool(cfg.cross_only) and cfg.cross_only[level]
         self.resnets = nn.ModuleList(ResBlock(cin, cout, cfg.groups, 1e-5, embedding) for cin in cins)
-        if depth:
-            self.attentions = nn.ModuleList(SpatialTransformer(cout, depth, cfg, cross_only) for _ in cins)
-        self.depth = depth
+        self.attends = any(depths)
+        if self.attends:
+            self.attentions = nn.ModuleList(SpatialTransformer(cout, depth, cfg, cross_only) for depth in depths)
 
     def block(self, i: int, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
         """The i-th residual block and its transformer."""
         x = self.resnets[i](x, embedding)
-        return self.attentions[i](x, context) if self.depth else x
+        return self.attentions[i](x, context) if self.attends else x
 
 
 class DownLevel(Level):
     def __init__(self, cins: list[int], level: int, cfg: UNetConfig, last: bool):
-        super().__init__(cins, level, cfg)
+        super().__init__(cins, (cfg.depth[level],) * len(cins), level, cfg)
         if not last:
             self.downsamplers = nn.ModuleList([Downsample(cfg.channels[level])])
         self.last = last
@@ -181,7 +194,7 @@ class DownLevel(Level):
 
 class UpLevel(Level):
     def __init__(self, cins: list[int], level: int, cfg: UNetConfig, last: bool):
-        super().__init__(cins, level, cfg)
+        super().__init__(cins, cfg.up_depths(level), level, cfg)
         if not last:
             self.upsamplers = nn.ModuleList([Upsample(cfg.channels[level])])
         self.last = last
@@ -196,15 +209,21 @@ class UpLevel(Level):
 
 
 class Middle(nn.Module):
+    """The coarsest part: two residual blocks around a transformer, or in distilled models one block or none."""
+
     def __init__(self, channels: int, cfg: UNetConfig):
         super().__init__()
-        embedding = 4 * cfg.channels[0]
-        self.resnets = nn.ModuleList(ResBlock(channels, channels, cfg.groups, 1e-5, embedding) for _ in range(2))
-        self.attentions = nn.ModuleList([SpatialTransformer(channels, cfg.middle_depth, cfg)])
+        blocks = (ResBlock(channels, channels, cfg.groups, 1e-5, 4 * cfg.channels[0]) for _ in range(cfg.middle_blocks))
+        self.resnets = nn.ModuleList(blocks)
+        attends = cfg.middle_blocks == 2
+        self.attentions = nn.ModuleList([SpatialTransformer(channels, cfg.middle_depth, cfg)] if attends else [])
 
     def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
-        x = self.attentions[0](self.resnets[0](x, embedding), context)
-        return self.resnets[1](x, embedding)
+        for i, block in enumerate(self.resnets):
+            x = block(x, embedding)
+            if i < len(self.attentions):
+                x = self.attentions[i](x, context)
+        return x
 
 
 def vector(cond: Cond) -> Tensor:
@@ -224,8 +243,9 @@ class UNet(nn.Module):
     """x (B, C, h, w), t (B,) in training steps, cond -> (B, out, h, w).
 
     `cond.concat` joins x along the channels. Where the configuration says so, a vector of `cond.pooled` and `cond.ids`
-    or a class `cond.ids` (B, 1) joins the time. `control` adds a feature map to every skip connection, in the order in
-    which the encoder makes them, and its last one to the middle (Zhang et al. 2023).
+    or a class `cond.ids` (B, 1) joins the time, and the guidance scale `cond.guidance`. `control` adds a feature map to
+    every skip connection, in the order in which the encoder makes them, and its last one to the middle (Zhang et al.
+    2023).
     """
 
     def __init__(self, cfg: UNetConfig):
@@ -233,7 +253,7 @@ class UNet(nn.Module):
         self.cfg = cfg
         widths, last = cfg.channels, len(cfg.channels) - 1
         self.conv_in = nn.Conv2d(cfg.in_channels, widths[0], 3, padding=1)
-        self.time_embedding = TimeEmbedding(widths[0], 4 * widths[0])
+        self.time_embedding = TimeEmbedding(widths[0], 4 * widths[0], cfg.guidance_dim)
         if cfg.vector_dim is not None:
             self.add_embedding = TimeEmbedding(cfg.vector_dim, 4 * widths[0])
         if cfg.classes is not None:
@@ -259,7 +279,10 @@ class UNet(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], cfg.out_channels, 3, padding=1)
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
-        embedding = self.time_embedding(sinusoidal(t, self.cfg.channels[0]).to(x.dtype))
+        guidance = None
+        if self.cfg.guidance_dim is not None and cond.guidance is not None:
+            guidance = guidance_embedding(cond.guidance, self.cfg.guidance_dim).to(x.dtype)
+        embedding = self.time_embedding(sinusoidal(t, self.cfg.channels[0]).to(x.dtype), guidance)
         if self.cfg.vector_dim is not None:
             embedding = embedding + self.add_embedding(vector(cond))
         if self.cfg.classes is not None:

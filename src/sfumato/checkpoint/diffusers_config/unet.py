@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check, stated
 from sfumato.errors import SfumatoError
@@ -26,18 +26,19 @@ UNET_FIXED: Fixed = {
     "flip_sin_to_cos": (True,),
     "freq_shift": (0,),
     "mid_block_scale_factor": (1,),
-    "mid_block_type": ("UNetMidBlock2DCrossAttn",),
+    "mid_block_type": ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None),
     "norm_eps": (1e-5,),
     "resnet_out_scale_factor": (1.0,),
     "resnet_skip_time_act": (False,),
     "resnet_time_scale_shift": ("default",),
-    "reverse_transformer_layers_per_block": (None,),
-    "time_cond_proj_dim": (None,),
     "time_embedding_act_fn": (None,),
     "time_embedding_dim": (None,),
     "time_embedding_type": ("positional",),
     "timestep_post_act": (None,),
 }
+
+
+MIDDLES: dict[str | None, Literal[0, 1, 2]] = {"UNetMidBlock2DCrossAttn": 2, "UNetMidBlock2D": 1, None: 0}
 
 
 def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
@@ -47,11 +48,13 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
     channels = fields.integers("block_out_channels", (320, 640, 1280, 1280))
     down = fields.names("down_block_types", ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",))
     up = fields.names("up_block_types", ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
-    layers = fields.integers("transformer_layers_per_block", (1,) * len(channels), len(channels))
+    layers = _layers(fields, "transformer_layers_per_block", len(channels))
     if len(down) != len(channels) or not set(down) <= {"CrossAttnDownBlock2D", "DownBlock2D"}:
         raise fields.wrong("down_block_types", "CrossAttnDownBlock2D or DownBlock2D for every level")
     if up != [name.replace("Down", "Up") for name in reversed(down)]:
         raise fields.wrong("up_block_types", "the mirror image of down_block_types")
+    if any(len(set(level)) > 1 for level in layers):
+        raise fields.wrong("transformer_layers_per_block", "one number for the blocks of a level")
     heads, head_dim = _heads(fields, channels)
     if len(set(fields.integers("layers_per_block", (2,), 1))) != 1:
         raise fields.wrong("layers_per_block", "one number")
@@ -65,8 +68,10 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
         out_channels=fields.integer("out_channels", 4),
         channels=channels,
         blocks=fields.integers("layers_per_block", (2,), 1)[0],
-        depth=tuple(n if "Attn" in name else 0 for name, n in zip(down, layers, strict=True)),
-        middle_depth=layers[-1],
+        depth=tuple(level[0] if "Attn" in name else 0 for name, level in zip(down, layers, strict=True)),
+        up_depth=_up_depth(fields, down, fields.integers("layers_per_block", (2,), 1)[0] + 1),
+        middle_depth=layers[-1][0],
+        middle_blocks=MIDDLES[config.get("mid_block_type", "UNetMidBlock2DCrossAttn")],
         context_dim=fields.integer("cross_attention_dim", 1280),
         heads=heads,
         head_dim=head_dim,
@@ -75,7 +80,35 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
         vector_dim=fields.integer("projection_class_embeddings_input_dim", 0) if embeds_text else None,
         classes=fields.optional("num_class_embeds"),
         cross_only=attending if any(attending) else (),
+        guidance_dim=fields.optional("time_cond_proj_dim"),
     )
+
+
+def _layers(fields: Fields, name: str, count: int) -> list[tuple[int, ...]]:
+    """Transformer layers of every level: one number for all, or for each level a number or a list of its blocks'."""
+    value = fields.config.get(name, 1)
+    levels = [value] * count if type(value) is int else value
+    if not isinstance(levels, list | tuple) or len(levels) != count:
+        raise fields.wrong(name, f"a number or a list of {count}")
+    return [
+        Fields(fields.where, {name: level if isinstance(level, list) else [level]}).integers(name, ())
+        for level in levels
+    ]
+
+
+def _up_depth(fields: Fields, down: list[str], blocks: int) -> tuple[tuple[int, ...], ...]:
+    """Transformer layers of every block on the way up, by level from fine to coarse; empty where it mirrors down."""
+    name = "reverse_transformer_layers_per_block"
+    if fields.config.get(name) is None:
+        return ()
+    levels = reversed(_layers(fields, name, len(down)))
+    result = []
+    for level, kind in zip(levels, down, strict=True):
+        depths = level * blocks if len(level) == 1 else level
+        if len(depths) != blocks:
+            raise fields.wrong(name, f"a number or a list of {blocks} for every level")
+        result.append(depths if "Attn" in kind else (0,) * blocks)
+    return tuple(result)
 
 
 def _heads(fields: Fields, channels: tuple[int, ...]) -> tuple[int | None, int | None]:
@@ -99,6 +132,8 @@ def unet_to(cfg: UNetConfig, sample_size: int) -> dict[str, Any]:
             "this U-Net's middle has another depth than its last level, which a diffusers folder cannot say"
         )
     heads = [cfg.heads_at(width) for width in cfg.channels]
+    middles = {blocks: name for name, blocks in MIDDLES.items()}
+    reverse = [[depth or 1 for depth in level] for level in reversed(cfg.up_depth)]
     return {
         **stated(UNET_FIXED),
         "attention_head_dim": heads[0] if len(set(heads)) == 1 else heads,
@@ -106,6 +141,7 @@ def unet_to(cfg: UNetConfig, sample_size: int) -> dict[str, Any]:
         "cross_attention_dim": cfg.context_dim,
         "down_block_types": down,
         "in_channels": cfg.in_channels,
+        "mid_block_type": middles[cfg.middle_blocks],
         "layers_per_block": cfg.blocks,
         "norm_num_groups": cfg.groups,
         "out_channels": cfg.out_channels,
@@ -115,6 +151,8 @@ def unet_to(cfg: UNetConfig, sample_size: int) -> dict[str, Any]:
         "use_linear_projection": cfg.linear_projection,
         "only_cross_attention": list(cfg.cross_only) if cfg.cross_only else False,
         **({} if cfg.classes is None else {"num_class_embeds": cfg.classes}),
+        **({"reverse_transformer_layers_per_block": reverse} if reverse else {}),
+        **({} if cfg.guidance_dim is None else {"time_cond_proj_dim": cfg.guidance_dim}),
         **({} if cfg.vector_dim is None else _vector_to(cfg.vector_dim)),
     }
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import count
+from dataclasses import replace
+from itertools import count, takewhile
+from typing import Literal
 
 from sfumato.checkpoint.keymap import Rule, Shapes, rename, width
 from sfumato.spec import UNetConfig
 
 GROUPS = 32  # of every norm in this layout
+Blocks = list[list[tuple[int, int]]]  # (channels, transformer layers) of the blocks of every level
 
 RESBLOCK = {
     "norm1": "in_layers.0",
@@ -21,6 +24,7 @@ RESBLOCK = {
 ENDS = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "time_embedding.cond_proj": "time_embed.cond_proj",
     "add_embedding.linear_1": "label_emb.0.0",
     "add_embedding.linear_2": "label_emb.0.2",
     "class_embedding": "label_emb",
@@ -48,14 +52,15 @@ def blocks(cfg: UNetConfig) -> dict[str, str]:
             n += 1
             result[f"down_blocks.{level}.downsamplers.0.conv"] = f"input_blocks.{n}.0.op"
     n = -1
-    for level, depth in enumerate(reversed(cfg.depth)):
+    for level in range(len(cfg.depth)):
         for i in range(cfg.blocks + 1):
             n += 1
             result[f"up_blocks.{level}.resnets.{i}"] = f"output_blocks.{n}.0"
-            if depth:
+            if any(cfg.up_depths(last - level)):
                 result[f"up_blocks.{level}.attentions.{i}"] = f"output_blocks.{n}.1"
         if level < last:
-            result[f"up_blocks.{level}.upsamplers.0.conv"] = f"output_blocks.{n}.{2 if depth else 1}.conv"
+            place = 2 if any(cfg.up_depths(last - level)) else 1
+            result[f"up_blocks.{level}.upsamplers.0.conv"] = f"output_blocks.{n}.{place}.conv"
     return result
 
 
@@ -79,33 +84,85 @@ def sizes(shapes: Shapes, prefix: str) -> UNetConfig:
     The number of heads and of norm groups does not show in shapes: they are left at the defaults of 1.x.
     """
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    levels: list[list[tuple[int, int]]] = [[]]  # (channels, transformer layers) of the blocks of every level
+    down: Blocks = [[]]
     for n in count(1):
         if width(own, f"input_blocks.{n}.0.op"):
-            levels.append([])
+            down.append([])
         elif channels := width(own, f"input_blocks.{n}.0.in_layers.2"):
-            levels[-1].append((channels, _depth(own, f"input_blocks.{n}.1")))
+            down[-1].append((channels, _depth(own, f"input_blocks.{n}.1")))
         else:
             break
-    if any(not level or len(set(level)) > 1 or len(level) != len(levels[0]) for level in levels):
+    up: Blocks = [[]]
+    for n in count():
+        if not (channels := width(own, f"output_blocks.{n}.0.in_layers.2")):
+            break
+        up[-1].append((channels, _depth(own, f"output_blocks.{n}.1")))
+        if any(width(own, f"output_blocks.{n}.{i}.conv") for i in (1, 2)):
+            up.append([])
+    middle = [bool(width(own, f"middle_block.{i}.in_layers.2")) for i in (0, 2)]
+    config = _config(own, down, up, middle, _depth(own, "middle_block.1"))
+    return replace(
+        config,
+        in_channels=own["input_blocks.0.0.weight"][1],
+        out_channels=width(own, "out.2"),
+        vector_dim=own["label_emb.0.0.weight"][1] if "label_emb.0.0.weight" in own else None,
+        classes=own["label_emb.weight"][0] if "label_emb.weight" in own else None,
+        guidance_dim=own["time_embed.cond_proj.weight"][1] if "time_embed.cond_proj.weight" in own else None,
+    )
+
+
+def folder_sizes(shapes: Shapes, prefix: str) -> UNetConfig:
+    """The same of a U-Net under the names of a diffusers folder."""
+    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+
+    def levels(side: str) -> Blocks:
+        result: Blocks = []
+        while width(own, f"{side}.{len(result)}.resnets.0.conv1"):
+            level = f"{side}.{len(result)}"
+            widths = takewhile(bool, (width(own, f"{level}.resnets.{i}.conv1") for i in count()))
+            result.append([(found, _depth(own, f"{level}.attentions.{i}")) for i, found in enumerate(widths)])
+        return result
+
+    middle = [bool(width(own, f"mid_block.resnets.{i}.conv1")) for i in (0, 1)]
+    config = _config(own, levels("down_blocks"), levels("up_blocks"), middle, _depth(own, "mid_block.attentions.0"))
+    vector, guidance = "add_embedding.linear_1.weight", "time_embedding.cond_proj.weight"
+    return replace(
+        config,
+        in_channels=own["conv_in.weight"][1],
+        out_channels=width(own, "conv_out"),
+        vector_dim=own[vector][1] if vector in own else None,
+        classes=own["class_embedding.weight"][0] if "class_embedding.weight" in own else None,
+        guidance_dim=own[guidance][1] if guidance in own else None,
+    )
+
+
+def _config(own: Shapes, down: Blocks, up: Blocks, middle: list[bool], middle_depth: int) -> UNetConfig:
+    """What both layouts of names show alike; `down` and `up` are levels in the order in which they are computed."""
+    if any(not level or len(set(level)) > 1 or len(level) != len(down[0]) for level in down):
         raise LookupError("the U-Net's levels are not alike")
+    depth = tuple(level[0][1] for level in down)
+    up_depth = tuple(tuple(layers for _, layers in level) for level in reversed(up))
     contexts = {shape[1] for name, shape in own.items() if name.endswith("attn2.to_k.weight")}
     projections = {len(shape) for name, shape in own.items() if name.endswith("proj_in.weight")}
     if len(contexts) != 1 or len(projections) != 1:
         raise LookupError("the U-Net's attention blocks are not alike")
-    if any(level[0][0] % GROUPS for level in levels):
+    if any(level[0][0] % GROUPS for level in down):
         raise LookupError(f"the U-Net's channels are not multiples of {GROUPS}")
+    # Where a whole level or block is missing, the usual shape is assumed, so that what is missing can be named.
+    whole = len(up_depth) == len(depth) and all(len(level) == len(down[0]) + 1 for level in up_depth)
+    distilled = whole and all((0 in level) <= (set(level) == {0}) for level in up_depth)
+    symmetric = all(set(level) == {layers} for level, layers in zip(up_depth, depth, strict=False))
+    blocks: dict[tuple[bool, ...], Literal[0, 1]] = {(False, False): 0, (True, False): 1}
+    found: Literal[0, 1, 2] = 2 if middle_depth else blocks.get(tuple(middle), 2)
     return UNetConfig(
-        in_channels=own["input_blocks.0.0.weight"][1],
-        out_channels=width(own, "out.2"),
-        channels=tuple(level[0][0] for level in levels),
-        blocks=len(levels[0]),
-        depth=tuple(level[0][1] for level in levels),
-        middle_depth=_depth(own, "middle_block.1"),
+        channels=tuple(level[0][0] for level in down),
+        blocks=len(down[0]),
+        depth=depth,
+        up_depth=up_depth if distilled and not symmetric else (),
+        middle_depth=middle_depth if found == 2 else depth[-1] or 1,
+        middle_blocks=found,
         context_dim=contexts.pop(),
         linear_projection=projections == {2},
-        vector_dim=own["label_emb.0.0.weight"][1] if "label_emb.0.0.weight" in own else None,
-        classes=own["label_emb.weight"][0] if "label_emb.weight" in own else None,
     )
 
 

@@ -76,5 +76,5 @@ def sizes(shapes: Shapes, prefix: str) -> CLIPTextConfig:
         bos_token_id=vocabulary - 2,
         eos_token_id=vocabulary - 1,
         pad_token_id=PAD,
-        projection_dim=own[PROJECTION][1],
+        projection_dim=own[PROJECTION][1] if PROJECTION in own else None,
     )

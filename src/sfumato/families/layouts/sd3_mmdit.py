@@ -82,3 +82,22 @@ def sizes(shapes: Shapes, prefix: str) -> MMDiTConfig:
         qk_norm="joint_blocks.0.x_block.attn.ln_q.weight" in own,
         dual=tuple(i for i in sorted(blocks) if f"joint_blocks.{i}.x_block.attn2.qkv.weight" in own),
     )
+
+
+def folder_sizes(shapes: Shapes, prefix: str) -> MMDiTConfig:
+    """The same of a transformer under the names of a diffusers folder."""
+    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+    hidden, channels, patch, _ = own["pos_embed.proj.weight"]
+    blocks = {int(match[1]) for name in own if (match := re.match(r"transformer_blocks\.(\d+)\.", name))}
+    return MMDiTConfig(
+        in_channels=channels,
+        patch=patch,
+        hidden=hidden,
+        heads=max(1, hidden // HEAD),
+        depth=len(blocks),
+        context_dim=own["context_embedder.weight"][1],
+        pooled_dim=own["time_text_embed.text_embedder.linear_1.weight"][1],
+        positions=round(own["pos_embed.pos_embed"][-2] ** 0.5),
+        qk_norm="transformer_blocks.0.attn.norm_q.weight" in own,
+        dual=tuple(i for i in sorted(blocks) if f"transformer_blocks.{i}.attn2.to_q.weight" in own),
+    )

@@ -1,0 +1,140 @@
+"""What a checkpoint says of itself besides its tensors' shapes: marker tensors, metadata, a `.yaml` beside the file.
+
+Several releases have the same tensors, and differ in what the network predicts. Whoever trained or merged a model may
+have written it down: as empty tensors with a telling name, in the header (the modelspec of Stability AI and kohya's
+scripts), or in the configuration file that the web UI reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sfumato.checkpoint.checkpoint import Checkpoint
+from sfumato.errors import SfumatoError, warn
+from sfumato.families import Family
+from sfumato.spec import Prediction, Spec
+
+MAX_YAML = 1 << 20  # bytes; such files have a few thousand
+SIDES = range(256, 2049)  # pixels that a model may have been trained on
+PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "eps": "eps", "v": "v", "v_prediction": "v", "x0": "x0"}
+ARCHITECTURES = {
+    "stable-diffusion-v1": ("sd1", None),
+    "stable-diffusion-v2-512": ("sd2", "base"),
+    "stable-diffusion-v2-768-v": ("sd2", "768-v"),
+    "stable-diffusion-xl-v1-base": ("sdxl", None),
+    "stable-diffusion-xl-v1-refiner": ("sdxl_refiner", None),
+}
+# Of the web UI's configurations, which are YAML: what is predicted, and the rescaled noise levels.
+PARAMETERIZATION = re.compile(r"^\s*parameterization\s*:\s*[\"']?(eps|v|x0)\b", re.M)
+SCALING = re.compile(r"\b(Eps|V)Scaling\b")
+ZERO_SNR = re.compile(r"^\s*(?:zero_snr|zero_terminal_snr|use_zero_snr|ztsnr)\s*:\s*true\b", re.M | re.I)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing that a checkpoint says; `source` says where. `variant` is a release's, `side` a picture's in pixels."""
+
+    source: str
+    prediction: Prediction | None = None
+    zero_snr: bool | None = None
+    variant: str | None = None
+    family: str | None = None
+    sides: tuple[int, int] | None = None
+
+
+def statements(checkpoint: Checkpoint) -> list[Statement]:
+    """All that a single file says of itself, the most trustworthy first. Raises SfumatoError for an odd `.yaml`."""
+    if checkpoint.container == "folder":  # its JSON files say it all
+        return []
+    return [*_markers(checkpoint), *_metadata(checkpoint.metadata), *_yaml(checkpoint.path)]
+
+
+def _markers(checkpoint: Checkpoint) -> Iterator[Statement]:
+    if "v_pred" in checkpoint.tensors:
+        yield Statement("the tensor v_pred", prediction="v")
+    if "ztsnr" in checkpoint.tensors:
+        yield Statement("the tensor ztsnr", zero_snr=True)
+    if {"edm_mean", "edm_std"} <= checkpoint.tensors.keys():
+        yield Statement("the tensors edm_mean and edm_std", prediction="edm")
+
+
+def _metadata(metadata: dict[str, str]) -> Iterator[Statement]:
+    said = metadata.get("modelspec.prediction_type", "").lower()
+    if said in PREDICTIONS:
+        yield Statement("modelspec.prediction_type", prediction=PREDICTIONS[said])
+    architecture = metadata.get("modelspec.architecture", "").lower().split("/")[0]
+    if architecture in ARCHITECTURES:
+        family, variant = ARCHITECTURES[architecture]
+        yield Statement("modelspec.architecture", family=family, variant=variant)
+    size = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", metadata.get("modelspec.resolution", "").lower())
+    if size:
+        yield Statement("modelspec.resolution", sides=(int(size[1]), int(size[2] or size[1])))
+
+
+def _yaml(path: Path) -> Iterator[Statement]:
+    for beside in (path.with_suffix(".yaml"), path.with_suffix(".yml")):
+        if not beside.is_file():
+            continue
+        try:
+            with beside.open("rb") as file:
+                text = file.read(MAX_YAML + 1).decode("utf-8", "replace")
+        except OSError as error:
+            raise SfumatoError(f"cannot read {beside}: {error.strerror}; correct or remove it") from error
+        if len(text) > MAX_YAML:
+            raise SfumatoError(f"{beside} is over {MAX_YAML} bytes long, which is no configuration; remove it")
+        if found := PARAMETERIZATION.search(text) or SCALING.search(text):
+            yield Statement(beside.name, prediction=PREDICTIONS[found[1].lower()])
+        if ZERO_SNR.search(text):
+            yield Statement(beside.name, zero_snr=True)
+
+
+def apply(spec: Spec, family: Family, stated: list[Statement], path: Path) -> Spec:
+    """The spec as the statements have it; of two that contradict each other the first counts, which a warning says."""
+    for one in stated:
+        # What is said of "sd2" is also said of its inpainting model.
+        if one.family is not None and one.family != family.name and not family.name.startswith(f"{one.family}_"):
+            warn(f"{path} says in {one.source} that it is another model, but its tensors are {family.spec.title}'s")
+    stated = [one for one in stated if one.family in (None, family.name)]
+    variant, prediction, zero_snr, sides = (
+        _first(stated, field, path) for field in ("variant", "prediction", "zero_snr", "sides")
+    )
+    if variant in {release.variant for release in family.releases}:
+        spec = family.varied(spec, variant)
+    if prediction is not None:
+        spec = family.predicting(spec, prediction)
+    if zero_snr:
+        spec = with_zero_snr(spec, True)
+    if sides is not None and all(side in SIDES and side % spec.multiple == 0 for side in sides):
+        spec = replace(spec, defaults=replace(spec.defaults, width=sides[0], height=sides[1]))
+    return spec
+
+
+def _first(stated: list[Statement], field: str, path: Path) -> Any:
+    """The first statement's value of a field, None without one; a warning where a later one has another."""
+    known = [(one.source, value) for one in stated if (value := getattr(one, field)) is not None]
+    for source, value in known[1:]:
+        if value != known[0][1]:
+            said = f"{field} is {known[0][1]} by {known[0][0]}, but {value} by {source}"
+            warn(f"{path} contradicts itself: the {said}; the first is taken")
+    return known[0][1] if known else None
+
+
+def with_zero_snr(spec: Spec, zero: bool) -> Spec:
+    """The spec with noise levels that end, or do not end, at pure noise. Raises SfumatoError for a flow.
+
+    Where they do, times are spaced from the last step on (Lin et al. 2023, section 3.3), which others leave out.
+    """
+    if spec.prediction not in ("eps", "v", "x0"):
+        raise SfumatoError(f"{spec.title} predicts {spec.prediction!r}, which has no zero terminal SNR; leave it out")
+    if spec.noise.zero_terminal_snr == zero:
+        return spec
+    schedule = "trailing" if zero else spec.defaults.schedule
+    return replace(
+        spec,
+        noise=replace(spec.noise, zero_terminal_snr=zero),
+        defaults=replace(spec.defaults, schedule=schedule),
+    )
