@@ -1,10 +1,11 @@
 """The U-Net against diffusers': the same weights by name, the same numbers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import LatentConsistencyModelPipeline, UNet2DConditionModel
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
@@ -20,12 +21,18 @@ VARIANTS = {
                      head_dim=16, linear_projection=True),
     "inpainting": UNetConfig(in_channels=9, channels=(32, 64), blocks=1, depth=(1, 0), context_dim=24, heads=4),
     "four levels": UNetConfig(channels=(32, 32, 64, 64), blocks=1, depth=(1, 1, 1, 0), context_dim=16, heads=2),
+    "one middle block": UNetConfig(channels=(32, 64, 64), blocks=2, depth=(0, 2, 3), middle_depth=3, middle_blocks=1,
+                                   up_depth=((0, 0, 0), (2, 1, 1), (3, 2, 3)), context_dim=24, heads=4,
+                                   linear_projection=True),
+    "no middle": UNetConfig(channels=(32, 64), blocks=1, depth=(1, 1), middle_blocks=0, context_dim=24, heads=4),
 }  # fmt: skip
+MIDDLES = {2: "UNetMidBlock2DCrossAttn", 1: "UNetMidBlock2D", 0: None}
 
 
 def peer(cfg: UNetConfig) -> UNet2DConditionModel:
     torch.manual_seed(0)
     heads = [cfg.heads_at(width) for width in cfg.channels]
+    up_depth = [[depth or 1 for depth in level] for level in reversed(cfg.up_depth)]
     return UNet2DConditionModel(
         in_channels=cfg.in_channels,
         out_channels=cfg.out_channels,
@@ -38,6 +45,9 @@ def peer(cfg: UNetConfig) -> UNet2DConditionModel:
         attention_head_dim=heads,
         use_linear_projection=cfg.linear_projection,
         norm_num_groups=cfg.groups,
+        mid_block_type=MIDDLES[cfg.middle_blocks],
+        reverse_transformer_layers_per_block=up_depth or None,
+        time_cond_proj_dim=cfg.guidance_dim,
     ).eval()
 
 
@@ -137,3 +147,19 @@ def test_frequencies_are_rounded_correctly() -> None:
     exponents = -math.log(10000) * torch.arange(128, dtype=torch.float32) / 128
     cosines = sinusoidal(torch.ones(1), 256)[0, :128]
     assert torch.equal(cosines, exponents.double().exp().float().cos())
+
+
+@torch.no_grad()
+def test_the_guidance_scale_joins_the_time() -> None:
+    cfg = replace(TINY, guidance_dim=16)
+    ours, theirs = pair(cfg)
+    x, t, tokens = inputs(cfg)
+    scale = torch.tensor([7.5, 0.0])
+    expected = theirs(x, t, tokens, timestep_cond=guidance_scale_embedding(scale, 16)).sample
+    assert torch.allclose(ours(x, t, Cond(tokens, guidance=scale)), expected, atol=1e-5)
+    assert not torch.allclose(ours(x, t, Cond(tokens)), expected, atol=1e-4)
+
+
+def guidance_scale_embedding(scale: Tensor, width: int) -> Tensor:
+    """As diffusers' pipeline for latent consistency models makes it."""
+    return LatentConsistencyModelPipeline.get_guidance_scale_embedding(None, scale, width)

@@ -168,8 +168,8 @@ def tensors(family: Family, spec: Spec, networks: Mapping[str, nn.Module], layou
     }
 
 
-def write_file(path: Path, state: Mapping[str, Tensor]) -> Path:
+def write_file(path: Path, state: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> Path:
     """A safetensors file."""
     entries = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
-    safetensors_file.write(path, entries, state.__getitem__)
+    safetensors_file.write(path, entries, state.__getitem__, metadata)
     return path

@@ -1,0 +1,110 @@
+"""What other people's files say of themselves: it is used, a user's word wins, and contradictions are said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from sfumato.errors import SfumatoError, SfumatoWarning
+from sfumato.families import family
+from sfumato.loading.load import load_parts
+from sfumato.loading.resolve import Overrides, opened_model
+from sfumato.spec import Spec
+
+EMPTY = torch.zeros(0)
+MODELSPEC = {"modelspec.architecture": "stable-diffusion-xl-v1-base", "modelspec.prediction_type": "v"}
+BASE = {
+    "modelspec.architecture": "stable-diffusion-v2-512",
+    "modelspec.prediction_type": "epsilon",
+    "modelspec.resolution": "512x512",
+}
+Read = Callable[..., Spec]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """`read("sdxl", {metadata}, {tensors}, yaml text, **overrides)`: how a little file is taken."""
+
+    def read(
+        name: str,
+        metadata: dict[str, str] | None = None,
+        extra: dict[str, torch.Tensor] | None = None,
+        yaml: str | None = None,
+        **overrides: object,
+    ) -> Spec:
+        owner = family(name)
+        spec = tiny.shrink(owner.spec)
+        state = tiny.tensors(owner, spec, tiny.random_networks(owner, spec), "original")
+        path = tiny.write_file(tmp_path / "model.safetensors", state | (extra or {}), metadata)
+        if yaml is not None:
+            path.with_suffix(".yaml").write_text(yaml)
+        load_parts(path, **overrides)
+        with opened_model(path, overrides=Overrides(**overrides)) as model:
+            return model.spec
+
+    return read
+
+
+def of(spec: Spec) -> tuple[str, str, bool, int]:
+    return spec.variant, spec.prediction, spec.noise.zero_terminal_snr, spec.defaults.width
+
+
+@pytest.mark.parametrize("shape", [(0,), (), (1,)])
+def test_marker_tensors(read: Read, shape: tuple[int, ...]) -> None:
+    marks = {"v_pred": torch.zeros(shape), "ztsnr": torch.zeros(shape)}
+    spec = read("sdxl", extra=marks)
+    assert of(spec) == ("base", "v", True, 1024)
+    assert spec.defaults.schedule == "trailing"
+    assert of(read("sd1", extra={"v_pred": torch.zeros(shape)})) == ("", "v", False, 512)
+
+
+def test_modelspec(read: Read) -> None:
+    assert of(read("sdxl", MODELSPEC)) == ("base", "v", False, 1024)
+    assert of(read("sd2", BASE)) == ("base", "eps", False, 512)
+    assert of(read("sd2", {"modelspec.architecture": "stable-diffusion-v2-768-v/lora"})) == ("768-v", "v", False, 768)
+    assert of(read("sd1", {"modelspec.resolution": "768x768"})) == ("", "eps", False, 768)
+    assert of(read("sd1", {"modelspec.resolution": "7x123456", "modelspec.prediction_type": "?"}))[3] == 512
+
+
+@pytest.mark.parametrize(
+    ("yaml", "prediction", "zero"),
+    [
+        ('model:\n  params:\n    parameterization: "v"\n', "v", False),
+        ("model:\n  params:\n    parameterization: eps  # as before\n", "eps", False),
+        ("scaling_config:\n  target: sgm.modules.diffusionmodules.denoiser_scaling.VScaling\n", "v", False),
+        ("    parameterization: v\n    zero_snr: true\n", "v", True),
+        ("nothing: of this kind\n", "eps", False),
+    ],
+)
+def test_the_web_uis_configuration_beside_the_file(read: Read, yaml: str, prediction: str, zero: bool) -> None:
+    assert of(read("sdxl", yaml=yaml))[1:3] == (prediction, zero)
+
+
+def test_a_users_word_wins(read: Read) -> None:
+    marks = {"v_pred": EMPTY, "ztsnr": EMPTY}
+    assert of(read("sdxl", extra=marks, prediction="eps", zero_snr=False))[1:3] == ("eps", False)
+    assert of(read("sdxl", prediction="v", zero_snr=True))[1:3] == ("v", True)
+    assert of(read("sd2", BASE, variant="768-v")) == ("768-v", "v", False, 768)
+    assert of(read("sd2", prediction="eps")) == ("base", "eps", False, 512)
+    with pytest.raises(SfumatoError, match="predicts 'flow', which has no zero terminal SNR"):
+        read("sd3_medium", zero_snr=True)
+
+
+def test_contradictions_are_said(read: Read) -> None:
+    with pytest.warns(
+        SfumatoWarning, match="prediction is v by the tensor v_pred, but eps by modelspec.prediction_type"
+    ):
+        assert read("sdxl", {"modelspec.prediction_type": "epsilon"}, {"v_pred": EMPTY}).prediction == "v"
+    with pytest.warns(SfumatoWarning, match="prediction is eps by modelspec.prediction_type, but v by model.yaml"):
+        assert read("sd2", BASE, yaml="parameterization: v").prediction == "eps"
+    with pytest.warns(SfumatoWarning, match="says in modelspec.architecture that it is another model"):
+        assert read("sd1", MODELSPEC).family == "sd1"
+
+
+def test_an_absurd_configuration_is_refused(read: Read) -> None:
+    with pytest.raises(SfumatoError, match="is over 1048576 bytes long"):
+        read("sd1", yaml="#" * (1 << 20 | 1))
