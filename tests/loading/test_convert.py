@@ -24,8 +24,8 @@ from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.families import FAMILIES, Family
 from sfumato.families import family as family_named
-from sfumato.loading import convert as module
 from sfumato.loading import save
+from sfumato.loading.conversion import writing
 from sfumato.loading.convert import Proof, convert
 from sfumato.loading.inspect import inspect_checkpoint
 from sfumato.loading.load import load_parts
@@ -317,7 +317,7 @@ def test_a_setting_that_does_not_come_back_is_named(sd1: Released, tmp_path: Pat
         config = json.loads(made["unet/config.json"]) | {"attention_head_dim": 4}
         return made | {"unet/config.json": json.dumps(config).encode()}
 
-    monkeypatch.setattr(module, "folder_files", forgetting)
+    monkeypatch.setattr(writing, "folder_files", forgetting)
     source = sd1.write(tmp_path / "in.safetensors")
     refused("cannot say that this model has unet.heads = 8 .it would be read as 4.", lambda: convert(
         source, tmp_path / "out", "diffusers"
@@ -349,7 +349,7 @@ def test_a_result_that_is_not_the_input_is_not_kept(sd1: Released, tmp_path: Pat
             file.seek(-4, 2)
             file.write(b"\0\0\0\0")
 
-    monkeypatch.setattr(module, "write_folder", damaging)
+    monkeypatch.setattr(writing, "write_folder", damaging)
     refused("does not come back", lambda: convert(source, tmp_path / "out", "diffusers"))
     assert list(tmp_path.iterdir()) == [source]
 
