@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from sfumato.checkpoint.keymap import Shapes
@@ -45,6 +46,6 @@ def config_to(cfg: PriorConfig) -> dict[str, Any]:
     return {"_class_name": CLASS} | dataclasses.asdict(cfg)
 
 
-def config_from(config: dict[str, Any], where: str) -> PriorConfig:
+def config_from(config: Mapping[str, Any], where: str) -> PriorConfig:
     """What a prior's config.json states. Raises SfumatoError for what is none."""
     return build(PriorConfig, {key: value for key, value in config.items() if not key.startswith("_")}, where)
