@@ -6,16 +6,17 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from sfumato.cli.options import TextEncoders, Vae
+from sfumato.cli.options import Prediction, TextEncoders, Vae, ZeroSnr
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 
 if TYPE_CHECKING:
     from sfumato.loading.convert import Proof
+    from sfumato.spec import Prediction as Kind
 
 
 def convert(
@@ -29,6 +30,8 @@ def convert(
     variant: Annotated[
         str | None, typer.Option(help="Which release a single file is, of those with the same tensors: base, turbo ...")
     ] = None,
+    prediction: Prediction = None,
+    zero_snr: ZeroSnr = None,
     vae: Vae = None,
     text_encoder: TextEncoders = None,
     tokenizer: Annotated[
@@ -74,6 +77,8 @@ def convert(
             dtype=DTYPES[dtype],
             ema=ema,
             variant=variant,
+            prediction=cast("Kind | None", prediction),
+            zero_snr=zero_snr,
             vae=vae,
             text_encoders=text_encoder or (),
             tokenizer=tokenizer,

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from sfumato.cli.options import TextEncoders, Vae
+from sfumato.cli.options import Prediction, TextEncoders, Vae, Variant, ZeroSnr
+
+if TYPE_CHECKING:
+    from sfumato.spec import Prediction as Kind
 
 SHOWN = 10
 
 
 def inspect(
     file: Annotated[Path, typer.Argument(help="A .safetensors, a .ckpt or .pt, or a diffusers folder.")],
+    variant: Variant = None,
+    prediction: Prediction = None,
+    zero_snr: ZeroSnr = None,
     vae: Vae = None,
     text_encoder: TextEncoders = None,
     plan: Annotated[
@@ -32,8 +38,10 @@ def inspect(
         _print_plan(file, dtype, vae, text_encoder or [], as_json)
         return
     from sfumato.loading.inspect import inspect_checkpoint
+    from sfumato.loading.resolve import Overrides
 
-    found = inspect_checkpoint(file, vae, text_encoder or ())
+    overrides = Overrides(variant, cast("Kind | None", prediction), zero_snr)
+    found = inspect_checkpoint(file, vae, text_encoder or (), overrides)
     if as_json:
         typer.echo(json.dumps(found.record()))
         return
@@ -47,6 +55,11 @@ def inspect(
             for name, part in found.parts.items()
         ),
     ]
+    if found.spec is not None:
+        zero = ", zero terminal SNR" if found.spec.noise.zero_terminal_snr else ""
+        size = f"{found.spec.defaults.width}x{found.spec.defaults.height}"
+        lines.append(("predicts", f"{found.spec.prediction}{zero}; draws {size} pixels unless told otherwise"))
+    lines += [("says", one) for one in found.stated]
     if found.family:
         lines.append(("averaged", "yes (EMA weights beside the plain ones)" if found.ema else "no"))
     for name, names in (

@@ -15,7 +15,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 
@@ -27,6 +27,7 @@ from sfumato.errors import SfumatoError
 if TYPE_CHECKING:
     from sfumato.api import StableDiffusion
     from sfumato.settings.settings import Options, Pair
+    from sfumato.spec import Prediction as Kind
 
 Negative = Annotated[str, typer.Option(help="What to keep out of the picture.", show_default=False)]
 Model = Annotated[
@@ -41,6 +42,21 @@ Variant = Annotated[
     typer.Option(
         help="Which release a single file is, where several have the same tensors: base or turbo of XL and 3.5 large, "
         "base or 768-v of 2.x; an unknown name lists them."
+    ),
+]
+Prediction = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="What the network predicts, where its file does not say so or says it wrongly: eps, v, x0, flow or edm.",
+    ),
+]
+ZeroSnr = Annotated[
+    bool | None,
+    typer.Option(
+        "--zero-snr/--no-zero-snr",
+        help="The noise levels of training end, or do not end, at pure noise (zero terminal SNR).",
+        show_default=False,
     ),
 ]
 Vae = Annotated[
@@ -176,6 +192,8 @@ class Loading:
 
     model: Model = None
     variant: Variant = None
+    prediction: Prediction = None
+    zero_snr: ZeroSnr = None
     vae: Vae = None
     text_encoder: TextEncoders = None
     t5_tokenizer: T5File = None
@@ -189,7 +207,8 @@ class Loading:
         import sfumato
 
         return sfumato.load(
-            self.model, self.device, self.dtype, variant=self.variant, vae=self.vae,
+            self.model, self.device, self.dtype, variant=self.variant,
+            prediction=cast("Kind | None", self.prediction), zero_snr=self.zero_snr, vae=self.vae,
             text_encoders=self.text_encoder or (), t5_tokenizer=self.t5_tokenizer, t5_length=self.t5_length,
             tiled_vae=self.tiled_vae,
         )  # fmt: skip

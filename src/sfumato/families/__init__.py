@@ -16,6 +16,7 @@ FAMILIES: tuple[Family, ...] = (
     sd2_depth.FAMILY,
     sd2_upscaler.FAMILY,
     sdxl.FAMILY,
+    sdxl.INPAINTING_FAMILY,
     sdxl.REFINER_FAMILY,
     sd3.MEDIUM_FAMILY,
     sd3.MEDIUM_35_FAMILY,

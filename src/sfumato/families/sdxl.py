@@ -16,7 +16,7 @@ from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.layouts import open_clip
 from sfumato.families.ldm import LatentDiffusion
 from sfumato.families.towers import Tower
-from sfumato.families.unet_inputs import unet_takes_latents
+from sfumato.families.unet_inputs import unet_takes_latents, unet_takes_mask
 from sfumato.spec import CLIPTextConfig, Defaults, NoiseSchedule, Spec, UNetConfig, VAEConfig
 
 CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
@@ -52,6 +52,13 @@ TURBO = replace(
     variant="turbo",
     defaults=Defaults(steps=1, cfg=1.0, sampler="euler_ancestral", schedule="trailing"),
     licence="stabilityai-ai-community",
+)
+INPAINTING = replace(
+    SPEC,
+    family="sdxl_inpainting",
+    title="Stable Diffusion XL inpainting",
+    variant="",
+    unet=replace(SPEC.unet, in_channels=9),
 )
 REFINER = replace(
     SPEC,
@@ -103,15 +110,25 @@ def is_refiner_folder(shapes: Shapes) -> bool:
     return not holds(shapes, "text_encoder/") and context == text and holds(shapes, "unet/add_embedding.")
 
 
+TOWERS = (Tower("text", CLIP_L, "text_encoder/"), Tower("text_2", BIG_G, "text_encoder_2/", open_clip=True))
 FAMILY = LatentDiffusion(
     SPEC,
-    (Tower("text", CLIP_L, "text_encoder/"), Tower("text_2", BIG_G, "text_encoder_2/", open_clip=True)),
+    TOWERS,
     unet_takes_latents,
     is_original,
     is_folder,
     {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **_WITHOUT},
     no_buffers,
     variants=(TURBO,),
+).family()
+INPAINTING_FAMILY = LatentDiffusion(
+    INPAINTING,
+    TOWERS,
+    unet_takes_mask,
+    is_original,
+    is_folder,
+    {"_class_name": "StableDiffusionXLInpaintPipeline", "force_zeros_for_empty_prompt": True, **_WITHOUT},
+    no_buffers,
 ).family()
 REFINER_FAMILY = LatentDiffusion(
     REFINER,

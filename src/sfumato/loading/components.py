@@ -13,7 +13,7 @@ from sfumato.checkpoint import diffusers_config
 from sfumato.checkpoint.checkpoint import Checkpoint, Stored
 from sfumato.checkpoint.keymap import KeyMap, Rule, Shapes, holds, rename
 from sfumato.checkpoint.open import open_checkpoint
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, warn
 from sfumato.families.layouts import clip_text, ldm_vae, open_clip, t5_text
 from sfumato.loading.detect import identify
 from sfumato.spec import CLIPTextConfig, Spec, T5Config, VAEConfig
@@ -186,7 +186,20 @@ def assign(
                     f"{checkpoint.path} is {_described(part.config)}, which does not fit {spec.title}; {wanted}"
                 )
             result[slot] = replace(part, config=_with_release_settings(part, free.pop(slot)))
+    if vae is not None:
+        _warn_of_other_latents(vae, spec)
     return result
+
+
+def _warn_of_other_latents(vae: Checkpoint, spec: Spec) -> None:
+    """Say where a VAE comes in a whole model whose latents are scaled otherwise: pictures would lose their colours."""
+    family = identify(vae).family
+    scale = spec.vae.scale if family is None else family.spec.vae.scale
+    if family is not None and scale != spec.vae.scale:
+        warn(
+            f"{vae.path} is {family.spec.title}, whose VAE was made for other latents (scaled by {scale}, those of "
+            f"{spec.title} by {spec.vae.scale}); expect wrong colours"
+        )
 
 
 def elsewhere(checkpoint: Checkpoint, spec: Spec, prefixes: Mapping[str, str]) -> dict[str, Component]:

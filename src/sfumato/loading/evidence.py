@@ -45,6 +45,15 @@ class Statement:
     family: str | None = None
     sides: tuple[int, int] | None = None
 
+    def __str__(self) -> str:
+        said = [
+            f"predicts {self.prediction}" if self.prediction else "",
+            "zero terminal SNR" if self.zero_snr else "",
+            " ".join(filter(None, (self.family, self.variant))),
+            "{}x{} pixels".format(*self.sides) if self.sides else "",
+        ]
+        return f"{', '.join(filter(None, said))} ({self.source})"
+
 
 def statements(checkpoint: Checkpoint) -> list[Statement]:
     """All that a single file says of itself, the most trustworthy first. Raises SfumatoError for an odd `.yaml`."""

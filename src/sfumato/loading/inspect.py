@@ -16,6 +16,7 @@ from sfumato.checkpoint.formats.fp8 import EIGHTS
 from sfumato.checkpoint.keymap import Match
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
+from sfumato.loading import evidence
 from sfumato.loading.components import opened
 from sfumato.loading.detect import identify
 from sfumato.loading.load import FLOATS, compare, has_ema
@@ -27,7 +28,8 @@ from sfumato.spec import Spec
 class Inspection:
     """`problem` says in one line why it cannot be loaded; None when it can. `parts` counts tensors and parameters.
 
-    `carried` are the files of a folder that a single file of ours has in its header.
+    `stated` is what it says of itself besides its tensors' shapes. `carried` are the files of a folder that a single
+    file written by sfumato has in its header.
     """
 
     path: str
@@ -47,6 +49,7 @@ class Inspection:
     spec: Spec | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     carried: list[str] = field(default_factory=list)
+    stated: list[str] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -74,6 +77,7 @@ def inspect_checkpoint(
             "dtypes": dict(kinds.most_common()),
             "metadata": dict(sorted(checkpoint.metadata.items())),
             "carried": sorted(checkpoint.embedded_files),
+            "stated": [str(one) for one in evidence.statements(checkpoint)],
         }
         if identity.family is None or identity.layout is None:
             parts = {"all": _count(checkpoint, list(checkpoint.tensors))}

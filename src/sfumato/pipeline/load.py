@@ -44,6 +44,7 @@ def load(
     dtype: str | torch.dtype | None = None,
     prediction: Prediction | None = None,
     variant: str | None = None,
+    zero_snr: bool | None = None,
     vae: str | Path | None = None,
     text_encoders: str | Path | Sequence[str | Path] = (),
     t5_tokenizer: str | Path | None = None,
@@ -54,17 +55,22 @@ def load(
 
     A name is looked up on this machine; nothing is downloaded.
 
-    `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. `variant`
-    names the release where a single file cannot say it, since others have the same tensors: "base" (512 pixels) or
-    "768-v" of 2.x, "base" or "turbo" of XL and 3.5 large; else official files are known by hash, or name and size, and
-    all others taken for the larger and slower one. `prediction` overrules what the network is taken to predict ("eps",
-    "v" ...). `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file
-    without them. `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in
-    `tokenizer_3`, or beside its file); without it T5 is not used, and SfumatoWarning says so. `t5_length` is how many
-    tokens T5 reads at least: 256 as in diffusers by default, 77 in the original code. `tiled_vae` puts all pictures
-    through the autoencoder in tiles, or none; else those above `latents.TILED_ABOVE`. Raises SfumatoError for a
-    file that is missing, broken or no Stable Diffusion model, for a part that does not fit or that nothing gives, and
-    for a variant that its family does not have.
+    `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere.
+
+    Several releases have the same tensors. Official files are known by hash, or name and size; of others counts what
+    they say of themselves (see `loading.evidence`), else they are taken for the larger and slower release. Three
+    arguments overrule that: `variant` names the release ("base", 512 pixels, or "768-v" of 2.x, "base" or "turbo" of XL
+    and 3.5 large), `prediction` what the network predicts ("eps", "v" ...), `zero_snr` whether its noise levels end at
+    pure noise.
+
+    `vae` and `text_encoders` name such parts alone: they replace those of the model, or complete a file without them.
+    `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in `tokenizer_3`, or
+    beside its file); without it T5 is not used, and SfumatoWarning says so. `t5_length` is how many tokens T5 reads at
+    least: 256 as in diffusers by default, 77 in the original code. `tiled_vae` puts all pictures through the
+    autoencoder in tiles, or none; else those above `latents.TILED_ABOVE`.
+
+    Raises SfumatoError for a file that is missing, broken or no Stable Diffusion model, for a part that does not fit or
+    that nothing gives, and for a variant that its family does not have.
     """
     if name_or_path is None or name_or_path == EMBEDDED:
         path = embedded_model()
@@ -80,6 +86,7 @@ def load(
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
         parts = load_parts(
             path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
+            zero_snr=zero_snr,
             vae=None if vae is None else _located(vae, "vae")[0], text_encoders=encoders,
             without=("text_3",) if pieces is None else (),
         )  # fmt: skip
