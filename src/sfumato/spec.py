@@ -103,7 +103,8 @@ class PriorConfig:
 class VAEConfig:
     """Sizes of the KL autoencoder; latents = (moments - shift) * scale, `2**(len(channels)-1)` pixels a side each.
 
-    `quant_convs` are the 1x1 convolutions on both sides of the latents, which SD3 dropped.
+    `mean` and `std`, where a model has them, normalise each channel before. `quant_convs` are the 1x1 convolutions on
+    both sides of the latents, which SD3 dropped.
     """
 
     in_channels: int = 3
@@ -114,11 +115,18 @@ class VAEConfig:
     scale: float = 0.18215
     shift: float = 0.0
     quant_convs: bool = True
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     @property
     def factor(self) -> int:
         """Pixels per latent along one side."""
         return 2 ** (len(self.channels) - 1)
+
+    @property
+    def units(self) -> tuple[object, ...]:
+        """What two autoencoders must share for latents of one to be latents of the other."""
+        return self.latent_channels, self.factor, self.scale, self.shift, self.mean, self.std
 
 
 @dataclass(frozen=True)
@@ -202,12 +210,13 @@ class DepthNetConfig:
 class NoiseSchedule:
     """The noise levels of training: `kind` is the shape of the curve of betas from `start` to `end` over `steps` steps.
 
-    `zero_terminal_snr` rescales them so that the last step is pure noise (Lin et al. 2023). A flow has no betas; its
-    levels are shifted towards noise by `shift` (Esser et al. 2024, equation 23), or by a shift that grows with the
-    picture: `log_shift` are its logarithms for 256 and for 4096 patches.
+    Of "karras" start and end are noise levels themselves, for networks that know every level between them (Karras et
+    al. 2022). `zero_terminal_snr` rescales betas so that the last step is pure noise (Lin et al. 2023). A flow has no
+    betas; its levels are shifted towards noise by `shift` (Esser et al. 2024, equation 23), or by a shift that grows
+    with the picture: `log_shift` are its logarithms for 256 and for 4096 patches.
     """
 
-    kind: Literal["scaled_linear", "linear"] = "scaled_linear"
+    kind: Literal["scaled_linear", "linear", "karras"] = "scaled_linear"
     start: float = 0.00085
     end: float = 0.012
     steps: int = 1000
@@ -277,6 +286,11 @@ class Spec:
     skip_layers: SkipLayers | None = None
     defaults: Defaults = field(default_factory=Defaults)
     licence: str = ""
+
+    @property
+    def embeds_guidance(self) -> bool:
+        """Whether the network is told the guidance scale, and draws in one call what others take two for (LCM)."""
+        return self.transformer is None and self.unet.guidance_dim is not None
 
     @property
     def backbone(self) -> UNetConfig | MMDiTConfig:

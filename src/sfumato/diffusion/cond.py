@@ -52,9 +52,10 @@ class Cond:
         return self._map(torch.zeros_like)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Cond:
-        """The same conditioning elsewhere or in another precision; `ids` are numbers and stay exact."""
+        """The same conditioning elsewhere or in another precision; `ids` and `guidance` are numbers and stay exact."""
         moved = self._map(lambda value: value.to(device=device, dtype=dtype))
-        return moved if self.ids is None else replace(moved, ids=self.ids.to(device=device))
+        exact = {name: value for name in ("ids", "guidance") if (value := getattr(self, name)) is not None}
+        return replace(moved, **{name: value.to(device=device) for name, value in exact.items()})
 
     @staticmethod
     def cat(conds: Sequence[Cond]) -> Cond:

@@ -51,7 +51,7 @@ class Denoiser:
         """
         weight, sigma = next(self.network.parameters()), self.level(sigma)
         c_in, _, _ = predict.preconditioning(self.prediction, sigma)
-        t = self.table.time(sigma).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
+        t = self.table.network_time(sigma).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         scaled = (per_row(c_in, x) * x).to(weight.device, weight.dtype)
         extra = tuple(each.to(weight.device, weight.dtype) for each in control)
         output = self.network(scaled, t, cond.to(weight.device, weight.dtype), *((extra,) if extra else ()))

@@ -33,7 +33,12 @@ def alphas_cumprod(noise: NoiseSchedule) -> Tensor:
 
 
 def training_sigmas(noise: NoiseSchedule) -> Tensor:
-    """sigma_t = sqrt((1 - abar_t) / abar_t) for every training step (T,), rising."""
+    """sigma_t = sqrt((1 - abar_t) / abar_t) for every training step (T,), rising.
+
+    Of "karras" (sigma_min^(1/7) ... sigma_max^(1/7))^7, evenly spaced (Karras et al. 2022, equation 5).
+    """
+    if noise.kind == "karras":
+        return torch.linspace(noise.start ** (1 / 7), noise.end ** (1 / 7), noise.steps, dtype=torch.float64) ** 7
     abar = alphas_cumprod(noise)
     return ((1 - abar) / abar).sqrt()
 
@@ -74,9 +79,22 @@ class NoiseTable:
         """The times between which a list of levels runs, the noisiest first."""
         return len(self.sigmas) - 1, 0
 
+    def network_time(self, sigma: Tensor) -> Tensor:
+        """What the network is told at noise levels sigma."""
+        return self.time(sigma)
+
     def nearest_time(self, sigma: Tensor) -> Tensor:
         """Whole times of noise levels, the nearest by log sigma: for networks that were only ever told those."""
         return (sigma.to(torch.float64).log()[:, None] - self.sigmas.log()).abs().argmin(1)
+
+
+@dataclass(frozen=True, eq=False)
+class ContinuousTable(NoiseTable):
+    """Noise levels of a network that knows all between two ends and is told ln(sigma) / 4 (Karras et al. 2022)."""
+
+    def network_time(self, sigma: Tensor) -> Tensor:
+        """What the network is told at noise levels sigma: c_noise of table 1."""
+        return sigma.to(torch.float64).log() / 4
 
 
 @dataclass(frozen=True)
@@ -111,8 +129,12 @@ class FlowTable:
         return self.shift * u / (1 + (self.shift - 1) * u)
 
     def time(self, sigma: Tensor) -> Tensor:
-        """What the network is told at noise levels sigma."""
+        """The times of noise levels sigma, not shifted back."""
         return sigma.to(torch.float64) * self.steps
+
+    def network_time(self, sigma: Tensor) -> Tensor:
+        """What the network is told at noise levels sigma."""
+        return self.time(sigma)
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -128,7 +150,8 @@ FEW, MANY = 256, 4096  # patches of a picture, between which the logarithm of it
 def table_of(prediction: Prediction, noise: NoiseSchedule, patches: int = MANY) -> Table:
     """The noise levels that a network knows; those of some flows depend on how many patches it sees of a picture."""
     if prediction != "flow":
-        return NoiseTable(training_sigmas(noise))
+        kind = ContinuousTable if noise.kind == "karras" else NoiseTable
+        return kind(training_sigmas(noise))
     if noise.log_shift is None:
         return FlowTable(noise.shift, noise.steps)
     low, high = noise.log_shift

@@ -98,13 +98,17 @@ class Family:
         return self.spec, *self.variants
 
     def varied(self, spec: Spec, variant: str) -> Spec:
-        """The spec with the habits of the release of that name, and sizes and noise levels as they are.
+        """The spec as the release of that name has it; sizes stay as they are, and so do noise levels that all share.
 
         Raises SfumatoError where there is no such release.
         """
-        for release in self.releases:
-            if release.variant == variant:
-                return replace(spec, **{name: getattr(release, name) for name in RELEASE_FIELDS})
+        releases = {release.variant: release for release in self.releases}
+        if release := releases.get(variant):
+            before = releases.get(spec.variant, self.spec)
+            if before.noise != release.noise:  # trained as another process, on latents scaled otherwise
+                scaling = {name: getattr(release.vae, name) for name in ("scale", "shift", "mean", "std")}
+                spec = replace(spec, noise=release.noise, vae=replace(spec.vae, **scaling))
+            return replace(spec, **{name: getattr(release, name) for name in RELEASE_FIELDS})
         if not self.variants:
             raise SfumatoError(f"{self.spec.title} has no variants, not {variant!r} either; leave it out")
         known = " or ".join(release.variant for release in self.releases)

@@ -22,6 +22,7 @@ from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.spec import Defaults, DepthNetConfig, DPTConfig, NoiseSchedule, Prediction, Spec, UNetConfig
 
+UNSEEN = ("scale", "shift", "mean", "std", "quant_convs")  # of an autoencoder: shapes do not show them
 DEPTH = "depth_model.model."  # of the original layout, as UNET and VAE_PREFIX
 
 # Both name parts of the pipeline that sfumato has no use for: a folder may lack them if it says so.
@@ -170,8 +171,9 @@ class LatentDiffusion:
             unet = self.with_release_attention(ldm_unet.sizes(shapes, UNET))
             return replace(
                 release,
+                defaults=_told_guidance(release.defaults) if unet.guidance_dim else release.defaults,
                 unet=unet,
-                vae=replace(vae, scale=release.vae.scale, shift=release.vae.shift, quant_convs=release.vae.quant_convs),
+                vae=replace(vae, **{name: getattr(release.vae, name) for name in UNSEEN}),
                 depth=depth_net.sizes(shapes, DEPTH) if release.depth and holds(shapes, DEPTH) else release.depth,
                 **self.with_missing(texts, unet.context_dim),
             )
@@ -197,6 +199,10 @@ class LatentDiffusion:
             prediction, noise = diffusers_config.scheduler_from(*folder.read(SCHEDULER))
             sampling = diffusers_config.sampling_from(*folder.read(SCHEDULER), sampling)
             variant = _most_alike((release, *self.variants), prediction, sampling)
+        steps, cfg = variant.defaults.steps, variant.defaults.cfg
+        if unet.guidance_dim is not None:
+            sampling = _told_guidance(sampling)
+            steps, cfg = sampling.steps, sampling.cfg
         index = checkpoint.configs.get(INDEX, {})
         depth, low_res = release.depth, release.low_res
         if depth is not None and folder.has("depth_estimator/config"):
@@ -212,7 +218,7 @@ class LatentDiffusion:
             zero_empty_negative=index.get("force_zeros_for_empty_prompt", variant.zero_empty_negative) is True,
             low_res=low_res,
             depth=depth,
-            defaults=folder.defaults(replace(sampling, steps=variant.defaults.steps, cfg=variant.defaults.cfg)),
+            defaults=folder.defaults(replace(sampling, steps=steps, cfg=cfg)),
             **self.with_missing(texts, unet.context_dim),
         )
 
@@ -255,6 +261,11 @@ class LatentDiffusion:
             **{f"{folder}config": config for folder, config in others.items()},
             **further,
         }
+
+
+def _told_guidance(defaults: Defaults) -> Defaults:
+    """The defaults of a network that was distilled into one that is told the guidance scale (LCM, Luo et al. 2023)."""
+    return replace(defaults, steps=4, cfg=8.0, sampler="lcm", schedule="trailing")
 
 
 def _most_alike(releases: tuple[Spec, ...], prediction: Prediction, sampling: Defaults) -> Spec:

@@ -53,12 +53,24 @@ TURBO = replace(
     defaults=Defaults(steps=1, cfg=1.0, sampler="euler_ancestral", schedule="trailing"),
     licence="stabilityai-ai-community",
 )
+PLAYGROUND = replace(  # another firm's, trained from the start as Karras et al. 2022
+    SPEC,
+    title="Playground 2.5",
+    variant="playground-2.5",
+    vae=VAEConfig(scale=0.5, mean=(-1.6574, 1.886, -1.383, 2.5155), std=(8.4927, 5.9022, 6.5498, 5.2299)),
+    prediction="edm",
+    discrete_timesteps=False,
+    noise=NoiseSchedule(kind="karras", start=0.002, end=80.0),
+    defaults=Defaults(width=1024, height=1024, steps=50, cfg=3.0, sampler="dpmpp_2m", schedule="karras"),
+    licence="",
+)
 INPAINTING = replace(
     SPEC,
     family="sdxl_inpainting",
     title="Stable Diffusion XL inpainting",
     variant="",
     unet=replace(SPEC.unet, in_channels=9),
+    licence="",  # of no official release
 )
 REFINER = replace(
     SPEC,
@@ -119,7 +131,7 @@ FAMILY = LatentDiffusion(
     is_folder,
     {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **_WITHOUT},
     no_buffers,
-    variants=(TURBO,),
+    variants=(TURBO, PLAYGROUND),
 ).family()
 INPAINTING_FAMILY = LatentDiffusion(
     INPAINTING,

@@ -241,7 +241,7 @@ def _with_release_settings(part: Component, usual: PartConfig) -> PartConfig:
         if scale != usual.scale:
             text = f"is a VAE whose latents are scaled by {scale}, not by {usual.scale}"
             raise SfumatoError(f"{part.checkpoint.path} {text}; give one that was made for this model")
-        return replace(read, scale=usual.scale, shift=usual.shift)
+        return replace(read, scale=usual.scale, shift=usual.shift, mean=usual.mean, std=usual.std)
     if isinstance(read, CLIPTextConfig) and isinstance(usual, CLIPTextConfig):
         # Files in transformers' names may leave out a last layer that nothing reads.
         cut = part.kind.rules is _same and usual.normalised and read.layers < usual.layers

@@ -68,7 +68,7 @@ def _markers(checkpoint: Checkpoint) -> Iterator[Statement]:
     if "ztsnr" in checkpoint.tensors:
         yield Statement("the tensor ztsnr", zero_snr=True)
     if {"edm_mean", "edm_std"} <= checkpoint.tensors.keys():
-        yield Statement("the tensors edm_mean and edm_std", prediction="edm")
+        yield Statement("the tensors edm_mean and edm_std", family="sdxl", variant="playground-2.5")
 
 
 def _metadata(metadata: dict[str, str]) -> Iterator[Statement]:

@@ -173,9 +173,19 @@ class VAE(nn.Module):
         return self.decoder(self.post_quant_conv(z) if self.cfg.quant_convs else z)
 
     def to_latents(self, mean: Tensor) -> Tensor:
-        """The denoising network's units, about unit variance."""
+        """Means (B, C, h, w) in the denoising network's units, about unit variance."""
+        if self.cfg.mean:
+            mean = (mean - per_channel(self.cfg.mean, mean)) / per_channel(self.cfg.std, mean)
         return (mean - self.cfg.shift) * self.cfg.scale
 
     def from_latents(self, latents: Tensor) -> Tensor:
         """Back from the denoising network's units."""
-        return latents / self.cfg.scale + self.cfg.shift
+        mean = latents / self.cfg.scale + self.cfg.shift
+        if self.cfg.mean:
+            mean = mean * per_channel(self.cfg.std, mean) + per_channel(self.cfg.mean, mean)
+        return mean
+
+
+def per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """(1, C, 1, 1), of the type and device of a tensor (B, C, h, w)."""
+    return torch.tensor(values, device=like.device, dtype=like.dtype)[None, :, None, None]

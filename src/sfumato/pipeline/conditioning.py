@@ -55,19 +55,21 @@ def conditioning(
     spec = model.spec
     if concat is None and spec.beside_latents:
         concat = _beside_latents(model, settings)
+    scale = torch.tensor([settings.cfg - 1]) if spec.embeds_guidance else None
     good, poor = (
-        partial(_with, ids=size_ids(spec, settings, score), concat=concat) for score in (settings.aesthetic_score, POOR)
+        partial(_with, ids=size_ids(spec, settings, score), concat=concat, scale=scale)
+        for score in (settings.aesthetic_score, POOR)
     )
     return encode_prompts(model, settings, sigmas, underlay).map(good, poor)
 
 
-def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None) -> Cond:
+def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None, scale: Tensor | None) -> Cond:
     """What words say, and sizes, and what the network sees beside the latents: after a prior's draft, if it has one."""
     if concat is None:
         concat = cond.concat
     elif cond.concat is not None:
         concat = torch.cat([cond.concat, concat.to(cond.concat)], 1)
-    return replace(cond, ids=ids, concat=concat)
+    return replace(cond, ids=ids, concat=concat, guidance=scale)
 
 
 def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | None:

@@ -68,11 +68,13 @@ def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, words: Pr
             )
         )
 
+    scale = 1.0 if model.spec.embeds_guidance else settings.cfg  # a network that is told the scale applies it itself
+
     def begin() -> Guide:
         if settings.apg:
-            guide = apg(p, n, settings.cfg, settings.apg_eta, settings.apg_norm, settings.apg_momentum)
+            guide = apg(p, n, scale, settings.apg_eta, settings.apg_norm, settings.apg_momentum)
         else:
-            guide = cfg(p, n, settings.cfg)
+            guide = cfg(p, n, scale)
         guide = in_interval(*interval, guide, p)
         for wrap in wraps:
             guide = wrap(guide)

@@ -86,10 +86,7 @@ def _handed_over(refiner: StableDiffusion, share: float) -> Facts:
 
 
 def _check_latents(model: StableDiffusion, refiner: StableDiffusion) -> None:
-    ours, theirs = (
-        (one.spec.vae.latent_channels, one.spec.vae.factor, one.spec.vae.scale, one.spec.vae.shift, one.denoiser.path)
-        for one in (model, refiner)
-    )
+    ours, theirs = ((one.spec.vae.units, one.denoiser.path) for one in (model, refiner))
     if ours != theirs:
         raise SfumatoError(
             f"{refiner.name} ({refiner.spec.title}) cannot go on from the latents of {model.name} "

@@ -22,6 +22,11 @@ FLOW_FIXED: Fixed = {
     "shift_terminal": (None,),
     "time_shift_type": ("exponential",),
 }
+EDM_FIXED: Fixed = {
+    "prediction_type": ("epsilon",),
+    "rho": (7.0, 7),
+    "sigma_data": (0.5,),
+}
 # Our sampler, and the spacing of times that the scheduler falls back on.
 SAMPLERS = {
     "DDIMScheduler": ("ddim", "leading"),
@@ -30,12 +35,14 @@ SAMPLERS = {
     "DPMSolverMultistepScheduler": ("dpmpp_2m", "linspace"),
     "DPMSolverSDEScheduler": ("dpmpp_sde", "linspace"),
     "DPMSolverSinglestepScheduler": ("dpmpp_2s", "linspace"),
+    "EDMDPMSolverMultistepScheduler": ("dpmpp_2m", "linspace"),
+    "EDMEulerScheduler": ("euler", "linspace"),
     "EulerAncestralDiscreteScheduler": ("euler_ancestral", "linspace"),
     "EulerDiscreteScheduler": ("euler", "linspace"),
     "HeunDiscreteScheduler": ("heun", "linspace"),
     "KDPM2AncestralDiscreteScheduler": ("dpm_2_ancestral", "linspace"),
     "KDPM2DiscreteScheduler": ("dpm_2", "linspace"),
-    "LCMScheduler": ("lcm", "leading"),
+    "LCMScheduler": ("lcm", "trailing"),
     "LMSDiscreteScheduler": ("lms", "linspace"),
     "PNDMScheduler": ("plms", "leading"),
     "UniPCMultistepScheduler": ("unipc_bh2", "linspace"),
@@ -66,7 +73,7 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
     if "FlowMatch" in str(config.get("_class_name")):
         return "flow", _flow_from(fields)
     if str(config.get("_class_name")).startswith("EDM"):
-        raise fields.wrong("_class_name", "a scheduler other than those for models that were trained as EDM")
+        return "edm", _edm_from(fields)
     check(where, config, SCHEDULER_FIXED)
     schedule = NoiseSchedule(
         kind=config.get("beta_schedule", "linear"),
@@ -87,6 +94,15 @@ def _training_steps(fields: Fields) -> int:
     if steps < 1:
         raise fields.wrong("num_train_timesteps", "a positive whole number")
     return steps
+
+
+def _edm_from(fields: Fields) -> NoiseSchedule:
+    """The noise levels of an EDMEulerScheduler or EDMDPMSolverMultistepScheduler."""
+    check(fields.where, fields.config, EDM_FIXED)
+    start, end = fields.number("sigma_min", 0.002), fields.number("sigma_max", 80.0)
+    if not 0 < start < end:
+        raise fields.wrong("sigma_min", "a number between 0 and sigma_max")
+    return NoiseSchedule(kind="karras", start=start, end=end, steps=_training_steps(fields))
 
 
 def _flow_from(fields: Fields) -> NoiseSchedule:
@@ -114,6 +130,10 @@ def sampling_from(config: Config, where: str, defaults: Defaults) -> Defaults:
         (ours for (one, key, value), ours in MADE.items() if one == name and config.get(key) == value), sampler
     )
     schedule = SPACINGS[fields.choice("timestep_spacing", spacing, SPACINGS)]
+    if name == "LCMScheduler":  # it has times of its own, counted from the last step, whatever the file says
+        schedule = "trailing"
+    if name.startswith("EDM"):
+        schedule = fields.choice("sigma_schedule", "karras", ("karras", "exponential"))
     if sampler in ENDING_AT_THE_FIRST_STEP and schedule == "leading":
         schedule = "ddim_uniform"
     for spelled in ("karras", "exponential"):
@@ -125,6 +145,8 @@ def scheduler_to(prediction: Prediction, noise: NoiseSchedule, defaults: Default
     """The config of the scheduler that samples as `defaults` advise, or of one that knows our table."""
     if prediction == "flow":
         return _flow_to(noise)
+    if prediction == "edm" and noise.kind == "karras":
+        return _edm_to(noise, defaults)
     predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     if prediction not in predictions:
         raise SfumatoError(f"a Stable Diffusion folder cannot say that the network predicts {prediction!r}")
@@ -143,6 +165,18 @@ def scheduler_to(prediction: Prediction, noise: NoiseSchedule, defaults: Default
         "trained_betas": None,
         **SCHEDULERS[name],
         **({"rescale_betas_zero_snr": True} if noise.zero_terminal_snr else {}),
+    }
+
+
+def _edm_to(noise: NoiseSchedule, defaults: Defaults) -> dict[str, Any]:
+    """The config of a scheduler for networks that were trained as Karras et al. 2022."""
+    return {
+        "_class_name": "EDMEulerScheduler" if defaults.sampler == "euler" else "EDMDPMSolverMultistepScheduler",
+        **{name: values[0] for name, values in EDM_FIXED.items()},
+        "num_train_timesteps": noise.steps,
+        "sigma_max": noise.end,
+        "sigma_min": noise.start,
+        "sigma_schedule": defaults.schedule if defaults.schedule == "exponential" else "karras",
     }
 
 

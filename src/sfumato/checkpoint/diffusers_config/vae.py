@@ -10,8 +10,6 @@ from sfumato.spec import VAEConfig
 VAE_FIXED: Fixed = {
     "_class_name": ("AutoencoderKL",),
     "act_fn": ("silu", "swish"),
-    "latents_mean": (None,),
-    "latents_std": (None,),
     "mid_block_add_attention": (True,),
     "use_post_quant_conv": (True, False),
     "use_quant_conv": (True, False),
@@ -30,6 +28,9 @@ def vae_from(config: Config, where: str = "vae/config.json") -> VAEConfig:
         raise fields.wrong("out_channels", "the same as in_channels")
     if config.get("use_quant_conv", True) != config.get("use_post_quant_conv", True):
         raise fields.wrong("use_post_quant_conv", "the same as use_quant_conv")
+    mean, std = (_of_channels(fields, name) for name in ("latents_mean", "latents_std"))
+    if len(mean) != len(std) or not all(std):
+        raise fields.wrong("latents_std", "a number above 0 for each of latents_mean")
     return VAEConfig(
         in_channels=fields.integer("in_channels", 3),
         latent_channels=fields.integer("latent_channels", 4),
@@ -39,7 +40,19 @@ def vae_from(config: Config, where: str = "vae/config.json") -> VAEConfig:
         scale=fields.number("scaling_factor", 0.18215),
         shift=0.0 if config.get("shift_factor") is None else fields.number("shift_factor", 0.0),
         quant_convs=config.get("use_quant_conv", True),
+        mean=mean,
+        std=std,
     )
+
+
+def _of_channels(fields: Fields, name: str) -> tuple[float, ...]:
+    """A number for each channel of the latents; () where the file has none."""
+    value = fields.config.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) != fields.integer("latent_channels", 4):
+        raise fields.wrong(name, "a list of a number for each channel of the latents")
+    return tuple(Fields(fields.where, {name: number}).number(name, 0) for number in value)
 
 
 def vae_to(cfg: VAEConfig, sample_size: int) -> dict[str, Any]:
@@ -56,6 +69,7 @@ def vae_to(cfg: VAEConfig, sample_size: int) -> dict[str, Any]:
         "sample_size": sample_size,
         "scaling_factor": cfg.scale,
         **({"shift_factor": cfg.shift} if cfg.shift else {}),
+        **({"latents_mean": list(cfg.mean), "latents_std": list(cfg.std)} if cfg.mean else {}),
         "up_block_types": ["UpDecoderBlock2D"] * len(cfg.channels),
         "use_post_quant_conv": cfg.quant_convs,
         "use_quant_conv": cfg.quant_convs,
