@@ -4,8 +4,18 @@ import math
 
 import pytest
 import torch
+from diffusers import EDMEulerScheduler
 
-from sfumato.diffusion.noise_schedule import SIGMA_PURE_NOISE, FlowTable, NoiseTable, alphas_cumprod, training_sigmas
+from sfumato.diffusion import predict
+from sfumato.diffusion.noise_schedule import (
+    SIGMA_PURE_NOISE,
+    ContinuousTable,
+    FlowTable,
+    NoiseTable,
+    alphas_cumprod,
+    table_of,
+    training_sigmas,
+)
 from sfumato.diffusion.sigma_schedules import discrete
 from sfumato.spec import NoiseSchedule
 
@@ -49,3 +59,20 @@ def test_flow_levels_are_shifted_times() -> None:
 def test_linear_betas_are_not_the_scaled_ones() -> None:
     linear = training_sigmas(NoiseSchedule(kind="linear", start=1e-4, end=0.02))
     assert linear[-1].item() == pytest.approx(math.sqrt(1 / 4.0358e-5 - 1), rel=1e-3)
+
+
+def test_levels_of_karras_are_known_between_the_steps_too() -> None:
+    theirs = EDMEulerScheduler(sigma_min=0.002, sigma_max=80.0, sigma_data=0.5)
+    table = table_of("edm", NoiseSchedule(kind="karras", start=0.002, end=80.0))
+    assert isinstance(table, ContinuousTable)
+    assert (table.sigma_min, table.sigma_max) == pytest.approx((0.002, 80))
+    sigma = torch.tensor([0.002, 0.123, 7.5, 80.0], dtype=torch.float64)
+    expected = [theirs.precondition_noise(one) for one in sigma]
+    assert torch.allclose(table.network_time(sigma), torch.stack(expected))
+    assert torch.allclose(table.sigma(table.time(sigma)), sigma)
+    x, output = torch.randn(4, 1, 1, 1), torch.randn(4, 1, 1, 1)
+    c_in, _, _ = predict.preconditioning("edm", sigma.float())
+    for i, level in enumerate(sigma.float()):
+        assert torch.allclose(c_in[i] * x[i], theirs.precondition_inputs(x[i], level))
+        denoised = predict.from_output("edm", output[i : i + 1], x[i : i + 1], level[None])
+        assert torch.allclose(denoised[0], theirs.precondition_outputs(x[i], output[i], level))

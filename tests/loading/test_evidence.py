@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+import sfumato
 import tiny
 from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.families import family
+from sfumato.loading.convert import convert
 from sfumato.loading.load import load_parts
 from sfumato.loading.resolve import Overrides, opened_model
+from sfumato.loading.save import save_folder
 from sfumato.spec import Spec
 
 EMPTY = torch.zeros(0)
@@ -108,3 +112,34 @@ def test_contradictions_are_said(read: Read) -> None:
 def test_an_absurd_configuration_is_refused(read: Read) -> None:
     with pytest.raises(SfumatoError, match="is over 1048576 bytes long"):
         read("sd1", yaml="#" * (1 << 20 | 1))
+
+
+def test_playground_is_told_by_its_marks(tmp_path: Path, read: Read) -> None:
+    spec = read("sdxl", extra={"edm_mean": torch.zeros(1, 4, 1, 1), "edm_std": torch.ones(1, 4, 1, 1)})
+    assert (spec.title, spec.prediction, spec.noise.kind) == ("Playground 2.5", "edm", "karras")
+    assert spec.vae.scale == 0.5 and len(spec.vae.mean) == len(spec.vae.std) == 4
+    convert(tmp_path / "model.safetensors", tmp_path / "folder", "diffusers")
+    convert(tmp_path / "folder", tmp_path / "back.safetensors", "original")
+    for path in ("folder", "back.safetensors"):
+        with opened_model(tmp_path / path) as model:
+            again = model.spec
+        for name in ("title", "prediction", "noise", "vae", "defaults", "discrete_timesteps", "zero_empty_negative"):
+            assert getattr(again, name) == getattr(spec, name), name
+    model = sfumato.load(tmp_path / "folder", variant="base")
+    assert (model.spec.prediction, model.spec.noise.kind, model.spec.vae.mean) == ("eps", "scaled_linear", ())
+
+
+def test_a_network_that_is_told_the_guidance_scale(tmp_path: Path) -> None:
+    owner = family("sd1")
+    small = tiny.shrink(owner.spec)
+    spec = replace(small, unet=replace(small.unet, guidance_dim=16))
+    tiny.WORDS.save(tmp_path / "words")
+    save_folder(tmp_path / "folder", spec, tiny.random_networks(owner, spec), tmp_path / "words")
+    convert(tmp_path / "folder", tmp_path / "model.safetensors", "original")
+    for path in ("folder", "model.safetensors"):
+        model = sfumato.load(tmp_path / path)
+        assert model.spec.unet.guidance_dim == 16
+        assert (model.spec.defaults.sampler, model.spec.defaults.steps) == ("lcm", 4)
+        size = {"width": 64, "height": 64, "seed": 1, "watermark": False}
+        strong, weak, same = (model.txt2img("a red heart", cfg=cfg, **size).images[0].tobytes() for cfg in (8, 2, 8))
+        assert strong == same != weak

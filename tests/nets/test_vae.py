@@ -50,3 +50,10 @@ def test_latents_of_the_denoising_network_go_both_ways() -> None:
     mean = torch.randn(1, 16, 3, 3)
     assert torch.allclose(ours.to_latents(mean), (mean - 0.0609) * 1.5305)
     assert torch.allclose(ours.from_latents(ours.to_latents(mean)), mean, atol=1e-6)
+
+
+def test_latents_may_be_normalised_channel_by_channel() -> None:
+    vae = VAE(VAEConfig(latent_channels=2, channels=(32,), blocks=1, scale=0.5, mean=(1.0, -2.0), std=(4.0, 8.0)))
+    mean = torch.tensor([5.0, 6.0])[None, :, None, None].expand(1, 2, 3, 3)
+    assert torch.equal(vae.to_latents(mean)[0, :, 0, 0], torch.tensor([0.5, 0.5]))
+    assert torch.equal(vae.from_latents(vae.to_latents(mean)), mean)
