@@ -143,3 +143,14 @@ def test_a_network_that_is_told_the_guidance_scale(tmp_path: Path) -> None:
         size = {"width": 64, "height": 64, "seed": 1, "watermark": False}
         strong, weak, same = (model.txt2img("a red heart", cfg=cfg, **size).images[0].tobytes() for cfg in (8, 2, 8))
         assert strong == same != weak
+
+
+def test_levels_between_two_ends(tmp_path: Path, read: Read) -> None:
+    marks = {"edm_vpred.sigma_max": torch.tensor(80.0), "edm_vpred.sigma_min": torch.tensor(0.25)}
+    spec = read("sdxl", extra=marks)
+    assert (spec.prediction, spec.noise.kind, spec.noise.start, spec.noise.end) == ("v", "karras", 0.25, 80)
+    convert(tmp_path / "model.safetensors", tmp_path / "folder", "diffusers")
+    with opened_model(tmp_path / "folder") as model:
+        assert (model.spec.noise, model.spec.prediction) == (spec.noise, "v")
+    with pytest.raises(SfumatoError, match="says in edm_vpred.sigma_max that a noise level is -1"):
+        read("sdxl", extra={"edm_vpred.sigma_max": torch.tensor(-1.0)})

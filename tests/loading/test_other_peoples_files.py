@@ -19,6 +19,7 @@ import tiny
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.families import family
+from sfumato.families.layouts import open_clip
 from sfumato.loading.convert import convert
 from sfumato.loading.inspect import Inspection, inspect_checkpoint
 from sfumato.loading.load import load_parts
@@ -178,6 +179,34 @@ def test_what_stands_before_all_names_is_taken_off(tmp_path: Path, wrapper: str)
     assert usable(tiny.write_file(tmp_path / "m.safetensors", wrapped)).family == "sd1"
     torch.save({"model": state("sd1"), "optimizer": {"step": torch.ones(1)}}, tmp_path / "m.ckpt")
     assert usable(tmp_path / "m.ckpt").family == "sd1"
+
+
+def test_a_pipeline_saved_as_one_file(tmp_path: Path, folder: Path) -> None:
+    flat = {}
+    for part in ("unet", "vae", "text_encoder"):
+        with open_checkpoint(folder) as checkpoint:
+            names = [name for name in checkpoint.tensors if name.startswith(f"{part}/")]
+            flat |= {name.replace("/", ".", 1): checkpoint.read(name).clone() for name in names}
+    one = load_parts(tiny.write_file(tmp_path / "m.safetensors", flat))
+    for part, network in load_parts(folder).networks.items():
+        other = one.networks[part].state_dict()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_1x_file_whose_tower_has_open_clips_names(tmp_path: Path) -> None:
+    spec = replace(family("sd1").spec, text=replace(family("sd1").spec.text, projection_dim=768))
+    shapes = family("sd1").expected(spec, "original")
+    names = list(family("sd1").build(spec)["text"].state_dict())
+    tower = open_clip.rules(names, f"{TEXT}model.")
+    state = family("sd1").build(spec)["text"].state_dict()
+    renamed = {
+        name: tuple(tensor.shape)
+        for rule in tower
+        for name, tensor in zip(rule.theirs, rule.transform.to_theirs([state[one] for one in rule.ours]), strict=True)
+    }
+    kept = {name: shape for name, shape in shapes.items() if not name.startswith(TEXT)}
+    found = usable(sparse(tmp_path / "m.safetensors", kept | renamed)).spec
+    assert (found.family, found.text.layers, found.text.skip, found.text.activation) == ("sd1", 12, 1, "quick_gelu")
 
 
 def test_names_that_fit_nothing_are_not_called_something_else(tmp_path: Path, manifest) -> None:

@@ -53,6 +53,7 @@ DENOISERS = (
 
 # What stands before all names of a model that was saved inside something else, and what the names then go on with.
 WRAPPERS = ("state_dict.", "model.module.", "module.", "model.")
+COMPONENT = r"^(unet|transformer|vae|text_encoder(?:_[23])?)\."
 ROOTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.embedders.")
 
 
@@ -68,7 +69,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         checkpoint = _open_folder(path) if path.is_dir() else _with_base(_open_file(path))
     except OSError as error:
         raise SfumatoError(f"cannot read {path}: {error.strerror}; give the path of a model") from error
-    checkpoint.tensors = _unwrapped(checkpoint.tensors)
+    checkpoint.tensors = _with_folders(_unwrapped(checkpoint.tensors))
     for *anchors, prefix in DENOISERS:
         if all(anchor in checkpoint.tensors for anchor in anchors):
             checkpoint.tensors = {prefix + name: stored for name, stored in checkpoint.tensors.items()}
@@ -82,6 +83,13 @@ def _unwrapped(tensors: dict[str, Stored]) -> dict[str, Stored]:
         if any(name.startswith(tuple(wrapper + root for root in ROOTS)) for name in tensors):
             tensors = {name.removeprefix(wrapper): stored for name, stored in tensors.items()}
     return tensors
+
+
+def _with_folders(tensors: dict[str, Stored]) -> dict[str, Stored]:
+    """Names of a pipeline that was saved as one file (`unet.conv_in.weight`), as those of the folder."""
+    if "unet.conv_in.weight" not in tensors and "transformer.pos_embed.proj.weight" not in tensors:
+        return tensors
+    return {re.sub(COMPONENT, r"\1/", name): stored for name, stored in tensors.items()}
 
 
 def _with_base(checkpoint: Checkpoint) -> Checkpoint:

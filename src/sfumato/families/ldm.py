@@ -13,14 +13,14 @@ from sfumato.checkpoint import diffusers_config
 from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.checkpoint.keymap import Rule, Shapes, holds, rename
 from sfumato.families.base import Family, Layout
-from sfumato.families.layouts import depth_net, ldm_schedule, ldm_unet, ldm_vae, midas, open_clip
+from sfumato.families.layouts import depth_net, ldm_schedule, ldm_unet, ldm_vae, midas
 from sfumato.families.reading import INDEX, SCHEDULER, Folder, sizes_of
-from sfumato.families.towers import Tower, canonical_clip_name, with_inner_name
+from sfumato.families.towers import REST_OF_CLIP, Tower, canonical_clip_name, with_inner_name
 from sfumato.families.unet_inputs import UNET, VAE_PREFIX, is_standalone_unet
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.spec import Defaults, DepthNetConfig, DPTConfig, NoiseSchedule, Prediction, Spec, UNetConfig
+from sfumato.spec import Defaults, DepthNetConfig, DPTConfig, NoiseSchedule, Prediction, Spec, UNetConfig, VAEConfig
 
 UNSEEN = ("scale", "shift", "mean", "std", "quant_convs")  # of an autoencoder: shapes do not show them
 DEPTH = "depth_model.model."  # of the original layout, as UNET and VAE_PREFIX
@@ -79,7 +79,7 @@ class LatentDiffusion:
                 r".*\.position_ids",
                 r"first_stage_model\.(loss|model_ema)\..*",
                 re.escape(DEPTH + midas.HEAD) + "(weight|bias)",
-                *(re.escape(tower.original + open_clip.LOGIT_SCALE) for tower in self.towers if tower.open_clip),
+                *(re.escape(tower.original) + REST_OF_CLIP for tower in self.towers),
             ),
             aliases=tuple(with_inner_name(tower.original) for tower in transformers_names),
             # The averaging code drops "model." and every dot of a name.
@@ -181,17 +181,7 @@ class LatentDiffusion:
     def folder_spec(self, checkpoint: Checkpoint) -> Spec:
         """The sizes, noise levels and defaults that a folder's JSON files state."""
         release, folder = self.release, Folder.of(checkpoint, self.in_folder)
-        if folder.has("unet/config"):
-            unet = diffusers_config.unet_from(*folder.read("unet/config"))
-        else:  # a U-Net alone in a file
-            with sizes_of(checkpoint, release):
-                unet = self.with_release_attention(ldm_unet.folder_sizes(checkpoint.shapes, "unet/"))
-        vae = diffusers_config.vae_from(*folder.read("vae/config")) if folder.has("vae/config") else release.vae
-        texts: dict[str, Any] = {
-            tower.part: tower.from_folder(*folder.read(f"{tower.folder}config"), release)
-            for tower in self.towers
-            if folder.has(f"{tower.folder}config")
-        }
+        unet, vae, texts = self._folder_sizes(checkpoint, folder)
         prediction, noise, variant = release.prediction, release.noise, release
         side = release.defaults.width // release.vae.factor
         sampling = folder.sized(release.defaults, "unet/config", side, vae.factor)
@@ -215,12 +205,34 @@ class LatentDiffusion:
             vae=vae,
             prediction=prediction,
             noise=noise,
+            discrete_timesteps=variant.discrete_timesteps and noise.kind != "karras",
             zero_empty_negative=index.get("force_zeros_for_empty_prompt", variant.zero_empty_negative) is True,
             low_res=low_res,
             depth=depth,
             defaults=folder.defaults(replace(sampling, steps=steps, cfg=cfg)),
             **self.with_missing(texts, unet.context_dim),
         )
+
+    def _folder_sizes(self, checkpoint: Checkpoint, folder: Folder) -> tuple[UNetConfig, VAEConfig, dict[str, Any]]:
+        """Sizes of the U-Net, the autoencoder and the text towers: as stated, or from shapes where the file is one."""
+        release, shapes, vae = self.release, checkpoint.shapes, self.release.vae
+        texts: dict[str, Any] = {}
+        with sizes_of(checkpoint, release):
+            if folder.has("unet/config"):
+                unet = diffusers_config.unet_from(*folder.read("unet/config"))
+            else:
+                unet = self.with_release_attention(ldm_unet.folder_sizes(shapes, "unet/"))
+            if folder.has("vae/config"):
+                vae = diffusers_config.vae_from(*folder.read("vae/config"))
+            elif "vae" in folder.parts:
+                unseen = {name: getattr(release.vae, name) for name in UNSEEN}
+                vae = replace(ldm_vae.folder_sizes(shapes, "vae/"), **unseen)
+            for tower in self.towers:
+                if folder.has(f"{tower.folder}config"):
+                    texts[tower.part] = tower.from_folder(*folder.read(f"{tower.folder}config"), release)
+                elif tower.part in folder.parts:
+                    texts[tower.part] = tower.folder_sizes(shapes, release)
+        return unet, vae, texts
 
     def fit_original(self, spec: Spec, shapes: Shapes) -> Spec:
         texts: dict[str, Any] = {

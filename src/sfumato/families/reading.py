@@ -36,7 +36,9 @@ class Folder:
     def of(cls, checkpoint: Checkpoint, prefixes: Mapping[str, str]) -> Folder:
         """`prefixes` as in Layout. Raises SfumatoError where a part's file is missing, or a pipeline's scheduler's."""
         present = {part: prefix for part, prefix in prefixes.items() if holds(checkpoint.shapes, prefix)}
-        needed = [f"{prefix}config" for prefix in present.values() if checkpoint.container == "folder"]
+        needed = []
+        if checkpoint.container == "folder" or INDEX in checkpoint.configs:  # else a single file in a folder's names
+            needed += [f"{prefix}config" for prefix in present.values()]
         if INDEX in checkpoint.configs:
             needed.append(SCHEDULER)
         for name in needed:

@@ -58,10 +58,9 @@ INPAINTING = replace(
 
 
 def is_original(shapes: Shapes) -> bool:
-    """The text tower is OpenCLIP's; or it has transformers' names, which 1.x has too, and the U-Net is of this line."""
+    """The U-Net tells: the text tower may have OpenCLIP's names or transformers', which 1.x has too."""
     foreign = ("low_scale_model.", "control_model.", "conditioner.", f"{UNET}label_emb.")
-    own = holds(shapes, TEXT) or (holds(shapes, "cond_stage_model.") and is_second_line(shapes, UNET))
-    return own and not holds(shapes, *foreign)
+    return holds(shapes, "cond_stage_model.") and is_second_line(shapes, UNET) and not holds(shapes, *foreign)
 
 
 def is_folder(shapes: Shapes) -> bool:

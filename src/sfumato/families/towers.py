@@ -11,6 +11,12 @@ from sfumato.checkpoint.keymap import Rule, Shapes, rename
 from sfumato.families.layouts import clip_text, open_clip
 from sfumato.spec import CLIPTextConfig, Spec
 
+# What a whole CLIP has beside its text tower; the projection is read where the network has one.
+REST_OF_CLIP = (
+    r"(text_model\.)?"
+    r"(logit_scale|logit_bias|attn_mask|text_projection(\.weight)?|(vision_model|visual|visual_projection)\..*)"
+)
+
 
 @dataclass(frozen=True)
 class Tower:
@@ -40,7 +46,7 @@ class Tower:
         read, usual = (open_clip if self.open_clip else clip_text).sizes(shapes, self.original), self.config(release)
         if usual.pooled == "projected" and read.projection_dim is None:  # it is read, and will be named as missing
             read = replace(read, projection_dim=usual.projection_dim)
-        cut = usual.normalised and _is_cut(read, usual, f"{self.original}{open_clip.LOGIT_SCALE}" in shapes)
+        cut = usual.pooled is None and _is_cut(read, usual, f"{self.original}{open_clip.LOGIT_SCALE}" in shapes)
         skip = 1 if cut else usual.skip
         return replace(_with_release_padding(usual, read), activation=usual.activation, skip=skip)
 
@@ -55,6 +61,12 @@ class Tower:
         # 2.x folders leave out the last layer, which nothing reads: they hold what is read as the last one.
         skip = 1 if usual.normalised else usual.skip
         return replace(_with_release_padding(usual, read), skip=skip)
+
+    def folder_sizes(self, shapes: Shapes, release: Spec) -> CLIPTextConfig:
+        """The same of a folder's tensors without their JSON file."""
+        read, usual = clip_text.sizes(shapes, self.folder), self.config(release)
+        skip = 1 if usual.normalised else usual.skip
+        return replace(_with_release_padding(usual, read), activation=usual.activation, skip=skip)
 
     def fit_folder(self, config: CLIPTextConfig) -> CLIPTextConfig:
         """The tower as a folder keeps it: what is read and normed is its last layer, and 2.x has no projection."""
@@ -79,7 +91,8 @@ def _is_cut(read: CLIPTextConfig, usual: CLIPTextConfig, logit_scale: bool) -> b
     """
     if usual.skip == 1 or read.layers >= usual.layers:
         return False
-    return read.layers == usual.layers - usual.skip + 1 or (read.projection_dim is None and not logit_scale)
+    known = usual.normalised and read.projection_dim is None and not logit_scale
+    return known or (read.hidden_size == usual.hidden_size and read.layers == usual.layers - usual.skip + 1)
 
 
 def _with_release_padding(usual: CLIPTextConfig, read: CLIPTextConfig) -> CLIPTextConfig:

@@ -29,9 +29,7 @@ KNOWN = (
     Known("Stable Video Diffusion", lambda shapes: any(".time_stack." in name for name in shapes)),
     Known("Zero123, which turns an object that it is shown", lambda shapes: holds(shapes, "cc_projection.")),
     Known("Stable unCLIP", lambda shapes: holds(shapes, f"{UNET}label_emb.") and holds(shapes, "cond_stage_model.")),
-    Known(
-        "an editing model of Stable Diffusion XL (CosXL Edit and others)", lambda shapes: _xl(shapes) and _edits(shapes)
-    ),
+    Known("an editing model of Stable Diffusion XL (CosXL Edit)", lambda shapes: _xl(shapes) and _edits(shapes)),
     Known("a variant of Stable Diffusion XL", _xl),
     Known("a Stable Diffusion inpainting model", _takes_a_mask),
     Known(

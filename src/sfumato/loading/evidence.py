@@ -16,11 +16,16 @@ from typing import Any
 from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.errors import SfumatoError, warn
 from sfumato.families import Family
-from sfumato.spec import Prediction, Spec
+from sfumato.spec import NoiseSchedule, Prediction, Spec
 
+MAX_SIGMA = 1e4
 MAX_YAML = 1 << 20  # bytes; such files have a few thousand
 SIDES = range(256, 2049)  # pixels that a model may have been trained on
-PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "eps": "eps", "v": "v", "v_prediction": "v", "x0": "x0"}
+PREDICTIONS: dict[str, Prediction] = {
+    **dict.fromkeys(("eps", "epsilon", "noise"), "eps"),
+    **dict.fromkeys(("v", "vpred", "v_pred", "v_prediction", "velocity"), "v"),
+    **dict.fromkeys(("x0", "sample"), "x0"),
+}
 ARCHITECTURES = {
     "stable-diffusion-v1": ("sd1", None),
     "stable-diffusion-v2-512": ("sd2", "base"),
@@ -36,7 +41,11 @@ ZERO_SNR = re.compile(r"^\s*(?:zero_snr|zero_terminal_snr|use_zero_snr|ztsnr)\s*
 
 @dataclass(frozen=True)
 class Statement:
-    """One thing that a checkpoint says; `source` says where. `variant` is a release's, `side` a picture's in pixels."""
+    """One thing that a checkpoint says; `source` says where. `variant` is a release's.
+
+    `sides` are those of a picture in pixels. `levels` are the least and the greatest noise level of a network that
+    knows all between them, as in Karras et al. 2022.
+    """
 
     source: str
     prediction: Prediction | None = None
@@ -44,6 +53,7 @@ class Statement:
     variant: str | None = None
     family: str | None = None
     sides: tuple[int, int] | None = None
+    levels: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         said = [
@@ -51,6 +61,7 @@ class Statement:
             "zero terminal SNR" if self.zero_snr else "",
             " ".join(filter(None, (self.family, self.variant))),
             "{}x{} pixels".format(*self.sides) if self.sides else "",
+            "noise levels from {:g} to {:g}".format(*self.levels) if self.levels else "",
         ]
         return f"{', '.join(filter(None, said))} ({self.source})"
 
@@ -67,14 +78,30 @@ def _markers(checkpoint: Checkpoint) -> Iterator[Statement]:
         yield Statement("the tensor v_pred", prediction="v")
     if "ztsnr" in checkpoint.tensors:
         yield Statement("the tensor ztsnr", zero_snr=True)
+    if "edm_vpred.sigma_max" in checkpoint.tensors:
+        ends = [_number(checkpoint, f"edm_vpred.sigma_{end}", usual) for end, usual in (("min", 0.002), ("max", 120.0))]
+        yield Statement("the tensor edm_vpred.sigma_max", prediction="v", levels=(ends[0], ends[1]))
     if {"edm_mean", "edm_std"} <= checkpoint.tensors.keys():
         yield Statement("the tensors edm_mean and edm_std", family="sdxl", variant="playground-2.5")
 
 
+def _number(checkpoint: Checkpoint, name: str, usual: float) -> float:
+    """The number that a marker tensor holds. Raises SfumatoError for one that is no noise level."""
+    stored = checkpoint.tensors.get(name)
+    if stored is None or stored.nbytes == 0:
+        return usual
+    value = float(stored.read().flatten()[0])
+    if not 0 < value < MAX_SIGMA:
+        raise SfumatoError(f"{checkpoint.path} says in {name} that a noise level is {value}; it is broken")
+    return value
+
+
 def _metadata(metadata: dict[str, str]) -> Iterator[Statement]:
-    said = metadata.get("modelspec.prediction_type", "").lower()
+    said = metadata.get("modelspec.prediction_type", "").lower().replace("-", "_")
     if said in PREDICTIONS:
         yield Statement("modelspec.prediction_type", prediction=PREDICTIONS[said])
+    if metadata.get("ss_zero_terminal_snr", "").lower() == "true":
+        yield Statement("ss_zero_terminal_snr", zero_snr=True)
     architecture = metadata.get("modelspec.architecture", "").lower().split("/")[0]
     if architecture in ARCHITECTURES:
         family, variant = ARCHITECTURES[architecture]
@@ -108,13 +135,17 @@ def apply(spec: Spec, family: Family, stated: list[Statement], path: Path) -> Sp
         if one.family is not None and one.family != family.name and not family.name.startswith(f"{one.family}_"):
             warn(f"{path} says in {one.source} that it is another model, but its tensors are {family.spec.title}'s")
     stated = [one for one in stated if one.family in (None, family.name)]
-    variant, prediction, zero_snr, sides = (
-        _first(stated, field, path) for field in ("variant", "prediction", "zero_snr", "sides")
+    variant, prediction, levels, zero_snr, sides = (
+        _first(stated, field, path) for field in ("variant", "prediction", "levels", "zero_snr", "sides")
     )
     if variant in {release.variant for release in family.releases}:
         spec = family.varied(spec, variant)
     if prediction is not None:
         spec = family.predicting(spec, prediction)
+    if levels is not None:
+        noise = NoiseSchedule(kind="karras", start=levels[0], end=levels[1])
+        sampling = replace(spec.defaults, sampler="dpmpp_2m", schedule="karras")
+        spec = replace(spec, noise=noise, discrete_timesteps=False, defaults=sampling)
     if zero_snr:
         spec = with_zero_snr(spec, True)
     if sides is not None and all(side in SIDES and side % spec.multiple == 0 for side in sides):

@@ -22,11 +22,8 @@ FLOW_FIXED: Fixed = {
     "shift_terminal": (None,),
     "time_shift_type": ("exponential",),
 }
-EDM_FIXED: Fixed = {
-    "prediction_type": ("epsilon",),
-    "rho": (7.0, 7),
-    "sigma_data": (0.5,),
-}
+EDM_FIXED: Fixed = {"rho": (7.0, 7)}
+EDM_PREDICTIONS: dict[Prediction, tuple[str, float]] = {"edm": ("epsilon", 0.5), "v": ("v_prediction", 1.0)}
 # Our sampler, and the spacing of times that the scheduler falls back on.
 SAMPLERS = {
     "DDIMScheduler": ("ddim", "leading"),
@@ -73,7 +70,7 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
     if "FlowMatch" in str(config.get("_class_name")):
         return "flow", _flow_from(fields)
     if str(config.get("_class_name")).startswith("EDM"):
-        return "edm", _edm_from(fields)
+        return _edm_from(fields)
     check(where, config, SCHEDULER_FIXED)
     schedule = NoiseSchedule(
         kind=config.get("beta_schedule", "linear"),
@@ -96,13 +93,17 @@ def _training_steps(fields: Fields) -> int:
     return steps
 
 
-def _edm_from(fields: Fields) -> NoiseSchedule:
-    """The noise levels of an EDMEulerScheduler or EDMDPMSolverMultistepScheduler."""
+def _edm_from(fields: Fields) -> tuple[Prediction, NoiseSchedule]:
+    """What is predicted, and the noise levels, of an EDMEulerScheduler or EDMDPMSolverMultistepScheduler."""
     check(fields.where, fields.config, EDM_FIXED)
+    said = fields.text("prediction_type", "epsilon"), fields.number("sigma_data", 0.5)
+    prediction = next((ours for ours, theirs in EDM_PREDICTIONS.items() if theirs == said), None)
+    if prediction is None:
+        raise fields.wrong("sigma_data", "0.5 for epsilon or 1.0 for v_prediction")
     start, end = fields.number("sigma_min", 0.002), fields.number("sigma_max", 80.0)
     if not 0 < start < end:
         raise fields.wrong("sigma_min", "a number between 0 and sigma_max")
-    return NoiseSchedule(kind="karras", start=start, end=end, steps=_training_steps(fields))
+    return prediction, NoiseSchedule(kind="karras", start=start, end=end, steps=_training_steps(fields))
 
 
 def _flow_from(fields: Fields) -> NoiseSchedule:
@@ -145,8 +146,8 @@ def scheduler_to(prediction: Prediction, noise: NoiseSchedule, defaults: Default
     """The config of the scheduler that samples as `defaults` advise, or of one that knows our table."""
     if prediction == "flow":
         return _flow_to(noise)
-    if prediction == "edm" and noise.kind == "karras":
-        return _edm_to(noise, defaults)
+    if prediction in EDM_PREDICTIONS and noise.kind == "karras":
+        return _edm_to(prediction, noise, defaults)
     predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     if prediction not in predictions:
         raise SfumatoError(f"a Stable Diffusion folder cannot say that the network predicts {prediction!r}")
@@ -168,12 +169,14 @@ def scheduler_to(prediction: Prediction, noise: NoiseSchedule, defaults: Default
     }
 
 
-def _edm_to(noise: NoiseSchedule, defaults: Defaults) -> dict[str, Any]:
+def _edm_to(prediction: Prediction, noise: NoiseSchedule, defaults: Defaults) -> dict[str, Any]:
     """The config of a scheduler for networks that were trained as Karras et al. 2022."""
     return {
         "_class_name": "EDMEulerScheduler" if defaults.sampler == "euler" else "EDMDPMSolverMultistepScheduler",
         **{name: values[0] for name, values in EDM_FIXED.items()},
         "num_train_timesteps": noise.steps,
+        "prediction_type": EDM_PREDICTIONS[prediction][0],
+        "sigma_data": EDM_PREDICTIONS[prediction][1],
         "sigma_max": noise.end,
         "sigma_min": noise.start,
         "sigma_schedule": defaults.schedule if defaults.schedule == "exponential" else "karras",

@@ -69,7 +69,7 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
         channels=channels,
         blocks=fields.integers("layers_per_block", (2,), 1)[0],
         depth=tuple(level[0] if "Attn" in name else 0 for name, level in zip(down, layers, strict=True)),
-        up_depth=_up_depth(fields, down, fields.integers("layers_per_block", (2,), 1)[0] + 1),
+        up_depth=_up_depth(fields, down, layers, fields.integers("layers_per_block", (2,), 1)[0] + 1),
         middle_depth=layers[-1][0],
         middle_blocks=MIDDLES[config.get("mid_block_type", "UNetMidBlock2DCrossAttn")],
         context_dim=fields.integer("cross_attention_dim", 1280),
@@ -96,19 +96,23 @@ def _layers(fields: Fields, name: str, count: int) -> list[tuple[int, ...]]:
     ]
 
 
-def _up_depth(fields: Fields, down: list[str], blocks: int) -> tuple[tuple[int, ...], ...]:
+def _up_depth(
+    fields: Fields, down: list[str], layers: list[tuple[int, ...]], blocks: int
+) -> tuple[tuple[int, ...], ...]:
     """Transformer layers of every block on the way up, by level from fine to coarse; empty where it mirrors down."""
     name = "reverse_transformer_layers_per_block"
     if fields.config.get(name) is None:
         return ()
-    levels = reversed(_layers(fields, name, len(down)))
     result = []
-    for level, kind in zip(levels, down, strict=True):
+    for level, kind in zip(reversed(_layers(fields, name, len(down))), down, strict=True):
         depths = level * blocks if len(level) == 1 else level
         if len(depths) != blocks:
             raise fields.wrong(name, f"a number or a list of {blocks} for every level")
         result.append(depths if "Attn" in kind else (0,) * blocks)
-    return tuple(result)
+    mirrored = all(
+        "Attn" not in kind or set(up) == {level[0]} for up, level, kind in zip(result, layers, down, strict=True)
+    )
+    return () if mirrored else tuple(result)
 
 
 def _heads(fields: Fields, channels: tuple[int, ...]) -> tuple[int | None, int | None]:
