@@ -152,5 +152,5 @@ def test_levels_between_two_ends(tmp_path: Path, read: Read) -> None:
     convert(tmp_path / "model.safetensors", tmp_path / "folder", "diffusers")
     with opened_model(tmp_path / "folder") as model:
         assert (model.spec.noise, model.spec.prediction) == (spec.noise, "v")
-    with pytest.raises(SfumatoError, match="says in edm_vpred.sigma_max that a noise level is -1"):
+    with pytest.raises(SfumatoError, match=r"says in edm_vpred\.sigma_max that a noise level is -1"):
         read("sdxl", extra={"edm_vpred.sigma_max": torch.tensor(-1.0)})
