@@ -198,9 +198,10 @@ def test_a_folder_of_xl_without_its_denoiser_is_told_so():
     assert identify(folder).title == "a diffusers folder without the weights of its U-Net or transformer"
 
 
-def test_xl_inpainting_is_named():
-    shapes = {"conditioner.embedders.0.x": (4,), "model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3)}
-    assert identify(checkpoint(shapes)).title == "Stable Diffusion XL inpainting"
+def test_what_is_known_and_not_supported_is_named():
+    for channels, title in ((9, "a variant of Stable Diffusion XL"), (8, "an editing model of Stable Diffusion XL")):
+        first = {"model.diffusion_model.input_blocks.0.0.weight": (320, channels, 3, 3)}
+        assert identify(checkpoint({"conditioner.embedders.0.x": (4,)} | first)).title.startswith(title)
 
 
 def test_a_file_of_nothing_is_unknown():

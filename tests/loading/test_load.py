@@ -260,7 +260,7 @@ def test_what_is_no_model_is_named(write, golden):
 CHANGES: list[tuple[str, str, object, str]] = [
     ("unet/config.json", "_class_name", "UNet3DConditionModel", "_class_name = 'UNet3DConditionModel'"),
     ("unet/config.json", "act_fn", "gelu", "act_fn = 'gelu'"),
-    ("unet/config.json", "time_cond_proj_dim", 256, "time_cond_proj_dim = 256"),
+    ("unet/config.json", "time_cond_proj_dim", "256", "time_cond_proj_dim = '256'"),
     ("unet/config.json", "down_block_types", ["DownBlock2D"], "down_block_types"),
     ("unet/config.json", "up_block_types", ["UpBlock2D", "UpBlock2D"], "up_block_types"),
     ("unet/config.json", "block_out_channels", "wide", "block_out_channels = 'wide'"),

@@ -52,9 +52,10 @@ DENOISERS = (
 
 
 # What stands before all names of a model that was saved inside something else, and what the names then go on with.
-WRAPPERS = ("state_dict.", "model.module.", "module.", "model.")
+WRAPPED = re.compile(
+    r"((?:state_dict\.|module\.|model\.)+?)(?:model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\."
+)
 COMPONENT = r"^(unet|transformer|vae|text_encoder(?:_[23])?)\."
-ROOTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.embedders.")
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -79,10 +80,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 def _unwrapped(tensors: dict[str, Stored]) -> dict[str, Stored]:
     """The tensors without what a trainer's wrapper puts before the names of a whole model."""
-    for wrapper in WRAPPERS:
-        if any(name.startswith(tuple(wrapper + root for root in ROOTS)) for name in tensors):
-            tensors = {name.removeprefix(wrapper): stored for name, stored in tensors.items()}
-    return tensors
+    wrapper = next((match[1] for name in tensors if (match := WRAPPED.match(name))), "")
+    return {name.removeprefix(wrapper): stored for name, stored in tensors.items()}
 
 
 def _with_folders(tensors: dict[str, Stored]) -> dict[str, Stored]:

@@ -8,7 +8,14 @@ from dataclasses import replace
 from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.ldm import DEPTH_PIPELINE, INPAINT_PIPELINE, PIPELINE, LatentDiffusion
 from sfumato.families.towers import Tower
-from sfumato.families.unet_inputs import UNET, is_second_line, unet_takes_depth, unet_takes_latents, unet_takes_mask
+from sfumato.families.unet_inputs import (
+    UNET,
+    contexts,
+    is_second_line,
+    unet_takes_depth,
+    unet_takes_latents,
+    unet_takes_mask,
+)
 from sfumato.spec import Defaults, DepthNetConfig, Spec, UNetConfig
 
 SPEC = Spec(
@@ -43,10 +50,10 @@ def is_original(shapes: Shapes) -> bool:
 
 
 def is_folder(shapes: Shapes) -> bool:
-    """2.x folders differ in projecting by linear layers, not by 1x1 convolutions."""
-    projection = shapes.get("unet/mid_block.attentions.0.proj_in.weight", ())
+    """There is a U-Net, and it is none of 2.x, XL or another line."""
     foreign = ("text_encoder_2/", "unet/class_embedding.", "unet/add_embedding.", "image_encoder/", "controlnet/")
-    return not holds(shapes, *foreign) and len(projection) == 4
+    own = bool(contexts(shapes, "unet/")) and not is_second_line(shapes, "unet/")
+    return own and not holds(shapes, *foreign)
 
 
 TOWERS = (Tower("text", TEXT, "text_encoder/"),)

@@ -64,10 +64,9 @@ def is_original(shapes: Shapes) -> bool:
 
 
 def is_folder(shapes: Shapes) -> bool:
-    """1.x folders differ in projecting by 1x1 convolutions."""
-    projection = shapes.get("unet/mid_block.attentions.0.proj_in.weight", ())
+    """The U-Net tells, as in a single file."""
     foreign = ("text_encoder_2/", "unet/class_embedding.", "unet/add_embedding.", "image_encoder/", "controlnet/")
-    return not holds(shapes, *foreign) and len(projection) == 2
+    return is_second_line(shapes, "unet/") and not holds(shapes, *foreign)
 
 
 TOWERS = (Tower("text", TEXT, "text_encoder/", open_clip=True),)

@@ -16,7 +16,7 @@ from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.layouts import open_clip
 from sfumato.families.ldm import LatentDiffusion
 from sfumato.families.towers import Tower
-from sfumato.families.unet_inputs import unet_takes_latents, unet_takes_mask
+from sfumato.families.unet_inputs import contexts, unet_takes_latents, unet_takes_mask
 from sfumato.spec import CLIPTextConfig, Defaults, NoiseSchedule, Spec, UNetConfig, VAEConfig
 
 CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
@@ -117,9 +117,9 @@ def is_folder(shapes: Shapes) -> bool:
 
 def is_refiner_folder(shapes: Shapes) -> bool:
     """bigG is all that the U-Net reads."""
-    context = shapes.get("unet/mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", (0, 0))[1:]
-    text = shapes.get("text_encoder_2/text_model.final_layer_norm.weight")
-    return not holds(shapes, "text_encoder/") and context == text and holds(shapes, "unet/add_embedding.")
+    text = shapes.get("text_encoder_2/text_model.final_layer_norm.weight", ())
+    alone = contexts(shapes, "unet/") == set(text) and not holds(shapes, "text_encoder/")
+    return alone and holds(shapes, "unet/add_embedding.")
 
 
 TOWERS = (Tower("text", CLIP_L, "text_encoder/"), Tower("text_2", BIG_G, "text_encoder_2/", open_clip=True))
