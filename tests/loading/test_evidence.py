@@ -125,21 +125,22 @@ def test_playground_is_told_by_its_marks(tmp_path: Path, read: Read) -> None:
             again = model.spec
         for name in ("title", "prediction", "noise", "vae", "defaults", "discrete_timesteps", "zero_empty_negative"):
             assert getattr(again, name) == getattr(spec, name), name
-    model = sfumato.load(tmp_path / "folder", variant="base")
-    assert (model.spec.prediction, model.spec.noise.kind, model.spec.vae.mean) == ("eps", "scaled_linear", ())
+    with opened_model(tmp_path / "folder", overrides=Overrides(variant="base")) as model:
+        assert (model.spec.prediction, model.spec.noise.kind, model.spec.vae.mean) == ("eps", "scaled_linear", ())
 
 
 def test_a_network_that_is_told_the_guidance_scale(tmp_path: Path) -> None:
     owner = family("sd1")
     small = tiny.shrink(owner.spec)
-    spec = replace(small, unet=replace(small.unet, guidance_dim=16))
+    defaults = replace(small.defaults, steps=4, cfg=8.0, sampler="lcm", schedule="trailing")
+    spec = replace(small, unet=replace(small.unet, guidance_dim=16), defaults=defaults)
     tiny.WORDS.save(tmp_path / "words")
     save_folder(tmp_path / "folder", spec, tiny.random_networks(owner, spec), tmp_path / "words")
     convert(tmp_path / "folder", tmp_path / "model.safetensors", "original")
     for path in ("folder", "model.safetensors"):
         model = sfumato.load(tmp_path / path)
         assert model.spec.unet.guidance_dim == 16
-        assert (model.spec.defaults.sampler, model.spec.defaults.steps) == ("lcm", 4)
+        assert model.spec.defaults == defaults
         size = {"width": 64, "height": 64, "seed": 1, "watermark": False}
         strong, weak, same = (model.txt2img("a red heart", cfg=cfg, **size).images[0].tobytes() for cfg in (8, 2, 8))
         assert strong == same != weak
