@@ -1,11 +1,14 @@
 """Files that are whole or not there, and folders tried before long work."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
+from sfumato import files
 from sfumato.errors import SfumatoError
-from sfumato.files import atomic_write, check_writable
+from sfumato.files import TEMPORARY, atomic_write, check_writable, read_bytes, read_text, sweep
 
 
 def tree(folder: Path) -> list[str]:
@@ -42,3 +45,59 @@ def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SfumatoError, match="name too long"):
         check_writable(tmp_path / "new", "x" * 250)
     assert tree(tmp_path) == []
+
+
+def test_only_regular_files_of_a_bounded_size_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(bytes(101))
+    (tmp_path / "right").write_bytes("\ufeffa".encode())
+    for name in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(SfumatoError, match=r"is no regular file|Is a directory"):
+            read_bytes(name)
+    with pytest.raises(SfumatoError, match="has 101 bytes; the limit here is 100"):
+        read_bytes(tmp_path / "large", 100)
+    assert read_text(tmp_path / "right") == "a"
+    for name in ("x" * 5000, "a\0b", "none"):
+        with pytest.raises(SfumatoError, match="cannot read") as error:
+            read_bytes(tmp_path / name)
+        assert len(str(error.value)) < 250
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    with pytest.raises(SfumatoError, match="as UTF-8 text"):
+        read_text(tmp_path / "latin")
+
+
+def test_a_name_exists_only_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with atomic_write(path, replace=False) as file:
+        file.write(b"one")
+        assert not path.exists()
+    with pytest.raises(FileExistsError), atomic_write(path, replace=False) as file:
+        file.write(b"two")
+    assert path.read_bytes() == b"one" and tree(tmp_path) == ["a"]
+
+
+def test_a_folder_without_links_is_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", link)
+    with atomic_write(tmp_path / "a", replace=False) as file:
+        file.write(b"one")
+    with pytest.raises(FileExistsError), atomic_write(tmp_path / "a", replace=False):
+        pass
+    assert (tmp_path / "a").read_bytes() == b"one" and tree(tmp_path) == ["a"]
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    old = time.time() - 3600
+    for name in (f".a.12345678{TEMPORARY}", f".young.12345678{TEMPORARY}", ".b.12345678", f"c{TEMPORARY}"):
+        (tmp_path / name).touch()
+        if "young" not in name:
+            os.utime(tmp_path / name, (old, old))
+    with atomic_write(tmp_path / "d") as file:  # a writer that is at work keeps its file, however long it takes
+        files._swept.clear()
+        (held,) = tmp_path.glob(f".d.*{TEMPORARY}")
+        os.utime(held, (old, old))
+        sweep(tmp_path)
+        file.write(b"d")
+    assert tree(tmp_path) == [".b.12345678", f".young.12345678{TEMPORARY}", f"c{TEMPORARY}", "d"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,14 +13,51 @@ from typing import BinaryIO
 
 from sfumato.errors import SfumatoError
 
+MAX_FILE = 1 << 28  # bytes of a file that a user names, unless its reader knows better
+MAX_TEXT_FILE = 1 << 26
+TEMPORARY = ".sfumato-part"  # the end of names of files that are being written
+_ABANDONED = 60  # seconds after which a temporary that nobody holds is swept
+_NAME_KEPT = 100  # letters of a name that its temporary has
+_LONGEST_NAME = 120  # letters of a path that a message shows
 
-def read_bytes(path: str | Path) -> bytes:
-    """All of a file. Raises SfumatoError where there is none, or it cannot be read."""
+
+def read_bytes(path: str | Path, most: int = MAX_FILE) -> bytes:
+    """All of a regular file, of at most `most` bytes: the one reader of files that users name.
+
+    Raises SfumatoError where there is none, it cannot be read, it is a pipe, a device or a folder, or it is larger.
+    """
     try:
-        return Path(path).read_bytes()
+        # What is no regular file may block or never end; without waiting, it is only looked at.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(handle, "rb") as file:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise SfumatoError(f"{short_path(path)} is no regular file; give the name of a file")
+            if found.st_size > most:
+                raise SfumatoError(f"{short_path(path)} has {found.st_size:,} bytes; the limit here is {most:,}")
+            content = file.read(most + 1)
     except (OSError, ValueError) as error:  # ValueError for a NUL in its name
         reason = getattr(error, "strerror", None) or error
-        raise SfumatoError(f"cannot read {path}: {reason}; give the name of a file") from None
+        raise SfumatoError(f"cannot read {short_path(path)}: {reason}; give the name of a file") from None
+    if len(content) > most:  # it grew meanwhile
+        raise SfumatoError(f"{short_path(path)} has more than {most:,} bytes, which is the limit here")
+    return content
+
+
+def short_path(path: str | Path) -> str:
+    """A path as messages show it: its beginning and end where it is very long."""
+    text = str(path)
+    if len(text) <= _LONGEST_NAME:
+        return text
+    return f"{text[: _LONGEST_NAME // 2]}...{text[-_LONGEST_NAME // 2 :]}"
+
+
+def read_text(path: str | Path, most: int = MAX_TEXT_FILE) -> str:
+    """A file of UTF-8 text, with or without a byte order mark. Raises SfumatoError as `read_bytes`, and for no text."""
+    try:
+        return read_bytes(path, most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SfumatoError(f"cannot read {short_path(path)} as UTF-8 text: {error}; save it in that encoding") from None
 
 
 def check_writable(folder: Path, name: str = "") -> None:
@@ -45,30 +84,79 @@ def check_writable(folder: Path, name: str = "") -> None:
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path` for binary writing; on success sync it and rename it onto `path`.
+def atomic_write(path: str | Path, replace: bool = True) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` for binary writing; on success sync it and give it the name `path`.
 
-    After a crash or an exception the old file, or no file, is there; never a part of the new one.
-    Raises SfumatoError when the folder cannot be written.
+    After a crash or an exception the old file, or no file, is there; never a part of the new one. Without `replace`
+    a file that has the name already stays, and FileExistsError says so. Temporaries that others left in the folder,
+    and nobody writes any more, are removed. Raises SfumatoError when the folder cannot be written.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise SfumatoError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
+        sweep(path.parent)
+        handle, temporary = tempfile.mkstemp(TEMPORARY, f".{path.name[:_NAME_KEPT]}.", path.parent)
+    except (OSError, ValueError) as error:  # ValueError for a NUL in its name
+        reason = getattr(error, "strerror", None) or error
+        message = f"cannot write {short_path(path)}: {reason}; choose a folder you may write to"
+        raise SfumatoError(message) from error
     try:
         with os.fdopen(handle, "wb") as file:
+            _hold(handle)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes private files; a result should have the permissions any other new file would get.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+            # mkstemp makes private files; a result should have the permissions any other new file would get.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            _name(temporary, path, replace)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise SfumatoError(f"cannot write {path}: {error.strerror}; choose another place") from error
+        if isinstance(error, OSError) and not (isinstance(error, FileExistsError) and not replace):
+            raise SfumatoError(f"cannot write {short_path(path)}: {error.strerror}; choose another place") from error
         raise
+
+
+def _name(temporary: str, path: Path, replace: bool) -> None:
+    """Give a whole file its name, in one step that either happens or does not."""
+    if replace:
+        os.replace(temporary, path)
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: the name is claimed first
+        path.open("x").close()
+        os.replace(temporary, path)
+        return
+    os.unlink(temporary)
+
+
+_swept: set[Path] = set()
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporaries of `atomic_write` that their writers left behind; each folder is looked through once."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with suppress(OSError):
+        for found in folder.glob(f".*{TEMPORARY}"):
+            with suppress(OSError), found.open("rb") as file:
+                if time.time() - os.fstat(file.fileno()).st_mtime > _ABANDONED and _hold(file.fileno()):
+                    found.unlink()
+
+
+def _hold(handle: int) -> bool:
+    """Lock an open file, which ends with its process; False where another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # without locks nothing is known of a file's writer, and nothing is swept
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

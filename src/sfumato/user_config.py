@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sfumato.errors import SfumatoError
+from sfumato.files import read_text
 
 TRUE = ("1", "true", "yes", "on")
 BASES = {"data": ".local/share", "state": ".local/state", "cache": ".cache", "config": ".config"}
@@ -66,12 +67,11 @@ def _config() -> dict[str, Any]:
     path = folder("config") / "config.toml"
     config: dict[str, Any] = {"models": [], "offline": False}
     try:
-        config |= tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return config
-    except (OSError, ValueError) as error:  # tomllib's errors and UnicodeDecodeError are ValueErrors
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SfumatoError(f"cannot read {path}: {reason}; correct it or remove it") from error
+        if not os.path.lexists(path):
+            return config
+        config |= tomllib.loads(read_text(path))
+    except ValueError as error:
+        raise SfumatoError(f"cannot read {path}: {error}; correct it or remove it") from error
     models = config["models"]
     if set(config) != {"models", "offline"} or not isinstance(config["offline"], bool):
         raise SfumatoError(f"{path} may set models (a list of folders) and offline (true or false), and nothing else")

@@ -20,9 +20,9 @@ from sfumato.cli.options import parse_pair
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.sigma_schedules import SCHEDULES
 from sfumato.errors import SfumatoError
-from sfumato.images.files import read_infotext
 from sfumato.pipeline.latents import Picture, Progress
 from sfumato.provenance import infotext
+from sfumato.provenance.embedded import read_infotext
 from sfumato.tasks import txt2img as task
 
 Run = Callable[..., Result]

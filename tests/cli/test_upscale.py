@@ -9,9 +9,10 @@ from PIL import Image
 from typer.testing import Result
 
 import tiny
-from sfumato.images.files import read_infotext, save
+from sfumato.images.files import save
 from sfumato.nets.srvgg import SRVGGNetCompact
 from sfumato.provenance import infotext
+from sfumato.provenance.embedded import read_infotext
 
 Run = Callable[..., Result]
 

@@ -10,7 +10,8 @@ from PIL import ExifTags, Image
 
 from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.images import files as picture
-from sfumato.images.files import encode, open_image, read_infotext, save, upright
+from sfumato.images.files import encode, open_image, save, upright
+from sfumato.provenance.embedded import read_infotext
 
 TEXT = (
     "червоне серце 红色的心 ❤️\nNegative prompt: café\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 32x24"

@@ -9,8 +9,8 @@ from PIL import Image
 import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError, SfumatoWarning
-from sfumato.images.files import read_infotext
 from sfumato.provenance import infotext
+from sfumato.provenance.embedded import read_infotext
 
 SMALL = {"steps": 4, "watermark": False}
 

@@ -56,24 +56,17 @@ class Destination:
             path = self.folder / self.name
             save(image, path, infotext)
             return path
-        path = self._claim(seed)
-        try:
-            save(image, path, infotext)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return path
-
-    def _claim(self, seed: int) -> Path:
-        """Make an empty file of a new name: of two commands that run at once, neither replaces the other's pictures."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for path in (self.folder / name for name in self._names(seed)):
-                with suppress(FileExistsError):
-                    path.open("x").close()
-                    return path
+            names = self._names(seed)
         except OSError as error:
             raise SfumatoError(f"cannot write to {self.folder}: {error.strerror}; choose another place") from error
+        # A name is taken by a whole picture only, and of two commands at once neither replaces the other's.
+        for path in (self.folder / name for name in names):
+            with suppress(FileExistsError):
+                if not path.exists():
+                    save(image, path, infotext, replace=False)
+                    return path
         raise AssertionError("names never end")
 
     def _names(self, seed: int) -> Iterator[str]:

@@ -51,8 +51,8 @@ def upscale(
 
     What is not given is the model's own default. The result is saved as `sfumato txt2img` saves its pictures.
     """
-    from sfumato.images.files import read_infotext
     from sfumato.images.inputs import load_image
+    from sfumato.provenance.embedded import read_infotext
 
     pixels_alone = upscaler is not None and prompt is None and strength is None and loading.model is None
     if pixels_alone and (drawing != Drawing() or noise_level is not None):

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from sfumato.errors import SfumatoError, warn
-from sfumato.files import atomic_write
+from sfumato.files import atomic_write, short_path
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 # TIFF is left out: its decoder is a large foreign library with a long record of holes.
@@ -25,7 +25,7 @@ MAX_PIXELS = 8192 * 8192
 PNG_KEY = "parameters"
 
 # EXIF 2.3, section 4.6.5: UserComment begins with 8 bytes that name its character code.
-_UTF16, _ASCII = b"UNICODE\0", b"ASCII\0\0\0"
+_UTF16 = b"UNICODE\0"
 
 # JPEG's usual halving of colour resolution would blur the small pictures drawn here; WebP can be exact.
 _OPTIONS: dict[str, dict[str, object]] = {
@@ -50,7 +50,8 @@ def encode(image: Image.Image, suffix: str = ".png", infotext: str | None = None
         infotext = infotext.encode(errors="replace").decode()
         if kind == "PNG":
             chunks = PngInfo()
-            chunks.add_text(PNG_KEY, infotext)
+            # The standard's plain chunks are Latin-1, but many hold UTF-8 and readers guess; this one says which it is.
+            (chunks.add_text if infotext.isascii() else chunks.add_itxt)(PNG_KEY, infotext)
             options["pnginfo"] = chunks
         else:
             exif = Image.Exif()
@@ -64,10 +65,13 @@ def encode(image: Image.Image, suffix: str = ".png", infotext: str | None = None
     return file.getvalue()
 
 
-def save(image: Image.Image, path: str | Path, infotext: str | None = None) -> None:
-    """Write `image` to `path` at once or not at all, in the format of its suffix; see `encode`."""
+def save(image: Image.Image, path: str | Path, infotext: str | None = None, replace: bool = True) -> None:
+    """Write `image` to `path` at once or not at all, in the format of its suffix; see `encode`.
+
+    Without `replace` a file of this name stays, and FileExistsError says so.
+    """
     content = encode(image, Path(path).suffix, infotext)
-    with atomic_write(path) as file:
+    with atomic_write(path, replace) as file:
         file.write(content)
 
 
@@ -82,7 +86,7 @@ def open_image(path: str | Path) -> Image.Image:
 
 def read_image(path: str | Path) -> Image.Image:
     """As `open_image`, with transparency where there is any; see `upright`."""
-    with _opened(path) as image:
+    with opened(path) as image:
         if getattr(image, "is_animated", False) and image.format != "MPO":  # a photo with its thumbnail
             warn(f"{path} is animated; its first frame is taken")
         return upright(image)
@@ -111,30 +115,6 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def read_infotext(path: str | Path) -> str | None:
-    """The settings inside a picture file, or None. Raises SfumatoError as `open_image`."""
-    with _opened(path) as image:
-        text = image.info.get(PNG_KEY)
-        if isinstance(text, str):
-            return text
-        comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
-    return _decode_comment(comment) if isinstance(comment, bytes) else None
-
-
-def read_texts(path: str | Path) -> dict[str, str]:
-    """All texts inside a picture file by their names, among them what ComfyUI puts into the EXIF data of a WebP file.
-
-    Raises SfumatoError as `open_image`.
-    """
-    with _opened(path) as image:
-        texts = {str(name): value for name, value in image.info.items() if isinstance(value, str)}
-        for value in image.getexif().values():
-            name, colon, text = value.partition(":") if isinstance(value, str) else ("", "", "")
-            if colon and name in ("prompt", "workflow"):
-                texts.setdefault(name, text)
-    return texts
-
-
 def check_size(width: int, height: int, what: object) -> None:
     """Raise SfumatoError for a picture that is too large to be worked with, or has no pixels."""
     if width * height > MAX_PIXELS:
@@ -144,11 +124,15 @@ def check_size(width: int, height: int, what: object) -> None:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
+def opened(path: str | Path) -> Iterator[Image.Image]:
     """A decoded picture within the limits; every failure of the decoders becomes one line."""
     path = Path(path)
-    if not path.is_file():
-        raise SfumatoError(f"{path} is not a file; expected a picture" if path.exists() else f"there is no file {path}")
+    try:
+        if not path.is_file():
+            there = path.exists()
+            raise SfumatoError(f"{path} is not a file; expected a picture" if there else f"there is no file {path}")
+    except OSError as error:  # a name that is too long for any file
+        raise SfumatoError(f"cannot read {short_path(path)}: {error.strerror}; give the name of a picture") from None
     try:
         with warnings.catch_warnings():
             # Pillow's own limit only warns, and after ours nothing is left to warn of.
@@ -168,14 +152,3 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         raise SfumatoError(f"{path} has more than {MAX_PIXELS:,} pixels; scale it down") from None
     except Exception as error:  # broken files make the decoders raise nearly anything
         raise SfumatoError(f"cannot read {path}: {error}; it seems to be damaged") from error
-
-
-def _decode_comment(comment: bytes) -> str | None:
-    code, text = comment[:8], comment[8:]
-    if code == _ASCII:
-        return text.decode("ascii", errors="replace")
-    if code != _UTF16:
-        return None
-    # The standard leaves the byte order open. Fields are ASCII, so the half with more zeros is the high one.
-    big = text[0::2].count(0) >= text[1::2].count(0)
-    return text.decode("utf_16_be" if big else "utf_16_le", errors="replace")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.judge import Judge
-from sfumato.files import read_bytes
+from sfumato.files import read_text
 
 MAX_CAPTIONS = 100_000
 
@@ -42,10 +42,7 @@ def interrogate(judge: Judge, image: Image.Image, captions: Sequence[str], top: 
 
 def read_captions(file: str | Path) -> list[str]:
     """The lines of a text file that are not empty. Raises SfumatoError for a file that is missing or no text."""
-    try:
-        lines = read_bytes(file).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise SfumatoError(f"{file} is no text in UTF-8; give one caption a line") from error
+    lines = read_text(file).splitlines()
     captions = [line.strip() for line in lines if line.strip()]
     if not captions:
         raise SfumatoError(f"{file} holds no captions; give one a line")

@@ -21,7 +21,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 
 from sfumato.errors import SfumatoError
-from sfumato.files import atomic_write
+from sfumato.files import MAX_TEXT_FILE, atomic_write, read_bytes
 from sfumato.text.emoji import spelled_out
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -104,12 +104,8 @@ class CLIPTokenizer:
         missing or broken files.
         """
         folder = Path(folder)
-        try:
-            return cls.from_files(
-                {name: path.read_bytes() for name in FILES if (path := folder / name).exists()}, folder
-            )
-        except OSError as error:
-            raise SfumatoError(f"cannot read the tokenizer in {folder}: {error}; fetch the folder again") from error
+        files = {name: read_bytes(path, MAX_TEXT_FILE) for name in FILES if (path := folder / name).exists()}
+        return cls.from_files(files, folder)
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], where: Path) -> CLIPTokenizer:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from sfumato.errors import SfumatoError
+from sfumato.files import read_text
 from sfumato.typed import build as build
 
 T = TypeVar("T")
@@ -70,11 +71,10 @@ def read_config(name: str | Path, kind: type[T]) -> T:
         text = shipped[str(name)].read_text(encoding="utf-8")
     else:
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            text = read_text(path)
+        except SfumatoError as error:
             names = ", ".join(sorted(shipped))
-            raise SfumatoError(f"cannot read config {path}: {reason}; give a TOML file or one of {names}") from error
+            raise SfumatoError(f"{error}; a config is a TOML file or one of {names}") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
