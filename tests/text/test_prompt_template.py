@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sfumato.errors import SfumatoError
 from sfumato.text.prompt.styles import Style, apply_styles, find_styles
-from sfumato.text.prompt.template import expand, unmatched
+from sfumato.text.prompt.template import MAX_CHOSEN, expand, expand_notes, unmatched
 
 
 @pytest.fixture
@@ -155,3 +155,34 @@ def test_an_unknown_style_lists_the_known(tmp_path: Path) -> None:
     path.write_text("name,prompt,negative_prompt\nink,ink,\n")
     with pytest.raises(SfumatoError, match=r"no style 'oil' in .*; it has ink"):
         find_styles(["oil"], path)
+
+
+def test_names_with_blanks_and_comments(folder: Path) -> None:
+    (folder / "my animals.txt").write_text("red fox # the usual one\n# none\n")
+    assert expand("a __my animals__, __colour__", 1, folder).startswith("a red fox, ")
+    assert expand("__init and main__ __colour__", 1, folder).startswith("__init and main__ ")
+    assert expand("__my animals__", 1) == "__my animals__"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("a __my animals__", "__my animals__", "names no wildcard file"),
+        ("{@a|b}", "{@a|", "variables and cyclic choices"),
+        ("${x=red} ${x}", "${x=red}", "variables and cyclic choices"),
+        ("red # trailing", "# trailing", "a comment is drawn as words"),
+    ],
+)
+def test_marks_that_are_drawn_as_words_are_noted(text: str, place: str, words: str) -> None:
+    note = next(iter(expand_notes(text)))
+    assert text[note.start : note.end] == place and words in note.text
+    assert not list(expand_notes("a cat, snake_case, #1, {a|b}"))
+
+
+def test_choices_from_long_files_have_an_end(folder: Path) -> None:
+    (folder / "long.txt").write_text("\n".join(map(str, range(50_000))))
+    with pytest.raises(SfumatoError, match=f"at most {MAX_CHOSEN} are drawn"):
+        expand("{9999$$__long__}", 1, folder)
+    with pytest.raises(SfumatoError, match="make its files smaller"):
+        expand("{400$$__long__}", 1, folder)
+    assert expand("__long__", 1, folder)

@@ -15,7 +15,10 @@ _option = partial(typer.Option, rich_help_panel="Words")
 
 PromptSyntax = Annotated[
     str | None,
-    _option(metavar="a1111|plain", help="Whether (brackets) and other marks are read as web UIs do, or drawn."),
+    _option(
+        metavar="a1111|a1111-1.5|comfyui|invokeai|plain",
+        help="Whose rules (brackets) and other marks follow, or plain: all is drawn as it stands; else a1111.",
+    ),
 ]
 EmphasisName = Annotated[
     str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from random import Random
 from typing import TYPE_CHECKING
@@ -16,16 +16,15 @@ from sfumato.diffusion.guidance import Guide, composed, network_guide
 from sfumato.errors import SfumatoError, warn
 from sfumato.nets.prior import Underlay
 from sfumato.settings.settings import Settings
-from sfumato.text.prompt import emphasis
 from sfumato.text.prompt.emphasis import Span, Spans
-from sfumato.text.prompt.parse import parse
 from sfumato.text.prompt.schedule import text_per_step
-from sfumato.text.prompt.template import unmatched
-from sfumato.text.prompt.tree import Branch, Prompt, Text
+from sfumato.text.prompt.syntax import parsed, weighed
+from sfumato.text.prompt.tree import Prompt
 
 if TYPE_CHECKING:
     from sfumato.api import StableDiffusion
 
+MOST_NOTES = 10  # that are shown of a prompt
 EXCERPT = 24  # characters of a prompt that a note about it shows
 
 
@@ -63,14 +62,15 @@ def encode_prompts(
     What is odd about a prompt is an SfumatoWarning. Raises SfumatoError for a prompt that is too long or names an
     adapter, and for a clip skip that the model lacks.
     """
-    prompt, negative = parsed(settings, settings.prompt), parsed(settings, settings.negative, compose=False)
+    syntax = settings.prompt_syntax
+    prompt, negative = parsed(syntax, settings.prompt), parsed(syntax, settings.negative, compose=False)
     _check(prompt, settings.prompt)
     _check(negative, settings.negative)
     levels = tuple(sigmas[:-1].tolist())
     steps = max(1, len(levels))
     texts = [text_per_step(branch.nodes, steps) for branch in (*prompt.drawn, *negative.drawn)]
     every = list(dict.fromkeys(chain.from_iterable(texts)))
-    spans = [weighed(settings, text) for text in every]
+    spans = [weighed(syntax, text) for text in every]
     conds = dict(zip(every, _encoded(model, settings, spans, underlay), strict=True))
     if model.spec.zero_empty_negative and not settings.negative.strip():
         conds_away = {text: conds[text].zeros() for text in texts[-1]}
@@ -81,7 +81,7 @@ def encode_prompts(
         (_course(levels, [conds[text] for text in told]), branch.weight)
         for told, branch in zip(positive, prompt.drawn, strict=True)
     )
-    caption = "".join(span.text for span in weighed(settings, positive[0][-1]) if isinstance(span, Span))
+    caption = "".join(span.text for span in weighed(syntax, positive[0][-1]) if isinstance(span, Span))
     return PromptConditioning(branches, _course(levels, [conds_away[text] for text in away]), caption)
 
 
@@ -97,25 +97,14 @@ def _encoded(
     return [model.prior(words, Random(settings.seed), *sides, underlay) for words in read]
 
 
-def weighed(settings: Settings, text: str) -> Spans:
-    """The words of a text with their weights, as the settings read them."""
-    return (Span(text),) if settings.prompt_syntax == "plain" else emphasis.read(text)[0]
-
-
-def parsed(settings: Settings, text: str, compose: bool = True) -> Prompt:
-    """The tree of a prompt or, without `compose`, a negative prompt, as the settings read it."""
-    if settings.prompt_syntax == "plain":
-        return Prompt((Branch((Text(text),)),))
-    prompt = parse(text, compose)
-    return replace(prompt, notes=(*prompt.notes, *unmatched(text)))
-
-
 def _check(prompt: Prompt, text: str) -> None:
     for adapter in prompt.adapters:
         fix = f"take it out, or write \\{adapter} to have it read as words"
         raise SfumatoError(f"the prompt asks for {adapter}, and this model has no adapter of that name; {fix}")
-    for note in prompt.notes:
+    for note in prompt.notes[:MOST_NOTES]:
         warn(f"the prompt at {text[note.start : note.start + EXCERPT]!r}: {note.text}")
+    if len(prompt.notes) > MOST_NOTES:
+        warn(f"and {len(prompt.notes) - MOST_NOTES:,} more such places in the prompt")
 
 
 def _course(levels: tuple[float, ...], conds: Sequence[Cond]) -> ScheduledCond:

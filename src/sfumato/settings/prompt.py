@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, TypedDict
 
 from sfumato.errors import SfumatoError
 from sfumato.text.encode import EMPHASES, Emphasis
 from sfumato.text.prompt.styles import apply_styles, find_styles
+from sfumato.text.prompt.syntax import SYNTAXES, WITH_CHANCE, Syntax
 from sfumato.text.prompt.template import expand
 from sfumato.user_config import folder
 
-Syntax = Literal["a1111", "plain"]
-SYNTAXES: tuple[Syntax, ...] = get_args(Syntax)
 LABELS = {"plain": "No norm", "comfy": "ComfyUI", "none": "Ignore"}  # of emphasis; "Original" goes without saying
 
 
 class WordOptions(TypedDict, total=False):
     """How prompts are read; docs/prompts.md has the whole language.
 
-    `prompt_syntax` "plain" draws brackets and all other marks as they stand, "a1111" reads them. `emphasis` says what
-    weights do, see `text.encode.weigh`. `wildcards` is the folder of the files that `__name__` stands for, `styles`
+    `prompt_syntax` "plain" draws brackets and all other marks as they stand, "a1111" reads them as AUTOMATIC1111's web
+    UI does, "a1111-1.5" as its versions before 1.6, "comfyui" and "invokeai" as those. `emphasis` says what weights
+    do, see `text.encode.weigh`. `wildcards` is the folder of the files that `__name__` stands for, `styles`
     are names in `styles_file`; by default both lie in sfumato's configuration (`wildcards/`, `styles.csv`).
     """
 
@@ -52,7 +52,9 @@ class WordSettings:
 
     def without_chance(self, prompt: str, seed: int | str) -> str:
         """What the seed draws from a prompt with choices and wildcards. Raises SfumatoError as `template.expand`."""
-        return prompt if self.prompt_syntax == "plain" else expand(prompt, seed, wildcard_folder(self.wildcards))
+        if self.prompt_syntax not in WITH_CHANCE:
+            return prompt
+        return expand(prompt, seed, wildcard_folder(self.wildcards))
 
     def word_facts(self) -> Mapping[str, object]:
         """As web UIs name them; None for what goes without saying."""

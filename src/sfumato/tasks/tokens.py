@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sfumato.pipeline.prompts import parsed, weighed
 from sfumato.settings.settings import Settings
 from sfumato.text.encode import MAX_WINDOWS, T5Reader
 from sfumato.text.prompt.chunks import windows
 from sfumato.text.prompt.emphasis import Spans
 from sfumato.text.prompt.schedule import text_per_step
+from sfumato.text.prompt.syntax import parsed, weighed
 from sfumato.text.prompt.tree import Note
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def tokens(model: StableDiffusion, settings: Settings) -> Tokens:
     Raises SfumatoError for wildcards that cannot be read.
     """
     one = settings.of_picture(0)
-    prompt = parsed(one, one.prompt)
+    prompt = parsed(one.prompt_syntax, one.prompt)
     parts = tuple(
         Part(branch.weight, tuple(_readings(model, one, text_per_step(branch.nodes, one.steps))))
         for branch in prompt.drawn
@@ -92,7 +92,7 @@ def _readings(model: StableDiffusion, settings: Settings, texts: list[str]) -> l
     encoder, found, step = model.encode, [], 0
     for text, same in groupby(texts):
         first, step = step + 1, step + len(list(same))
-        spans = weighed(settings, text)
+        spans = weighed(settings.prompt_syntax, text)
         cut = windows(spans, encoder.tokenizer.encode, encoder.window)
         pieces = tuple(tuple(Piece(encoder.tokenizer.decode([id]), id, weight) for id, weight in row) for row in cut)
         found.append(Reading(first, step, text, pieces, _t5(encoder.t5, spans), sum(map(len, cut[MAX_WINDOWS:]))))

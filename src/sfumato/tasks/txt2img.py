@@ -18,6 +18,7 @@ from sfumato.pipeline.hires import InTwoPasses, TwoPasses, described, enlarged, 
 from sfumato.pipeline.latents import Picture, Progress
 from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.settings import Settings
+from sfumato.text.prompt.syntax import second_pass
 
 if TYPE_CHECKING:
     from sfumato.api import StableDiffusion
@@ -52,8 +53,11 @@ def txt2img(
     upscaler = find_upscaler(settings.hires_upscaler, model)
 
     def twice(one: Settings) -> Guidance:
-        again = _guidance(model, refiner, second, replace(one, width=width, height=height, steps=steps))
-        return InTwoPasses.of(once(one), again)
+        taken, syntax = len(first.sigmas) - 1, one.prompt_syntax
+        prompt = second_pass(syntax, one.prompt, taken)
+        negative = second_pass(syntax, one.negative, taken, compose=False)
+        further = replace(one, width=width, height=height, steps=steps, prompt=prompt, negative=negative)
+        return InTwoPasses.of(once(one), _guidance(model, refiner, second, further))
 
     way = TwoPasses(first, second, partial(enlarged, model, upscaler, second.shape))
     return draw(model, settings, way, twice, facts={**facts, **described(settings, upscaler)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import groupby
 
 from sfumato.text.prompt.tree import CLOSING, NUMBER, Note, within
 
@@ -25,17 +26,21 @@ class Break:
 
 Spans = tuple[Span | Break, ...]
 
-_PIECE = re.compile(r"\\(?P<escaped>.)?|:(?P<weight>[+-]?[.0-9]+)\)|(?P<mark>[()\[\]])|[^\\()\[\]:]+|:", re.DOTALL)
+MAX_DEPTH = 64  # brackets of a kind within each other; those beyond are text
+
+_WORDS = r"|(?P<mark>[()\[\]])|[^\\()\[\]:]+|:"
+_PIECE = re.compile(rf"\\(?P<escaped>.)?|:\s*(?P<weight>[+-]?[.0-9]+)\s*\){_WORDS}", re.DOTALL)
+_PIECE_WITHOUT_BLANKS = re.compile(rf"\\(?P<escaped>.)?|:(?P<weight>[+-]?[.0-9]+)\){_WORDS}", re.DOTALL)
 _BREAK = re.compile(r"\s*\bBREAK\b\s*")
 _SPACED = re.compile(r"\s*[+-]?[.0-9]+\s*\)")
 
 
-def read(text: str) -> tuple[Spans, tuple[Note, ...]]:
+def read(text: str, blanks: bool = True) -> tuple[Spans, tuple[Note, ...]]:
     """The weighted words of a text, and what is remarkable about its brackets.
 
     The rules are AUTOMATIC1111's: round brackets multiply by 1.1 or by the number given, square ones divide by 1.1,
     each kind is matched on its own, what is not closed acts to the end, what closes nothing is text, and a backslash
-    makes text of what follows it.
+    makes text of what follows it. `blanks` may stand around a weight, as newer versions have it.
     """
     pieces: list[tuple[str, float] | None] = []  # None is a BREAK
     opened: dict[str, list[tuple[int, int]]] = {"(": [], "[": []}  # places in pieces and in text
@@ -50,11 +55,13 @@ def read(text: str) -> tuple[Spans, tuple[Note, ...]]:
         weigh(opened[mark].pop()[0], factor)
         return True
 
-    for match in _PIECE.finditer(text):
+    for match in (_PIECE if blanks else _PIECE_WITHOUT_BLANKS).finditer(text):
         start, end = match.span()
         piece, number = match[0], match["weight"]
         if piece[0] == "\\":
             pieces.append((match["escaped"] or "", 1.0))
+        elif match["mark"] in opened and len(opened[piece]) >= MAX_DEPTH:
+            pieces.append((piece, 1.0))
         elif match["mark"] in opened:
             opened[piece].append((len(pieces), start))
         elif number is not None and NUMBER.fullmatch(number) and close("(", within(float(number))):
@@ -71,7 +78,7 @@ def read(text: str) -> tuple[Spans, tuple[Note, ...]]:
         else:
             if piece[-1] in ")]":
                 notes.append(Note(end - 1, end, f"{piece[-1]!r} closes nothing; it is read as text"))
-            if piece == ":" and opened["("] and _SPACED.match(text, end):
+            if not blanks and piece == ":" and opened["("] and _SPACED.match(text, end):
                 notes.append(Note(start, end, "a weight is written without spaces, as in (word:1.3); this is text"))
             for place, words in enumerate(_BREAK.split(piece)):
                 pieces += [None, (words, 1.0)] if place else [(words, 1.0)]
@@ -86,12 +93,9 @@ def read(text: str) -> tuple[Spans, tuple[Note, ...]]:
 def _merged(pieces: list[tuple[str, float] | None]) -> Spans:
     """Neighbours of one weight become one, so that the tokenizer sees whole words."""
     spans: list[Span | Break] = []
-    for piece in pieces or [("", 1.0)]:
-        last = spans[-1] if spans else None
-        if piece is None:
-            spans.append(Break())
-        elif isinstance(last, Span) and last.weight == piece[1]:
-            spans[-1] = Span(last.text + piece[0], last.weight)
+    for weight, run in groupby(pieces or [("", 1.0)], key=lambda piece: piece and piece[1]):
+        if weight is None:
+            spans += [Break() for _ in run]
         else:
-            spans.append(Span(*piece))
+            spans.append(Span("".join(piece[0] for piece in run if piece is not None), weight))
     return tuple(spans)

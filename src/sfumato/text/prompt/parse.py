@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from sfumato.text.prompt import emphasis
+from sfumato.text.prompt.emphasis import MAX_DEPTH
 from sfumato.text.prompt.tree import (
     CLOSING,
     NUMBER,
@@ -24,8 +26,6 @@ from sfumato.text.prompt.tree import (
     within,
 )
 
-MAX_DEPTH = 64  # brackets within brackets
-
 _MARK = re.compile(
     r"\\."
     r"|<(?P<kind>lora|lyco|hypernet):(?P<arguments>[^<>]*)>"
@@ -36,13 +36,15 @@ _MARK = re.compile(
 )
 
 
-def parse(text: str, compose: bool = True) -> Prompt:
+def parse(text: str, compose: bool = True, old: bool = False) -> Prompt:
     """The tree of a prompt. Never raises.
 
-    `compose` False takes AND for a word, as in negative prompts. A bracket that does not fit its neighbours makes text
-    of every bracket that is open around it: what is left of the tree is what can be relied upon.
+    `compose` False takes AND for a word, as in negative prompts. `old` reads as AUTOMATIC1111 did before version 1.6:
+    a change at a number below 1 is at a share of the steps, where since then it is at one with a decimal point.
+    A bracket that does not fit its neighbours makes text of every bracket that is open around it: what is left of the
+    tree is what can be relied upon.
     """
-    parser = _Parser(text, compose)
+    parser = _Parser(text, compose, old)
     for match in _MARK.finditer(text):
         parser.take(match)
     return parser.end()
@@ -66,12 +68,13 @@ class _Frame:
 
 
 class _Parser:
-    def __init__(self, text: str, compose: bool) -> None:
-        self.text, self.compose, self.done, self.began = text, compose, 0, 0
+    def __init__(self, text: str, compose: bool, old: bool) -> None:
+        self.text, self.compose, self.old, self.done, self.began = text, compose, old, 0, 0
         self.stack = [_Frame("", 0)]
         self.branches: list[Branch] = []
         self.notes: list[Note] = []
-        self.blanked = ""  # the branch so far, with spaces for what holds no words
+        self.deep = False
+        self.blanked: list[str] = []  # the branch so far, with spaces for what holds no words
 
     def take(self, match: re.Match[str]) -> None:
         """What is between the last mark and this one is words; then the mark itself."""
@@ -83,16 +86,20 @@ class _Parser:
         adapter = self._adapter(match)
         if adapter is not None:
             self.stack[-1].parts[-1].append(adapter)
-            self.blanked += " " * len(mark)
+            self.blanked.append(" " * len(mark))
             return
         if mark == "AND":
             self._branch()
             self.began = end
             return
-        self.blanked += mark
+        self.blanked.append(mark)
         if mark in CLOSING:
             if len(self.stack) > MAX_DEPTH:
-                self.notes.append(Note(start, end, f"more than {MAX_DEPTH} brackets within each other are no syntax"))
+                if not self.deep:
+                    self.notes.append(
+                        Note(start, end, f"more than {MAX_DEPTH} brackets within each other are no syntax")
+                    )
+                self.deep = True
                 self._flatten()
                 self._text(mark)
             else:
@@ -112,7 +119,7 @@ class _Parser:
 
     def _words(self, end: int) -> None:
         self._text(self.text[self.done : end])
-        self.blanked += self.text[self.done : end]
+        self.blanked.append(self.text[self.done : end])
 
     def _text(self, text: str) -> None:
         self.stack[-1].parts[-1].append(Text(text))
@@ -148,7 +155,9 @@ class _Parser:
         if frame.marks in ([":"], [":", ":"]):
             number = show(parts[-1]).strip()
             if NUMBER.fullmatch(number):
-                return Edit(parts[0] if len(parts) == 3 else (), parts[-2], within(float(number)))
+                when = within(float(number))
+                share = when < 1 if self.old else "." in number
+                return Edit(parts[0] if len(parts) == 3 else (), parts[-2], when, share)
         if frame.marks and frame.bracket == "[":
             forms = "[before:after:0.5] and [one|another] change over the steps; this only weighs less, as [words]"
             self.notes.append(Note(frame.start, self.done, forms))
@@ -164,14 +173,14 @@ class _Parser:
         self._flatten()
         nodes = _joined(self.stack.pop().parts[0])
         self.stack.append(_Frame("", self.done))
-        _, notes = emphasis.read(self.blanked)
+        _, notes = emphasis.read("".join(self.blanked), blanks=not self.old)
         self.notes += [Note(note.start + self.began, note.end + self.began, note.text) for note in notes]
         branch = _weighed(nodes) if self.compose else Branch(nodes)
         if alone and branch.written:
-            start = self.began + self.blanked.rindex(":")
-            end = self.began + len(self.blanked.rstrip())
+            blanked = "".join(self.blanked)
+            start, end = self.began + blanked.rindex(":"), self.began + len(blanked.rstrip())
             self.notes.append(Note(start, end, "a weight counts beside AND only; this is read as words"))
-        self.blanked = ""
+        self.blanked = []
         self.branches.append(branch)
 
 
@@ -193,9 +202,9 @@ def _weighed(nodes: Nodes) -> Branch:
 def _joined(nodes: list[Node]) -> Nodes:
     """Neighbouring words become one text, and none are left out."""
     joined: list[Node] = []
-    for node in nodes:
-        if isinstance(node, Text) and joined and isinstance(joined[-1], Text):
-            joined[-1] = Text(joined[-1].text + node.text)
-        elif node != Text(""):
-            joined.append(node)
+    for words, run in groupby(nodes, key=lambda node: isinstance(node, Text)):
+        if not words:
+            joined += run
+        elif text := "".join(map(str, run)):
+            joined.append(Text(text))
     return tuple(joined)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sfumato.text.prompt.tree import Adapter, Alternate, Edit, Group, Nodes, Text
+from sfumato.text.prompt.tree import Adapter, Alternate, Edit, Group, Node, Nodes, Text
 
 
 class Stretch(NamedTuple):
@@ -48,7 +48,28 @@ def at_step(nodes: Nodes, step: int, steps: int) -> str:
 
 def _last(edit: Edit, steps: int) -> int:
     """The last step that reads what is before the edit."""
-    return max(0, min(steps, int(edit.when * steps if edit.when < 1 else edit.when)))
+    return max(0, min(steps, int(edit.when * steps if edit.share else edit.when)))
+
+
+def after_first_pass(nodes: Nodes, steps: int) -> Nodes:
+    """What a prompt says in a second pass, as AUTOMATIC1111 has it since version 1.6.
+
+    Numbers of steps go on from the `steps` of the first; shares up to 1 were of the first, those from 1 to 2 are of the
+    second.
+    """
+    return tuple(_after(node, steps) for node in nodes)
+
+
+def _after(node: Node, steps: int) -> Node:
+    match node:
+        case Group():
+            return Group(node.bracket, after_first_pass(node.body, steps))
+        case Edit():
+            before, after = (after_first_pass(part, steps) for part in (node.before, node.after))
+            return Edit(before, after, max(0.0, node.when - (1 if node.share else steps)), node.share)
+        case Alternate():
+            return Alternate(tuple(after_first_pass(option, steps) for option in node.options))
+    return node
 
 
 def _changes(nodes: Nodes, steps: int) -> Iterator[int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
+from sfumato.files import read_text
 
 MAX_FILE = 16 << 20
 PLACE = "{prompt}"
@@ -24,15 +25,12 @@ class Style:
 
 def read_styles(path: Path) -> dict[str, Style]:
     """The styles of a file with columns `name`, `prompt` (or `text`) and `negative_prompt`. Raises SfumatoError."""
+    if not path.exists():
+        raise SfumatoError(f"no styles file at {path}; give one in the form of A1111's styles.csv")
     try:
-        raw = path.read_bytes() if path.stat().st_size <= MAX_FILE else None
-        if raw is None:
-            raise SfumatoError(f"the styles file {path} is larger than {MAX_FILE >> 20} MiB; make it smaller")
-        reader = csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline=""), skipinitialspace=True)
+        reader = csv.DictReader(io.StringIO(read_text(path, MAX_FILE), newline=""), skipinitialspace=True)
         rows = list(reader)
-    except FileNotFoundError:
-        raise SfumatoError(f"no styles file at {path}; give one in the form of A1111's styles.csv") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise SfumatoError(f"cannot read the styles file {path}: {error}") from error
     if "name" not in (reader.fieldnames or ()):
         raise SfumatoError(f"{path} is no styles file; its first line must be name,prompt,negative_prompt")

@@ -10,17 +10,27 @@ from itertools import accumulate
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
+from sfumato.files import read_text
 from sfumato.text.prompt.tree import Note
 
 MAX_FILE = 16 << 20
 MAX_DEPTH = 32  # choices within choices, files that name files
+MAX_CHOSEN = 500  # options that one choice may draw
+MAX_DRAWS = 2_000_000  # options that may be looked at for one prompt
 MAX_TEXT = 100_000  # characters that a prompt may grow to
 JOINT = ", "
 
-_MARK = re.compile(r"\\.|__(?P<name>[^\s{}|_][^\s{}|]*?)__|[{}]", re.DOTALL)
+_MARK = re.compile(r"\\.|__(?P<name>[^\s{}|_](?:[^\n{}|]{0,120}?[^\s{}|])??)__|[{}]", re.DOTALL)
+# Marks of Dynamic Prompts that are not read, and what looks like a wildcard: two bounded patterns and a name.
+_FURTHER = re.compile(
+    r"\$\{[^{}]{0,200}\}|\{[@~!][^{}|]{0,200}\||(?<!\\)__(?P<name>[^_\n]{1,80}(?:_[^_\n]{1,80}){0,8})__"
+    r"|(?:^|[ \t])(?P<comment># [^\n]*)",
+    re.MULTILINE,
+)
 _SPLIT = re.compile(r"\\.|[{}\[\]|]", re.DOTALL)
 _COUNT = re.compile(r"\s*(?P<low>[0-9]{1,4})?(?P<dash>-)?(?P<high>[0-9]{1,4})?\$\$(?:(?P<joint>[^|$]*)\$\$)?")
 _WEIGHT = re.compile(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)::")
+_COMMENT = re.compile(r"[ \t]+# ")
 _NAME = re.compile(r"[\w*-][\w*. -]*")
 
 
@@ -52,6 +62,19 @@ def expand(template: str, seed: int | str, folder: Path | None = None) -> str:
     return _Draw(random.Random(f"prompt {seed}"), folder).text(template)
 
 
+def expand_notes(text: str) -> Iterator[Note]:
+    """What of a text may have been meant as chance, and is drawn as it stands."""
+    yield from unmatched(text)
+    for match in _FURTHER.finditer(text):
+        if match["comment"] is not None:
+            start = match.start("comment")
+            yield Note(start, match.end(), "a comment is drawn as words here; leave it out")
+        elif match["name"] is not None:
+            yield Note(*match.span(), "this names no wildcard file and is drawn as words; write __name__")
+        else:
+            yield Note(*match.span(), "variables and cyclic choices are not read here; these marks are drawn as words")
+
+
 def unmatched(text: str) -> Iterator[Note]:
     """The braces that are text because none closes or opens them."""
     opened: list[int] = []
@@ -73,6 +96,7 @@ class _Draw:
     inside: tuple[str, ...] = ()  # names of files that are being read
     depth: int = 0
     grown: int = 0
+    looked: int = 0
 
     def text(self, text: str) -> str:
         """The text with its choices made."""
@@ -81,6 +105,8 @@ class _Draw:
             raise SfumatoError(f"the prompt grows beyond {MAX_TEXT} characters; shorten its choices or wildcard files")
         pieces, at = [], 0
         for start, end, name in _outermost(text):
+            if name is not None and " " in name and not self._has(name):
+                continue  # two marks with words between them
             pieces.append(text[at:start])
             pieces.append(self._choice(text[start + 1 : end - 1]) if name is None else self._line(name))
             at = end
@@ -112,6 +138,13 @@ class _Draw:
 
     def _picked(self, options: list[Option], count: int) -> list[str]:
         """`count` different options by their weights."""
+        if count > MAX_CHOSEN:
+            raise SfumatoError(f"a choice draws {count} options at once; at most {MAX_CHOSEN} are drawn")
+        self.looked += len(options) * max(1, count)
+        if self.looked > MAX_DRAWS:
+            raise SfumatoError(
+                f"the choices of the prompt have more than {MAX_DRAWS:,} options; make its files smaller"
+            )
         left, chosen = list(options), []
         for _ in range(count):
             ends = list(accumulate(option.weight for option in left))
@@ -135,6 +168,12 @@ class _Draw:
             return self.text(line)
         finally:
             self.inside = outer
+
+    def _has(self, name: str) -> bool:
+        try:
+            return bool(wildcard_files(name, self.folder))
+        except SfumatoError:
+            return False
 
     def _lines(self, name: str) -> list[Option]:
         found = [line for path in wildcard_files(name, self.folder) for line in _read(path)]
@@ -170,13 +209,8 @@ def wildcard_files(name: str, folder: Path | None) -> list[Path]:
 
 def _read(path: Path) -> list[str]:
     """The options in a file. Raises SfumatoError."""
-    try:
-        if path.stat().st_size > MAX_FILE:
-            raise SfumatoError(f"the wildcard file {path} is larger than {MAX_FILE >> 20} MiB; make it smaller")
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SfumatoError(f"cannot read the wildcard file {path} as UTF-8 text: {error}") from error
-    return [line for line in lines if line and not line.startswith("#")]
+    lines = [line.strip() for line in read_text(path, MAX_FILE).splitlines()]
+    return [words for line in lines if not line.startswith("#") and (words := _COMMENT.split(line, maxsplit=1)[0])]
 
 
 def _outermost(text: str) -> Iterator[tuple[int, int, str | None]]:

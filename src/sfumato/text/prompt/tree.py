@@ -44,14 +44,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Edit:
-    """`[before:after:when]`: a share of the steps below 1, otherwise a number of steps, reads `before`."""
+    """`[before:after:when]`: so many steps, or with `share` that share of them, read `before`."""
 
     before: Nodes
     after: Nodes
     when: float
+    share: bool = False
 
     def __str__(self) -> str:
-        return f"[{show(self.before)}:{show(self.after)}:{_number(self.when)}]"
+        number = _number(self.when)
+        point = ".0" if self.share and "." not in number else ""
+        return f"[{show(self.before)}:{show(self.after)}:{number}{point}]"
 
 
 @dataclass(frozen=True)
