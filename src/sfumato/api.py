@@ -285,12 +285,21 @@ class StableDiffusion:
         settings = Settings.of(self.spec, prompts[0] if prompts else "", negative, **options)
         return _collected(interpolate(self, prompts, settings, seeds, frames, loop))
 
-    def replay(self, file: str | Path, image: PictureLike | None = None) -> Result:
+    def replay(
+        self,
+        file: str | Path,
+        image: PictureLike | None = None,
+        *,
+        refiner: StableDiffusion | None = None,
+        from_words: bool = False,
+    ) -> Result:
         """Draw a picture again from what its file says, whichever program drew it; see `tasks.replay`.
 
-        `image` is the picture that it was drawn on, where it was.
+        `image` is the picture that it was drawn on, where it was; `from_words` says that there was none, whatever
+        strength the file names; `refiner` goes on where the file says that one did.
         """
-        return _collected(replay(self, read(file), None if image is None else load_image(image))[1])
+        under = None if image is None else load_image(image)
+        return _collected(replay(self, read(file), under, refiner=refiner, from_words=from_words)[1])
 
     def grid(
         self,

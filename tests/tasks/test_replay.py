@@ -11,9 +11,16 @@ from PIL.PngImagePlugin import PngInfo
 import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
+from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.sampling import levels_of
 from sfumato.provenance.read import read
-from sfumato.provenance.readers import a1111, comfyui, invokeai
+from sfumato.provenance.readers import a1111, invokeai
+from sfumato.provenance.readers.comfyui import of_graph
+from sfumato.provenance.readers.graph import Graph
+from sfumato.provenance.recipe import Recipe
+from sfumato.settings.settings import Settings
 from sfumato.tasks.replay import replay
+from sfumato.tasks.txt2img import switch_level
 
 SMALL = {"steps": 4, "width": 16, "height": 16, "watermark": False}
 
@@ -143,7 +150,7 @@ def test_one_step_more_on_a_picture_of_the_web_ui() -> None:
 def test_a_second_pass_of_the_web_ui() -> None:
     text = "a cat\nSteps: 20, Sampler: Euler, Seed: 1, Denoising strength: 0.5, Hires upscale: 2, Hires steps: 10, "
     recipe = a1111.read(f"{text}Hires upscaler: 4x-UltraSharp, Version: v1.10.1")
-    expected = {"hires_scale": 2, "hires_steps": 10, "hires_strength": 0.6, "hires_upscaler": "lanczos"}
+    expected = {"hires_scale": 2, "hires_steps": 20, "hires_strength": 0.5, "hires_upscaler": "lanczos"}
     assert expected.items() <= recipe.options.items() and recipe.strength is None
     assert "the upscaler of the second pass (4x-UltraSharp); Lanczos' filter is taken" in recipe.lost
 
@@ -158,7 +165,7 @@ def test_unknown_samplers_are_said() -> None:
 
 
 def test_a_workflow() -> None:
-    recipe = comfyui.read(COMFY)
+    recipe = of_graph(Graph(COMFY))
     assert (recipe.prompt, recipe.negative) == ("a glass bottle", "text, watermark")
     expected = {
         "seed": 42, "steps": 20, "cfg": 8.0, "sampler": "dpmpp_2m", "schedule": "karras", "clip_skip": 2, "width": 640,
@@ -166,7 +173,7 @@ def test_a_workflow() -> None:
     }  # fmt: skip
     assert expected.items() <= recipe.options.items()
     assert recipe.model == "v1-5" and recipe.strength is None
-    assert "node LoraLoader" in recipe.lost
+    assert "LoRA ink, strength 1" in recipe.lost
 
 
 def test_a_workflow_that_begins_with_a_picture() -> None:
@@ -174,7 +181,7 @@ def test_a_workflow_that_begins_with_a_picture() -> None:
     graph["3"]["inputs"] |= {"denoise": 0.6, "latent_image": ["13", 0], "steps": 12, "scheduler": "normal"}
     graph["13"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["14", 0], "vae": ["4", 2]}}
     graph["14"] = {"class_type": "LoadImage", "inputs": {"image": "sketch.png"}}
-    recipe = comfyui.read(graph)
+    recipe = of_graph(Graph(graph))
     assert (recipe.options["steps"], recipe.strength, recipe.source) == (20, 0.6, "sketch.png")
     assert recipe.options["schedule"] == "discrete"
 
@@ -197,7 +204,7 @@ def test_a_workflow_of_parts() -> None:
         "8": {"class_type": "CLIPTextEncode", "inputs": {"text": ""}},
         "9": {"class_type": "UNETLoader", "inputs": {"unet_name": "sd3.5_medium.safetensors"}},
     }  # fmt: skip
-    recipe = comfyui.read(graph)
+    recipe = of_graph(Graph(graph))
     expected = {
         "seed": 77,
         "cfg": 4.5,
@@ -212,14 +219,16 @@ def test_a_workflow_of_parts() -> None:
 
 
 def test_invokeai() -> None:
-    recipe = invokeai.read(INVOKE)
-    assert recipe.prompt == "a (cat:1.21) on a (red mat:1.3), (old:0.9)"
+    recipe = invokeai.of_data(INVOKE)
+    assert recipe.prompt == "a cat++ on a (red mat)1.3, old-" and recipe.options["prompt_syntax"] == "invokeai"
     expected = {
         "width": 512, "height": 640, "seed": 7, "cfg": 7.5, "steps": 30, "sampler": "dpmpp_2m", "schedule": "karras",
         "clip_skip": 2, "rng": "cpu", "tiling": "both",
     }  # fmt: skip
     assert expected.items() <= recipe.options.items()
-    assert recipe.model == "stable-diffusion-v1-5" and recipe.lost == ["loras ([{'weight': 0.5}])"]
+    assert recipe.model == "stable-diffusion-v1-5" and recipe.lost == [
+        "words that weigh less than 1 are mixed with the prompt without them there", "loras: of no name",
+    ]  # fmt: skip
 
 
 def png(path: Path, **texts: str) -> Path:
@@ -250,9 +259,9 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     for texts, words in (
         ({}, "says nothing of how it was drawn"),
         ({"prompt": "{"}, "are damaged"),
-        ({"prompt": "[" * 100_000}, "are damaged"),
-        ({"prompt": "[]"}, "are no JSON object"),
-        ({"prompt": "{}"}, "has no sampler that is known here"),
+        ({"prompt": "[" * 100_000}, "no JSON object"),
+        ({"prompt": "[[]]"}, "are no JSON object"),
+        ({"prompt": "{}"}, "in a form that is not known here"),
     ):
         with pytest.raises(SfumatoError, match=words):
             read(png(tmp_path / "a.png", **texts))
@@ -264,6 +273,63 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text(" \n")
     with pytest.raises(SfumatoError, match="says nothing of how it was drawn"):
         read(tmp_path / "c.txt")
+
+
+def test_a_hires_pass_of_the_web_ui_takes_all_its_steps(sd: StableDiffusion) -> None:
+    text = (
+        "a cat\nSteps: 12, Sampler: Euler, CFG scale: 7, Seed: 5, Size: 16x16, Denoising strength: 0.3, "
+        "Hires upscale: 2, Hires steps: 10, Hires upscaler: Latent, Version: v1.10.1"
+    )
+    settings, events = replay(sd, a1111.read(text))
+    steps = [event for event in events if isinstance(event, Progress)]
+    assert (settings.hires_steps, len(steps)) == (33, 22)
+
+
+def test_a_second_pass_goes_on_with_the_prompt(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_texts: list[str] = []
+    encode = type(sd.encode).__call__
+    monkeypatch.setattr(
+        type(sd.encode),
+        "__call__",
+        lambda self, spans, *args: (
+            read_texts.append(" ".join(str(one.text) for each in spans for one in each)) or encode(self, spans, *args)
+        ),
+    )
+    sd.txt2img("[a cat:a dog:0.5]", hires_scale=2, hires_strength=0.5, seed=1, steps=6, width=16, height=16)
+    assert "a cat" in read_texts[0] and "a cat" not in read_texts[-1] and "a dog" in read_texts[-1]
+
+
+def test_a_strength_of_an_api_can_be_denied(sd: StableDiffusion) -> None:
+    text = "a cat\nSteps: 4, Sampler: Euler, CFG scale: 7, Seed: 5, Size: 16x16, Denoising strength: 0.7"
+    with pytest.raises(SfumatoError, match="--from-words"):
+        replay(sd, a1111.read(text))
+    recipe = a1111.read(text)
+    settings, _ = replay(sd, recipe, from_words=True)
+    assert settings.seed == 5 and any("means nothing" in rule for rule in recipe.rules)
+
+
+def test_part_of_a_list_over_nothing_is_drawn_from_words(sd: StableDiffusion) -> None:
+    recipe = Recipe("ComfyUI", "a cat", options={"steps": 10, "seed": 3, "width": 16, "height": 16}, levels=(2, 10))
+    settings, events = replay(sd, recipe)
+    whole = levels_of(Settings.of(sd.spec, "a cat", steps=10, seed=3, width=16, height=16), sd.table_for(16, 16))
+    assert settings.sigmas == (*whole.tolist()[2:10], 0.0)
+    assert sum(isinstance(event, Progress) for event in events) == 8
+    with pytest.raises(SfumatoError, match="which are none"):
+        replay(sd, Recipe("ComfyUI", "a cat", options={"steps": 10}, levels=(10, 10)))
+
+
+def test_a_refiner_goes_on_at_its_step(sd: StableDiffusion) -> None:
+    options = {"steps": 10, "seed": 3, "width": 16, "height": 16, "sampler": "euler"}
+    recipe = Recipe("ComfyUI", "a cat", options=dict(options), refiner="another", switch_step=8)
+    settings, events = replay(sd, recipe, refiner=sd)
+    assert settings.switch_at is not None
+    level = switch_level(sd.table_for(16, 16), settings.switch_at)
+    sigmas = levels_of(settings, sd.table_for(16, 16)).tolist()
+    assert sigmas[8] < level < sigmas[7]
+    assert recipe.lost == [] and any(isinstance(event, Picture) for event in events)
+    recipe = Recipe("ComfyUI", "a cat", options=dict(options), refiner="another", switch_step=8)
+    replay(sd, recipe)
+    assert recipe.lost == ["the refiner another, which drew from step 8 on; give it with --refiner"]
 
 
 def test_the_command(run: Callable, refused: Callable, model: str) -> None:

@@ -14,6 +14,12 @@ PictureFile = Annotated[
 Source = Annotated[
     str | None, typer.Option("--picture", metavar="FILE", help="What the picture was drawn on top of, if it was.")
 ]
+FromWords = Annotated[
+    bool, typer.Option("--from-words", help="It was drawn from words alone, whatever strength the file names.")
+]
+RefinerName = Annotated[
+    str | None, typer.Option("--refiner", metavar="MODEL", help="What went on from MODEL; else the one in the file.")
+]
 Explain = Annotated[bool, typer.Option("--explain", help="Only say what would be drawn, by which rules.")]
 
 
@@ -22,12 +28,15 @@ def replay(
     file: PictureFile,
     *,
     picture: Source = None,
+    from_words: FromWords = False,
+    refiner: RefinerName = None,
     loading: Loading,
     out: Out = None,
     explain: Explain = False,
     as_json: Json = False,
 ) -> None:
-    """Draw a picture again: one of ours, of AUTOMATIC1111's web UI, Forge, ComfyUI or InvokeAI.
+    """Draw a picture again: one of ours, or of AUTOMATIC1111's web UI and its kin, ComfyUI, InvokeAI, SwarmUI, Fooocus
+    and its kin, NovelAI, Easy Diffusion, Draw Things or SD.Next.
 
     Says on stderr whose rules are followed and what cannot be honoured. Without --model the one is taken that the
     file names, by hash or name, if it is on this machine.
@@ -54,7 +63,9 @@ def replay(
     if loading.model is None:
         loading = dataclasses.replace(loading, model=task.model_of(recipe))
     sd = loading.load()
-    settings, events = task.replay(sd, recipe, image)
+    named = refiner or task.refiner_of(recipe)
+    second = None if named is None else dataclasses.replace(loading, model=named).load()
+    settings, events = task.replay(sd, recipe, image, refiner=second, from_words=from_words)
     typer.echo(f"drawn by {recipe.program}", err=True)
     for kind, lines in (("rule", recipe.rules), ("not honoured", recipe.lost)):
         for line in lines:

@@ -5,21 +5,31 @@
     Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512
 
 The first lines are the prompt; the negative prompt has a mark and may run over several lines; the last line holds the
-fields, with values in JSON quotes where they contain one of the marks of the syntax.
+fields, with values in JSON quotes where they contain one of the marks of the syntax. Extensions of web UIs write
+further lines after that one, and values that are JSON themselves.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 NEGATIVE = "Negative prompt:"
+MAX_TEXT = 200_000  # characters; of longer texts no line is looked at for fields
+LONGEST_KEY = 60
 
-_KEY = re.compile(r"\w[\w \-/]*[\w\-/]")
-_FIELD = re.compile(rf'\s*({_KEY.pattern}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+_NAME = rf"\w[\w \-/]{{0,{LONGEST_KEY - 2}}}[\w\-/]"
+_KEY = re.compile(_NAME)
+# The key is bounded, and a quoted value ends at the next quote: the time to read a text grows with its length only.
+_FIELD = re.compile(rf'\s?({_NAME}):[ \t]*(?:("(?:\\.|[^\\"])*")[ \t]*(?:,|$))?', re.DOTALL)
+_STEPS = re.compile(r"(?:^|,)\s?Steps:[ \t]*\d")
+_NEGATIVE = re.compile(rf"^[ \t]*{NEGATIVE}", re.MULTILINE)
+# Lines that the Dynamic Prompts extension adds after the fields.
+_AFTER = re.compile(r"(Template|Negative Template):[ \t]*(.*)", re.DOTALL)
 # Readers take the last line for fields only if it has at least so many; otherwise it is part of the prompt.
 _LEAST_FIELDS = 3
+_MOST_JSON = 50  # values of a line that are tried as JSON
 
 
 def write(prompt: str, negative: str, fields: Mapping[str, object]) -> str:
@@ -27,7 +37,7 @@ def write(prompt: str, negative: str, fields: Mapping[str, object]) -> str:
 
     Readers expect at least three fields, among them `Steps`, `Sampler`, `CFG scale`, `Seed`, `Size`. The syntax cannot
     hold a prompt with a line that begins like a negative prompt, nor white space around a prompt. Raises ValueError for
-    a field name that no reader would find: two or more letters, digits and `_`, with blanks, `-` and `/` inside.
+    a field name that no reader would find: 2 to 60 letters, digits and `_`, with blanks, `-` and `/` inside.
     """
     bad = next((name for name in fields if not _KEY.fullmatch(name)), None)
     if bad is not None:
@@ -39,13 +49,63 @@ def write(prompt: str, negative: str, fields: Mapping[str, object]) -> str:
 
 
 def parse(text: str) -> tuple[str, str, dict[str, str]]:
-    """Split an infotext into prompt, negative prompt and fields. Any text will do; without fields it is a prompt."""
-    prompts, _, last = text.rstrip().rpartition("\n")
-    fields = {name: _unquote(value) for name, value in _FIELD.findall(last)}
-    if len(fields) < _LEAST_FIELDS:
-        prompts, fields = text, {}
-    prompt, _, negative = f"\n{prompts}".partition(f"\n{NEGATIVE}")
-    return prompt.strip(), negative.strip(), fields
+    """Split an infotext into prompt, negative prompt and fields. Any text will do; without fields it is a prompt.
+
+    The fields are those of the last line with `Steps:` and at least two more, or else those of the last line. What
+    follows that line is the field `After the settings`, but for templates, which are fields by their own names.
+    """
+    text = text.replace("\r\n", "\n")
+    lines = text.rstrip().split("\n")
+    place, fields = _settings_line(lines) if len(text) <= MAX_TEXT else (len(lines), {})
+    for line in "\n".join(lines[place + 1 :]).split("\n") if fields else ():
+        known = _AFTER.fullmatch(line.strip())
+        if known is not None:
+            fields.setdefault(known[1], _unquote(known[2]))
+        elif line.strip():
+            fields["After the settings"] = " ".join(filter(None, (fields.get("After the settings"), line.strip())))
+    prompts = "\n".join(lines[:place]) if fields else text
+    mark = _NEGATIVE.search(prompts)
+    if mark is None:
+        return prompts.strip(), "", fields
+    return prompts[: mark.start()].strip(), prompts[mark.end() :].strip(), fields
+
+
+def _settings_line(lines: list[str]) -> tuple[int, dict[str, str]]:
+    """Which line holds the fields, and these; none where no line has enough."""
+    marked = (place for place in reversed(range(len(lines))) if _STEPS.search(lines[place]))
+    for place in (*marked, len(lines) - 1):
+        fields = dict(_fields(lines[place]))
+        if len(fields) >= _LEAST_FIELDS:
+            return place, fields
+    return len(lines), {}
+
+
+def _fields(line: str) -> Iterator[tuple[str, str]]:
+    """Names and values in a line of fields."""
+    place, tried = 0, 0
+    while match := _FIELD.search(line, place):
+        name, quoted, place = match[1], match[2], match.end()
+        if quoted is not None:
+            yield name, _unquote(quoted)
+            continue
+        end = None
+        if line[place : place + 1] in ("[", "{") and tried < _MOST_JSON:
+            tried, end = tried + 1, _end_of_json(line, place)
+        if end is None:
+            comma = line.find(",", place)
+            end = len(line) if comma < 0 else comma
+        yield name, line[place:end].strip()
+        place = end + 1
+
+
+def _end_of_json(line: str, start: int) -> int | None:
+    """Where an object or a list that stands in a line ends, if it is one and a comma or nothing follows."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(line, start)
+    except (ValueError, RecursionError):
+        return None
+    rest = re.compile(r"[ \t]*(?:,|$)").match(line, end)
+    return end if rest is not None else None
 
 
 def _text(value: object) -> str:
@@ -60,6 +120,6 @@ def _quote(value: str) -> str:
 
 def _unquote(value: str) -> str:
     try:
-        return json.loads(value) if value.startswith('"') else value.rstrip()
+        return str(json.loads(value)) if value.startswith('"') else value.rstrip()
     except ValueError:
         return value

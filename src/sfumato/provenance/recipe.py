@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from sfumato.diffusion.options import FIELDS, checked, read_value
-from sfumato.diffusion.sample import find_sampler
+from sfumato.diffusion.sample import SAMPLERS, find_sampler
 from sfumato.diffusion.sigma_schedules import find_schedule
 from sfumato.errors import SfumatoError
 from sfumato.settings.settings import Options
+
+LARGEST = 2**64  # of a number in a file; seeds are less
+MAX_STEPS = 1000  # of a list; no model knows more times
+SHOWN = 60  # characters of a value that a message shows
+
+Numbers = Mapping[str, tuple[str, type]]
+"""Which of a program's names is which option, and whether that is whole."""
+
+_NUMBER = re.compile(r"\s*([+-]?\d{1,20})(\.\d{0,20})?(e[+-]?\d{1,3})?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*\(?\s*(\d{1,6})\s*[x×,]\s*(\d{1,6})\s*\)?(?:\s*\(.{0,40}\))?\s*")
+_CFG_PP = re.compile(r"[ _]cfg(_pp|\+\+)", re.IGNORECASE)
 
 
 @dataclass
@@ -17,7 +32,9 @@ class Recipe:
     """`program` drew the picture; `rules` are its habits that are followed, `lost` is what cannot be honoured.
 
     `strength` is None for a picture from words alone; `source` names the picture that it was drawn on, if the file
-    does.
+    does. `refiner` is the model that went on: after the share `switch_at` of the training times (an option), or after
+    the step `switch_step`. `levels` (first, last) are the places in the list of noise levels between which the picture
+    was drawn, from words alone, where that is not all of the list; the last step then goes to 0.
     """
 
     program: str
@@ -28,6 +45,9 @@ class Recipe:
     source: str | None = None
     model: str | None = None
     model_hash: str | None = None
+    refiner: str | None = None
+    switch_step: int | None = None
+    levels: tuple[int, int] | None = None
     rules: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
@@ -35,17 +55,24 @@ class Recipe:
         return cast(Options, {name: value for name, value in self.options.items() if value is not None})
 
     def sampler(self, name: str, schedule: str | None) -> None:
-        """Take sampler and schedule by the names of any program; what is unknown is lost."""
+        """Take sampler and schedule by the names of any program, also where the first ends in the second.
+
+        What is unknown is lost.
+        """
+        name = name.strip().removeprefix("sample_")
+        if _CFG_PP.search(name):
+            name, self.options["cfg_pp"] = _CFG_PP.sub("", name), True
+        name, ending = split_sampler(name)
         for option, value, find in (
             ("sampler", name, lambda name: find_sampler(name).name),
-            ("schedule", schedule, lambda name: find_schedule(name).name),
+            ("schedule", schedule or ending, lambda name: find_schedule(name).name),
         ):
             if value is None:
                 continue
             try:
                 self.options[option] = find(value)
             except SfumatoError:
-                self.lost.append(f"{option} {value!r} is not known here; the usual one is taken")
+                self.lost.append(f"{option} {value[:SHOWN]!r} is not known here; the usual one is taken")
 
     def tune(self, field: str, text: str) -> None:
         """Take an option of the sampler or its schedule, by its name in pictures' settings; what has none loses it."""
@@ -60,8 +87,88 @@ class Recipe:
             self.options.setdefault("sampler_options", {}).update(taken)
 
     def number(self, option: str, value: Any, kind: type) -> None:
-        """Take a number that a file has as one or as text; what is none is lost."""
-        try:
-            self.options[option] = kind(value)
-        except (TypeError, ValueError):
-            self.lost.append(f"{option} {value!r} is no number")
+        """Take a number that a file has as one or as text; what is none, or out of all bounds, is lost."""
+        number = number_in(value)
+        if number is None or (kind is int and number != int(number)):
+            self.lost.append(f"{option} {shown(value)!r} is no number")
+        elif option.endswith("seed") and number < 0:
+            self.lost.append(f"{option} {number:g}: it was drawn, and the file does not say which")
+        else:
+            self.options[option] = kind(number)
+
+    def numbers(self, data: Mapping[str, Any], table: Numbers) -> None:
+        """Take what a file says under a program's own names; what it leaves out or says as nothing stays open."""
+        for name, (option, kind) in table.items():
+            if data.get(name) not in (None, ""):
+                self.number(option, data[name], kind)
+
+    def size(self, text: object) -> None:
+        """Take a size that is written as "512x768", "512 x 768" or "(512, 768)"; what is none is lost."""
+        if (pair := size_in(text)) is not None:
+            self.options["width"], self.options["height"] = pair
+        else:
+            self.lost.append(f"size {shown(text)!r} is none")
+
+    def rest(self, data: Mapping[str, Any], known: Mapping[str, Any] | set[str] | tuple[str, ...]) -> None:
+        """What a file says besides is lost; what it says as nothing is nothing."""
+        nothing = (None, "", "None", "none", "null", False, "False", "false", 0, [], {})
+        unread = [name for name in data if name not in known and data[name] not in nothing]
+        self.lost += [f"{name} ({shown(data[name])})" for name in unread]
+
+    def second_pass(self, taken: int, total: int) -> None:
+        """A second pass of the last `taken` steps of a list of `total`."""
+        if total > MAX_STEPS:
+            self.lost.append(f"the second pass took the last {taken} of {total} steps; a list has at most {MAX_STEPS}")
+            taken, total = max(1, round(taken * MAX_STEPS / total)), MAX_STEPS
+        self.options |= {"hires_steps": total, "hires_strength": taken / total}
+        self.rules.append(f"second pass: the last {taken} of {total} steps")
+
+    def random_steps(self) -> bool:
+        """Whether the sampler adds noise on the way."""
+        return SAMPLERS[self.options["sampler"]].kind != "ODE" if "sampler" in self.options else False
+
+
+def number_in(value: Any) -> int | float | None:
+    """A finite number within bounds, or None; whole ones as int, so that no digit of a seed is lost."""
+    if isinstance(value, str) and (match := _NUMBER.fullmatch(value)) is not None:
+        value = int(match[1]) if match[2] in (None, ".") and match[3] is None else float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
+        return None  # NaN is neither less nor more
+    return value
+
+
+def size_in(value: object) -> tuple[int, int] | None:
+    """Width and height in a text such as "512x768", "512 x 768 (portrait)" or "(512, 768)"."""
+    match = _SIZE.fullmatch(value[:SHOWN]) if isinstance(value, str) else None
+    return None if match is None else (int(match[1]), int(match[2]))
+
+
+def split_sampler(name: str) -> tuple[str, str | None]:
+    """A sampler's name without the schedule that it ends in, and that: "DPM++ 2M Karras", "euler_ancestral_karras"."""
+    words = re.split(r"([ _])", name[:SHOWN])
+    for cut in (len(words), *range(len(words) - 2, 0, -2)):
+        first, last = "".join(words[:cut]).removesuffix("_gpu"), "".join(words[cut + 1 :])
+        with suppress(SfumatoError):
+            find_sampler(first)
+            return first, find_schedule(last).label if last else None
+    return name, None
+
+
+def base_name(path: object) -> str:
+    """A model's name in the path that a program knew it by."""
+    name = str(path).replace("\\", "/").rpartition("/")[2]
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and suffix.lower() in ("safetensors", "ckpt", "pt", "pth", "bin", "sft", "gguf") else name
+
+
+def shown(value: object) -> str:
+    """A value in a message, cut short; lists and mappings by what is in them."""
+    if isinstance(value, list | tuple | dict):
+        value = repr(value) if len(value) < 20 else f"{len(value)} values"
+    text = str(value) if not isinstance(value, int) or abs(value) < LARGEST else "a number of many digits"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def whole_list(steps: int, share: float) -> int:
+    """How many steps the list has whose last `steps` are that share of it, as ComfyUI and hires passes count."""
+    return max(steps, math.floor(steps / share)) if share > 0 else steps

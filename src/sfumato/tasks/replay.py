@@ -11,6 +11,7 @@ from sfumato.checkpoint.hashes import kept_sha256
 from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import EMBEDDED, find, found
 from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.sampling import levels_of
 from sfumato.provenance.recipe import Recipe
 from sfumato.settings.settings import Options, Settings
 from sfumato.tasks.img2img import img2img
@@ -34,16 +35,30 @@ def model_of(recipe: Recipe) -> str:
         except SfumatoError:
             pass
     named = recipe.model or "a model that the file does not name"
-    known = f" [{recipe.model_hash}]" if recipe.model_hash else ""
+    known = f" [{recipe.model_hash[:64]}]" if recipe.model_hash else ""
     raise SfumatoError(f"the picture was drawn by {named}{known}, which is not on this machine; give one with --model")
 
 
+def refiner_of(recipe: Recipe) -> str | None:
+    """The path of the refiner that went on, or None where there was none or this machine does not have it."""
+    try:
+        return str(find(recipe.refiner).path) if recipe.refiner else None
+    except SfumatoError:
+        return None
+
+
 def replay(
-    model: StableDiffusion, recipe: Recipe, image: Image.Image | None = None
+    model: StableDiffusion,
+    recipe: Recipe,
+    image: Image.Image | None = None,
+    *,
+    refiner: StableDiffusion | None = None,
+    from_words: bool = False,
 ) -> tuple[Settings, Generator[Progress | Picture, None, None]]:
     """The settings of a recipe, and the events of drawing it; what turns out impossible is added to its losses.
 
-    `image` is the RGB picture that it was drawn on, where it was. Raises SfumatoError at once where that is missing,
+    `image` is the RGB picture that it was drawn on, where it was; `from_words` says that it was not, whatever strength
+    the file names. `refiner` goes on where the recipe says so. Raises SfumatoError at once where a picture is missing,
     and for settings that this model cannot honour.
     """
     options = recipe.to_options()
@@ -52,14 +67,70 @@ def replay(
         recipe.lost.append(f"{name} ({options.pop(name)})")  # type: ignore[misc]
     if model.hash and recipe.model_hash and not model.hash.startswith(recipe.model_hash[: len(model.hash)].lower()):
         recipe.lost.append(f"the model: {recipe.model_hash} drew it, this is {model.hash}")
-    settings = Settings.of(model.spec, recipe.prompt, recipe.negative, **options)
-    if recipe.strength is None:
+    strength = recipe.strength
+    if from_words and strength is not None:
+        recipe.rules.append(f"strength {strength:g} in the file means nothing, as it was drawn from words")
+        strength = None
+    refiner = _refiner(model, recipe, options, refiner, strength)
+    if strength is None and recipe.levels is not None:
+        options = _part_of_list(model, recipe, options)
+    spec = None if refiner is None else refiner.spec
+    settings = Settings.of(model.spec, recipe.prompt, recipe.negative, refiner=spec, **options)
+    if strength is None:
         if image is not None:
             recipe.lost.append("the picture that was given: the file does not say that it was drawn on top of one")
-        return settings, txt2img(model, settings)
+        return settings, txt2img(model, settings, refiner)
     if image is None:
         named = f" ({recipe.source})" if recipe.source else ""
         raise SfumatoError(
-            f"it was drawn on top of another picture{named}, which its file does not hold; give that too (--picture)"
+            f"it was drawn on top of another picture{named}, which its file does not hold; give that too (--picture), "
+            "or say that it was drawn from words alone (--from-words)"
         )
-    return settings, img2img(model, image, settings, recipe.strength)
+    return settings, img2img(model, image, settings, strength)
+
+
+def _refiner(
+    model: StableDiffusion,
+    recipe: Recipe,
+    options: Options,
+    refiner: StableDiffusion | None,
+    strength: float | None,
+) -> StableDiffusion | None:
+    """The refiner where it can go on, with its share among the options; else what it did is lost."""
+    if recipe.refiner is None:
+        if refiner is not None:
+            recipe.lost.append("the refiner that was given: the file does not say that any went on")
+        options.pop("switch_at", None)
+        return None
+    if refiner is None or strength is not None:
+        where = f"from step {recipe.switch_step} on" if recipe.switch_step else f"from {options.get('switch_at')} on"
+        recipe.lost.append(f"the refiner {recipe.refiner}, which drew {where}; give it with --refiner")
+        options.pop("switch_at", None)
+        return None
+    if recipe.switch_step is not None:
+        options["switch_at"] = _share_at(model, recipe, options, recipe.switch_step)
+    return refiner
+
+
+def _share_at(model: StableDiffusion, recipe: Recipe, options: Options, step: int) -> float:
+    """The share of the training times, counted from noise, that lies just before a step of a list."""
+    settings = Settings.of(model.spec, recipe.prompt, recipe.negative, **{**options, "switch_at": None})
+    table = model.table_for(settings.width, settings.height)
+    sigmas = levels_of(settings, table)
+    before, after = (table.time(sigmas[max(0, min(place, len(sigmas) - 2))]).item() for place in (step - 1, step))
+    share = 1 - (before + after) / 2 / len(table.sigmas)
+    return min(0.999, max(0.001, share))
+
+
+def _part_of_list(model: StableDiffusion, recipe: Recipe, options: Options) -> Options:
+    """The options with the levels themselves, where the picture was drawn between two places of their list."""
+    assert recipe.levels is not None
+    settings = Settings.of(model.spec, recipe.prompt, recipe.negative, **options)
+    levels = levels_of(settings, model.table_for(settings.width, settings.height)).tolist()
+    first, last = (max(0, min(place, len(levels) - 1)) for place in recipe.levels)
+    if last - first < 1:
+        raise SfumatoError(f"the file says that steps {first} to {last} of {len(levels) - 1} drew it, which are none")
+    part = [*levels[first:last], 0.0]
+    recipe.rules.append(f"sigma list: from place {first} to {last} of {len(levels) - 1}, over nothing but noise")
+    kept = {name: value for name, value in options.items() if name not in ("steps", "schedule")}
+    return Options(**kept, sigmas=part)  # type: ignore[typeddict-item]

@@ -1,1 +1,1 @@
-"""Settings that other programs left in their pictures, read as ours: one file for each dialect."""
+"""What programs left in their pictures, read as recipes of ours: a reader a program."""

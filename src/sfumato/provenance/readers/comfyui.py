@@ -2,150 +2,493 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sfumato.errors import SfumatoError
-from sfumato.provenance.recipe import Recipe
+from sfumato.provenance.embedded import Embedded
+from sfumato.provenance.readers import a1111
+from sfumato.provenance.readers.conditioning import Words, words_of
+from sfumato.provenance.readers.graph import Graph, Node, is_link
+from sfumato.provenance.recipe import Recipe, base_name, number_in, shown, size_in, whole_list
 
-Graph = Mapping[str, Mapping[str, Any]]
-_SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced")
-_SCHEDULES = {"normal": "discrete"}
-# Nodes that change nothing of what we read, or that we read.
+SCHEDULES = {"normal": "discrete"}
+LEAST = 64  # pixels of a side below which a file is no picture as it was drawn
+_SAMPLERS = {"uni_pc_bh2": "unipc_bh2", "uni_pc": "unipc"}
+_NAMES_OF_MODELS = ("ckpt_name", "unet_name", "base_ckpt_name", "model_name", "gguf_name")
+# Nodes that change nothing of what we read, or that we read, or whose place in the chain is named.
 _UNDERSTOOD = {
-    *_SAMPLERS, "CheckpointLoaderSimple", "CheckpointLoader", "UNETLoader", "CLIPLoader", "DualCLIPLoader",
-    "TripleCLIPLoader", "VAELoader", "CLIPTextEncode", "CLIPTextEncodeSDXL", "CLIPTextEncodeSD3", "CLIPSetLastLayer",
-    "EmptyLatentImage", "EmptySD3LatentImage", "VAEDecode", "VAEDecodeTiled", "VAEEncode", "LoadImage", "SaveImage",
+    "KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced", "CheckpointLoaderSimple",
+    "CheckpointLoader", "UNETLoader", "CLIPLoader", "DualCLIPLoader", "TripleCLIPLoader", "CLIPTextEncode",
+    "CLIPTextEncodeSDXL", "CLIPTextEncodeSDXLRefiner", "CLIPTextEncodeSD3", "CLIPSetLastLayer", "EmptyLatentImage",
+    "EmptySD3LatentImage", "VAEDecode", "VAEDecodeTiled", "VAEEncode", "VAEEncodeTiled", "LoadImage", "SaveImage",
     "PreviewImage", "KSamplerSelect", "BasicScheduler", "RandomNoise", "CFGGuider", "BasicGuider", "ImageScale",
-    "ModelSamplingSD3", "Note", "Reroute", "PrimitiveNode", "RescaleCFG",
+    "ModelSamplingSD3", "Note", "Reroute", "PrimitiveNode", "RescaleCFG", "ConditioningZeroOut", "LatentUpscale",
+    "LatentUpscaleBy", "UpscaleModelLoader", "ControlNetLoader", "CLIPVisionLoader", "VAELoader", "LoraLoader",
+    "LoraLoaderModelOnly", "PrimitiveStringMultiline", "PrimitiveString", "PrimitiveInt", "PrimitiveFloat",
+    "StringConcatenate", "ImageUpscaleWithModel",
 }  # fmt: skip
 
 
-def read(graph: Graph) -> Recipe:
-    """The recipe of the last sampler before a saved picture. Raises SfumatoError for a graph without any."""
-    sampler = _last_sampler(graph)
-    recipe = Recipe("ComfyUI")
-    recipe.options |= {"rng": "cpu", "emphasis": "comfy", "prompt_syntax": "a1111"}
-    recipe.rules += [
-        "noise: first noise drawn on the CPU",
-        "emphasis: towards and away from the encoding of an empty prompt",
-    ]
-    _sampling(recipe, graph, sampler)
-    _words(recipe, graph, sampler)
-    for node in (node for _, node in _upstream(graph, sampler)):
-        inputs, kind = node.get("inputs", {}), node.get("class_type", "")
-        if recipe.model is None and (name := inputs.get("ckpt_name") or inputs.get("unet_name")):
-            recipe.model = str(name).replace("\\", "/").rpartition("/")[2].rsplit(".", 1)[0]
-        elif kind == "CLIPSetLastLayer":
-            recipe.number("clip_skip", -int(inputs.get("stop_at_clip_layer", -1)), int)
-        elif kind == "RescaleCFG":
-            recipe.number("cfg_rescale", inputs.get("multiplier"), float)
-        elif kind not in _UNDERSTOOD:
-            recipe.lost.append(f"node {kind}")
-    _latents(recipe, graph, sampler)
-    others = [key for key, node in graph.items() if node.get("class_type") in _SAMPLERS and node is not sampler]
-    if others:
-        recipe.lost.append(f"{len(others)} more samplers in the workflow (nodes {', '.join(others)})")
-    return recipe
+@dataclass
+class Pass:
+    """One sampler on the way to the picture, with what was done to its latents before, the nearest last."""
+
+    node: Node
+    changed: list[Node] = field(default_factory=list)
+    begins: Node | None = None  # what made the latents, where that is no sampler
 
 
-def _linked(graph: Graph, value: Any) -> Mapping[str, Any] | None:
-    """The node that an input comes from, which a graph says as [node, output]."""
-    if isinstance(value, list) and len(value) == 2:
-        return graph.get(str(value[0]))
+def graph_in(found: Embedded) -> Graph | None:
+    """The graph that a file holds, under whichever name: nodes, or nodes inside a `prompt`."""
+    for data in found.objects.values():
+        for one in (data, data.get("prompt")):
+            if isinstance(one, Mapping) and (graph := Graph(one)).nodes:
+                return graph
     return None
 
 
-def _upstream(graph: Graph, node: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every node that a node depends on, once, the nearest first, with the name of the input that led to it."""
-    seen, waiting = {id(node)}, [("", node)]
-    while waiting:
-        name, current = waiting.pop(0)
-        yield name, current
-        for key, value in current.get("inputs", {}).items():
-            other = _linked(graph, value)
-            if other is not None and id(other) not in seen:
-                seen.add(id(other))
-                waiting.append((key, other))
+def read(found: Embedded) -> Recipe | None:
+    """The recipe of the picture in a graph; an infotext beside it fills what the graph leaves open.
+
+    Raises SfumatoError for a graph without a sampler and for a workflow of ComfyUI's editor.
+    """
+    graph = graph_in(found)
+    text = found.texts.get("parameters", found.texts.get("UserComment", ""))
+    beside = a1111.read(text) if "Steps:" in text and not text.lstrip().startswith("{") else None
+    if graph is None:
+        drafts = (one for one in found.objects.values() if isinstance(one.get("nodes"), list) and "edges" not in one)
+        if next(drafts, None) is None or beside is not None:
+            return None
+        raise SfumatoError("it holds a workflow for ComfyUI's editor; save it in the API format, or give a picture")
+    if not has_sampler(graph):
+        if beside is not None:
+            return None
+        if any("extraMetadata" in one for one in found.objects.values()):
+            return None
+        known = "KSampler, SamplerCustom"
+        raise SfumatoError(f"the workflow has no sampler that is known here ({known}); nothing to replay")
+    recipe = of_graph(graph, found.size)
+    if beside is not None:
+        recipe.rules.append("the workflow in the file decides; its text of settings fills what that leaves open")
+        recipe = completed(recipe, beside)
+    return recipe
 
 
-def _last_sampler(graph: Graph) -> Mapping[str, Any]:
-    ends = [node for node in graph.values() if node.get("class_type") in ("SaveImage", "PreviewImage")]
-    for end in [*ends, *graph.values()]:
-        for _, node in _upstream(graph, end):
-            if node.get("class_type") in _SAMPLERS:
-                return node
-    raise SfumatoError("the workflow has no sampler that is known here (KSampler, SamplerCustom); nothing to replay")
+def has_sampler(graph: Graph) -> bool:
+    """Whether any node samples."""
+    return any(node.samples for node in graph.nodes.values())
 
 
-def _value(graph: Graph, value: Any, names: tuple[str, ...]) -> Any:
-    """A plain input, or what the node that it comes from says under one of these names."""
-    node = _linked(graph, value)
-    if node is None:
-        return value
-    inputs = node.get("inputs", {})
-    return next((_value(graph, inputs[name], names) for name in names if name in inputs), None)
+def completed(recipe: Recipe, beside: Recipe) -> Recipe:
+    """A recipe with what it leaves open taken from another of the same picture."""
+    for option in ("steps", "cfg", "seed", "width", "height", "sampler", "schedule", "clip_skip"):
+        if recipe.options.get(option) is None and beside.options.get(option) is not None:
+            recipe.options[option] = beside.options[option]
+    recipe.prompt = recipe.prompt or ("" if beside.prompt == "unknown" else beside.prompt)
+    recipe.model = recipe.model or beside.model
+    recipe.model_hash = recipe.model_hash or beside.model_hash
+    return recipe
 
 
-def _sampling(recipe: Recipe, graph: Graph, sampler: Mapping[str, Any]) -> None:
-    inputs: dict[str, Any] = {}
-    for name, node in _upstream(graph, sampler):
-        if name in ("", "sampler", "sigmas", "noise", "guider"):
-            inputs = {**node.get("inputs", {}), **inputs}
-    steps = _value(graph, inputs.get("steps"), ("value", "steps"))
-    recipe.number("steps", steps, int)
-    recipe.number(
-        "seed", _value(graph, inputs.get("seed", inputs.get("noise_seed")), ("value", "seed", "noise_seed")), int
-    )
-    recipe.number("cfg", _value(graph, inputs.get("cfg", 1), ("value", "cfg")), float)
-    schedule = str(inputs.get("scheduler", "normal"))
-    recipe.sampler(str(inputs.get("sampler_name", "euler")).removesuffix("_gpu"), _SCHEDULES.get(schedule, schedule))
+def follow(recipe: Recipe) -> None:
+    """ComfyUI's habits."""
+    recipe.options |= {"rng": "cpu", "emphasis": "comfy", "prompt_syntax": "comfyui"}
+    recipe.rules += [
+        "noise: first noise drawn on the CPU",
+        "prompt: only ( ) weigh; emphasis: towards and away from the encoding of an empty prompt",
+    ]
+    if recipe.random_steps():
+        recipe.lost.append("noise that a sampler adds on the way is drawn otherwise")
+
+
+def of_graph(graph: Graph, size: tuple[int, int] = (0, 0)) -> Recipe:
+    """The recipe of the picture of this size that a graph draws."""
+    end, passes = _chain(graph, size)
+    recipe = Recipe("ComfyUI")
+    last, before = passes[-1], passes[:-1]
+    as_drawn = min(size) >= LEAST and not any(side % 8 for side in size) and not _enlarged_after(graph, end)
+    drawn = size if as_drawn else None
+    if before and _goes_on(graph, before[-1], last):
+        _refined(recipe, graph, passes)
+    elif before and _again(graph, before[-1], last):
+        _hires(recipe, graph, passes, drawn)
+    else:
+        _one(recipe, graph, last)
+        if before:
+            _after(recipe, graph, passes, drawn)
+    if drawn is not None and "width" not in recipe.options:
+        recipe.options["width"], recipe.options["height"] = drawn
+    follow(recipe)
+    _around(recipe, graph, end, passes)
+    return recipe
+
+
+def _chain(graph: Graph, size: tuple[int, int]) -> tuple[Node, list[Pass]]:
+    """What saved the picture, and the samplers that led to it, the first first.
+
+    Of several that save, the one that saves this size, else the one with the most samplers before it.
+    """
+    found = [(end, passes) for end in graph.ends[:100] if (passes := _passes(graph, end))]
+    if not found:
+        sampler = next(node for node in graph.nodes.values() if node.samples)
+        return sampler, _passes(graph, sampler)
+    saved = [one for one in found if "save" in one[0].kind.lower()] or found
+    fitting = [one for one in saved if min(size) >= LEAST and _final_size(graph, one[0], one[1]) == size]
+    return max(fitting or saved, key=lambda one: len(one[1]))
+
+
+def _passes(graph: Graph, end: Node) -> list[Pass]:
+    passes: list[Pass] = []
+    sampler = end if end.samples else _before(graph, end)[0]
+    while sampler is not None and all(sampler is not one.node for one in passes) and len(passes) < 20:
+        link = graph.linked(_latents(sampler))
+        if link is None:
+            passes.insert(0, Pass(sampler))
+            break
+        before, changed, begins = (link, [], None) if link.samples else _walk(graph, link)
+        passes.insert(0, Pass(sampler, changed, begins))
+        sampler = before
+    return passes
+
+
+def _latents(sampler: Node) -> Any:
+    names = ("latent_image", "latent", "samples", "optional_latent", "latents")
+    return next((sampler.inputs[name] for name in names if is_link(sampler.inputs.get(name))), None)
+
+
+def _before(graph: Graph, node: Node) -> tuple[Node | None, list[Node], Node | None]:
+    """As `_walk`, from the inputs of a node that saves or changes pictures."""
+    for name in ("images", "image", "upscaled_image", "pixels", "samples", "samples_to", "latent", "frames", "input"):
+        other = graph.linked(node.inputs.get(name))
+        if other is not None:
+            return (other, [], None) if other.samples else _walk(graph, other)
+    return None, [], None
+
+
+def _walk(graph: Graph, start: Node) -> tuple[Node | None, list[Node], Node | None]:
+    """The sampler that pictures or latents come from, what changed them on the way, and where they begin if at none.
+
+    The path goes by the inputs that hold pictures or latents, and else by any.
+    """
+    names = ("images", "image", "upscaled_image", "pixels", "samples", "samples_to", "latent", "destination", "input",
+             "image1", "images_a", "any", "any_1", "value")  # fmt: skip
+    path, node, seen = list[Node](), start, set[str]()
+    while not node.samples and node.key not in seen:
+        seen.add(node.key)
+        path.append(node)
+        following = next((one for name in names if (one := graph.linked(node.inputs.get(name))) is not None), None)
+        if following is None:
+            return None, path[::-1], node
+        node = following
+    return (node, path[::-1], None) if node.samples else (None, path[::-1], path[-1])
+
+
+def _one(recipe: Recipe, graph: Graph, one: Pass) -> None:
+    """What one sampler does, all but its place among others."""
+    inputs = _inputs(graph, one.node)
+    steps = number_in(graph.value(inputs.get("steps"), ("steps",)))
+    if steps is not None:
+        recipe.number("steps", steps, int)
+    if graph.value(inputs.get("add_noise", "enable"), ("add_noise",)) not in ("disable", False):
+        seed = graph.value(inputs.get("seed", inputs.get("noise_seed")), ("seed", "noise_seed"))
+        if seed is not None:
+            recipe.number("seed", seed, int)
+    cfg = graph.value(inputs.get("cfg", inputs.get("cfg_conds", 1)), ("cfg",))
+    recipe.number("cfg", 1 if cfg is None else cfg, float)
+    schedule = str(graph.value(inputs.get("scheduler", "normal"), ("scheduler",)))
+    name = str(graph.value(inputs.get("sampler_name", "euler"), ("sampler_name",)))
+    recipe.sampler(_SAMPLERS.get(name, name), SCHEDULES.get(schedule, schedule))
     recipe.rules.append(f"sigma list: {schedule}")
-    recipe.lost.append(
-        "noise that a sampler adds on the way is drawn otherwise, which matters for ancestral and SDE ones"
-    )
-    denoise = _value(graph, inputs.get("denoise", 1), ("value",))
-    if isinstance(denoise, int | float) and 0 < denoise < 1 and recipe.options.get("steps"):
-        taken = recipe.options["steps"]
-        recipe.options["steps"] = int(taken / denoise)
-        recipe.strength = taken / recipe.options["steps"]
-        recipe.rules.append(f"denoise {denoise:g}: the last {taken} of {recipe.options['steps']} steps")
-    start, end = inputs.get("start_at_step", 0), inputs.get("end_at_step", steps)
-    if start or (isinstance(end, int) and isinstance(steps, int) and end < steps):
-        recipe.lost.append(f"steps {start} to {end} only")
+    words = words_of(graph, one.node)
+    recipe.prompt, recipe.negative = words.prompt, words.negative
+    recipe.lost += words.lost
+    recipe.rules += words.rules
+    _loaded(recipe, graph, one.node, words)
+    _start(recipe, graph, one)
+    _levels(recipe, graph, inputs, one)
 
 
-def _words(recipe: Recipe, graph: Graph, sampler: Mapping[str, Any]) -> None:
-    holder = _linked(graph, sampler.get("inputs", {}).get("guider")) or sampler
-    for option, names in (("prompt", ("positive", "conditioning")), ("negative", ("negative",))):
-        link = next((value for name in names if (value := holder.get("inputs", {}).get(name)) is not None), None)
-        node = _linked(graph, link)
-        texts = [] if node is None else [text for _, each in _upstream(graph, node) if (text := _text(graph, each))]
-        if len(texts) > 1:
-            recipe.lost.append(f"{len(texts) - 1} more texts in the {option}, which are combined there")
-        setattr(recipe, option, texts[0] if texts else "")
+def _inputs(graph: Graph, sampler: Node) -> dict[str, Any]:
+    """The inputs of a sampler, with those of the nodes that it takes its parts from."""
+    inputs = dict(sampler.inputs)
+    for name in ("sampler", "sigmas", "noise", "guider"):
+        node = graph.linked(sampler.inputs.get(name))
+        for _ in range(5):  # a list of levels may pass through nodes that change it
+            if node is None:
+                break
+            inputs = {**node.inputs, **inputs}
+            node = graph.linked(node.inputs.get("sigmas"))
+    return inputs
 
 
-def _text(graph: Graph, node: Mapping[str, Any]) -> str | None:
-    if not str(node.get("class_type", "")).startswith("CLIPTextEncode"):
+def _share(graph: Graph, inputs: Mapping[str, Any]) -> tuple[int, int] | None:
+    """How many steps are taken of how many; None for all of them."""
+    steps = number_in(graph.value(inputs.get("steps"), ("steps",)))
+    if steps is None or steps < 1:
         return None
-    inputs = node.get("inputs", {})
-    text = _value(graph, inputs.get("text", inputs.get("text_g", inputs.get("clip_l"))), ("value", "text", "string"))
-    return text if isinstance(text, str) else None
+    denoise = number_in(graph.value(inputs.get("denoise", 1), ("denoise",)))
+    start = number_in(graph.value(inputs.get("start_at_step", 0), ("start_at_step",))) or 0
+    if denoise is not None and 0 < denoise < 1:
+        return int(steps), whole_list(int(steps), denoise)
+    return (max(0, int(steps - start)), int(steps)) if start > 0 else None
 
 
-def _latents(recipe: Recipe, graph: Graph, sampler: Mapping[str, Any]) -> None:
-    inputs = sampler.get("inputs", {})
-    node = _linked(graph, inputs.get("latent_image"))
-    for _, each in _upstream(graph, node) if node is not None else ():
-        its = each.get("inputs", {})
-        if str(each.get("class_type", "")).startswith("Empty") and "width" in its:
-            for name in ("width", "height"):
-                recipe.number(name, _value(graph, its[name], ("value", name)), int)
-            if its.get("batch_size", 1) != 1:
-                recipe.lost.append("other pictures of the batch, whose noise goes on after the first's")
-            return
-        if each.get("class_type") == "LoadImage":
-            recipe.source = str(its.get("image"))
-            recipe.strength = 1.0 if recipe.strength is None else recipe.strength
-            return
+def _levels(recipe: Recipe, graph: Graph, inputs: Mapping[str, Any], one: Pass) -> None:
+    """Part of a list of noise levels: on a picture its last steps, from words its levels alone."""
+    steps = recipe.options.get("steps")
+    share = _share(graph, inputs)
+    end = number_in(graph.value(inputs.get("end_at_step", steps), ("end_at_step",)))
+    last = int(end) if isinstance(end, int | float) and steps and end < steps else None
+    if share is not None:
+        taken, total = share
+        recipe.options["steps"] = total
+        recipe.rules.append(f"denoise: the last {taken} of {total} steps")
+        if recipe.strength is not None:
+            recipe.strength = taken / total
+        else:
+            recipe.levels = (total - taken, total)
+    if last is not None and recipe.strength is None:
+        recipe.levels = (recipe.levels[0] if recipe.levels else 0, last)
+        if graph.value(inputs.get("return_with_leftover_noise"), ()) == "enable":
+            recipe.lost.append(f"noise that step {last} of {steps} left in the picture")
+    elif last is not None:
+        recipe.lost.append(f"it ended at step {last} of {steps}")
+
+
+def _start(recipe: Recipe, graph: Graph, one: Pass) -> None:
+    """The size, and whether there was a picture below."""
+    found = _size(graph, one)
+    if found is not None:
+        recipe.options["width"], recipe.options["height"] = found
+    begins = one.begins
+    if begins is None:
+        return
+    batch = number_in(graph.value(begins.inputs.get("batch_size", 1), ("batch_size",)))
+    if batch is not None and batch > 1:
+        recipe.lost.append("other pictures of the batch, whose noise goes on after the first's")
+    if any(node.kind.startswith("VAEEncode") or "pixels" in node.inputs for node in one.changed):
+        recipe.strength = 1.0
+        recipe.source = shown(begins.inputs.get("image", begins.kind))
+    for node in one.changed:
+        if any(mark in node.kind for mark in ("Inpaint", "NoiseMask")) or is_link(node.inputs.get("mask")):
+            recipe.lost.append(f"{node.kind}: where the picture was drawn")
+
+
+def _size(graph: Graph, one: Pass) -> tuple[int, int] | None:
+    """Width and height of a pass, where the nodes before it say."""
+    size: tuple[float, float] | None = None
+    for node in one.changed:
+        size = _resized(graph, node, size)
+    if size is None or not all(8 <= side <= 100_000 for side in size):
+        return None
+    return round(size[0]), round(size[1])
+
+
+def _resized(graph: Graph, node: Node, size: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The size after a node that may change it, in pixels."""
+    width, height = (number_in(graph.value(node.inputs.get(name), (name,))) for name in ("width", "height"))
+    if width is not None and height is not None and (width or height):
+        if size and not (width and height):  # 0 follows from the other side
+            return (width or height * size[0] / size[1], height or width * size[1] / size[0])
+        return (width, height) if width and height else size
+    said = size_in(node.inputs.get("dimensions", node.inputs.get("resolution")))
+    if said is not None:
+        return said
+    factor = number_in(graph.value(node.inputs.get("scale_by", node.inputs.get("upscale_by")), ("scale_by",)))
+    if size is not None and factor is not None and ("Upscale" in node.kind or "Scale" in node.kind):
+        return size[0] * factor, size[1] * factor
+    return size
+
+
+def _final_size(graph: Graph, end: Node, passes: list[Pass]) -> tuple[int, int] | None:
+    """The size of the picture that a node saves."""
+    size: tuple[float, float] | None = None
+    for one in passes:
+        for node in one.changed:
+            size = _resized(graph, node, size)
+    for node in _before(graph, end)[1]:
+        size = _resized(graph, node, size)
+    return None if size is None else (round(size[0]), round(size[1]))
+
+
+def _enlarged_after(graph: Graph, end: Node) -> bool:
+    """Whether the picture that a node saves has another size than what was drawn."""
+    return any("scale" in node.kind.lower() or "width" in node.inputs for node in _before(graph, end)[1])
+
+
+def _enlarging(one: Pass) -> list[Node]:
+    """The nodes between two passes that make the picture larger."""
+    return [node for node in one.changed if "scale" in node.kind.lower()]
+
+
+def _goes_on(graph: Graph, first: Pass, second: Pass) -> bool:
+    """Whether the second takes over where the first left off, in the same list of noise levels."""
+    a, b = _inputs(graph, first.node), _inputs(graph, second.node)
+    start = number_in(graph.value(b.get("start_at_step", 0), ("start_at_step",))) or 0
+    end = number_in(graph.value(a.get("end_at_step"), ("end_at_step",)))
+    unnoised = graph.value(b.get("add_noise", "enable"), ("add_noise",)) in ("disable", False)
+    return start > 0 and unnoised and end is not None and not _enlarging(second)
+
+
+def _refined(recipe: Recipe, graph: Graph, passes: list[Pass]) -> None:
+    """A base and what goes on from it: the same model all the way, or its refiner."""
+    first, second = passes[-2], passes[-1]
+    if len(passes) > 2:
+        recipe.lost.append(f"{len(passes) - 2} samplers before, whose picture these two went on from")
+    _one(recipe, graph, first)
+    recipe.levels = None
+    recipe.lost = [one for one in recipe.lost if not one.startswith(("noise that step", "it ended at"))]
+    other = Recipe("")
+    _one(other, graph, second)
+    a, b = _inputs(graph, first.node), _inputs(graph, second.node)
+    step = int(number_in(graph.value(b.get("start_at_step", 0), ("start_at_step",))) or 0)
+    steps = recipe.options.get("steps") or 0
+    # The share of the whole list at which the first began.
+    start = int(number_in(graph.value(a.get("start_at_step", 0), ("start_at_step",))) or 0)
+    if start and recipe.strength is not None and steps:
+        recipe.strength = (steps - start) / steps
+    elif start:
+        recipe.levels = (start, steps)
+    if other.model != recipe.model:
+        recipe.refiner, recipe.switch_step = other.model, step
+        recipe.rules.append(f"refiner: {other.model} from step {step} of {steps} on")
+    for name, mine, its in (
+        ("prompt", recipe.prompt, other.prompt), ("negative prompt", recipe.negative, other.negative),
+        ("sampler", recipe.options.get("sampler"), other.options.get("sampler")),
+        ("CFG scale", recipe.options.get("cfg"), other.options.get("cfg")),
+    ):  # fmt: skip
+        if mine != its:
+            recipe.lost.append(f"the {name} of the second sampler: {shown(its)}")
+
+
+def _again(graph: Graph, first: Pass, second: Pass) -> bool:
+    """Whether the second is a hires pass: it draws over an enlarged first, with the same words, model and sampler."""
+    if not _enlarging(second) or first.begins is None:
+        return False
+    one, two = Recipe(""), Recipe("")
+    _one(one, graph, first)
+    _one(two, graph, second)
+    same = all(one.options.get(name) == two.options.get(name) for name in ("sampler", "schedule", "cfg", "clip_skip"))
+    began = one.strength is None and one.levels is None and _share(graph, _inputs(graph, second.node)) is not None
+    return began and same and (one.prompt, one.negative, one.model) == (two.prompt, two.negative, two.model)
+
+
+def _hires(recipe: Recipe, graph: Graph, passes: list[Pass], drawn: tuple[int, int] | None) -> None:
+    """Two passes as one recipe."""
+    first, second = passes[-2], passes[-1]
+    _one(recipe, graph, first)
+    size = recipe.options.get("width"), recipe.options.get("height")
+    larger = _size(graph, Pass(second.node, [*first.changed, *second.changed]))
+    if drawn is not None and (larger is None or larger == size):  # the nodes do not say, but the picture shows
+        larger = drawn
+    if larger is not None and all(size):
+        recipe.options["hires_scale"] = max(larger[0] / size[0], larger[1] / size[1])
+        if larger[0] * size[1] != larger[1] * size[0]:
+            recipe.lost.append(f"the second pass has the size {larger[0]}x{larger[1]}")
+    else:
+        recipe.options["hires_scale"] = 2.0
+        recipe.lost.append("the size of the second pass, which follows from a file of the workflow; 2 times is taken")
+    share = _share(graph, _inputs(graph, second.node))
+    assert share is not None  # or it were no second pass
+    recipe.second_pass(*share)
+    in_pixels = any(node.kind.startswith("VAEDecode") for node in second.changed)
+    recipe.options["hires_upscaler"] = "lanczos" if in_pixels else "latent"
+    for node in _enlarging(second):
+        filter_ = node.inputs.get("upscale_method")
+        if not is_link(node.inputs.get("upscale_model")) and filter_ == ("lanczos" if in_pixels else "bilinear"):
+            continue
+        taken = "Lanczos' filter" if in_pixels else "bilinear"
+        its = shown(filter_ or _model_of(graph, node))
+        recipe.lost.append(f"{node.kind} ({its}) between the passes; {taken} is taken")
+    other = Recipe("")
+    _one(other, graph, second)
+    if other.options.get("seed", recipe.options.get("seed")) != recipe.options.get("seed"):
+        recipe.lost.append(f"the seed of the second pass, {other.options.get('seed')}; that of the first is taken")
+
+
+def _model_of(graph: Graph, node: Node) -> object:
+    loader = graph.linked(node.inputs.get("upscale_model"))
+    return "no file" if loader is None else graph.value(loader.inputs.get("model_name"))
+
+
+def _after(recipe: Recipe, graph: Graph, passes: list[Pass], drawn: tuple[int, int] | None) -> None:
+    """A pass that goes on from another sampler's picture, of which the file holds nothing."""
+    last, before = passes[-1], passes[-2].node
+    share = _share(graph, _inputs(graph, last.node))
+    recipe.levels = None
+    larger = drawn or _size(graph, Pass(last.node, [node for one in passes for node in one.changed]))
+    if larger is not None:
+        recipe.options["width"], recipe.options["height"] = larger
+    if share is None:
+        recipe.strength = None
+        recipe.lost.append(f"another sampler's picture (node {before.key}), of which full noise leaves hardly anything")
+    else:
+        recipe.strength = share[0] / share[1]
+        recipe.source = f"another sampler's picture in the same workflow, node {before.key}"
+
+
+def _loaded(recipe: Recipe, graph: Graph, sampler: Node, words: Words) -> None:
+    """The model, what was added to it, and which layer of the text encoder was read."""
+    guider = graph.linked(sampler.inputs.get("guider")) or sampler
+    node = _first_linked(graph, guider, ("model", "pipe", "basic_pipe"))
+    seen: set[str] = set()
+    while node is not None and node.key not in seen:
+        seen.add(node.key)
+        names = _NAMES_OF_MODELS[: 3 if "lora_name" in node.inputs else None]
+        name = next((graph.value(node.inputs[one]) for one in names if one in node.inputs), None)
+        if name is not None:
+            recipe.model = recipe.model or base_name(name)
+        _adapted(recipe, graph, node)
+        further = _first_linked(graph, node, ("model", "model1", "base_model", "opt_model", "any"))
+        if further is None and name is None:  # a switch, or what is not known
+            further = next((one for _, one in graph.links(node) if one.key in graph.loaded), None)
+        node = further
+    for node in words.clips:
+        if node.kind == "CLIPSetLastLayer" or "stop_at_clip_layer" in node.inputs or "clip_skip" in node.inputs:
+            layer = number_in(graph.value(node.inputs.get("stop_at_clip_layer", node.inputs.get("clip_skip")), ()))
+            if layer is not None and layer < 0:
+                recipe.number("clip_skip", -layer, int)
+
+
+def _first_linked(graph: Graph, node: Node, names: tuple[str, ...]) -> Node | None:
+    return next((one for name in names if (one := graph.linked(node.inputs.get(name))) is not None), None)
+
+
+def _adapted(recipe: Recipe, graph: Graph, node: Node) -> None:
+    if node.kind == "RescaleCFG":
+        recipe.number("cfg_rescale", graph.value(node.inputs.get("multiplier")), float)
+    for name, value in node.inputs.items():
+        if name.startswith("lora_name") and not is_link(value) and value not in (None, "None"):
+            strength = graph.value(node.inputs.get(name.replace("name", "wt"), node.inputs.get("strength_model", 1)))
+            recipe.lost.append(f"LoRA {base_name(value)}, strength {shown(strength)}")
+    if node.kind.startswith("ModelMerge"):
+        recipe.lost.append(f"{node.kind}: models that were merged")
+
+
+def _around(recipe: Recipe, graph: Graph, end: Node, passes: list[Pass]) -> None:
+    """What happened after sampling, what else the workflow has, and nodes that are not understood."""
+    named: set[str] = set()
+    for node in _before(graph, end)[1]:
+        if node.redraws:
+            recipe.lost.append(f"{node.kind} drew over the finished picture")
+        elif "upscale_model" in node.inputs:
+            recipe.lost.append(f"{node.kind} ({shown(_model_of(graph, node))}) enlarged the finished picture")
+        elif not node.kind.startswith("VAEDecode") and any(is_link(value) for value in node.inputs.values()):
+            recipe.lost.append(f"{node.kind} changed the finished picture")
+        named.add(node.kind)
+    said = {re.split(r":? ", line, maxsplit=1)[0] for line in recipe.lost}
+    used = {node.key for node in graph.upstream(end)}
+    for node in (graph.nodes[key] for key in graph.nodes if key in used):
+        kind = node.kind
+        if kind == "VAELoader":
+            recipe.lost.append(f"VAE {base_name(node.inputs.get('vae_name'))}, in place of the model's own")
+        elif kind not in _UNDERSTOOD and kind not in named and node is not end and kind not in said:
+            recipe.lost.append(f"node {shown(kind)}")
+        named.add(kind)
+    others = [node.key for node in graph.nodes.values() if node.samples and all(node is not one.node for one in passes)]
+    if others:
+        recipe.lost.append(f"{len(others)} more samplers in the workflow (nodes {', '.join(others[:10])})")
+    recipe.lost = list(dict.fromkeys(recipe.lost))
