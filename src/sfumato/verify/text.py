@@ -52,7 +52,10 @@ def _clip(path: Path) -> Iterator[Case]:
 
 
 def _prompts(path: Path) -> Iterator[Case]:
-    """A case for each stage of the prompt language; a prompt that the original itself fails on is left out."""
+    """A case for each stage of the prompt language, as the reference has it of the web UI before version 1.6.
+
+    A prompt that the original itself fails on is left out.
+    """
     content = read_json(path)
     stages: dict[str, Callable[[dict[str, Any]], Any]] = {
         "emphasis": lambda case: _weighed_words(case["prompt"]),
@@ -77,12 +80,12 @@ def _break(words: str, weight: float) -> list[Any]:
 
 
 def _weighed_words(prompt: str) -> list[list[Any]]:
-    spans, _ = emphasis.read(prompt)
+    spans, _ = emphasis.read(prompt, blanks=False)
     return [["BREAK", -1] if isinstance(span, Break) else [span.text, span.weight] for span in spans]
 
 
 def _only_branch(prompt: str) -> Nodes:
-    return parse(prompt, compose=False).branches[0].nodes
+    return parse(prompt, compose=False, old=True).branches[0].nodes
 
 
 def _branches(prompt: str) -> dict[str, Any]:
