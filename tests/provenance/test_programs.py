@@ -382,6 +382,13 @@ def test_a_refiner_of_the_web_ui() -> None:
 CODES = ("le", "be", "ascii", "zero", "none")
 
 
+def test_a_refiner_of_fooocus(tmp_path: Path) -> None:
+    recipe = read(
+        png(tmp_path / "a.png", parameters=FOOOCUS | {"refiner_model": "r.safetensors", "refiner_switch": 0.8})
+    )
+    assert (recipe.refiner, recipe.switch_step) == ("r", 16)
+
+
 # Kind G: where text lies and how it is encoded.
 @pytest.mark.parametrize("prompt", ["a café, Gérôme", "テスト", "a cat"])
 def test_utf_8_wherever_it_was_written(tmp_path: Path, prompt: str) -> None:

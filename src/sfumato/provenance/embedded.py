@@ -134,7 +134,9 @@ def _xmp(image: Image.Image) -> Iterator[tuple[str, str]]:
     """The user's comment in XMP; the XML is not parsed, so that nothing in it can unfold."""
     packet = image.info.get("xmp", image.info.get("XML:com.adobe.xmp"))
     text = _utf8(packet) if isinstance(packet, bytes) else packet
-    for before, after in _XMP if isinstance(text, str) else ():
+    if not isinstance(text, str):
+        return
+    for before, after in _XMP:
         start = text.find(before)
         end = text.find(after, start + len(before))
         if 0 <= start < end:

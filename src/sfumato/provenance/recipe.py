@@ -111,7 +111,7 @@ class Recipe:
 
     def rest(self, data: Mapping[str, Any], known: Mapping[str, Any] | set[str] | tuple[str, ...]) -> None:
         """What a file says besides is lost; what it says as nothing is nothing."""
-        nothing = (None, "", "None", "none", "null", False, "False", "false", 0, [], {})
+        nothing: tuple[object, ...] = (None, "", "None", "none", "null", False, "False", "false", 0, [], {})
         unread = [name for name in data if name not in known and data[name] not in nothing]
         self.lost += [f"{name} ({shown(data[name])})" for name in unread]
 

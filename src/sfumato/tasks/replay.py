@@ -114,7 +114,9 @@ def _refiner(
 
 def _share_at(model: StableDiffusion, recipe: Recipe, options: Options, step: int) -> float:
     """The share of the training times, counted from noise, that lies just before a step of a list."""
-    settings = Settings.of(model.spec, recipe.prompt, recipe.negative, **{**options, "switch_at": None})
+    others = options.copy()
+    others.pop("switch_at", None)
+    settings = Settings.of(model.spec, recipe.prompt, recipe.negative, **others)
     table = model.table_for(settings.width, settings.height)
     sigmas = levels_of(settings, table)
     before, after = (table.time(sigmas[max(0, min(place, len(sigmas) - 2))]).item() for place in (step - 1, step))

@@ -380,7 +380,7 @@ def _hires(recipe: Recipe, graph: Graph, passes: list[Pass], drawn: tuple[int, i
     """Two passes as one recipe."""
     first, second = passes[-2], passes[-1]
     _one(recipe, graph, first)
-    size = recipe.options.get("width"), recipe.options.get("height")
+    size = recipe.options.get("width", 0), recipe.options.get("height", 0)
     larger = _size(graph, Pass(second.node, [*first.changed, *second.changed]))
     if drawn is not None and (larger is None or larger == size):  # the nodes do not say, but the picture shows
         larger = drawn

@@ -103,7 +103,9 @@ def _clips(graph: Graph, encoder: Node) -> list[Node]:
     """The nodes from an encoder to what its text encoder was loaded from."""
     path: list[Node] = []
     seen: set[str] = set()
-    node = next((one for name in ("clip", "opt_clip") if (one := graph.linked(encoder.inputs.get(name)))), encoder)
+    node: Node | None = encoder
+    if any(is_link(encoder.inputs.get(name)) for name in ("clip", "opt_clip")):
+        node = next((one for name in ("clip", "opt_clip") if (one := graph.linked(encoder.inputs.get(name)))), None)
     while node is not None and node.key not in seen:
         seen.add(node.key)
         path.append(node)

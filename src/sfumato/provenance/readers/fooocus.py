@@ -155,8 +155,9 @@ def _further(recipe: Recipe, data: Mapping[str, Any]) -> None:
         if isinstance(expanded := data.get("full_prompt"), list) and recipe.prompt not in map(str, expanded):
             recipe.lost.append("the prompts that styles and expansion made of this one")
         refiner = data.get("refiner_model")
-        if refiner not in (None, "None") and number_in(switch := data.get("refiner_switch")) is not None:
-            recipe.refiner, recipe.options["switch_at"] = base_name(refiner), float(switch)
+        switch, steps = number_in(data.get("refiner_switch")), recipe.options.get("steps")
+        if refiner not in (None, "None") and switch is not None and 0 < switch < 1 and steps:
+            recipe.refiner, recipe.switch_step = base_name(refiner), max(1, round(switch * steps))
     if recipe.program == "tensor.art" and isinstance(base := data.get("baseModel"), Mapping):
         recipe.model = base_name(base.get("modelFileName") or base.get("label"))
         recipe.model_hash = str(base["hash"]) if base.get("hash") else None

@@ -93,7 +93,7 @@ def read(text: str, blanks: bool = True) -> tuple[Spans, tuple[Note, ...]]:
 def _merged(pieces: list[tuple[str, float] | None]) -> Spans:
     """Neighbours of one weight become one, so that the tokenizer sees whole words."""
     spans: list[Span | Break] = []
-    for weight, run in groupby(pieces or [("", 1.0)], key=lambda piece: piece and piece[1]):
+    for weight, run in groupby(pieces or [("", 1.0)], key=lambda piece: None if piece is None else piece[1]):
         if weight is None:
             spans += [Break() for _ in run]
         else:
