@@ -20,7 +20,6 @@ from sfumato.data.scenes import Scenes
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.attributes import Question, answers, questions
 from sfumato.evaluate.backgrounds import ground, name_of
-from sfumato.evaluate.draw import draw
 from sfumato.evaluate.exhibits import Exhibits, Portrait, SceneShown
 from sfumato.evaluate.judge import Judge
 from sfumato.evaluate.naming import Names
@@ -30,6 +29,7 @@ from sfumato.evaluate.precision import Precision, measure_precision
 from sfumato.evaluate.reconstruction import Reconstruction, measure_reconstruction, there_and_back
 from sfumato.evaluate.requests import Request, requests
 from sfumato.evaluate.scores import Attributes, Examined, score_attributes
+from sfumato.pipeline import batch as drawing
 from sfumato.pipeline.latents import to_images
 from sfumato.settings.settings import Settings
 
@@ -186,7 +186,9 @@ def _images(
 ) -> list[Image.Image]:
     """The pictures of the requests in their order, scaled to size x size pixels."""
     images: dict[int, Image.Image] = {}
-    with closing(draw(model, [(request.prompt, request.seed) for request in wanted], settings)) as pictures:
+    with closing(
+        drawing.draw_each(model, [drawing.Request(one.prompt, one.seed) for one in wanted], settings)
+    ) as pictures:
         for picture in pictures:
             image = picture.image
             images[picture.index] = image if image.size == (size, size) else image.resize((size, size))

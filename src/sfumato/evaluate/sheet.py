@@ -8,8 +8,8 @@ from PIL import Image
 
 from sfumato.api import StableDiffusion
 from sfumato.data.captions import STYLE_WORDS
-from sfumato.evaluate.draw import draw
 from sfumato.evaluate.pictures import Watch
+from sfumato.pipeline.batch import Request, draw_each
 from sfumato.settings.settings import Settings
 
 STYLES = ("3d", "flat", "gradient")
@@ -59,14 +59,14 @@ def draw_sheet(model: StableDiffusion, settings: Settings, watch: Watch) -> Imag
     Prompt k has seed + k in every style; nothing is chosen.
     """
     requests = [
-        (f"{name}, {STYLE_WORDS['en'][style][0]}", settings.seed + k)
+        Request(f"{name}, {STYLE_WORDS['en'][style][0]}", settings.seed + k)
         for style in STYLES
         for k, name in enumerate(PROMPTS)
     ]
     width, height = settings.width + GAP, settings.height + GAP
     rows = -(-len(PROMPTS) // COLUMNS) * len(STYLES)
     canvas = Image.new("RGB", (COLUMNS * width - GAP, rows * height - GAP), "white")
-    with closing(draw(model, requests, settings)) as pictures:
+    with closing(draw_each(model, requests, settings)) as pictures:
         for done, picture in enumerate(pictures, 1):
             style, prompt = divmod(picture.index, len(PROMPTS))
             block, column = divmod(prompt, COLUMNS)

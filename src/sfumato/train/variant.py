@@ -19,19 +19,14 @@ from sfumato.adapt.lowrank import Adapter
 from sfumato.api import StableDiffusion
 from sfumato.checkpoint import variant
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.driver import Failed, Finished, Step, drive
 from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.files import atomic_write
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.prior import Underlay
 from sfumato.nets.unet import UNet
-from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.load import load
-from sfumato.pipeline.sampling import SamplingRun
-from sfumato.settings.settings import Settings
 
-ROWS = 128  # that share a call of a network
 FIRST = {UNet: "conv_in", MMDiT: "pos_embed.proj"}  # the layer that reads the latents
 FIELDS = ("tokens", "pooled", "concat")  # of Cond, that words decide
 Tensors = dict[str, Tensor]
@@ -128,41 +123,6 @@ def _kept(file: Path, make: Callable[[], Tensors]) -> Tensors:
         with atomic_write(file) as out:
             out.write(save({key: value.cpu().contiguous() for key, value in make().items()}))
     return load_file(file)
-
-
-@torch.no_grad()
-def paths(
-    model: StableDiffusion,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    settings: Settings,
-    concats: Sequence[Tensor | None] | None = None,
-) -> Tensor:
-    """Latents (N, S + 1, C, h, w) of N pictures at the S noise levels of `settings`, and finished.
-
-    `concats` are the further input channels of each picture.
-    """
-    way = SamplingRun.of(model, settings)
-    guides = [
-        guidance(model, replace(settings, prompt=prompt, prompt_syntax="plain", seed=seed), way.sigmas, concat)
-        for prompt, seed, concat in zip(prompts, seeds, concats or [None] * len(prompts), strict=True)
-    ]
-    seen: list[list[Tensor]] = [[] for _ in prompts]
-    for n, event in drive([way.job(guide, seed) for guide, seed in zip(guides, seeds, strict=True)], ROWS):
-        match event:
-            case Step(x=x):
-                seen[n].append(x)
-            case Finished(x=x):
-                seen[n].append(way.final_latents(x))
-            case Failed(error=error):
-                raise error
-    return torch.stack([torch.cat(one) for one in seen])
-
-
-def decoded(model: StableDiffusion, latents: Tensor) -> Tensor:
-    """Pictures (N, 3, H, W) of latents (N, C, h, w)."""
-    vae = model.vae
-    return torch.cat([vae.decode(vae.from_latents(part.float())) for part in latents.split(16)])
 
 
 def widened(network: UNet | MMDiT, further: int) -> UNet | MMDiT:

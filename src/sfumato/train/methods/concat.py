@@ -25,6 +25,7 @@ from sfumato.data.protocol import Example, TrainingSet
 from sfumato.families import ldm
 from sfumato.images.mask import touched
 from sfumato.loading.exports import load_depth_net
+from sfumato.pipeline.batch import Request, decoded, trajectories
 from sfumato.pipeline.depth import normalised
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.underlay import hole_of
@@ -36,7 +37,7 @@ from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.masks import random_mask
 from sfumato.train.objective import denoising_losses, stratified, times, validation_errors, whole_steps
 from sfumato.train.sheet import sheet
-from sfumato.train.variant import Condition, Tensors, Variant, decoded, paths
+from sfumato.train.variant import Condition, Tensors, Variant
 
 CHUNK = 32  # examples in one file
 RATIOS = (0.5, 2.0, 10.0)  # of the validation's noise to its signal
@@ -164,13 +165,13 @@ class ConcatTask:
         concat = self._kept["further"][numbers.start : numbers.stop, :1].float().to(self.device)
         side = examples[0].picture.shape[1]
         settings = Settings.of(model.spec, "-", steps=self.cfg.sheet_steps, width=side, height=side)
-        new = [
-            paths(model, prompts, [n + shift for n in numbers], settings, list(concat))[:, -1] for shift in (0, SHEET)
+        requests = [
+            [Request(prompt, n + shift, one) for prompt, n, one in zip(prompts, numbers, concat, strict=True)]
+            for shift in (0, SHEET)
         ]
+        new = [decoded(model.vae, trajectories(model, row, settings)[:, -1]) for row in requests]
         shown = [self._shown(one, n) for n, one in zip(numbers, examples, strict=True)]
-        return sheet(
-            [torch.stack([one.picture for one in examples]), torch.stack(shown), *(decoded(model, z) for z in new)]
-        )
+        return sheet([torch.stack([one.picture for one in examples]), torch.stack(shown), *new])
 
     def export(self, folder: Path) -> None:
         """The variant's file, `inpainting.safetensors` or `depth.safetensors`."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from sfumato.checkpoint.hashes import model_hash
 from sfumato.data.protocol import TrainingSet
 from sfumato.diffusion.sigma_schedules import sigma_list
+from sfumato.pipeline.batch import Request, decoded, trajectories
 from sfumato.seeding import shuffled, stream
 from sfumato.settings.settings import Options, Settings, sized
 from sfumato.train.config import LoopConfig
@@ -29,7 +30,7 @@ from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.objective import pseudo_huber, stratified, x0_error
 from sfumato.train.sheet import sheet
-from sfumato.train.variant import FIELDS, Tensors, Variant, decoded, paths
+from sfumato.train.variant import FIELDS, Tensors, Variant
 
 CHUNK = 32  # paths that are drawn side by side and kept in one file
 SHEET_STEPS = (1, 2, 4)
@@ -121,18 +122,18 @@ class DistilTask:
 
     def samples(self) -> Image.Image:
         """Pictures drawn in one step, in two, in four; below them the teacher's, from the same noise."""
-        model, prompts, seeds = self.variant.model, self.cfg.prompts, range(len(self.cfg.prompts))
+        model, requests = self.variant.model, [Request(prompt, k) for k, prompt in enumerate(self.cfg.prompts)]
         side = self._data.size
-        few = [Settings.of(model.spec, "-", **sized(self._habits(steps), side, side)) for steps in SHEET_STEPS]
-        rows = [paths(model, prompts, seeds, settings) for settings in few]
-        rows.append(paths(self.variant.base, prompts, seeds, self._teacher))
-        return sheet([decoded(model, row[:, -1]) for row in rows])
+        few = [Settings.of(model.spec, "-", **sized(self._defaults(steps), side, side)) for steps in SHEET_STEPS]
+        rows = [trajectories(model, requests, settings) for settings in few]
+        rows.append(trajectories(self.variant.base, requests, self._teacher))
+        return sheet([decoded(model.vae, row[:, -1]) for row in rows])
 
     def export(self, folder: Path) -> None:
         """The variant's file, `fast.safetensors`."""
-        self.variant.export(folder / "fast.safetensors", {"sfumato.json": dict(self._habits(self.cfg.steps))}, {})
+        self.variant.export(folder / "fast.safetensors", {"sfumato.json": dict(self._defaults(self.cfg.steps))}, {})
 
-    def _habits(self, steps: int) -> Options:
+    def _defaults(self, steps: int) -> Options:
         return {"steps": steps, "cfg": 1.0, "sampler": "lcm", "schedule": SCHEDULE}
 
     def _error(self, rows: Tensor, levels: Tensor) -> Tensor:
@@ -147,5 +148,6 @@ class DistilTask:
         prompts = [self._data.caption(rng, self.cfg.composed) for _ in range(CHUNK)]
         with arithmetic(self.cfg.loop, self.device):
             seeds = range(k * CHUNK, (k + 1) * CHUNK)
-            latents = paths(self.variant.base, prompts, seeds, self._teacher)
+            requests = [Request(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+            latents = trajectories(self.variant.base, requests, self._teacher)
         return {"latents": latents.half()} | self.variant.conds(prompts, seeds, self._data.size)

@@ -6,7 +6,6 @@ import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,24 +14,23 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from sfumato.api import StableDiffusion
 from sfumato.checkpoint import variant
 from sfumato.data.protocol import TrainingSet
-from sfumato.diffusion import guidance as guide
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.driver import Denoiser, Failed, Finished, drive
+from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.noise_schedule import table_of
-from sfumato.diffusion.rng import NoiseStream
-from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.loading.save import folder_files, save_folder
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
-from sfumato.pipeline.sampling import first_latents, last_latents
+from sfumato.pipeline.batch import Request, decoded, trajectories
 from sfumato.seeding import stream
+from sfumato.settings.settings import Settings
 from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, Prediction, Spec, UNetConfig, VAEConfig
+from sfumato.text.encode import TextEncoder
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached
 from sfumato.train.loop import Batch, arithmetic
@@ -180,42 +178,15 @@ class LDMTask:
         return sheet(pictures.split(len(cfg.prompts)))
 
     def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
-        """Pictures (N, 3, H, W) in about [-1, 1], by the recipe's own steps and guidance."""
-        cfg, side, path = self.cfg, self.size // self.vae.cfg.factor, self.denoiser.path
-        sampler, sigmas = find_sampler(cfg.sampler), sigma_list(cfg.schedule, self.table, cfg.sheet_steps)
-        (empty,) = self.encode([""])
-        jobs = []
-        for seed, cond in zip(seeds, self.encode(prompts), strict=True):
-            stream = NoiseStream(seed, (1, self.vae.cfg.latent_channels, side, side), self.device)
-            both = guide.network_guide(self.denoiser, cond), guide.network_guide(self.denoiser, empty)
-            steer = guide.Guidance(partial(guide.cfg, *both, cfg.sheet_cfg))
-            x = first_latents(stream.normal(), sigmas, sampler, path)
-            jobs.append(sampler.job(steer, x, sigmas, path, stream, self.table))
-        latents: dict[int, Tensor] = {}
-        for number, event in drive(jobs, max_rows=64):
-            if isinstance(event, Failed):
-                raise event.error
-            if isinstance(event, Finished):
-                latents[number] = last_latents(event.x, sigmas, sampler, path)
-        z = torch.cat([latents[number] for number in range(len(jobs))])
-        return torch.cat([self.vae.decode(self.vae.from_latents(part)) for part in z.split(16)])
-
-    def encode(self, prompts: Sequence[str]) -> list[Cond]:
-        """One row of conditioning for each prompt."""
-        cond = self._cond(self.tokenizer(prompts).to(self.device))
-        return [cond.select(slice(i, i + 1)) for i in range(len(prompts))]
+        """Pictures (N, 3, H, W) in about [-1, 1], with the recipe's own sampler, steps and guidance."""
+        spec = self._spec()
+        model = StableDiffusion(spec, self.denoiser, self.vae, TextEncoder(self.tokenizer, (self.text,)), Path("run"))
+        requests = [Request(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        return decoded(self.vae, trajectories(model, requests, Settings.of(spec, "-"))[:, -1])
 
     def export(self, folder: Path) -> None:
         """A diffusers folder in float16, files of at most 16 MiB; of a variant one file, `denoiser.safetensors`."""
-        cfg, size = self.cfg, self.size
-        spec = replace(
-            described(self.network),
-            vae=self.vae.cfg,
-            text=self.text.cfg,
-            prediction=cfg.prediction,
-            noise=cfg.noise,
-            defaults=Defaults(size, size, cfg.sheet_steps, cfg.sheet_cfg, cfg.sampler, cfg.schedule),
-        )
+        spec = self._spec()
         if self._parts_of is not None:
             self._export_variant(folder / "denoiser.safetensors", spec, self._parts_of)
             return
@@ -227,6 +198,17 @@ class LDMTask:
             tokenizer_folder=folder / "tokenizer",
             dtype=torch.float16,
             max_file_size=MAX_FILE,
+        )
+
+    def _spec(self) -> Spec:
+        cfg, size = self.cfg, self.size
+        return replace(
+            described(self.network),
+            vae=self.vae.cfg,
+            text=self.text.cfg,
+            prediction=cfg.prediction,
+            noise=cfg.noise,
+            defaults=Defaults(size, size, cfg.sheet_steps, cfg.sheet_cfg, cfg.sampler, cfg.schedule),
         )
 
     def _export_variant(self, path: Path, spec: Spec, base: str) -> None:
