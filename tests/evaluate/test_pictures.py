@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from sfumato.data.dataset import EmojiData
-from sfumato.evaluate.pictures import choose, in_styles, look, on_colours, on_white, spread
+from sfumato.evaluate.pictures import choose, in_groups, look, on_colours, on_white, spread
 
 
 def test_choice_is_fixed_grows_at_its_end_and_repeats_no_concept_before_all_have_come(squares: EmojiData):
@@ -17,7 +17,7 @@ def test_choice_is_fixed_grows_at_its_end_and_repeats_no_concept_before_all_have
 
 
 def test_styles_are_kept_apart(squares: EmojiData):
-    numbers = in_styles(squares, "train", ("3d", "blob"))
+    numbers = in_groups(squares, "train", ("3d", "blob"))
     assert {squares.style(int(i)) for i in numbers} == {"3d", "blob"}
     assert len(numbers) == 22 + 22 - 1
 

@@ -24,7 +24,7 @@ from sfumato.evaluate.exhibits import Exhibits, Portrait, SceneShown
 from sfumato.evaluate.judge import Judge
 from sfumato.evaluate.naming import Names
 from sfumato.evaluate.originality import Originality, measure_originality, to_known
-from sfumato.evaluate.pictures import BATCH, Looks, Watch, choose, in_styles, look, on_white, spread, watched
+from sfumato.evaluate.pictures import BATCH, Looks, Watch, choose, in_groups, look, on_white, spread, watched
 from sfumato.evaluate.precision import Precision, measure_precision
 from sfumato.evaluate.reconstruction import Reconstruction, measure_reconstruction, there_and_back
 from sfumato.evaluate.requests import Request, requests
@@ -77,7 +77,7 @@ def measure(
     The seed of `settings` decides what is asked for, and with the next ones what is drawn. Raises SfumatoError for a
     set without pictures or scenes to ask for.
     """
-    train = in_styles(data, "train", plan.styles)
+    train = in_groups(data, "train", plan.styles)
     chosen = choose(data, train, plan.pictures, settings.seed)
     if len(chosen) < 2:
         raise SfumatoError(
@@ -86,7 +86,7 @@ def measure(
     # Training composes scenes with seeds from 0 on.
     scenes = Scenes(data, -1 - settings.seed) if plan.scenes else None
     asked = questions(scenes, plan.styles, max(plan.scenes, REAL_SCENES)) if scenes else []
-    held_out = {split: numbers for split in HELD_OUT if len(numbers := in_styles(data, split, plan.styles))}
+    held_out = {split: numbers for split in HELD_OUT if len(numbers := in_groups(data, split, plan.styles))}
     reconstruction = {
         split: measure_reconstruction(model.vae, data, numbers, watch) for split, numbers in held_out.items()
     }

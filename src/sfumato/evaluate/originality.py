@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sfumato.data.dataset import EmojiData
+from sfumato.data.protocol import Dataset
 from sfumato.evaluate.pictures import Looks
 
 COPY_QUANTILE = 0.95
@@ -21,7 +21,7 @@ COPY_QUANTILE = 0.95
 
 @dataclass(frozen=True)
 class Distance:
-    """To the nearest training picture of the same style: median, and share that is as near as a copy.
+    """To the nearest training picture of the same group: median, and share that is as near as a copy.
 
     `pixels` is the RMSE of thumbnails, black and white being 1 apart; `judge` is one minus the cosine.
     """
@@ -43,7 +43,7 @@ class Originality:
 
 
 class Nearest(NamedTuple):
-    """By pixels and by the judge (N,), as in `Distance`, infinite where no known picture has the style; and the number
+    """By pixels and by the judge (N,), as in `Distance`, infinite where the group has no known picture; and the number
     in the set (N,), int64, of the picture that is nearest by pixels."""
 
     pixels: Tensor
@@ -59,14 +59,14 @@ def nearest(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
     return distances, places
 
 
-def to_known(data: EmojiData, looks: Looks, known: Looks) -> Nearest:
-    """How near each of the looks comes to a known one of its style."""
+def to_known(data: Dataset, looks: Looks, known: Looks) -> Nearest:
+    """How near each of the looks comes to a known one of its group."""
     pixels, judge = (torch.full((len(looks),), torch.inf) for _ in range(2))
     numbers = torch.full((len(looks),), -1)
-    style, known_style = ([data.style(int(i)) for i in some.numbers] for some in (looks, known))
-    for name in sorted(set(style) & set(known_style)):
-        rows = torch.tensor([s == name for s in style])
-        others = torch.tensor([s == name for s in known_style])
+    groups, known_groups = ([data.group(int(i)) for i in some.numbers] for some in (looks, known))
+    for name in sorted(set(groups) & set(known_groups)):
+        rows = torch.tensor([group == name for group in groups])
+        others = torch.tensor([group == name for group in known_groups])
         apart, places = nearest(looks.thumbnails[rows], known.thumbnails[others])
         pixels[rows] = apart / known.thumbnails.shape[1] ** 0.5 / 2  # from -1 to 1
         numbers[rows] = torch.from_numpy(known.numbers)[others][places]
@@ -74,7 +74,7 @@ def to_known(data: EmojiData, looks: Looks, known: Looks) -> Nearest:
     return Nearest(pixels, judge, numbers)
 
 
-def measure_originality(data: EmojiData, known: Looks, copies: Looks, others: Mapping[str, Looks]) -> Originality:
+def measure_originality(data: Dataset, known: Looks, copies: Looks, others: Mapping[str, Looks]) -> Originality:
     """Of the copies, and of all others that there are, to the known pictures."""
     found = {name: to_known(data, looks, known) for name, looks in ({**others, "copies": copies}).items() if len(looks)}
     pixels_threshold, judge_threshold = (

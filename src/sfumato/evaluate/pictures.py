@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.data.captions import COLOURS
-from sfumato.data.dataset import EmojiData, compose
+from sfumato.data.dataset import compose
+from sfumato.data.protocol import Dataset
 from sfumato.evaluate.judge import Judge
 from sfumato.seeding import stream
 
@@ -59,18 +59,18 @@ def look(judge: Judge, numbers: np.ndarray, batches: Iterable[Tensor]) -> Looks:
     return Looks(numbers, torch.cat(vectors), torch.cat(thumbnails))
 
 
-def on_white(data: EmojiData, numbers: np.ndarray) -> Iterator[Tensor]:
+def on_white(data: Dataset, numbers: np.ndarray) -> Iterator[Tensor]:
     """Batches of pictures on white, (B, 3, S, S) in [-1, 1]."""
     for start in range(0, len(numbers), BATCH):
         yield compose(data.pictures(numbers[start : start + BATCH]), WHITE)
 
 
-def on_colours(data: EmojiData, numbers: np.ndarray) -> Iterator[Tensor]:
-    """The same on the middles of the named colours, which take turns."""
-    middles = np.array([[(low + high) / 2 for low, high in zip(c.low, c.high, strict=True)] for c in COLOURS])
+def on_colours(data: Dataset, numbers: np.ndarray) -> Iterator[Tensor]:
+    """The same on the middles of the set's plain colours, which take turns."""
+    middles = np.array(data.grounds, np.float64).mean(1)
     for start in range(0, len(numbers), BATCH):
         rows = numbers[start : start + BATCH]
-        turn = (start + np.arange(len(rows))) % len(COLOURS)
+        turn = (start + np.arange(len(rows))) % len(middles)
         yield compose(data.pictures(rows), torch.from_numpy(middles[turn]))
 
 
@@ -83,13 +83,13 @@ def watched(batches: Iterable[Tensor], what: str, total: int, watch: Watch) -> I
         watch(what, done, total)
 
 
-def in_styles(data: EmojiData, split: str, styles: tuple[str, ...]) -> np.ndarray:
-    """Numbers of the split's pictures in these styles, int64, ascending."""
-    return np.array([i for i in data.splits[split] if data.style(int(i)) in styles], np.int64)
+def in_groups(data: Dataset, split: str, groups: tuple[str, ...]) -> np.ndarray:
+    """Numbers of the split's pictures in these groups, int64, ascending."""
+    return np.array([i for i in data.splits[split] if data.group(int(i)) in groups], np.int64)
 
 
-def choose(data: EmojiData, numbers: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Up to n of these pictures; no concept comes again before every concept has come.
+def choose(data: Dataset, numbers: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Up to n of these pictures; no subject comes again before every subject has come.
 
     The choice of a smaller n is the beginning of that of a larger one.
     """
@@ -97,9 +97,9 @@ def choose(data: EmojiData, numbers: np.ndarray, n: int, seed: int) -> np.ndarra
     earlier: Counter[int] = Counter()
     turn = np.empty(len(order), np.int64)
     for k, i in enumerate(order):
-        concept = data.concept_index(int(i))
-        turn[k] = earlier[concept]
-        earlier[concept] += 1
+        subject = data.subject(int(i))
+        turn[k] = earlier[subject]
+        earlier[subject] += 1
     return order[np.argsort(turn, kind="stable")[:n]]
 
 

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data import captions
-from sfumato.data.dataset import EmojiData
+from sfumato.data.protocol import Dataset
 from sfumato.evaluate.judge import Judge
 from sfumato.evaluate.pictures import Looks, Watch
 from sfumato.seeding import stream
@@ -59,31 +58,28 @@ def share(hits: Tensor) -> float | None:
     return hits.float().mean().item() if hits.numel() else None
 
 
-def candidates(data: EmojiData, i: int, seed: int) -> list[int]:
-    """Places of CANDIDATES concepts in `data.concepts` (of all, where there are fewer): that of picture i first.
+def candidates(data: Dataset, i: int, seed: int) -> list[int]:
+    """CANDIDATES subjects of the set (all, where there are fewer), that of picture i first.
 
     They depend on nothing but the set, i and the seed.
     """
-    own = data.concept_index(i)
-    others = np.delete(np.arange(len(data.concepts)), own)
+    own = data.subject(i)
+    others = np.delete(np.arange(data.subjects), own)
     rng = stream(seed, "candidates", i)
     return [own, *rng.choice(others, min(CANDIDATES - 1, len(others)), replace=False).tolist()]
 
 
-def caption_lists(data: EmojiData, judge: Judge, seed: int, numbers: np.ndarray, language: str) -> Tensor:
+def caption_lists(data: Dataset, judge: Judge, seed: int, numbers: np.ndarray, language: str) -> Tensor:
     """Vectors (N, K, E) of the captions that pictures of the set choose from, each one's own first.
 
-    All name the picture's own style, so that only what is shown can tell them apart.
+    All name the picture's own group, so that only what is shown can tell them apart.
     """
-    texts = [
-        [captions.prompt(data.concepts[k], data.style(int(i)), language) for k in candidates(data, int(i), seed)]
-        for i in numbers
-    ]
+    texts = [[data.prompt(k, data.group(int(i)), language) for k in candidates(data, int(i), seed)] for i in numbers]
     return judge.texts([text for row in texts for text in row]).unflatten(0, (len(texts), -1))
 
 
 def measure_precision(
-    data: EmojiData,
+    data: Dataset,
     judge: Judge,
     drawn: Mapping[str, Looks],
     real: Looks,
@@ -96,7 +92,7 @@ def measure_precision(
     lists = partial(caption_lists, data, judge, seed)
     english = lists(real.numbers, "en")
     real_english = share(first_places(real.vectors, english).diagonal())
-    concepts = torch.tensor([data.concept_index(int(i)) for i in real.numbers])
+    subjects = torch.tensor([data.subject(int(i)) for i in real.numbers])
     found = {}
     for done, (language, looks) in enumerate(drawn.items(), 1):
         own = lists(real.numbers, language)
@@ -111,7 +107,7 @@ def measure_precision(
             drawn_english=hits_english,
             real_english=real_english,
             ratio_english=_ratio(hits_english, real_english),
-            shuffled=share(places[concepts[:, None] != concepts.repeat(len(turns))]),
+            shuffled=share(places[subjects[:, None] != subjects.repeat(len(turns))]),
             spread=turns.float().mean(1).std().item() if len(turns) > 1 else None,
             unseen={
                 split: share(first_places(others.vectors, lists(others.numbers, language)).diagonal())

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.data.dataset import EmojiData
+from sfumato.data.protocol import Dataset
 from sfumato.evaluate.pictures import Watch, on_colours, on_white, watched
 from sfumato.nets.vae import VAE
 
@@ -55,7 +55,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     return similar.mean((1, 2, 3))
 
 
-def measure_reconstruction(vae: VAE, data: EmojiData, numbers: np.ndarray, watch: Watch) -> Reconstruction:
+def measure_reconstruction(vae: VAE, data: Dataset, numbers: np.ndarray, watch: Watch) -> Reconstruction:
     """Of the pictures with these numbers, of which there must be one."""
     means = []
     for name, batches in (("white", on_white(data, numbers)), ("colours", on_colours(data, numbers))):
