@@ -62,7 +62,7 @@ def test_only_regular_files_of_a_bounded_size_are_read(tmp_path: Path) -> None:
             read_bytes(tmp_path / name)
         assert len(str(error.value)) < 250
     (tmp_path / "latin").write_bytes(b"caf\xe9")
-    with pytest.raises(SfumatoError, match="as UTF-8 text"):
+    with pytest.raises(SfumatoError, match="is no text in UTF-8"):
         read_text(tmp_path / "latin")
 
 

@@ -92,7 +92,7 @@ def test_wildcards(folder: Path) -> None:
         ("__circle__", "name each other without end: circle > circle"),
         ("__pair__", "name each other without end|choices within choices"),
         ("__empty__", "without lines"),
-        ("__latin__", "as UTF-8"),
+        ("__latin__", "is no text in UTF-8"),
         ("__part__", "no part.txt"),
         ("__grow__ __grow__", "grows beyond"),
         ("{0::a|0::b}", "weigh nothing"),

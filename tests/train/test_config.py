@@ -58,7 +58,7 @@ def test_missing_and_broken_files(tmp_path: Path):
     with pytest.raises(SfumatoError, match="emoji-vae"):
         read_config(tmp_path / "absent.toml", LoopConfig)
     (tmp_path / "picture.toml").write_bytes(b"\x89PNG\xff")
-    with pytest.raises(SfumatoError, match="it is no text"):
+    with pytest.raises(SfumatoError, match="is no text in UTF-8"):
         read_config(tmp_path / "picture.toml", LoopConfig)
     (tmp_path / "broken.toml").write_text("steps = = 3")
     with pytest.raises(SfumatoError, match="not valid TOML"):
