@@ -81,7 +81,8 @@ class PriorConfig:
     `latent_channels` channels and `side` x `side` latents is drafted. `attributes` numbers beside each code say where
     the thing lies and what colour it has. `tints` and `grounds` count the colours of things and of grounds, "none said"
     included. `text_dim` is the width of the text tower, of which a reader of width `reader` and `reader_layers` layers
-    makes the things. `hidden` is the width of the local network that fits a thing's draft into its place.
+    makes the things, with `phrases` rows of a lexicon. `hidden` is the width of the local network that fits a thing's
+    draft into its place.
     """
 
     concepts: int
@@ -97,6 +98,7 @@ class PriorConfig:
     reader: int = 192
     reader_layers: int = 2
     reader_heads: int = 4
+    phrases: int = 0
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from sfumato.nets.layout import (
     Spot,
     spots,
 )
+from sfumato.nets.lexicon import Lexicon
 from sfumato.nets.reader import Reader, Reading
 from sfumato.spec import PriorConfig
 
@@ -37,14 +38,17 @@ from sfumato.spec import PriorConfig
 @dataclass(frozen=True, eq=False)
 class Words:
     """A prompt as a text tower hands it on: `states` and `embeddings` (1, L, D) of its tokens, the latter without their
-    positions, and `weights` (1, L): how much a token counts, 0 for padding."""
+    positions, `weights` (1, L): how much a token counts, 0 for padding; and the `text` itself, for the lexicon."""
 
     states: Tensor
     embeddings: Tensor
     weights: Tensor
+    text: str = ""
 
 
 ONE = Group()
+LEXICON = 5.0  # how much a phrase that speaks of one concept alone adds to its logarithmic probability
+REPEATED = 6.0  # how much less likely a concept is that another group has already
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +118,7 @@ class ScenePrior(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.reader = Reader(cfg)
+        self.lexicon = Lexicon(cfg.phrases, cfg.concepts)
         self.memory = Memory(cfg)
         self.composer = Composer(cfg)
 
@@ -139,7 +144,10 @@ class ScenePrior(nn.Module):
 
     def understand(self, words: Words) -> Understood:
         """What a prompt asks for."""
-        return decided(self.reader(words.states, words.embeddings, words.weights), self.cfg, self.memory.known > 0)
+        reading = self.reader(words.states, words.embeddings, words.weights)
+        said = LEXICON * self.lexicon.scores(words.text).to(reading.concept.device)
+        reading = replace(reading, concept=reading.concept.float().log_softmax(-1) + said)
+        return decided(reading, self.cfg, self.memory.known > 0)
 
     def things(self, asked: Sequence[Understood], rngs: Sequence[Random], within: Region | None = None) -> Things:
         """The things of B pictures in their places."""
@@ -184,8 +192,10 @@ def decided(reading: Reading, cfg: PriorConfig, known: Tensor) -> Understood:
     counts = [1 + int(count[k, 1:].argmax()) for k in range(groups)]
     while sum(counts) > MAX_THINGS:
         counts[counts.index(max(counts))] -= 1
-    things = []
+    things: list[Named] = []
     for k in range(groups):
+        if groups > 1 and things:  # several groups are of several things
+            allowed[k, [thing.concept for thing in things]] -= REPEATED
         size, pose = int(reading.size[0, k].argmax()), int(reading.pose[0, k].argmax())
         group = Group(counts[k], SIZES[size - 1] if size else None, POSES[pose - 1] if pose else None)
         things.append(Named(int(allowed[k].argmax()), int(reading.tint[0, k].argmax()), group))

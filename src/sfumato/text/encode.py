@@ -15,6 +15,7 @@ from sfumato.errors import SfumatoError
 from sfumato.nets.clip import CLIPText, TextStates
 from sfumato.nets.prior import Words
 from sfumato.nets.t5 import T5
+from sfumato.text.emoji import spelled_out
 from sfumato.text.prompt.chunks import Token, tokens, windows
 from sfumato.text.prompt.emphasis import Span, Spans
 from sfumato.text.t5_tokenizer import T5Tokenizer
@@ -139,7 +140,9 @@ class TextEncoder:
         flat = states.read(clip_skip).flatten(0, 1), embeddings.flatten(0, 1), weights.flatten()
         there = flat[2] != 0
         kept = (value[there][None] for value in flat)
-        return Words(*kept)
+        pieces = (Span(prompt),) if isinstance(prompt, str) else prompt
+        text = " ".join(piece.text for piece in pieces if isinstance(piece, Span) and piece.weight > 0)
+        return Words(*kept, text=spelled_out(text))
 
     def _states(self, tower: CLIPText, rows: list[list[Token]]) -> TextStates:
         return tower(self._ids(tower, rows))

@@ -4,6 +4,7 @@ from sfumato.data.wording.asked import Asked, Thing
 from sfumato.data.wording.canonical import canonical
 from sfumato.data.wording.keywords import is_held, keywords, nothing, say_keywords
 from sfumato.data.wording.names import typo
+from sfumato.data.wording.phrases import phrases
 from sfumato.data.wording.say import say
 
-__all__ = ["Asked", "Thing", "canonical", "is_held", "keywords", "nothing", "say", "say_keywords", "typo"]
+__all__ = ["Asked", "Thing", "canonical", "is_held", "keywords", "nothing", "phrases", "say", "say_keywords", "typo"]

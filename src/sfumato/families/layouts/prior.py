@@ -37,6 +37,7 @@ def sizes(shapes: Shapes, prefix: str) -> PriorConfig:
         hidden=own["composer.fit_1.weight"][0],
         text_dim=text,
         reader=reader,
+        phrases=own["lexicon.entries"][0],
         reader_layers=len({match[1] for name in own if (match := re.match(r"reader\.layers\.(\d+)\.", name))}),
     )
 

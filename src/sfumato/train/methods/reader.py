@@ -32,7 +32,6 @@ from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, PLACES, POSES, SIZES
 from sfumato.nets.reader import Reader, Reading
 from sfumato.seeding import stream
 from sfumato.spec import CLIPTextConfig, PriorConfig
-from sfumato.text.emoji import spelled_out
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.assemble import assemble
 from sfumato.train.config import LoopConfig
@@ -114,6 +113,7 @@ class ReaderTask:
             tokenizer.save(folder)
         self.tokenizer = CLIPTokenizer.from_folder(folder)
         self.tokenizer.max_length = cfg.text.max_length
+        self.tokenizer.emoji = False  # they are read by their names
         torch.manual_seed(cfg.loop.seed)
         self.text = CLIPText(text_config(cfg.text, self.tokenizer))
         self.text.apply(_small_init)
@@ -155,7 +155,7 @@ class ReaderTask:
 
     def ids(self, texts: Sequence[str]) -> Tensor:
         """Token ids (B, L), no longer than the longest needs."""
-        ids = self.tokenizer([spelled_out(text) for text in texts])
+        ids = self.tokenizer(list(texts))
         ends = (ids == self.tokenizer.eos_token_id).int().argmax(1)
         return ids[:, : int(ends.max()) + 1]
 
@@ -256,7 +256,7 @@ class ReaderTask:
                         said.append(offsets[2] + TINTS.index(colour.name))
                     if asked.ground is not None:
                         said.append(offsets[3] + COLOUR_NAMES.index(asked.ground.name))
-                    ids.append(self.tokenizer.encode(spelled_out(text_)))
+                    ids.append(self.tokenizer.encode(text_))
                     rows.append([int(x) for x in said])
         table = self.text.text_model.embeddings.token_embedding.weight
         table.data.copy_(associations(ids, rows, *table.shape))
