@@ -45,7 +45,8 @@ def read_export(folder: str | Path, file: str, command: str) -> tuple[dict[str, 
             config = json.loads(checkpoint.metadata["config"])
         except (KeyError, ValueError) as error:
             raise SfumatoError(f"{path} does not say its sizes; give what `sfumato train {command}` left") from error
-        return config, {name: stored.read().clone() for name, stored in checkpoint.tensors.items()}
+        # Names that begin like a model's part were opened as that part's folder.
+        return config, {name.replace("/", "."): one.read().clone() for name, one in checkpoint.tensors.items()}
 
 
 def load_vae(folder: str | Path) -> VAE:
