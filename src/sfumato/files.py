@@ -57,8 +57,8 @@ def read_text(path: str | Path, most: int = MAX_TEXT_FILE) -> str:
     try:
         return read_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        where = f"byte {error.start}"
-        raise SfumatoError(f"{short_path(path)} is no text in UTF-8 ({where}); save it in that encoding") from None
+        reason = f"it is no text in UTF-8 (byte {error.start})"
+        raise SfumatoError(f"cannot read {short_path(path)}: {reason}; save it in that encoding") from None
 
 
 def check_writable(folder: Path, name: str = "") -> None:
