@@ -19,8 +19,8 @@ from sfumato.provenance.readers import a1111, comfyui, invokeai, novelai
 from sfumato.text.prompt import comfyui as comfyui_language
 from sfumato.text.prompt import emphasis
 from sfumato.text.prompt import invokeai as invokeai_language
+from sfumato.text.prompt.editing import text_per_step
 from sfumato.text.prompt.parse import parse
-from sfumato.text.prompt.schedule import text_per_step
 from sfumato.text.prompt.template import expand, expand_notes
 
 Maker = Callable[[int], str]

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfumato.text.prompt import comfyui, invokeai
+from sfumato.text.prompt.editing import stretches
 from sfumato.text.prompt.emphasis import Span
-from sfumato.text.prompt.schedule import schedule
 from sfumato.text.prompt.syntax import SYNTAXES, parsed, second_pass, weighed
 
 Weights = list[tuple[str, float]]
@@ -87,13 +87,13 @@ def test_blanks_around_a_weight_by_version() -> None:
 )
 def test_a_decimal_point_is_a_share(text: str, new: object, old: object) -> None:
     for syntax, expected in (("a1111", new), ("a1111-1.5", old)):
-        assert schedule(parsed(syntax, text).branches[0].nodes, 10) == expected
+        assert stretches(parsed(syntax, text).branches[0].nodes, 10) == expected
 
 
 def test_what_a_second_pass_says() -> None:
     text = "[a:b:0.5] [c:d:1.5] [e:f:12] [(g:h:1.0)|i] <lora:x:1>"
     assert second_pass("a1111", text, 10) == "[a:b:0.0] [c:d:0.5] [e:f:2] [(g:h:1.0)|i] <lora:x:1>"
-    assert [each for _, each in schedule(parsed("a1111", second_pass("a1111", "[a:b:0.5]", 6)).branches[0].nodes, 4)][
+    assert [each for _, each in stretches(parsed("a1111", second_pass("a1111", "[a:b:0.5]", 6)).branches[0].nodes, 4)][
         -1
     ] == "b"
     for syntax in ("a1111-1.5", "comfyui", "invokeai", "plain"):

@@ -5,9 +5,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sfumato.text.prompt import emphasis
+from sfumato.text.prompt.editing import stretches, text_per_step
 from sfumato.text.prompt.emphasis import MAX_DEPTH, Break, Span
 from sfumato.text.prompt.parse import parse
-from sfumato.text.prompt.schedule import schedule, text_per_step
 from sfumato.text.prompt.tree import LARGEST, Adapter, Alternate, Edit, Group, Text
 
 PIECES = [*"()[]:|<>{}\\ a\n", "AND", " AND ", "BREAK", "0.5", "12", ":1.3)", "<lora:", "<lora:x:1>", "embedding:", "é"]
@@ -107,7 +107,7 @@ def test_empty_alternatives_and_changes_of_weight() -> None:
     assert text_per_step(parse("a [|b]").branches[0].nodes, 3) == ["a ", "a b", "a "]
     assert text_per_step(parse("(a:[1.2|0.8])").branches[0].nodes, 2) == ["(a:1.2)", "(a:0.8)"]
     assert text_per_step(parse("[a:b:-3]").branches[0].nodes, 1) == ["b"]
-    assert schedule(parse("[a:b:0.29]").branches[0].nodes, 100) == [(28, "a"), (100, "b")]  # 0.29 * 100 < 29
+    assert stretches(parse("[a:b:0.29]").branches[0].nodes, 100) == [(28, "a"), (100, "b")]  # 0.29 * 100 < 29
 
 
 def test_a_number_too_large_for_arithmetic_is_a_large_number() -> None:

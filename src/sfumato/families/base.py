@@ -27,7 +27,7 @@ class Layout:
     """One way in which the models of a family are stored.
 
     `prefixes` is what the names of each part begin with. `recognise(shapes)` says whether a file is of this family and
-    layout. `spec(checkpoint)` reads sizes and habits, and raises SfumatoError for what is not supported.
+    layout. `spec(checkpoint)` reads the model, and raises SfumatoError for what is not supported.
     `rules(spec, part, names)` maps the parameter names of a part; `ema` renames the U-Net's or transformer's tensors to
     the averaged ones, where the layout can hold them.
 
@@ -77,7 +77,7 @@ class Family:
     """A line of releases: its full-size model, its networks, and how its files are laid out.
 
     `networks(spec)` builds the modules by part name; `denoiser` is the part that draws, and that EMA weights exist of.
-    `variants` are further releases with the same names and shapes but other habits, told apart by `Spec.variant`. A
+    `variants` are further releases with the same names and shapes, told apart by `Spec.variant`. A
     model may lack the parts `optional`; its networks are then without them.
     """
 
@@ -115,7 +115,7 @@ class Family:
         raise SfumatoError(f"{self.spec.title} has no variant {variant!r}; choose {known}, or leave it out")
 
     def predicting(self, spec: Spec, prediction: Prediction) -> Spec:
-        """The spec with another prediction, and the habits of the first release that has it, if there is one.
+        """The spec with another prediction, as the first release has it that predicts so, if there is one.
 
         Raises SfumatoError for what is no kind of prediction.
         """

@@ -166,7 +166,7 @@ def _found(checkpoint: Checkpoint, kind: Kind, prefix: str) -> Component:
 def assign(
     spec: Spec, slots: Iterable[str], vae: Checkpoint | None, text_encoders: Iterable[Checkpoint]
 ) -> dict[str, Component]:
-    """Which part of a model each given checkpoint is, with the model's habits. `slots` name the fields of its Spec.
+    """The part of a model that each given checkpoint is, read as the model reads its own. `slots` are fields of Spec.
 
     Raises SfumatoError for a file that holds no such part, or one that does not fit, and says what would.
     """

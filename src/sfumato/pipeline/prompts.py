@@ -16,8 +16,8 @@ from sfumato.diffusion.guidance import Guide, composed, network_guide
 from sfumato.errors import SfumatoError, warn
 from sfumato.nets.prior import Underlay
 from sfumato.settings.settings import Settings
+from sfumato.text.prompt.editing import text_per_step
 from sfumato.text.prompt.emphasis import Span, Spans
-from sfumato.text.prompt.schedule import text_per_step
 from sfumato.text.prompt.syntax import parsed, weighed
 from sfumato.text.prompt.tree import Prompt
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sfumato.settings.settings import Settings
 from sfumato.text.encode import MAX_WINDOWS, T5Reader
 from sfumato.text.prompt.chunks import windows
+from sfumato.text.prompt.editing import text_per_step
 from sfumato.text.prompt.emphasis import Spans
-from sfumato.text.prompt.schedule import text_per_step
 from sfumato.text.prompt.syntax import parsed, weighed
 from sfumato.text.prompt.tree import Note
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.text.prompt import emphasis
+from sfumato.text.prompt.editing import stretches
 from sfumato.text.prompt.emphasis import Break
 from sfumato.text.prompt.parse import parse
-from sfumato.text.prompt.schedule import schedule
 from sfumato.text.prompt.tree import Nodes, show
 from sfumato.text.t5_tokenizer import T5Tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
@@ -59,7 +59,7 @@ def _prompts(path: Path) -> Iterator[Case]:
     content = read_json(path)
     stages: dict[str, Callable[[dict[str, Any]], Any]] = {
         "emphasis": lambda case: _weighed_words(case["prompt"]),
-        "editing": lambda case: [list(stretch) for stretch in schedule(_only_branch(case["prompt"]), case["steps"])],
+        "editing": lambda case: [list(stretch) for stretch in stretches(_only_branch(case["prompt"]), case["steps"])],
         "composable_AND": lambda case: _branches(case["prompt"]),
     }
     for stage, ours in stages.items():

@@ -49,7 +49,7 @@ def write(account: Account, draft: Path, files: Mapping[str, bytes], max_file_si
 
 
 def _needed_in_header(account: Account, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files for a header: none where tensors, and the habits of the release, tell the whole model."""
+    """The files for a header: none where the tensors, and what is known of the release, describe the whole model."""
     layouts, carried = account.source.family.layouts, _without_clip(files)
     file = account.source.checkpoint.files[0]
     tensors = {name: Stored(file, 0, entry.shape, entry.dtype) for name, entry in account.entries.items()}

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from sfumato.text.prompt import comfyui, emphasis, invokeai
+from sfumato.text.prompt.editing import after_first_pass
 from sfumato.text.prompt.emphasis import Span, Spans
 from sfumato.text.prompt.parse import parse
-from sfumato.text.prompt.schedule import after_first_pass
 from sfumato.text.prompt.template import expand_notes
 from sfumato.text.prompt.tree import Branch, Prompt, Text
 

@@ -15,7 +15,7 @@ class Stretch(NamedTuple):
     text: str
 
 
-def schedule(nodes: Nodes, steps: int) -> list[Stretch]:
+def stretches(nodes: Nodes, steps: int) -> list[Stretch]:
     """The texts of a prompt over `steps` steps, in AUTOMATIC1111's way: a stretch for every place where one may change.
 
     A change before the first step leaves a stretch until step 0, which is never drawn.
