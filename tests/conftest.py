@@ -11,6 +11,7 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", NO_COLOR="
 os.environ.pop("SFUMATO_MODELS", None)
 os.environ.pop("SFUMATO_DEBUG", None)
 
+import sfumato  # noqa: F401, I001 (first: it must say how threads wait before torch is imported)
 import hypothesis
 import pytest
 import torch

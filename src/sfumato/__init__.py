@@ -6,6 +6,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 from sfumato.errors import SfumatoError
+from sfumato.runtime.threads import wait_passively
+
+wait_passively()  # before anything imports torch
 
 if TYPE_CHECKING:
     from sfumato.hub.local_models import models

@@ -93,6 +93,10 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else a
 Dtype = Annotated[
     str | None, typer.Option(help="float32, float16 or bfloat16; else float16 on CUDA and float32 elsewhere.")
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processor threads; else two for a small network, and for others as many as torch takes."),
+]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
 Seed = Annotated[
     int | None,
@@ -201,17 +205,27 @@ class Loading:
     tiled_vae: TiledVae = None
     device: Device = None
     dtype: Dtype = None
+    threads: Threads = None
 
     def load(self) -> StableDiffusion:
-        """Raises SfumatoError as `sfumato.load`."""
-        import sfumato
+        """Load the model, and set the number of threads. Raises SfumatoError as `sfumato.load`."""
+        import torch
 
-        return sfumato.load(
+        import sfumato
+        from sfumato.runtime.threads import fitting_threads
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        sd = sfumato.load(
             self.model, self.device, self.dtype, variant=self.variant,
             prediction=cast("Kind | None", self.prediction), zero_snr=self.zero_snr, vae=self.vae,
             text_encoders=self.text_encoder or (), t5_tokenizer=self.t5_tokenizer, t5_length=self.t5_length,
             tiled_vae=self.tiled_vae,
         )  # fmt: skip
+        if not self.threads and sd.device.type == "cpu":
+            parameters = sum(weight.numel() for weight in sd.denoiser.network.parameters())
+            torch.set_num_threads(fitting_threads(parameters, torch.get_num_threads()))
+        return sd
 
 
 @dataclass(frozen=True)
