@@ -20,7 +20,7 @@ import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.data.dataset import EmojiData, compose
 from sfumato.evaluate.reconstruction import psnr, ssim
-from sfumato.pipeline.latents import to_images, to_pixels
+from sfumato.images.tensors import to_images, to_pixels
 
 SIZES = (150, 250, 400, 600, 800)
 WHITE = (255, 255, 255)

@@ -27,7 +27,7 @@ from sfumato.diffusion.driver import Failed, Finished, Job, drive
 from sfumato.diffusion.guidance import Estimate, Guide, cfg, network_guide
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.sigma_schedules import SCHEDULES, sigma_list
+from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES, sigma_list
 
 PROMPTS, SEEDS = ("a red heart, 3D style", "dog face, flat style"), (1, 2)
 CALLS = (6, 10, 16, 24, 40)
@@ -63,7 +63,7 @@ def runs() -> Iterator[Run]:
     yield Run(REFERENCE, REFERENCE_SCHEDULE, REFERENCE_STEPS)
     for name, calls in product(DETERMINISTIC, CALLS):
         yield Run(name, REFERENCE_SCHEDULE, steps_for(name, calls))
-    for schedule, calls in product(SCHEDULES, SPACED_CALLS):
+    for schedule, calls in product(SIGMA_SCHEDULES, SPACED_CALLS):
         if schedule != REFERENCE_SCHEDULE or calls not in CALLS:
             yield Run(SPACED, schedule, calls)
 
@@ -159,8 +159,11 @@ def table(figures: dict[str, dict[str, float]]) -> None:
     ]
     show("Distance, and calls, on Karras's levels", ["", *map(str, CALLS)], rows)
     spaced = [
-        [SCHEDULES[name].label, *(f"{100 * figures[f'{SPACED} {name} {n}']['distance']:.2g}%" for n in SPACED_CALLS)]
-        for name in SCHEDULES
+        [
+            SIGMA_SCHEDULES[name].label,
+            *(f"{100 * figures[f'{SPACED} {name} {n}']['distance']:.2g}%" for n in SPACED_CALLS),
+        ]
+        for name in SIGMA_SCHEDULES
     ]
     show(f"Distance of {SAMPLERS[SPACED].label} by schedule", ["", *(f"{n} steps" for n in SPACED_CALLS)], spaced)
 

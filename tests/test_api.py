@@ -16,9 +16,10 @@ import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.diffusion.noise_schedule import NoiseTable, training_sigmas
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.sigma_schedules import SCHEDULES
+from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES
 from sfumato.errors import SfumatoError, SfumatoWarning
-from sfumato.pipeline.latents import Progress, encode
+from sfumato.pipeline.events import Progress
+from sfumato.pipeline.latents import encode
 from sfumato.provenance import infotext
 from sfumato.spec import NoiseSchedule
 
@@ -65,11 +66,11 @@ def test_every_sampler_draws_in_few_steps(any_kind: StableDiffusion, name: str) 
         assert infotext.parse(drawn.infotexts[0])[2]["Steps"] == str(steps)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", SIGMA_SCHEDULES)
 def test_every_schedule_draws_in_few_steps(any_kind: StableDiffusion, name: str) -> None:
     for steps in (1, 2, 3, 24):
         drawn = any_kind.txt2img("a cat", sampler="dpmpp_2m", schedule=name, **SMALL | {"steps": steps})
-        assert infotext.parse(drawn.infotexts[0])[2]["Schedule type"] == SCHEDULES[name].label
+        assert infotext.parse(drawn.infotexts[0])[2]["Schedule type"] == SIGMA_SCHEDULES[name].label
 
 
 @pytest.mark.parametrize(

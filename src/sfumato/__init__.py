@@ -11,12 +11,17 @@ from sfumato.runtime.threads import wait_passively
 wait_passively()  # before anything imports torch
 
 if TYPE_CHECKING:
+    from sfumato.api import StableDiffusion, load
     from sfumato.hub.local_models import models
     from sfumato.hub.pull import pull
-    from sfumato.pipeline.load import load
 
-__all__ = ["SfumatoError", "__version__", "load", "models", "pull"]
-_HOMES = {"load": "sfumato.pipeline.load", "models": "sfumato.hub.local_models", "pull": "sfumato.hub.pull"}
+__all__ = ["SfumatoError", "StableDiffusion", "__version__", "load", "models", "pull"]
+_HOMES = {
+    "StableDiffusion": "sfumato.api",
+    "load": "sfumato.api",
+    "models": "sfumato.hub.local_models",
+    "pull": "sfumato.hub.pull",
+}
 __version__ = "0.1.0"
 
 

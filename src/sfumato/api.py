@@ -1,53 +1,43 @@
-"""A loaded model: its networks, its text encoder and what can be done with them."""
+"""The Python API: a loaded model with one method for each task."""
 
 from __future__ import annotations
 
-import copy
-import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, ParamSpec, Unpack
 
-import torch
 from PIL import Image
-from torch import Tensor
 
-from sfumato.checkpoint.hashes import model_hash
-from sfumato.diffusion.driver import Denoiser
-from sfumato.diffusion.noise_schedule import Table, table_of
-from sfumato.errors import SfumatoError
-from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.files import read_bytes
 from sfumato.images.inputs import PictureLike, load_image, split_image_and_mask
+from sfumato.images.resize import Resize
 from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
-from sfumato.nets.prior import ScenePrior
-from sfumato.nets.seamless import seamless
-from sfumato.nets.vae import VAE
-from sfumato.pipeline.latents import Picture, Progress, preview_colours
+from sfumato.pipeline.events import Events, Picture
+from sfumato.pipeline.load import load_model
+from sfumato.pipeline.model import Model
 from sfumato.provenance.read import read
-from sfumato.settings.settings import Options, Settings, Tiling, sized
-from sfumato.spec import Spec
+from sfumato.settings.settings import Options, Settings
 from sfumato.tasks.augment import SLIGHTLY, augment
 from sfumato.tasks.compress import QUALITY, compress, decompress
 from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
-from sfumato.tasks.depth2img import depth2img
-from sfumato.tasks.img2img import STRENGTH, Resize, img2img, natural_size
-from sfumato.tasks.inpaint import InpaintOptions, Start, inpaint
-from sfumato.tasks.interpolate import FRAMES, interpolate
-from sfumato.tasks.outpaint import STEP, OutpaintMargins, outpaint
+from sfumato.tasks.depth2img import Depth2ImgRequest
+from sfumato.tasks.grid import Axis, Grid
+from sfumato.tasks.img2img import STRENGTH, Img2ImgRequest
+from sfumato.tasks.inpaint import InpaintOptions, InpaintRequest, Start
+from sfumato.tasks.interpolate import FRAMES, InterpolateRequest
+from sfumato.tasks.interrogate import Match, interrogate
+from sfumato.tasks.outpaint import STEP, OutpaintMargins, OutpaintRequest
 from sfumato.tasks.replay import replay
-from sfumato.tasks.txt2img import txt2img
-from sfumato.tasks.upscale import OVERLAP, UpscaleOptions, settings_of, upscale
+from sfumato.tasks.request import Request
+from sfumato.tasks.tokens import Tokens, tokens
+from sfumato.tasks.txt2img import Txt2ImgRequest
+from sfumato.tasks.upscale import OVERLAP, UpscaleOptions, UpscaleRequest
 from sfumato.text.emoji_names import names
-from sfumato.text.encode import TextEncoder
 
-if TYPE_CHECKING:
-    from sfumato.evaluate.judge import Judge
-    from sfumato.tasks.interrogate import Match
-    from sfumato.tasks.tokens import Tokens
+Loading = ParamSpec("Loading")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,99 +53,38 @@ class Result:
     scores: list[float | None] = field(default_factory=list)
 
 
-class StableDiffusion:
-    """A model ready to draw. Made by `load`."""
+class StableDiffusion(Model):
+    """A model ready to draw. Made by `sfumato.load`."""
 
-    def __init__(
-        self,
-        spec: Spec,
-        denoiser: Denoiser,
-        vae: VAE,
-        text: TextEncoder,
-        path: Path,
-        depth: DepthNetwork | None = None,
-        prior: ScenePrior | None = None,
-    ):
-        self.spec = spec
-        self.denoiser = denoiser
-        self.vae = vae
-        self.encode = text
-        self.path = path
-        self.depth = depth
-        self.prior = prior
-        self.tiling: Tiling | None = None
-
-    @property
-    def name(self) -> str:
-        path = Path(os.path.abspath(self.path))  # "." has no name, and links keep theirs
-        if path.parent.name == "snapshots":  # of the Hugging Face cache, where the folder's own name is a commit
-            return path.parents[1].name.rpartition("--")[2]
-        return path.stem if path.is_file() else path.name
-
-    def seamless(self, tiling: Tiling | None) -> StableDiffusion:
-        """This model, on the same weights, as one whose pictures tile in "x", "y" or "both"."""
-        if tiling == self.tiling:
-            return self
-        axes = tiling in ("x", "both"), tiling in ("y", "both")
-        _ = self.hash  # reads the file; once is enough for both
-        result = copy.copy(self)
-        result.tiling = tiling
-        result.denoiser = replace(self.denoiser, network=seamless(self.denoiser.network, *axes))
-        result.vae = seamless(self.vae, *axes)
+    @classmethod
+    def of(cls, model: Model) -> StableDiffusion:
+        """The methods of this class for a model that `load_model` gave."""
+        result = cls.__new__(cls)
+        vars(result).update(vars(model))
         return result
 
-    @property
-    def device(self) -> torch.device:
-        return next(self.denoiser.network.parameters()).device
+    def run(self, request: Request) -> Result:
+        """Draw what a task's request asks for. Raises SfumatoError for an option that cannot be honoured."""
+        return _collected(self.events(request))
 
-    @property
-    def table(self) -> Table:
-        return self.denoiser.table
+    def events(self, request: Request) -> Events:
+        """As `run`, step by step: yields every step (with a cheap preview) and every finished picture.
 
-    def table_for(self, width: int, height: int) -> Table:
-        """The noise levels for a picture of this size in pixels; most models have the same for all."""
-        if self.spec.noise.log_shift is None:
-            return self.table
-        patches = (width // self.spec.multiple) * (height // self.spec.multiple)
-        return table_of(self.spec.prediction, self.spec.noise, patches)
-
-    @cached_property
-    def hash(self) -> str | None:
-        """See `checkpoint.hashes.model_hash`."""
-        return model_hash(self.path)
-
-    @cached_property
-    def preview_colours(self) -> Tensor:
-        """See `pipeline.latents.preview_colours`."""
-        return preview_colours(self.vae)
-
-    @cached_property
-    def judge(self) -> Judge:
-        """The CLIP that ships, on this model's device: it scores how well pictures fit words, see `evaluate.judge`."""
-        from sfumato.evaluate.judge import load_judge  # brings the trainer along, which drawing does without
-
-        return load_judge(None, None, self.device)
+        Close the iterator to cancel. What cannot be honoured is raised at once and not at the first step.
+        """
+        return request.draw(self, request.settings(self.spec))
 
     def stream(
-        self, prompt: str, negative: str = "", *, refiner: StableDiffusion | None = None, **options: Unpack[Options]
-    ) -> Generator[Progress | Picture, None, None]:
-        """Draw pictures and yield every step (with a cheap preview) and every finished picture.
-
-        A `refiner` finishes what this model began. Close the iterator to cancel. Raises SfumatoError for an option that
-        cannot be honoured, at once and not at the first step.
-        """
-        if not isinstance(refiner, StableDiffusion | None):
-            raise SfumatoError(f"the refiner is {refiner!r}; give a loaded model, such as sfumato.load(path)")
-        settings = Settings.of(
-            self.spec, prompt, negative, refiner=None if refiner is None else refiner.spec, **options
-        )
-        return txt2img(self, settings, refiner)
+        self, prompt: str, negative: str = "", *, refiner: Model | None = None, **options: Unpack[Options]
+    ) -> Events:
+        """Draw pictures from words and yield every step and every finished picture; see `events` and `txt2img`."""
+        return self.events(Txt2ImgRequest(prompt=prompt, negative=negative, refiner=refiner, options=options))
 
     def txt2img(
-        self, prompt: str, negative: str = "", *, refiner: StableDiffusion | None = None, **options: Unpack[Options]
+        self, prompt: str, negative: str = "", *, refiner: Model | None = None, **options: Unpack[Options]
     ) -> Result:
-        """Draw pictures from words; see `settings.settings.Options`, and `stream` for what is raised."""
-        return _collected(self.stream(prompt, negative, refiner=refiner, **options))
+        """Draw pictures from words; see `Options`. A `refiner` finishes what this model began."""
+        return self.run(Txt2ImgRequest(prompt=prompt, negative=negative, refiner=refiner, options=options))
 
     def img2img(
         self,
@@ -167,13 +96,16 @@ class StableDiffusion:
         resize: Resize = "crop",
         **options: Unpack[Options],
     ) -> Result:
-        """Draw on top of a picture (or the picture in a file); see `tasks.img2img` and `settings.settings.Options`.
+        """Draw on top of a picture (or the picture in a file); see `tasks.img2img` and `Options`.
 
-        Without a width or height the picture keeps its size, see `tasks.img2img.natural_size`.
+        Without a width or height the picture keeps its size, see `images.resize.natural_size`.
         """
-        image = load_image(image)
-        settings = Settings.of(self.spec, prompt, negative, **sized(options, *natural_size(image, self.spec)))
-        return _collected(img2img(self, image, settings, strength, resize))
+        return self.run(
+            Img2ImgRequest(
+                prompt=prompt, negative=negative, options=options, image=load_image(image), strength=strength,
+                resize=resize,
+            )
+        )  # fmt: skip
 
     def inpaint(
         self,
@@ -192,15 +124,16 @@ class StableDiffusion:
         padding: int = InpaintOptions.padding,
         **options: Unpack[Options],
     ) -> Result:
-        """Draw part of a picture anew; see `tasks.inpaint` and `settings.settings.Options`.
+        """Draw part of a picture anew; see `tasks.inpaint` and `Options`.
 
         `mask` is white, or if it has transparency transparent, where to draw; without one, what is transparent in the
         picture is drawn. Without a width or height the picture is drawn at its own size, see `InpaintOptions.size`.
         """
         how = InpaintOptions(strength, start, invert, grow, blur, soft, only_masked, padding)
         picture, where = split_image_and_mask(image, mask)
-        settings = Settings.of(self.spec, prompt, negative, **sized(options, *how.size(self.spec, picture)))
-        return _collected(inpaint(self, picture, where, settings, how))
+        return self.run(
+            InpaintRequest(prompt=prompt, negative=negative, options=options, image=picture, mask=where, how=how)
+        )
 
     def outpaint(
         self,
@@ -216,13 +149,17 @@ class StableDiffusion:
         step: float = STEP,
         **options: Unpack[Options],
     ) -> Result:
-        """Draw a picture on by so many pixels on each side; see `tasks.outpaint` and `settings.settings.Options`.
+        """Draw a picture on by so many pixels on each side; see `tasks.outpaint` and `Options`.
 
         `width` and `height` are what the model draws at once, and by default its own size.
         """
-        sides = OutpaintMargins(left, right, top, bottom)
-        settings = Settings.of(self.spec, prompt, negative, **options)
-        return _collected(outpaint(self, load_image(image), settings, sides, overlap, step))
+        margins = OutpaintMargins(left, right, top, bottom)
+        return self.run(
+            OutpaintRequest(
+                prompt=prompt, negative=negative, options=options, image=load_image(image), margins=margins,
+                overlap=overlap, step=step,
+            )
+        )  # fmt: skip
 
     def upscale(
         self,
@@ -241,14 +178,13 @@ class StableDiffusion:
 
         `prompt` says what the picture shows. The x4 upscaler draws it four times as large by itself. Any other model
         draws over what an `upscaler` (or its file) or Lanczos' filter has made `scale` (2) times as large, with a
-        `strength` of 0.3. Raises SfumatoError as `stream`, and for a result of more than `picture.MAX_PIXELS`.
+        `strength` of 0.3. Raises SfumatoError for a result of more than `images.files.MAX_PIXELS`.
         """
         image = load_image(image)
         if isinstance(upscaler, str | Path):
             upscaler = load_upscaler(upscaler, self.device)
-        enlarging = UpscaleOptions(scale, upscaler, strength, noise_level, overlap)
-        settings = settings_of(self.spec, image, enlarging, prompt, negative, **options)
-        return _collected(upscale(self, image, settings, enlarging))
+        how = UpscaleOptions(scale, upscaler, strength, noise_level, overlap)
+        return self.run(UpscaleRequest(prompt=prompt, negative=negative, options=options, image=image, how=how))
 
     def depth2img(
         self,
@@ -262,12 +198,14 @@ class StableDiffusion:
         **options: Unpack[Options],
     ) -> Result:
         """Draw pictures with the depth of a picture, or with a given `depth`; see `tasks.depth2img`."""
-        start = None if image is None else load_image(image)
-        given = None if depth is None else load_image(depth, "the depth")
-        if (shape := start or given) is not None:
-            options = sized(options, *natural_size(shape, self.spec))
-        settings = Settings.of(self.spec, prompt, negative, **options)
-        return _collected(depth2img(self, start, settings, given, strength, resize))
+        return self.run(
+            Depth2ImgRequest(
+                prompt=prompt, negative=negative, options=options,
+                image=None if image is None else load_image(image),
+                depth=None if depth is None else load_image(depth, "the depth"),
+                strength=strength, resize=resize,
+            )
+        )  # fmt: skip
 
     def interpolate(
         self,
@@ -280,10 +218,12 @@ class StableDiffusion:
         **options: Unpack[Options],
     ) -> Result:
         """Draw the frames of the way through prompts and seeds; see `tasks.interpolate`."""
-        if isinstance(prompts, str):
-            prompts = [prompts]
-        settings = Settings.of(self.spec, prompts[0] if prompts else "", negative, **options)
-        return _collected(interpolate(self, prompts, settings, seeds, frames, loop))
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        return self.run(
+            InterpolateRequest(
+                prompts=prompts, negative=negative, options=options, seeds=seeds, frames=frames, loop=loop
+            )
+        )
 
     def replay(
         self,
@@ -313,8 +253,6 @@ class StableDiffusion:
 
         With an `image` the cells are drawn on top of it. See `tasks.grid`.
         """
-        from sfumato.tasks.grid import Axis, Grid
-
         under = None if image is None else load_image(image)
         grid = Grid.of(self, [Axis.parse(axis) for axis in axes], prompt, negative, under, options)
         cells = list(grid.draw(self, under))
@@ -322,8 +260,6 @@ class StableDiffusion:
 
     def tokens(self, prompt: str, **options: Unpack[Options]) -> Tokens:
         """How this model reads a prompt; see `tasks.tokens`."""
-        from sfumato.tasks.tokens import tokens
-
         return tokens(self, Settings.of(self.spec, prompt, **options))
 
     def interrogate(
@@ -333,8 +269,6 @@ class StableDiffusion:
 
         Without `captions` the names that ship in a `language`, see `text.emoji_names`. Raises SfumatoError as they do.
         """
-        from sfumato.tasks.interrogate import interrogate
-
         return interrogate(self.judge, load_image(image), names(language) if captions is None else captions, top)
 
     def augment(
@@ -356,7 +290,7 @@ class StableDiffusion:
         return _collected(decompress(self, content, steps, noise, seed)).images[0]
 
 
-def _collected(events: Generator[Progress | Picture, None, None]) -> Result:
+def _collected(events: Events) -> Result:
     with closing(events):
         pictures = [event for event in events if isinstance(event, Picture)]
     pictures.sort(key=lambda picture: picture.index)  # a sampler of adaptive steps finishes them in any order
@@ -366,3 +300,15 @@ def _collected(events: Generator[Progress | Picture, None, None]) -> Result:
         [picture.infotext for picture in pictures],
         [picture.score for picture in pictures],
     )
+
+
+def _facade(load: Callable[Loading, Model]) -> Callable[Loading, StableDiffusion]:
+    @wraps(load)
+    def wrapped(*args: Loading.args, **kwargs: Loading.kwargs) -> StableDiffusion:
+        return StableDiffusion.of(load(*args, **kwargs))
+
+    return wrapped
+
+
+load = _facade(load_model)
+load.__name__ = load.__qualname__ = "load"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,8 @@ def test_things_stand_where_depth_says() -> None:
     for left in (True, False):
         depth = torch.full((1, 1, 8, 8), -1.0)
         depth[..., 2:6, slice(0, 4) if left else slice(4, 8)] = 1.0
-        jobs = [way.job(guidance(model, settings, way.sigmas, depth), seed) for seed in range(4)]
+        pictures = [replace(settings, seed=seed) for seed in range(4)]
+        jobs = [way.job(guidance(model, one, way.sigmas, depth), one) for one in pictures]
         ends = [way.final_latents(event.x) for _, event in drive(jobs) if isinstance(event, Finished)]
         levels = np.stack([np.asarray(decode(model.vae, end), float) for end in ends])
         red = levels[..., 0] - levels[..., 1:].mean(-1)

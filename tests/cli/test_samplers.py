@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typer.testing import Result
 
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.sigma_schedules import SCHEDULES
+from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES
 
 Run = Callable[..., Result]
 
 
 def test_the_table_names_every_sampler_and_schedule(run: Run) -> None:
     lines = run("samplers").stdout.splitlines()
-    assert [line.split()[0] for line in lines if line] == ["SAMPLER", *SAMPLERS, "SCHEDULE", *SCHEDULES]
+    assert [line.split()[0] for line in lines if line] == ["SAMPLER", *SAMPLERS, "SCHEDULE", *SIGMA_SCHEDULES]
     (line,) = [line for line in lines if line.startswith("dpmpp_2m_sde ")]
     for word in ("DPM++ 2M SDE", "SDE, multistep", "arXiv:2211.01095", "eta=1.0 solver=midpoint", "dpmpp_2m_sde_gpu"):
         assert word in line
@@ -22,7 +22,7 @@ def test_the_table_names_every_sampler_and_schedule(run: Run) -> None:
 def test_json(run: Run) -> None:
     both = json.loads(run("samplers", "--json").stdout)
     assert [one["name"] for one in both["samplers"]] == [*SAMPLERS]
-    assert [one["name"] for one in both["schedules"]] == [*SCHEDULES]
+    assert [one["name"] for one in both["schedules"]] == [*SIGMA_SCHEDULES]
     heun = next(one for one in both["samplers"] if one["name"] == "heun")
     assert (heun["label"], heun["calls"], heun["order"], heun["kind"]) == ("Heun", 2, 2, "ODE")
     assert heun["options"] == {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": "inf", "s_noise": 1.0}

@@ -18,9 +18,9 @@ from typer.testing import Result
 import sfumato
 from sfumato.cli.options import parse_pair
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.sigma_schedules import SCHEDULES
+from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES
 from sfumato.errors import SfumatoError
-from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.events import Picture, Progress
 from sfumato.provenance import infotext
 from sfumato.provenance.embedded import read_infotext
 from sfumato.tasks import txt2img as task
@@ -109,7 +109,7 @@ def test_help_names_what_there_is(run: Run) -> None:
     samplers = re.search(r"--sampler <str> (.*?) and more", shown)
     schedules = re.search(r"--schedule <str> (.*?) and more", shown)
     assert samplers and set(re.findall(r"\w+", samplers[1])) < set(SAMPLERS)
-    assert schedules and set(re.findall(r"\w+", schedules[1])) < set(SCHEDULES)
+    assert schedules and set(re.findall(r"\w+", schedules[1])) < set(SIGMA_SCHEDULES)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from sfumato.diffusion.lookup import find
 from sfumato.diffusion.sample import SAMPLERS, find_sampler
-from sfumato.diffusion.sigma_schedules import SCHEDULES, find_schedule
+from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES, find_schedule
 from sfumato.errors import SfumatoError
 
 NAMES = {"dpmpp_2m": ("DPM++ 2M",), "euler": ()}
@@ -30,7 +30,7 @@ def test_every_name_means_one_thing() -> None:
             found[name] += 1
             assert find_sampler(name.upper()) is sampler
     assert set(found.values()) == {1}
-    for schedule in SCHEDULES.values():
+    for schedule in SIGMA_SCHEDULES.values():
         for name in {schedule.name, schedule.label, *schedule.aliases}:
             found[name.lower()] += 1
             assert find_schedule(name.upper()) is schedule

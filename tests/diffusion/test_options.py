@@ -9,7 +9,7 @@ import pytest
 
 from sfumato.diffusion.options import FIELDS, Range, Share, checked, field_of, options_of
 from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.sigma_schedules import SCHEDULES
+from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES
 from sfumato.errors import SfumatoError
 
 
@@ -58,12 +58,12 @@ def test_what_has_no_option_says_so() -> None:
 
 
 def test_every_default_is_allowed_and_every_option_has_a_name_in_infotexts() -> None:
-    of_schedules = {name for spacing in SCHEDULES.values() for name in spacing.options}
+    of_schedules = {name for spacing in SIGMA_SCHEDULES.values() for name in spacing.options}
     for sampler in SAMPLERS.values():
         assert not of_schedules & set(sampler.options)
         fields = Counter(field_of(sampler.name, option) for option in (*sampler.options, *of_schedules))
         assert max(fields.values()) == 1
-    for options in (one.options for one in (*SAMPLERS.values(), *SCHEDULES.values())):
+    for options in (one.options for one in (*SAMPLERS.values(), *SIGMA_SCHEDULES.values())):
         for option in options.values():
             assert option.default == math.inf or option.checked(option.default) == option.default
     assert len(set(FIELDS.values())) == len(FIELDS)

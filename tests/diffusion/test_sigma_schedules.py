@@ -10,7 +10,7 @@ from mpmath import betainc
 from sfumato.diffusion.noise_schedule import TABLE_1X as TABLE
 from sfumato.diffusion.noise_schedule import FlowTable, NoiseTable
 from sfumato.diffusion.sigma_schedules import (
-    SCHEDULES,
+    SIGMA_SCHEDULES,
     beta_quantiles,
     ddim_uniform,
     discrete,
@@ -26,7 +26,7 @@ from sfumato.diffusion.sigma_schedules import (
 from sfumato.errors import SfumatoError
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", SIGMA_SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 2, 8, 20, 50])
 def test_lists_fall_within_the_table(name: str, steps: int) -> None:
     sigmas = sigma_list(name, TABLE, steps)
@@ -72,7 +72,7 @@ def test_an_unknown_schedule_is_refused_with_the_choice() -> None:
 FLOW = FlowTable(3.0)
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEDULES if not name.startswith("align")])
+@pytest.mark.parametrize("name", [name for name in SIGMA_SCHEDULES if not name.startswith("align")])
 @pytest.mark.parametrize("steps", [1, 2, 3, 20])
 def test_lists_for_flows_fall_from_noise_to_nothing(name: str, steps: int) -> None:
     sigmas = sigma_list(name, FLOW, steps)
@@ -139,7 +139,7 @@ def test_schedules_have_options() -> None:
     assert torch.equal(sigma_list("polyexponential", TABLE, 9, rho=0.5), polyexponential(TABLE, 9, 0.5))
     assert not torch.equal(sigma_list("beta", TABLE, 9, alpha=1.0, beta=1.0), sigma_list("beta", TABLE, 9))
     assert torch.equal(sigma_list("exponential", TABLE, 9), sigma_list("polyexponential", TABLE, 9))
-    assert {name for name, spacing in SCHEDULES.items() if spacing.options} == {
+    assert {name for name, spacing in SIGMA_SCHEDULES.items() if spacing.options} == {
         "karras", "polyexponential", "beta", "linear_quadratic"
     }  # fmt: skip
 

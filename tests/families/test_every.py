@@ -18,7 +18,7 @@ from sfumato.api import StableDiffusion
 from sfumato.families import FAMILIES, Family
 from sfumato.loading.load import load_parts
 from sfumato.loading.save import save_folder
-from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.events import Picture, Progress
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
 from sfumato.tasks.upscale import NOISE_LEVEL, UpscaleOptions, upscale

@@ -67,9 +67,10 @@ def test_what_is_told_depends_on_the_noise_level_alone(sd: StableDiffusion) -> N
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "dpm_2", "dpmpp_sde", "ddim", "plms", "unipc"])
 def test_every_sampler_is_told_all_steps_in_their_order(sd: StableDiffusion, sampler: str) -> None:
-    way = SamplingRun.of(sd, settings(sd, "a", steps=6, sampler=sampler))
+    one = settings(sd, "a", steps=6, sampler=sampler)
+    run = SamplingRun.of(sd, one)
     conds = tuple(Cond(torch.zeros(1, 1, 1)) for _ in range(6))
-    course = ScheduledCond(tuple(way.sigmas[:-1].tolist()), conds)
+    course = ScheduledCond(tuple(run.sigmas[:-1].tolist()), conds)
     steps: list[int] = []
 
     def guide(x: torch.Tensor, sigma: float) -> Estimate:
@@ -77,7 +78,7 @@ def test_every_sampler_is_told_all_steps_in_their_order(sd: StableDiffusion, sam
         yield from ()
         return x / 2
 
-    list(drive([way.job(Guidance(lambda: guide), 1)]))
+    list(drive([run.job(Guidance(lambda: guide), one)]))
     assert sorted(steps) == steps and set(steps) == set(range(6))
 
 

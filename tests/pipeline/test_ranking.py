@@ -11,7 +11,7 @@ import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.data.captions import LANGUAGES
 from sfumato.errors import SfumatoError
-from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.events import Picture, Progress
 from sfumato.provenance import infotext
 from sfumato.tasks.interrogate import interrogate, read_captions
 from sfumato.text.emoji_names import names

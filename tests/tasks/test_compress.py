@@ -13,7 +13,8 @@ import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.evaluate.reconstruction import psnr, ssim
-from sfumato.pipeline.latents import decode, encode, to_pixels
+from sfumato.images.tensors import to_pixels
+from sfumato.pipeline.latents import decode, encode
 from sfumato.tasks.compress import fingerprint
 
 

@@ -11,11 +11,12 @@ import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
 from sfumato.families import sd1
-from sfumato.pipeline.latents import decode, encode, to_pixels
+from sfumato.images.resize import fitted, natural_size
+from sfumato.images.tensors import to_pixels
+from sfumato.pipeline.latents import decode, encode
 from sfumato.pipeline.sampling import SamplingRun
 from sfumato.provenance import infotext
 from sfumato.settings.settings import Settings
-from sfumato.tasks.img2img import fitted, natural_size
 
 SMALL = {"steps": 8, "seed": 3, "watermark": False}
 

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
-from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.events import Picture, Progress
 from sfumato.pipeline.sampling import levels_of
 from sfumato.provenance.read import read
 from sfumato.provenance.readers import a1111, invokeai

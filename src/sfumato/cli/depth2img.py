@@ -54,19 +54,15 @@ def depth2img(
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
     from sfumato.hub.local_models import EMBEDDED
-    from sfumato.settings.settings import Settings, sized
-    from sfumato.tasks import depth2img as task
-    from sfumato.tasks.img2img import fitted, natural_size
+    from sfumato.tasks.depth2img import Depth2ImgRequest
 
     if loading.model is None:
         loading = dataclasses.replace(loading, model=f"{EMBEDDED}-depth")
     sd = loading.load()
-    settings = Settings.of(sd.spec, prompt, drawing.negative, **sized(options, *natural_size(first, sd.spec)))
-    events = task.depth2img(sd, image, settings, given, strength, resize)
+    request = Depth2ImgRequest(
+        prompt=prompt, negative=drawing.negative, options=options, image=image, depth=given, strength=strength,
+        resize=resize,
+    )  # fmt: skip
     if save_depth is not None:
-        whole = settings.width, settings.height
-        one, other = (None if each is None else fitted(each, *whole, resize) for each in (image, given))
-        factor = sd.spec.vae.factor
-        seen = task.depth_map(sd, one, other, (settings.height // factor, settings.width // factor))
-        save(task.shown(seen, *whole), save_depth)
-    draw(sd, settings, events, destination, saving.as_json, {"strength": strength, "resize": resize})
+        save(request.map(sd, request.settings(sd.spec)), save_depth)
+    draw(sd, request, destination, saving.as_json)

@@ -17,22 +17,36 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from sfumato.cli.output import Destination
-from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.events import Picture, Progress
 
 if TYPE_CHECKING:
     from sfumato.api import StableDiffusion
     from sfumato.settings.settings import Settings
+    from sfumato.tasks.request import Request
 
 
 def draw(
+    model: StableDiffusion,
+    request: Request,
+    destination: Destination,
+    as_json: bool,
+    further: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """Draw what a request asks for; see `follow`. `further` is what JSON reports besides, or in other words."""
+    settings = request.settings(model.spec)
+    events = request.draw(model, settings)
+    draw_events(model, settings, events, destination, as_json, {**request.record(), **further})
+
+
+def draw_events(
     model: StableDiffusion,
     settings: Settings,
     events: Iterator[Progress | Picture],
     destination: Destination,
     as_json: bool,
-    further: Mapping[str, object] = MappingProxyType({}),
+    further: Mapping[str, object],
 ) -> None:
-    """Follow the events of a model that draws; see `follow`. `further` are settings of the task besides `settings`."""
+    """Follow the events of a task that draws; see `follow`. `further` are its settings besides `settings`."""
     record = {"model": model.name, **dataclasses.asdict(settings), **further}
     follow(events, settings.draws, record, destination, as_json)
 

@@ -47,10 +47,9 @@ def img2img(
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
-    from sfumato.settings.settings import Settings, sized
-    from sfumato.tasks import img2img as task
+    from sfumato.tasks.img2img import Img2ImgRequest
 
-    sd = loading.load()
-    settings = Settings.of(sd.spec, prompt, drawing.negative, **sized(options, *task.natural_size(image, sd.spec)))
-    events = task.img2img(sd, image, settings, strength, resize)
-    draw(sd, settings, events, destination, saving.as_json, {"strength": strength, "resize": resize})
+    request = Img2ImgRequest(
+        prompt=prompt, negative=drawing.negative, options=options, image=image, strength=strength, resize=resize
+    )
+    draw(loading.load(), request, destination, saving.as_json)

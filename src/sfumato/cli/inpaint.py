@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -95,11 +95,9 @@ def inpaint(
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
-    from sfumato.settings.settings import Settings, sized
-    from sfumato.tasks import inpaint as task
+    from sfumato.tasks.inpaint import InpaintRequest
 
-    how = masking.how()
-    sd = loading.load()
-    settings = Settings.of(sd.spec, prompt, drawing.negative, **sized(options, *how.size(sd.spec, image)))
-    events = task.inpaint(sd, image, where, settings, how)
-    draw(sd, settings, events, destination, saving.as_json, asdict(how) | {"mask": mask})
+    request = InpaintRequest(
+        prompt=prompt, negative=drawing.negative, options=options, image=image, mask=where, how=masking.how()
+    )
+    draw(loading.load(), request, destination, saving.as_json, {"mask": mask})

@@ -58,14 +58,15 @@ def interpolate(
     numbers = _numbers(seeds)
 
     # Importing torch takes over a second: after what can fail without it.
-    from sfumato.pipeline.latents import Picture
-    from sfumato.settings.settings import Settings
-    from sfumato.tasks import interpolate as task
+    from sfumato.pipeline.events import Picture
+    from sfumato.tasks.interpolate import InterpolateRequest
 
     sd = loading.load()
-    settings = Settings.of(sd.spec, prompts[0], drawing.negative, **options)
+    request = InterpolateRequest(
+        prompts=prompts, negative=drawing.negative, options=options, seeds=numbers, frames=frames, loop=loop
+    )
     pictures: dict[int, Picture] = {}
-    with closing(task.interpolate(sd, prompts, settings, numbers, frames, loop)) as events:
+    with closing(sd.events(request)) as events:
         for event in events:
             if isinstance(event, Picture):
                 pictures[event.index] = event

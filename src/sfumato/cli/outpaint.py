@@ -50,11 +50,10 @@ def outpaint(
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
-    from sfumato.settings.settings import Settings
-    from sfumato.tasks import outpaint as task
+    from sfumato.tasks.outpaint import OutpaintMargins, OutpaintRequest
 
-    sides = task.OutpaintMargins(left, right, top, bottom)
-    sd = loading.load()
-    settings = Settings.of(sd.spec, prompt, drawing.negative, **options)
-    events = task.outpaint(sd, image, settings, sides, overlap, step)
-    draw(sd, settings, events, destination, saving.as_json, {**vars(sides), "overlap": overlap, "step": step})
+    request = OutpaintRequest(
+        prompt=prompt, negative=drawing.negative, options=options, image=image,
+        margins=OutpaintMargins(left, right, top, bottom), overlap=overlap, step=step,
+    )  # fmt: skip
+    draw(loading.load(), request, destination, saving.as_json)

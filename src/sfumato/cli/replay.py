@@ -52,7 +52,7 @@ def replay(
     image = None if picture is None else load_image(picture)
 
     # Importing torch takes over a second: after what can fail without it.
-    from sfumato.cli.draw import draw
+    from sfumato.cli.draw import draw_events
     from sfumato.provenance.read import read
     from sfumato.tasks import replay as task
 
@@ -71,4 +71,4 @@ def replay(
         for line in lines:
             typer.echo(f"{kind}: {line}", err=True)
     further = {"program": recipe.program, "rules": recipe.rules, "not_honoured": recipe.lost}
-    draw(sd, settings, events, destination, as_json, further)
+    draw_events(sd, settings, events, destination, as_json, further)

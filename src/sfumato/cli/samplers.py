@@ -23,7 +23,7 @@ def samplers(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
     case, and options by --set NAME=VALUE.
     """
     from sfumato.diffusion.sample import SAMPLERS
-    from sfumato.diffusion.sigma_schedules import SCHEDULES
+    from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES
 
     if as_json:
         both = {
@@ -40,7 +40,7 @@ def samplers(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
                     "name": one.name, "label": one.label, "aliases": one.aliases,
                     "options": _defaults(one.options), "source": one.source,
                 }
-                for one in SCHEDULES.values()
+                for one in SIGMA_SCHEDULES.values()
             ],
         }  # fmt: skip
         typer.echo(json.dumps(both))
@@ -51,7 +51,7 @@ def samplers(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
     print_table(
         [
             ("SCHEDULE", "LABEL", "SOURCE", "OPTIONS", "ALSO KNOWN AS"),
-            *((one.name, one.label, one.source, *_more(one.options, one.aliases)) for one in SCHEDULES.values()),
+            *((one.name, one.label, one.source, *_more(one.options, one.aliases)) for one in SIGMA_SCHEDULES.values()),
         ]
     )
 

@@ -46,8 +46,7 @@ def txt2img(
     # Importing torch takes over a second: after what can fail without it.
     import sfumato
     from sfumato.cli.draw import draw
-    from sfumato.settings.settings import Settings
-    from sfumato.tasks import txt2img as task
+    from sfumato.tasks.txt2img import Txt2ImgRequest
 
     sd = loading.load()
     second = None if refiner is None else sfumato.load(refiner, loading.device, loading.dtype)
@@ -58,7 +57,5 @@ def txt2img(
         "hires_steps": hires.hires_steps,
         "hires_upscaler": hires.hires_upscaler,
     }
-    settings = Settings.of(
-        sd.spec, prompt, drawing.negative, refiner=None if second is None else second.spec, **options
-    )
-    draw(sd, settings, task.txt2img(sd, settings, second), destination, saving.as_json)
+    request = Txt2ImgRequest(prompt=prompt, negative=drawing.negative, options=options, refiner=second)
+    draw(sd, request, destination, saving.as_json)

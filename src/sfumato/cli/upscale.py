@@ -66,7 +66,7 @@ def upscale(
     from sfumato.cli.draw import draw, follow
     from sfumato.loading.upscalers import load_upscaler
     from sfumato.pipeline.pixel_upscaling import by_pixels
-    from sfumato.tasks import upscale as task
+    from sfumato.tasks.upscale import UpscaleOptions, UpscaleRequest
 
     pixels = None if upscaler is None else load_upscaler(upscaler, loading.device, loading.dtype)
     if pixels is not None and pixels_alone:
@@ -74,11 +74,6 @@ def upscale(
         record = {"upscaler": pixels.name, "scale": scale}
         follow(by_pixels(image, pixels, scale, text), 1, record, destination, saving.as_json)
         return
-    sd = loading.load()
-    enlarging = task.UpscaleOptions(scale, pixels, strength, noise_level, overlap)
-    settings = task.settings_of(sd.spec, image, enlarging, prompt or "", drawing.negative, **options)
-    events = task.upscale(sd, image, settings, enlarging)
-    further = {
-        "scale": scale, "upscaler": upscaler, "strength": strength, "noise_level": noise_level, "overlap": overlap
-    }  # fmt: skip
-    draw(sd, settings, events, destination, saving.as_json, further)
+    how = UpscaleOptions(scale, pixels, strength, noise_level, overlap)
+    request = UpscaleRequest(prompt=prompt or "", negative=drawing.negative, options=options, image=image, how=how)
+    draw(loading.load(), request, destination, saving.as_json, {"upscaler": upscaler})

@@ -200,7 +200,7 @@ class Spacing:
         return options_of(self.levels)
 
 
-SCHEDULES: dict[str, Spacing] = {
+SIGMA_SCHEDULES: dict[str, Spacing] = {
     spacing.name: spacing
     for spacing in (
         Spacing("discrete", "Uniform", discrete, ("normal", "linspace"), "k-diffusion"),
@@ -226,8 +226,8 @@ def find_schedule(name: str, xl: bool = False) -> Spacing:
 
     Of the two named Align Your Steps an XL model means its own. Raises SfumatoError.
     """
-    found = find("schedule", name, {one.name: (one.label, *one.aliases) for one in SCHEDULES.values()})
-    return SCHEDULES["align_your_steps_xl" if xl and found == "align_your_steps" else found]
+    found = find("schedule", name, {one.name: (one.label, *one.aliases) for one in SIGMA_SCHEDULES.values()})
+    return SIGMA_SCHEDULES["align_your_steps_xl" if xl and found == "align_your_steps" else found]
 
 
 def sigma_list(name: str, table: Table, steps: int, **options: Value) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.errors import SfumatoError
-from sfumato.pipeline.latents import to_pixels
+from sfumato.images.tensors import to_pixels
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.clip import CLIP, load_clip, trim
 

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.api import StableDiffusion
 from sfumato.data import captions
 from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import Scenes
@@ -29,8 +28,9 @@ from sfumato.evaluate.precision import Precision, measure_precision
 from sfumato.evaluate.reconstruction import Reconstruction, measure_reconstruction, there_and_back
 from sfumato.evaluate.requests import Request, requests
 from sfumato.evaluate.scores import Attributes, Examined, score_attributes
+from sfumato.images.tensors import to_images
 from sfumato.pipeline import batch as drawing
-from sfumato.pipeline.latents import to_images
+from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 
 HELD_OUT = ("unseen_picture", "unseen_concept")
@@ -70,7 +70,7 @@ class Report:
 
 
 def measure(
-    model: StableDiffusion, data: EmojiData, judge: Judge, settings: Settings, plan: Plan, watch: Watch
+    model: Model, data: EmojiData, judge: Judge, settings: Settings, plan: Plan, watch: Watch
 ) -> tuple[Report, Exhibits]:
     """Draw the prompts of training pictures in every language, some on named backgrounds, then scenes, and compare.
 
@@ -181,9 +181,7 @@ def _on_their_grounds(drawn: Shown) -> float:
     return (seen == torch.tensor([request.place for request, _ in drawn])).float().mean().item()
 
 
-def _images(
-    model: StableDiffusion, wanted: Sequence[Request], settings: Settings, size: int, watch: Watch
-) -> list[Image.Image]:
+def _images(model: Model, wanted: Sequence[Request], settings: Settings, size: int, watch: Watch) -> list[Image.Image]:
     """The pictures of the requests in their order, scaled to size x size pixels."""
     images: dict[int, Image.Image] = {}
     with closing(

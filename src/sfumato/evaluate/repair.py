@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.api import StableDiffusion
 from sfumato.data.captions import LANGUAGES
 from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import STYLES, Placed, Scenes
@@ -30,7 +29,9 @@ from sfumato.evaluate.objects import Found
 from sfumato.evaluate.pictures import Watch
 from sfumato.evaluate.scores import Attributes, Examined, score_attributes
 from sfumato.images.mask import grown
-from sfumato.pipeline.latents import Picture, to_images, to_pixels
+from sfumato.images.tensors import to_images, to_pixels
+from sfumato.pipeline.events import Picture
+from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 from sfumato.tasks.inpaint import InpaintOptions, inpaint
 from sfumato.tasks.outpaint import OVERLAP, OutpaintMargins, outpaint
@@ -99,7 +100,7 @@ def _cropped(scenes: Scenes, question: Question) -> Gap:
 
 
 def measure_repair(
-    model: StableDiffusion,
+    model: Model,
     data: EmojiData,
     judge: Judge,
     settings: Settings,
@@ -153,7 +154,7 @@ def judged(gap: Gap, x: Tensor, names: Names) -> list[Answer]:
     return [*found, together(found)]
 
 
-def complete(model: StableDiffusion, gap: Gap, task: Task, settings: Settings) -> Image.Image:
+def complete(model: Model, gap: Gap, task: Task, settings: Settings) -> Image.Image:
     """The whole picture, its gap drawn by the model."""
     given = to_images(gap.given[None])[0]
     if task == "inpaint":

@@ -6,10 +6,10 @@ from contextlib import closing
 
 from PIL import Image
 
-from sfumato.api import StableDiffusion
 from sfumato.data.captions import STYLE_WORDS
 from sfumato.evaluate.pictures import Watch
 from sfumato.pipeline.batch import Request, draw_each
+from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 
 STYLES = ("3d", "flat", "gradient")
@@ -53,7 +53,7 @@ PROMPTS = {
 }
 
 
-def draw_sheet(model: StableDiffusion, settings: Settings, watch: Watch) -> Image.Image:
+def draw_sheet(model: Model, settings: Settings, watch: Watch) -> Image.Image:
     """PROMPTS in reading order, COLUMNS a row, each row once in every style, on white.
 
     Prompt k has seed + k in every style; nothing is chosen.

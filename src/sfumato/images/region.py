@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.images.mask import bounds
-from sfumato.settings.settings import Pair
-from sfumato.tasks.img2img import padded
+from sfumato.images.resize import padded
 
+Pair = tuple[int, int]
 Box = tuple[int, int, int, int]
 """left, top, right, bottom; the latter two are the first pixels beyond."""
 

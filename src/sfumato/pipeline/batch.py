@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sfumato.api import StableDiffusion
-from sfumato.diffusion.driver import Failed, Finished, Job, Step, drive
+from sfumato.diffusion.driver import Failed, Finished, Step, drive
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.conditioning import guidance
-from sfumato.pipeline.latents import Picture, decode, run
+from sfumato.pipeline.events import Picture
+from sfumato.pipeline.generate import Plan, generate
+from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
-from sfumato.runtime.device import pictures_at_once
 from sfumato.settings.settings import Settings
 
 ROWS = 128  # that share a call of the network
@@ -30,37 +30,34 @@ class Request(NamedTuple):
     concat: Tensor | None = None
 
 
-def draw_each(
-    model: StableDiffusion, requests: Sequence[Request], settings: Settings
-) -> Generator[Picture, None, None]:
+def draw_each(model: Model, requests: Sequence[Request], settings: Settings) -> Generator[Picture, None, None]:
     """Draws all requests and yields each picture when it is finished; `index` is its place in `requests`.
 
-    The prompt and the seed of `settings` are not used. The pictures are those of `txt2img`, without watermark and
-    infotext.
+    The prompt and the seed of `settings` are not used. The pictures are those of `txt2img`, without watermark.
     """
-    sampling = SamplingRun.of(model, settings)
-
-    def finish(index: int, x: Tensor) -> Picture:
-        return Picture(index, decode(model.vae, sampling.final_latents(x)), requests[index].seed, "")
-
-    at_once = pictures_at_once(settings.width, settings.height, model.device)
-    jobs = [partial(_job, model, sampling, settings, request) for request in requests]
-    for event in run(jobs, finish, lambda: model.preview_colours, at_once):
-        if isinstance(event, Picture):
-            yield event
+    settings = replace(settings, watermark=False)
+    run = SamplingRun.of(model, settings)
+    plan = Plan.of(model, run, lambda one: guidance(model, one, run.sigmas))
+    with closing(generate(model, settings, plan, [_words(settings, request) for request in requests])) as events:
+        yield from (event for event in events if isinstance(event, Picture))
 
 
 @torch.no_grad()
-def trajectories(model: StableDiffusion, requests: Sequence[Request], settings: Settings) -> Tensor:
+def trajectories(model: Model, requests: Sequence[Request], settings: Settings) -> Tensor:
     """Returns latents (N, S + 1, C, h, w) of N requests: at the S noise levels of `settings`, then finished."""
-    sampling = SamplingRun.of(model, settings)
+    run = SamplingRun.of(model, settings)
+    pictures = [_words(settings, request) for request in requests]
+    jobs = [
+        run.job(guidance(model, one, run.sigmas, request.concat), one)
+        for one, request in zip(pictures, requests, strict=True)
+    ]
     seen: list[list[Tensor]] = [[] for _ in requests]
-    for n, event in drive([_job(model, sampling, settings, request) for request in requests], ROWS):
+    for n, event in drive(jobs, ROWS):
         match event:
             case Step(x=x):
                 seen[n].append(x)
             case Finished(x=x):
-                seen[n].append(sampling.final_latents(x))
+                seen[n].append(run.final_latents(x))
             case Failed(error=error):
                 raise error
     return torch.stack([torch.cat(one) for one in seen])
@@ -72,7 +69,6 @@ def decoded(vae: VAE, latents: Tensor) -> Tensor:
     return torch.cat([vae.decode(vae.from_latents(part.float())) for part in latents.split(16)])
 
 
-def _job(model: StableDiffusion, sampling: SamplingRun, settings: Settings, request: Request) -> Job:
+def _words(settings: Settings, request: Request) -> Settings:
     # Captions have brackets and colons, which are no weights.
-    words = replace(settings, prompt=request.prompt, prompt_syntax="plain", seed=request.seed)
-    return sampling.job(guidance(model, words, sampling.sigmas, request.concat), request.seed)
+    return replace(settings, prompt=request.prompt, prompt_syntax="plain", seed=request.seed)

@@ -1,10 +1,11 @@
-"""What the network is told: from words and sizes to conditionings, and to the guidance that they give."""
+"""What a network is conditioned on besides the noisy latents: prompts, sizes, and the picture that it works from."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,38 +16,51 @@ from sfumato.errors import SfumatoError
 from sfumato.nets.prior import Underlay
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.latents import encode
+from sfumato.pipeline.model import Model
 from sfumato.pipeline.prompts import PromptConditioning, encode_prompts
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
 
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
+Made = TypeVar("Made")
 
+MAX_KEPT = 32  # conditionings of different words
 GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner is told of a prompt and of a negative one
 
 
-def guidance(
-    model: StableDiffusion,
-    settings: Settings,
-    sigmas: Tensor,
-    concat: Tensor | None = None,
-    underlay: Underlay | None = None,
-) -> Guidance:
-    """How a model draws what the prompt says and not what the negative prompt says, over a list of noise levels.
+def per_picture(model: Model, make: Callable[[Settings], Made]) -> Callable[[Settings], Made]:
+    """`make`, called with the settings of one picture, and once for all pictures that are conditioned alike.
 
-    See `conditioning` for `concat` and `underlay`, and there and at `guided` for what is raised.
+    Pictures of equal prompts are; with a prior, which decides from a picture's seed and size what its prompt leaves
+    open, only those of equal seeds and sizes as well. Everything that tasks make of prompts goes through here.
     """
-    return guided(model, settings, sigmas, conditioning(model, settings, sigmas, concat, underlay))
+    has_prior = model.spec.prior is not None
+    kept: dict[tuple[object, ...], Made] = {}
+
+    def made(one: Settings) -> Made:
+        key = one.prompt, one.negative, *((one.seed, one.width, one.height) if has_prior else ())
+        if key not in kept:
+            if len(kept) >= MAX_KEPT:
+                kept.pop(next(iter(kept)))
+            kept[key] = make(one)
+        return kept[key]
+
+    return made
+
+
+def guidance(
+    model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None, underlay: Underlay | None = None
+) -> Guidance:
+    """The guidance of one picture, towards its prompt and away from its negative one, over a list of noise levels.
+
+    See `conditioning` for the arguments, and there and at `guided` for what is raised.
+    """
+    return guided(model, one, sigmas, conditioning(model, one, sigmas, concat, underlay))
 
 
 def conditioning(
-    model: StableDiffusion,
-    settings: Settings,
-    sigmas: Tensor,
-    concat: Tensor | None = None,
-    underlay: Underlay | None = None,
+    model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None, underlay: Underlay | None = None
 ) -> PromptConditioning:
-    """The prompts of one picture over a list of noise levels, with all else that the model is conditioned on.
+    """The conditioning of one picture over a list of noise levels, given its own settings (see `of_picture`).
 
     `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no
     picture. `underlay` is a picture that is drawn on, for models with a prior. Raises SfumatoError as `encode_prompts`,
@@ -54,17 +68,17 @@ def conditioning(
     """
     spec = model.spec
     if concat is None and spec.beside_latents:
-        concat = _beside_latents(model, settings)
-    scale = torch.tensor([settings.cfg - 1]) if spec.embeds_guidance else None
-    good, poor = (
-        partial(_with, ids=size_ids(spec, settings, score), concat=concat, scale=scale)
-        for score in (settings.aesthetic_score, POOR)
+        concat = _concat_without_picture(model, one)
+    scale = torch.tensor([one.cfg - 1]) if spec.embeds_guidance else None
+    positive, negative = (
+        partial(_with, ids=size_ids(spec, one, score), concat=concat, scale=scale)
+        for score in (one.aesthetic_score, POOR)
     )
-    return encode_prompts(model, settings, sigmas, underlay).map(good, poor)
+    return encode_prompts(model, one, sigmas, underlay).map(positive, negative)
 
 
 def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None, scale: Tensor | None) -> Cond:
-    """What words say, and sizes, and what the network sees beside the latents: after a prior's draft, if it has one."""
+    """The conditioning with sizes, and with what the network sees beside the latents after a prior's draft, if any."""
     if concat is None:
         concat = cond.concat
     elif cond.concat is not None:
@@ -85,18 +99,18 @@ def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | No
     return torch.tensor([values], dtype=torch.float32) if values else None
 
 
-def _beside_latents(model: StableDiffusion, settings: Settings) -> Tensor:
+def _concat_without_picture(model: Model, settings: Settings) -> Tensor:
     """What a network that works from a picture is told where there is none."""
     if model.spec.low_res is not None:
         what = f"{model.name} is {model.spec.title}, which draws a picture larger and nothing from words alone"
         raise SfumatoError(f"{what}; use `sfumato upscale` or sd.upscale")
     if model.spec.depth is None:
-        return _nothing_to_keep(model, settings)
+        return _concat_of_full_mask(model, settings)
     factor = model.spec.vae.factor  # depth runs from -1 to 1: a flat picture half way
     return torch.zeros(1, 1, settings.height // factor, settings.width // factor)
 
 
-def _nothing_to_keep(model: StableDiffusion, settings: Settings) -> Tensor:
+def _concat_of_full_mask(model: Model, settings: Settings) -> Tensor:
     """What an inpainting model is told when all is to be drawn: a full mask, and the latents of a grey picture."""
     grey = torch.zeros(1, model.spec.vae.in_channels, settings.height, settings.width)
     latents = encode(model.vae, grey)

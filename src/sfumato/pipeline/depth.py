@@ -8,7 +8,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from sfumato.errors import SfumatoError
 from sfumato.families.layouts.depth_net import DepthNetwork
+from sfumato.images.tensors import to_images, to_pixels
+from sfumato.pipeline.model import Model
 
 
 def seen_size(width: int, height: int, side: int, multiple: int) -> tuple[int, int]:
@@ -47,3 +50,19 @@ def normalised(depth: Tensor) -> Tensor:
     """Each map (B, 1, h, w) stretched to [-1, 1]; a flat one becomes 0."""
     low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)
     return torch.where(high > low, 2 * (depth - low) / (high - low).clamp(min=1e-20) - 1, 0.0)
+
+
+def depth_map(model: Model, image: Image.Image | None, depth: Image.Image | None, shape: tuple[int, int]) -> Tensor:
+    """What the model is told (1, 1, h, w) in [-1, 1]: a given picture of depth, else what its network sees."""
+    if depth is not None:
+        grey = to_pixels(depth).mean(1, keepdim=True)
+        return normalised(F.interpolate(grey, shape, mode="area"))
+    if model.depth is None or image is None:
+        raise SfumatoError(f"{model.name} brings no depth network; give a picture of depth")
+    return depth_of(model.depth, image, *shape)
+
+
+def shown(depth: Tensor, width: int, height: int) -> Image.Image:
+    """A map (1, 1, h, w) in [-1, 1] as a picture, the nearest brightest."""
+    large = F.interpolate(depth, (height, width), mode="bilinear", align_corners=False)
+    return to_images(torch.cat([large] * 3, 1))[0]

@@ -1,151 +1,143 @@
-"""What most tasks end in: jobs on one way, decoded, marked and described."""
+"""The one loop, and the one epilogue, of every task: from the settings of pictures to finished pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import replace
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from sfumato import __version__
-from sfumato.diffusion.driver import Job
+from sfumato.diffusion.driver import Failed, Finished, Job, Step, drive
 from sfumato.diffusion.guidance import Guidance
-from sfumato.diffusion.options import field_of
-from sfumato.diffusion.sample import find_sampler
-from sfumato.diffusion.sigma_schedules import SCHEDULES
-from sfumato.errors import SfumatoError
-from sfumato.pipeline.hires import TwoPasses
-from sfumato.pipeline.latents import Picture, Progress, decode, run
+from sfumato.pipeline.conditioning import per_picture
+from sfumato.pipeline.events import Events, Picture, Progress
+from sfumato.pipeline.latents import decode, preview
+from sfumato.pipeline.metadata import describe
+from sfumato.pipeline.model import Model
 from sfumato.pipeline.ranking import Ranking
 from sfumato.pipeline.sampling import SamplingRun
-from sfumato.provenance import infotext, watermark
-from sfumato.runtime.device import pictures_at_once
+from sfumato.provenance.watermark import mark
+from sfumato.runtime.device import memory_for, pictures_at_once
 from sfumato.settings.settings import Pair, Settings
 
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
-
-Facts = Mapping[str, object]
-Touch = Callable[[Image.Image], Image.Image]
-NO_FACTS: Facts = MappingProxyType({})
-AT_HAND = 32  # guidances of different words that are kept
+Metadata = Mapping[str, object]
+Postprocess = Callable[[Image.Image], Image.Image]
+NOTHING: Metadata = MappingProxyType({})
 
 
-def draw(
-    model: StableDiffusion,
-    settings: Settings,
-    way: SamplingRun | TwoPasses,
-    guidance: Callable[[Settings], Guidance],
-    known: Tensor | None = None,
-    touch: Touch | None = None,
-    facts: Facts = NO_FACTS,
-    protect: Touch | None = None,
-) -> Generator[Progress | Picture, None, None]:
-    """Draw `settings.n` pictures, with seeds seed, seed + 1 ...; yields every step and every finished picture.
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a task draws: what `generate` asks of it.
 
-    `guidance` makes of the settings of one picture, whose words have no chance in them and whose seed is its own, what
-    it is drawn with. It is asked once for all pictures of the same words, and for each seed where the model has a
-    prior, which lays out each in its own way. Raises SfumatoError at once for wildcards that cannot be read, and what
-    `guidance` raises for the first picture.
-    With `settings.best_of` so many are drawn, and the best come when all are finished (see `rank`).
-
-    `known` are the latents (1, C, h, w) of a picture to start from, see `SamplingRun.job`. `touch` changes it after it
-    is decoded, before it is marked, `protect` after that. `facts` are the task's own fields of the description.
-    Raises SfumatoError at once for settings that only other tasks honour.
+    `job` starts the sampler on one picture, given that picture's own settings: its prompts without chance, its seeds,
+    its size. `finish` makes a picture of what the job returns. `size` is the (width, height) in pixels that is drawn
+    at once. `restore_unmasked` puts back, after the watermark, what must not change. `metadata` are the task's own
+    fields of a picture's description, or a function that gives them by the picture's index.
     """
-    if settings.hires_scale is not None and not isinstance(way, TwoPasses):
-        raise SfumatoError("only pictures from words have a second pass; leave hires_scale out, or enlarge the result")
-    if settings.tiling != model.tiling:
-        raise SfumatoError("this task draws no pictures that tile; leave tiling out")
 
-    pictures = [settings.of_picture(index) for index in range(settings.draws)]
+    job: Callable[[Settings], Job]
+    finish: Callable[[Tensor], Image.Image]
+    size: Pair
+    restore_unmasked: Postprocess | None = None
+    metadata: Metadata | Callable[[int], Metadata] = field(default_factory=dict)
 
-    @lru_cache(maxsize=AT_HAND)
-    def guidance_of(prompt: str, negative: str, seed: int) -> Guidance:
-        return guidance(replace(settings, prompt=prompt, negative=negative, seed=seed))
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        run: SamplingRun,
+        guidance: Callable[[Settings], Guidance],
+        init_latents: Tensor | None = None,
+        *,
+        postprocess: Postprocess | None = None,
+        restore_unmasked: Postprocess | None = None,
+        metadata: Metadata | Callable[[int], Metadata] = NOTHING,
+    ) -> Plan:
+        """The plan of one sampling run from noise, or over the latents `init_latents` (1, C, h, w) of a picture.
 
-    def guidance_at(index: int) -> Guidance:
-        seed = settings.seed if model.spec.prior is None else settings.seeds(index)[0]
-        return guidance_of(pictures[index].prompt, pictures[index].negative, seed)
+        `guidance` makes what a picture is drawn with from its settings, see `per_picture`. `postprocess` changes a
+        picture after it is decoded, before the watermark.
+        """
+        guidance = per_picture(model, guidance)
 
-    guidance_at(0)
-    ranking = Ranking.of(model, settings)
+        def job(one: Settings) -> Job:
+            return run.job(guidance(one), one, init_latents)
+
+        def finish(x: Tensor) -> Image.Image:
+            image = decode(model.vae, run.final_latents(x))
+            return image if postprocess is None else postprocess(image)
+
+        height, width = (model.spec.vae.factor * side for side in run.shape[2:])
+        return cls(job, finish, (width, height), restore_unmasked, metadata)
+
+
+def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Settings] | None = None) -> Events:
+    """Draw pictures as a task plans it; yields every step and every finished picture.
+
+    `pictures` are the settings of each, by default `settings.n` with seeds seed, seed + 1 ... With `settings.best_of`
+    so many are drawn, and the best come when all are finished (see `ranking`). What `plan.job` raises for the first
+    picture is raised at once. Closing the iterator cancels what is not finished. The error of a picture that fails is
+    raised when it happens: SfumatoError where memory ran out.
+    """
+    templates = settings if pictures is None else None
+    if pictures is None:
+        pictures = [settings.of_picture(index) for index in range(settings.draws)]
+    assert settings.tiling == model.key.tiling, "a task draws on the view that tiles, or refuses tiling"
+    ranking = None if settings.best_of is None else Ranking(model.judge, settings.n)
+    jobs = [partial(plan.job, one) for one in pictures]
+    first = jobs[0]()
+    jobs[0] = lambda: first
 
     def finish(index: int, x: Tensor) -> Picture:
-        image = decode(model.vae, way.final_latents(x))
-        if touch is not None:
-            image = touch(image)
+        one, image = pictures[index], plan.finish(x)
         if settings.watermark:
-            image = marked(image)
-        if protect is not None:
-            image = protect(image)
-        seed, other = settings.seeds(index)
-        varied = {} if other is None else {"Variation seed": other}
-        one = pictures[index]
+            image = mark(image)
+        if plan.restore_unmasked is not None:
+            image = plan.restore_unmasked(image)
         score = None if ranking is None else ranking.score(image, one.prompt)
-        told = {**varied, **_templates(settings, one), **facts, "Best of": settings.best_of, "CLIP score": score}
-        return Picture(index, image, seed, describe(model, one, seed, told), score)
+        own = plan.metadata(index) if callable(plan.metadata) else plan.metadata
+        told = {**_templates(templates, one), **own, "Best of": settings.best_of, "CLIP score": score}
+        return Picture(index, image, one.seed, describe(model, one, told), score)
 
-    def job(index: int) -> Job:
-        seed, other = settings.seeds(index)
-        return way.job(guidance_at(index), seed, known, None if other is None else (other, settings.variation_strength))
-
-    jobs = [partial(job, k) for k in range(settings.draws)]
-    height, width = (model.spec.vae.factor * side for side in way.shape[2:])
-    at_once = pictures_at_once(width, height, model.device)
-    events = run(jobs, finish, lambda: model.preview_colours, at_once)
+    events = run(jobs, finish, lambda: model.preview_colours, pictures_at_once(*plan.size, model.device))
     return events if ranking is None else ranking.best(events)
 
 
-def marked(image: Image.Image) -> Image.Image:
-    """With Stable Diffusion's invisible watermark, where the picture is large enough to hold it."""
-    if watermark.capacity(image.height, image.width) < 8 * len(watermark.DEFAULT):
-        return image
-    return Image.fromarray(watermark.embed(np.asarray(image)))
-
-
-def describe(model: StableDiffusion, settings: Settings, seed: int, facts: Facts = NO_FACTS) -> str:
-    """The settings of one picture in the community's syntax, with the `facts` of a task."""
-    sampler = find_sampler(settings.sampler)
-    fields = {
-        "Steps": settings.steps,
-        "Sampler": f"{sampler.label} CFG++" if settings.cfg_pp else sampler.label,
-        "Schedule type": SCHEDULES[settings.schedule].label if settings.sigmas is None else "Custom",
-        "Sigmas": settings.sigmas and ", ".join(map(str, settings.sigmas)),
-        **{field_of(sampler.name, option): value for option, value in settings.sampler_options.items()},
-        "CFG scale": settings.cfg,
-        "Seed": seed,
-        "Size": f"{settings.width}x{settings.height}",
-        "Model hash": model.hash,
-        "Model": model.name,
-        "Clip skip": settings.clip_skip,
-        **settings.guidance_facts(),
-        **settings.word_facts(),
-        "RNG": settings.rng.upper(),
-        "Tiling": {None: None, "both": True}.get(settings.tiling, settings.tiling),
-        "Variation seed strength": settings.variation_strength or None,
-        "Original size": _by(settings.original_size),
-        "Crop": _by(settings.crop),
-        "Target size": _by(settings.target_size),
-        "Aesthetic score": settings.aesthetic_score,
-        **facts,
-        "Version": f"sfumato {__version__}",
-    }
-    return infotext.write(settings.prompt, settings.negative, fields)
-
-
-def _templates(settings: Settings, one: Settings) -> Facts:
+def _templates(templates: Settings | None, one: Settings) -> Metadata:
     """What the words of a picture were drawn from by chance."""
+    if templates is None:
+        return NOTHING
     return {
-        "Template": settings.prompt if settings.prompt != one.prompt else None,
-        "Negative Template": settings.negative if settings.negative != one.negative else None,
+        "Template": templates.prompt if templates.prompt != one.prompt else None,
+        "Negative Template": templates.negative if templates.negative != one.negative else None,
     }
 
 
-def _by(pair: Pair | None) -> str | None:
-    return pair and f"{pair[0]}x{pair[1]}"
+def run(
+    jobs: Sequence[Callable[[], Job]],
+    finish: Callable[[int, Tensor], Picture],
+    colours: Callable[[], Tensor],
+    at_once: int,
+) -> Events:
+    """Run `jobs` to their end, `at_once` side by side; yields a `Progress` a step, and what `finish` makes of each end.
+
+    For what is no picture with settings; tasks call `generate`. Raises as `generate`.
+    """
+    with memory_for("for pictures of this size; draw smaller ones"):
+        for start in range(0, len(jobs), at_once):
+            group = [job() for job in jobs[start : start + at_once]]
+            for number, event in drive(group, max_rows=2 * at_once):
+                match event:
+                    case Step(index=index, total=total, x0=x0):
+                        yield Progress(start + number, index + 1, total, partial(_preview, x0, colours))
+                    case Finished(x=x):
+                        yield finish(start + number, x)
+                    case Failed(error=error):
+                        raise error
+
+
+def _preview(x0: Tensor, colours: Callable[[], Tensor]) -> Image.Image:
+    return preview(x0, colours())

@@ -1,12 +1,10 @@
-"""How a network's answers are weighed: from settings to guides."""
+"""From settings to guides: how the estimates of a network are combined."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from sfumato.diffusion.driver import Score
@@ -25,48 +23,31 @@ from sfumato.diffusion.guidance import (
 )
 from sfumato.diffusion.interval import NOWHERE, Interval
 from sfumato.errors import SfumatoError
-from sfumato.nets.mmdit import MMDiT
-from sfumato.nets.perturbed import without_layers, without_self_attention
+from sfumato.nets.perturbed import middle_of
+from sfumato.pipeline.model import Model, View
 from sfumato.pipeline.prompts import PromptConditioning
 from sfumato.settings.settings import Settings
 from sfumato.spec import SkipLayers
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
 
 Wrap = Callable[[Guide], Guide]
 EVERYWHERE = (0.0, float("inf"))
 
 
-def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, words: PromptConditioning) -> Guidance:
+def guided(model: Model, settings: Settings, sigmas: Tensor, prompts: PromptConditioning) -> Guidance:
     """The guides that settings ask for, over a list of noise levels, one inside the other.
 
     From within: classifier-free or projected guidance; away from the network without layers, then without
     self-attention; rescaled; thresholded; up the slope of CLIP's score. Raises SfumatoError for layers that the network
     does not have.
     """
-    p, n = words.positive(model.denoiser), words.away(model.denoiser)
+    p, n = prompts.positive_guide(model.denoiser), prompts.negative_guide(model.denoiser)
     interval = _levels(settings.cfg_interval, sigmas)
     wraps = [
-        *_away_from_worse(model, settings, sigmas, words, p),
+        *_away_from_degraded(model, settings, sigmas, prompts, p),
         lambda guide: rescale(guide, p, settings.cfg_rescale, model.denoiser.prediction),
+        *_thresholded(model, settings, p, n),
+        *_towards_score(model, settings, sigmas, prompts),
     ]
-    if settings.threshold:
-        share, limit, scale = settings.threshold / 100, settings.threshold_limit, settings.mimic_scale
-        mimicked = cfg(p, n, model.spec.defaults.cfg if scale is None else scale)
-        wraps.append(
-            lambda guide: dynamic_threshold(guide, share, limit) if limit else latent_threshold(guide, mimicked, share)
-        )
-    if settings.clip_guidance:
-        course, _ = words.branches[0]
-        slope = gradient(model.denoiser, course, clip_score(model, words.caption))
-        wraps.append(
-            lambda guide: in_interval(
-                *_levels(settings.clip_interval, sigmas),
-                classifier_guidance(guide, slope, settings.clip_guidance, model.denoiser.path),
-                guide,
-            )
-        )
 
     scale = 1.0 if model.spec.embeds_guidance else settings.cfg  # a network that is told the scale applies it itself
 
@@ -83,25 +64,43 @@ def guided(model: StableDiffusion, settings: Settings, sigmas: Tensor, words: Pr
     return Guidance(begin, in_interval(*interval, n, p) if settings.cfg_pp else None)
 
 
-def _away_from_worse(
-    model: StableDiffusion, settings: Settings, sigmas: Tensor, words: PromptConditioning, positive: Guide
+def _away_from_degraded(
+    model: Model, settings: Settings, sigmas: Tensor, prompts: PromptConditioning, positive: Guide
 ) -> list[Wrap]:
-    network, skip, wraps = model.denoiser.network, model.spec.skip_layers, []
+    skip, wraps = model.spec.skip_layers, []
 
-    def away(worse: torch.nn.Module, scale: float, levels: tuple[float, float]) -> Wrap:
-        other = words.positive(replace(model.denoiser, network=worse))
-        return lambda guide: in_interval(*levels, push_away(guide, positive, other, scale), guide)
+    def away(key: View, scale: float, levels: tuple[float, float]) -> Wrap:
+        degraded = prompts.positive_guide(model.view(key).denoiser)
+        return lambda guide: in_interval(*levels, push_away(guide, positive, degraded, scale), guide)
 
-    if settings.slg and skip is not None and isinstance(network, MMDiT):
-        usual = skipping(skip, sigmas) if settings.slg_interval is None else _levels(settings.slg_interval, sigmas)
-        wraps.append(away(without_layers(network, skip.layers), settings.slg, usual))
+    if settings.slg and skip is not None:
+        levels = skipping(skip, sigmas) if settings.slg_interval is None else _levels(settings.slg_interval, sigmas)
+        wraps.append(away(replace(model.key, without_layers=skip.layers), settings.slg, levels))
     if settings.pag:
+        layers = settings.pag_layers or middle_of(model.denoiser.network)
         try:
-            blind = without_self_attention(network, settings.pag_layers or ())
+            key = replace(model.key, without_self_attention=layers)
+            wraps.append(away(key, settings.pag, _levels(settings.pag_interval, sigmas)))
         except ValueError as error:
             raise SfumatoError(f"perturbed-attention guidance: {error}") from error
-        wraps.append(away(blind, settings.pag, _levels(settings.pag_interval, sigmas)))
     return wraps
+
+
+def _thresholded(model: Model, settings: Settings, positive: Guide, negative: Guide) -> list[Wrap]:
+    if not settings.threshold:
+        return []
+    share, limit, scale = settings.threshold / 100, settings.threshold_limit, settings.mimic_scale
+    mimicked = cfg(positive, negative, model.spec.defaults.cfg if scale is None else scale)
+    return [lambda guide: dynamic_threshold(guide, share, limit) if limit else latent_threshold(guide, mimicked, share)]
+
+
+def _towards_score(model: Model, settings: Settings, sigmas: Tensor, prompts: PromptConditioning) -> list[Wrap]:
+    if not settings.clip_guidance:
+        return []
+    first, _ = prompts.branches[0]
+    slope = gradient(model.denoiser, first, clip_score(model, prompts.caption))
+    levels, scale, path = _levels(settings.clip_interval, sigmas), settings.clip_guidance, model.denoiser.path
+    return [lambda guide: in_interval(*levels, classifier_guidance(guide, slope, scale, path), guide)]
 
 
 def _levels(interval: str | None, sigmas: Tensor) -> tuple[float, float]:
@@ -115,7 +114,7 @@ def skipping(skip: SkipLayers, sigmas: Tensor) -> tuple[float, float]:
     return (levels[-1], levels[0]) if levels else NOWHERE
 
 
-def clip_score(model: StableDiffusion, prompt: str) -> Score:
+def clip_score(model: Model, prompt: str) -> Score:
     """How well a judge finds that latents, decoded, fit the prompt: the cosine of its two vectors."""
     judge, weight = model.judge, model.vae.decoder.conv_in.weight
     caption = judge.texts([prompt]).to(model.device)

@@ -1,57 +1,19 @@
-"""What every task has in common: from settings to jobs, from latents to finished pictures."""
+"""Pictures to latents and back through the autoencoder, and cheap previews of latents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.diffusion.driver import Failed, Finished, Job, Step, drive
 from sfumato.errors import SfumatoError, warn
+from sfumato.images.tensors import to_images
 from sfumato.nets import tiled_vae
 from sfumato.nets.vae import VAE
-from sfumato.runtime.device import memory_for
 
-STRIP = 256  # rows
 TILED_ABOVE = 1536 * 1536  # pixels; whole, 1.x's autoencoder then takes 10 GB in float32
-
-
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """One step of one picture was taken; `preview()` makes a small, rough picture of what it will become."""
-
-    picture: int
-    step: int
-    steps: int
-    preview: Callable[[], Image.Image]
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A finished picture, the seed that draws it again and its settings as text; its score if pictures are ranked."""
-
-    index: int
-    image: Image.Image
-    seed: int
-    infotext: str
-    score: float | None = None
-
-
-def to_pixels(image: Image.Image) -> Tensor:
-    """A picture as (1, 3, H, W) in [-1, 1], float32."""
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float().div_(127.5).sub_(1)
-
-
-def to_images(pixels: Tensor) -> list[Image.Image]:
-    """Pictures (B, 3, H, W) in [-1, 1] as 8-bit RGB."""
-    strips = pixels.split(STRIP, 2)  # of large pictures, so that none is there twice as float32
-    levels = torch.cat([one.float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8) for one in strips], 2)
-    return [Image.fromarray(level.permute(1, 2, 0).cpu().numpy()) for level in levels]
 
 
 def decode(vae: VAE, latents: Tensor) -> Image.Image:
@@ -120,31 +82,3 @@ def preview(latents: Tensor, colours: Tensor) -> Image.Image:
     """One pixel for every latent of (1, C, h, w)."""
     flat = torch.einsum("bchw,cd->bdhw", latents.float().cpu(), colours[:-1]) + colours[-1][:, None, None]
     return to_images(flat)[0]
-
-
-def _preview(x0: Tensor, colours: Callable[[], Tensor]) -> Image.Image:
-    return preview(x0, colours())
-
-
-def run(
-    jobs: Sequence[Callable[[], Job]],
-    finish: Callable[[int, Tensor], Picture],
-    colours: Callable[[], Tensor],
-    at_once: int,
-) -> Generator[Progress | Picture, None, None]:
-    """Draw the pictures of `jobs`, `at_once` side by side, and yield what happens as it happens.
-
-    Closing the iterator cancels what is not finished. The error of a job that fails is raised when it happens, an
-    SfumatoError where memory ran out.
-    """
-    with memory_for("for pictures of this size; draw smaller ones"):
-        for start in range(0, len(jobs), at_once):
-            group = [job() for job in jobs[start : start + at_once]]
-            for number, event in drive(group, max_rows=2 * at_once):
-                match event:
-                    case Step(index=index, total=total, x0=x0):
-                        yield Progress(start + number, index + 1, total, partial(_preview, x0, colours))
-                    case Finished(x=x):
-                        yield finish(start + number, x)
-                    case Failed(error=error):
-                        raise error

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from sfumato.api import StableDiffusion
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.noise_schedule import table_of
 from sfumato.errors import SfumatoError, warn
 from sfumato.hub.local_models import EMBEDDED, embedded_model, find, release_of
 from sfumato.loading.load import Parts, load_parts
 from sfumato.nets.t5 import T5
+from sfumato.pipeline.model import Model
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
 from sfumato.spec import Prediction
 from sfumato.text.encode import MAX_T5, T5Reader, TextEncoder
@@ -38,7 +38,7 @@ def _located(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
     return found.path, found.release.variant if found.release and found.path.is_file() else None
 
 
-def load(
+def load_model(
     name_or_path: str | Path | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
@@ -50,7 +50,7 @@ def load(
     t5_tokenizer: str | Path | None = None,
     t5_length: int | None = None,
     tiled_vae: bool | None = None,
-) -> StableDiffusion:
+) -> Model:
     """Load a model: a checkpoint file, a diffusers folder, a name (see `hub.local_models.find`), or the embedded one.
 
     A name is looked up on this machine; nothing is downloaded.
@@ -101,9 +101,7 @@ def load(
     return assemble(parts, T5Tokenizer.from_file(pieces) if pieces is not None and "text_3" in parts.networks else None)
 
 
-def assemble(
-    parts: Parts, t5_tokenizer: T5Tokenizer | None = None, tokenizer: CLIPTokenizer | None = None
-) -> StableDiffusion:
+def assemble(parts: Parts, t5_tokenizer: T5Tokenizer | None = None, tokenizer: CLIPTokenizer | None = None) -> Model:
     """A model of its loaded parts; `tokenizer` None takes the one that they bring, or CLIP's own.
 
     Raises SfumatoError for a tokenizer that does not fit. SfumatoWarning says where T5 is missing.
@@ -117,7 +115,7 @@ def assemble(
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
     text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
     denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.discrete_timesteps)
-    return StableDiffusion(spec, denoiser, parts.vae, text, path, parts.depth, parts.prior)
+    return Model(spec, denoiser, parts.vae, text, path, parts.depth, parts.prior)
 
 
 def _t5_reader(parts: Parts, tokenizer: T5Tokenizer | None) -> T5Reader | None:

@@ -1,4 +1,4 @@
-"""Pictures made larger by their pixels alone, with a network of the ESRGAN kind or a plain filter."""
+"""Pictures enlarged by their pixels alone, with a network of the ESRGAN kind or a plain filter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sfumato.errors import SfumatoError
 from sfumato.images.files import MAX_PIXELS
 from sfumato.loading.upscalers import PixelUpscaler
 from sfumato.nets.tiles import tiles
-from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.events import Events, Picture, Progress
 from sfumato.provenance import infotext
 from sfumato.runtime.device import memory_for
 from sfumato.settings.checks import check_number
@@ -35,9 +35,7 @@ def large_size(image: Image.Image, scale: float) -> tuple[int, int]:
     return width, height
 
 
-def by_pixels(
-    image: Image.Image, upscaler: PixelUpscaler, scale: float | None = None, text: str = ""
-) -> Generator[Progress | Picture, None, None]:
+def by_pixels(image: Image.Image, upscaler: PixelUpscaler, scale: float | None = None, text: str = "") -> Events:
     """The picture `scale` times as wide and high, by default as the upscaler makes it; yields tiles, then the picture.
 
     `text` is the infotext of the small picture, to which the large one's adds how it was enlarged. Raises SfumatoError
@@ -46,7 +44,7 @@ def by_pixels(
     scale = float(upscaler.scale) if scale is None else scale
     size = large_size(image, scale)
 
-    def work() -> Generator[Progress | Picture, None, None]:
+    def work() -> Events:
         large = yield from _resized(image, *size, upscaler)
         yield Picture(0, large, 0, _described(text, upscaler, scale, size))
 

@@ -1,4 +1,4 @@
-"""What a network is told of the prompts, and when."""
+"""Prompts to conditioning: parsed, weighted, encoded, and scheduled over the steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from random import Random
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -15,14 +14,12 @@ from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.guidance import Guide, composed, network_guide
 from sfumato.errors import SfumatoError, warn
 from sfumato.nets.prior import Underlay
+from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 from sfumato.text.prompt.editing import text_per_step
 from sfumato.text.prompt.emphasis import Span, Spans
 from sfumato.text.prompt.syntax import parsed, weighed
 from sfumato.text.prompt.tree import Prompt
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
 
 MOST_NOTES = 10  # that are shown of a prompt
 EXCERPT = 24  # characters of a prompt that a note about it shows
@@ -30,34 +27,34 @@ EXCERPT = 24  # characters of a prompt that a note about it shows
 
 @dataclass(frozen=True, eq=False)
 class PromptConditioning:
-    """What pictures shall show, in prompts that are weighed against each other, and what they shall not.
+    """The encoded prompts of one picture: those that AND joins with their weights, and the negative one.
 
-    `caption` says it in words alone: the first prompt as it ends.
+    `caption` is the first prompt in plain words, as it reads at the last step.
     """
 
     branches: tuple[tuple[ScheduledCond, float], ...]
     negative: ScheduledCond
     caption: str
 
-    def positive(self, denoiser: Denoiser) -> Guide:
-        """The estimate of a network that is told all prompts."""
-        parts = [(network_guide(denoiser, course), weight) for course, weight in self.branches]
-        return composed(parts, self.away(denoiser))
+    def positive_guide(self, denoiser: Denoiser) -> Guide:
+        """The estimate of a network under all prompts."""
+        parts = [(network_guide(denoiser, cond), weight) for cond, weight in self.branches]
+        return composed(parts, self.negative_guide(denoiser))
 
-    def away(self, denoiser: Denoiser) -> Guide:
-        """The estimate of a network that is told the negative prompt."""
+    def negative_guide(self, denoiser: Denoiser) -> Guide:
+        """The estimate of a network under the negative prompt."""
         return network_guide(denoiser, self.negative)
 
     def map(self, positive: Callable[[Cond], Cond], negative: Callable[[Cond], Cond]) -> PromptConditioning:
-        """The same words, with what else a network is conditioned on."""
-        branches = tuple((course.map(positive), weight) for course, weight in self.branches)
+        """The same prompts with changed conditionings, such as sizes and a depth map added."""
+        branches = tuple((scheduled.map(positive), weight) for scheduled, weight in self.branches)
         return PromptConditioning(branches, self.negative.map(negative), self.caption)
 
 
 def encode_prompts(
-    model: StableDiffusion, settings: Settings, sigmas: Tensor, underlay: Underlay | None = None
+    model: Model, settings: Settings, sigmas: Tensor, underlay: Underlay | None = None
 ) -> PromptConditioning:
-    """The prompts of one picture over a list of noise levels; a prior drafts them on the `underlay`, if any.
+    """Encode the prompts of one picture over a list of noise levels; a prior drafts them on the `underlay`, if any.
 
     What is odd about a prompt is an SfumatoWarning. Raises SfumatoError for a prompt that is too long or names an
     adapter, and for a clip skip that the model lacks.
@@ -73,21 +70,19 @@ def encode_prompts(
     spans = [weighed(syntax, text) for text in every]
     conds = dict(zip(every, _encoded(model, settings, spans, underlay), strict=True))
     if model.spec.zero_empty_negative and not settings.negative.strip():
-        conds_away = {text: conds[text].zeros() for text in texts[-1]}
+        negative_conds = {text: conds[text].zeros() for text in texts[-1]}
     else:
-        conds_away = conds
-    *positive, away = texts
+        negative_conds = conds
+    *positive, negative_texts = texts
     branches = tuple(
-        (_course(levels, [conds[text] for text in told]), branch.weight)
-        for told, branch in zip(positive, prompt.drawn, strict=True)
+        (_scheduled(levels, [conds[text] for text in per_step]), branch.weight)
+        for per_step, branch in zip(positive, prompt.drawn, strict=True)
     )
     caption = "".join(span.text for span in weighed(syntax, positive[0][-1]) if isinstance(span, Span))
-    return PromptConditioning(branches, _course(levels, [conds_away[text] for text in away]), caption)
+    return PromptConditioning(branches, _scheduled(levels, [negative_conds[text] for text in negative_texts]), caption)
 
 
-def _encoded(
-    model: StableDiffusion, settings: Settings, texts: Sequence[Spans], underlay: Underlay | None
-) -> list[Cond]:
+def _encoded(model: Model, settings: Settings, texts: Sequence[Spans], underlay: Underlay | None) -> list[Cond]:
     """What the texts become: by the text encoders, or where the model has a prior by that, for this seed and size."""
     if model.prior is None:
         return model.encode(texts, settings.clip_skip, settings.emphasis)
@@ -107,7 +102,7 @@ def _check(prompt: Prompt, text: str) -> None:
         warn(f"and {len(prompt.notes) - MOST_NOTES:,} more such places in the prompt")
 
 
-def _course(levels: tuple[float, ...], conds: Sequence[Cond]) -> ScheduledCond:
+def _scheduled(levels: tuple[float, ...], conds: Sequence[Cond]) -> ScheduledCond:
     """Without levels where nothing changes."""
     return (
         ScheduledCond((), (conds[0],))

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from PIL import Image
+from torch import Tensor
 
-from sfumato.pipeline.latents import Picture, Progress
-from sfumato.settings.settings import Settings
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
-
-Events = Generator[Progress | Picture, None, None]
+from sfumato.pipeline.events import Events, Picture
 
 
+class Scorer(Protocol):
+    """What compares pictures and words, see `Model.judge`."""
+
+    def texts(self, texts: list[str]) -> Tensor: ...
+
+    def scores(self, image: Image.Image, texts: Tensor) -> list[float]: ...
+
+
+@dataclass(frozen=True)
 class Ranking:
-    """How a prompt's pictures are scored, and which of them are kept."""
+    """How a prompt's pictures are scored, and how many of them are kept."""
 
-    @classmethod
-    def of(cls, model: StableDiffusion, settings: Settings) -> Ranking | None:
-        """None where every picture is kept."""
-        return None if settings.best_of is None else cls(model, settings)
-
-    def __init__(self, model: StableDiffusion, settings: Settings):
-        self.judge, self.kept = model.judge, settings.n
+    scorer: Scorer
+    kept: int
 
     def score(self, image: Image.Image, prompt: str) -> float:
-        """The cosine of the judge's vectors of a picture and its prompt, to four places."""
-        return round(self.judge.scores(image, self.judge.texts([prompt]))[0], 4)
+        """The cosine of the scorer's vectors of a picture and its prompt, to four places."""
+        return round(self.scorer.scores(image, self.scorer.texts([prompt]))[0], 4)
 
     def best(self, events: Events) -> Events:
-        """The same steps; then the best pictures of all, best first, numbered by rank. Of equals the earlier wins."""
+        """Yields the same steps; then the best pictures of all, best first, numbered by rank. Of equals the earlier
+        wins."""
         finished: list[Picture] = []
         with closing(events):
             for event in events:

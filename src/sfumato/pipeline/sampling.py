@@ -1,11 +1,10 @@
-"""From noise, or from a picture, to latents: a sampler on its list of noise levels."""
+"""One picture from first latents to last: a sampler on its list of noise levels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,16 +16,14 @@ from sfumato.diffusion.options import Value
 from sfumato.diffusion.process import EXPLODING, ForwardProcess
 from sfumato.diffusion.rng import NoiseStream, Source, slerp
 from sfumato.diffusion.sample import Sampler, find_sampler
-from sfumato.diffusion.sigma_schedules import SCHEDULES, own_list, sigma_list
+from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES, own_list, sigma_list
+from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
 
 
 @dataclass(frozen=True, eq=False)
 class SamplingRun:
-    """From first latents to last as settings say, whatever the words.
+    """Sampler, noise levels and sizes of a request: what its pictures share, whatever they show.
 
     `shape` is that of one picture's latents (1, C, h, w). `from_noise` says whether the list begins with nothing but
     noise.
@@ -43,7 +40,7 @@ class SamplingRun:
     from_noise: bool = True
 
     @classmethod
-    def of(cls, model: StableDiffusion, settings: Settings) -> SamplingRun:
+    def of(cls, model: Model, settings: Settings) -> SamplingRun:
         """All steps, from pure noise."""
         spec, sampler = model.spec, find_sampler(settings.sampler)
         sampler = replace(sampler, vp_init_noise=sampler.vp_init_noise or spec.vp_init_noise)
@@ -54,7 +51,7 @@ class SamplingRun:
         return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device, options, settings.rng)
 
     def stream(self, seed: int) -> NoiseStream:
-        """All noise of a picture."""
+        """All noise of a picture, the first latents' being the next."""
         return NoiseStream(seed, self.shape, self.device, self.rng)
 
     def from_strength(self, strength: float) -> SamplingRun:
@@ -67,33 +64,26 @@ class SamplingRun:
         steps = len(self.sigmas) - 1
         return replace(self, sigmas=self.sigmas[steps - int(strength * steps + 1e-9) :], from_noise=False)
 
-    def job(
-        self,
-        guidance: Guidance,
-        seed: int,
-        init_latents: Tensor | None = None,
-        variation: tuple[int, float] | None = None,
-    ) -> Job:
-        """The sampler at work on the noise of a seed, laid over `init_latents` (1, C, h, w) if the way does not
-        begin with noise alone.
+    def job(self, guidance: Guidance, one: Settings, init_latents: Tensor | None = None) -> Job:
+        """The sampler at work on one picture, given its own settings.
 
-        A `variation` (seed, strength) turns the first noise so far towards that of another seed.
+        Its first noise is that of its seed, turned towards that of its variation seed. It is laid over `init_latents`
+        (1, C, h, w), unless the list begins with noise alone.
         """
-        stream = self.stream(seed)
+        stream = self.stream(one.seed)
         first = stream.normal()
-        if variation is not None:
-            other, strength = variation
-            first = slerp(first, self.stream(other).normal(), strength)
+        if one.variation_seed is not None:
+            first = slerp(first, self.stream(one.variation_seed).normal(), one.variation_strength)
         x = self.initial_latents(first, init_latents)
-        held = self.constrained(guidance, first, init_latents)
-        return self.sampler.job(held, x, self.sigmas, self.path, stream, self.table, self.options)
+        guidance = self.constrained(guidance, first, init_latents)
+        return self.sampler.job(guidance, x, self.sigmas, self.path, stream, self.table, self.options)
 
     def constrained(self, guidance: Guidance, noise: Tensor, init_latents: Tensor | None) -> Guidance:
-        """The guidance under which latents stay what they shall: here, as they may become anything, itself."""
+        """The guidance, with what must stay as it is held in place; here nothing must."""
         return guidance
 
     def initial_latents(self, noise: Tensor, init_latents: Tensor | None) -> Tensor:
-        """The first latents, of unit noise; see `job`."""
+        """Where sampling starts, made of unit noise and of the latents of a picture; see `job`."""
         if init_latents is None or self.from_noise:
             return first_latents(noise, self.sigmas, self.sampler, self.path)
         return (
@@ -103,7 +93,7 @@ class SamplingRun:
         )
 
     def final_latents(self, x: Tensor) -> Tensor:
-        """What the job left, as the autoencoder takes it."""
+        """What the job returned, as the autoencoder takes it."""
         return last_latents(x, self.sigmas, self.sampler, self.path) if len(self.sigmas) > 1 else x
 
 
@@ -111,7 +101,7 @@ def levels_of(settings: Settings, table: Table) -> Tensor:
     """The noise levels (steps + 1,) that settings ask for. Raises SfumatoError where the table has none such."""
     if settings.sigmas is not None:
         return own_list(settings.sigmas, table)
-    options = chosen(settings, SCHEDULES[settings.schedule].options)
+    options = chosen(settings, SIGMA_SCHEDULES[settings.schedule].options)
     return sigma_list(settings.schedule, table, settings.steps, **options)
 
 

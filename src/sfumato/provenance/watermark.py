@@ -13,6 +13,7 @@ from math import comb
 from types import MappingProxyType
 
 import numpy as np
+from PIL import Image
 
 from sfumato.errors import SfumatoError
 
@@ -74,6 +75,13 @@ def embed(image: np.ndarray, message: bytes = DEFAULT) -> np.ndarray:
     bits = _bits(message)
     _check(image, bits.size)
     return _mark(image, bits)
+
+
+def mark(image: Image.Image) -> Image.Image:
+    """An RGB picture with Stable Diffusion's invisible watermark, where it is large enough to hold it."""
+    if capacity(image.height, image.width) < 8 * len(DEFAULT):
+        return image
+    return Image.fromarray(embed(np.asarray(image)))
 
 
 def extract_bits(image: np.ndarray, bits: int) -> np.ndarray:

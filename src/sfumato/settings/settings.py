@@ -132,13 +132,14 @@ class Settings(GuidanceSettings, WordSettings):
         return self.seed, self.variation_seed + picture
 
     def of_picture(self, picture: int) -> Settings:
-        """The same, with the words that chance gives to a picture, counted from 0; those of a seed are always the same.
+        """The settings of one picture, counted from 0: its own seeds, and the words that chance gives it.
 
-        Raises SfumatoError for wildcards that cannot be read.
+        The words of a seed are always the same. Raises SfumatoError for wildcards that cannot be read.
         """
-        seed, _ = self.seeds(picture)
+        seed, variation_seed = self.seeds(picture)
         prompt = self.without_chance(self.prompt, seed)
-        return replace(self, prompt=prompt, negative=self.without_chance(self.negative, f"{seed} negative"))
+        negative = self.without_chance(self.negative, f"{seed} negative")
+        return replace(self, prompt=prompt, negative=negative, seed=seed, variation_seed=variation_seed)
 
     @classmethod
     def of(

@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 from PIL import Image
@@ -18,12 +17,11 @@ from sfumato.errors import SfumatoError, warn
 from sfumato.files import atomic_write
 from sfumato.images.files import FORMATS, save
 from sfumato.images.inputs import load_image
-from sfumato.pipeline.latents import Picture
+from sfumato.images.resize import natural_size
+from sfumato.pipeline.events import Picture
+from sfumato.pipeline.model import Model
 from sfumato.settings.settings import MAX_SEED, Options, Settings, sized
-from sfumato.tasks.img2img import check_strength, img2img, natural_size
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
+from sfumato.tasks.img2img import check_strength, img2img
 
 SLIGHTLY, UNRECOGNISABLY = 0.3, 0.6
 CAPTION = ".txt"
@@ -40,7 +38,7 @@ class Written:
 
 
 def augment(
-    model: StableDiffusion, source: Path, target: Path, strength: float = SLIGHTLY, options: Options | None = None
+    model: Model, source: Path, target: Path, strength: float = SLIGHTLY, options: Options | None = None
 ) -> Generator[Written, None, None]:
     """Draw every picture under the folder `source` anew, into the same places under `target`; yields as they are done.
 
@@ -70,7 +68,7 @@ def _pictures(source: Path, target: Path) -> list[Path]:
 
 
 def _augment(
-    model: StableDiffusion, source: Path, target: Path, strength: float, options: Options, pictures: list[Path]
+    model: Model, source: Path, target: Path, strength: float, options: Options, pictures: list[Path]
 ) -> Generator[Written, None, None]:
     for number, path in enumerate(pictures):
         name = path.relative_to(source)
@@ -97,9 +95,7 @@ def _augment(
         yield Written(path, tuple(paths), number + 1, len(pictures))
 
 
-def _drawn(
-    model: StableDiffusion, image: Image.Image, prompt: str, strength: float, options: Options
-) -> Iterator[Picture]:
+def _drawn(model: Model, image: Image.Image, prompt: str, strength: float, options: Options) -> Iterator[Picture]:
     settings = Settings.of(model.spec, prompt, **sized(options, *natural_size(image, model.spec)))
     with closing(img2img(model, image, settings, strength)) as events:
         yield from (event for event in events if isinstance(event, Picture))

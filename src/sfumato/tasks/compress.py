@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 from zlib import crc32
 
 import numpy as np
@@ -18,16 +17,17 @@ from sfumato.diffusion.driver import Job
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.errors import SfumatoError, warn
+from sfumato.images.resize import padded
+from sfumato.images.tensors import to_pixels
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.conditioning import conditioning
-from sfumato.pipeline.latents import Picture, Progress, decode, encode, run, to_pixels
+from sfumato.pipeline.events import Events, Picture
+from sfumato.pipeline.generate import run
+from sfumato.pipeline.latents import decode, encode
+from sfumato.pipeline.model import Model
 from sfumato.runtime.device import memory_for
 from sfumato.settings.checks import check_number, check_whole
 from sfumato.settings.settings import MAX_SEED, Settings
-from sfumato.tasks.img2img import padded
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
 
 QUALITY = 50
 MAX_STEPS = 100
@@ -35,7 +35,7 @@ _COARSEST, _FINEST = 0, 120
 
 
 def compress(
-    model: StableDiffusion, image: Image.Image, quality: float = QUALITY, size: int | None = None, prompt: str = ""
+    model: Model, image: Image.Image, quality: float = QUALITY, size: int | None = None, prompt: str = ""
 ) -> bytes:
     """The file of an RGB picture (see `codec.file`).
 
@@ -62,9 +62,7 @@ def compress(
     return at(quality) if size is None else _largest_within(size, at)
 
 
-def decompress(
-    model: StableDiffusion, data: bytes, steps: int = 1, noise: float = 0.0, seed: int = 0
-) -> Generator[Progress | Picture, None, None]:
+def decompress(model: Model, data: bytes, steps: int = 1, noise: float = 0.0, seed: int = 0) -> Events:
     """The picture in a file that `compress` made; yields steps and the picture.
 
     Quantisation is noise of a known level (step / sqrt(12), Widrow 1956), so the network denoises it: in one step,
@@ -87,7 +85,7 @@ def decompress(
     path = model.denoiser.path
     sigma = path.sigma_at(math.hypot(stored.step / math.sqrt(12), noise))
     sigmas = torch.linspace(sigma, 0, steps + 1, dtype=torch.float64)
-    guide = conditioning(model, settings, sigmas).positive(model.denoiser)
+    guide = conditioning(model, settings, sigmas).positive_guide(model.denoiser)
 
     def job() -> Job:
         stream = NoiseStream(seed, (1, *shape), model.device)

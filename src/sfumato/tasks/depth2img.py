@@ -2,45 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import EMBEDDED
+from sfumato.images.resize import Resize, fitted, natural_size
+from sfumato.images.tensors import to_pixels
 from sfumato.pipeline.conditioning import guidance
-from sfumato.pipeline.depth import depth_of, normalised
-from sfumato.pipeline.generate import draw
-from sfumato.pipeline.latents import Picture, Progress, encode, to_images, to_pixels
+from sfumato.pipeline.depth import depth_map, shown
+from sfumato.pipeline.events import Events
+from sfumato.pipeline.generate import Plan, generate
+from sfumato.pipeline.latents import encode
+from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
-from sfumato.settings.settings import Settings
-from sfumato.tasks.img2img import Resize, check_strength, fitted
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
+from sfumato.settings.settings import Settings, sized
+from sfumato.spec import Spec
+from sfumato.tasks.img2img import check_strength
+from sfumato.tasks.request import Request, refuse
 
 STRENGTH = 0.9
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Depth2ImgRequest(Request):
+    """Pictures of the depth of an RGB picture, or of a picture of `depth`; see `depth2img`."""
+
+    image: Image.Image | None = None
+    depth: Image.Image | None = None
+    strength: float = STRENGTH
+    resize: Resize = "crop"
+
+    def settings(self, spec: Spec) -> Settings:
+        shape = self.image or self.depth
+        options = self.options if shape is None else sized(self.options, *natural_size(shape, spec))
+        return Settings.of(spec, self.prompt, self.negative, **options)
+
+    def draw(self, model: Model, settings: Settings) -> Events:
+        return depth2img(model, self.image, settings, self.depth, self.strength, self.resize)
+
+    def record(self) -> dict[str, Any]:
+        return {"strength": self.strength, "resize": self.resize}
+
+    def map(self, model: Model, settings: Settings) -> Image.Image:
+        """What the model is told, as a picture, the nearest brightest."""
+        size, factor = (settings.width, settings.height), model.spec.vae.factor
+        image, depth = (None if one is None else fitted(one, *size, self.resize) for one in (self.image, self.depth))
+        return shown(depth_map(model, image, depth, (settings.height // factor, settings.width // factor)), *size)
+
+
 def depth2img(
-    model: StableDiffusion,
+    model: Model,
     image: Image.Image | None,
     settings: Settings,
     depth: Image.Image | None = None,
     strength: float = STRENGTH,
     resize: Resize = "crop",
-) -> Generator[Progress | Picture, None, None]:
+) -> Events:
     """Draw `settings.n` pictures of the depth of an RGB picture; yields every step and every finished picture.
 
     The depth is what the model's own network sees, or a picture of it in which the nearest is brightest. `strength` 1
     takes nothing but the depth, less keeps colours (see `img2img`). Without an `image` there is only the depth. Raises
-    SfumatoError at once for a model that is not told depth, and where neither picture is given.
+    SfumatoError at once for a model that is not told depth, where neither picture is given, and for options that this
+    task does not honour.
     """
     check_strength(strength)
+    refuse(settings, "pictures of a depth are drawn", hires_scale=None, tiling=None)
     if model.spec.depth is None:
         raise SfumatoError(
             f"{model.name} is {model.spec.title}, which is not told depth; give a model that is, such as "
@@ -52,26 +81,9 @@ def depth2img(
         strength = 1.0
     size = settings.width, settings.height
     start = None if image is None else fitted(image, *size, resize)
-    way = SamplingRun.of(model, settings).from_strength(strength)
-    seen = depth_map(model, start, None if depth is None else fitted(depth, *size, resize), way.shape[2:])
-    known = None if start is None else encode(model.vae, to_pixels(start))
-    facts = {"Denoising strength": strength, "Depth": "yes"}
-    return draw(model, settings, way, lambda one: guidance(model, one, way.sigmas, seen), known, facts=facts)
-
-
-def depth_map(
-    model: StableDiffusion, image: Image.Image | None, depth: Image.Image | None, shape: tuple[int, int]
-) -> Tensor:
-    """What the model is told (1, 1, h, w) in [-1, 1]: a given picture of depth, else what its network sees."""
-    if depth is not None:
-        grey = to_pixels(depth).mean(1, keepdim=True)
-        return normalised(F.interpolate(grey, shape, mode="area"))
-    if model.depth is None or image is None:
-        raise SfumatoError(f"{model.name} brings no depth network; give a picture of depth")
-    return depth_of(model.depth, image, *shape)
-
-
-def shown(depth: Tensor, width: int, height: int) -> Image.Image:
-    """A map (1, 1, h, w) in [-1, 1] as a picture, the nearest brightest."""
-    large = F.interpolate(depth, (height, width), mode="bilinear", align_corners=False)
-    return to_images(torch.cat([large] * 3, 1))[0]
+    run = SamplingRun.of(model, settings).from_strength(strength)
+    concat = depth_map(model, start, None if depth is None else fitted(depth, *size, resize), run.shape[2:])
+    init_latents = None if start is None else encode(model.vae, to_pixels(start))
+    metadata = {"Denoising strength": strength, "Depth": "yes"}
+    plan = Plan.of(model, run, lambda one: guidance(model, one, run.sigmas, concat), init_latents, metadata=metadata)
+    return generate(model, settings, plan)

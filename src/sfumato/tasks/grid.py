@@ -9,18 +9,17 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from PIL import Image, ImageDraw, ImageFont
 
 from sfumato.errors import SfumatoError
-from sfumato.pipeline.latents import Picture
+from sfumato.images.resize import natural_size
+from sfumato.pipeline.events import Picture
+from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Options, Settings, sized
-from sfumato.tasks.img2img import STRENGTH, check_strength, img2img, natural_size
+from sfumato.tasks.img2img import STRENGTH, check_strength, img2img
 from sfumato.tasks.txt2img import txt2img
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
 
 MAX_CELLS = 1000
 _WORDS, _STRENGTH = "words", "strength"
@@ -113,7 +112,7 @@ class Grid:
     @classmethod
     def of(
         cls,
-        model: StableDiffusion,
+        model: Model,
         axes: Sequence[Axis],
         prompt: str,
         negative: str = "",
@@ -150,7 +149,7 @@ class Grid:
             cells.append(Cell(place, Settings.of(model.spec, *texts, **mine), strength))
         return cls(tuple(axes), tuple(cells))
 
-    def draw(self, model: StableDiffusion, image: Image.Image | None = None) -> Generator[Cell, None, None]:
+    def draw(self, model: Model, image: Image.Image | None = None) -> Generator[Cell, None, None]:
         """Yields every cell with its picture, row by row."""
         for cell in sorted(self.cells, key=lambda cell: cell.place[::-1]):
             events = (

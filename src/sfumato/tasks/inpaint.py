@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,19 +18,21 @@ from sfumato.diffusion.guidance import Guidance
 from sfumato.errors import SfumatoError
 from sfumato.images.mask import edge, filled, from_picture, touched
 from sfumato.images.region import Region
+from sfumato.images.resize import natural_size
+from sfumato.images.tensors import to_pixels
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_of
-from sfumato.pipeline.generate import draw
-from sfumato.pipeline.latents import Picture, Progress, encode, to_pixels
+from sfumato.pipeline.events import Events
+from sfumato.pipeline.generate import Plan, generate
+from sfumato.pipeline.latents import encode
+from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
 from sfumato.pipeline.underlay import hole_of
 from sfumato.settings.checks import check_whole
-from sfumato.settings.settings import Pair, Settings
+from sfumato.settings.settings import Pair, Settings, sized
 from sfumato.spec import Spec
-from sfumato.tasks.img2img import check_strength, natural_size
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
+from sfumato.tasks.img2img import check_strength
+from sfumato.tasks.request import Request, refuse
 
 Start = Literal["fill", "original", "noise", "nothing"]
 MAX_PIXELS_AROUND = 1024  # of padding, growth and soft edges
@@ -75,26 +76,38 @@ class InpaintOptions:
         return natural_size(image, spec, math.ceil)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InpaintRequest(Request):
+    """Part of an RGB picture, white in `mask` (L), drawn anew; see `inpaint`."""
+
+    image: Image.Image
+    mask: Image.Image
+    how: InpaintOptions = field(default_factory=InpaintOptions)
+
+    def settings(self, spec: Spec) -> Settings:
+        return Settings.of(spec, self.prompt, self.negative, **sized(self.options, *self.how.size(spec, self.image)))
+
+    def draw(self, model: Model, settings: Settings) -> Events:
+        return inpaint(model, self.image, self.mask, settings, self.how)
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self.how)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MaskedSamplingRun(SamplingRun):
-    """A way on which places are free at and below the noise level `free_at` (1, 1, h, w), see `guide.inpaint`.
+    """A sampling run in which places may change at and below the noise level `free_at` (1, 1, h, w).
 
-    With `by_channels` the network sees the mask, and nothing else keeps it from drawing outside. With `noisy` the free
-    places begin with noise.
+    See `diffusion.guidance.inpaint`. With `by_channels` the network sees the mask, and nothing else keeps it from
+    drawing outside. With `noisy` the places that may change begin with noise.
     """
 
     free_at: Tensor
     by_channels: bool = False
     noisy: bool = False
 
-    def job(
-        self,
-        guidance: Guidance,
-        seed: int,
-        init_latents: Tensor | None = None,
-        variation: tuple[int, float] | None = None,
-    ) -> Job:
-        x = yield from super().job(guidance, seed, init_latents, variation)
+    def job(self, guidance: Guidance, one: Settings, init_latents: Tensor | None = None) -> Job:
+        x = yield from super().job(guidance, one, init_latents)
         # Lists that end above zero leave noise on what stays.
         return x if init_latents is None or self.by_channels else x.where(self.free_at > 0, init_latents)
 
@@ -116,16 +129,20 @@ class MaskedSamplingRun(SamplingRun):
         return x
 
 
-def inpaint(
-    model: StableDiffusion, image: Image.Image, mask: Image.Image, settings: Settings, how: InpaintOptions
-) -> Generator[Progress | Picture, None, None]:
+def inpaint(model: Model, image: Image.Image, mask: Image.Image, settings: Settings, how: InpaintOptions) -> Events:
     """Draw what is white in `mask` (L) anew in an RGB picture of the same size, `settings.n` times.
 
     Yields every step and every finished picture, in the size of the given one. What the mask leaves out comes back bit
     by bit; the watermark, too, lies only where something was drawn. A model that was made for it is shown mask and
     picture, any other is held to the picture at each noise level. Raises SfumatoError at once for a mask of another
-    size or an empty one, and as `conditioning`.
+    size or an empty one, for options that this task does not honour, and as `conditioning`.
     """
+    refuse(settings, "part of a picture is drawn", hires_scale=None, tiling=None)
+    return generate(model, settings, plan(model, image, mask, settings, how))
+
+
+def plan(model: Model, image: Image.Image, mask: Image.Image, settings: Settings, how: InpaintOptions) -> Plan:
+    """How part of a picture is drawn; see `inpaint`."""
     shares, drawn = from_picture(mask, *image.size, how.invert, how.grow), (settings.width, settings.height)
     soft_edge = edge(shares, how.blur)
     shares = shares * soft_edge
@@ -134,11 +151,11 @@ def inpaint(
     else:
         region = Region.whole(image.size, drawn, model.spec.multiple)
     old, part = region.cut(image), region.cut_mask(shares)
-    way = _way(model, settings, how, part)
-    init_latents = encode(model.vae, _before(old, part, how)).to(way.device)
+    run = _run(model, settings, how, part)
+    init_latents = encode(model.vae, _before(old, part, how)).to(run.device)
     if how.start == "nothing":
-        init_latents = init_latents.where(way.free_at == 0, 0)
-    concat = _beside_latents(model, old, part, way)
+        init_latents = init_latents.where(run.free_at == 0, 0)
+    concat = _concat(model, old, part, run)
     underlay = None if model.prior is None else hole_of(model.vae, to_pixels(old), part)
     weights = (soft_edge if how.soft else shares)[0, 0, :, :, None].numpy()
 
@@ -146,15 +163,15 @@ def inpaint(
         mixed = np.asarray(image) * (1 - weights) + np.asarray(new) * weights
         return Image.fromarray(mixed.round().astype(np.uint8))
 
-    return draw(
-        model, settings, way, lambda one: guidance(model, one, way.sigmas, concat, underlay), init_latents,
-        touch=lambda new: into(image, weights, region.put(new, image)),
-        facts=_facts(how),
-        protect=lambda marked: into(image, weights > 0, marked),
+    return Plan.of(
+        model, run, lambda one: guidance(model, one, run.sigmas, concat, underlay), init_latents,
+        postprocess=lambda new: into(image, weights, region.put(new, image)),
+        restore_unmasked=lambda marked: into(image, weights > 0, marked),
+        metadata=_metadata(how),
     )  # fmt: skip
 
 
-def _way(model: StableDiffusion, settings: Settings, how: InpaintOptions, mask: Tensor) -> MaskedSamplingRun:
+def _run(model: Model, settings: Settings, how: InpaintOptions, mask: Tensor) -> MaskedSamplingRun:
     whole = SamplingRun.of(model, settings)
     height, width = whole.shape[2:]
     if how.soft:
@@ -182,16 +199,16 @@ def _before(image: Image.Image, mask: Tensor, how: InpaintOptions) -> Tensor:
     return pixels.lerp(filled(pixels, hole), share)
 
 
-def _beside_latents(model: StableDiffusion, image: Image.Image, mask: Tensor, way: SamplingRun) -> Tensor | None:
+def _concat(model: Model, image: Image.Image, mask: Tensor, run: SamplingRun) -> Tensor | None:
     """What a network sees beside its latents (1, C, h, w): mask and picture without it, or the picture's depth."""
     if model.spec.inpaints:
         pixels = to_pixels(image)
         rest = encode(model.vae, pixels.where(~touched(mask, image.height, image.width), 0))
-        return torch.cat([touched(mask, *way.shape[2:]).to(rest), rest], 1)
-    return None if model.depth is None else depth_of(model.depth, image, *way.shape[2:])
+        return torch.cat([touched(mask, *run.shape[2:]).to(rest), rest], 1)
+    return None if model.depth is None else depth_of(model.depth, image, *run.shape[2:])
 
 
-def _facts(how: InpaintOptions) -> dict[str, object]:
+def _metadata(how: InpaintOptions) -> dict[str, object]:
     """In the names of the community."""
     contents = {"fill": "fill", "original": "original", "noise": "latent noise", "nothing": "latent nothing"}
     return {

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from sfumato.diffusion.cond import Cond, ScheduledCond
 from sfumato.diffusion.driver import Job
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.conditioning import conditioning
-from sfumato.pipeline.generate import describe, marked
+from sfumato.pipeline.events import Events
+from sfumato.pipeline.generate import Plan, generate
 from sfumato.pipeline.guidance import guided
-from sfumato.pipeline.latents import Picture, Progress, decode, run
+from sfumato.pipeline.latents import decode
+from sfumato.pipeline.model import Model
 from sfumato.pipeline.prompts import PromptConditioning
 from sfumato.pipeline.sampling import SamplingRun
-from sfumato.runtime.device import pictures_at_once
 from sfumato.settings.checks import check_whole
 from sfumato.settings.settings import MAX_PICTURES, MAX_SEED, Settings
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
+from sfumato.spec import Spec
+from sfumato.tasks.request import Request, refuse
 
 FRAMES = 24
 
@@ -50,20 +48,41 @@ def frames_between(keys: int, frames: int, loop: bool) -> list[Frame]:
     return result
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InterpolateRequest(Request):
+    """The frames of the way through `prompts` and `seeds`; see `interpolate`."""
+
+    prompts: Sequence[str]
+    seeds: Sequence[int] = ()
+    frames: int = FRAMES
+    loop: bool = False
+
+    def settings(self, spec: Spec) -> Settings:
+        return Settings.of(spec, self.prompts[0] if self.prompts else "", self.negative, **self.options)
+
+    def draw(self, model: Model, settings: Settings) -> Events:
+        return interpolate(model, self.prompts, settings, self.seeds, self.frames, self.loop)
+
+    def record(self) -> dict[str, Any]:
+        return {"prompts": [*self.prompts], "seeds": [*self.seeds], "frames": self.frames, "loop": self.loop}
+
+
 def interpolate(
-    model: StableDiffusion,
+    model: Model,
     prompts: Sequence[str],
     settings: Settings,
     seeds: Sequence[int] = (),
     frames: int = FRAMES,
     loop: bool = False,
-) -> Generator[Progress | Picture, None, None]:
+) -> Events:
     """Draw `frames` pictures on the way through prompts and seeds; yields steps and pictures, `index` being the frame.
 
     There are as many seeds as prompts, or one (by default the settings') for all of them, or one prompt for all seeds.
     Encoded prompts are mixed on the straight line between them, first noise on the arc. Raises SfumatoError at once for
-    other numbers of seeds, fewer than two keys or frames, and prompts whose encodings have no place in common.
+    other numbers of seeds, fewer than two keys or frames, prompts whose encodings have no place in common, and options
+    that this task does not honour.
     """
+    refuse(settings, "frames are drawn", hires_scale=None, best_of=None, n=1, variation_seed=None)
     seeds = seeds or (settings.seed,)
     for k, seed in enumerate(seeds, 1):
         check_whole(f"seed {k}", seed, 0, MAX_SEED - 1)
@@ -74,43 +93,43 @@ def interpolate(
             "of the other"
         )
     check_whole("frames", frames, 2, MAX_PICTURES)
-    if settings.hires_scale is not None or settings.best_of is not None:
-        raise SfumatoError("frames have no second pass and are not chosen from; leave hires_scale and best_of out")
-    model = model.seamless(settings.tiling)
+    model = model.tiled(settings.tiling)
     each = [
         replace(settings, prompt=prompts[k % len(prompts)], seed=seeds[k % len(seeds)]).of_picture(0)
         for k in range(keys)
     ]
-    way = SamplingRun.of(model, settings)
-    told = [conditioning(model, key, way.sigmas) for key in each]
+    run = SamplingRun.of(model, settings)
+    conds = [conditioning(model, key, run.sigmas) for key in each]
     plan = frames_between(keys, frames, loop)
     for frame in plan:
-        mixed(told[frame.start], told[frame.end], 0.5)
+        mixed(conds[frame.start], conds[frame.end], 0.5)
 
-    def job(frame: Frame) -> Job:
-        start, end = each[frame.start], each[frame.end]
-        guide = guided(model, settings, way.sigmas, mixed(told[frame.start], told[frame.end], frame.share))
-        return way.job(guide, start.seed, variation=(end.seed, frame.share) if start.seed != end.seed else None)
+    def job(frame: Frame, one: Settings) -> Job:
+        cond = mixed(conds[frame.start], conds[frame.end], frame.share)
+        return run.job(guided(model, one, run.sigmas, cond), one)
 
-    def finish(index: int, x: Tensor) -> Picture:
-        frame = plan[index]
-        start, end = each[frame.start], each[frame.end]
-        facts: dict[str, object] = {"Frame": f"{index + 1} of {frames}"}
-        if start.seed != end.seed:
-            facts |= {"Variation seed": end.seed, "Variation seed strength": round(frame.share, 6)}
-        if start.prompt != end.prompt:
-            facts |= {"Towards prompt": end.prompt, "Prompt share": round(frame.share, 6)}
-        image = decode(model.vae, way.final_latents(x))
-        return Picture(
-            index,
-            marked(image) if settings.watermark else image,
-            start.seed,
-            describe(model, start, start.seed, facts),
-        )
+    def metadata(index: int) -> dict[str, object]:
+        frame, facts = plan[index], {"Frame": f"{index + 1} of {frames}"}
+        if each[frame.start].prompt == each[frame.end].prompt:
+            return {**facts}
+        return {**facts, "Towards prompt": each[frame.end].prompt, "Prompt share": round(frame.share, 6)}
 
-    jobs = [partial(job, frame) for frame in plan]
-    at_once = pictures_at_once(settings.width, settings.height, model.device)
-    return run(jobs, finish, lambda: model.preview_colours, at_once)
+    pictures = [_one(each[frame.start], each[frame.end], frame.share) for frame in plan]
+    frame_of = {id(one): frame for one, frame in zip(pictures, plan, strict=True)}
+    drawn = Plan(
+        lambda one: job(frame_of[id(one)], one),
+        lambda x: decode(model.vae, run.final_latents(x)),
+        (settings.width, settings.height),
+        metadata=metadata,
+    )
+    return generate(model, settings, drawn, pictures)
+
+
+def _one(start: Settings, end: Settings, share: float) -> Settings:
+    """The settings of a frame: those of the key before it, its noise turned towards that of the key after it."""
+    if start.seed == end.seed or share == 0:
+        return replace(start)
+    return replace(start, variation_seed=end.seed, variation_strength=share)
 
 
 def mixed(a: PromptConditioning, b: PromptConditioning, share: float) -> PromptConditioning:
@@ -121,13 +140,15 @@ def mixed(a: PromptConditioning, b: PromptConditioning, share: float) -> PromptC
     if len(a.branches) != len(b.branches):
         raise SfumatoError("only prompts with equally many parts (AND) can be mixed; write them alike")
     branches = tuple(
-        (_course(one, other, share), (1 - share) * weight + share * their)
+        (_scheduled(one, other, share), (1 - share) * weight + share * their)
         for (one, weight), (other, their) in zip(a.branches, b.branches, strict=True)
     )
-    return PromptConditioning(branches, _course(a.negative, b.negative, share), a.caption if share < 0.5 else b.caption)
+    return PromptConditioning(
+        branches, _scheduled(a.negative, b.negative, share), a.caption if share < 0.5 else b.caption
+    )
 
 
-def _course(a: ScheduledCond, b: ScheduledCond, share: float) -> ScheduledCond:
+def _scheduled(a: ScheduledCond, b: ScheduledCond, share: float) -> ScheduledCond:
     levels = tuple(sorted({*a.levels, *b.levels}, reverse=True))
     conds = tuple(_cond(a.at(level), b.at(level), share) for level in levels or (1.0,))
     return ScheduledCond(levels, conds)

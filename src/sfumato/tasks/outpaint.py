@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import astuple, dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
+from sfumato.diffusion.driver import Job, Step
 from sfumato.errors import SfumatoError
 from sfumato.images.files import check_size
-from sfumato.pipeline.generate import describe, marked
-from sfumato.pipeline.latents import Picture, Progress
+from sfumato.images.resize import padded
+from sfumato.images.tensors import to_images, to_pixels
+from sfumato.pipeline.events import Events
+from sfumato.pipeline.generate import Plan, generate
+from sfumato.pipeline.model import Model
+from sfumato.pipeline.two_passes import with_steps
 from sfumato.settings.checks import check_number, check_whole
 from sfumato.settings.settings import MAX_SEED, Settings
 from sfumato.spec import MAX_SIDE
-from sfumato.tasks.img2img import padded
-from sfumato.tasks.inpaint import InpaintOptions, inpaint
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
+from sfumato.tasks import inpaint
+from sfumato.tasks.inpaint import InpaintOptions
+from sfumato.tasks.request import Request, refuse
 
 OVERLAP = 1 / 8  # of what is drawn at once
 STEP = 0.5  # likewise: as much of the old picture is then seen as is added
@@ -61,6 +65,22 @@ def _split(pixels: int, most: int) -> list[int]:
     return [pixels * (k + 1) // count - pixels * k // count for k in range(count)]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OutpaintRequest(Request):
+    """An RGB picture drawn on beyond its edges; see `outpaint`."""
+
+    image: Image.Image
+    margins: OutpaintMargins
+    overlap: int | None = None
+    step: float = STEP
+
+    def draw(self, model: Model, settings: Settings) -> Events:
+        return outpaint(model, self.image, settings, self.margins, self.overlap, self.step)
+
+    def record(self) -> dict[str, Any]:
+        return {**vars(self.margins), "overlap": self.overlap, "step": self.step}
+
+
 @dataclass(frozen=True)
 class Piece:
     """What one piece adds to a picture of a size: the new picture's size, and the box in it that is looked at."""
@@ -82,90 +102,112 @@ class Piece:
 
 
 def outpaint(
-    model: StableDiffusion,
+    model: Model,
     image: Image.Image,
     settings: Settings,
-    sides: OutpaintMargins,
+    margins: OutpaintMargins,
     overlap: int | None = None,
     step: float = STEP,
-) -> Generator[Progress | Picture, None, None]:
+) -> Events:
     """Draw an RGB picture on beyond its edges, `settings.n` times; yields every step and every finished picture.
 
     Where the result is larger than the settings' size, it is done in pieces of at most the share `step` of that, one
     side after the other, and of what is there the model sees as much as makes up the size. Over
     `overlap` pixels, by default an eighth of that size, the old picture goes over into the new one: there it is drawn
     anew with a strength that falls to 0. What lies deeper inside comes back bit by bit. Raises SfumatoError at once for
-    a step outside 0.05 to 0.9, an overlap that leaves no room, and a result that is too large; else as `inpaint`.
+    a step outside 0.05 to 0.9, an overlap that leaves no room, a result that is too large, and options that this task
+    does not honour; else as `inpaint`.
     """
+    refuse(settings, "a picture is drawn on beyond its edges", hires_scale=None, tiling=None)
     check_number("step", step, 0.05, 0.9, STEP)
     most = int((1 - step) * min(settings.width, settings.height))
     overlap = min(round(OVERLAP * min(settings.width, settings.height)), most) if overlap is None else overlap
     check_whole("overlap", overlap, 0, most)
-    size = image.width + sides.left + sides.right, image.height + sides.top + sides.bottom
+    size = image.width + margins.left + margins.right, image.height + margins.top + margins.bottom
     check_size(*size, "the picture to be drawn")
-    return _outpaint(model, image, settings, sides, overlap, step)
-
-
-def _outpaint(
-    model: StableDiffusion, image: Image.Image, settings: Settings, sides: OutpaintMargins, overlap: int, step: float
-) -> Generator[Progress | Picture, None, None]:
-    size = image.width + sides.left + sides.right, image.height + sides.top + sides.bottom
     if size[0] <= settings.width and size[1] <= settings.height:
-        pieces = [sides]
+        pieces = [margins]
     else:
-        pieces = sides.pieces(max(1, int(step * settings.width)), max(1, int(step * settings.height)))
-    described = replace(settings, width=size[0], height=size[1])
-    facts = {f"Outpaint {name}": pixels or None for name, pixels in vars(sides).items()} | {"Mask blur": overlap}
-    for index in range(settings.n):
-        seed, other = settings.seeds(index)
-        drawn = image
-        for number, piece in enumerate(pieces):
-            own = replace(settings, seed=(seed + number * SEED_STEP) % MAX_SEED, variation_seed=other)
-            for event in _piece(model, drawn, own, piece, overlap):
-                if isinstance(event, Progress):
-                    done = number * event.steps + event.step
-                    yield replace(event, picture=index, step=done, steps=len(pieces) * event.steps)
-                else:
-                    drawn = event.image
-        if settings.watermark:
-            drawn = _with_inside(marked(drawn), image, sides, overlap)
-        yield Picture(index, drawn, seed, describe(model, described, seed, facts))
+        pieces = margins.pieces(max(1, int(step * settings.width)), max(1, int(step * settings.height)))
+    at_once = settings.width, settings.height
+
+    def job(one: Settings) -> Job:
+        own = replace(one, width=at_once[0], height=at_once[1])
+        return _drawn(model, image, own, pieces, overlap, _Canvas.of(model, image, own, pieces[0], overlap))
+
+    plan = Plan(
+        job,
+        lambda pixels: to_images(pixels)[0],
+        at_once,
+        lambda large: _with_inside(large, image, margins, overlap),
+        {f"Outpaint {name}": pixels or None for name, pixels in vars(margins).items()} | {"Mask blur": overlap},
+    )
+    return generate(model, replace(settings, width=size[0], height=size[1]), plan)
 
 
-def _piece(
-    model: StableDiffusion, image: Image.Image, settings: Settings, sides: OutpaintMargins, overlap: int
-) -> Generator[Progress | Picture, None, None]:
-    """The picture with one piece more."""
-    piece = Piece.of(image.size, sides, settings.width, settings.height)
-    canvas = padded(image, *_four(sides))
-    mask = Image.new("L", canvas.size, 255)
-    mask.paste(0, _inside(image, sides, overlap))
-    part = canvas.crop(piece.box)
-    how = InpaintOptions(soft=True, blur=overlap)
-    width, height = how.size(model.spec, part)
-    own = replace(settings, width=width, height=height, n=1, watermark=False)
-    for event in inpaint(model, part, mask.crop(piece.box), own, how):
-        if isinstance(event, Picture):
-            canvas.paste(event.image, piece.box)
-            event = replace(event, image=canvas)
-        yield event
+def _drawn(
+    model: Model, image: Image.Image, one: Settings, pieces: list[OutpaintMargins], overlap: int, first: _Canvas
+) -> Job:
+    """The pieces one after the other; returns the large picture's pixels (1, 3, H, W)."""
+    for number, piece in enumerate(pieces):
+        seed = (one.seed + number * SEED_STEP) % MAX_SEED
+        canvas = first if number == 0 else _Canvas.of(model, image, replace(one, seed=seed), piece, overlap)
+        x = yield from with_steps(canvas.job(), partial(_counted, number, len(pieces)))
+        image = canvas.finish(x)
+    return to_pixels(image)
 
 
-def _four(sides: OutpaintMargins) -> tuple[int, int, int, int]:
-    return sides.left, sides.top, sides.right, sides.bottom
+def _counted(number: int, pieces: int, step: Step) -> Step:
+    return replace(step, index=number * step.total + step.index, total=pieces * step.total)
 
 
-def _inside(image: Image.Image, sides: OutpaintMargins, overlap: int) -> tuple[int, int, int, int]:
+@dataclass(frozen=True, eq=False)
+class _Canvas:
+    """A picture with room for one piece more, and how that is drawn."""
+
+    image: Image.Image
+    piece: Piece
+    settings: Settings
+    plan: Plan
+
+    @classmethod
+    def of(cls, model: Model, image: Image.Image, one: Settings, margins: OutpaintMargins, overlap: int) -> _Canvas:
+        piece = Piece.of(image.size, margins, one.width, one.height)
+        canvas = padded(image, *_four(margins))
+        mask = Image.new("L", canvas.size, 255)
+        mask.paste(0, _inside(image, margins, overlap))
+        part = canvas.crop(piece.box)
+        how = InpaintOptions(soft=True, blur=overlap)
+        width, height = how.size(model.spec, part)
+        own = replace(one, width=width, height=height)
+        return cls(canvas, piece, own, inpaint.plan(model, part, mask.crop(piece.box), own, how))
+
+    def job(self) -> Job:
+        return self.plan.job(self.settings)
+
+    def finish(self, x: Tensor) -> Image.Image:
+        """The canvas with the piece that was drawn."""
+        assert self.plan.restore_unmasked is not None
+        large = self.image.copy()
+        large.paste(self.plan.restore_unmasked(self.plan.finish(x)), self.piece.box)
+        return large
+
+
+def _four(margins: OutpaintMargins) -> tuple[int, int, int, int]:
+    return margins.left, margins.top, margins.right, margins.bottom
+
+
+def _inside(image: Image.Image, margins: OutpaintMargins, overlap: int) -> tuple[int, int, int, int]:
     """The box, in the larger picture, of what of a picture stays: all but the overlap with what is added."""
-    left, top, right, bottom = (overlap if added else 0 for added in _four(sides))
-    x, y = sides.left, sides.top
+    left, top, right, bottom = (overlap if added else 0 for added in _four(margins))
+    x, y = margins.left, margins.top
     return x + left, y + top, max(x + left, x + image.width - right), max(y + top, y + image.height - bottom)
 
 
-def _with_inside(large: Image.Image, image: Image.Image, sides: OutpaintMargins, overlap: int) -> Image.Image:
+def _with_inside(large: Image.Image, image: Image.Image, margins: OutpaintMargins, overlap: int) -> Image.Image:
     """The large picture with what stays of the other put back."""
-    left, top, right, bottom = _inside(image, sides, overlap)
-    inner = image.crop((left - sides.left, top - sides.top, right - sides.left, bottom - sides.top))
+    left, top, right, bottom = _inside(image, margins, overlap)
+    inner = image.crop((left - margins.left, top - margins.top, right - margins.left, bottom - margins.top))
     levels = np.array(large)
     levels[top:bottom, left:right] = np.asarray(inner)
     return Image.fromarray(levels)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING
-
 from PIL import Image
 
 from sfumato.checkpoint.hashes import kept_sha256
 from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import EMBEDDED, find, found
-from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.events import Events
+from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import levels_of
 from sfumato.provenance.recipe import Recipe
 from sfumato.settings.settings import Options, Settings
 from sfumato.tasks.img2img import img2img
 from sfumato.tasks.txt2img import txt2img
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
 
 
 def model_of(recipe: Recipe) -> str:
@@ -48,13 +43,13 @@ def refiner_of(recipe: Recipe) -> str | None:
 
 
 def replay(
-    model: StableDiffusion,
+    model: Model,
     recipe: Recipe,
     image: Image.Image | None = None,
     *,
-    refiner: StableDiffusion | None = None,
+    refiner: Model | None = None,
     from_words: bool = False,
-) -> tuple[Settings, Generator[Progress | Picture, None, None]]:
+) -> tuple[Settings, Events]:
     """The settings of a recipe, and the events of drawing it; what turns out impossible is added to its losses.
 
     `image` is the RGB picture that it was drawn on, where it was; `from_words` says that it was not, whatever strength
@@ -90,12 +85,12 @@ def replay(
 
 
 def _refiner(
-    model: StableDiffusion,
+    model: Model,
     recipe: Recipe,
     options: Options,
-    refiner: StableDiffusion | None,
+    refiner: Model | None,
     strength: float | None,
-) -> StableDiffusion | None:
+) -> Model | None:
     """The refiner where it can go on, with its share among the options; else what it did is lost."""
     if recipe.refiner is None:
         if refiner is not None:
@@ -112,7 +107,7 @@ def _refiner(
     return refiner
 
 
-def _share_at(model: StableDiffusion, recipe: Recipe, options: Options, step: int) -> float:
+def _share_at(model: Model, recipe: Recipe, options: Options, step: int) -> float:
     """The share of the training times, counted from noise, that lies just before a step of a list."""
     others = options.copy()
     others.pop("switch_at", None)
@@ -124,7 +119,7 @@ def _share_at(model: StableDiffusion, recipe: Recipe, options: Options, step: in
     return min(0.999, max(0.001, share))
 
 
-def _part_of_list(model: StableDiffusion, recipe: Recipe, options: Options) -> Options:
+def _part_of_list(model: Model, recipe: Recipe, options: Options) -> Options:
     """The options with the levels themselves, where the picture was drawn between two places of their list."""
     assert recipe.levels is not None
     settings = Settings.of(model.spec, recipe.prompt, recipe.negative, **options)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 from sfumato.text.encode import MAX_WINDOWS, T5Reader
 from sfumato.text.prompt.chunks import windows
@@ -14,9 +15,6 @@ from sfumato.text.prompt.editing import text_per_step
 from sfumato.text.prompt.emphasis import Spans
 from sfumato.text.prompt.syntax import parsed, weighed
 from sfumato.text.prompt.tree import Note
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Tokens:
         return dataclasses.asdict(self)
 
 
-def tokens(model: StableDiffusion, settings: Settings) -> Tokens:
+def tokens(model: Model, settings: Settings) -> Tokens:
     """How a model reads the prompt of the first picture that settings describe; the negative prompt is not looked at.
 
     Raises SfumatoError for wildcards that cannot be read.
@@ -88,7 +86,7 @@ def tokens(model: StableDiffusion, settings: Settings) -> Tokens:
     )
 
 
-def _readings(model: StableDiffusion, settings: Settings, texts: list[str]) -> list[Reading]:
+def _readings(model: Model, settings: Settings, texts: list[str]) -> list[Reading]:
     encoder, found, step = model.encode, [], 0
     for text, same in groupby(texts):
         first, step = step + 1, step + len(list(same))

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 
+from sfumato.diffusion.driver import Job
 from sfumato.diffusion.guidance import Guidance, switch_at
 from sfumato.diffusion.noise_schedule import Table
 from sfumato.errors import SfumatoError
-from sfumato.pipeline.conditioning import guidance
-from sfumato.pipeline.generate import NO_FACTS, Facts, draw
-from sfumato.pipeline.hires import InTwoPasses, TwoPasses, described, enlarged, find_upscaler
-from sfumato.pipeline.latents import Picture, Progress
+from sfumato.pipeline.conditioning import guidance, per_picture
+from sfumato.pipeline.events import Events
+from sfumato.pipeline.generate import NOTHING, Metadata, Plan, generate
+from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
+from sfumato.pipeline.two_passes import TwoPasses, described, enlarged, find_upscaler
 from sfumato.settings.settings import Settings
+from sfumato.spec import Spec
+from sfumato.tasks.request import Request
 from sfumato.text.prompt.syntax import second_pass
 
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Txt2ImgRequest(Request):
+    """Pictures from words, which a `refiner` may finish."""
+
+    refiner: Model | None = None
+
+    def settings(self, spec: Spec) -> Settings:
+        if not isinstance(self.refiner, Model | None):
+            raise SfumatoError(f"the refiner is {self.refiner!r}; give a loaded model, such as sfumato.load(path)")
+        refiner = None if self.refiner is None else self.refiner.spec
+        return Settings.of(spec, self.prompt, self.negative, refiner=refiner, **self.options)
+
+    def draw(self, model: Model, settings: Settings) -> Events:
+        return txt2img(model, settings, self.refiner)
 
 
-def txt2img(
-    model: StableDiffusion, settings: Settings, refiner: StableDiffusion | None = None
-) -> Generator[Progress | Picture, None, None]:
+def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> Events:
     """Draw `settings.n` pictures; yields every step and every finished picture.
 
     Where `settings.switch_at` says, the `refiner` goes on. Raises SfumatoError at once for a prompt that is empty or
@@ -35,42 +48,43 @@ def txt2img(
     """
     if not settings.prompt.strip():
         raise SfumatoError("the prompt is empty; say in words what to draw")
-    model = model.seamless(settings.tiling)
-    facts = NO_FACTS
+    model = model.tiled(settings.tiling)
+    metadata = NOTHING
     if refiner is not None and settings.switch_at is not None:
         _check_latents(model, refiner)
-        refiner = refiner.seamless(settings.tiling)
-        facts = _handed_over(refiner, settings.switch_at)
-    first = SamplingRun.of(model, settings)
-    once = partial(_guidance, model, refiner, first)
+        refiner = refiner.tiled(settings.tiling)
+        metadata = _refiner_metadata(refiner, settings.switch_at)
+    run = SamplingRun.of(model, settings)
+    once = partial(_guidance, model, refiner, run)
     if settings.hires_scale is None:
-        return draw(model, settings, first, once, facts=facts)
+        return generate(model, settings, Plan.of(model, run, once, metadata=metadata))
     width, height = settings.second_size(model.spec)
-    steps = settings.hires_steps or settings.steps
-    second = SamplingRun.of(model, replace(settings, width=width, height=height, steps=steps)).from_strength(
-        settings.hires_strength
-    )
+    larger = {"width": width, "height": height, "steps": settings.hires_steps or settings.steps}
+    second = SamplingRun.of(model, replace(settings, **larger)).from_strength(settings.hires_strength)
     upscaler = find_upscaler(settings.hires_upscaler, model)
+    passes = TwoPasses(run, second, partial(enlarged, model, upscaler, second.shape))
 
-    def twice(one: Settings) -> Guidance:
-        taken, syntax = len(first.sigmas) - 1, one.prompt_syntax
+    def both(one: Settings) -> tuple[Guidance, Guidance]:
+        taken, syntax = len(run.sigmas) - 1, one.prompt_syntax
         prompt = second_pass(syntax, one.prompt, taken)
         negative = second_pass(syntax, one.negative, taken, compose=False)
-        further = replace(one, width=width, height=height, steps=steps, prompt=prompt, negative=negative)
-        return InTwoPasses.of(once(one), _guidance(model, refiner, second, further))
+        return once(one), _guidance(model, refiner, second, replace(one, **larger, prompt=prompt, negative=negative))
 
-    way = TwoPasses(first, second, partial(enlarged, model, upscaler, second.shape))
-    return draw(model, settings, way, twice, facts={**facts, **described(settings, upscaler)})
+    guides = per_picture(model, both)
+
+    def job(one: Settings) -> Job:
+        return passes.job(*guides(one), one)
+
+    plan = Plan.of(model, second, once, metadata={**metadata, **described(settings, upscaler)})
+    return generate(model, settings, replace(plan, job=job))
 
 
-def _guidance(
-    model: StableDiffusion, refiner: StableDiffusion | None, way: SamplingRun, settings: Settings
-) -> Guidance:
-    guide = guidance(model, settings, way.sigmas)
-    if refiner is None or settings.switch_at is None:
+def _guidance(model: Model, refiner: Model | None, run: SamplingRun, one: Settings) -> Guidance:
+    guide = guidance(model, one, run.sigmas)
+    if refiner is None or one.switch_at is None:
         return guide
-    switch = partial(switch_at, switch_level(way.table, settings.switch_at))
-    return guide.through(switch, guidance(refiner, settings, way.sigmas))
+    switch = partial(switch_at, switch_level(run.table, one.switch_at))
+    return guide.through(switch, guidance(refiner, one, run.sigmas))
 
 
 def switch_level(table: Table, share: float) -> float:
@@ -84,12 +98,12 @@ def switch_level(table: Table, share: float) -> float:
     return table.sigma(time).item() * (1 - 1e-9)  # a step at this very level, but for rounding, is the base's
 
 
-def _handed_over(refiner: StableDiffusion, share: float) -> Facts:
+def _refiner_metadata(refiner: Model, share: float) -> Metadata:
     name = f"{refiner.name} [{refiner.hash}]" if refiner.hash else refiner.name
     return {"Refiner": name, "Refiner switch at": share}
 
 
-def _check_latents(model: StableDiffusion, refiner: StableDiffusion) -> None:
+def _check_latents(model: Model, refiner: Model) -> None:
     ours, theirs = ((one.spec.vae.units, one.denoiser.path) for one in (model, refiner))
     if ours != theirs:
         raise SfumatoError(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -13,32 +12,30 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.driver import Job
 from sfumato.diffusion.guidance import Guidance
 from sfumato.diffusion.process import diffused
 from sfumato.diffusion.rng import NoiseStream
-from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.windows import Window, windowed, windows
 from sfumato.errors import SfumatoError
+from sfumato.images.resize import padded
+from sfumato.images.tensors import to_pixels
 from sfumato.loading.upscalers import PixelUpscaler
 from sfumato.nets.prior import Underlay
-from sfumato.pipeline.conditioning import guidance
+from sfumato.pipeline.conditioning import guidance, per_picture
 from sfumato.pipeline.depth import depth_of
-from sfumato.pipeline.generate import describe, draw, marked
+from sfumato.pipeline.events import Events
+from sfumato.pipeline.generate import Plan, generate
 from sfumato.pipeline.guidance import guided
-from sfumato.pipeline.latents import Picture, Progress, decode, encode, run, to_pixels
+from sfumato.pipeline.latents import encode
+from sfumato.pipeline.model import Model
 from sfumato.pipeline.pixel_upscaling import MAX_SCALE, large_size, resized
 from sfumato.pipeline.prompts import encode_prompts
-from sfumato.pipeline.ranking import Ranking
-from sfumato.pipeline.sampling import SamplingRun, chosen, first_latents, last_latents, levels_of
-from sfumato.runtime.device import pictures_at_once
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.checks import check_number, check_whole
 from sfumato.settings.settings import Options, Settings
 from sfumato.spec import Spec
-from sfumato.tasks.img2img import check_strength, padded
-
-if TYPE_CHECKING:
-    from sfumato.api import StableDiffusion
+from sfumato.tasks.img2img import check_strength
+from sfumato.tasks.request import Request, refuse
 
 SCALE = 2.0
 STRENGTH = 0.3  # adds detail and leaves what is there where it is
@@ -84,7 +81,7 @@ class UpscaleOptions:
 def settings_of(
     spec: Spec,
     image: Image.Image,
-    enlarging: UpscaleOptions,
+    how: UpscaleOptions,
     prompt: str = "",
     negative: str = "",
     **options: Unpack[Options],
@@ -93,51 +90,70 @@ def settings_of(
 
     Raises SfumatoError as `Settings.of` and `UpscaleOptions.check`, for a size in the options and a large one.
     """
-    enlarging.check(spec)
+    how.check(spec)
     if options.get("width") is not None or options.get("height") is not None:
         raise SfumatoError("the size of an enlarged picture follows from the scale; leave width and height out")
     settings = Settings.of(spec, prompt, negative, **options)
-    scale = spec.vae.factor if spec.low_res is not None else enlarging.scale or SCALE
+    scale = spec.vae.factor if spec.low_res is not None else how.scale or SCALE
     width, height = large_size(image, scale)
     return replace(settings, width=width, height=height)
 
 
-def upscale(
-    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: UpscaleOptions
-) -> Generator[Progress | Picture, None, None]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UpscaleRequest(Request):
+    """An RGB picture drawn larger; see `upscale`."""
+
+    image: Image.Image
+    how: UpscaleOptions = field(default_factory=UpscaleOptions)
+
+    def settings(self, spec: Spec) -> Settings:
+        return settings_of(spec, self.image, self.how, self.prompt, self.negative, **self.options)
+
+    def draw(self, model: Model, settings: Settings) -> Events:
+        return upscale(model, self.image, settings, self.how)
+
+    def record(self) -> dict[str, Any]:
+        upscaler = None if self.how.upscaler is None else self.how.upscaler.name
+        return {**vars(self.how), "upscaler": upscaler}
+
+
+def upscale(model: Model, image: Image.Image, settings: Settings, how: UpscaleOptions) -> Events:
     """Draw a picture larger, `settings.n` times; yields steps and finished pictures.
 
-    `settings` are those of `settings_of`. Raises SfumatoError for a prompt that is too long or a clip skip that the
-    model lacks.
+    `settings` are those of `settings_of`. Raises SfumatoError for a prompt that is too long, a clip skip that the
+    model lacks, and options that this task does not honour.
     """
-    return (_redrawn if model.spec.low_res is None else _four_times)(model, image, settings, enlarging)
+    refuse(settings, "a picture is drawn larger", hires_scale=None, tiling=None)
+    plan = (_redrawn if model.spec.low_res is None else _four_times)(model, image, settings, how)
+    return generate(model, settings, plan)
 
 
-def _redrawn(
-    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: UpscaleOptions
-) -> Generator[Progress | Picture, None, None]:
-    strength, size = STRENGTH if enlarging.strength is None else enlarging.strength, (settings.width, settings.height)
-    large = resized(image, *size, enlarging.upscaler)
+def _redrawn(model: Model, image: Image.Image, settings: Settings, how: UpscaleOptions) -> Plan:
+    strength, size = STRENGTH if how.strength is None else how.strength, (settings.width, settings.height)
+    large = resized(image, *size, how.upscaler)
     multiple = model.spec.multiple
     large = padded(large, 0, 0, -size[0] % multiple, -size[1] % multiple)
-    way = SamplingRun.of(model, replace(settings, width=large.width, height=large.height)).from_strength(strength)
-    concat = None if model.depth is None else depth_of(model.depth, large, *way.shape[2:])
-    known = encode(model.vae, to_pixels(large))
-    underlay = Underlay(known, strength=strength)
+    drawn = {"width": large.width, "height": large.height}
+    run = SamplingRun.of(model, replace(settings, **drawn)).from_strength(strength)
+    concat = None if model.depth is None else depth_of(model.depth, large, *run.shape[2:])
+    init_latents = encode(model.vae, to_pixels(large))
+    underlay = Underlay(init_latents, strength=strength)
 
     def guide(one: Settings) -> Guidance:
-        drawn = replace(one, width=large.width, height=large.height)
-        return in_windows(model, drawn, guidance(model, drawn, way.sigmas, concat, underlay), enlarging.overlap)
+        one = replace(one, **drawn)
+        return in_windows(model, one, guidance(model, one, run.sigmas, concat, underlay), how.overlap)
 
-    facts = {
+    metadata = {
         "Denoising strength": strength,
-        "SD upscale upscaler": "Lanczos" if enlarging.upscaler is None else enlarging.upscaler.name,
-        "SD upscale overlap": enlarging.overlap,
+        "SD upscale upscaler": "Lanczos" if how.upscaler is None else how.upscaler.name,
+        "SD upscale overlap": how.overlap,
     }
-    return draw(model, settings, way, guide, known, lambda image: image.crop((0, 0, *size)), facts)
+    return Plan.of(
+        model, run, guide, init_latents, postprocess=lambda image: image.crop((0, 0, *size)), metadata=metadata
+    )
 
 
-def in_windows(model: StableDiffusion, settings: Settings, whole: Guidance, overlap: float = OVERLAP) -> Guidance:
+def in_windows(model: Model, settings: Settings, whole: Guidance, overlap: float = OVERLAP) -> Guidance:
     """The guidance in windows of the size that the model draws by itself; as it is where that is enough.
 
     A model that is told sizes is told of each window as a crop of the whole picture.
@@ -167,48 +183,49 @@ def _told_of_crop(spec: Spec, cond: Cond, window: Window) -> Cond:
     return replace(cond, ids=ids)
 
 
-def _four_times(
-    model: StableDiffusion, image: Image.Image, settings: Settings, enlarging: UpscaleOptions
-) -> Generator[Progress | Picture, None, None]:
-    spec, denoiser = model.spec, model.denoiser
-    assert spec.low_res is not None
-    noise_level = NOISE_LEVEL if enlarging.noise_level is None else enlarging.noise_level
-    sampler = find_sampler(settings.sampler)
-    sampler = replace(sampler, vp_init_noise=sampler.vp_init_noise or spec.vp_init_noise)
-    sigmas, options = levels_of(settings, model.table), chosen(settings, sampler.options)
-    small = filled(image, 2 ** (len(spec.unet.channels) - 1))
-    shape = (1, spec.vae.latent_channels, *small.shape[2:])
-    pictures = [settings.of_picture(index) for index in range(settings.draws)]
-    schedule, level = spec.low_res, torch.tensor([noise_level])
-    ranking = Ranking.of(model, settings)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LowResRun(SamplingRun):
+    """The x4 upscaler's: of a picture's noise the first goes to the small picture (1, 3, h, w) that it is shown."""
+
+    small: Tensor
+
+    def noise_of_small(self, seed: int) -> Tensor:
+        return NoiseStream(seed, self.shape, self.device, self.rng).normal(self.small.shape)
+
+    def stream(self, seed: int) -> NoiseStream:
+        stream = super().stream(seed)
+        stream.normal(self.small.shape)
+        return stream
+
+
+def _four_times(model: Model, image: Image.Image, settings: Settings, how: UpscaleOptions) -> Plan:
+    schedule = model.spec.low_res
+    assert schedule is not None
+    noise_level = NOISE_LEVEL if how.noise_level is None else how.noise_level
+    small = filled(image, 2 ** (len(model.spec.unet.channels) - 1)).to(model.device)
+    shape = (1, model.spec.vae.latent_channels, *small.shape[2:])
+    run = LowResRun(**vars(replace(SamplingRun.of(model, settings), shape=shape)), small=small)
     cut: list[Window] = []
     if small.shape[2] * small.shape[3] > WHOLE**2:
-        cut = windows(small.shape[2:], WINDOW, round(enlarging.overlap * WINDOW))
+        cut = windows(small.shape[2:], WINDOW, round(how.overlap * WINDOW))
+    level = torch.tensor([noise_level])
+    prompts = per_picture(model, lambda one: encode_prompts(model, one, run.sigmas))
 
-    def job(index: int) -> Job:
-        seed, _ = settings.seeds(index)
-        stream = NoiseStream(seed, shape, model.device, settings.rng)
-        shown = diffused(small.to(model.device), stream.normal(small.shape), level, schedule)
-        told = partial(replace, ids=level[:, None], concat=shown)
-        weighed = guided(model, settings, sigmas, encode_prompts(model, pictures[index], sigmas).map(told, told))
-        if cut:
-            weighed = weighed.through(lambda guide: windowed(guide, cut, round(enlarging.overlap * WINDOW)))
-        x = first_latents(stream.normal(), sigmas, sampler)
-        return sampler.job(weighed, x, sigmas, denoiser.path, stream, model.table, options)
+    def guide(one: Settings) -> Guidance:
+        shown = diffused(small, run.noise_of_small(one.seed), level, schedule)
+        add = partial(replace, ids=level[:, None], concat=shown)
+        whole = guided(model, one, run.sigmas, prompts(one).map(add, add))
+        return whole.through(lambda guide: windowed(guide, cut, round(how.overlap * WINDOW))) if cut else whole
 
-    def finish(index: int, x: Tensor) -> Picture:
-        seed = settings.seed + index
-        large = decode(model.vae, last_latents(x, sigmas, sampler)).crop((0, 0, settings.width, settings.height))
-        if settings.watermark:
-            large = marked(large)
-        score = None if ranking is None else ranking.score(large, pictures[index].prompt)
-        told = {"Noise level": noise_level, "Best of": settings.best_of, "CLIP score": score}
-        return Picture(index, large, seed, describe(model, pictures[index], seed, told), score)
-
-    jobs = [partial(job, k) for k in range(settings.draws)]
-    at_once = pictures_at_once(settings.width, settings.height, model.device)
-    events = run(jobs, finish, lambda: model.preview_colours, at_once)
-    return events if ranking is None else ranking.best(events)
+    plan = Plan.of(
+        model,
+        run,
+        guide,
+        postprocess=lambda image: image.crop((0, 0, settings.width, settings.height)),
+        metadata={"Noise level": noise_level},
+    )
+    # What the network is shown has noise of the picture's own seed, so no two pictures share it.
+    return replace(plan, job=lambda one: run.job(guide(one), one))
 
 
 def filled(image: Image.Image, multiple: int) -> Tensor:

@@ -6,14 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
 from sfumato.loading.exports import load_vae
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.pipeline.load import load
+from sfumato.pipeline.load import load_model
+from sfumato.pipeline.model import Model
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.clip import load_clip
 
@@ -27,7 +27,7 @@ class Start:
     vae: VAE
     text: CLIPText
     tokenizer: CLIPTokenizer
-    model: StableDiffusion | None = None
+    model: Model | None = None
     parts_of: str | None = None
 
     def carry_over(self, network: UNet | MMDiT) -> None:
@@ -59,13 +59,13 @@ def gather(init: str, vae: Path | None, clip: Path | None, parts: str | None = N
     if parts is not None:
         if init or vae is not None or clip is not None:
             raise SfumatoError("--parts brings autoencoder and text tower; leave --init, --vae and --clip out")
-        model = load(parts, "cpu", "float32")
+        model = load_model(parts, "cpu", "float32")
         return Start(model.vae, model.encode.towers[0], model.encode.tokenizer, parts_of=parts)
     if not init:
         if vae is None or clip is None:
             raise SfumatoError("give the exports of both --vae and --clip, or with --init a model that has these parts")
         return Start(load_vae(vae), *_words(clip))
-    model = load(init, "cpu", "float32")
+    model = load_model(init, "cpu", "float32")
     towers = model.encode.towers
     if len(towers) != 1:
         raise SfumatoError(f"{model.path} reads prompts with {len(towers)} text encoders; training knows models of one")

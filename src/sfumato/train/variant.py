@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sfumato.adapt.lowrank import Adapter
-from sfumato.api import StableDiffusion
 from sfumato.checkpoint import variant
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
@@ -25,7 +24,8 @@ from sfumato.files import atomic_write
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.prior import Underlay
 from sfumato.nets.unet import UNet
-from sfumato.pipeline.load import load
+from sfumato.pipeline.load import load_model
+from sfumato.pipeline.model import Model
 
 FIRST = {UNet: "conv_in", MMDiT: "pos_embed.proj"}  # the layer that reads the latents
 FIELDS = ("tokens", "pooled", "concat")  # of Cond, that words decide
@@ -52,7 +52,7 @@ class Variant:
         adapter: Path | None = None,
         condition: Condition | None = None,
     ):
-        self.base = load(init, device, "float32")
+        self.base = load_model(init, device, "float32")
         network, spec = self.base.denoiser.network, self.base.spec
         if not isinstance(network, UNet | MMDiT) or spec.beside_latents or not self.base.path.is_dir():
             raise SfumatoError(f"{init} is no folder of a model that draws from plain latents; give one")
@@ -66,7 +66,7 @@ class Variant:
             self._continue_from(adapter)
         base, denoiser = self.base, replace(self.base.denoiser, network=self.network)
         spec = replace(spec, **{self.part: self.network.cfg})
-        self.model = StableDiffusion(spec, denoiser, base.vae, base.encode, base.path, prior=base.prior)
+        self.model = Model(spec, denoiser, base.vae, base.encode, base.path, prior=base.prior)
 
     @torch.no_grad()
     def conds(

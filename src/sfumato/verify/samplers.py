@@ -19,7 +19,7 @@ from sfumato.diffusion.noise_schedule import FlowTable, NoiseTable, training_sig
 from sfumato.diffusion.process import EXPLODING
 from sfumato.diffusion.rng import scaled
 from sfumato.diffusion.sample import Sampler, find_sampler
-from sfumato.diffusion.sigma_schedules import SCHEDULES, discrete, karras_between, sigma_list
+from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES, discrete, karras_between, sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.sampling import first_latents
 from sfumato.spec import NoiseSchedule, Prediction
@@ -242,7 +242,7 @@ def _k_diffusion(name: str, entry: Entry, tensors: Tensors) -> Run:
         sigmas[0] = ends[1]
     else:
         sigmas = _list(entry["sigmas"])
-        _require_own(sigmas, (sigma_list(schedule, SD, 10) for schedule in SCHEDULES))
+        _require_own(sigmas, (sigma_list(schedule, SD, 10) for schedule in SIGMA_SCHEDULES))
     start = tensors["x_T_unit"] * sigmas[0]
     return Run(_sampler(_name(entry["sampler"]), given), sigmas, start, given, s_noise=s_noise, at_calls=False)
 

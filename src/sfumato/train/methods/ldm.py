@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sfumato.api import StableDiffusion
 from sfumato.checkpoint import variant
 from sfumato.data.protocol import TrainingSet
 from sfumato.diffusion.cond import Cond
@@ -27,6 +26,7 @@ from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.pipeline.batch import Request, decoded, trajectories
+from sfumato.pipeline.model import Model
 from sfumato.seeding import stream
 from sfumato.settings.settings import Settings
 from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, Prediction, Spec, UNetConfig, VAEConfig
@@ -180,7 +180,7 @@ class LDMTask:
     def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """Pictures (N, 3, H, W) in about [-1, 1], with the recipe's own sampler, steps and guidance."""
         spec = self._spec()
-        model = StableDiffusion(spec, self.denoiser, self.vae, TextEncoder(self.tokenizer, (self.text,)), Path("run"))
+        model = Model(spec, self.denoiser, self.vae, TextEncoder(self.tokenizer, (self.text,)), Path("run"))
         requests = [Request(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         return decoded(self.vae, trajectories(model, requests, Settings.of(spec, "-"))[:, -1])
 

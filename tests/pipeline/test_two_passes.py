@@ -14,7 +14,7 @@ from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.nets.srvgg import SRVGGNetCompact
-from sfumato.pipeline.latents import Progress
+from sfumato.pipeline.events import Progress
 from sfumato.provenance import infotext
 from sfumato.settings.settings import Settings
 

@@ -1,0 +1,172 @@
+"""A loaded model: its networks and their sizes, and views of them that a request may ask for."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor
+
+from sfumato.checkpoint.hashes import model_hash
+from sfumato.diffusion.driver import Denoiser
+from sfumato.diffusion.noise_schedule import Table, table_of
+from sfumato.families.layouts.depth_net import DepthNetwork
+from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.perturbed import without_layers, without_self_attention
+from sfumato.nets.prior import ScenePrior
+from sfumato.nets.seamless import seamless
+from sfumato.nets.vae import VAE
+from sfumato.pipeline.latents import preview_colours
+from sfumato.settings.settings import Tiling
+from sfumato.spec import Spec
+from sfumato.text.encode import TextEncoder
+
+if TYPE_CHECKING:
+    from sfumato.evaluate.judge import Judge
+
+MAX_VIEWS = 16  # that are kept; each costs its modules, and no weights
+
+
+@dataclass(frozen=True)
+class View:
+    """What a request changes about a model's networks. Equal views are the same networks, so they share batches.
+
+    `tiling` draws pictures whose opposite edges fit together. `without_layers` are blocks of a transformer that are
+    left out (skip-layer guidance), `without_self_attention` names of modules whose self-attention is the identity
+    (perturbed-attention guidance).
+    """
+
+    tiling: Tiling | None = None
+    without_layers: tuple[int, ...] = ()
+    without_self_attention: tuple[str, ...] = ()
+
+
+class Model:
+    """A loaded model, without a task of its own. Made by `pipeline.load.load_model`.
+
+    `encode` reads prompts, `depth` sees the depth of a picture for a network that is told it, `prior` lays out what a
+    prompt leaves open, `path` is where the model was loaded from.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        denoiser: Denoiser,
+        vae: VAE,
+        text: TextEncoder,
+        path: Path,
+        depth: DepthNetwork | None = None,
+        prior: ScenePrior | None = None,
+    ):
+        self.spec = spec
+        self.denoiser = denoiser
+        self.vae = vae
+        self.encode = text
+        self.path = path
+        self.depth = depth
+        self.prior = prior
+        self.key = View()
+        self._shared = _Shared(denoiser, vae, path)
+
+    @property
+    def name(self) -> str:
+        path = Path(os.path.abspath(self.path))  # "." has no name, and links keep theirs
+        if path.parent.name == "snapshots":  # of the Hugging Face cache, where the folder's own name is a commit
+            return path.parents[1].name.rpartition("--")[2]
+        return path.stem if path.is_file() else path.name
+
+    def view(self, key: View) -> Self:
+        """This model, on the same weights, with its networks changed as `key` says.
+
+        Raises ValueError for a module without self-attention, and for layers of a network that is no transformer.
+        """
+        if key == self.key:
+            return self
+        result = copy.copy(self)
+        result.key = key
+        result.denoiser, result.vae = self._shared.networks(key)
+        return result
+
+    def tiled(self, tiling: Tiling | None) -> Self:
+        """This model as one whose pictures tile."""
+        return self.view(replace(self.key, tiling=tiling))
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.denoiser.network.parameters()).device
+
+    @property
+    def table(self) -> Table:
+        return self.denoiser.table
+
+    def table_for(self, width: int, height: int) -> Table:
+        """The noise levels for a picture of this size in pixels; most models have the same for all."""
+        if self.spec.noise.log_shift is None:
+            return self.table
+        patches = (width // self.spec.multiple) * (height // self.spec.multiple)
+        return table_of(self.spec.prediction, self.spec.noise, patches)
+
+    @property
+    def hash(self) -> str | None:
+        """See `checkpoint.hashes.model_hash`."""
+        return self._shared.hash
+
+    @property
+    def preview_colours(self) -> Tensor:
+        """See `latents.preview_colours`."""
+        return self._shared.preview_colours
+
+    @property
+    def judge(self) -> Judge:
+        """The CLIP that ships, on this model's device: it scores how well pictures fit words, see `evaluate.judge`."""
+        return self._shared.judge
+
+
+class _Shared:
+    """What all views of a model have in common, made when it is first asked for."""
+
+    def __init__(self, denoiser: Denoiser, vae: VAE, path: Path):
+        self.path = path
+        self.base = View()
+        self.made: dict[View, tuple[Denoiser, VAE]] = {self.base: (denoiser, vae)}
+
+    def networks(self, key: View) -> tuple[Denoiser, VAE]:
+        """Denoiser and autoencoder of a view, the same objects for equal keys."""
+        if key not in self.made:
+            if len(self.made) > MAX_VIEWS:
+                self.made.pop(next(one for one in self.made if one != self.base))
+            self.made[key] = self._make(key)
+        return self.made[key]
+
+    def _make(self, key: View) -> tuple[Denoiser, VAE]:
+        denoiser, vae = self.made[self.base]
+        network = denoiser.network
+        if key.tiling is not None:
+            axes = key.tiling in ("x", "both"), key.tiling in ("y", "both")
+            network, vae = seamless(network, *axes), seamless(vae, *axes)
+        if key.without_layers:
+            if not isinstance(network, MMDiT):
+                raise ValueError("only layers of a transformer can be left out")
+            network = without_layers(network, key.without_layers)
+        if key.without_self_attention:
+            network = without_self_attention(network, key.without_self_attention)
+        return replace(denoiser, network=network), vae
+
+    @cached_property
+    def hash(self) -> str | None:
+        return model_hash(self.path)
+
+    @cached_property
+    def preview_colours(self) -> Tensor:
+        return preview_colours(self.made[self.base][1])
+
+    @cached_property
+    def judge(self) -> Judge:
+        from sfumato.evaluate.judge import load_judge  # brings the trainer along, which drawing does without
+
+        return load_judge(None, None, next(self.made[self.base][0].network.parameters()).device)

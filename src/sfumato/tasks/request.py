@@ -1,0 +1,41 @@
+"""What every task asks for; each adds its own fields. The Python API, the command line and the server build these."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+from sfumato.errors import SfumatoError
+from sfumato.pipeline.events import Events
+from sfumato.pipeline.model import Model
+from sfumato.settings.settings import Options, Settings
+from sfumato.spec import Spec
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request(ABC):
+    """Prompts and options for any model."""
+
+    prompt: str = ""
+    negative: str = ""
+    options: Options = field(default_factory=Options)
+
+    def settings(self, spec: Spec) -> Settings:
+        """The options filled in for a model and checked. Raises SfumatoError as `Settings.of`."""
+        return Settings.of(spec, self.prompt, self.negative, **self.options)
+
+    @abstractmethod
+    def draw(self, model: Model, settings: Settings) -> Events:
+        """Yields steps and finished pictures, given what `settings` returned for this model."""
+
+    def record(self) -> dict[str, Any]:
+        """The task's own settings, as JSON has them."""
+        return {}
+
+
+def refuse(settings: Settings, task: str, **changed: object) -> None:
+    """Raises SfumatoError for options that a `task` does not honour: those whose value is not the one given here."""
+    named = [name for name, default in changed.items() if getattr(settings, name) != default]
+    if named:
+        raise SfumatoError(f"{task} without {' and '.join(named)}; leave {'it' if len(named) == 1 else 'them'} out")
