@@ -16,7 +16,7 @@ from sfumato.images.inputs import PictureLike, load_image, split_image_and_mask
 from sfumato.images.resize import Resize
 from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
 from sfumato.pipeline.events import Events, Picture
-from sfumato.pipeline.load import load_model
+from sfumato.pipeline.load import load as load_model
 from sfumato.pipeline.model import Model
 from sfumato.provenance.read import read
 from sfumato.settings.settings import Options, Settings
@@ -58,7 +58,7 @@ class StableDiffusion(Model):
 
     @classmethod
     def of(cls, model: Model) -> StableDiffusion:
-        """The methods of this class for a model that `load_model` gave."""
+        """The methods of this class for a model that `pipeline.load.load` gave."""
         result = cls.__new__(cls)
         vars(result).update(vars(model))
         return result

@@ -18,7 +18,7 @@ from sfumato.errors import SfumatoError
 from sfumato.loading.exports import load_vae
 from sfumato.loading.load import load_parts
 from sfumato.nets.image_tower import ImageTowerConfig
-from sfumato.pipeline.load import load_model as load
+from sfumato.pipeline.load import load
 from sfumato.spec import CLIPTextConfig, MMDiTConfig, NoiseSchedule, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train import checkpoint, clip

@@ -38,7 +38,7 @@ def _located(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
     return found.path, found.release.variant if found.release and found.path.is_file() else None
 
 
-def load_model(
+def load(
     name_or_path: str | Path | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,

@@ -61,7 +61,8 @@ class InterpolateRequest(Request):
         return Settings.of(spec, self.prompts[0] if self.prompts else "", self.negative, **self.options)
 
     def draw(self, model: Model, settings: Settings) -> Events:
-        return interpolate(model, self.prompts, settings, self.seeds, self.frames, self.loop)
+        each = [Settings.of(model.spec, prompt, self.negative, **self.options).prompt for prompt in self.prompts]
+        return interpolate(model, each, settings, self.seeds, self.frames, self.loop)
 
     def record(self) -> dict[str, Any]:
         return {"prompts": [*self.prompts], "seeds": [*self.seeds], "frames": self.frames, "loop": self.loop}
@@ -82,7 +83,7 @@ def interpolate(
     other numbers of seeds, fewer than two keys or frames, prompts whose encodings have no place in common, and options
     that this task does not honour.
     """
-    refuse(settings, "frames are drawn", hires_scale=None, best_of=None, n=1, variation_seed=None)
+    refuse(settings, "frames are drawn", hires_scale=None, best_of=None, n=1, variation_strength=0.0)
     seeds = seeds or (settings.seed,)
     for k, seed in enumerate(seeds, 1):
         check_whole(f"seed {k}", seed, 0, MAX_SEED - 1)

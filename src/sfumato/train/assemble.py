@@ -18,7 +18,7 @@ from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.reader import Reader
-from sfumato.pipeline.load import load_model
+from sfumato.pipeline.load import load
 from sfumato.spec import Defaults, MMDiTConfig, PriorConfig
 from sfumato.train.methods import scenes
 from sfumato.typed import build
@@ -50,7 +50,7 @@ def assemble(
     filled(prior.reader, reader.state_dict(), "the reader")
     prior.lexicon.fill(said)
     remember(prior, data, tensors["codes"])
-    autoencoder = load_model(None, "cpu", "float32").vae if vae is None else load_vae(vae)
+    autoencoder = load(None, "cpu", "float32").vae if vae is None else load_vae(vae)
     spec = replace(
         sd3.PRIOR,
         transformer=transformer.cfg,

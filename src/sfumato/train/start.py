@@ -12,7 +12,7 @@ from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.pipeline.load import load_model
+from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.clip import load_clip
@@ -59,13 +59,13 @@ def gather(init: str, vae: Path | None, clip: Path | None, parts: str | None = N
     if parts is not None:
         if init or vae is not None or clip is not None:
             raise SfumatoError("--parts brings autoencoder and text tower; leave --init, --vae and --clip out")
-        model = load_model(parts, "cpu", "float32")
+        model = load(parts, "cpu", "float32")
         return Start(model.vae, model.encode.towers[0], model.encode.tokenizer, parts_of=parts)
     if not init:
         if vae is None or clip is None:
             raise SfumatoError("give the exports of both --vae and --clip, or with --init a model that has these parts")
         return Start(load_vae(vae), *_words(clip))
-    model = load_model(init, "cpu", "float32")
+    model = load(init, "cpu", "float32")
     towers = model.encode.towers
     if len(towers) != 1:
         raise SfumatoError(f"{model.path} reads prompts with {len(towers)} text encoders; training knows models of one")

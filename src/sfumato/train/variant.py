@@ -24,7 +24,7 @@ from sfumato.files import atomic_write
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.prior import Underlay
 from sfumato.nets.unet import UNet
-from sfumato.pipeline.load import load_model
+from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 
 FIRST = {UNet: "conv_in", MMDiT: "pos_embed.proj"}  # the layer that reads the latents
@@ -52,7 +52,7 @@ class Variant:
         adapter: Path | None = None,
         condition: Condition | None = None,
     ):
-        self.base = load_model(init, device, "float32")
+        self.base = load(init, device, "float32")
         network, spec = self.base.denoiser.network, self.base.spec
         if not isinstance(network, UNet | MMDiT) or spec.beside_latents or not self.base.path.is_dir():
             raise SfumatoError(f"{init} is no folder of a model that draws from plain latents; give one")

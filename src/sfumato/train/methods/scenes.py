@@ -32,7 +32,7 @@ from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import MAX_THINGS
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.vae import VAE
-from sfumato.pipeline.load import load_model
+from sfumato.pipeline.load import load
 from sfumato.seeding import shuffled, stream
 from sfumato.spec import MMDiTConfig, NoiseSchedule, PriorConfig
 from sfumato.train.config import LoopConfig
@@ -108,7 +108,7 @@ def make(
     latents: Path | None = None,
 ) -> SceneTask:
     """The task of a run in `folder`; the inputs are those of `train.registry`."""
-    autoencoder = load_model(None, device, "float32").vae if vae is None else load_vae(vae)
+    autoencoder = load(None, device, "float32").vae if vae is None else load_vae(vae)
     return SceneTask(cfg, data, autoencoder, latents or folder, device, init)
 
 
