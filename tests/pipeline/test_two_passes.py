@@ -86,7 +86,7 @@ def test_opposite_edges_fit_together(tiling: str, axes: tuple[int, ...]) -> None
     assert all(found[axis] <= 1.2 for axis in axes), found
     assert (levels(done.images[0]) != levels(sd.txt2img("a pattern of leaves", **options).images[0])).any()
     assert infotext.parse(done.infotexts[0])[2]["Tiling"] == ("True" if tiling == "both" else tiling)
-    assert sd.tiling is None
+    assert sd.key.tiling is None
 
 
 REFUSED = [
@@ -97,8 +97,8 @@ REFUSED = [
     (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_upscaler="no.pth"), "cannot open no.pth"),
     (lambda sd: sd.txt2img("a cat", hires_scale=8, width=4096), "draws at most 8192 a side"),
     (lambda sd: sd.txt2img("a cat", tiling="z"), "tiling is 'z'; choose one of x, y, both"),
-    (lambda sd: sd.img2img(Image.new("RGB", (32, 32)), hires_scale=2), "only pictures from words have a second pass"),
-    (lambda sd: sd.upscale(Image.new("RGB", (32, 32)), tiling="x"), "this task draws no pictures that tile"),
+    (lambda sd: sd.img2img(Image.new("RGB", (32, 32)), hires_scale=2), "drawn without hires_scale; leave it out"),
+    (lambda sd: sd.upscale(Image.new("RGB", (32, 32)), tiling="x"), "drawn larger without tiling; leave it out"),
 ]
 
 

@@ -31,6 +31,7 @@ def describe(model: Model, one: Settings, metadata: Mapping[str, object]) -> str
         **one.guidance_facts(),
         **one.word_facts(),
         "RNG": one.rng.upper(),
+        "Watermark": None if one.watermark else False,
         "Tiling": {None: None, "both": True}.get(one.tiling, one.tiling),
         "Variation seed": one.variation_seed,
         "Variation seed strength": None if one.variation_seed is None else one.variation_strength,

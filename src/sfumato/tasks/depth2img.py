@@ -84,6 +84,6 @@ def depth2img(
     run = SamplingRun.of(model, settings).from_strength(strength)
     concat = depth_map(model, start, None if depth is None else fitted(depth, *size, resize), run.shape[2:])
     init_latents = None if start is None else encode(model.vae, to_pixels(start))
-    metadata = {"Denoising strength": strength, "Depth": "yes"}
+    metadata = {"Denoising strength": strength, "Depth": "yes" if depth is None else "given"}
     plan = Plan.of(model, run, lambda one: guidance(model, one, run.sigmas, concat), init_latents, metadata=metadata)
     return generate(model, settings, plan)

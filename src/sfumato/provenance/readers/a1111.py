@@ -54,7 +54,7 @@ _TOLD = {
     "Emphasis", "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt",
     "Wildcard negative prompt", "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3",
     "Beta schedule type", "Tiling", "Lora hashes", "TI hashes", "Prompt syntax", "PAG Layers",
-    "Hires upscaler", "Best of", "CLIP score", "Depth", "Refiner", "Refiner switch at", "First pass size",
+    "Hires upscaler", "Best of", "CLIP score", "Watermark", "Refiner", "Refiner switch at", "First pass size",
     "Refiner switch by sampling steps", "App", "Pipeline", "Operations", "Created Date", "Civitai resources",
     "Civitai metadata", "Hires resize", "Hires size", "HiRes mode", "Refine", "Base model", "Parser", "Backend",
     "Downcast alphas_cumprod", "Styles", "Discard penultimate sigma", "Fooocus V2 Expansion",
@@ -113,7 +113,11 @@ def of_fields(prompt: str, negative: str, fields: Mapping[str, str]) -> Recipe:
     _refiner(recipe, told)
     if told.get("Tiling", "False") not in ("False", ""):
         recipe.options["tiling"] = "both" if told["Tiling"] == "True" else told["Tiling"].lower()
-    known = {*_NUMBERS, *_INTERVALS, *_PAIRS, *FIELDS.values(), *_TOLD, *_AGAIN, *filter(_is_module, told)}
+    if told.get("Watermark") == "False":
+        recipe.options["watermark"] = False
+    if told.get("Depth", "yes") != "yes":
+        recipe.lost.append("the picture of depth that was given")
+    known = {"Depth", *_NUMBERS, *_INTERVALS, *_PAIRS, *FIELDS.values(), *_TOLD, *_AGAIN, *filter(_is_module, told)}
     recipe.lost += [f"{name} ({shown(told[name])})" for name in told if name not in known]
     if recipe.program == OURS and not recipe.lost:
         recipe.rules.append("all settings are this program's own")
