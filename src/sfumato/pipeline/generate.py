@@ -87,7 +87,7 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
         pictures = [settings.of_picture(index) for index in range(settings.draws)]
     assert settings.tiling == model.key.tiling, "a task draws on the view that tiles, or refuses tiling"
     ranking = None if settings.best_of is None else Ranking(model.judge, settings.n)
-    jobs = [partial(plan.job, one) for one in pictures]
+    jobs: list[Callable[[], Job]] = [partial(plan.job, one) for one in pictures]
     first = jobs[0]()
     jobs[0] = lambda: first
 

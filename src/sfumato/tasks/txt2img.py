@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -59,7 +60,7 @@ def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> E
     if settings.hires_scale is None:
         return generate(model, settings, Plan.of(model, run, once, metadata=metadata))
     width, height = settings.second_size(model.spec)
-    larger = {"width": width, "height": height, "steps": settings.hires_steps or settings.steps}
+    larger: dict[str, Any] = {"width": width, "height": height, "steps": settings.hires_steps or settings.steps}
     second = SamplingRun.of(model, replace(settings, **larger)).from_strength(settings.hires_strength)
     upscaler = find_upscaler(settings.hires_upscaler, model)
     passes = TwoPasses(run, second, partial(enlarged, model, upscaler, second.shape))

@@ -133,7 +133,7 @@ def _redrawn(model: Model, image: Image.Image, settings: Settings, how: UpscaleO
     large = resized(image, *size, how.upscaler)
     multiple = model.spec.multiple
     large = padded(large, 0, 0, -size[0] % multiple, -size[1] % multiple)
-    drawn = {"width": large.width, "height": large.height}
+    drawn: dict[str, Any] = {"width": large.width, "height": large.height}
     run = SamplingRun.of(model, replace(settings, **drawn)).from_strength(strength)
     concat = None if model.depth is None else depth_of(model.depth, large, *run.shape[2:])
     init_latents = encode(model.vae, to_pixels(large))

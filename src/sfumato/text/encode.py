@@ -139,10 +139,10 @@ class TextEncoder:
                 weights[i, 1 : 1 + len(row)] = torch.tensor([token.weight for token in row])
         flat = states.read(clip_skip).flatten(0, 1), embeddings.flatten(0, 1), weights.flatten()
         there = flat[2] != 0
-        kept = (value[there][None] for value in flat)
+        read, known, counts = (value[there][None] for value in flat)
         pieces = (Span(prompt),) if isinstance(prompt, str) else prompt
         text = " ".join(piece.text for piece in pieces if isinstance(piece, Span) and piece.weight > 0)
-        return Words(*kept, text=spelled_out(text))
+        return Words(read, known, counts, spelled_out(text))
 
     def _states(self, tower: CLIPText, rows: list[list[Token]]) -> TextStates:
         return tower(self._ids(tower, rows))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from rich.progress import track
@@ -26,6 +26,7 @@ from sfumato.nets.prior import Underlay
 from sfumato.nets.unet import UNet
 from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
+from sfumato.spec import UNetConfig
 
 FIRST = {UNet: "conv_in", MMDiT: "pos_embed.proj"}  # the layer that reads the latents
 FIELDS = ("tokens", "pooled", "concat")  # of Cond, that words decide
@@ -65,7 +66,8 @@ class Variant:
         if adapter is not None:
             self._continue_from(adapter)
         base, denoiser = self.base, replace(self.base.denoiser, network=self.network)
-        spec = replace(spec, **{self.part: self.network.cfg})
+        changed: dict[str, Any] = {self.part: self.network.cfg}
+        spec = replace(spec, **changed)
         self.model = Model(spec, denoiser, base.vae, base.encode, base.path, prior=base.prior)
 
     @torch.no_grad()
@@ -129,7 +131,7 @@ def widened(network: UNet | MMDiT, further: int) -> UNet | MMDiT:
     """Returns a copy that takes `further` more input channels, with zero weights."""
     cfg, name, state = network.cfg, f"{FIRST[type(network)]}.weight", network.state_dict()
     wider = replace(cfg, in_channels=cfg.in_channels + further, out_channels=cfg.out_channels or cfg.in_channels)
-    new = type(network)(wider)
+    new = UNet(wider) if isinstance(wider, UNetConfig) else MMDiT(wider)
     first = state[name]
     zeros = first.new_zeros(len(first), further, *first.shape[2:])
     new.load_state_dict(state | {name: torch.cat([first, zeros], 1)})

@@ -205,8 +205,8 @@ class SceneTask:
 
     def export(self, folder: Path) -> None:
         """The weights, their sizes and the codes in one file, from which the reader's training makes a model."""
-        sizes = {"transformer": self.transformer.cfg, "prior": self.composer.cfg}
-        config = {name: dataclasses.asdict(cfg) for name, cfg in sizes.items()}
+        parts = (("transformer", self.transformer.cfg), ("prior", self.composer.cfg))
+        config = {name: dataclasses.asdict(cfg) for name, cfg in parts}
         write_export(folder / FILE, self.networks, config, {"codes": self._codes.codes})
 
     def things(self, rows: Tensors) -> Things:
