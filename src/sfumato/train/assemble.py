@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sfumato.data import wording
 from sfumato.data.captions import STYLES
 from sfumato.data.dataset import EmojiData
 from sfumato.families import sd3
 from sfumato.loading.exports import filled, load_vae, read_export
 from sfumato.loading.save import save_folder
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.lexicon import Lexicon
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.reader import Reader
@@ -31,24 +31,29 @@ STEPS, CFG, SAMPLER, SIGMA_SCHEDULE = 12, 1.5, "euler", "sgm_uniform"
 
 
 def assemble(
-    folder: Path, data: EmojiData, drawing: Path, text: CLIPText, reader: Reader, vae: Path | None = None
+    folder: Path,
+    data: EmojiData,
+    drawing: Path,
+    text: CLIPText,
+    reader: Reader,
+    lexicon: Lexicon,
+    vae: Path | None = None,
 ) -> None:
-    """Write the folder of a model that reads by `text` and `reader` and draws by the export `drawing`, in float16.
+    """Write the folder of a model that reads by `text`, `reader` and `lexicon` and draws by the export `drawing`.
 
-    `folder` holds the tokenizer already. `vae` is the export of an autoencoder; None takes that of the shipped model.
+    Weights are float16. `folder` holds the tokenizer already. `vae` is the export of an autoencoder; None takes that of
+    the shipped model.
     """
     config, tensors = read_export(drawing, scenes.FILE, "scenes")
     where = f"{drawing}/{scenes.FILE}"
     transformer = MMDiT(build(MMDiTConfig, config["transformer"], where))
     filled(transformer, _part(tensors, "transformer"), where)
-    known = {data.concept_index(number) for number in data.splits["train"].tolist()}
-    said = list(wording.phrases({number: data.concepts[number] for number in sorted(known)}))
     sizes = build(PriorConfig, config["prior"], where)
-    sizes = replace(sizes, text_dim=text.cfg.hidden_size, phrases=len(said))
+    sizes = replace(sizes, text_dim=text.cfg.hidden_size, phrases=len(lexicon.entries))
     prior = ScenePrior(sizes)
     filled(prior.composer, _part(tensors, "composer"), where)
     filled(prior.reader, reader.state_dict(), "the reader")
-    prior.lexicon.fill(said)
+    prior.lexicon.entries.copy_(lexicon.entries)
     remember(prior, data, tensors["codes"])
     autoencoder = load(None, "cpu", "float32").vae if vae is None else load_vae(vae)
     spec = replace(

@@ -29,6 +29,8 @@ from sfumato.data.wording import Asked, Thing
 from sfumato.loading.exports import write_export
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, PLACES, POSES, SIZES
+from sfumato.nets.lexicon import Lexicon
+from sfumato.nets.prior import LEXICON
 from sfumato.nets.reader import Reader, Reading
 from sfumato.seeding import stream
 from sfumato.spec import CLIPTextConfig, PriorConfig
@@ -119,6 +121,7 @@ class ReaderTask:
         self.text.apply(_small_init)
         self.prior = PriorConfig(len(data.concepts), text_dim=cfg.text.width)
         self.reader = Reader(self.prior)
+        self.lexicon = lexicon_of(data)
         self.networks = nn.ModuleDict({"text": self.text, "reader": self.reader})
         self._start_words()
 
@@ -160,7 +163,7 @@ class ReaderTask:
         return ids[:, : int(ends.max()) + 1]
 
     def validate(self) -> dict[str, float]:
-        """Percent of texts that training never sees and that are read right, by kind and language."""
+        """Percent of texts that training never sees and that are read right, by kind and language, with the lexicon."""
         found: dict[str, float] = {}
         for kind, make in self._kinds.items():
             for language in LANGUAGES:
@@ -176,6 +179,9 @@ class ReaderTask:
         guesses: dict[str, Tensor] = {}
         for part in np.array_split(order, max(1, len(examples) // 100)):
             reading = self.read(self.ids([examples[k].text for k in part]))
+            said = torch.stack([self.lexicon.scores(examples[k].text) for k in part])[:, None]
+            concept = reading.concept.float().log_softmax(-1) + LEXICON * said.to(reading.concept.device)
+            reading = dataclasses.replace(reading, concept=concept)
             for name in LABELS:
                 value = getattr(reading, name).argmax(-1).cpu()
                 guesses.setdefault(name, torch.zeros(len(examples), *value.shape[1:], dtype=torch.int64))[part] = value
@@ -200,7 +206,7 @@ class ReaderTask:
             sizes = {"text": dataclasses.asdict(self.text.cfg), "prior": dataclasses.asdict(self.prior)}
             write_export(folder / FILE, self.networks, sizes)
             return
-        assemble(folder, self.data, self._scenes, self.text, self.reader, self._vae)
+        assemble(folder, self.data, self._scenes, self.text, self.reader, self.lexicon, self._vae)
 
     @cached_property
     def _kinds(self) -> dict[str, Callable[[str, Random], Example]]:
@@ -331,6 +337,15 @@ class Texts:
                 own = (self.number[asked.things[0].concept.hex],)
                 out["fitting"][i, list(example.fitting or own)] = True
         return out
+
+
+def lexicon_of(data: EmojiData) -> Lexicon:
+    """The phrases for everything that has a training picture."""
+    known = sorted({data.concept_index(number) for number in data.splits["train"].tolist()})
+    said = list(wording.phrases({number: data.concepts[number] for number in known}))
+    lexicon = Lexicon(len(said), len(data.concepts))
+    lexicon.fill(said)
+    return lexicon
 
 
 def text_config(size: TowerSize, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
