@@ -79,12 +79,12 @@ def test_things_stand_where_depth_says() -> None:
     way = SamplingRun.of(model, settings)
     redness = []
     for left in (True, False):
-        depth = torch.full((1, 1, 8, 8), -1.0)
-        depth[..., 2:6, slice(0, 4) if left else slice(4, 8)] = 1.0
+        depth = torch.full((1, 1, 16, 16), -1.0)
+        depth[..., 4:12, slice(0, 8) if left else slice(8, 16)] = 1.0
         pictures = [replace(settings, seed=seed) for seed in range(4)]
         jobs = [way.job(guidance(model, one, way.sigmas, depth), one) for one in pictures]
         ends = [way.final_latents(event.x) for _, event in drive(jobs) if isinstance(event, Finished)]
         levels = np.stack([np.asarray(decode(model.vae, end), float) for end in ends])
         red = levels[..., 0] - levels[..., 1:].mean(-1)
-        redness.append(red[..., :64].mean() - red[..., 64:].mean())
+        redness.append(red[..., :128].mean() - red[..., 128:].mean())
     assert redness[0] > redness[1] + 20

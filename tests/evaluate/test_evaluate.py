@@ -102,7 +102,7 @@ def test_an_interrupted_sheet_leaves_no_file(run, tmp_path: Path, monkeypatch: p
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sfumato.evaluate.sheet.draw", interrupted)
+    monkeypatch.setattr("sfumato.evaluate.sheet.draw_each", interrupted)
     result = run("--sheet", tmp_path / "sheet.png")
     assert (result.exit_code, result.stderr) == (130, "stopped\n")
     assert not list(tmp_path.iterdir())

@@ -124,7 +124,6 @@ def test_a_folder_says_whether_no_negative_prompt_is_zeros() -> None:
 @pytest.mark.parametrize(
     ("scheduler", "said"),
     [
-        ({"_class_name": "EDMEulerScheduler"}, "trained as EDM"),
         ({"beta_start": -1}, "beta_start = -1; a number between 0 and 1 is expected"),
         ({"beta_start": 0}, "beta_start = 0"),
         ({"beta_end": 1}, "beta_end = 1"),

@@ -53,7 +53,7 @@ def test_an_empty_machine_has_the_embedded_model_and_knows_every_release() -> No
     assert [one.name for one in listed if one.path] == ["emoji", "emoji-depth", "emoji-fast", "emoji-inpainting"]
     assert {one.release for one in listed} == {None, *(one.name for one in catalogue.RELEASES)}
     emoji = next(one for one in listed if one.path)
-    assert (emoji.family, emoji.layout, emoji.dtype, emoji.licence) == ("sd1", "diffusers", "float16", "sfumato-emoji")
+    assert (emoji.family, emoji.layout, emoji.licence) == ("sd3_prior", "diffusers", "sfumato-emoji")
 
 
 def test_a_stray_is_known_by_its_tensors(home: Path, put: Put) -> None:

@@ -92,7 +92,7 @@ def test_the_commands(run: Callable, refused: Callable, picture: Image.Image, tm
     refused(run("decompress", "heart.sfz"), "heart.png exists; say with --out where to write")
     assert run("decompress", "heart.sfz", "--out", "again.png").stdout == "again.png\n"
     with Image.open("again.png") as again:
-        assert np.asarray(again).shape == (128, 128, 3)
+        assert np.asarray(again).shape == (256, 256, 3)
     refused(run("decompress", "heart.png", "--out", "x.png"), "this is no compressed picture")
     refused(run("decompress", "no.sfz"), "cannot read no.sfz: No such file or directory")
     refused(run("compress", "no.png"), "no.png")

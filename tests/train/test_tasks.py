@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import sfumato
 from sfumato.data.dataset import compose
 from sfumato.data.emoji_training import EmojiTrainingSet as EmojiData
 from sfumato.data.emoji_training import OnBackgrounds
@@ -18,7 +19,6 @@ from sfumato.errors import SfumatoError
 from sfumato.loading.exports import load_vae
 from sfumato.loading.load import load_parts
 from sfumato.nets.image_tower import ImageTowerConfig
-from sfumato.pipeline.load import load
 from sfumato.spec import CLIPTextConfig, MMDiTConfig, NoiseSchedule, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train import checkpoint, clip
@@ -210,7 +210,7 @@ def test_every_kind_of_denoiser_learns_and_its_export_draws_the_same(recipe: LDM
     average.load(checkpoint.load(checkpoint.find(tmp_path), CPU)["ema"])
     with average.applied(), torch.no_grad():
         ours = task.draw([prompt], [3])[0].clamp(-1, 1)
-    (loaded,) = load(tmp_path / "export").txt2img(prompt, seed=3, watermark=False).images
+    (loaded,) = sfumato.load(tmp_path / "export").txt2img(prompt, seed=3, watermark=False).images
     theirs = torch.from_numpy(np.array(loaded)).movedim(-1, 0) / 127.5 - 1
     assert (ours - theirs).abs().max() < 0.05  # weights were rounded to float16
 

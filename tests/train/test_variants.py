@@ -213,7 +213,7 @@ def test_only_plain_models_in_folders_have_variants(make, upscaler: Path, emoji:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["distil", "nothing"], "cannot read config"),
+        (["distil", "nothing"], "cannot read nothing"),
         (["distil", "emoji-depth"], "unknown key"),
         (["inpaint", "emoji-inpainting", "--init", "no-such-model"], "no model"),
         (["depth", "emoji-depth", "--depth-net", "nowhere"], "depth-net"),
