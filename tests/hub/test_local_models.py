@@ -50,7 +50,7 @@ def cached(repository: str, file: str, put: Put) -> Path:
 
 def test_an_empty_machine_has_the_embedded_model_and_knows_every_release() -> None:
     listed = local_models.models()
-    assert [one.name for one in listed if one.path] == ["emoji", "emoji-depth", "emoji-fast", "emoji-inpainting"]
+    assert [one.name for one in listed if one.path] == ["emoji", "emoji-fast", "emoji-inpainting"]
     assert {one.release for one in listed} == {None, *(one.name for one in catalogue.RELEASES)}
     emoji = next(one for one in listed if one.path)
     assert (emoji.family, emoji.layout, emoji.licence) == ("sd3_prior", "diffusers", "sfumato-emoji")
