@@ -108,7 +108,7 @@ TRIED: dict[str, tuple[Any, dict[str, Any]]] = {
     "threshold_limit": (0.5, {"threshold": 90}),
     "pag": (3000.0, {}),
     "pag_layers": (("down_blocks.0",), {"pag": 3000}),
-    "pag_interval": ("0%-50%", {"pag": 3000}),
+    "pag_interval": ("0%-50%", {"pag": 2000}),
     "slg": (300.0, {"slg_interval": "0%-100%"}),
     "slg_interval": ("0%-50%", {"slg": 300}),
     "clip_guidance": (500.0, {}),
