@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.driver import Failed, Finished, Step, drive
+from sfumato.diffusion.driver import Failed, Finished, Job, Step, drive
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.events import Picture
@@ -51,16 +51,20 @@ def trajectories(model: Model, requests: Sequence[Request], settings: Settings) 
         run.job(guidance(model, one, run.sigmas, request.concat), one)
         for one, request in zip(pictures, requests, strict=True)
     ]
-    seen: list[list[Tensor]] = [[] for _ in requests]
+    rows = latents_of(jobs)
+    return torch.stack([torch.cat([*row[:-1], run.final_latents(row[-1])]) for row in rows])
+
+
+def latents_of(jobs: Sequence[Job]) -> list[list[Tensor]]:
+    """Returns for each job its latents (1, C, h, w) at every step, and last those that it ends with."""
+    seen: list[list[Tensor]] = [[] for _ in jobs]
     for n, event in drive(jobs, ROWS):
         match event:
-            case Step(x=x):
+            case Step(x=x) | Finished(x=x):
                 seen[n].append(x)
-            case Finished(x=x):
-                seen[n].append(run.final_latents(x))
             case Failed(error=error):
                 raise error
-    return torch.stack([torch.cat(one) for one in seen])
+    return seen
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ from it to read (`methods.reader`); the two meet in the memory of picture codes.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sfumato.data.dataset import EmojiData
-from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.driver import Denoiser, Failed, Finished, drive
+from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.guidance import Guidance, cfg, network_guide
 from sfumato.diffusion.noise_schedule import table_of
 from sfumato.diffusion.rng import NoiseStream
@@ -32,6 +30,7 @@ from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import MAX_THINGS
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.vae import VAE
+from sfumato.pipeline.batch import decoded, latents_of
 from sfumato.pipeline.load import load
 from sfumato.seeding import shuffled, stream
 from sfumato.spec import MMDiTConfig, NoiseSchedule, PriorConfig
@@ -39,6 +38,7 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.networks import new_transformer
+from sfumato.train.objective import denoising_losses, geometric_mean, stratified, times, validation_errors
 from sfumato.train.scene_latents import CANONICAL, NO_GROUND, Tensors, canonical_latents, scene_latents
 from sfumato.train.sheet import sheet
 
@@ -150,14 +150,13 @@ class SceneTask:
             shuffled(seed, "scenes", step * (count - single), count - single, len(self._scenes["latents"]))
         )
         chance = stream(seed, "noise", step)
-        u = (chance.permutation(count) + chance.random(count)) / count
-        z = torch.special.ndtri(torch.from_numpy(u).clamp(1e-5, 1 - 1e-5))
+        share = times("logit_normal", stratified(chance, count), cfg.t_shift)
         x0 = torch.cat([self._singles[numbers], self._scenes["latents"][places]]).float()
         rows = joined(alone(numbers), {name: value[places] for name, value in self._scenes.items()})
         return rows | {
             "x0": x0,
             "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
-            "sigma": torch.sigmoid(cfg.t_shift + z).clamp(1e-4, 1 - 1e-3),
+            "sigma": share.clamp(1e-4, 1 - 1e-3),
             "drop": torch.from_numpy(chance.random(count) < cfg.drop),
         }
 
@@ -168,7 +167,7 @@ class SceneTask:
             noise = cfg.code_noise * torch.randn_like(things.codes) * things.present[..., None]
             things = dataclasses.replace(things, codes=things.codes + noise)
         cond = composer(things, *x0.shape[2:])
-        error = self._errors(x0, batch["noise"], batch["sigma"], cond)
+        error = denoising_losses(self.denoiser, x0, batch["noise"], batch["sigma"], cond)
         single = round(cfg.single * len(x0))
         draft = (cond.concat - x0).square().mean((1, 2, 3))[~batch["drop"]].mean()
         extras = {"single": error[:single].mean(), "scene": error[single:].mean(), "draft": draft}
@@ -188,7 +187,7 @@ class SceneTask:
                 cond = self.composer(things.to(self.device), *x0.shape[2:])
             found[f"{name}_draft"] = (cond.concat - x0).square().mean().item()
             errors = {ratio: self._error(x0, cond, ratio) for ratio in RATIOS}
-            found[name] = math.exp(np.log(list(errors.values())).mean())
+            found[name] = geometric_mean([*errors.values()])
             found |= {f"{name}_{ratio:g}": errors[ratio] for ratio in (1.0, 5.0, 25.0)}
         return found
 
@@ -231,19 +230,14 @@ class SceneTask:
             jobs.append(
                 sampler.job(steer, noise.normal() * sigmas[0].item(), sigmas, self.denoiser.path, noise, self.table)
             )
-        latents: dict[int, Tensor] = {}
         with arithmetic(self.cfg.loop, self.device):
-            for number, event in drive(jobs, max_rows=64):
-                if isinstance(event, Failed):
-                    raise event.error
-                if isinstance(event, Finished):
-                    latents[number] = event.x
-        return self.pictures(torch.cat([latents[number] for number in range(len(jobs))]))
+            latents = [row[-1] for row in latents_of(jobs)]
+        return self.pictures(torch.cat(latents))
 
     def pictures(self, latents: Tensor) -> Tensor:
         """Decoded (N, 3, H, W)."""
         with arithmetic(self.cfg.loop, self.device):
-            return torch.cat([self.vae.decode(self.vae.from_latents(part)).float() for part in latents.split(16)])
+            return decoded(self.vae, latents).float()
 
     def _continue_from(self, init: Path) -> None:
         _, tensors = read_export(init, FILE, "scenes")
@@ -270,18 +264,9 @@ class SceneTask:
             mean = self.vae.encode(torch.ones(1, 3, self.data.size, self.data.size)).float().chunk(2, 1)[0]
         return self.vae.to_latents(mean)[0]
 
-    def _errors(self, x0: Tensor, noise: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
-        """Mean squared error of each picture (B,) against the flow's target."""
-        x = self.denoiser.path.noised(x0, noise, sigma)
-        output = self.denoiser.network(x, 1000 * sigma.float(), cond).float()
-        return (output - predict.target("flow", x0, x, sigma)).square().mean((1, 2, 3))
-
     def _error(self, x0: Tensor, cond: Cond, ratio: float) -> float:
-        noise = torch.from_numpy(stream(0, f"grid {ratio}", 0).standard_normal(tuple(x0.shape), np.float32))
-        sigma = torch.full((len(x0),), self.denoiser.path.sigma_at(ratio), dtype=torch.float64)
         with arithmetic(self.cfg.loop, self.device):
-            estimate = self.denoiser(self.denoiser.path.noised(x0, noise, sigma), sigma, cond)
-        return (estimate.float() - x0).square().mean().item()
+            return validation_errors(self.denoiser, x0, cond, ratio).mean().item()
 
 
 def scene_transformer(cfg: MMDiTConfig, prior: PriorConfig) -> MMDiT:
