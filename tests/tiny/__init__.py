@@ -138,7 +138,7 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     for tensor in network.state_dict().values():
         tensor.normal_(generator=generator)
-        if tensor.ndim > 1:
+        if tensor.ndim > 1 and tensor.numel():
             tensor /= tensor[0].numel() ** 0.5
     for module in network.modules():
         if "Norm" in type(module).__name__ and getattr(module, "weight", None) is not None:
