@@ -20,8 +20,8 @@ from sfumato.errors import SfumatoError
 from sfumato.files import check_writable
 
 if TYPE_CHECKING:
+    from sfumato.evaluate.inpainting import InpaintingReport
     from sfumato.evaluate.measure import Report
-    from sfumato.evaluate.repair import Repairs
 
 SHOWN = ("steps", "cfg", "sampler", "schedule", "width", "height", "seed")
 
@@ -114,23 +114,23 @@ def evaluate(
             save(draw_sheet(sd, settings, watch), sheet)
         typer.echo(json.dumps({"file": str(sheet), "settings": said}) if as_json else str(sheet))
     elif emoji is not None:
+        from sfumato.evaluate.inpainting import measure_inpainting
         from sfumato.evaluate.judge import load_judge
         from sfumato.evaluate.measure import Plan, measure
-        from sfumato.evaluate.repair import measure_repair
 
         judging = load_judge(judge, emoji.size, sd.device)
         said |= {"judge": "embedded" if judge is None else str(judge), "task": task, "styles": list(styles)}
         plan = Plan(pictures, scenes, seeds, styles)
-        found: Report | Repairs
+        found: Report | InpaintingReport
         with _watch() as watch:
             if task == "txt2img":
-                found, exhibits = measure(sd, emoji, judging, settings, plan, watch)
+                found, samples = measure(sd, emoji, judging, settings, plan, watch)
             else:
-                found, exhibits = measure_repair(sd, emoji, judging, settings, task, plan, watch)
+                found, samples = measure_inpainting(sd, emoji, judging, settings, task, plan, watch)
         if report is not None:
             from sfumato.evaluate.page import write_page
 
-            write_page(report, found, exhibits, said)
+            write_page(report, found, samples, said)
         typer.echo(json.dumps({"settings": said} | asdict(found)) if as_json else _text(found, said))
 
 
@@ -162,7 +162,7 @@ def _checked(styles: list[str] | None) -> tuple[str, ...]:
     return tuple(style for style in STYLES if not styles or style in styles)
 
 
-def _text(report: Report | Repairs, said: dict[str, Any]) -> str:
+def _text(report: Report | InpaintingReport, said: dict[str, Any]) -> str:
     from sfumato.evaluate.tables import tables
 
     settings = (

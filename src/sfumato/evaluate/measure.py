@@ -19,14 +19,14 @@ from sfumato.data.scenes import Scenes
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.attributes import Question, answers, questions
 from sfumato.evaluate.backgrounds import ground, name_of
-from sfumato.evaluate.exhibits import Exhibits, Portrait, SceneShown
 from sfumato.evaluate.judge import Judge
 from sfumato.evaluate.naming import Names
 from sfumato.evaluate.originality import Originality, measure_originality, to_known
 from sfumato.evaluate.pictures import BATCH, Looks, Watch, choose, in_groups, look, on_white, spread, watched
 from sfumato.evaluate.precision import Precision, measure_precision
+from sfumato.evaluate.prompts import EvaluationPrompt, evaluation_prompts
 from sfumato.evaluate.reconstruction import Reconstruction, measure_reconstruction, there_and_back
-from sfumato.evaluate.requests import Request, requests
+from sfumato.evaluate.samples import Samples, SceneSample, SingleSample
 from sfumato.evaluate.scores import Attributes, Examined, score_attributes
 from sfumato.images.tensors import to_images
 from sfumato.pipeline import batch as drawing
@@ -37,7 +37,7 @@ HELD_OUT = ("unseen_picture", "unseen_concept")
 COPIES = 200
 REAL_SCENES = 100  # at least, so that what the judge confuses is sure to a few points
 
-Shown = list[tuple[Request, Image.Image]]
+Shown = list[tuple[EvaluationPrompt, Image.Image]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Report:
 
 def measure(
     model: Model, data: EmojiData, judge: Judge, settings: Settings, plan: Plan, watch: Watch
-) -> tuple[Report, Exhibits]:
+) -> tuple[Report, Samples]:
     """Draw the prompts of training pictures in every language, some on named backgrounds, then scenes, and compare.
 
     The seed of `settings` decides what is asked for, and with the next ones what is drawn. Raises SfumatoError for a
@@ -95,7 +95,7 @@ def measure(
     some = spread(train, COPIES)
     copies = look(judge, some, (there_and_back(model.vae, x) for x in on_white(data, some)))
 
-    wanted = requests(data, chosen, asked[: plan.scenes], settings.seed, plan.seeds)
+    wanted = evaluation_prompts(data, chosen, asked[: plan.scenes], settings.seed, plan.seeds)
     began = time.perf_counter()
     images = _images(model, wanted, settings, data.size, watch)
     seconds = (time.perf_counter() - began) / len(images)
@@ -116,8 +116,8 @@ def measure(
         settings.seed,
         watch,
     )
-    portraits = _portraits(data, drawn, known, pictures)
-    examined: tuple[Attributes | None, list[SceneShown]] = (None, [])
+    singles = _singles(data, drawn, known, pictures)
+    examined: tuple[Attributes | None, list[SceneSample]] = (None, [])
     if scenes and asked:
         examined = _scenes(Names.of(data, judge), scenes, asked, drawn_scenes, watch)
     report = Report(
@@ -131,12 +131,12 @@ def measure(
         background=_on_their_grounds(grounds),
         attributes=examined[0],
     )
-    return report, Exhibits(portraits, examined[1])
+    return report, Samples(singles, examined[1])
 
 
 def _scenes(
     names: Names, scenes: Scenes, asked: Sequence[Question], drawn: Shown, watch: Watch
-) -> tuple[Attributes, list[SceneShown]]:
+) -> tuple[Attributes, list[SceneSample]]:
     """The answers of drawn pictures, and of as many and more composed ones."""
     composed = [scenes.draw(question.scene).picture for question in asked]
     real = []
@@ -148,12 +148,12 @@ def _scenes(
         found = answers(asked[request.place], x, names)
         examined.append(Examined(request.language, request.turn, found))
         beside = to_images(composed[request.place][None])[0]
-        shown.append(SceneShown(image, request.prompt, request.language, request.seed, beside, found))
+        shown.append(SceneSample(image, request.prompt, request.language, request.seed, beside, found))
         watch("drawn scenes", done, len(drawn))
     return score_attributes(examined, real, len({request.place for request, _ in drawn})), shown
 
 
-def _portraits(data: EmojiData, drawn: Looks, known: Looks, pictures: Shown) -> list[Portrait]:
+def _singles(data: EmojiData, drawn: Looks, known: Looks, pictures: Shown) -> list[SingleSample]:
     real = known.of(drawn.numbers)
     likeness = (drawn.vectors * real.vectors).sum(1).tolist()
     near = to_known(data, drawn, known)
@@ -162,7 +162,7 @@ def _portraits(data: EmojiData, drawn: Looks, known: Looks, pictures: Shown) -> 
         return to_images(next(on_white(data, np.array([number]))))[0]
 
     return [
-        Portrait(
+        SingleSample(
             image=image,
             prompt=request.prompt,
             language=request.language,
@@ -181,7 +181,9 @@ def _on_their_grounds(drawn: Shown) -> float:
     return (seen == torch.tensor([request.place for request, _ in drawn])).float().mean().item()
 
 
-def _images(model: Model, wanted: Sequence[Request], settings: Settings, size: int, watch: Watch) -> list[Image.Image]:
+def _images(
+    model: Model, wanted: Sequence[EvaluationPrompt], settings: Settings, size: int, watch: Watch
+) -> list[Image.Image]:
     """The pictures of the requests in their order, scaled to size x size pixels."""
     images: dict[int, Image.Image] = {}
     with closing(

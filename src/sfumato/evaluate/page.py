@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from sfumato.evaluate.attributes import WHOLE, Answer
-from sfumato.evaluate.exhibits import Exhibits, Portrait, SceneShown
+from sfumato.evaluate.inpainting import InpaintingReport
 from sfumato.evaluate.measure import Report
-from sfumato.evaluate.repair import Repairs
+from sfumato.evaluate.samples import Samples, SceneSample, SingleSample
 from sfumato.evaluate.tables import Table, confusions, tables
 from sfumato.files import atomic_write
 
@@ -43,13 +43,13 @@ img { width: 128px; height: 128px; border-radius: 4px; background: #fff }
 """
 
 
-def write_page(path: Path, report: Report | Repairs, exhibits: Exhibits, said: Mapping[str, Any]) -> None:
+def write_page(path: Path, report: Report | InpaintingReport, samples: Samples, said: Mapping[str, Any]) -> None:
     """Write the page at once or not at all; `said` are the settings."""
     with atomic_write(path) as file:
-        file.write(page(report, exhibits, said).encode())
+        file.write(page(report, samples, said).encode())
 
 
-def page(report: Report | Repairs, exhibits: Exhibits, said: Mapping[str, Any]) -> str:
+def page(report: Report | InpaintingReport, samples: Samples, said: Mapping[str, Any]) -> str:
     """The whole document. Under each picture stands what was asked for, beside it a real picture of the same."""
     title = f"sfumato evaluate: {said['model']}"
     parts = [
@@ -64,10 +64,10 @@ def page(report: Report | Repairs, exhibits: Exhibits, said: Mapping[str, Any]) 
             "show the check's own errors.</p>",
             f'<div class="matrices">{"".join(map(_table, matrices))}</div>',
         ]
-    if exhibits.scenes:
-        parts += _scenes(exhibits.scenes)
-    if exhibits.portraits:
-        parts += _portraits(exhibits.portraits)
+    if samples.scenes:
+        parts += _scenes(samples.scenes)
+    if samples.singles:
+        parts += _singles(samples.singles)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
@@ -75,7 +75,7 @@ def page(report: Report | Repairs, exhibits: Exhibits, said: Mapping[str, Any]) 
     )
 
 
-def _scenes(scenes: Sequence[SceneShown]) -> list[str]:
+def _scenes(scenes: Sequence[SceneSample]) -> list[str]:
     ranked = sorted(scenes, key=_share_right, reverse=True)
     return [
         "<h2>Scenes</h2>",
@@ -86,23 +86,23 @@ def _scenes(scenes: Sequence[SceneShown]) -> list[str]:
     ]
 
 
-def _portraits(portraits: Sequence[Portrait]) -> list[str]:
-    ranked = sorted(portraits, key=lambda portrait: portrait.likeness, reverse=True)
-    nearest = sorted(portraits, key=lambda portrait: portrait.distance)
+def _singles(singles: Sequence[SingleSample]) -> list[str]:
+    ranked = sorted(singles, key=lambda single: single.likeness, reverse=True)
+    nearest = sorted(singles, key=lambda single: single.distance)
     return [
         "<h2>Single things</h2>",
         "<p>Left the drawn picture, right the real one whose caption it was asked for; below how like each other the "
         "judge finds them (cosine).</p>",
-        *_sheet("Not picked", map(_portrait, _unpicked(portraits))),
-        *_sheet("Best", map(_portrait, ranked[:BEST])),
-        *_sheet("Worst", map(_portrait, ranked[-BEST:])),
+        *_sheet("Not picked", map(_single, _unpicked(singles))),
+        *_sheet("Best", map(_single, ranked[:BEST])),
+        *_sheet("Worst", map(_single, ranked[-BEST:])),
         "<h2>Originality</h2>",
         "<p>The drawn pictures that come nearest to a training picture, which is on the right, and their distance.</p>",
         *_sheet("", map(_pair, nearest[:BEST])),
     ]
 
 
-def _share_right(scene: SceneShown) -> float:
+def _share_right(scene: SceneSample) -> float:
     return sum(answer.right for answer in scene.answers) / len(scene.answers)
 
 
@@ -115,20 +115,20 @@ def _sheet(title: str, figures: Iterable[str]) -> list[str]:
     return [*([f"<h3>{title}</h3>"] if title else []), f'<div class="sheet">{"".join(figures)}</div>']
 
 
-def _scene(scene: SceneShown) -> str:
+def _scene(scene: SceneSample) -> str:
     marks = " ".join(map(_mark, scene.answers))
     return _figure(scene.image, scene.real, f"{_asked(scene)}<br>{marks}")
 
 
-def _portrait(portrait: Portrait) -> str:
-    return _figure(portrait.image, portrait.real, f"{_asked(portrait)}<br>likeness {portrait.likeness:.2f}")
+def _single(single: SingleSample) -> str:
+    return _figure(single.image, single.real, f"{_asked(single)}<br>likeness {single.likeness:.2f}")
 
 
-def _pair(portrait: Portrait) -> str:
-    return _figure(portrait.image, portrait.nearest, f"{_asked(portrait)}<br>distance {portrait.distance:.3f}")
+def _pair(single: SingleSample) -> str:
+    return _figure(single.image, single.nearest, f"{_asked(single)}<br>distance {single.distance:.3f}")
 
 
-def _asked(shown: SceneShown | Portrait) -> str:
+def _asked(shown: SceneSample | SingleSample) -> str:
     return f'<span lang="{shown.language}">{escape(shown.prompt)}</span> (seed {shown.seed})'
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sfumato.data.captions import LANGUAGES
+from sfumato.evaluate.inpainting import InpaintingReport
 from sfumato.evaluate.measure import Report
-from sfumato.evaluate.repair import Repairs
 from sfumato.evaluate.scores import Attributes, Matrix
 
 NAMES = {"drawn": "drawn", "real": "composed"}
@@ -30,12 +30,12 @@ class Table:
         return "\n".join([*lines, self.note] if self.note else lines)
 
 
-def tables(report: Report | Repairs) -> list[Table]:
+def tables(report: Report | InpaintingReport) -> list[Table]:
     """All figures but the confusion."""
     found = [] if report.attributes is None else [_attributes(report.attributes, report.seeds)]
     return (
         found
-        if isinstance(report, Repairs)
+        if isinstance(report, InpaintingReport)
         else [_reconstruction(report), _precision(report), _originality(report), *found]
     )
 

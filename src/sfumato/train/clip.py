@@ -32,10 +32,10 @@ from sfumato.nets.image_tower import ImageTower, ImageTowerConfig
 from sfumato.seeding import shuffled, stream
 from sfumato.spec import CLIPTextConfig
 from sfumato.text.tokenizer import CLIPTokenizer
+from sfumato.train.clip_token_init import associations
 from sfumato.train.config import LoopConfig, build
 from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
-from sfumato.train.words import associations
 
 FILE = "clip.safetensors"
 MAX_LOGIT_SCALE = math.log(100)
@@ -193,7 +193,7 @@ class CLIPTask:
         return texts, torch.tensor(said), torch.tensor(rgb)
 
     def _start_words(self, rounds: int = 8) -> None:
-        """Token embeddings from `rounds` captions of every training picture, see `words.associations`."""
+        """Token embeddings from `rounds` captions of every training picture, see `clip_token_init.associations`."""
         rng = Random(self.cfg.loop.seed)
         texts, said, _ = self._captions([int(i) for i in self.data.splits["train"]] * rounds, rng)
         offsets = torch.tensor([0, *self.networks.counts]).cumsum(0)[:3]

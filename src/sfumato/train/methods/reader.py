@@ -36,10 +36,10 @@ from sfumato.seeding import stream
 from sfumato.spec import CLIPTextConfig, PriorConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.assemble import assemble
+from sfumato.train.clip_token_init import associations
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch
 from sfumato.train.scene_latents import COLOUR_NAMES, NO_GROUND
-from sfumato.train.words import associations
 
 FILE = "reader.safetensors"
 CHUNK = 32  # texts of like length
@@ -235,7 +235,7 @@ class ReaderTask:
         return {"bare": bare, "held": held, "keywords": keywords, "scene": scene, "scene_plain": plain}
 
     def _start_words(self) -> None:
-        """Token embeddings from what texts speak of, see `words.associations`."""
+        """Token embeddings from what texts speak of, see `clip_token_init.associations`."""
         rng = Random(self.cfg.loop.seed)
         rows, ids = [], []
         groups = (len(self.data.concepts), len(STYLES), len(TINTS) + 1, NO_GROUND)

@@ -21,12 +21,12 @@ from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import STYLES, Placed, Scenes
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.attributes import Answer, Question, Sight, questions, together
-from sfumato.evaluate.exhibits import Exhibits, SceneShown
 from sfumato.evaluate.judge import Judge
 from sfumato.evaluate.measure import REAL_SCENES, Plan
 from sfumato.evaluate.naming import Names
 from sfumato.evaluate.objects import Found
 from sfumato.evaluate.pictures import Watch
+from sfumato.evaluate.samples import Samples, SceneSample
 from sfumato.evaluate.scores import Attributes, Examined, score_attributes
 from sfumato.images.mask import grown
 from sfumato.images.tensors import to_images, to_pixels
@@ -55,8 +55,8 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Repairs:
-    """What `measure_repair` found."""
+class InpaintingReport:
+    """What `measure_inpainting` found."""
 
     task: Task
     seeds: int
@@ -99,7 +99,7 @@ def _cropped(scenes: Scenes, question: Question) -> Gap:
     return Gap(question, composed, composed, open, kept)
 
 
-def measure_repair(
+def measure_inpainting(
     model: Model,
     data: EmojiData,
     judge: Judge,
@@ -107,7 +107,7 @@ def measure_repair(
     task: Task,
     plan: Plan,
     watch: Watch,
-) -> tuple[Repairs, Exhibits]:
+) -> tuple[InpaintingReport, Samples]:
     """Complete `plan.scenes` scenes in each language, as often as there are seeds, each picture by itself.
 
     The seed of `settings` decides which, and is that of the first. Raises SfumatoError for a set without scenes.
@@ -131,11 +131,11 @@ def measure_repair(
         image = complete(model, gap, task, request)
         found = judged(gap, to_pixels(image)[0], names)
         examined.append(Examined(language, turn, found))
-        shown.append(SceneShown(image, prompt, language, request.seed, to_images(gap.given[None])[0], found))
+        shown.append(SceneSample(image, prompt, language, request.seed, to_images(gap.given[None])[0], found))
         watch(f"{task}ing", k + 1, len(wanted))
     seconds = (time.perf_counter() - began) / len(wanted)
     attributes = score_attributes(examined, real, min(plan.scenes, len(holes)))
-    return Repairs(task, plan.seeds, seconds, attributes), Exhibits([], shown)
+    return InpaintingReport(task, plan.seeds, seconds, attributes), Samples([], shown)
 
 
 def judged(gap: Gap, x: Tensor, names: Names) -> list[Answer]:

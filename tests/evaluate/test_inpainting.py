@@ -5,10 +5,10 @@ import torch
 
 from sfumato.data.dataset import EmojiData
 from sfumato.data.scenes import STYLES, Scenes
+from sfumato.evaluate.inpainting import KINDS, Gap, Task, gaps, judged
 from sfumato.evaluate.judge import load_judge
 from sfumato.evaluate.naming import Names
 from sfumato.evaluate.objects import find_objects
-from sfumato.evaluate.repair import KINDS, Gap, Task, gaps, judged
 
 TASKS: tuple[Task, ...] = ("inpaint", "outpaint")
 

@@ -10,7 +10,7 @@ from sfumato.evaluate.attributes import Answer
 
 
 @dataclass(frozen=True, eq=False)
-class Portrait:
+class SingleSample:
     """A drawn picture beside the real one of the same prompt, how like that the judge finds it (cosine), and the
     training picture that is nearest to it by pixels, with its distance as in `originality.Distance`."""
 
@@ -25,7 +25,7 @@ class Portrait:
 
 
 @dataclass(frozen=True, eq=False)
-class SceneShown:
+class SceneSample:
     """A drawn scene beside the composed one, and what was asked and seen."""
 
     image: Image.Image
@@ -37,8 +37,8 @@ class SceneShown:
 
 
 @dataclass(frozen=True)
-class Exhibits:
+class Samples:
     """In the order in which they were asked for."""
 
-    portraits: list[Portrait]
-    scenes: list[SceneShown]
+    singles: list[SingleSample]
+    scenes: list[SceneSample]

@@ -18,7 +18,7 @@ Kind = Literal["picture", "ground", "scene"]
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationPrompt:
     """A prompt and a seed.
 
     `place` is that of what is asked for: among the chosen pictures ("picture"), the named colours ("ground") or the
@@ -33,9 +33,9 @@ class Request:
     turn: int
 
 
-def requests(
+def evaluation_prompts(
     data: EmojiData, chosen: np.ndarray, questions: Sequence[Question], seed: int, turns: int
-) -> list[Request]:
+) -> list[EvaluationPrompt]:
     """The names of chosen pictures in every language, some of them on named backgrounds, questions in every language.
 
     All of it `turns` times over; no two requests have the same seed.
@@ -55,7 +55,7 @@ def requests(
         for k, question in enumerate(questions)
     ]
     return [
-        Request(*one, seed=seed + turn * len(asked) + k, turn=turn)
+        EvaluationPrompt(*one, seed=seed + turn * len(asked) + k, turn=turn)
         for turn in range(turns)
         for k, one in enumerate(asked)
     ]
