@@ -22,8 +22,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from common import processor_seconds, show
-from sfumato.data import captions
-from sfumato.data.emoji_training import EmojiTrainingSet
+from sfumato.data.emoji import captions
+from sfumato.data.emoji.training import EmojiTrainingSet
 from sfumato.diffusion.cond import Cond
 from sfumato.evaluate.judge import Judge, load_judge
 from sfumato.evaluate.pictures import on_white

@@ -18,7 +18,7 @@ from rich.table import Table
 
 import sfumato
 from sfumato.api import StableDiffusion
-from sfumato.data.dataset import EmojiData, compose
+from sfumato.data.emoji.dataset import EmojiData, compose
 from sfumato.evaluate.reconstruction import psnr, ssim
 from sfumato.images.tensors import to_images, to_pixels
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import sfumato
 from sfumato.api import StableDiffusion
-from sfumato.data.captions import LANGUAGES
+from sfumato.data.emoji.captions import LANGUAGES
 from sfumato.diffusion.cond import Cond
 from sfumato.hub.local_models import embedded_model
 from sfumato.loading.convert import convert

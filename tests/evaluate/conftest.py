@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.data import captions
-from sfumato.data.captions import Concept
-from sfumato.data.dataset import EmojiData, corpus
-from sfumato.data.emoji import FORMAT, MANIFEST
-from sfumato.data.nouns import nouns
+from sfumato.data.emoji import captions
+from sfumato.data.emoji.build import FORMAT, MANIFEST
+from sfumato.data.emoji.captions import Concept
+from sfumato.data.emoji.dataset import EmojiData, corpus
+from sfumato.data.emoji.nouns import nouns
 from sfumato.families import sd1
 from sfumato.loading.save import save_folder
 from sfumato.nets.image_tower import ImageTowerConfig

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sfumato.data.captions import COLOURS, LANGUAGES
-from sfumato.data.dataset import EmojiData
-from sfumato.data.nouns import TINTS
-from sfumato.data.scenes import STYLES, Scenes
+from sfumato.data.emoji.captions import COLOURS, LANGUAGES
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.nouns import TINTS
+from sfumato.data.emoji.scenes import STYLES, Scenes
 from sfumato.evaluate.attributes import KINDS, NOTHING, Question, answers, assign, questions, tint
 from sfumato.evaluate.judge import load_judge
 from sfumato.evaluate.naming import Names

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from sfumato.data.captions import COLOURS
-from sfumato.data.dataset import EmojiData, compose
+from sfumato.data.emoji.captions import COLOURS
+from sfumato.data.emoji.dataset import EmojiData, compose
 from sfumato.evaluate.backgrounds import ground, name_of
 
 

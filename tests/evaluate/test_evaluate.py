@@ -8,8 +8,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from sfumato.cli.main import app
-from sfumato.data.captions import LANGUAGES
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji.captions import LANGUAGES
+from sfumato.data.emoji.dataset import EmojiData
 
 from .test_page import check
 

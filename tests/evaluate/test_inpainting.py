@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sfumato.data.dataset import EmojiData
-from sfumato.data.scenes import STYLES, Scenes
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.scenes import STYLES, Scenes
 from sfumato.evaluate.inpainting import KINDS, Gap, Task, gaps, judged
 from sfumato.evaluate.judge import load_judge
 from sfumato.evaluate.naming import Names

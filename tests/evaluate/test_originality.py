@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.evaluate.originality import measure_originality, nearest, to_known
 from sfumato.evaluate.pictures import Looks, look, on_white
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.evaluate.pictures import choose, in_groups, look, on_colours, on_white, spread
 
 

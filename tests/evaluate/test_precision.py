@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.evaluate.pictures import Looks, look, on_white
 from sfumato.evaluate.precision import CANDIDATES, candidates, first_places, measure_precision, share
 

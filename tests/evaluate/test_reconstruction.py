@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.evaluate.reconstruction import measure_reconstruction, psnr, there_and_back
 from sfumato.nets.vae import VAE
 from sfumato.spec import VAEConfig

@@ -10,7 +10,7 @@ from sfumato.settings.settings import Settings
 
 
 def test_no_prompt_of_the_sheet_is_held_out():
-    held_out = json.loads((resources.files("sfumato.data") / "holdout.json").read_text())
+    held_out = json.loads((resources.files("sfumato.data.emoji") / "holdout.json").read_text())
     codes = set(sheet.PROMPTS.values())
     assert len(codes) == len(sheet.PROMPTS) == 32
     assert not codes & set(held_out["concepts"])

@@ -9,7 +9,7 @@ from PIL import Image
 
 import sfumato
 from sfumato.api import StableDiffusion
-from sfumato.data.captions import LANGUAGES
+from sfumato.data.emoji.captions import LANGUAGES
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.events import Picture, Progress
 from sfumato.provenance import infotext

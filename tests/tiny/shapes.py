@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sfumato.data import captions
-from sfumato.data.captions import Concept
-from sfumato.data.emoji import FORMAT, MANIFEST
-from sfumato.data.nouns import nouns
+from sfumato.data.emoji import captions
+from sfumato.data.emoji.build import FORMAT, MANIFEST
+from sfumato.data.emoji.captions import Concept
+from sfumato.data.emoji.nouns import nouns
 
 SIZE = 32
 SHAPES = ("circle", "square", "bar", "pole")

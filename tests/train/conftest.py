@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sfumato.data.emoji_training import EmojiTrainingSet
+from sfumato.data.emoji.training import EmojiTrainingSet
 from tiny.shapes import build_set
 
 

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 import sfumato
-from sfumato.data.captions import STYLES
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji.captions import STYLES
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.loading.exports import VAE_FILE, write_export
 from sfumato.nets.layout import MAX_THINGS
 from sfumato.spec import MMDiTConfig, VAEConfig

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import sfumato
-from sfumato.data.dataset import compose
-from sfumato.data.emoji_training import EmojiTrainingSet as EmojiData
-from sfumato.data.emoji_training import OnBackgrounds
-from sfumato.data.scenes import Scenes
+from sfumato.data.emoji.dataset import compose
+from sfumato.data.emoji.scenes import Scenes
+from sfumato.data.emoji.training import EmojiTrainingSet as EmojiData
+from sfumato.data.emoji.training import OnBackgrounds
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.loading.exports import load_vae

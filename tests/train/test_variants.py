@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 import sfumato
 import tiny
 from sfumato.cli.main import app
-from sfumato.data.emoji_training import EmojiExamples
-from sfumato.data.emoji_training import EmojiTrainingSet as EmojiData
+from sfumato.data.emoji.training import EmojiExamples
+from sfumato.data.emoji.training import EmojiTrainingSet as EmojiData
 from sfumato.errors import SfumatoError
 from sfumato.families import sd3
 from sfumato.pipeline.depth import depth_of

@@ -28,7 +28,7 @@ def emoji(
     size: Annotated[int, typer.Option(help="Edge of the pictures in pixels.")] = 128,
 ) -> None:
     """Openly licensed emoji in six styles with captions in six languages (downloads 50 MB with npm)."""
-    from sfumato.data.emoji import build_emoji
+    from sfumato.data.emoji.build import build_emoji
 
     with _progress(out) as show:
         build_emoji(out, cache=cache, size=size, progress=show)
@@ -43,8 +43,8 @@ def scenes(
     seed: Annotated[int, typer.Option(help="Another seed makes other scenes.")] = 0,
 ) -> None:
     """One to four emoji to a picture, by place, number, size and colour, with captions, masks, boxes and depth."""
-    from sfumato.data.dataset import EmojiData
-    from sfumato.data.scene_set import build_scenes
+    from sfumato.data.emoji.dataset import EmojiData
+    from sfumato.data.emoji.scene_set import build_scenes
 
     with _progress(out) as show:
         build_scenes(out, EmojiData(emoji), count, seed, lambda done, total: show(done, total, "compose scenes"))

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sfumato.cli.guidance_options import Cfg
 from sfumato.cli.options import Loading, SamplerName, ScheduleName, Steps, command
-from sfumato.data.captions import STYLES
+from sfumato.data.emoji.captions import STYLES
 from sfumato.errors import SfumatoError
 from sfumato.files import check_writable
 
@@ -97,7 +97,7 @@ def evaluate(
         check_writable(report.parent, report.name)
 
     # Importing torch takes over a second: after what can fail without it.
-    from sfumato.data.dataset import EmojiData
+    from sfumato.data.emoji.dataset import EmojiData
     from sfumato.settings.settings import Settings
 
     emoji = EmojiData(data) if sheet is None else None

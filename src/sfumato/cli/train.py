@@ -58,7 +58,7 @@ def _command(method: Method) -> Callable[..., None]:
     )
 
     def run(config: Config, data: Data, out: Out, *, inputs: Any, running: Running) -> None:
-        from sfumato.data.emoji_training import EmojiTrainingSet
+        from sfumato.data.emoji.training import EmojiTrainingSet
         from sfumato.train.run import run_method
 
         run_method(method, config, EmojiTrainingSet(data), out, vars(inputs), running.options())

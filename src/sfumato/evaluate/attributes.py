@@ -15,10 +15,10 @@ from itertools import count, islice, permutations
 import torch
 from torch import Tensor
 
-from sfumato.data.captions import COLOURS
-from sfumato.data.nouns import TINTS
-from sfumato.data.scene_captions import prompt
-from sfumato.data.scenes import Placed, Scene, Scenes
+from sfumato.data.emoji.captions import COLOURS
+from sfumato.data.emoji.nouns import TINTS
+from sfumato.data.emoji.scene_captions import prompt
+from sfumato.data.emoji.scenes import Placed, Scene, Scenes
 from sfumato.evaluate.backgrounds import ground, name_of
 from sfumato.evaluate.naming import Names
 from sfumato.evaluate.objects import Found, find_objects

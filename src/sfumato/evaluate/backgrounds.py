@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sfumato.data.captions import COLOURS
+from sfumato.data.emoji.captions import COLOURS
 
 FRAME = 2
 

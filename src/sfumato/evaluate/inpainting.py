@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.data.captions import LANGUAGES
-from sfumato.data.dataset import EmojiData
-from sfumato.data.scenes import STYLES, Placed, Scenes
+from sfumato.data.emoji.captions import LANGUAGES
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.scenes import STYLES, Placed, Scenes
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.attributes import Answer, Question, Sight, questions, together
 from sfumato.evaluate.judge import Judge

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.data import captions
-from sfumato.data.dataset import EmojiData
-from sfumato.data.scenes import Scenes
+from sfumato.data.emoji import captions
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.scenes import Scenes
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.attributes import Question, answers, questions
 from sfumato.evaluate.backgrounds import ground, name_of

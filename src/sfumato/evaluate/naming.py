@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato.data.dataset import EmojiData, compose
-from sfumato.data.nouns import Noun, nouns
-from sfumato.data.scenes import STYLES, WHITE
+from sfumato.data.emoji.dataset import EmojiData, compose
+from sfumato.data.emoji.nouns import Noun, nouns
+from sfumato.data.emoji.scenes import STYLES, WHITE
 from sfumato.evaluate.judge import Judge
 from sfumato.evaluate.objects import Found, cut_out
 from sfumato.evaluate.pictures import BATCH

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.data.dataset import compose
+from sfumato.data.emoji.dataset import compose
 from sfumato.data.protocol import Dataset
 from sfumato.evaluate.judge import Judge
 from sfumato.seeding import stream

@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from sfumato.data import captions
-from sfumato.data.captions import COLOURS, LANGUAGES
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji import captions
+from sfumato.data.emoji.captions import COLOURS, LANGUAGES
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.evaluate.attributes import Question
 
 Kind = Literal["picture", "ground", "scene"]

@@ -6,7 +6,7 @@ from contextlib import closing
 
 from PIL import Image
 
-from sfumato.data.captions import STYLE_WORDS
+from sfumato.data.emoji.captions import STYLE_WORDS
 from sfumato.evaluate.pictures import Watch
 from sfumato.pipeline.batch import Request, draw_each
 from sfumato.pipeline.model import Model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sfumato.data.captions import LANGUAGES
+from sfumato.data.emoji.captions import LANGUAGES
 from sfumato.evaluate.inpainting import InpaintingReport
 from sfumato.evaluate.measure import Report
 from sfumato.evaluate.scores import Attributes, Matrix

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sfumato.data.captions import STYLES
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji.captions import STYLES
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.families import sd3
 from sfumato.loading.exports import filled, load_vae, read_export
 from sfumato.loading.save import save_folder

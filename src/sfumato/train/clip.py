@@ -23,8 +23,8 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from sfumato.data import captions
-from sfumato.data.dataset import EmojiData, compose, corpus
+from sfumato.data.emoji import captions
+from sfumato.data.emoji.dataset import EmojiData, compose, corpus
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 from sfumato.nets.clip import CLIPText

@@ -12,10 +12,10 @@ from rich.progress import track
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from sfumato.data.captions import COLOURS, STYLES
-from sfumato.data.composed import Placed, Scene, Scenes
-from sfumato.data.dataset import EmojiData
-from sfumato.data.nouns import TINTS
+from sfumato.data.emoji.captions import COLOURS, STYLES
+from sfumato.data.emoji.composed import Placed, Scene, Scenes
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.wording import Asked, Thing
 from sfumato.files import atomic_write
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, MAX_THINGS, PLACES, POSES, SIZES, Spot

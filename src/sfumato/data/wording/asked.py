@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sfumato.data.captions import Colour, Concept
+from sfumato.data.emoji.captions import Colour, Concept
 from sfumato.nets.layout import Arrangement, Place, Pose, Size
 
 

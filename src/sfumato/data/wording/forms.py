@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sfumato.data.captions import Colour
-from sfumato.data.nouns import JAPANESE_ADJECTIVES
+from sfumato.data.emoji.captions import Colour
+from sfumato.data.emoji.nouns import JAPANESE_ADJECTIVES
 from sfumato.data.wording import english
 from sfumato.data.wording.lexicon import agree
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from random import Random
 
-from sfumato.data.captions import KEYWORDS_LENGTH, Concept
+from sfumato.data.emoji.captions import KEYWORDS_LENGTH, Concept
 from sfumato.data.wording.lexicon import fillers, loose
 from sfumato.data.wording.pseudo import pseudo_word
 

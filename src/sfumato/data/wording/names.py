@@ -7,8 +7,8 @@ from functools import cache
 from random import Random
 from typing import Literal
 
-from sfumato.data.captions import Concept
-from sfumato.data.nouns import Noun, nouns
+from sfumato.data.emoji.captions import Concept
+from sfumato.data.emoji.nouns import Noun, nouns
 from sfumato.data.wording import english, ukrainian
 
 TYPO_LANGUAGES = ("en", "id", "uk")

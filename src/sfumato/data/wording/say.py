@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from sfumato.data.captions import Colour
+from sfumato.data.emoji.captions import Colour
 from sfumato.data.wording import english
 from sfumato.data.wording.asked import Asked, Thing
 from sfumato.data.wording.forms import COMMAS, LIST_COMMAS, colour_words, row_patterns

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from sfumato.data.dataset import EmojiData, corpus
+from sfumato.data.emoji.dataset import EmojiData, corpus
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.clip import CLIPTask, CLIPTraining
 

@@ -59,7 +59,7 @@ class LDMTraining:
     The network is a U-Net, `net`, or a `transformer`; what depends on the autoencoder and the text tower is filled in.
     `init` is a model (a path, or "emoji") whose weights are the first ones. `length` is the number of tokens that the
     network sees, start and end included. The share `drop` of captions is left empty, for guidance. `data` are options
-    of the data set, such as `data.emoji_training.EmojiOptions`. `min_snr`, `times`, `t_shift` and `t_scale` are as in
+    of the data set, such as `data.emoji.training.EmojiOptions`. `min_snr`, `times`, `t_shift` and `t_scale` are as in
     `train.objective`. `train_text` lets the text tower learn with the denoiser. Sheets draw all `prompts` with each of
     `sheet_endings`; their steps and guidance, and `sampler` and `schedule`, become the model's defaults.
     """

@@ -20,11 +20,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from sfumato.data import captions, wording
-from sfumato.data.captions import LANGUAGES, STYLES
-from sfumato.data.composed import invented
-from sfumato.data.dataset import EmojiData
-from sfumato.data.nouns import TINTS
+from sfumato.data import wording
+from sfumato.data.emoji import captions
+from sfumato.data.emoji.captions import LANGUAGES, STYLES
+from sfumato.data.emoji.composed import invented
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.wording import Asked, Thing
 from sfumato.loading.exports import write_export
 from sfumato.nets.clip import CLIPText

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.guidance import Guidance, cfg, network_guide

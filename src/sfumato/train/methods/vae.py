@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sfumato.data.dataset import compose
+from sfumato.data.emoji.dataset import compose
 from sfumato.data.protocol import TrainingSet
 from sfumato.errors import SfumatoError
 from sfumato.loading.exports import VAE_FILE, load_vae, write_export

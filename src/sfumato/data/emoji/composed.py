@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data.captions import COLOURS, STYLES, Colour, Concept
-from sfumato.data.cutout import Cutout
-from sfumato.data.dataset import EmojiData
-from sfumato.data.nouns import TINTS
+from sfumato.data.emoji.captions import COLOURS, STYLES, Colour, Concept
+from sfumato.data.emoji.cutout import Cutout
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.wording import Asked, Thing
 from sfumato.errors import SfumatoError
 from sfumato.nets.layout import MAX_COUNT, MAX_THINGS, PLACES, Arrangement, Group, Pose, Size, Spot, spots

@@ -5,9 +5,9 @@ import torch
 from typer.testing import CliRunner
 
 from sfumato.cli.data import app
-from sfumato.data import scene_set
-from sfumato.data.scene_set import SceneSet, build_scenes
-from sfumato.data.scenes import Scenes
+from sfumato.data.emoji import scene_set
+from sfumato.data.emoji.scene_set import SceneSet, build_scenes
+from sfumato.data.emoji.scenes import Scenes
 from sfumato.errors import SfumatoError
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data import captions, composed, scene_captions
-from sfumato.data.captions import COLOURS, LANGUAGES, STYLES
-from sfumato.data.dataset import EmojiData, compose
+from sfumato.data.emoji import captions, composed, scene_captions
+from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES
+from sfumato.data.emoji.dataset import EmojiData, compose
+from sfumato.data.emoji.scenes import WHITE, Scene, Scenes
 from sfumato.data.protocol import Example, PictureList
-from sfumato.data.scenes import WHITE, Scene, Scenes
 from sfumato.errors import SfumatoError
 from sfumato.seeding import shuffled, stream
 from sfumato.typed import build
@@ -32,7 +32,7 @@ class EmojiOptions:
     Each picture is encoded on white and on so many named `backgrounds`; `background_share` is how often captions ask
     for one of these. `styles` says how often pictures of a style come in an epoch (default once), `subgroups` the same
     for Unicode's subgroups of concepts, `languages` how often captions of one are drawn. With `scenes` the first so
-    many scenes of `data.scenes` are `scene_share` of every batch.
+    many scenes of `data.emoji.scenes` are `scene_share` of every batch.
     """
 
     backgrounds: int = 3

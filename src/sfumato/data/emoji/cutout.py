@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from sfumato.data.captions import Colour
+from sfumato.data.emoji.captions import Colour
 
 HUE_SPREAD = 40.0  # degrees to either side of the main hue
 HUE_EDGE = 20.0  # more degrees over which a tint fades

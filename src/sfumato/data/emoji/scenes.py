@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data.captions import COLOURS, Colour
-from sfumato.data.cutout import Cutout
-from sfumato.data.dataset import EmojiData
-from sfumato.data.nouns import TINTS, Noun, nouns
+from sfumato.data.emoji.captions import COLOURS, Colour
+from sfumato.data.emoji.cutout import Cutout
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.nouns import TINTS, Noun, nouns
 from sfumato.errors import SfumatoError
 
 Kind = Literal["one", "left", "above", "front", "count", "sizes", "row"]

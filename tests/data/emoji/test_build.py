@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.data import emoji, npm
-from sfumato.data.captions import LANGUAGES, STYLES
-from sfumato.data.dataset import EmojiData, compose, corpus
+from sfumato.data.emoji import build as emoji
+from sfumato.data.emoji import npm
+from sfumato.data.emoji.captions import LANGUAGES, STYLES
+from sfumato.data.emoji.dataset import EmojiData, compose, corpus
 from sfumato.errors import SfumatoError
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.data.captions import COLOURS, LANGUAGES
-from sfumato.data.cutout import Cutout
-from sfumato.data.dataset import EmojiData
-from sfumato.data.nouns import TINTS, nouns
-from sfumato.data.scene_captions import PATTERNS, caption, prompt
-from sfumato.data.scenes import KINDS, Placed, Scene, Scenes
+from sfumato.data.emoji.captions import COLOURS, LANGUAGES
+from sfumato.data.emoji.cutout import Cutout
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.nouns import TINTS, nouns
+from sfumato.data.emoji.scene_captions import PATTERNS, caption, prompt
+from sfumato.data.emoji.scenes import KINDS, Placed, Scene, Scenes
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.backgrounds import name_of
 

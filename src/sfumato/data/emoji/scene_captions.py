@@ -7,12 +7,12 @@ from operator import itemgetter
 from random import Random
 from typing import TYPE_CHECKING
 
-from sfumato.data import captions
-from sfumato.data.captions import with_article
-from sfumato.data.nouns import Noun
+from sfumato.data.emoji import captions
+from sfumato.data.emoji.captions import with_article
+from sfumato.data.emoji.nouns import Noun
 
 if TYPE_CHECKING:
-    from sfumato.data.scenes import Scene
+    from sfumato.data.emoji.scenes import Scene
 
 STYLE_SHARE = 0.6
 OTHER_SHARE = 0.35

@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from sfumato.data.captions import COLOURS, LANGUAGES, STYLES, Concept, prompt
-from sfumato.data.nouns import TINTS, nouns
+from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES, Concept, prompt
+from sfumato.data.emoji.nouns import TINTS, nouns
 from sfumato.data.wording import Asked, Thing, canonical, is_held, keywords, nothing, say, say_keywords, typo
 from sfumato.data.wording.english import countable, plural, with_article
 from sfumato.data.wording.lexicon import agree, fillers, lexicon

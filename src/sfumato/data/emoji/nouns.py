@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
-from sfumato.data.captions import Colour
+from sfumato.data.emoji.captions import Colour
 
 # Colours that an object may be given, by their names in `captions.COLOURS`.
 TINTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
@@ -72,7 +72,7 @@ class Noun:
 @cache
 def nouns() -> tuple[Noun, ...]:
     """All things, in the order of `nouns.tsv`: the first line of an emoji is its noun, further lines are `others`."""
-    table = (resources.files("sfumato.data") / "nouns.tsv").read_text(encoding="utf-8")
+    table = (resources.files("sfumato.data.emoji") / "nouns.tsv").read_text(encoding="utf-8")
     lines: dict[str, list[Noun]] = {}
     for row in csv.DictReader(table.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
         noun = Noun(

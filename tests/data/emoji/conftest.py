@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sfumato.data import emoji
-from sfumato.data.captions import LANGUAGES
-from sfumato.data.dataset import EmojiData
+from sfumato.data.emoji import build as emoji
+from sfumato.data.emoji.captions import LANGUAGES
+from sfumato.data.emoji.dataset import EmojiData
 from tiny.shapes import build_set
 
 EMOJI = {"🚀": ("1F680", 5, "rocket"), "🍎": ("1F34E", 4, "red apple"), "❤️": ("2764-FE0F", 0, "red heart")}

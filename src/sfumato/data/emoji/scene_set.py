@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.data import scene_captions
-from sfumato.data.captions import LANGUAGES
-from sfumato.data.dataset import EmojiData
-from sfumato.data.emoji import MANIFEST, digests, write, write_json
-from sfumato.data.scenes import Drawn, Placed, Scene, Scenes
+from sfumato.data.emoji import scene_captions
+from sfumato.data.emoji.build import MANIFEST, digests, write, write_json
+from sfumato.data.emoji.captions import LANGUAGES
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.scenes import Drawn, Placed, Scene, Scenes
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write, check_writable
 

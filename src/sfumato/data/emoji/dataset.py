@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data import captions
-from sfumato.data.captions import Concept
-from sfumato.data.emoji import FORMAT, MANIFEST
+from sfumato.data.emoji import captions
+from sfumato.data.emoji.build import FORMAT, MANIFEST
+from sfumato.data.emoji.captions import Concept
 from sfumato.data.protocol import Rgb
 from sfumato.errors import SfumatoError
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sfumato.data import npm
-from sfumato.data.captions import LANGUAGES, STYLES, Concept
-from sfumato.data.npm import Package
+from sfumato.data.emoji import npm
+from sfumato.data.emoji.captions import LANGUAGES, STYLES, Concept
+from sfumato.data.emoji.npm import Package
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write, check_writable
 
@@ -319,7 +319,7 @@ def _member_json(archive: Path, member: str) -> Any:
 
 
 def _resource(name: str) -> bytes:
-    return (resources.files("sfumato.data") / name).read_bytes()
+    return (resources.files("sfumato.data.emoji") / name).read_bytes()
 
 
 def write(path: Path, data: bytes) -> None:

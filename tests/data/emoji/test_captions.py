@@ -2,8 +2,8 @@ from random import Random
 
 import pytest
 
-from sfumato.data import captions
-from sfumato.data.captions import COLOURS, LANGUAGES, STYLE_WORDS, STYLES, Concept, caption, prompt
+from sfumato.data.emoji import captions
+from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLE_WORDS, STYLES, Concept, caption, prompt
 
 ROCKET = Concept(
     "1f680",
