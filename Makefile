@@ -7,6 +7,8 @@
 
 PYTHON ?= python3
 PROMPT ?= a smiling face, 3D style
+# A worker for every processor; each of them computes with one thread. PARALLEL= runs one test after the other.
+PARALLEL ?= --numprocesses logical --maxprocesses 8 --dist worksteal
 GOLDEN ?= ../shared/golden
 # The cases of the reference data that this version covers.
 VERIFY ?= --only manifests --only tiny --only schedules --only samplers --only text/clip_bpe_tokens \
@@ -19,11 +21,11 @@ demo: .venv/installed
 	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 6 --out demo.png
 
 test: lint
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q $(PARALLEL)
 	@$(MAKE) --no-print-directory verify
 
 test-full: lint
-	$(BIN)/pytest -q -m "slow or not slow"
+	$(BIN)/pytest -q $(PARALLEL) -m "slow or not slow"
 	@$(MAKE) --no-print-directory verify
 
 lint: .venv/installed-test

@@ -5,9 +5,10 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-# Before anything imports them: tests and the processes they start stay offline, print plainly, and see no settings or
-# models of whoever runs them.
+# Before anything imports them: tests and the processes they start stay offline, print plainly, see no settings or
+# models of whoever runs them, and compute with one thread, because tests run side by side.
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", NO_COLOR="1", SFUMATO_HOME="/dev/null/sfumato")
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 os.environ.pop("SFUMATO_MODELS", None)
 os.environ.pop("SFUMATO_DEBUG", None)
 
