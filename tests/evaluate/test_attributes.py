@@ -7,8 +7,8 @@ import torch
 
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES
 from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.noun_scenes import STYLES, NounScenes
 from sfumato.data.emoji.nouns import TINTS
-from sfumato.data.emoji.scenes import STYLES, Scenes
 from sfumato.evaluate.attributes import KINDS, NOTHING, Question, answers, assign, questions, tint
 from sfumato.evaluate.judge import load_judge
 from sfumato.evaluate.naming import Names
@@ -23,16 +23,16 @@ def names(forms: EmojiData) -> Names:
 
 
 @pytest.fixture(scope="module")
-def scenes(forms: EmojiData) -> Scenes:
-    return Scenes(forms, -1)
+def scenes(forms: EmojiData) -> NounScenes:
+    return NounScenes(forms, -1)
 
 
 @pytest.fixture(scope="module")
-def asked(scenes: Scenes) -> list[Question]:
+def asked(scenes: NounScenes) -> list[Question]:
     return questions(scenes, STYLES, 40)
 
 
-def test_kinds_take_turns_and_fewer_are_the_beginning_of_more(scenes: Scenes, asked: list[Question]):
+def test_kinds_take_turns_and_fewer_are_the_beginning_of_more(scenes: NounScenes, asked: list[Question]):
     assert [question.kind for question in asked] == list(KINDS) * 8
     assert questions(scenes, STYLES, 12) == asked[:12]
     assert {question.scene.style for question in questions(scenes, ("flat",), 10)} == {"flat"}
@@ -48,7 +48,7 @@ def test_a_question_from_the_right_names_the_right_thing_first(asked: list[Quest
     assert len({question.prompt(language) for language in LANGUAGES}) == 6
 
 
-def test_composed_scenes_are_found_right(scenes: Scenes, asked: list[Question], names: Names):
+def test_composed_scenes_are_found_right(scenes: NounScenes, asked: list[Question], names: Names):
     real = [answers(question, scenes.draw(question.scene).picture, names) for question in asked]
     found = score_attributes([Examined("en", 0, one) for one in real], real, len(real)).scores
     assert list(found) == ["object", "colour", "background", "count", "left", "right", "above", "whole scene"]
@@ -59,7 +59,7 @@ def test_composed_scenes_are_found_right(scenes: Scenes, asked: list[Question], 
         assert score.chance is None or score.drawn > 1.4 * score.chance, name
 
 
-def test_the_wrong_scene_is_found_wrong(scenes: Scenes, asked: list[Question], names: Names):
+def test_the_wrong_scene_is_found_wrong(scenes: NounScenes, asked: list[Question], names: Names):
     """A scene of another kind is shown: nothing but chance makes its answers right."""
     kinds = {question.kind: question for question in asked}
     for kind, shown in (("count", "one"), ("left", "right"), ("right", "left"), ("above", "left")):
@@ -68,7 +68,7 @@ def test_the_wrong_scene_is_found_wrong(scenes: Scenes, asked: list[Question], n
         assert not found[-1].right and found[-1].attribute == "whole scene"
 
 
-def test_a_mirrored_scene_has_its_sides_changed(scenes: Scenes, asked: list[Question], names: Names):
+def test_a_mirrored_scene_has_its_sides_changed(scenes: NounScenes, asked: list[Question], names: Names):
     question = next(question for question in asked if question.kind == "left")
     mirrored = scenes.draw(question.scene).picture.flip(2)
     found = {answer.attribute: answer for answer in answers(question, mirrored, names)}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sfumato.data.emoji.dataset import EmojiData
-from sfumato.data.emoji.scenes import STYLES, Scenes
+from sfumato.data.emoji.noun_scenes import STYLES, NounScenes
 from sfumato.evaluate.inpainting import KINDS, Gap, Task, gaps, judged
 from sfumato.evaluate.judge import load_judge
 from sfumato.evaluate.naming import Names
@@ -25,7 +25,7 @@ def task(request: pytest.FixtureRequest) -> Task:
 
 @pytest.fixture(scope="module")
 def holes(forms: EmojiData, task: Task) -> list[Gap]:
-    return gaps(Scenes(forms, -1), task, STYLES, 24)
+    return gaps(NounScenes(forms, -1), task, STYLES, 24)
 
 
 def test_the_gap_is_where_the_thing_lies_and_nowhere_else(task: Task, holes: list[Gap]):

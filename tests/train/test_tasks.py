@@ -11,7 +11,7 @@ import torch
 
 import sfumato
 from sfumato.data.emoji.dataset import compose
-from sfumato.data.emoji.scenes import Scenes
+from sfumato.data.emoji.noun_scenes import NounScenes
 from sfumato.data.emoji.training import EmojiTrainingSet as EmojiData
 from sfumato.data.emoji.training import OnBackgrounds
 from sfumato.diffusion.cond import Cond
@@ -253,7 +253,7 @@ def test_the_denoiser_learns_and_leaves_a_model_that_opens(make_ldm, tmp_path: P
 
 def test_scenes_share_the_batch_with_single_pictures(make_ldm, emoji: EmojiData):
     task = make_ldm(SCENES_RECIPE)
-    batch, scenes = task.batch(2), Scenes(emoji)
+    batch, scenes = task.batch(2), NounScenes(emoji)
     with torch.no_grad():
         x = torch.stack([scenes.draw(scenes[k]).picture for k in range(12)])
         own = task.vae.to_latents(task.vae.encode(x).chunk(2, 1)[0])

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from sfumato.data.emoji.captions import COLOURS
+from sfumato.data.emoji.noun_scenes import NounScene, NounScenes, PlacedNoun
 from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.emoji.scene_captions import prompt
-from sfumato.data.emoji.scenes import Placed, Scene, Scenes
 from sfumato.evaluate.backgrounds import ground, name_of
 from sfumato.evaluate.naming import Names
 from sfumato.evaluate.objects import Found, find_objects
@@ -49,24 +49,24 @@ class Answer:
 class Question:
     """A scene, and which of KINDS it is asked for as: "right" says a scene of "left" from its other object."""
 
-    scene: Scene
+    scene: NounScene
     kind: str
 
     def prompt(self, language: str) -> str:
         return prompt(self.scene, language, turned=self.kind == "right")
 
     @property
-    def things(self) -> list[Placed]:
+    def things(self) -> list[PlacedNoun]:
         """The distinct things, the one that is spoken of first before the other."""
         if self.kind == "count":
             return [self.scene.objects[0]]
         return list(self.scene.objects[:: -1 if self.kind == "right" else 1])
 
 
-def questions(scenes: Scenes, styles: Sequence[str], n: int, kinds: Sequence[str] = KINDS) -> list[Question]:
+def questions(scenes: NounScenes, styles: Sequence[str], n: int, kinds: Sequence[str] = KINDS) -> list[Question]:
     """The first n scenes in these styles whose kinds take turns, or fewer where there are none."""
     wanted = [kinds[k % len(kinds)] for k in range(n)]
-    pools: dict[str, list[Scene]] = defaultdict(list)
+    pools: dict[str, list[NounScene]] = defaultdict(list)
     found = []
     numbers = count()
     for kind in wanted:
@@ -97,23 +97,23 @@ class Sight:
         objects = find_objects(x[None])[0]
         return cls(x, names, objects, names.likeness(x, objects, style))
 
-    def called(self, thing: Placed) -> list[str]:
+    def called(self, thing: PlacedNoun) -> list[str]:
         """What each object is, when a thing is looked for; one with a colour of its own is known by its form."""
         return [self.names.nouns[k].names["en"] for k in self.likeness[int(thing.colour is None)].argmax(1)]
 
-    def shown(self, things: Sequence[Placed]) -> list[int | None]:
+    def shown(self, things: Sequence[PlacedNoun]) -> list[int | None]:
         """Which object each thing is."""
         columns = [self.likeness[int(thing.colour is None), :, self.names.place(thing.noun)] for thing in things]
         return assign(torch.stack(columns, 1))
 
-    def of_thing(self, thing: Placed, k: int | None) -> list[Answer]:
+    def of_thing(self, thing: PlacedNoun, k: int | None) -> list[Answer]:
         """Whether object k is the thing, in its colour if that was named."""
         found = [Answer("object", thing.noun.names["en"], NOTHING if k is None else self.called(thing)[k])]
         if thing.colour:
             found.append(Answer("colour", thing.colour.name, NOTHING if k is None else tint(self.x, self.objects[k])))
         return found
 
-    def of_count(self, scene: Scene) -> Answer:
+    def of_count(self, scene: NounScene) -> Answer:
         return Answer("count", str(len(scene.objects)), str(min(len(self.objects), MANY)))
 
     def of_position(self, kind: str, first: int | None, second: int | None) -> Answer:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sfumato.data.emoji.captions import LANGUAGES
 from sfumato.data.emoji.dataset import EmojiData
-from sfumato.data.emoji.scenes import STYLES, Placed, Scenes
+from sfumato.data.emoji.noun_scenes import STYLES, NounScenes, PlacedNoun
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.attributes import Answer, Question, Sight, questions, together
 from sfumato.evaluate.judge import Judge
@@ -64,7 +64,7 @@ class InpaintingReport:
     attributes: Attributes
 
 
-def gaps(scenes: Scenes, task: Task, styles: Sequence[str], n: int) -> list[Gap]:
+def gaps(scenes: NounScenes, task: Task, styles: Sequence[str], n: int) -> list[Gap]:
     """The first n scenes of the task's kinds, each without its first thing."""
     asked = questions(scenes, styles, n, KINDS[task])
     if task == "outpaint":
@@ -73,7 +73,7 @@ def gaps(scenes: Scenes, task: Task, styles: Sequence[str], n: int) -> list[Gap]
     return [_replaced(scenes, question, asked[k - 1].things[0]) for k, question in enumerate(asked)]
 
 
-def _replaced(scenes: Scenes, question: Question, stranger: Placed) -> Gap:
+def _replaced(scenes: NounScenes, question: Question, stranger: PlacedNoun) -> Gap:
     scene, thing = question.scene, question.things[0]
     k = scene.objects.index(thing)
     intruder = replace(thing, picture=stranger.picture, noun=stranger.noun, colour=stranger.colour)
@@ -84,7 +84,7 @@ def _replaced(scenes: Scenes, question: Question, stranger: Placed) -> Gap:
     return Gap(question, given.picture, composed.picture, open, ~open)
 
 
-def _cropped(scenes: Scenes, question: Question) -> Gap:
+def _cropped(scenes: NounScenes, question: Question) -> Gap:
     composed = scenes.draw(question.scene).picture
     side = composed.shape[1]
     half, deep = side // 2, side // 2 - round(OVERLAP * side)
@@ -112,7 +112,7 @@ def measure_inpainting(
 
     The seed of `settings` decides which, and is that of the first. Raises SfumatoError for a set without scenes.
     """
-    scenes = Scenes(data, -1 - settings.seed)
+    scenes = NounScenes(data, -1 - settings.seed)
     holes = gaps(scenes, task, plan.styles, max(plan.scenes, REAL_SCENES))
     if not holes:
         raise SfumatoError(f"no scenes in {', '.join(plan.styles)}; scenes come in {', '.join(STYLES)}")

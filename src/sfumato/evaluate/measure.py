@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sfumato.data.emoji import captions
 from sfumato.data.emoji.dataset import EmojiData
-from sfumato.data.emoji.scenes import Scenes
+from sfumato.data.emoji.noun_scenes import NounScenes
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.attributes import Question, answers, questions
 from sfumato.evaluate.backgrounds import ground, name_of
@@ -84,7 +84,7 @@ def measure(
             f"{data.path} has {len(chosen)} training pictures in {', '.join(plan.styles)}; expected 2 or more"
         )
     # Training composes scenes with seeds from 0 on.
-    scenes = Scenes(data, -1 - settings.seed) if plan.scenes else None
+    scenes = NounScenes(data, -1 - settings.seed) if plan.scenes else None
     asked = questions(scenes, plan.styles, max(plan.scenes, REAL_SCENES)) if scenes else []
     held_out = {split: numbers for split in HELD_OUT if len(numbers := in_groups(data, split, plan.styles))}
     reconstruction = {
@@ -135,7 +135,7 @@ def measure(
 
 
 def _scenes(
-    names: Names, scenes: Scenes, asked: Sequence[Question], drawn: Shown, watch: Watch
+    names: Names, scenes: NounScenes, asked: Sequence[Question], drawn: Shown, watch: Watch
 ) -> tuple[Attributes, list[SceneSample]]:
     """The answers of drawn pictures, and of as many and more composed ones."""
     composed = [scenes.draw(question.scene).picture for question in asked]

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from sfumato.data.emoji.dataset import EmojiData, compose
+from sfumato.data.emoji.noun_scenes import STYLES
 from sfumato.data.emoji.nouns import Noun, nouns
-from sfumato.data.emoji.scenes import STYLES, WHITE
+from sfumato.data.emoji.scenes import WHITE
 from sfumato.evaluate.judge import Judge
 from sfumato.evaluate.objects import Found, cut_out
 from sfumato.evaluate.pictures import BATCH

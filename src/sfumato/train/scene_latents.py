@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sfumato.data.emoji.captions import COLOURS, STYLES
-from sfumato.data.emoji.composed import Placed, Scene, Scenes
+from sfumato.data.emoji.concept_scenes import ConceptScene, ConceptScenes, PlacedConcept
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.wording import Asked, Thing
@@ -37,7 +37,7 @@ def canonical_latents(folder: Path, data: EmojiData, vae: VAE) -> Tensor:
     """Latents (N, C, h, w), float16, of every picture of the set: the thing alone on white, at CANONICAL."""
     path = folder / f"canonical-{identity(data, vae, CANONICAL)}.safetensors"
     if not path.is_file():
-        scenes = Scenes(data)
+        scenes = ConceptScenes(data)
         alone = [_alone(data, number) for number in range(len(data))]
         latents = torch.cat([_encoded(vae, scenes, part) for part in _shown(_parts(alone, 64), "encode things")])
         with atomic_write(path) as file:
@@ -55,7 +55,7 @@ def scene_latents(
     work.
     """
     place = folder / f"scenes-{identity(data, vae, seed, 'composed')}"
-    scenes = Scenes(data, seed)
+    scenes = ConceptScenes(data, seed)
     parts = []
     size = min(SHARD, count)
     for shard in _shown(range((count + size - 1) // size) if shards is None else shards, "encode scenes"):
@@ -69,7 +69,7 @@ def scene_latents(
     return {name: torch.cat([part[name] for part in parts])[:count] for name in parts[0]}
 
 
-def labels(data: EmojiData, scenes: Sequence[Scene]) -> Tensors:
+def labels(data: EmojiData, scenes: Sequence[ConceptScene]) -> Tensors:
     """What is known of N scenes.
 
     Of each of six things `picture`, `tint` (0 for none), `group` (all (N, 6), ABSENT where there are fewer) and `spot`
@@ -103,12 +103,12 @@ def labels(data: EmojiData, scenes: Sequence[Scene]) -> Tensors:
     return out
 
 
-def _alone(data: EmojiData, number: int) -> Scene:
+def _alone(data: EmojiData, number: int) -> ConceptScene:
     asked = Asked((Thing(data.concept(number)),), style=data.style(number))
-    return Scene(asked, data.style(number), (Placed(number, 0, None, CANONICAL),), (255, 255, 255))
+    return ConceptScene(asked, data.style(number), (PlacedConcept(number, 0, None, CANONICAL),), (255, 255, 255))
 
 
-def _parts(scenes: Sequence[Scene], rows: int) -> list[Sequence[Scene]]:
+def _parts(scenes: Sequence[ConceptScene], rows: int) -> list[Sequence[ConceptScene]]:
     return [scenes[start : start + rows] for start in range(0, len(scenes), rows)]
 
 
@@ -118,7 +118,7 @@ def _shown(parts: Sequence[Part], what: str) -> Iterable[Part]:
 
 
 @torch.no_grad()
-def _encoded(vae: VAE, scenes: Scenes, layouts: Sequence[Scene]) -> Tensor:
+def _encoded(vae: VAE, scenes: ConceptScenes, layouts: Sequence[ConceptScene]) -> Tensor:
     device = next(vae.parameters()).device
     x = torch.stack([scenes.draw(layout).picture for layout in layouts]).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):

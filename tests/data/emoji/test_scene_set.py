@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from sfumato.cli.data import app
 from sfumato.data.emoji import scene_set
+from sfumato.data.emoji.noun_scenes import NounScenes
 from sfumato.data.emoji.scene_set import SceneSet, build_scenes
-from sfumato.data.emoji.scenes import Scenes
 from sfumato.errors import SfumatoError
 
 
@@ -19,7 +19,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch):
 def test_a_built_set_reads_back(tmp_path, shapes):
     (shapes.path / "LICENSES.md").write_text("theirs")
     built = SceneSet(build_scenes(tmp_path / "set", shapes, 10, seed=5))
-    scenes = Scenes(shapes, 5)
+    scenes = NounScenes(shapes, 5)
     assert len(built) == len(built.entries) == 10
     for i in (0, 3, 4, 9):
         drawn, entry = scenes.draw(scenes[i]), built.entries[i]

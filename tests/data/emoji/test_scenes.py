@@ -9,9 +9,9 @@ import torch
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES
 from sfumato.data.emoji.cutout import Cutout
 from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.noun_scenes import KINDS, NounScene, NounScenes, PlacedNoun
 from sfumato.data.emoji.nouns import TINTS, nouns
 from sfumato.data.emoji.scene_captions import PATTERNS, caption, prompt
-from sfumato.data.emoji.scenes import KINDS, Placed, Scene, Scenes
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.backgrounds import name_of
 
@@ -19,25 +19,25 @@ BLUE, RED = (next(colour for colour in COLOURS if colour.name == name) for name 
 NOUN = {noun.names["en"]: noun for noun in nouns()}
 
 
-def some(data: EmojiData, count: int = 120) -> list[Scene]:
-    scenes = Scenes(data)
+def some(data: EmojiData, count: int = 120) -> list[NounScene]:
+    scenes = NounScenes(data)
     return [scenes[number] for number in range(count)]
 
 
-def placed(name: str, **changes) -> Placed:
-    return replace(Placed(0, NOUN[name], None, None, (0, 0, 8, 8), 0), **changes)
+def placed(name: str, **changes) -> PlacedNoun:
+    return replace(PlacedNoun(0, NOUN[name], None, None, (0, 0, 8, 8), 0), **changes)
 
 
 def test_a_scene_is_a_function_of_set_seed_and_number(shapes):
-    scenes, again = Scenes(shapes, 3), Scenes(shapes, 3)
+    scenes, again = NounScenes(shapes, 3), NounScenes(shapes, 3)
     later = [again[number] for number in reversed(range(20))][::-1]
     assert [scenes[number] for number in range(20)] == later
     assert torch.equal(scenes.draw(later[7]).picture, again.draw(later[7]).picture)
-    assert scenes[7] != Scenes(shapes, 4)[7]
+    assert scenes[7] != NounScenes(shapes, 4)[7]
 
 
 def test_masks_boxes_and_depth_are_those_of_the_picture(shapes):
-    scenes = Scenes(shapes)
+    scenes = NounScenes(shapes)
     for scene in some(shapes):
         drawn = scenes.draw(scene)
         assert drawn.picture.shape == (3, 32, 32) and drawn.picture.abs().max() <= 1
@@ -87,7 +87,7 @@ def test_what_captions_say_is_so(shapes):
 
 
 def test_something_of_what_lies_behind_can_be_seen(shapes):
-    scenes = Scenes(shapes)
+    scenes = NounScenes(shapes)
     for scene in some(shapes, 300):
         if scene.kind == "front":
             front, behind = scenes.draw(scene).masks
@@ -100,7 +100,7 @@ def test_held_out_pictures_never_take_part(shapes):
 
 
 def test_a_tinted_object_has_the_colour_that_captions_name(shapes):
-    scenes = Scenes(shapes)
+    scenes = NounScenes(shapes)
     tints = set()
     for scene in some(shapes):
         drawn = scenes.draw(scene)
@@ -123,7 +123,7 @@ def test_a_tint_keeps_shading_and_other_hues():
 
 
 def test_a_named_background_stands_out_and_is_what_is_painted(shapes):
-    scenes = Scenes(shapes)
+    scenes = NounScenes(shapes)
     for scene in some(shapes):
         if scene.background is None:
             assert scene.rgb == (255, 255, 255)
@@ -176,10 +176,10 @@ def test_a_named_background_stands_out_and_is_what_is_painted(shapes):
 def test_prompts_in_every_language(language: str, relation: str, count: str, one: str):
     white = (255, 255, 255)
     car, star = placed("car", colour=BLUE), placed("star", colour=BLUE)
-    assert prompt(Scene("left", "flat", (car, placed("apple")), None, RED, (230, 40, 40)), language) == relation
-    assert prompt(Scene("count", "flat", (star,) * 3, None, None, white), language) == count
+    assert prompt(NounScene("left", "flat", (car, placed("apple")), None, RED, (230, 40, 40)), language) == relation
+    assert prompt(NounScene("count", "flat", (star,) * 3, None, None, white), language) == count
     key = placed("key", colour=RED, size="small")
-    assert prompt(Scene("one", "flat", (key,), "left", None, white), language) == one
+    assert prompt(NounScene("one", "flat", (key,), "left", None, white), language) == one
 
 
 def test_two_of_a_ukrainian_noun_agree_with_it():
@@ -202,7 +202,7 @@ def test_captions_name_every_object_and_the_background_that_has_a_name(shapes, l
 
 
 def test_a_thing_goes_by_its_other_names_too():
-    scene = Scene("count", "flat", (placed("dog face"),) * 2, None, None, (255, 255, 255))
+    scene = NounScene("count", "flat", (placed("dog face"),) * 2, None, None, (255, 255, 255))
     texts = {caption(scene, "en", Random(k)) for k in range(60)}
     assert {"two dogs", "two dog faces"} <= texts
 
@@ -218,4 +218,4 @@ def test_every_noun_is_whole_and_its_own():
 
 def test_a_set_without_things_to_compose_is_refused(nothing_to_learn):
     with pytest.raises(SfumatoError, match="too few things"):
-        Scenes(nothing_to_learn)
+        NounScenes(nothing_to_learn)

@@ -12,7 +12,7 @@ from sfumato.data.emoji.captions import with_article
 from sfumato.data.emoji.nouns import Noun
 
 if TYPE_CHECKING:
-    from sfumato.data.emoji.scenes import Scene
+    from sfumato.data.emoji.noun_scenes import NounScene
 
 STYLE_SHARE = 0.6
 OTHER_SHARE = 0.35
@@ -85,7 +85,7 @@ PLACES: dict[str, dict[str, str]] = {
 }
 
 
-def caption(scene: Scene, language: str, rng: Random) -> str:
+def caption(scene: NounScene, language: str, rng: Random) -> str:
     """One way a person might ask for this scene; a named background is always named."""
     words = {thing.noun.emoji: _word(thing.noun, rng) for thing in scene.objects}
     said = _said(scene, language, [words[thing.noun.emoji] for thing in scene.objects], rng.choice, rng.random() < 0.6)
@@ -93,7 +93,7 @@ def caption(scene: Scene, language: str, rng: Random) -> str:
     return captions.dressed(said, style, language, rng, scene.background)
 
 
-def prompt(scene: Scene, language: str, turned: bool = False) -> str:
+def prompt(scene: NounScene, language: str, turned: bool = False) -> str:
     """The canonical request for evaluation: the objects, the style, then the background where it has a name.
 
     `turned` says a scene of two objects from the second: what is to the right, not what is to the left.
@@ -107,7 +107,7 @@ def _word(noun: Noun, rng: Random) -> Noun:
 
 
 def _said(
-    scene: Scene, language: str, words: Sequence[Noun], choose: Callable[[Sequence[str]], str], article: bool
+    scene: NounScene, language: str, words: Sequence[Noun], choose: Callable[[Sequence[str]], str], article: bool
 ) -> str:
     """The objects in these words, in a pattern that `choose` takes."""
     things = scene.objects

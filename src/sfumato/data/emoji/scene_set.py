@@ -23,7 +23,8 @@ from sfumato.data.emoji import scene_captions
 from sfumato.data.emoji.build import MANIFEST, digests, write, write_json
 from sfumato.data.emoji.captions import LANGUAGES
 from sfumato.data.emoji.dataset import EmojiData
-from sfumato.data.emoji.scenes import Drawn, Placed, Scene, Scenes
+from sfumato.data.emoji.noun_scenes import NounScene, NounScenes, PlacedNoun
+from sfumato.data.emoji.scenes import Drawn
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write, check_writable
 
@@ -54,7 +55,7 @@ def build_scenes(
     _claim(out / SETTINGS, settings)
     if (out / MANIFEST).is_file():
         return out
-    scenes = Scenes(data, seed)
+    scenes = NounScenes(data, seed)
     names = [SETTINGS]
     for start in range(0, count, SHARD):
         numbers = range(start, min(start + SHARD, count))
@@ -124,7 +125,7 @@ def _claim(path: Path, settings: dict[str, Any]) -> None:
         raise SfumatoError(f"{path.parent} holds another set of scenes; choose another folder, or delete this one")
 
 
-def _write_shard(arrays: Path, lines: Path, scenes: Scenes, numbers: range) -> None:
+def _write_shard(arrays: Path, lines: Path, scenes: NounScenes, numbers: range) -> None:
     side = scenes.data.size
     pictures = np.empty((len(numbers), side, side, 3), np.uint8)
     labels, depth = (np.empty((len(numbers), side, side), np.uint8) for _ in range(2))
@@ -142,7 +143,7 @@ def _write_shard(arrays: Path, lines: Path, scenes: Scenes, numbers: range) -> N
     write(lines, "".join(f"{entry}\n" for entry in entries).encode())
 
 
-def _entry(scene: Scene, number: int) -> dict[str, Any]:
+def _entry(scene: NounScene, number: int) -> dict[str, Any]:
     rng = Random(number)
     return {
         "number": number,
@@ -158,7 +159,7 @@ def _entry(scene: Scene, number: int) -> dict[str, Any]:
     }
 
 
-def _object(placed: Placed) -> dict[str, Any]:
+def _object(placed: PlacedNoun) -> dict[str, Any]:
     return {
         "emoji": placed.noun.emoji,
         "name": placed.noun.names["en"],

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data.emoji import captions, composed, scene_captions
+from sfumato.data.emoji import captions, scene_captions
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES
+from sfumato.data.emoji.concept_scenes import ConceptScenes
 from sfumato.data.emoji.dataset import EmojiData, compose
-from sfumato.data.emoji.scenes import WHITE, Scene, Scenes
+from sfumato.data.emoji.noun_scenes import NounScene, NounScenes
+from sfumato.data.emoji.scenes import WHITE
 from sfumato.data.protocol import Example, PictureList
 from sfumato.errors import SfumatoError
 from sfumato.seeding import shuffled, stream
@@ -32,7 +34,7 @@ class EmojiOptions:
     Each picture is encoded on white and on so many named `backgrounds`; `background_share` is how often captions ask
     for one of these. `styles` says how often pictures of a style come in an epoch (default once), `subgroups` the same
     for Unicode's subgroups of concepts, `languages` how often captions of one are drawn. With `scenes` the first so
-    many scenes of `data.emoji.scenes` are `scene_share` of every batch.
+    many scenes of `noun_scenes` are `scene_share` of every batch.
     """
 
     backgrounds: int = 3
@@ -74,12 +76,12 @@ class EmojiTrainingSet(EmojiData):
 
     def composed(self, seed: int) -> Callable[[int], Tensor]:
         """See `protocol.TrainingSet`."""
-        scenes = composed.Scenes(self, seed)
+        scenes = ConceptScenes(self, seed)
         return lambda number: scenes.draw(scenes[number]).picture
 
     @cached_property
-    def _scenes(self) -> Scenes:
-        return Scenes(self)
+    def _scenes(self) -> NounScenes:
+        return NounScenes(self)
 
 
 class OnBackgrounds:
@@ -119,9 +121,9 @@ class SceneList:
 
     name = "scenes"
 
-    def __init__(self, scenes: Scenes, count: int) -> None:
+    def __init__(self, scenes: NounScenes, count: int) -> None:
         self._scenes = scenes
-        self.layouts: list[Scene] = [scenes[k] for k in range(count)]
+        self.layouts: list[NounScene] = [scenes[k] for k in range(count)]
         drawn = [
             (s.rgb, [(p.picture, p.colour and p.colour.name, p.box, p.order) for p in s.objects]) for s in self.layouts
         ]
@@ -142,7 +144,7 @@ class CaptionedEmoji:
         self.data, self.options = data, options
         self._seed, self._held_out = seed, held_out
         self._pictures = OnBackgrounds(data, options.backgrounds)
-        self._scenes = SceneList(Scenes(data), options.scenes + held_out) if options.scenes else None
+        self._scenes = SceneList(NounScenes(data), options.scenes + held_out) if options.scenes else None
         self.parts: list[PictureList] = [self._pictures] if self._scenes is None else [self._pictures, self._scenes]
         train = data.splits["train"]
         self.epoch = np.repeat(train, [self._repeats(int(i)) for i in train])
@@ -204,7 +206,7 @@ class EmojiExamples:
 
     def __init__(self, data: EmojiData, seed: int, single: float, deep: bool = False) -> None:
         self.data, self.seed, self.single, self.deep = data, seed, single, deep
-        self._scenes = Scenes(data, seed)
+        self._scenes = NounScenes(data, seed)
         self._train: Sequence[int] = data.splits["train"].tolist()
 
     def __getitem__(self, number: int) -> Example:

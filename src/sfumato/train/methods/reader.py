@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from sfumato.data import wording
 from sfumato.data.emoji import captions
 from sfumato.data.emoji.captions import LANGUAGES, STYLES
-from sfumato.data.emoji.composed import invented
+from sfumato.data.emoji.concept_scenes import invent_request
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.wording import Asked, Thing
@@ -223,11 +223,11 @@ class ReaderTask:
             return Example(wording.say(asked, language, rng, held=True), asked)
 
         def scene(language: str, rng: Random) -> Example:
-            asked = invented(texts.known, rng)
+            asked = invent_request(texts.known, rng)
             return Example(wording.say(asked, language, rng, held=True), asked)
 
         def plain(language: str, rng: Random) -> Example:
-            asked = invented(texts.known, rng)
+            asked = invent_request(texts.known, rng)
             return Example(wording.canonical(asked, language), asked)
 
         def keywords(language: str, rng: Random) -> Example:
@@ -300,7 +300,7 @@ class Texts:
             return self.keywords(language, rng)
         if u < BARE + KEYWORDS + NOTHING:
             return Example(wording.nothing(language, rng), Asked(()))
-        asked = invented(self.known, rng)
+        asked = invent_request(self.known, rng)
         return Example(wording.say(asked, language, rng), asked)
 
     def keywords(self, language: str, rng: Random, held: bool = False) -> Example:

@@ -1,0 +1,141 @@
+"""Scenes of one to six things of any concept: the scenes from which models learn to draw, and the requests for them.
+
+Only pictures of one split take part, the training split by default. So every known concept can stand in a scene, in
+every style. Where things lie is decided by `nets.layout`, as when a model lays out a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Literal
+
+import numpy as np
+
+from sfumato.data.emoji.captions import COLOURS, STYLES, Colour, Concept
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.nouns import TINTS
+from sfumato.data.emoji.scenes import ComposedScenes, named_colour, painted
+from sfumato.data.protocol import Rgb
+from sfumato.data.wording import Asked, Thing
+from sfumato.nets.layout import MAX_COUNT, MAX_THINGS, PLACES, Arrangement, Group, Pose, Size, Spot, spots
+
+Kind = Literal["one", "count", "left", "above", "front", "row"]
+KINDS: dict[Kind, float] = {"one": 0.46, "count": 0.16, "left": 0.16, "above": 0.12, "front": 0.02, "row": 0.08}
+COUNTS = {2: 0.3, 3: 0.26, 4: 0.22, 5: 0.1, 6: 0.12}
+TINT_SHARE = 0.35
+GROUND_SHARE = 0.5
+STYLE_SHARE = 0.65  # of requests that nobody has drawn
+SIZE_SHARE = 0.25
+SIZES_OF_TWO: tuple[tuple[Size | None, Size | None], ...] = (
+    ("small", "big"), ("big", "small"), ("small", None), (None, "small"), ("big", None),
+)  # fmt: skip
+POSE_SHARE = 0.2
+PLACE_SHARE = 0.2
+SEVERAL_SHARE = 0.25  # of the groups beside another
+
+
+@dataclass(frozen=True)
+class PlacedConcept:
+    """A thing of a scene: the number of its picture, its place in `Asked.things`, its tint and where it lies."""
+
+    picture: int
+    group: int
+    colour: Colour | None
+    spot: Spot
+
+    @property
+    def order(self) -> int:
+        """How far in front it lies, counted from 0, the farthest."""
+        return self.spot.order
+
+
+@dataclass(frozen=True)
+class ConceptScene:
+    """A request and one picture of it: the things, and the 8-bit RGB of the ground (white where none is named)."""
+
+    asked: Asked
+    style: str
+    objects: tuple[PlacedConcept, ...]
+    rgb: Rgb
+
+
+class ConceptScenes(ComposedScenes[PlacedConcept]):
+    """An endless row of scenes; `scenes[number]` says what is where, `draw` makes it visible.
+
+    `numbers` are the pictures that take part (default: the training split). Raises SfumatoError where fewer than four
+    of a style are left.
+    """
+
+    least_pictures = 4
+    kept_cutouts = 1024
+
+    def __init__(self, data: EmojiData, seed: int = 0, numbers: np.ndarray | None = None) -> None:
+        pictures: dict[str, list[int]] = {style: [] for style in STYLES}
+        for number in (data.splits["train"] if numbers is None else numbers).tolist():
+            pictures[data.style(number)].append(number)
+        super().__init__(data, seed, pictures)
+        self._weights = [len(numbers) for numbers in self.pictures.values()]
+
+    def __getitem__(self, number: int) -> ConceptScene:
+        rng = Random(f"{self.seed}/{number}")
+        style = rng.choices(list(self.pictures), self._weights)[0]
+        kind = _kind(rng)
+        pictures = rng.sample(self.pictures[style], _groups(kind, rng))
+        tints = [self.tint(picture, TINT_SHARE, rng) for picture in pictures]
+        asked = _asked(kind, [self.data.concept(picture) for picture in pictures], tints, rng)
+        groups = [Group(thing.count, thing.size, thing.pose) for thing in asked.things]
+        where = spots(asked.arrangement, asked.place, groups, rng)
+        objects = tuple(PlacedConcept(pictures[spot.group], spot.group, tints[spot.group], spot) for spot in where)
+        ground = self.ground(objects, GROUND_SHARE, rng)
+        return ConceptScene(replace(asked, style=style, ground=ground), style, objects, painted(ground, rng))
+
+    def patch(self, placed: PlacedConcept) -> tuple[np.ndarray, int, int]:
+        cutout, side, spot = self.cutout(placed.picture, placed.colour), self.data.size, placed.spot
+        rgba = cutout.posed(*cutout.size(spot.side * side), spot.angle, spot.mirrored)
+        height, width = rgba.shape[:2]
+        return rgba, round(spot.x * side - width / 2), round(spot.y * side - height / 2)
+
+
+def invent_request(concepts: Sequence[Concept], rng: Random) -> Asked:
+    """A request for any of the concepts in any colours, styles and grounds, which no scene has to show."""
+    kind = _kind(rng)
+    things = rng.sample(concepts, _groups(kind, rng))
+    tints = [named_colour(rng.choice(TINTS)) if rng.random() < TINT_SHARE else None for _ in things]
+    style = rng.choice(STYLES) if rng.random() < STYLE_SHARE else None
+    ground = rng.choice(COLOURS) if rng.random() < GROUND_SHARE else None
+    return replace(_asked(kind, things, tints, rng), style=style, ground=ground)
+
+
+def _kind(rng: Random) -> Kind:
+    return rng.choices(list(KINDS), list(KINDS.values()))[0]
+
+
+def _groups(kind: Kind, rng: Random) -> int:
+    return {"one": 1, "count": 1, "row": rng.choice((3, 3, 4))}.get(kind, 2)
+
+
+def _asked(kind: Kind, concepts: Sequence[Concept], tints: Sequence[Colour | None], rng: Random) -> Asked:
+    """Numbers, sizes, poses and a place for these things."""
+    arrangement: Arrangement = "one" if kind == "count" else kind
+    place = rng.choice(PLACES) if kind == "one" and rng.random() < PLACE_SHARE else None
+    counts, left = [], MAX_THINGS - len(concepts)
+    for _ in concepts:
+        count = 1
+        if kind == "count":
+            count = rng.choices(list(COUNTS), list(COUNTS.values()))[0]
+        elif kind in ("left", "above") and rng.random() < SEVERAL_SHARE:
+            count = min(rng.choice((2, 2, 3, 4)), 1 + left, MAX_COUNT)
+        left -= count - 1
+        counts.append(count)
+    sizes: list[Size | None] = [None] * len(concepts)
+    poses: list[Pose | None] = [None] * len(concepts)
+    if kind == "one" and place is None and rng.random() < SIZE_SHARE:
+        sizes = [rng.choice(("small", "small", "big"))]
+    elif kind in ("left", "above") and rng.random() < SIZE_SHARE:
+        sizes = list(rng.choice(SIZES_OF_TWO))
+    if kind in ("one", "left", "above") and rng.random() < POSE_SHARE:
+        poses[rng.randrange(len(poses))] = rng.choice(("tilted", "mirrored", "upside_down"))
+    things = (Thing(*each) for each in zip(concepts, counts, tints, sizes, poses, strict=True))
+    return Asked(tuple(things), arrangement, place)
