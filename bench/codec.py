@@ -18,9 +18,9 @@ from rich.table import Table
 
 import sfumato
 from sfumato.api import StableDiffusion
-from sfumato.data.emoji.dataset import EmojiData, compose
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.evaluate.reconstruction import psnr, ssim
-from sfumato.images.tensors import to_images, to_pixels
+from sfumato.images.tensors import compose, to_images, to_pixels
 
 SIZES = (150, 250, 400, 600, 800)
 WHITE = (255, 255, 255)

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from sfumato.data.emoji.captions import COLOURS
-from sfumato.data.emoji.dataset import EmojiData, compose
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.evaluate.backgrounds import ground, name_of
+from sfumato.images.tensors import compose
 
 
 @pytest.mark.parametrize("place", range(len(COLOURS)))

@@ -18,12 +18,12 @@ from sfumato.nets.layout import MAX_THINGS
 from sfumato.spec import MMDiTConfig, VAEConfig
 from sfumato.train.assemble import completed
 from sfumato.train.config import LoopConfig
+from sfumato.train.latents import cached, scene_latents
 from sfumato.train.loop import Task, train
 from sfumato.train.methods import scenes
 from sfumato.train.methods.reader import ReaderTask, ReaderTraining, TowerSize
 from sfumato.train.methods.scenes import SceneTask, SceneTraining
 from sfumato.train.methods.vae import VAETask, VAETraining
-from sfumato.train.scene_latents import CANONICAL, canonical_latents, scene_latents
 
 CPU = torch.device("cpu")
 LOOP = LoopConfig(steps=6, batch=8, lr=4e-3, warmup=2, log_every=3, validate_every=100, sample_every=100, ema=0.9)
@@ -94,12 +94,12 @@ def test_labels_say_what_was_composed(emoji, vae, latents):
 
 
 def test_a_code_brings_its_picture_back(emoji, vae, latents):
-    x = canonical_latents(latents, emoji, vae).float()
+    x = cached(latents, emoji.alone(scenes.CANONICAL), vae).float()
     train_numbers = emoji.splits["train"]
     codes = scenes.Codes.of(x, train_numbers, 64)
     back = (codes.codes @ codes.basis.T + codes.mean).view_as(x)
     error = (back - x)[train_numbers].square().mean() / x[train_numbers].var()
-    assert error < 0.05 and CANONICAL.side < 1
+    assert error < 0.05 and scenes.CANONICAL.side < 1
 
 
 def test_guesses_fill_the_styles_that_are_lacking():

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import sfumato
-from sfumato.data.emoji.dataset import compose
 from sfumato.data.emoji.noun_scenes import NounScenes
 from sfumato.data.emoji.training import EmojiTrainingSet as EmojiData
 from sfumato.data.emoji.training import OnBackgrounds
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
+from sfumato.images.tensors import compose
 from sfumato.loading.exports import load_vae
 from sfumato.loading.load import load_parts
 from sfumato.nets.image_tower import ImageTowerConfig
@@ -227,13 +227,13 @@ def test_a_text_transformer_predicts_nothing_and_knows_places():
 
 def test_cached_latents_are_read_again_and_never_stale(emoji: EmojiData, vae_folder: Path, tmp_path: Path):
     net, pictures = load_vae(vae_folder), OnBackgrounds(emoji, 2)
-    first = cached(tmp_path, pictures, net, CPU)
-    assert len(first) == 3 * len(emoji) and torch.equal(first, cached(tmp_path, pictures, net, CPU))
+    first = cached(tmp_path, pictures, net)
+    assert len(first) == 3 * len(emoji) and torch.equal(first, cached(tmp_path, pictures, net))
     assert len(list(tmp_path.iterdir())) == 1
     with torch.no_grad():
         net.quant_conv.bias += 1e-3
-    cached(tmp_path, pictures, net, CPU)
-    cached(tmp_path, OnBackgrounds(emoji, 1), net, CPU)
+    cached(tmp_path, pictures, net)
+    cached(tmp_path, OnBackgrounds(emoji, 1), net)
     assert len(list(tmp_path.iterdir())) == 3
 
 

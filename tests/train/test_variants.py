@@ -227,6 +227,29 @@ def test_a_command_that_cannot_begin_says_why(words: list[str], said: str, emoji
     assert done.exit_code == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def test_a_stopped_preparation_goes_on(
+    emoji: EmojiData, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "fast.toml"
+    loop = "[loop]\nsteps = 1\nbatch = 4\nlr = 1e-3\n"
+    recipe.write_text(f'paths = 60\nheld_out = 4\nteacher_steps = 2\nprompts = ["bar"]\n{loop}')
+    draw, drawn = DistilTask._draw, []
+
+    def interrupted(task: DistilTask, seeds: range) -> dict[str, torch.Tensor]:
+        drawn.append(seeds.start)
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+        return draw(task, seeds)
+
+    monkeypatch.setattr(DistilTask, "_draw", interrupted)
+    run = tmp_path / "run"
+    words = ["distil", str(recipe), "--data", str(emoji.path), "--out", str(run), "--init", model, "--device", "cpu"]
+    done = CliRunner().invoke(app, ["train", *words])
+    assert done.exit_code == 130 and done.stderr.endswith(f"\nstopped; the same command goes on with {run}\n")
+    done = CliRunner().invoke(app, ["train", *words], catch_exceptions=False)
+    assert done.exit_code == 0 and drawn == [0, 32, 32] and "draw paths 64/64" in done.stderr
+
+
 def test_the_commands_train(emoji: EmojiData, model: str, tmp_path: Path) -> None:
     loop = "[loop]\nsteps = 1\nbatch = 4\nlr = 1e-3\n"
     recipes = {

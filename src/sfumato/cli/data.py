@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sfumato.cli.resumable import resumable
+
 app = typer.Typer(help="Make data sets.", no_args_is_help=True)
 build = typer.Typer(help="Build a data set from its sources.", no_args_is_help=True)
 app.add_typer(build, name="build")
@@ -55,10 +57,6 @@ def scenes(
 def _progress(out: Path) -> Iterator[Callable[[int, int, str], None]]:
     """A bar on stderr; Ctrl-C leaves it with a word on how to go on."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("start", total=None)
-            yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command goes on with {out}", err=True)
-        raise typer.Exit(130) from None
+    with resumable(f"with {out}"), Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("start", total=None)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from sfumato.cli.resumable import resumable
+
 if TYPE_CHECKING:
     from sfumato.hub.catalogue import Release
 
@@ -36,12 +38,8 @@ def pull(
     if not licence_acceptance.accepted(release):
         accept = _agreed(release, accept)
     watch = Watch()
-    try:
-        with watch.bar:
-            path = hub.pull(name, layout, accept_licence=accept, progress=watch.report)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(130) from None
+    with resumable("where it was"), watch.bar:
+        path = hub.pull(name, layout, accept_licence=accept, progress=watch.report)
     typer.echo(path)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sfumato.cli.options import command
+from sfumato.cli.resumable import resumable
 from sfumato.train.registry import METHODS, Method
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def _command(method: Method) -> Callable[..., None]:
         from sfumato.data.emoji.training import EmojiTrainingSet
         from sfumato.train.run import run_method
 
-        run_method(method, config, EmojiTrainingSet(data), out, vars(inputs), running.options())
+        with resumable(f"with {out}"):
+            run_method(method, config, EmojiTrainingSet(data), out, vars(inputs), running.options())
 
     run.__annotations__["inputs"] = group
     run.__doc__ = method.help

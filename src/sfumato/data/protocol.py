@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
+from sfumato.nets.layout import Spot
+
 Rgb = tuple[int, int, int]
 
 
@@ -44,6 +46,10 @@ class Dataset(Protocol):
     @property
     def subjects(self) -> int:
         """How many different things the pictures show."""
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The groups of the pictures, in a fixed order."""
 
     @property
     def grounds(self) -> Sequence[tuple[Rgb, Rgb]]:
@@ -121,6 +127,25 @@ class Examples(Protocol):
     def __getitem__(self, number: int) -> Example: ...
 
 
+class LabelledScenes(Protocol):
+    """An endless row of composed scenes of which everything is known, each a function of its number."""
+
+    def draw(self, numbers: Sequence[int]) -> Tensor:
+        """The scenes with these numbers as pictures (N, 3, S, S) in [-1, 1]."""
+
+    def labels(self, numbers: Sequence[int]) -> dict[str, Tensor]:
+        """What is known of N scenes, as tensors by name; all but `spot` are int64.
+
+        A scene shows up to M = `nets.layout.MAX_THINGS` things in up to G = `nets.layout.MAX_GROUPS` groups of equal
+        things. Of each thing, (N, M): `picture`, its number in the set; `tint`, 0 for none, else counted from 1;
+        `group`, -1 where there is no thing; and `spot` (N, M, 5), float32: x, y, side, angle in degrees, 1 if mirrored
+        (see `nets.layout.Spot`). Of each group, (N, G): `concept`, a subject of the set, -1 where there is no group;
+        `count`, `size` and `pose` (0: no word says it). Of the scene, (N,): `arrangement`; `place` (0: no word says
+        it); `style`, the place in `Dataset.groups`; `ground`, the place in `Dataset.grounds`, or their number for white
+        that no word says.
+        """
+
+
 class TrainingSet(Dataset, Protocol):
     """A set that every training method can learn from."""
 
@@ -136,5 +161,8 @@ class TrainingSet(Dataset, Protocol):
     def caption(self, rng: Random, composed: float) -> str:
         """A caption of some training picture, or of a composed one for the share `composed`, in any language."""
 
-    def composed(self, seed: int) -> Callable[[int], Tensor]:
-        """Composed pictures (3, S, S) in [-1, 1] by their number, an endless row for each seed."""
+    def scenes(self, seed: int) -> LabelledScenes:
+        """Composed scenes of the training pictures, other ones for each seed."""
+
+    def alone(self, spot: Spot) -> PictureList:
+        """The thing that each picture of the set shows, alone on white at this spot; numbers are the set's own."""

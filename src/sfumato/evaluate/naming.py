@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato.data.emoji.dataset import EmojiData, compose
+from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.noun_scenes import STYLES
 from sfumato.data.emoji.nouns import Noun, nouns
 from sfumato.data.emoji.scenes import WHITE
 from sfumato.evaluate.judge import Judge
 from sfumato.evaluate.objects import Found, cut_out
 from sfumato.evaluate.pictures import BATCH
+from sfumato.images.tensors import compose
 
 VIEWS = 3
 SHADE, SPREAD, FLAT = -0.1, 0.4, 0.05  # of an object's light: the mean and deviation it is brought to, and a floor

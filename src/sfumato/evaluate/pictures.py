@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.data.emoji.dataset import compose
 from sfumato.data.protocol import Dataset
 from sfumato.evaluate.judge import Judge
+from sfumato.images.tensors import compose
 from sfumato.seeding import stream
 
 BATCH = 32

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sfumato.data.emoji.captions import STYLES
-from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.protocol import Dataset
 from sfumato.families import sd3
 from sfumato.loading.exports import filled, load_vae, read_export
 from sfumato.loading.save import save_folder
@@ -32,7 +31,7 @@ STEPS, CFG, SAMPLER, SIGMA_SCHEDULE = 12, 1.5, "euler", "sgm_uniform"
 
 def assemble(
     folder: Path,
-    data: EmojiData,
+    data: Dataset,
     drawing: Path,
     text: CLIPText,
     reader: Reader,
@@ -68,12 +67,12 @@ def assemble(
     save_folder(folder, spec, networks, folder / "tokenizer", torch.float16, MAX_FILE, EIGHT_BITS)
 
 
-def remember(prior: ScenePrior, data: EmojiData, codes: Tensor) -> None:
+def remember(prior: ScenePrior, data: Dataset, codes: Tensor) -> None:
     """Fill the memory of a prior with the codes (N, K) of the training pictures of a set, and guesses for the rest."""
     shape = prior.memory.codes.shape
     of_concept, known = torch.zeros(shape), torch.zeros(shape[:2], dtype=torch.bool)
     for number in data.splits["train"].tolist():
-        place = data.concept_index(number), STYLES.index(data.style(number))
+        place = data.subject(number), data.groups.index(data.group(number))
         of_concept[place], known[place] = codes[number], True
     prior.memory.codes.copy_(completed(of_concept, known))
     prior.memory.known.copy_(known)

@@ -24,9 +24,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sfumato.data.emoji import captions
-from sfumato.data.emoji.dataset import EmojiData, compose, corpus
+from sfumato.data.emoji.dataset import EmojiData, corpus
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
+from sfumato.images.tensors import compose
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.image_tower import ImageTower, ImageTowerConfig
 from sfumato.seeding import shuffled, stream

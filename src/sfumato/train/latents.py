@@ -1,40 +1,48 @@
-"""Latents of pictures, encoded once, in files that name what they were made from."""
+"""Latents of pictures, encoded once and kept in files that name what they were made from."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
+import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from sfumato.data.protocol import Dataset, PictureList
-from sfumato.files import atomic_write
+from sfumato.data.protocol import Dataset, PictureList, TrainingSet
 from sfumato.nets.vae import VAE
 from sfumato.train.loop import bf16_pays
+from sfumato.train.preparation import Tensors, prepared
 
-T = TypeVar("T")
-ROWS = 64  # pictures that are encoded side by side
+CHUNK = 256  # pictures in a file
+ROWS = 16  # pictures that are encoded side by side
 
 
-def cached(folder: Path, pictures: PictureList, vae: VAE, device: torch.device) -> Tensor:
+def cached(folder: Path, pictures: PictureList, vae: VAE) -> Tensor:
     """Latents (M, C, h, w) of all pictures, about unit variance, float16: read from `folder`, or encoded and kept.
 
-    The file's name is a hash of the encoder's weights and the pictures' fingerprint. So a change of either makes a new
-    file, and stale latents cannot be read.
+    The name of the folder inside is a hash of the encoder's weights and the pictures' fingerprint. So a change of
+    either makes a new folder, and stale latents cannot be read. The encoder runs on the device where `vae` lies.
     """
-    path = folder / f"{pictures.name}-{_identity(pictures.fingerprint.encode(), vae)}.safetensors"
-    if not path.is_file():
-        latents = _encode(pictures, vae.to(device), device)
-        with atomic_write(path) as file:
-            file.write(save({"latents": latents}))
-        return latents
-    return load_file(path)["latents"]
+
+    def make(numbers: range) -> Tensors:
+        return {"latents": _encoded(vae, pictures.draw(np.array(numbers)))}
+
+    place = folder / f"{pictures.name}-{_identity(pictures.fingerprint.encode(), vae)}"
+    return prepared(place, len(pictures), make, CHUNK, f"encode {pictures.name}")["latents"]
+
+
+def scene_latents(folder: Path, data: TrainingSet, vae: VAE, count: int, seed: int) -> Tensors:
+    """The first `count` scenes of a seed: `latents` (N, C, h, w), float16, and their labels.
+
+    The labels are those of `data.protocol.LabelledScenes`. Files are kept in `folder` as those of `cached` are.
+    """
+    scenes = data.scenes(seed)
+
+    def make(numbers: range) -> Tensors:
+        return {"latents": _encoded(vae, scenes.draw(numbers))} | scenes.labels(numbers)
+
+    return prepared(folder / f"scenes-{identity(data, vae, seed, CHUNK)}", count, make, CHUNK, "encode scenes")
 
 
 def identity(data: Dataset, vae: VAE, *made_from: object) -> str:
@@ -52,15 +60,12 @@ def _identity(origin: bytes, vae: VAE, *made_from: object) -> str:
 
 
 @torch.no_grad()
-def _encode(pictures: PictureList, vae: VAE, device: torch.device) -> Tensor:
+def _encoded(vae: VAE, pictures: Tensor) -> Tensor:
+    """Latents (N, C, h, w), float16, of pictures (N, 3, S, S) in [-1, 1]: the means, without the encoder's noise."""
+    device = next(vae.parameters()).device
     latents = []
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
-        for numbers in _shown(torch.arange(len(pictures)).split(ROWS), f"encode {pictures.name}"):
-            mean = vae.encode(pictures.draw(numbers.numpy()).to(device)).float().chunk(2, 1)[0]
+        for part in pictures.contiguous(memory_format=torch.channels_last).split(ROWS):
+            mean = vae.encode(part.to(device)).float().chunk(2, 1)[0]
             latents.append(vae.to_latents(mean).half().cpu())
-    return torch.cat(latents)
-
-
-def _shown(parts: Sequence[T], what: str) -> Iterable[T]:
-    """The same, with a bar on stderr: tens of thousands of pictures take minutes."""
-    return track(parts, what, console=Console(stderr=True), transient=True)
+    return torch.cat(latents).contiguous()

@@ -1,18 +1,16 @@
-"""What methods share that train a variant: a model of which an adapter alone learns, its paths, its export."""
+"""What methods share that train a variant: a model of which an adapter alone learns, and its export."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
 import torch
-from rich.progress import track
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sfumato.adapt.lowrank import Adapter
@@ -20,19 +18,16 @@ from sfumato.checkpoint import variant
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.families import family
-from sfumato.files import atomic_write
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.prior import Underlay
 from sfumato.nets.unet import UNet
 from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 from sfumato.spec import UNetConfig
+from sfumato.train.preparation import Tensors
 
 FIRST = {UNet: "conv_in", MMDiT: "pos_embed.proj"}  # the layer that reads the latents
 FIELDS = ("tokens", "pooled", "concat")  # of Cond, that words decide
-Tensors = dict[str, Tensor]
-
-
 Condition = Literal["inpainting", "depth"]
 
 
@@ -110,21 +105,6 @@ class Variant:
             raise SfumatoError(
                 f"{file} is no variant of this kind, these sizes and this rank; give what such a run exported"
             ) from error
-
-    def kept(self, folder: Path, count: int, make: Callable[[int], Tensors]) -> Tensors:
-        """The rows of `make(0)` to `make(count - 1)`, joined; each part is made once and kept in `folder`.
-
-        The folder's name must name what they are made from.
-        """
-        parts = [_kept(folder / f"{k:05d}.safetensors", partial(make, k)) for k in track(range(count), folder.name)]
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-
-
-def _kept(file: Path, make: Callable[[], Tensors]) -> Tensors:
-    if not file.is_file():
-        with atomic_write(file) as out:
-            out.write(save({key: value.cpu().contiguous() for key, value in make().items()}))
-    return load_file(file)
 
 
 def widened(network: UNet | MMDiT, further: int) -> UNet | MMDiT:

@@ -10,8 +10,9 @@ import torch
 from sfumato.data.emoji import build as emoji
 from sfumato.data.emoji import npm
 from sfumato.data.emoji.captions import LANGUAGES, STYLES
-from sfumato.data.emoji.dataset import EmojiData, compose, corpus
+from sfumato.data.emoji.dataset import EmojiData, corpus
 from sfumato.errors import SfumatoError
+from sfumato.images.tensors import compose
 
 
 def test_a_built_set_reads_back(tmp_path, cache):

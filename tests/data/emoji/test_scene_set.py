@@ -38,16 +38,18 @@ def test_an_interrupted_build_goes_on(tmp_path, shapes, monkeypatch):
     whole = build_scenes(tmp_path / "whole", shapes, 10)
 
     def interrupt(done: int, total: int) -> None:
-        if done == 8:
+        seen.append(done)
+        if done == 9:
             raise KeyboardInterrupt
 
-    out = tmp_path / "set"
+    out, seen = tmp_path / "set", []
     with pytest.raises(KeyboardInterrupt):
         build_scenes(out, shapes, 10, progress=interrupt)
+    assert sorted(set(seen)) == list(range(10)), "progress is said of every scene"
     with pytest.raises(SfumatoError, match="not a complete set of scenes"):
         SceneSet(out)
     written, write_shard = [], scene_set._write_shard
-    monkeypatch.setattr(scene_set, "_write_shard", lambda *rest: written.append(rest[-1]) or write_shard(*rest))
+    monkeypatch.setattr(scene_set, "_write_shard", lambda *rest: written.append(rest[3]) or write_shard(*rest))
     build_scenes(out, shapes, 10)
     assert written == [range(8, 10)]
     assert {file.name: file.read_bytes() for file in out.iterdir()} == {

@@ -16,7 +16,7 @@ import numpy as np
 from sfumato.data.emoji.captions import COLOURS, STYLES, Colour, Concept
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.nouns import TINTS
-from sfumato.data.emoji.scenes import ComposedScenes, named_colour, painted
+from sfumato.data.emoji.scenes import WHITE, ComposedScenes, named_colour, painted
 from sfumato.data.protocol import Rgb
 from sfumato.data.wording import Asked, Thing
 from sfumato.nets.layout import MAX_COUNT, MAX_THINGS, PLACES, Arrangement, Group, Pose, Size, Spot, spots
@@ -90,6 +90,12 @@ class ConceptScenes(ComposedScenes[PlacedConcept]):
         objects = tuple(PlacedConcept(pictures[spot.group], spot.group, tints[spot.group], spot) for spot in where)
         ground = self.ground(objects, GROUND_SHARE, rng)
         return ConceptScene(replace(asked, style=style, ground=ground), style, objects, painted(ground, rng))
+
+    def alone(self, picture: int, spot: Spot) -> ConceptScene:
+        """A scene of one picture, of any split, on white."""
+        style = self.data.style(picture)
+        asked = Asked((Thing(self.data.concept(picture)),), style=style)
+        return ConceptScene(asked, style, (PlacedConcept(picture, 0, None, spot),), WHITE)
 
     def patch(self, placed: PlacedConcept) -> tuple[np.ndarray, int, int]:
         cutout, side, spot = self.cutout(placed.picture, placed.colour), self.data.size, placed.spot

@@ -10,7 +10,6 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sfumato.data.emoji import captions
@@ -18,20 +17,9 @@ from sfumato.data.emoji.build import FORMAT, MANIFEST
 from sfumato.data.emoji.captions import Concept
 from sfumato.data.protocol import Rgb
 from sfumato.errors import SfumatoError
+from sfumato.images.tensors import compose
 
 SPLITS = ("train", "unseen_concept", "unseen_picture")
-
-
-def compose(rgba: Tensor | np.ndarray, rgb: Tensor | np.ndarray | Sequence[int]) -> Tensor:
-    """Lay uint8 RGBA (..., H, W, 4) over plain 8-bit RGB (..., 3): float32 (..., 3, H, W) in [-1, 1].
-
-    The leading dimensions broadcast; everything runs on the device of `rgba`.
-    """
-    picture = torch.as_tensor(rgba).to(torch.float32)
-    colour = torch.as_tensor(rgb, device=picture.device).to(torch.float32)[..., None, None, :]
-    alpha = picture[..., 3:] / 255
-    mixed = colour + (picture[..., :3] - colour) * alpha
-    return (mixed / 127.5 - 1).movedim(-1, -3).contiguous()
 
 
 class EmojiData:
@@ -102,6 +90,11 @@ class EmojiData:
     def subjects(self) -> int:
         """Number of concepts."""
         return len(self.concepts)
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The styles."""
+        return captions.STYLES
 
     @property
     def grounds(self) -> Sequence[tuple[Rgb, Rgb]]:

@@ -39,7 +39,8 @@ def build_scenes(
 ) -> Path:
     """Write the first `count` scenes of this seed to `out`, or finish a half-built set; returns `out`.
 
-    `progress(done, total)` is called after every shard. Raises SfumatoError when `out` holds another set.
+    `progress(done, total)` is called after every scene; with `done` a multiple of a
+    shard's length once that shard is written. Raises SfumatoError when `out` holds another set.
     """
     out, report = Path(out), progress or (lambda done, total: None)
     if count < 1:
@@ -62,7 +63,7 @@ def build_scenes(
         arrays, lines = (out / f"scenes-{start // SHARD:05d}.{suffix}" for suffix in ("npz", "jsonl"))
         # The lines are written after the arrays: where they are, the shard is complete.
         if not lines.is_file():
-            _write_shard(arrays, lines, scenes, numbers)
+            _write_shard(arrays, lines, scenes, numbers, lambda done: report(done, count))
         names += [arrays.name, lines.name]
         report(numbers.stop, count)
     for licence in sorted(data.path.glob("LICENSE*")):
@@ -125,12 +126,13 @@ def _claim(path: Path, settings: dict[str, Any]) -> None:
         raise SfumatoError(f"{path.parent} holds another set of scenes; choose another folder, or delete this one")
 
 
-def _write_shard(arrays: Path, lines: Path, scenes: NounScenes, numbers: range) -> None:
+def _write_shard(arrays: Path, lines: Path, scenes: NounScenes, numbers: range, report: Callable[[int], None]) -> None:
     side = scenes.data.size
     pictures = np.empty((len(numbers), side, side, 3), np.uint8)
     labels, depth = (np.empty((len(numbers), side, side), np.uint8) for _ in range(2))
     entries = []
     for row, number in enumerate(numbers):
+        report(number)
         scene = scenes[number]
         drawn = scenes.draw(scene)
         pictures[row] = ((drawn.picture + 1) * 127.5).round().byte().movedim(0, -1).numpy()

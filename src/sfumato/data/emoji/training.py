@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
@@ -16,11 +16,14 @@ from torch import Tensor
 from sfumato.data.emoji import captions, scene_captions
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES
 from sfumato.data.emoji.concept_scenes import ConceptScenes
-from sfumato.data.emoji.dataset import EmojiData, compose
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.labelled_scenes import LabelledConceptScenes
 from sfumato.data.emoji.noun_scenes import NounScene, NounScenes
 from sfumato.data.emoji.scenes import WHITE
 from sfumato.data.protocol import Example, PictureList
 from sfumato.errors import SfumatoError
+from sfumato.images.tensors import compose
+from sfumato.nets.layout import Spot
 from sfumato.seeding import shuffled, stream
 from sfumato.typed import build
 
@@ -74,10 +77,13 @@ class EmojiTrainingSet(EmojiData):
         i = int(train[rng.randrange(len(train))])
         return captions.caption(self.concept(i), self.style(i), language, rng, captions.background(rng))
 
-    def composed(self, seed: int) -> Callable[[int], Tensor]:
+    def scenes(self, seed: int) -> LabelledConceptScenes:
         """See `protocol.TrainingSet`."""
-        scenes = ConceptScenes(self, seed)
-        return lambda number: scenes.draw(scenes[number]).picture
+        return LabelledConceptScenes(self, seed)
+
+    def alone(self, spot: Spot) -> AloneOnWhite:
+        """See `protocol.TrainingSet`."""
+        return AloneOnWhite(self, spot)
 
     @cached_property
     def _scenes(self) -> NounScenes:
@@ -114,6 +120,24 @@ class OnBackgrounds:
     def colour(self, i: int, variant: int) -> captions.Colour | None:
         """The named colour of a variant of picture i."""
         return COLOURS[int(self._places[i, variant - 1])] if variant else None
+
+
+class AloneOnWhite:
+    """The thing of each picture alone on white at a spot: a `protocol.PictureList`."""
+
+    name = "things"
+
+    def __init__(self, data: EmojiData, spot: Spot) -> None:
+        self._scenes, self._spot = ConceptScenes(data), spot
+        self.fingerprint = f"{_hash(data.manifest)} alone at {spot}"
+
+    def __len__(self) -> int:
+        return len(self._scenes.data)
+
+    def draw(self, numbers: np.ndarray) -> Tensor:
+        """Pictures (B, 3, S, S) in [-1, 1]."""
+        scenes = (self._scenes.alone(int(number), self._spot) for number in numbers)
+        return torch.stack([self._scenes.draw(scene).picture for scene in scenes])
 
 
 class SceneList:

@@ -7,7 +7,6 @@ base draws from words alone.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -36,8 +35,9 @@ from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.masks import random_mask
 from sfumato.train.objective import denoising_losses, stratified, times, validation_errors, whole_steps
+from sfumato.train.preparation import Tensors, prepared
 from sfumato.train.sheet import sheet
-from sfumato.train.variant import Condition, Tensors, Variant
+from sfumato.train.variant import Condition, Variant
 
 CHUNK = 32  # examples in one file
 RATIOS = (0.5, 2.0, 10.0)  # of the validation's noise to its signal
@@ -108,12 +108,13 @@ class ConcatTask:
         side = data.size
         self._vae = self.variant.base.vae
         self._whole = self._masked(torch.zeros(3, side, side), torch.ones(1, 1, side, side)).cpu()
-        chunks = math.ceil((cfg.examples + cfg.held_out) / CHUNK)
         made_from = identity(
             data, self._vae, cfg.condition, cfg.loop.seed, cfg.single, cfg.views, model_hash(self.variant.base.path)
         )
         self._untold = self.variant.conds([""], [0], side)
-        self._kept = self.variant.kept(folder / f"{cfg.condition}-{made_from}", chunks, self._chunk)
+        self._kept = prepared(
+            folder / f"{cfg.condition}-{made_from}", cfg.examples + cfg.held_out, self._rows, CHUNK, "encode examples"
+        )
 
     def batch(self, step: int) -> Batch:
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
@@ -189,8 +190,8 @@ class ConcatTask:
             brought = {f"depth_estimator/{name}": value for name, value in self._depth_net.state_dict().items()}
         self.variant.export(folder / f"{self.cfg.condition}.safetensors", changes, brought)
 
-    def _chunk(self, k: int) -> Tensors:
-        numbers = range(k * CHUNK, (k + 1) * CHUNK)
+    def _rows(self, numbers: range) -> Tensors:
+        """The examples with these numbers: latents, further channels, and what words make of every view."""
         examples = [self._examples[n] for n in numbers]
         with arithmetic(self.cfg.loop, self.device):
             x0 = encode(self._vae, torch.stack([one.picture for one in examples]).to(self.device))

@@ -9,7 +9,6 @@ steps are those of consistency sampling: an estimate, noise up to the next level
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -29,8 +28,9 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.objective import pseudo_huber, stratified, x0_error
+from sfumato.train.preparation import Tensors, prepared
 from sfumato.train.sheet import sheet
-from sfumato.train.variant import FIELDS, Tensors, Variant
+from sfumato.train.variant import FIELDS, Variant
 
 CHUNK = 32  # paths that are drawn side by side and kept in one file
 SHEET_STEPS = (1, 2, 4)
@@ -95,8 +95,7 @@ class DistilTask:
             data, self.variant.base.vae, model_hash(self.variant.base.path), cfg.loop.seed,
             cfg.composed, cfg.teacher_sampler, cfg.teacher_steps, cfg.teacher_cfg,
         )  # fmt: skip
-        chunks = math.ceil((cfg.paths + cfg.held_out) / CHUNK)
-        self._paths = self.variant.kept(folder / f"paths-{made_from}", chunks, self._draw)
+        self._paths = prepared(folder / f"paths-{made_from}", cfg.paths + cfg.held_out, self._draw, CHUNK, "draw paths")
 
     def batch(self, step: int) -> Batch:
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
@@ -143,11 +142,11 @@ class DistilTask:
         cond = self.variant.cond({name: kept[name][place[0]] for name in FIELDS if name in kept})
         return x0_error(self.variant.model.denoiser, x, self._sigmas[place[1]], cond, end)
 
-    def _draw(self, k: int) -> Tensors:
-        rng = Random(int(stream(self.cfg.loop.seed, "prompts", k).integers(2**63)))
-        prompts = [self._data.caption(rng, self.cfg.composed) for _ in range(CHUNK)]
+    def _draw(self, seeds: range) -> Tensors:
+        """The teacher's paths from the noise of these seeds, and what their prompts condition on."""
+        rng = Random(int(stream(self.cfg.loop.seed, "prompts", seeds.start // CHUNK).integers(2**63)))
+        prompts = [self._data.caption(rng, self.cfg.composed) for _ in seeds]
         with arithmetic(self.cfg.loop, self.device):
-            seeds = range(k * CHUNK, (k + 1) * CHUNK)
             requests = [Request(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
             latents = trajectories(self.variant.base, requests, self._teacher)
         return {"latents": latents.half()} | self.variant.conds(prompts, seeds, self._data.size)

@@ -133,7 +133,7 @@ class LDMTask:
         self.table = table_of(cfg.prediction, cfg.noise)
         self.denoiser = Denoiser(self.network, cfg.prediction, self.table)
         self.pictures = data.captioned(cfg.data, cfg.loop.seed, cfg.held_out)
-        self.latents = torch.cat([cached(latents, part, self.vae, device) for part in self.pictures.parts])
+        self.latents = torch.cat([cached(latents, part, self.vae) for part in self.pictures.parts])
 
     def batch(self, step: int) -> Batch:
         cfg, seed, count = self.cfg, self.cfg.loop.seed, self.cfg.loop.batch

@@ -25,6 +25,7 @@ from sfumato.data.emoji import captions
 from sfumato.data.emoji.captions import LANGUAGES, STYLES
 from sfumato.data.emoji.concept_scenes import invent_request
 from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.labelled_scenes import COLOUR_NAMES, NO_GROUND
 from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.wording import Asked, Thing
 from sfumato.loading.exports import write_export
@@ -40,7 +41,6 @@ from sfumato.train.assemble import assemble
 from sfumato.train.clip_token_init import associations
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch
-from sfumato.train.scene_latents import COLOUR_NAMES, NO_GROUND
 
 FILE = "reader.safetensors"
 CHUNK = 32  # texts of like length

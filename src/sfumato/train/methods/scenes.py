@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.protocol import TrainingSet
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.guidance import Guidance, cfg, network_guide
@@ -27,7 +27,7 @@ from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.files import atomic_write
 from sfumato.loading.exports import filled, load_vae, read_export, write_export
 from sfumato.nets.composer import Composer, Things
-from sfumato.nets.layout import MAX_THINGS
+from sfumato.nets.layout import MAX_THINGS, Spot
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.batch import decoded, latents_of
@@ -35,15 +35,16 @@ from sfumato.pipeline.load import load
 from sfumato.seeding import shuffled, stream
 from sfumato.spec import MMDiTConfig, NoiseSchedule, PriorConfig
 from sfumato.train.config import LoopConfig
-from sfumato.train.latents import identity
+from sfumato.train.latents import cached, identity, scene_latents
 from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.networks import new_transformer
 from sfumato.train.objective import denoising_losses, geometric_mean, stratified, times, validation_errors
-from sfumato.train.scene_latents import CANONICAL, NO_GROUND, Tensors, canonical_latents, scene_latents
+from sfumato.train.preparation import Tensors
 from sfumato.train.sheet import sheet
 
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
 FILE = "scenes.safetensors"
+CANONICAL = Spot(0.5, 0.5, 0.92)  # where a thing lies in the picture that its code is made of
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Codes:
 
 def make(
     cfg: SceneTraining,
-    data: EmojiData,
+    data: TrainingSet,
     folder: Path,
     device: torch.device,
     *,
@@ -118,7 +119,7 @@ class SceneTask:
     def __init__(
         self,
         cfg: SceneTraining,
-        data: EmojiData,
+        data: TrainingSet,
         vae: VAE,
         latents: Path,
         device: torch.device,
@@ -126,14 +127,14 @@ class SceneTask:
     ):
         self.cfg, self.data, self.device, self.vae = cfg, data, device, vae.to(device)
         side = data.size // vae.cfg.factor
-        self._singles = canonical_latents(latents, data, vae)
+        self._singles = cached(latents, data.alone(CANONICAL), self.vae)
         self._train = data.splits["train"]
-        prior = PriorConfig(len(data.concepts), code=cfg.code, latent_channels=vae.cfg.latent_channels, side=side)
+        prior = PriorConfig(data.subjects, code=cfg.code, latent_channels=vae.cfg.latent_channels, side=side)
         self._codes = _kept_codes(
             latents / f"codes-{identity(data, vae, CANONICAL, cfg.code)}.pt", self._singles, self._train, prior.code
         )
-        self._scenes = scene_latents(latents, data, vae, cfg.scenes, cfg.scene_seed)
-        self._new = scene_latents(latents, data, vae, max(cfg.held_out, 1), -1)
+        self._scenes = scene_latents(latents, data, self.vae, cfg.scenes, cfg.scene_seed)
+        self._new = scene_latents(latents, data, self.vae, max(cfg.held_out, 1), -1)
         torch.manual_seed(cfg.loop.seed)
         self.transformer, self.composer = scene_transformer(cfg.transformer, prior), self._composer(prior)
         self.networks = nn.ModuleDict({"transformer": self.transformer, "composer": self.composer})
@@ -152,7 +153,7 @@ class SceneTask:
         chance = stream(seed, "noise", step)
         share = times("logit_normal", stratified(chance, count), cfg.t_shift)
         x0 = torch.cat([self._singles[numbers], self._scenes["latents"][places]]).float()
-        rows = joined(alone(numbers), {name: value[places] for name, value in self._scenes.items()})
+        rows = joined(self._alone(numbers), {name: value[places] for name, value in self._scenes.items()})
         return rows | {
             "x0": x0,
             "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
@@ -179,7 +180,7 @@ class SceneTask:
         numbers = self._train[np.linspace(0, len(self._train) - 1, self.cfg.held_out).astype(int)]
         found: dict[str, float] = {}
         for name, rows, x0 in (
-            ("single", alone(numbers), self._singles[numbers].float()),
+            ("single", self._alone(numbers), self._singles[numbers].float()),
             ("scene", self._new, self._new["latents"].float()),
         ):
             things = self.things(rows)
@@ -195,7 +196,7 @@ class SceneTask:
         """Pairs of rows, what was composed and what is drawn of it: things alone, then new scenes."""
         numbers = self._train[np.linspace(0, len(self._train) - 1, 12).astype(int)]
         rows = []
-        for labels, x0 in ((alone(numbers), self._singles[numbers]), (self._new, self._new["latents"][:24])):
+        for labels, x0 in ((self._alone(numbers), self._singles[numbers]), (self._new, self._new["latents"][:24])):
             for start in range(0, len(x0), 12):
                 part = {name: value[start : start + 12] for name, value in labels.items()}
                 drawn = self.draw(self.things(part), self.cfg.sheet_steps)
@@ -239,6 +240,17 @@ class SceneTask:
         with arithmetic(self.cfg.loop, self.device):
             return decoded(self.vae, latents).float()
 
+    def _alone(self, numbers: np.ndarray) -> Tensors:
+        """The labels that `things` reads, of pictures as their codes are made of: alone on white at CANONICAL."""
+        n = len(numbers)
+        rows = {name: torch.zeros(n, MAX_THINGS, dtype=torch.int64) for name in ("picture", "tint", "group")}
+        rows["group"] -= 1
+        rows["group"][:, 0] = 0
+        rows["picture"][:, 0] = torch.from_numpy(numbers)
+        spot = torch.zeros(n, MAX_THINGS, 5)
+        spot[:, 0] = torch.tensor([CANONICAL.x, CANONICAL.y, CANONICAL.side, 0, 0])
+        return rows | {"spot": spot, "ground": torch.full((n,), len(self.data.grounds))}
+
     def _continue_from(self, init: Path) -> None:
         _, tensors = read_export(init, FILE, "scenes")
         codes = tensors.pop("codes")
@@ -279,18 +291,6 @@ def scene_transformer(cfg: MMDiTConfig, prior: PriorConfig) -> MMDiT:
         pooled_dim=prior.code + prior.attributes,
     )
     return new_transformer(sizes)
-
-
-def alone(numbers: np.ndarray) -> Tensors:
-    """The labels, as `scene_latents.labels` has them, of pictures as their codes are made of."""
-    n = len(numbers)
-    rows = {name: torch.zeros(n, MAX_THINGS, dtype=torch.int64) for name in ("picture", "tint", "group")}
-    rows["group"] -= 1
-    rows["group"][:, 0] = 0
-    rows["picture"][:, 0] = torch.from_numpy(numbers)
-    spot = torch.zeros(n, MAX_THINGS, 5)
-    spot[:, 0] = torch.tensor([CANONICAL.x, CANONICAL.y, CANONICAL.side, 0, 0])
-    return rows | {"spot": spot, "ground": torch.full((n,), NO_GROUND)}
 
 
 def joined(first: Tensors, second: Tensors) -> Tensors:

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sfumato.data.emoji.dataset import compose
-from sfumato.data.protocol import TrainingSet
+from sfumato.data.protocol import LabelledScenes, TrainingSet
 from sfumato.errors import SfumatoError
+from sfumato.images.tensors import compose
 from sfumato.loading.exports import VAE_FILE, load_vae, write_export
 from sfumato.nets.vae import VAE
 from sfumato.seeding import stream
@@ -76,7 +76,7 @@ class VAETask:
             self.networks.encoder.compile()
             self.networks.decoder.compile()
         self._train = data.splits["train"]
-        self._scenes = data.composed(cfg.loop.seed) if cfg.scenes_every else None
+        self._scenes = data.scenes(cfg.loop.seed) if cfg.scenes_every else None
         held_out = np.concatenate([data.splits["unseen_concept"], data.splits["unseen_picture"]])
         spread = np.linspace(0, len(held_out) - 1, min(cfg.held_out, len(held_out))).astype(int)
         self._held_out = held_out[spread]
@@ -93,7 +93,7 @@ class VAETask:
         rgba = np.empty((count, side, side, 4), np.uint8)
         for row, i in enumerate(rng.choice(self._train, count)):
             y, x = corners[row]
-            whole_picture = self.data.picture(int(i)) if scenes is None else _opaque(scenes(int(rng.integers(1 << 40))))
+            whole_picture = self.data.picture(int(i)) if scenes is None else _opaque(scenes, int(rng.integers(1 << 40)))
             cut = whole_picture[y : y + side, x : x + side]
             rgba[row] = cut[:, ::-1] if flips[row] else cut
         rgb = rng.integers(0, 256, (count, 3))
@@ -189,9 +189,9 @@ def _keep_encoder(net: VAE, earlier: VAE) -> None:
         net.quant_conv.requires_grad_(False)
 
 
-def _opaque(picture: Tensor) -> np.ndarray:
-    """A picture (3, S, S) in [-1, 1] as opaque RGBA, uint8 (S, S, 4)."""
-    rgb = ((picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+def _opaque(scenes: LabelledScenes, number: int) -> np.ndarray:
+    """A composed scene as opaque RGBA, uint8 (S, S, 4)."""
+    rgb = ((scenes.draw([number])[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
 
 

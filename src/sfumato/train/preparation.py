@@ -1,0 +1,50 @@
+"""What a run makes before its first step, such as latents: with a bar, in files, and resumable."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from sfumato.files import atomic_write
+
+Tensors = dict[str, Tensor]
+
+
+def prepared(folder: Path, count: int, make: Callable[[range], Tensors], chunk: int, what: str) -> Tensors:
+    """The rows 0 .. count - 1 of what `make` makes, joined: tensors (count, ...) by name, on the CPU.
+
+    `make(numbers)` returns the rows with these numbers, at most `chunk` at a time. Each chunk is kept in a file of
+    `folder`, so a run that is stopped goes on after its last whole chunk, and the next run reads them all. The folder's
+    name must name everything that the rows are made from. `what` labels the bar on stderr, such as "encode pictures";
+    where that is no terminal, a line says each tenth.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console, parts = Console(stderr=True), []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=count)
+        for start in range(0, count, chunk):
+            numbers = range(start, min(start + chunk, count))
+            # Chunks of other lengths have other names: whoever asks for more rows makes the last chunk again.
+            cut = "" if len(numbers) == chunk else f"-{len(numbers)}"
+            file = folder / f"{start // chunk:05d}{cut}.safetensors"
+            found = file.is_file()
+            parts.append(load_file(file) if found else _made(file, make(numbers)))
+            bar.advance(task, len(numbers))
+            tenths = 10 * numbers.stop // count - 10 * numbers.start // count
+            if not found and tenths and not console.is_terminal:
+                print(f"{what} {numbers.stop}/{count}", file=sys.stderr, flush=True)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _made(file: Path, rows: Tensors) -> Tensors:
+    rows = {name: value.cpu().contiguous() for name, value in rows.items()}
+    with atomic_write(file) as out:
+        out.write(save(rows))
+    return rows
