@@ -39,7 +39,7 @@ def named(name: str) -> Method:
 
 def test_every_file_of_methods_is_registered() -> None:
     files = {module.name for module in pkgutil.iter_modules(methods.__path__)}
-    assert files == {method.module for method in METHODS}
+    assert files == {method.file for method in METHODS}
     assert len({method.name for method in METHODS}) == len(METHODS)
 
 

@@ -327,7 +327,7 @@ class StableDiffusion3:
             transformer = diffusers_config.mmdit_from(*folder.read(CONFIG))
         else:  # a transformer alone in a file
             with sizes_of(checkpoint, release):
-                transformer = sd3_mmdit.folder_sizes(checkpoint.shapes, IN_FOLDER["transformer"])
+                transformer = sd3_mmdit.sizes(checkpoint.shapes, IN_FOLDER["transformer"], folder=True)
         vae = diffusers_config.vae_from(*folder.read("vae/config")) if "vae" in folder.parts else release.vae
         t5 = _release_t5(release, transformer)
         if "text_3" in folder.parts:

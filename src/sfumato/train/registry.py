@@ -1,7 +1,8 @@
 """The training methods. The command `sfumato train`, its help and the table in docs/training.md derive from this list.
 
 To add a method, write `methods/NAME.py` with a recipe (a frozen dataclass), a task (see `loop.Task`) and a function
-`make` that builds the task, and add an entry here. This file imports no method, so that help needs no torch.
+`make(cfg: RECIPE, ...)` that builds the task, and add an entry here. This file imports no method, so that help needs no
+torch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from sfumato.errors import SfumatoError
 
@@ -32,7 +33,7 @@ class Input:
 class Method:
     """A method as users see it: what learns, from which batches, by which loss, and what lies in RUN/export then.
 
-    `module` is its file under `methods`, `recipe` the class of its recipe there. `requires` are recipe values that the
+    `module` is its file under `methods`, by default called as the method is. `requires` are recipe values that the
     command stands for. `former` marks the former name of other commands, which help and docs leave out.
     """
 
@@ -41,8 +42,7 @@ class Method:
     batch: str
     loss: str
     export: str
-    module: str
-    recipe: str
+    module: str = ""
     inputs: tuple[Input, ...] = ()
     requires: tuple[tuple[str, str], ...] = ()
     former: bool = False
@@ -52,10 +52,15 @@ class Method:
         """The command's help, one sentence a line."""
         return f"Train {self.learns}.\n\nBatch: {self.batch}. Loss: {self.loss}. RUN/export: {self.export}."
 
+    @property
+    def file(self) -> str:
+        """The name of its module under `methods`."""
+        return self.module or self.name.replace("-", "_")
+
     def load(self) -> tuple[type, Callable[..., MethodTask]]:
         """Returns the recipe's class and `make(recipe, data, folder, device, **inputs)`; imports torch."""
-        module = importlib.import_module(f"sfumato.train.methods.{self.module}")
-        return getattr(module, self.recipe), module.make
+        make = importlib.import_module(f"sfumato.train.methods.{self.file}").make
+        return get_type_hints(make)["cfg"], make
 
     def check(self, recipe: Any) -> None:
         """Raise SfumatoError for a recipe of another command."""
@@ -77,8 +82,6 @@ METHODS: tuple[Method, ...] = (
         batch="crops of pictures, now and then whole ones, on plain colours",
         loss="L1, squared error and L1 of differences between neighbours, and the KL divergence",
         export="the autoencoder, one file",
-        module="vae",
-        recipe="VAETraining",
     ),
     Method(
         "clip",
@@ -86,8 +89,6 @@ METHODS: tuple[Method, ...] = (
         batch="pictures of several styles of each concept, with captions in every language",
         loss="contrast between pictures and captions, and classification of concept, style and colour",
         export="both towers, one file, and the tokenizer",
-        module="clip",
-        recipe="CLIPTraining",
     ),
     Method(
         "ldm",
@@ -95,8 +96,6 @@ METHODS: tuple[Method, ...] = (
         batch="latents that are encoded once, with new captions each time",
         loss="squared error of the network's output, see train/objective.py",
         export="a complete model, a diffusers folder",
-        module="ldm",
-        recipe="LDMTraining",
         inputs=(
             Input("init", str, "Model to continue from: a path, or emoji for the one that ships."),
             Input("vae", Path, "Export folder of `sfumato train vae`; default: --init's."),
@@ -111,8 +110,6 @@ METHODS: tuple[Method, ...] = (
         batch="latents of things alone and of composed scenes of which everything is known, no words",
         loss="squared error of the flow, and of the composer's own draft",
         export="both networks and the codes of all pictures, one file",
-        module="scenes",
-        recipe="SceneTraining",
         inputs=(
             Input("vae", Path, "Export folder of `sfumato train vae`; default: the autoencoder that ships."),
             Input("init", Path, "Export folder of an earlier run to continue from."),
@@ -125,8 +122,6 @@ METHODS: tuple[Method, ...] = (
         batch="names, keywords and free requests in six languages, no pictures",
         loss="cross-entropy of concepts, numbers, colours, sizes, poses, places, style and ground",
         export="with --scenes a complete model, a diffusers folder; else both networks, one file",
-        module="reader",
-        recipe="ReaderTraining",
         inputs=(
             Input("scenes", Path, "Export folder of `sfumato train scenes`, to complete the model with."),
             Input("vae", Path, "Export folder of `sfumato train vae`; default: the autoencoder that ships."),
@@ -138,8 +133,6 @@ METHODS: tuple[Method, ...] = (
         batch="composed scenes and single things whose depth is known",
         loss="L1 of depth and of its differences between neighbours",
         export="the network, one file",
-        module="depth_net",
-        recipe="DepthNetTraining",
     ),
     Method(
         "inpaint",
@@ -150,7 +143,6 @@ METHODS: tuple[Method, ...] = (
         inputs=(INIT, ADAPTER),
         requires=(("condition", "inpainting"),),
         module="concat",
-        recipe="ConcatTraining",
     ),
     Method(
         "depth",
@@ -161,7 +153,6 @@ METHODS: tuple[Method, ...] = (
         inputs=(INIT, ADAPTER, DEPTH_NET),
         requires=(("condition", "depth"),),
         module="concat",
-        recipe="ConcatTraining",
     ),
     Method(
         "beside",
@@ -172,7 +163,6 @@ METHODS: tuple[Method, ...] = (
         inputs=(INIT, ADAPTER, DEPTH_NET),
         former=True,
         module="concat",
-        recipe="ConcatTraining",
     ),
     Method(
         "distil",
@@ -180,8 +170,6 @@ METHODS: tuple[Method, ...] = (
         batch="points on paths that the model itself drew with guidance in more steps",
         loss="pseudo-Huber distance of the estimate from where the path ends",
         export="a variant, one file",
-        module="distil",
-        recipe="DistilTraining",
         inputs=(INIT, ADAPTER),
     ),
 )

@@ -63,41 +63,27 @@ def rules(cfg: MMDiTConfig, names: Iterable[str], prefix: str) -> list[Rule]:
     return result
 
 
-def sizes(shapes: Shapes, prefix: str) -> MMDiTConfig:
-    """The sizes of a transformer from the shapes of its tensors. Raises LookupError when they are not those of one."""
+def sizes(shapes: Shapes, prefix: str, folder: bool = False) -> MMDiTConfig:
+    """The sizes of a transformer from the shapes of its tensors; `folder`: under the names of a diffusers folder.
+
+    Raises LookupError when the tensors are not those of such a transformer.
+    """
+    ends, block = ({ours: ours for ours in table} if folder else table for table in (ENDS, BLOCK))
+    blocks, table = ("transformer_blocks", "pos_embed.pos_embed") if folder else ("joint_blocks", "pos_embed")
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    hidden, channels, patch, _ = own["x_embedder.proj.weight"]
-    blocks = {int(match[1]) for name in own if (match := re.match(r"joint_blocks\.(\d+)\.", name))}
-    drawn = own["final_layer.linear.bias"][0] // patch**2
+    numbers = sorted({int(match[1]) for name in own if (match := re.match(rf"{blocks}\.(\d+)\.", name))})
+    hidden, channels, patch, _ = own[f"{ends['pos_embed.proj']}.weight"]
+    drawn = own[f"{ends['proj_out']}.bias"][0] // patch**2
     return MMDiTConfig(
         in_channels=channels,
         out_channels=None if drawn == channels else drawn,
         patch=patch,
         hidden=hidden,
         heads=max(1, hidden // HEAD),
-        depth=len(blocks),
+        depth=len(numbers),
         context_dim=own["context_embedder.weight"][1],
-        pooled_dim=own["y_embedder.mlp.0.weight"][1],
-        positions=round(own["pos_embed"][-2] ** 0.5),
-        qk_norm="joint_blocks.0.x_block.attn.ln_q.weight" in own,
-        dual=tuple(i for i in sorted(blocks) if f"joint_blocks.{i}.x_block.attn2.qkv.weight" in own),
-    )
-
-
-def folder_sizes(shapes: Shapes, prefix: str) -> MMDiTConfig:
-    """The same of a transformer under the names of a diffusers folder."""
-    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    hidden, channels, patch, _ = own["pos_embed.proj.weight"]
-    blocks = {int(match[1]) for name in own if (match := re.match(r"transformer_blocks\.(\d+)\.", name))}
-    return MMDiTConfig(
-        in_channels=channels,
-        patch=patch,
-        hidden=hidden,
-        heads=max(1, hidden // HEAD),
-        depth=len(blocks),
-        context_dim=own["context_embedder.weight"][1],
-        pooled_dim=own["time_text_embed.text_embedder.linear_1.weight"][1],
-        positions=round(own["pos_embed.pos_embed"][-2] ** 0.5),
-        qk_norm="transformer_blocks.0.attn.norm_q.weight" in own,
-        dual=tuple(i for i in sorted(blocks) if f"transformer_blocks.{i}.attn2.to_q.weight" in own),
+        pooled_dim=own[f"{ends['time_text_embed.text_embedder.linear_1']}.weight"][1],
+        positions=round(own[table][-2] ** 0.5),
+        qk_norm=f"{blocks}.0.{block['attn.norm_q']}.weight" in own,
+        dual=tuple(i for i in numbers if f"{blocks}.{i}.{block['attn2.to_q']}.weight" in own),
     )
