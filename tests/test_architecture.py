@@ -183,3 +183,10 @@ def circles(graph: dict[str, frozenset[str]]) -> Iterator[frozenset[str]]:
 def test_circles_are_found() -> None:
     graph = {"a": frozenset("b"), "b": frozenset("c"), "c": frozenset("a"), "d": frozenset("a")}
     assert list(circles(graph)) == [frozenset("abc")]
+
+
+def test_every_room_says_what_belongs_there() -> None:
+    for file in sorted(ROOT.rglob("__init__.py")):
+        said = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+        assert said and said.split("\n")[0].endswith((".", ":")), f"{file} does not open with a sentence"
+    assert all((file.parent / "__init__.py").is_file() for file in modules().values())

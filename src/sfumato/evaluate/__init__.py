@@ -1,0 +1,1 @@
+"""How well a model draws: figures with intervals, over any data set."""

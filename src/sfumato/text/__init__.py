@@ -1,0 +1,1 @@
+"""From words to embeddings: tokenizers, the prompt language, and the windows of text encoders."""
