@@ -1,1 +1,1 @@
-"""Picture files in and out, masks, crops, resizing and video."""
+"""Picture files in and out, masks, crops, resizing, contact sheets, charts and video."""
