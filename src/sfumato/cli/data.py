@@ -29,7 +29,7 @@ def emoji(
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps the downloaded packages.")] = None,
     size: Annotated[int, typer.Option(help="Edge of the pictures in pixels.")] = 128,
 ) -> None:
-    """Openly licensed emoji in six styles with captions in six languages (downloads 50 MB with npm)."""
+    """Build the emoji set: six styles, captions in six languages, open licences (downloads 50 MB with npm)."""
     from sfumato.data.emoji.build import build_emoji
 
     with _progress(out) as show:
@@ -44,7 +44,7 @@ def scenes(
     count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 10000,
     seed: Annotated[int, typer.Option(help="Another seed makes other scenes.")] = 0,
 ) -> None:
-    """One to four emoji to a picture, by place, number, size and colour, with captions, masks, boxes and depth."""
+    """Build scenes of one to four emoji, with captions, masks, boxes and depth, and known places, counts, colours."""
     from sfumato.data.emoji.dataset import EmojiData
     from sfumato.data.emoji.scene_set import build_scenes
 
@@ -55,7 +55,7 @@ def scenes(
 
 @contextmanager
 def _progress(out: Path) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on stderr; Ctrl-C leaves it with a word on how to go on."""
+    """Yields a function that moves a bar on stderr; Ctrl-C ends with a line that says how to go on."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with resumable(f"with {out}"), Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("start", total=None)

@@ -31,8 +31,8 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 
 
 @dataclass(frozen=True)
-class Running:
-    """What any run understands."""
+class RunOptions:
+    """Options that every training command has."""
 
     fresh: Fresh = False
     seed: Seed = None
@@ -42,13 +42,14 @@ class Running:
     threads: Threads = None
 
     def options(self) -> Options:
+        """Returns the options as the trainer takes them."""
         from sfumato.train.run import Options
 
         return Options(self.seed, self.fresh, self.steps, self.max_minutes, self.device, self.threads)
 
 
 def _command(method: Method) -> Callable[..., None]:
-    """The command of a method, with an option for each of its inputs."""
+    """Returns the command of a method, with an option for each of its inputs."""
     group = dataclasses.make_dataclass(
         "Inputs",
         [
@@ -58,7 +59,7 @@ def _command(method: Method) -> Callable[..., None]:
         frozen=True,
     )
 
-    def run(config: Config, data: Data, out: Out, *, inputs: Any, running: Running) -> None:
+    def run(config: Config, data: Data, out: Out, *, inputs: Any, running: RunOptions) -> None:
         from sfumato.data.emoji.training import EmojiTrainingSet
         from sfumato.train.run import run_method
 

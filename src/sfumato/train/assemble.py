@@ -1,4 +1,4 @@
-"""A complete model of what two runs learnt: to draw things in places, and to read words."""
+"""Joins the results of two runs, a denoiser of scenes and a reader of prompts, into one complete model."""
 
 from __future__ import annotations
 
@@ -38,10 +38,12 @@ def assemble(
     lexicon: Lexicon,
     vae: Path | None = None,
 ) -> None:
-    """Write the folder of a model that reads by `text`, `reader` and `lexicon` and draws by the export `drawing`.
+    """Writes the folder of a model that reads prompts by `text`, `reader` and `lexicon`, and draws by the export
+    `drawing`.
 
-    Weights are float16. `folder` holds the tokenizer already. `vae` is the export of an autoencoder; None takes that of
-    the shipped model.
+    `drawing` is the export folder of `sfumato train scenes`. `vae` is that of `sfumato train vae`; None takes the
+    autoencoder that ships. `data` is the set whose pictures the model remembers. `folder` holds the tokenizer already.
+    Weights are written as float16. Raises SfumatoError if an export is missing or has other sizes.
     """
     config, tensors = read_export(drawing, scenes.FILE, "scenes")
     where = f"{drawing}/{scenes.FILE}"
@@ -68,7 +70,7 @@ def assemble(
 
 
 def remember(prior: ScenePrior, data: Dataset, codes: Tensor) -> None:
-    """Fill the memory of a prior with the codes (N, K) of the training pictures of a set, and guesses for the rest."""
+    """Fills the memory of a prior with the codes (N, K) of the training pictures, and with guesses for the gaps."""
     shape = prior.memory.codes.shape
     of_concept, known = torch.zeros(shape), torch.zeros(shape[:2], dtype=torch.bool)
     for number in data.splits["train"].tolist():
@@ -80,10 +82,11 @@ def remember(prior: ScenePrior, data: Dataset, codes: Tensor) -> None:
 
 
 def completed(codes: Tensor, known: Tensor) -> Tensor:
-    """Codes (C, S, K), with guesses for the styles that a concept lacks.
+    """Returns codes (C, S, K) of C concepts in S styles, with guesses where `known` (C, S) is false.
 
-    From one style to another a linear map is fitted to the concepts that have both (ridge regression, Hoerl & Kennard
-    1970). What several styles say is averaged, the surer ones counting more. A concept without any style stays zero.
+    From each style to each other a linear map is fitted to the concepts that have both (ridge regression, Hoerl &
+    Kennard 1970). The guesses from several styles are averaged, weighted by how small the errors of their maps are. A
+    concept that is known in no style stays zero.
     """
     result = codes.clone()
     for target in range(codes.shape[1]):
@@ -108,4 +111,5 @@ def completed(codes: Tensor, known: Tensor) -> Tensor:
 
 
 def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Returns the tensors whose names begin with `name` and a dot, without that beginning."""
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

@@ -1,4 +1,4 @@
-"""The state of a run in one file, so that it cannot be a mixed pair; the newest two are kept."""
+"""Checkpoints of a run: all of its state in one file, of which the newest two are kept."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ KEPT = 2
 
 
 def find(run: Path) -> Path | None:
-    """The newest checkpoint of a run folder."""
+    """Returns the newest checkpoint of a run folder, or None."""
     return max(run.glob("checkpoints/step-*.pt"), default=None)
 
 
 def save(run: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write `state` whole, then drop all but the newest checkpoints."""
+    """Writes `state` to a new checkpoint, deletes all but the newest ones, and returns its path."""
     path = run / "checkpoints" / f"step-{step:08d}.pt"
     with atomic_write(path) as file:
         torch.save({"format": FORMAT, "step": step} | state, file)
@@ -30,7 +30,7 @@ def save(run: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint without executing anything in it. Raises SfumatoError for a file that is none."""
+    """Returns the state in a checkpoint; nothing in it is executed. Raises SfumatoError for a file that is none."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         if state["format"] != FORMAT:

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """Averages of a module's parameters; the decay warms up as (1 + n) / (10 + n) so that early weights fade fast."""
+    """Exponential moving averages of a module's parameters.
+
+    The decay of update n is the smaller of `decay` and (1 + n) / (10 + n), so that early weights fade fast.
+    """
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
@@ -19,18 +22,18 @@ class EMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move the averages towards the weights that step number `step` (from 0) left."""
+        """Moves the averages towards the weights after step number `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.average.values()), list(self._live.values()), 1 - decay)
 
     def load(self, average: dict[str, Tensor]) -> None:
-        """Take over saved averages; the names are those of the module's parameters."""
+        """Takes over saved averages, by the names of the module's parameters."""
         for name, value in self.average.items():
             value.copy_(average[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the module holds the averages; afterwards its own weights, bit for bit."""
+        """Gives the module the averages inside the context, and afterwards its own weights again, bit for bit."""
         own = {name: p.detach().clone() for name, p in self._live.items()}
         try:
             self._copy(self.average)

@@ -19,10 +19,11 @@ ROWS = 16  # pictures that are encoded side by side
 
 
 def cached(folder: Path, pictures: PictureList, vae: VAE) -> Tensor:
-    """Latents (M, C, h, w) of all pictures, about unit variance, float16: read from `folder`, or encoded and kept.
+    """Returns the latents (M, C, h, w) of all pictures, float16, of about unit variance.
 
-    The name of the folder inside is a hash of the encoder's weights and the pictures' fingerprint. So a change of
-    either makes a new folder, and stale latents cannot be read. The encoder runs on the device where `vae` lies.
+    They are read from `folder`, or encoded and kept there under a name that hashes the encoder's weights and the
+    pictures' fingerprint. So a change of either makes new files, and stale latents are never read. The encoder runs on
+    the device of `vae`.
     """
 
     def make(numbers: range) -> Tensors:
@@ -33,9 +34,9 @@ def cached(folder: Path, pictures: PictureList, vae: VAE) -> Tensor:
 
 
 def scene_latents(folder: Path, data: TrainingSet, vae: VAE, count: int, seed: int) -> Tensors:
-    """The first `count` scenes of a seed: `latents` (N, C, h, w), float16, and their labels.
+    """Returns the first `count` scenes of a seed: `latents` (N, C, h, w), float16, and their labels.
 
-    The labels are those of `data.protocol.LabelledScenes`. Files are kept in `folder` as those of `cached` are.
+    The labels are those of `data.protocol.LabelledScenes`. Files are kept in `folder` as in `cached`.
     """
     scenes = data.scenes(seed)
 
@@ -61,7 +62,7 @@ def _identity(origin: bytes, vae: VAE, *made_from: object) -> str:
 
 @torch.no_grad()
 def _encoded(vae: VAE, pictures: Tensor) -> Tensor:
-    """Latents (N, C, h, w), float16, of pictures (N, 3, S, S) in [-1, 1]: the means, without the encoder's noise."""
+    """Returns latents (N, C, h, w), float16, of pictures (N, 3, S, S) in [-1, 1]: the encoder's means, no noise."""
     device = next(vae.parameters()).device
     latents = []
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):

@@ -1,7 +1,7 @@
-"""The training loop of every method: a task says what to learn from, the loop how.
+"""The training loop that all methods share; a `Task` supplies batches, the loss, validation and the export.
 
-Step k draws its batch and its noise from (seed, k) alone (`sfumato.seeding`). So there is no random state to save, and
-an interrupted run ends with the same weights as one without interruption, bit for bit, on the same machine and threads.
+Step k draws its batch and its noise from (seed, k) alone (`sfumato.seeding`). So no random state has to be saved, and
+on the same machine with the same threads an interrupted run ends with the same weights as a whole one, bit for bit.
 """
 
 from __future__ import annotations
@@ -34,26 +34,32 @@ Batch = dict[str, Tensor]
 
 
 class Task(Protocol):
-    """What a run trains. `validate`, `samples` and `export` find the averaged weights in `networks`."""
+    """What a run trains.
+
+    `validate`, `samples` and `export` are called while `networks` holds the averaged weights.
+    """
 
     @property
     def networks(self) -> nn.Module:
-        """What is trained."""
+        """The module whose parameters are trained."""
 
     def batch(self, step: int) -> Batch:
-        """The samples of a step, on the CPU; a pure function of the config's seed and `step`. May run in a thread."""
+        """Returns the samples of a step on the CPU, tensors (B, ...) by name.
+
+        It must be a pure function of the config's seed and of `step`, and may be called in a thread.
+        """
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scalar to minimise, and scalars to log; torch's generators are seeded for the step."""
+        """Returns the scalar to minimise, and scalars to log. Torch's generators are seeded for the step."""
 
     def validate(self) -> dict[str, float]:
-        """Figures on data that training does not see."""
+        """Returns figures on data that training does not see, by name."""
 
     def samples(self) -> Image.Image:
-        """A sheet for a person."""
+        """Returns a sheet of pictures to judge the run by."""
 
     def export(self, folder: Path) -> None:
-        """Write what the next stage or a user loads."""
+        """Writes to `folder` what the next stage or a user loads."""
 
 
 class MethodTask(Task, Protocol):
@@ -61,12 +67,12 @@ class MethodTask(Task, Protocol):
 
     @property
     def cfg(self) -> Any:
-        """The recipe as it runs, a dataclass with a `LoopConfig` as its `loop`."""
+        """The recipe of the run, a dataclass with a `LoopConfig` named `loop`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: steps done in all, why ("done", "time" or "signal"), the last figures."""
+    """How a run ended: steps done in all, the reason ("done", "time" or "signal"), and the last figures."""
 
     step: int
     reason: str
@@ -74,14 +80,15 @@ class Outcome:
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" is the GPU where there is one. Raises SfumatoError for a device this machine lacks."""
+    """Returns the device of this name; "auto" takes a GPU if there is one. Raises SfumatoError if there is no such
+    device."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return choose_device(name)
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware."""
+    """Returns whether the device multiplies bf16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     # The function is younger than the oldest torch that we allow.
@@ -91,9 +98,10 @@ def bf16_pays(device: torch.device) -> bool:
 
 @contextmanager
 def arithmetic(cfg: LoopConfig, device: torch.device) -> Iterator[None]:
-    """The context that forward passes of a training step run in: precision, and on the CPU plain attention.
+    """Opens the context in which forward passes run: the precision, and on the CPU plain attention.
 
-    torch's CPU flash attention takes four times the plain one's time backwards at the few tokens of our networks.
+    At the few tokens of our networks, torch's CPU flash attention takes four times as long backwards as plain
+    attention.
     """
     bf16 = cfg.precision == "bf16"
     if cfg.precision == "auto":
@@ -104,7 +112,7 @@ def arithmetic(cfg: LoopConfig, device: torch.device) -> Iterator[None]:
 
 
 def learning_rate(cfg: LoopConfig, step: int, steps: int) -> float:
-    """Rate of step number `step` (from 0) of `steps`."""
+    """Returns the learning rate of step number `step`, from 0, of `steps`."""
     if step < cfg.warmup:
         return cfg.lr * (step + 1) / cfg.warmup
     if cfg.lr_schedule == "constant":
@@ -127,11 +135,11 @@ def train(
     resume: bool = True,
     max_minutes: float | None = None,
 ) -> Outcome:
-    """Train `task` into the folder `run` until `cfg.steps`, the time limit, SIGINT or SIGTERM.
+    """Trains `task` into the folder `run` until `cfg.steps`, the time limit, SIGINT or SIGTERM.
 
-    `record` is the whole config (a dataclass), kept in every checkpoint. Whatever ends the run, it leaves a
-    checkpoint, a sheet and an export. Raises SfumatoError when the loss is no longer finite, and for a run folder that
-    cannot be written or whose checkpoint belongs to other networks.
+    `record` is the whole recipe, a dataclass, and is kept in every checkpoint. However the run ends, it leaves a
+    checkpoint and an export, and after anything but a signal also figures and a sheet. Raises SfumatoError if the loss
+    is no longer finite, if the folder cannot be written, and if its checkpoint belongs to other networks.
     """
     check_writable(run)
     run.mkdir(parents=True, exist_ok=True)
@@ -195,7 +203,7 @@ def train(
 
 
 class _Window:
-    """Means of logged values and the rate since the last line."""
+    """Means of logged values, and samples per second, since the last line of the log."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
@@ -216,7 +224,7 @@ class _Window:
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def restart_clock(self) -> None:
-        """Leave out what passed since the last step: it was no training."""
+        """Leaves out the time since the last step, which was not spent on training."""
         self._since = time.monotonic()
 
     def flush(self) -> dict[str, float]:
@@ -257,7 +265,7 @@ def _step(
 
 
 def _batches(task: Task, start: int, stop: int, ahead: bool) -> Iterator[Batch]:
-    """Batches in order; with `ahead` a thread prepares the next while the device works on this one."""
+    """Yields batches in order; with `ahead` a thread prepares the next ones while the device computes."""
     if not ahead:
         yield from map(task.batch, range(start, stop))
         return
@@ -271,7 +279,7 @@ def _batches(task: Task, start: int, stop: int, ahead: bool) -> Iterator[Batch]:
 
 
 def _adamw(networks: nn.Module, cfg: LoopConfig, device: torch.device) -> torch.optim.AdamW:
-    """Weight decay for matrices and kernels only."""
+    """Returns the optimizer; weight decay applies to matrices and kernels only."""
     parameters = [p for p in networks.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": cfg.weight_decay},
@@ -319,7 +327,7 @@ def _export(task: Task, ema: EMA, run: Path) -> None:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that asked to stop, as they arrive; a second one acts at once, as it would have without us."""
+    """Collects the signals that ask the run to stop; a second one acts at once, as it would without us."""
     arrived: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -1,4 +1,4 @@
-"""Parts of pictures to paint anew, as people mark them: things, boxes, brush strokes, sides, everything."""
+"""Random masks for inpainting, as people draw them: things, boxes, brush strokes and sides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ KINDS = {"thing": 0.35, "box": 0.25, "strokes": 0.15, "side": 0.25}
 
 
 def random_mask(things: Tensor, rng: Random) -> Tensor:
-    """Where a picture is to be painted anew (1, 1, S, S), 0 or 1; things (K, S, S) are what can be seen in it."""
+    """Draws a mask (1, 1, S, S) that is 1 where the picture is to be painted anew, and 0 elsewhere.
+
+    `things` (K, S, S) are the visible pixels of the things in the picture.
+    """
     side = things.shape[-1]
     kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
     seen = [thing for thing in things if thing.any()]
@@ -41,7 +44,7 @@ def random_mask(things: Tensor, rng: Random) -> Tensor:
 
 
 def _around(thing: Tensor, rng: Random) -> Tensor:
-    """The thing and a margin, or the box around it."""
+    """Returns a mask of the thing with a margin, or of the box around it."""
     mask = thing.float()[None, None]
     if rng.random() < 0.5:
         rows, columns = (thing.any(dim).nonzero() for dim in (1, 0))

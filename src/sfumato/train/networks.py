@@ -1,4 +1,4 @@
-"""The denoisers that can be trained, with weights to begin from."""
+"""New denoisers with their first weights."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ EMBEDDING_STD = 0.02
 
 
 def new_unet(cfg: UNetConfig, vae: VAEConfig, text: CLIPTextConfig) -> UNet:
-    """A U-Net for these latents and this text.
+    """Returns a U-Net for the latents of `vae` and the tokens of `text`.
 
-    Residual branches and the output begin at zero, as in the original: the first steps learn the mean.
+    Residual branches and the output begin at zero, as in the original implementation.
     """
     channels = vae.latent_channels
     net = UNet(replace(cfg, in_channels=channels, out_channels=channels, context_dim=text.hidden_size))
@@ -30,10 +30,10 @@ def new_unet(cfg: UNetConfig, vae: VAEConfig, text: CLIPTextConfig) -> UNet:
 
 
 def new_transformer(cfg: MMDiTConfig) -> MMDiT:
-    """A transformer of these sizes; its table of positions is made of sinusoids.
+    """Returns a transformer of these sizes; its table of positions is made of sinusoids.
 
     Every block begins as the identity and the output at zero (adaLN-Zero, Peebles & Xie 2023, section 3.2). Raises
-    SfumatoError for a width that heads or positions cannot divide.
+    SfumatoError if `hidden` is not a multiple of 4 and of `heads`.
     """
     if cfg.hidden % cfg.heads or cfg.hidden % 4:
         raise SfumatoError(f"the transformer's hidden is {cfg.hidden}; expected a multiple of 4 and of its heads")
@@ -54,9 +54,9 @@ def new_transformer(cfg: MMDiTConfig) -> MMDiT:
 
 
 def text_transformer(cfg: MMDiTConfig, vae: VAEConfig, text: CLIPTextConfig, side: int) -> MMDiT:
-    """A transformer for latents of `side` x `side` and this text; its table of positions has their size.
+    """Returns a transformer for latents of `side` x `side` and for the tokens of `text`.
 
-    Raises SfumatoError as `new_transformer`, and for latents that patches cannot divide.
+    Raises SfumatoError as `new_transformer` does, and if `side` is not a multiple of the patch.
     """
     if side % cfg.patch:
         raise SfumatoError(f"the transformer's patch is {cfg.patch}; expected a divisor of the latents' side, {side}")
@@ -73,14 +73,14 @@ def text_transformer(cfg: MMDiTConfig, vae: VAEConfig, text: CLIPTextConfig, sid
 
 
 def described(network: UNet | MMDiT) -> Spec:
-    """The release that models with such a network are stored as, with this network's sizes."""
+    """Returns the spec of the release that models with such a network are stored as, with this network's sizes."""
     if isinstance(network, MMDiT):
         return replace(sd3.ONE_TEXT, transformer=network.cfg)
     return replace(sd1.SPEC, unet=network.cfg)
 
 
 def positions(side: int, width: int) -> Tensor:
-    """Sinusoids of the row, then of the column, of every place of a square: (1, side * side, width)."""
+    """Returns sinusoids of the row and the column of every place of a square, (1, side * side, width)."""
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     return torch.cat([sinusoidal(axis.flatten(), width // 2) for axis in (rows, columns)], 1)[None]
 

@@ -1,10 +1,10 @@
-"""What denoisers are trained to minimise, the same for every method: targets, errors, weights, distributions of times.
+"""The objective that all denoisers are trained by: targets, errors, weights and the distributions of times.
 
 A network's output F stands for the picture x0 = c_skip x + c_out F(c_in x, t), see `diffusion.predict`. Training
 regresses F to the output that stands for the true x0, (x0 - c_skip x) / c_out. That is each family's own target: the
 noise (eps), alpha noise - sigma x0 (v), the picture (x0), noise - x0 (flow).
 
-Letters: x0 (B, C, h, w) clean latents, x the same at noise levels sigma (B,), float64 on the CPU as tables have them.
+Letters: x0 (B, C, h, w) are clean latents, x the same at noise levels sigma (B,), which are float64 on the CPU.
 """
 
 from __future__ import annotations
@@ -27,27 +27,32 @@ Times = Literal["uniform", "logit_normal"]
 
 
 def residual(denoiser: Denoiser, x: Tensor, sigma: Tensor, cond: Cond, x0: Tensor) -> Tensor:
-    """F - (x0 - c_skip x) / c_out, of x's shape: how far the network's output is from the one that stands for x0."""
+    """Returns F - (x0 - c_skip x) / c_out, of x's shape: the error of the network's output."""
     sigma = denoiser.level(sigma)
     return denoiser.output(x, sigma, cond) - predict.target(denoiser.prediction, x0, x, sigma)
 
 
 def x0_error(denoiser: Denoiser, x: Tensor, sigma: Tensor, cond: Cond, x0: Tensor) -> Tensor:
-    """The estimate of x0 minus x0, of x's shape: `residual` times c_out."""
+    """Returns the estimate of x0 minus x0, of x's shape: `residual` times c_out."""
     _, _, c_out = predict.preconditioning(denoiser.prediction, denoiser.level(sigma))
     return per_row(c_out, x) * residual(denoiser, x, sigma, cond, x0)
 
 
 def denoising_losses(denoiser: Denoiser, x0: Tensor, noise: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
-    """Mean square of `residual` for each row (B,), with x0 noised to sigma (Ho et al. 2020, equation 14, for eps)."""
+    """Returns the mean square of `residual` of each row, (B,), with x0 noised to sigma.
+
+    For eps it is equation 14 of Ho et al. 2020.
+    """
     x = denoiser.path.noised(x0, noise, sigma)
     return residual(denoiser, x, sigma, cond, x0).square().flatten(1).mean(1)
 
 
 def validation_errors(denoiser: Denoiser, x0: Tensor, cond: Cond, ratio: float) -> Tensor:
-    """Squared errors of the estimate of x0, of x0's shape, where noise is `ratio` times the signal.
+    """Returns squared errors of the estimate of x0, of x0's shape, at the level where noise is `ratio` times the
+    signal.
 
-    The noise depends on the ratio and on x0's shape alone. So figures compare between steps, networks and predictions.
+    The noise depends on the ratio and on x0's shape alone, so figures can be compared between steps, networks and
+    predictions.
     """
     noise = torch.from_numpy(stream(0, f"grid {ratio}", 0).standard_normal(tuple(x0.shape), np.float32)).to(x0)
     sigma = torch.full((len(x0),), denoiser.path.sigma_at(ratio), dtype=torch.float64)
@@ -56,7 +61,8 @@ def validation_errors(denoiser: Denoiser, x0: Tensor, cond: Cond, ratio: float) 
 
 
 def min_snr(kind: Prediction, sigma: Tensor, gamma: float) -> Tensor:
-    """Weights (B,) of `denoising_losses`: min(S, gamma) c_out^2 with S = (alpha / sigma)^2; ones for gamma 0.
+    """Returns the weights (B,) of `denoising_losses`: min(S, gamma) c_out^2 with S = (alpha / sigma)^2, or ones for
+    gamma 0.
 
     Hang et al. 2023, section 3.4, weigh the error of x0 by min(S, gamma). An error of F is c_out times as large in x0:
     this gives their min(S, gamma) / S for eps and min(S, gamma) / (S + 1) for v, and the same idea for a flow.
@@ -69,25 +75,26 @@ def min_snr(kind: Prediction, sigma: Tensor, gamma: float) -> Tensor:
 
 
 def pseudo_huber(error: Tensor, width: float = 0.00054) -> Tensor:
-    """sqrt(|e|^2 + c^2) - c for each row (B,) of error (B, ...), with c = `width` sqrt(d) for rows of d values.
+    """Returns sqrt(|e|^2 + c^2) - c of each row, (B,), for errors (B, ...) with d values in a row and c = `width`
+    sqrt(d).
 
-    Song & Dhariwal 2024, section 3.3, divided by sqrt(d): about the root mean square, so that a row which cannot be
-    known yet does not outweigh the others.
+    It is Song & Dhariwal 2024, section 3.3, divided by sqrt(d). That is about the root mean square, so rows that cannot
+    be estimated well do not outweigh the others.
     """
     mean = error.flatten(1).square().mean(1)
     return (mean + width**2).sqrt() - width
 
 
 def stratified(rng: np.random.Generator, count: int) -> Tensor:
-    """Numbers (count,) in [0, 1), float64: one from every 1/count in random order, each uniform by itself.
+    """Returns numbers (count,) in [0, 1), float64: one from every interval of length 1/count, in random order.
 
-    A batch then sees all noise levels (the purpose of Kingma et al. 2021, appendix I.1).
+    So every batch sees all noise levels (Kingma et al. 2021, appendix I.1).
     """
     return torch.from_numpy((rng.permutation(count) + rng.random(count)) / count)
 
 
 def times(kind: Times, u: Tensor, shift: float = 0.0, scale: float = 1.0) -> Tensor:
-    """Times (B,) in (0, 1), sigmoid(shift + scale z), from uniform numbers u (B,).
+    """Returns times (B,) in (0, 1), sigmoid(shift + scale z), from uniform numbers u (B,).
 
     "logit_normal" takes z from the normal distribution (Esser et al. 2024, equation 19, with m and s); "uniform" takes
     it from the logistic one, so that times are uniform for shift 0 and scale 1.
@@ -98,10 +105,10 @@ def times(kind: Times, u: Tensor, shift: float = 0.0, scale: float = 1.0) -> Ten
 
 
 def whole_steps(time: Tensor, steps: int) -> Tensor:
-    """The training steps 0 .. steps - 1 (B,), int64, in which times (B,) in [0, 1] lie."""
+    """Returns the training steps, 0 .. steps - 1 (B,), int64, that times (B,) in [0, 1] fall into."""
     return (time * steps).long().clamp(max=steps - 1)
 
 
 def geometric_mean(values: list[float]) -> float:
-    """One figure of errors at noise levels far apart, in which each level counts the same."""
+    """Returns the geometric mean, in which errors of very different sizes count the same."""
     return math.exp(sum(map(math.log, values)) / len(values))

@@ -1,4 +1,4 @@
-"""What a run makes before its first step, such as latents: with a bar, in files, and resumable."""
+"""Work that a run does before its first step, such as encoding latents: shown by a bar, kept in files, resumable."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Tensors = dict[str, Tensor]
 
 
 def prepared(folder: Path, count: int, make: Callable[[range], Tensors], chunk: int, what: str) -> Tensors:
-    """The rows 0 .. count - 1 of what `make` makes, joined: tensors (count, ...) by name, on the CPU.
+    """Returns rows 0 .. count - 1 of what `make` returns, joined: tensors (count, ...) by name, on the CPU.
 
-    `make(numbers)` returns the rows with these numbers, at most `chunk` at a time. Each chunk is kept in a file of
-    `folder`, so a run that is stopped goes on after its last whole chunk, and the next run reads them all. The folder's
-    name must name everything that the rows are made from. `what` labels the bar on stderr, such as "encode pictures";
-    where that is no terminal, a line says each tenth.
+    `make(numbers)` returns the rows with these numbers, at most `chunk` of them. Each chunk is kept in a file of
+    `folder`, so a stopped run goes on after its last whole chunk, and the next run reads all of them. The folder's name
+    must name everything that the rows depend on. `what` labels the bar on stderr, such as "encode pictures"; if stderr
+    is no terminal, a line reports each tenth.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console, parts = Console(stderr=True), []
@@ -44,6 +44,7 @@ def prepared(folder: Path, count: int, make: Callable[[range], Tensors], chunk: 
 
 
 def _made(file: Path, rows: Tensors) -> Tensors:
+    """Writes rows to a new file and returns them on the CPU."""
     rows = {name: value.cpu().contiguous() for name, value in rows.items()}
     with atomic_write(file) as out:
         out.write(save(rows))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Input:
-    """Something that a method takes besides recipe and data: an option of its command, a keyword of its `make`."""
+    """An input of a method besides recipe and data: an option of its command, and a keyword of its `make`."""
 
     name: str
     kind: type[str] | type[Path]
@@ -31,10 +31,12 @@ class Input:
 
 @dataclass(frozen=True)
 class Method:
-    """A method as users see it: what learns, from which batches, by which loss, and what lies in RUN/export then.
+    """A training method as users see it.
 
-    `module` is its file under `methods`, by default called as the method is. `requires` are recipe values that the
-    command stands for. `former` marks the former name of other commands, which help and docs leave out.
+    `learns`, `batch`, `loss` and `export` complete the sentences of its help: what is trained, on which batches, by
+    which loss, and what lies in RUN/export afterwards. `module` is its file under `methods`, by default called as the
+    method. `requires` are recipe values that the command stands for. `former` marks a former name of other commands,
+    which help and docs leave out.
     """
 
     name: str
@@ -63,7 +65,7 @@ class Method:
         return get_type_hints(make)["cfg"], make
 
     def check(self, recipe: Any) -> None:
-        """Raise SfumatoError for a recipe of another command."""
+        """Raises SfumatoError if the recipe belongs to another command."""
         for key, value in self.requires:
             found = getattr(recipe, key)
             if found != value:
@@ -176,7 +178,7 @@ METHODS: tuple[Method, ...] = (
 
 
 def table() -> str:
-    """The methods as a Markdown table, in docs/training.md."""
+    """Returns the methods as a Markdown table, for docs/training.md."""
     rows = [(f"`sfumato train {m.name}`", m.learns, m.batch, m.loss, m.export) for m in METHODS if not m.former]
     lines = [("command", "what learns", "its batch", "its loss", "RUN/export"), ("---",) * 5, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""Where a run tells how it goes: a progress line, a JSONL file, TensorBoard."""
+"""The report of a run: a progress bar or lines on stderr, a JSONL file, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ LOG = "log.jsonl"
 
 
 def duration(seconds: float) -> str:
-    """ "1:02:03"."""
+    """Returns seconds as hours, minutes and seconds: "1:02:03"."""
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 class Report:
-    """Opened with the step a run starts from: later records of an earlier, interrupted try are dropped."""
+    """The report of a run that goes from step `start` to `steps`.
+
+    Records after `start` were written by an earlier run that was interrupted, and are dropped.
+    """
 
     def __init__(self, run: Path, start: int, steps: int):
         self._path = run / LOG
@@ -56,7 +59,7 @@ class Report:
             self._board.close()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Record values reached after `step` steps, and say them."""
+        """Records the values that `step` steps have reached, and shows them."""
         self._file.write(json.dumps({"step": step} | values) + "\n")
         self._file.flush()
         if self._board:
@@ -70,12 +73,12 @@ class Report:
             self.say(f"{step}/{self._steps}  {text}  left {duration(left)}")
 
     def advance(self, step: int) -> None:
-        """Move the bar only."""
+        """Moves the bar to a step without a record."""
         if self._bar:
             self._bar.update(self._task, completed=step)
 
     def say(self, line: str) -> None:
-        """One line for the person who watches."""
+        """Shows one line on stderr."""
         if self._bar:
             self._bar.console.print(line, highlight=False)
         else:
@@ -91,7 +94,7 @@ class Report:
 
 
 def _tensorboard(run: Path, start: int) -> SummaryWriter | None:
-    """A TensorBoard writer where the optional package is installed."""
+    """Returns a TensorBoard writer, or None if the package is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,4 +1,4 @@
-"""A run of a training method, from what the command line says to its end."""
+"""Runs a training method: reads the recipe, builds the task and trains it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from sfumato.train.registry import Method
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line may say about any run; None leaves a value to the recipe or to torch.
+    """Options that every run has; None leaves a value to the recipe or to torch.
 
-    `fresh` refuses to continue a run that lies in the folder already.
+    With `fresh`, a run that lies in the folder already is an error and not continued.
     """
 
     seed: int | None = None
@@ -34,9 +34,9 @@ class Options:
 def run_method(
     method: Method, recipe: str | Path, data: TrainingSet, out: Path, inputs: Mapping[str, Any], options: Options
 ) -> Outcome:
-    """Train by `method` in the folder `out` and leave the result in `out`/export.
+    """Trains by `method` in the folder `out` and leaves the result in `out`/export.
 
-    `recipe` is a TOML file or the name of one that ships; `inputs` are the values of `method.inputs` by name. Raises
+    `recipe` is a TOML file, or the name of one that ships. `inputs` are the values of `method.inputs` by name. Raises
     SfumatoError for a recipe, inputs or a device that do not fit.
     """
     kind, make = method.load()

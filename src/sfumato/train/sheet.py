@@ -1,4 +1,4 @@
-"""Pictures side by side in one PNG, for a person to judge a run by."""
+"""Sheets of pictures, to judge a run by."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def sheet(rows: Sequence[Tensor], gap: int = 2) -> Image.Image:
-    """Rows of pictures (N, 3, H, W) in [-1, 1], all of one size, on white."""
+    """Returns one picture of rows of pictures (N, 3, H, W) in [-1, 1], all of one size, on white."""
     pictures = [((row.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu() for row in rows]
     height, width = pictures[0].shape[2:]
     columns = max(len(row) for row in pictures)

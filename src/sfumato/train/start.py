@@ -1,4 +1,4 @@
-"""What the training of a denoiser begins with: the frozen parts around it, and the weights of a model to go on from."""
+"""What the training of a denoiser starts from: frozen networks around it, and the weights of an earlier model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from sfumato.train.clip import load_clip
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """An autoencoder and a text tower in evaluation mode, the tower's tokenizer, and the model that training goes on
-    from, if there is one. With `parts_of`, the name or path of a model, the autoencoder and the tower are that model's,
-    and what is trained becomes a variant of it."""
+    """The frozen networks around a denoiser that is to be trained, in evaluation mode.
+
+    `tokenizer` belongs to the text tower. `model` is the model whose denoiser training continues, if there is one. With
+    `parts_of`, the name or path of a model, autoencoder and tower are that model's, and the result becomes a variant of
+    it.
+    """
 
     vae: VAE
     text: CLIPText
@@ -31,7 +34,7 @@ class Start:
     parts_of: str | None = None
 
     def carry_over(self, network: UNet | MMDiT) -> None:
-        """Give `network` the model's weights. Raises SfumatoError where it has other sizes than the model's."""
+        """Copies the weights of `model` to `network`. Raises SfumatoError if their sizes differ."""
         if self.model is None:
             return
         theirs = self.model.denoiser.network
@@ -51,10 +54,11 @@ class Start:
 
 
 def gather(init: str, vae: Path | None, clip: Path | None, parts: str | None = None) -> Start:
-    """From exports of `sfumato train vae` and `clip`, and for what is not given from the model `init` ("": none); or
-    from the model `parts` all that is frozen.
+    """Returns the autoencoder and the text tower from the exports `vae` and `clip`, or else from the model `init` ("":
+    none).
 
-    Raises SfumatoError when a part is given by neither, or `init` reads more than one text tower.
+    `parts` is a model that brings both, and nothing else may be given then. Raises SfumatoError if a part is missing,
+    or if `init` has more than one text tower.
     """
     if parts is not None:
         if init or vae is not None or clip is not None:

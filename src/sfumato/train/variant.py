@@ -1,4 +1,4 @@
-"""What methods share that train a variant: a model of which an adapter alone learns, and its export."""
+"""What the methods share that train a variant: a model of which only an adapter learns."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Condition = Literal["inpainting", "depth"]
 
 
 class Variant:
-    """The model `init`, of which an adapter alone learns; with a `condition` its network reads further channels.
+    """The model `init`, of which only an adapter learns; with a `condition` its network reads further channels.
 
-    The further channels are those of `methods.concat`. They have zero weights at first, so that the variant starts by
-    drawing what `base` draws. `adapter` is the file of an earlier variant, of this or another base, whose differences
-    are the first ones. `network` computes with the adapter's differences, `model` draws with it. Raises SfumatoError
-    for a model that is not a folder with a network for plain latents.
+    The further channels are described in `methods.concat`. Their first weights are zero, so the variant starts by
+    drawing what `base` draws. `adapter` is the file of an earlier variant, of this or another base, whose weights are
+    the first ones. `network` is the denoiser with the adapter, `model` the model that draws with it. Raises
+    SfumatoError if `init` is not a folder of a model whose denoiser reads plain latents.
     """
 
     def __init__(
@@ -69,9 +69,10 @@ class Variant:
     def conds(
         self, prompts: Sequence[str], seeds: Sequence[int], side: int, underlays: Sequence[Underlay | None] = ()
     ) -> Tensors:
-        """What pictures of `side` pixels are conditioned on: each field of their Cond (N, ...), in float16.
+        """Returns the conditioning of pictures of `side` pixels: each field of their Cond, (N, ...), float16 on the
+        CPU.
 
-        A prior lays things out by the `seeds`, on the pictures of `underlays`. Prompts beyond the text encoder's length
+        A prior lays things out by the `seeds` on the pictures of `underlays`. Prompts beyond the text encoder's length
         are cut.
         """
         encode, prior, size = self.base.encode, self.base.prior, side // self.base.spec.vae.factor
@@ -86,14 +87,14 @@ class Variant:
         return {name: value.half().cpu() for name, value in fields.items() if value is not None}
 
     def cond(self, fields: Tensors, concat: Tensor | None = None) -> Cond:
-        """The conditioning of rows of `conds`, with further input channels `concat` (B, C, h, w)."""
+        """Returns the Cond of rows of `conds`, with further input channels `concat` (B, C, h, w) if given."""
         moved = {name: value.float().to(self.base.device) for name, value in fields.items() if name in FIELDS}
         if concat is not None:
             moved["concat"] = torch.cat([moved["concat"], concat], 1) if "concat" in moved else concat
         return Cond(**moved)
 
     def export(self, path: Path, changes: variant.Changes, further: Mapping[str, Tensor]) -> None:
-        """Writes the variant's file; `changes` and `further` tensors as in `checkpoint.variant.write`."""
+        """Writes the file of the variant; `changes` and the `further` tensors are as in `checkpoint.variant.write`."""
         own = {f"{self.part}/{name}": tensor for name, tensor in self.adapter.tensors().items()}
         variant.write(path, self.name, changes, own | dict(further))
 
@@ -108,7 +109,7 @@ class Variant:
 
 
 def widened(network: UNet | MMDiT, further: int) -> UNet | MMDiT:
-    """Returns a copy that takes `further` more input channels, with zero weights."""
+    """Returns a copy of the network that takes `further` more input channels, whose weights are zero."""
     cfg, name, state = network.cfg, f"{FIRST[type(network)]}.weight", network.state_dict()
     wider = replace(cfg, in_channels=cfg.in_channels + further, out_channels=cfg.out_channels or cfg.in_channels)
     new = UNet(wider) if isinstance(wider, UNetConfig) else MMDiT(wider)

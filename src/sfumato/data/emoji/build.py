@@ -1,8 +1,8 @@
-"""Building the captioned emoji set from openly licensed artwork on npm.
+"""Builds the captioned emoji set from openly licensed artwork on npm.
 
-OUT holds, for each style, `images-<style>.npy` (uint8 RGBA, straight alpha) and `images-<style>.json` (its rows' hex
-codes), then `concepts.json`, `holdout.json`, the licences, and `manifest.json`, which is written last: a folder without
-it is half built, and building again continues it.
+For each style the folder holds `images-<style>.npy` (uint8 RGBA (N, S, S, 4), straight alpha) and `images-<style>.json`
+(the hex code of each row), and beside them `concepts.json`, `holdout.json` and the licences. `manifest.json` is written
+last: a folder without it is half built, and building again finishes it.
 """
 
 from __future__ import annotations
@@ -91,11 +91,12 @@ Progress = Callable[[int, int, str], None]
 def build_emoji(
     out: str | Path, *, cache: str | Path | None = None, size: int = 128, progress: Progress | None = None
 ) -> Path:
-    """Build the captioned set in `out`, or finish a half-built one; returns `out`.
+    """Builds the captioned set in the folder `out`, or finishes a half-built one. Returns `out`.
 
-    `cache` keeps the npm archives (`npm.default_cache()` if None); `size` is the pictures' edge in pixels;
-    `progress(done, total, what)` is called after every package and picture. Raises SfumatoError when `out` holds
-    another set, when a package cannot be had or is not the pinned one, or when a picture cannot be drawn.
+    `cache` is the folder that keeps the npm archives (None: `npm.default_cache()`). `size` is the edge of the pictures
+    in pixels, 8 to 512. `progress(done, total, what)` is called after every package and every picture. Raises
+    SfumatoError if `out` holds another set, if a package cannot be downloaded or is not the pinned one, and if a
+    picture cannot be drawn.
     """
     out, cache = Path(out), Path(cache) if cache is not None else npm.default_cache()
     report: Progress = progress or (lambda done, total, what: None)
@@ -135,10 +136,11 @@ def build_emoji(
 
 
 def choose_holdout(pictures: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """The concepts and the single pictures to keep from training, from the hex codes of each style.
+    """Chooses the concepts and the single pictures that training never sees, from the hex codes of each style.
 
-    A hash of its own name decides each case, so that adding pictures never moves another one. A picture is held out
-    only if its concept keeps one in another style. The result is committed as `holdout.json`; builders read that file.
+    A hash of its own name decides each case, so adding pictures never changes another case. A picture is held out only
+    if its concept keeps a picture in another style. The result is committed as `holdout.json`, which the builder
+    copies.
     """
     styles_of = defaultdict(list)
     for style, codes in pictures.items():
@@ -179,7 +181,7 @@ def _package_names() -> list[str]:
 
 
 def _concepts(archives: Mapping[str, Path]) -> list[Concept]:
-    """Every emoji that is no flag, skin tone or component and has a name in all languages, in Unicode's order."""
+    """Returns the emoji with names in all languages but flags, skin tones and components, in Unicode's order."""
     cldr = {}
     for language in LANGUAGES:
         table = _member_json(archives["cldr"], f"annotations/{language}/annotations.json")
@@ -205,7 +207,7 @@ def _concepts(archives: Mapping[str, Path]) -> list[Concept]:
 
 
 def _keywords(tags: Iterable[str], name: str) -> tuple[str, ...]:
-    """Tags as words: no repeats, no copy of the name, no emoticons such as ":D"."""
+    """Returns the tags as words, without repeats, copies of the name and emoticons such as ":D"."""
     words: dict[str, str] = {}
     for tag in tags:
         word = " ".join(tag.replace("_", " ").split())
@@ -235,7 +237,7 @@ def _hex(code: str) -> str:
 
 
 def _pictures(archives: Mapping[str, Path], known: set[str]) -> dict[str, dict[str, bytes]]:
-    """For each style, hex code -> WebP or SVG file, of known concepts only."""
+    """Returns the WebP or SVG file of each known concept: style -> hex code -> bytes."""
     tables = {style: _member_json(archives[style], "chars.json") for style in ("flat", "noto", "twemoji")}
     files = npm.read(archives["3d"], lambda path: path.startswith("assets/") and path.endswith(".webp"))
     pictures = {"3d": {_hex(Path(path).stem): data for path, data in files.items()}}
@@ -249,7 +251,7 @@ def _pictures(archives: Mapping[str, Path], known: set[str]) -> dict[str, dict[s
 
 
 def _svg(icons: Mapping[str, Any], name: str) -> bytes | None:
-    """An icon of an Iconify set as a square SVG file; aliases are followed, with their flips."""
+    """Returns an icon of an Iconify set as a square SVG file, following aliases and flips; None if it is missing."""
     flip = False
     while name in icons.get("aliases", {}):
         alias = icons["aliases"][name]
@@ -271,7 +273,7 @@ def _svg(icons: Mapping[str, Any], name: str) -> bytes | None:
 
 
 def _draw(data: bytes, size: int) -> np.ndarray:
-    """A WebP or SVG file as uint8 RGBA (size, size, 4), straight alpha."""
+    """Renders a WebP or SVG file as uint8 RGBA (size, size, 4), straight alpha."""
     if data.startswith(b"<svg"):
         import resvg_py
 
@@ -285,7 +287,7 @@ def _draw(data: bytes, size: int) -> np.ndarray:
 
 
 def _build_style(out: Path, style: str, codes: list[str], source: Mapping[str, bytes], size: int) -> Iterator[int]:
-    """Draw and write one style unless that is done; yields the number of pictures that stand."""
+    """Draws and writes the pictures of one style unless that is done; yields the number that is finished."""
     array, index = out / f"images-{style}.npy", out / f"images-{style}.json"
     entry = {"style": style, "package": str(PACKAGES[style]), "size": size, "hex": codes}
     # The index is written after the pictures: where it matches, the pictures are complete.
@@ -323,13 +325,13 @@ def _resource(name: str) -> bytes:
 
 
 def write(path: Path, data: bytes) -> None:
-    """A whole file, atomically."""
+    """Writes a whole file atomically."""
     with atomic_write(path) as file:
         file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """A whole file, atomically."""
+    """Writes a value as a JSON file, atomically."""
     write(path, json.dumps(value, ensure_ascii=False, indent=None).encode())
 
 
@@ -342,7 +344,7 @@ def _write_manifest(out: Path, size: int) -> None:
 
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Length and SHA-256 of these files, by name, as manifests list them."""
+    """Returns the length and the SHA-256 of each file by its name, as manifests list them."""
     files = {}
     for name in names:
         with (folder / name).open("rb") as file:

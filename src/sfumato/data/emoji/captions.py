@@ -1,6 +1,6 @@
-"""What a picture may be called: the caption grammar of the emoji set, in six languages.
+"""Captions of single emoji in six languages, and the table of named colours.
 
-Everything here is a pure function of its arguments; chance comes from the `random.Random` that the caller passes.
+All functions are pure; chance comes from the `random.Random` that the caller passes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ KEYWORDS_LENGTH = 48
 
 @dataclass(frozen=True)
 class Concept:
-    """One emoji: `hex` is its code without FE0F, `keywords` run from the rarest in the set to the most common."""
+    """One emoji in all its styles.
+
+    `hex` is its code in lower case without FE0F, such as "1f680". `names` has its name in each language. `keywords` has
+    words for it in each language, from the rarest in the set to the most common.
+    """
 
     hex: str
     emoji: str
@@ -39,9 +43,10 @@ class Concept:
 
 @dataclass(frozen=True)
 class Colour:
-    """A plain background: the box of 8-bit RGB values that go by this name, and the name in each language.
+    """A plain background colour: a box of 8-bit RGB values from `low` to `high`, and its name in each language.
 
-    Ukrainian needs two forms: neuter nominative and neuter locative ("синє тло", "на синьому тлі").
+    Ukrainian needs two forms: `words` has the neuter nominative ("синє тло"), `locative` the neuter locative ("на
+    синьому тлі").
     """
 
     name: str
@@ -51,7 +56,7 @@ class Colour:
     locative: str
 
     def sample(self, rng: Random) -> tuple[int, int, int]:
-        """An 8-bit RGB value of this colour, evenly from its box."""
+        """Returns an 8-bit RGB value, drawn evenly from the box of this colour."""
         r, g, b = (rng.randint(low, high) for low, high in zip(self.low, self.high, strict=True))
         return r, g, b
 
@@ -144,8 +149,10 @@ STYLE_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class _Grammar:
-    """The sentence patterns of one language: {s} subject, {y} style, {c} colour, {l} colour in the
-    Ukrainian locative, {a} colour with the English article.
+    """The sentence patterns of one language.
+
+    {s} stands for the subject, {y} for the style, {p} for the phrase so far, {c} for the colour, {a} for the colour
+    with the English article, and {l} for the colour in the Ukrainian locative.
     """
 
     comma: str
@@ -196,23 +203,25 @@ _GRAMMARS = {
 
 
 def language(rng: Random) -> str:
-    """A language for one caption, by LANGUAGE_WEIGHTS."""
+    """Draws the language of one caption by LANGUAGE_WEIGHTS."""
     return rng.choices(LANGUAGES, LANGUAGE_WEIGHTS)[0]
 
 
 def background(rng: Random) -> Colour | None:
-    """A named background for half of the samples; None means white that no caption mentions."""
+    """Draws a named background for half of the samples; None stands for white that the caption does not mention."""
     return rng.choice(COLOURS) if rng.random() < BACKGROUND_SHARE else None
 
 
 def caption(concept: Concept, style: str, language: str, rng: Random, background: Colour | None = None) -> str:
-    """One way a person might ask for this picture; a background that is given is always named."""
+    """Returns one way in which a person might ask for this picture; a given background is always named."""
     subject = _subject(concept, language, rng)
-    return dressed(subject, style if rng.random() < STYLE_SHARE else None, language, rng, background)
+    return with_style_and_background(subject, style if rng.random() < STYLE_SHARE else None, language, rng, background)
 
 
-def dressed(subject: str, style: str | None, language: str, rng: Random, background: Colour | None) -> str:
-    """A subject with its style and its background, where they are to be named."""
+def with_style_and_background(
+    subject: str, style: str | None, language: str, rng: Random, background: Colour | None
+) -> str:
+    """Returns a caption of the subject with its style and its background, each unless it is None."""
     grammar = _GRAMMARS[language]
     if style is not None:
         phrase = rng.choice(grammar.styled).format(s=subject, y=_style_word(style, language, rng))
@@ -222,19 +231,19 @@ def dressed(subject: str, style: str | None, language: str, rng: Random, backgro
 
 
 def prompt(concept: Concept, style: str, language: str) -> str:
-    """The canonical request for evaluation: the name and the style, nothing else."""
+    """Returns the canonical prompt for evaluation, the name and the style: "red apple, 3d render"."""
     return canonical(concept.names[language], style, language)
 
 
 def canonical(subject: str, style: str, language: str, background: Colour | None = None) -> str:
-    """A subject with the first word for its style, and its background where one is given."""
+    """Returns the subject with the canonical word for its style, and with its background if one is given."""
     grammar = _GRAMMARS[language]
     phrase = f"{subject}{grammar.comma}{STYLE_WORDS[language][style][0]}"
     return phrase if background is None else _on(grammar.background[0], phrase, background, language)
 
 
 def phrases() -> Iterator[str]:
-    """Every style word, colour and sentence pattern of the grammar in every language, for training a tokenizer."""
+    """Yields every style word, colour and sentence pattern of all languages, to train a tokenizer on."""
     for code, grammar in _GRAMMARS.items():
         words = [word for synonyms in STYLE_WORDS[code].values() for word in synonyms]
         yield from words
@@ -273,7 +282,7 @@ def _style_word(style: str, language: str, rng: Random) -> str:
 
 
 def with_article(name: str) -> str:
-    """ "rocket" -> "a rocket"; names that look plural, proper or like a label stay bare."""
+    """Puts an article before an English name; names that look plural, proper or like a label stay as they are."""
     words = name.split(" ")
     links = [i for i, word in enumerate(words) if word in ("with", "of", "in", "on", "and", "without")]
     head = words[links[0] - 1] if links and links[0] > 0 else words[-1]

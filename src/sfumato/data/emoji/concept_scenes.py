@@ -38,7 +38,11 @@ SEVERAL_SHARE = 0.25  # of the groups beside another
 
 @dataclass(frozen=True)
 class PlacedConcept:
-    """A thing of a scene: the number of its picture, its place in `Asked.things`, its tint and where it lies."""
+    """A thing in a scene.
+
+    `picture` is the number of its picture in the set, `group` the place of its group in `Asked.things`, `colour` its
+    tint, and `spot` says where it lies.
+    """
 
     picture: int
     group: int
@@ -47,13 +51,16 @@ class PlacedConcept:
 
     @property
     def order(self) -> int:
-        """How far in front it lies, counted from 0, the farthest."""
+        """How far in front the thing lies; 0 is the farthest."""
         return self.spot.order
 
 
 @dataclass(frozen=True)
 class ConceptScene:
-    """A request and one picture of it: the things, and the 8-bit RGB of the ground (white where none is named)."""
+    """A request (`asked`) and one picture that fits it: the things, and the 8-bit RGB of the background.
+
+    The background is white if the request names none.
+    """
 
     asked: Asked
     style: str
@@ -62,10 +69,10 @@ class ConceptScene:
 
 
 class ConceptScenes(ComposedScenes[PlacedConcept]):
-    """An endless row of scenes; `scenes[number]` says what is where, `draw` makes it visible.
+    """An endless row of scenes: `scenes[number]` says what lies where, and `draw` renders it.
 
-    `numbers` are the pictures that take part (default: the training split). Raises SfumatoError where fewer than four
-    of a style are left.
+    `numbers` are the pictures that may take part, by default the training split. Raises SfumatoError if every style has
+    fewer than four of them.
     """
 
     least_pictures = 4
@@ -79,6 +86,7 @@ class ConceptScenes(ComposedScenes[PlacedConcept]):
         self._weights = [len(numbers) for numbers in self.pictures.values()]
 
     def __getitem__(self, number: int) -> ConceptScene:
+        """Returns scene `number`, a pure function of the set, the seed and the number."""
         rng = Random(f"{self.seed}/{number}")
         style = rng.choices(list(self.pictures), self._weights)[0]
         kind = _kind(rng)
@@ -92,12 +100,13 @@ class ConceptScenes(ComposedScenes[PlacedConcept]):
         return ConceptScene(replace(asked, style=style, ground=ground), style, objects, painted(ground, rng))
 
     def alone(self, picture: int, spot: Spot) -> ConceptScene:
-        """A scene of one picture, of any split, on white."""
+        """Returns a scene of one picture, of any split, on white."""
         style = self.data.style(picture)
         asked = Asked((Thing(self.data.concept(picture)),), style=style)
         return ConceptScene(asked, style, (PlacedConcept(picture, 0, None, spot),), WHITE)
 
     def patch(self, placed: PlacedConcept) -> tuple[np.ndarray, int, int]:
+        """See `ComposedScenes.patch`; the thing is scaled, mirrored and turned as its spot says."""
         cutout, side, spot = self.cutout(placed.picture, placed.colour), self.data.size, placed.spot
         rgba = cutout.posed(*cutout.size(spot.side * side), spot.angle, spot.mirrored)
         height, width = rgba.shape[:2]
@@ -105,7 +114,7 @@ class ConceptScenes(ComposedScenes[PlacedConcept]):
 
 
 def invent_request(concepts: Sequence[Concept], rng: Random) -> Asked:
-    """A request for any of the concepts in any colours, styles and grounds, which no scene has to show."""
+    """Invents a request for any of the concepts, in any colours, style and background; it need not have a picture."""
     kind = _kind(rng)
     things = rng.sample(concepts, _groups(kind, rng))
     tints = [named_colour(rng.choice(TINTS)) if rng.random() < TINT_SHARE else None for _ in things]
@@ -123,7 +132,7 @@ def _groups(kind: Kind, rng: Random) -> int:
 
 
 def _asked(kind: Kind, concepts: Sequence[Concept], tints: Sequence[Colour | None], rng: Random) -> Asked:
-    """Numbers, sizes, poses and a place for these things."""
+    """Draws the arrangement, numbers, sizes, poses and place of a scene of these concepts."""
     arrangement: Arrangement = "one" if kind == "count" else kind
     place = rng.choice(PLACES) if kind == "one" and rng.random() < PLACE_SHARE else None
     counts, left = [], MAX_THINGS - len(concepts)

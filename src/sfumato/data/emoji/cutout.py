@@ -1,4 +1,4 @@
-"""Emoji as cut-outs that can be scaled and given another colour."""
+"""Emoji cut out of their pictures, to be scaled, turned and recoloured."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ TINTABLE_SHARE = 0.45
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """An emoji without its empty margin: uint8 RGBA (H, W, 4), straight alpha."""
+    """An emoji without its empty margin; `rgba` is uint8 (H, W, 4), straight alpha."""
 
     rgba: np.ndarray
 
     @classmethod
     def of(cls, rgba: np.ndarray) -> Cutout:
-        """Of a whole picture (S, S, 4); pixels that can hardly be seen count as empty."""
+        """Cuts the emoji out of a whole picture (S, S, 4); pixels of an alpha up to 25 count as empty."""
         rows, columns = (np.flatnonzero((rgba[..., 3] > 25).any(axis)) for axis in (1, 0))
         return cls(np.ascontiguousarray(rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]))
 
     @cached_property
     def mean(self) -> np.ndarray:
-        """Mean 8-bit colour (3,) of what can be seen."""
+        """The mean 8-bit RGB (3,) of the visible pixels."""
         return np.average(self.rgba[..., :3].reshape(-1, 3), axis=0, weights=self.rgba[..., 3].ravel())
 
     @cached_property
     def tintable(self) -> bool:
-        """Whether one hue covers so much of it that another one in its place names the whole thing's colour."""
+        """Whether one hue covers so many pixels that changing it changes the colour of the whole thing."""
         _, share = self._main_hue
         return share >= TINTABLE_SHARE
 
     def tinted(self, colour: Colour) -> Cutout:
-        """With its main hue turned into the colour; shading and other hues stay."""
+        """Returns a copy whose main hue is replaced by the colour; shading and other hues stay."""
         target = np.add(colour.low, colour.high) / 510
         hue, saturation, value = _hsv(self.rgba[..., :3] / 255)
         main, _ = self._main_hue
@@ -56,19 +56,21 @@ class Cutout:
         return Cutout(np.dstack([np.round(mixed * 255).astype(np.uint8), self.rgba[..., 3]]))
 
     def size(self, side: float) -> tuple[int, int]:
-        """Width and height in whole pixels of the scaled cut-out whose longer edge is about `side` pixels long."""
+        """Returns width and height, in whole pixels, of the cut-out scaled so that its longer edge is about `side`."""
         height, width = self.rgba.shape[:2]
         factor = side / max(height, width)
         return max(1, round(width * factor)), max(1, round(height * factor))
 
     def scaled(self, width: int, height: int) -> np.ndarray:
-        """Float RGBA (height, width, 4) in [0, 1], premultiplied."""
+        """Returns the cut-out at this size in pixels: float RGBA (height, width, 4) in [0, 1], premultiplied."""
         picture = Image.fromarray(self.rgba).convert("RGBa").resize((width, height), Image.Resampling.LANCZOS)
         return np.asarray(picture, np.float32) / 255
 
     def posed(self, width: int, height: int, angle: float, mirrored: bool) -> np.ndarray:
-        """As `scaled`, then flipped if `mirrored`, and turned clockwise by `angle` degrees in as large a frame as that
-        takes."""
+        """Returns the cut-out as `scaled` does, then flipped if `mirrored`, then turned clockwise by `angle` degrees.
+
+        The frame grows as far as the turned picture needs.
+        """
         rgba = self.scaled(width, height)
         if mirrored:
             rgba = rgba[:, ::-1]
@@ -82,7 +84,7 @@ class Cutout:
 
     @cached_property
     def _main_hue(self) -> tuple[float, float]:
-        """In degrees, and the share of the visible pixels that have it or one near it."""
+        """The main hue in degrees, and the share of the visible pixels whose hue lies near it."""
         seen = self.rgba[self.rgba[..., 3] > 127][:, :3] / 255
         hue, saturation, value = _hsv(seen)
         chroma = saturation * value
@@ -94,12 +96,12 @@ class Cutout:
 
 
 def _apart(hue: np.ndarray, other: float) -> np.ndarray:
-    """Degrees between hues, 0 to 180."""
+    """Returns the distance between hues in degrees, 0 to 180."""
     return np.abs((hue - other + 180) % 360 - 180)
 
 
 def _hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hue in degrees, saturation and value of colours (..., 3) in [0, 1]."""
+    """Returns hue in degrees, saturation and value of colours (..., 3) in [0, 1]."""
     r, g, b = np.moveaxis(rgb, -1, 0)
     value = rgb.max(-1)
     chroma = value - rgb.min(-1)
@@ -109,6 +111,6 @@ def _hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """The inverse of `_hsv`."""
+    """Returns colours (..., 3) in [0, 1], the inverse of `_hsv`."""
     place = (np.array([5, 3, 1]) + (hue / 60)[..., None]) % 6
     return value[..., None] * (1 - saturation[..., None] * np.clip(np.minimum(place, 4 - place), 0, 1))

@@ -1,4 +1,4 @@
-"""Reading the emoji set: memory-mapped pictures, concepts, the splits, and training samples."""
+"""Reads the emoji set: memory-mapped pictures, concepts, splits and captions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SPLITS = ("train", "unseen_concept", "unseen_picture")
 
 
 class EmojiData:
-    """A set that `sfumato data build emoji` made; pictures stay on disk and are mapped into memory.
+    """A set that `sfumato data build emoji` made; the pictures stay on disk and are mapped into memory.
 
-    Pictures are numbered style by style in the order of `captions.STYLES`. Raises SfumatoError when the folder is not
-    a complete set.
+    Pictures are numbered style by style in the order of `captions.STYLES`. Raises SfumatoError if the folder is not a
+    complete set.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -64,21 +64,23 @@ class EmojiData:
         return len(self._rows)
 
     def picture(self, i: int) -> np.ndarray:
-        """RGBA, uint8 (size, size, 4), straight alpha; a read-only view of the file."""
+        """Returns picture i as uint8 RGBA (size, size, 4), straight alpha; a read-only view of the file."""
         return self._pictures[self._styles[i]][self._rows[i]]
 
     def pictures(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """A copy of several pictures, uint8 (N, size, size, 4)."""
+        """Returns a copy of several pictures, uint8 (N, size, size, 4)."""
         return np.stack([self.picture(int(i)) for i in indices])
 
     def concept(self, i: int) -> Concept:
+        """Returns the concept that picture i shows."""
         return self.concepts[self._concept_of[i]]
 
     def concept_index(self, i: int) -> int:
-        """Place of the picture's concept in `concepts`."""
+        """Returns the place in `concepts` of the concept that picture i shows."""
         return self._concept_of[i]
 
     def style(self, i: int) -> str:
+        """Returns the style of picture i, one of `captions.STYLES`."""
         return self._styles[i]
 
     @property
@@ -88,12 +90,12 @@ class EmojiData:
 
     @property
     def subjects(self) -> int:
-        """Number of concepts."""
+        """The number of concepts."""
         return len(self.concepts)
 
     @property
     def groups(self) -> Sequence[str]:
-        """The styles."""
+        """The styles, in the order of the picture numbers."""
         return captions.STYLES
 
     @property
@@ -103,27 +105,27 @@ class EmojiData:
 
     @property
     def manifest(self) -> bytes:
-        """The file that names all files of the set."""
+        """The content of the manifest, which lists all files of the set with their hashes."""
         return (self.path / MANIFEST).read_bytes()
 
     def subject(self, i: int) -> int:
-        """Place of picture i's concept in `concepts`."""
+        """Returns the place in `concepts` of the concept that picture i shows."""
         return self._concept_of[i]
 
     def group(self, i: int) -> str:
-        """The style of picture i."""
+        """Returns the style of picture i."""
         return self._styles[i]
 
     def prompt(self, subject: int, group: str, language: str) -> str:
-        """The concept's name and the style, in a language."""
+        """Returns the concept's name and the style in a language."""
         return captions.prompt(self.concepts[subject], group, language)
 
     def find(self, hex: str, style: str) -> int | None:
-        """Number of the picture of this concept in this style, or None where the style lacks it."""
+        """Returns the number of the picture of this concept in this style, or None if there is none."""
         return self._where.get((hex, style))
 
     def split(self, i: int) -> str:
-        """One of SPLITS: what training may see, concepts kept from it, single pictures kept from it."""
+        """Returns the split of picture i, one of SPLITS: for training, of a held-out concept, or itself held out."""
         code = self.concept(i).hex
         if code in self._concepts_held_out:
             return "unseen_concept"
@@ -131,12 +133,12 @@ class EmojiData:
 
     @cached_property
     def splits(self) -> dict[str, np.ndarray]:
-        """Numbers of the pictures of each split, int64, ascending."""
+        """The numbers of the pictures of each split, int64, ascending."""
         names = [self.split(i) for i in range(len(self))]
         return {split: np.array([i for i, name in enumerate(names) if name == split], np.int64) for split in SPLITS}
 
     def sample(self, i: int, rng: Random) -> tuple[Tensor, str, str]:
-        """A training sample: picture (3, size, size) in [-1, 1] on some background, its caption, its language."""
+        """Draws a training sample of picture i: (3, size, size) in [-1, 1] on some background, caption, language."""
         language = captions.language(rng)
         colour = captions.background(rng)
         rgb = colour.sample(rng) if colour else (255, 255, 255)
@@ -171,9 +173,10 @@ class EmojiData:
 
 
 def corpus(data: EmojiData, samples: int = 2, seed: int = 0) -> Iterator[str]:
-    """Text for a tokenizer: grammar phrases, names, keywords, and `samples` captions a picture of the training split.
+    """Yields text to train a tokenizer on: phrases of the grammar, names, keywords, and captions of the training
+    pictures.
 
-    Names of held-out concepts are left out too.
+    Each training picture gets `samples` captions. Names of held-out concepts are left out.
     """
     yield from captions.phrases()
     train = data.splits["train"]

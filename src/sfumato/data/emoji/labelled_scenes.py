@@ -1,4 +1,4 @@
-"""Composed scenes as training methods ask for them: drawn, and with labels in numbers."""
+"""Composed scenes as training methods ask for them: pictures, and labels in numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ABSENT = -1
 
 
 class LabelledConceptScenes:
-    """The scenes of a seed: `protocol.LabelledScenes`."""
+    """The scenes of a seed as `protocol.LabelledScenes`."""
 
     def __init__(self, data: EmojiData, seed: int) -> None:
         self._scenes = ConceptScenes(data, seed)
@@ -43,7 +43,7 @@ class LabelledConceptScenes:
         return out
 
     def _label(self, row: dict[str, Tensor], scene: ConceptScene) -> None:
-        """Fill in one row, tensors without the first dimension of `labels`."""
+        """Fills in the labels of one scene; `row` has the tensors of `labels` without their first dimension."""
         for k, placed in enumerate(scene.objects):
             spot = placed.spot
             row["picture"][k], row["group"][k] = placed.picture, placed.group

@@ -37,11 +37,11 @@ BACKGROUND_SHARE = 0.5
 
 @dataclass(frozen=True)
 class PlacedNoun:
-    """An object of a scene.
+    """A thing in a scene.
 
-    `picture` is its number in the emoji set. `colour` is the tint and `size` the size that captions name, None where
-    they name none. `box` is (left, top, right, bottom) in pixels, what lies behind others included; `order` counts from
-    0, the farthest.
+    `picture` is the number of its picture in the set. `colour` is its tint and `size` its size, None if captions do not
+    name them. `box` is (left, top, right, bottom) in pixels and counts parts that other things hide. `order` says how
+    far in front the thing lies; 0 is the farthest.
     """
 
     picture: int
@@ -54,11 +54,12 @@ class PlacedNoun:
 
 @dataclass(frozen=True)
 class NounScene:
-    """Objects on a plain background, in the order in which captions speak of them.
+    """Things on a plain background, in the order in which captions name them.
 
-    The first object of "left" is left of the second, that of "above" above it, that of "front" in front of it; "sizes"
-    are a big and a small one, "row" is three from left to right, "count" two to four alike. `place` is where "one" is,
-    if captions say so. `background` None is white that no caption mentions; `rgb` is what it is painted with.
+    In "left" the first thing is left of the second, in "above" above it, in "front" in front of it. "sizes" has a big
+    and a small thing, "row" three things from left to right, "count" two to four equal things, "one" a single thing.
+    `place` is where the thing of "one" lies, None if captions do not say it. `background` is None for white that
+    captions do not mention; `rgb` is the colour that is painted.
     """
 
     kind: Kind
@@ -70,9 +71,9 @@ class NounScene:
 
 
 class NounScenes(ComposedScenes[PlacedNoun]):
-    """An endless row of scenes of nouns; `scenes[number]` is a layout, `draw` makes it visible.
+    """An endless row of scenes of nouns: `scenes[number]` is a layout, and `draw` renders it.
 
-    Raises SfumatoError for a set that has fewer than three of `nouns.tsv` in the training split of every style.
+    Raises SfumatoError if every style has fewer than three of the nouns in the training split.
     """
 
     least_pictures = 3
@@ -91,6 +92,7 @@ class NounScenes(ComposedScenes[PlacedNoun]):
         super().__init__(data, seed, pictures)
 
     def __getitem__(self, number: int) -> NounScene:
+        """Returns scene `number`, a pure function of the set, the seed and the number."""
         rng = Random(f"{self.seed}/{number}")
         kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
         style = rng.choice(list(self.pictures))
@@ -110,6 +112,7 @@ class NounScenes(ComposedScenes[PlacedNoun]):
         return NounScene(kind, style, objects, place, background, painted(background, rng))
 
     def patch(self, placed: PlacedNoun) -> tuple[np.ndarray, int, int]:
+        """See `ComposedScenes.patch`; the thing is scaled to its box."""
         left, top, right, bottom = placed.box
         return self.cutout(placed.picture, placed.colour).scaled(right - left, bottom - top), left, top
 
@@ -124,7 +127,7 @@ class NounScenes(ComposedScenes[PlacedNoun]):
 
 @dataclass(frozen=True)
 class _Spot:
-    """Middle and longer edge of an object, as shares of the picture's edge."""
+    """Where a thing lies: its middle and its longer edge, as shares of the picture's edge, and its size in words."""
 
     x: float
     y: float
@@ -133,11 +136,12 @@ class _Spot:
 
 
 def _orders(kind: Kind, count: int) -> list[int]:
+    """Returns for each thing how far in front it lies."""
     return [1, 0] if kind == "front" else [0] * count
 
 
 def _spots(kind: Kind, rng: Random) -> tuple[Place | None, list[_Spot]]:
-    """Where the objects of a scene lie; for "one" also the place that captions name."""
+    """Draws where the things of a scene lie, and for "one" the place that captions name."""
     u = rng.uniform
     match kind:
         case "one":
@@ -163,6 +167,7 @@ def _spots(kind: Kind, rng: Random) -> tuple[Place | None, list[_Spot]]:
 
 
 def _one(rng: Random) -> tuple[Place | None, list[_Spot]]:
+    """Draws where a single thing lies, and the place that captions name."""
     u, form = rng.uniform, rng.random()
     if form < 0.5:
         return None, [_Spot(0.5, 0.5, u(0.7, 0.95))]
@@ -182,7 +187,7 @@ def _one(rng: Random) -> tuple[Place | None, list[_Spot]]:
 
 
 def _several(count: int, rng: Random) -> list[_Spot]:
-    """Equal things side by side, in a triangle or in a square."""
+    """Draws spots of equal things side by side, in a triangle or in a square."""
     u = rng.uniform
     if count < 4 and (count == 2 or rng.random() < 0.5):
         y, side = u(0.42, 0.58), u(0.38, 0.46) if count == 2 else u(0.26, 0.3)

@@ -1,4 +1,4 @@
-"""The things that scenes are composed of, and how each language names and counts them."""
+"""118 things with hand-made names, and how each language names and counts them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ JAPANESE_ADJECTIVES = ("赤", "青", "黄色", "白", "黒")
 
 @dataclass(frozen=True)
 class Noun:
-    """A thing by the `emoji` that shows it: its name in each language, and what counting it takes.
+    """The name of a thing in each language, and what counting it takes.
 
-    Thai, Chinese and Japanese count with a word that goes with the noun. Ukrainian `two` is "two of them" whole.
-    `others` are what people call it as well.
+    `emoji` shows the thing. `counters` are the words that Thai, Chinese and Japanese count it with, `plural` is
+    English, `two` is the whole Ukrainian phrase "two of them". `others` are further names of the same thing.
     """
 
     emoji: str
@@ -43,15 +43,15 @@ class Noun:
 
     @property
     def hex(self) -> str:
-        """The code of its concept."""
+        """The code of the concept that shows the thing, as in `captions.Concept.hex`."""
         return "-".join(f"{ord(char):x}" for char in self.emoji)
 
     def phrase(self, language: str, colour: Colour | None = None, size: str | None = None) -> str:
-        """It without an article: "big blue apple"; `size` is "big" or "small"."""
+        """Returns the name without an article: "big blue apple"; `size` is "big", "small" or None."""
         return _described(self.names[language], language, colour, size)
 
     def counted(self, language: str, count: int, colour: Colour | None = None) -> str:
-        """Two to four of it: "three blue apples"."""
+        """Returns the phrase for two to four of the thing: "three blue apples"."""
         number = NUMBERS[language][count - 2]
         match language:
             case "en":
@@ -71,7 +71,8 @@ class Noun:
 
 @cache
 def nouns() -> tuple[Noun, ...]:
-    """All things, in the order of `nouns.tsv`: the first line of an emoji is its noun, further lines are `others`."""
+    """Returns all things in the order of `nouns.tsv`: the first line of an emoji is its noun, further lines are
+    `others`."""
     table = (resources.files("sfumato.data.emoji") / "nouns.tsv").read_text(encoding="utf-8")
     lines: dict[str, list[Noun]] = {}
     for row in csv.DictReader(table.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
@@ -87,7 +88,7 @@ def nouns() -> tuple[Noun, ...]:
 
 
 def _described(noun: str, language: str, colour: Colour | None, size: str | None = None) -> str:
-    """The noun with what is said of it, where the language puts it."""
+    """Returns the noun with its colour and its size, each where the language puts it."""
     hue = colour.words[language] if colour else ""
     big = size == "big"
     match language:

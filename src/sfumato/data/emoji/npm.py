@@ -1,4 +1,4 @@
-"""Fetching pinned npm packages and reading files out of them without unpacking anything onto the disk."""
+"""Downloads pinned npm packages and reads files out of them without unpacking anything onto the disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FETCH_SECONDS = 600
 
 @dataclass(frozen=True)
 class Package:
-    """One version of an npm package; `integrity` is the registry's SHA-512 of the archive, as npm prints it."""
+    """One version of an npm package; `integrity` is the SHA-512 of its archive as npm prints it."""
 
     name: str
     version: str
@@ -36,19 +36,20 @@ class Package:
 
     @property
     def filename(self) -> str:
+        """The name of the archive, as `npm pack` calls it."""
         return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
 
 def default_cache() -> Path:
-    """`$XDG_CACHE_HOME/sfumato/npm`, or `~/.cache/sfumato/npm`."""
+    """Returns `$XDG_CACHE_HOME/sfumato/npm`, or `~/.cache/sfumato/npm`."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "sfumato" / "npm"
 
 
 def fetch(package: Package, cache: Path) -> Path:
-    """The archive of `package` in `cache`, downloaded unless one with the right hash is there.
+    """Returns the archive of `package` in the folder `cache`; downloads it unless one with the right hash is there.
 
-    Raises SfumatoError when npm is missing or fails, or when the archive is not the pinned one.
+    Raises SfumatoError if npm is missing or fails, or if the archive is not the pinned one.
     """
     cache = cache.absolute()  # npm runs in a folder of its own
     archive = cache / package.filename
@@ -78,9 +79,9 @@ def fetch(package: Package, cache: Path) -> Path:
 
 
 def read(archive: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """The regular files of a package whose path (without the leading `package/`) is wanted, in memory.
+    """Returns the regular files of a package, by path without the leading `package/`, for which `wanted(path)` is true.
 
-    Links and devices are passed over; sizes are bounded. Raises SfumatoError on a broken or oversized archive.
+    Links and devices are passed over, and sizes are limited. Raises SfumatoError for a broken or oversized archive.
     """
     files: dict[str, bytes] = {}
     total = 0

@@ -1,4 +1,4 @@
-"""What a scene may be called, in six languages; see `captions` for single emoji."""
+"""Captions of scenes of nouns in six languages; `captions` has those of single emoji."""
 
 from __future__ import annotations
 
@@ -86,30 +86,32 @@ PLACES: dict[str, dict[str, str]] = {
 
 
 def caption(scene: NounScene, language: str, rng: Random) -> str:
-    """One way a person might ask for this scene; a named background is always named."""
+    """Returns one way in which a person might ask for this scene; a named background is always named."""
     words = {thing.noun.emoji: _word(thing.noun, rng) for thing in scene.objects}
-    said = _said(scene, language, [words[thing.noun.emoji] for thing in scene.objects], rng.choice, rng.random() < 0.6)
+    phrase = _phrase(
+        scene, language, [words[thing.noun.emoji] for thing in scene.objects], rng.choice, rng.random() < 0.6
+    )
     style = scene.style if rng.random() < STYLE_SHARE else None
-    return captions.dressed(said, style, language, rng, scene.background)
+    return captions.with_style_and_background(phrase, style, language, rng, scene.background)
 
 
 def prompt(scene: NounScene, language: str, turned: bool = False) -> str:
-    """The canonical request for evaluation: the objects, the style, then the background where it has a name.
+    """Returns the canonical prompt for evaluation: the things, the style, then the background if it has a name.
 
-    `turned` says a scene of two objects from the second: what is to the right, not what is to the left.
+    `turned` begins with the second of two things: what lies to the right, and not what lies to the left.
     """
-    said = _said(scene, language, [thing.noun for thing in scene.objects], itemgetter(int(turned)), article=True)
-    return captions.canonical(said, scene.style, language, scene.background)
+    phrase = _phrase(scene, language, [thing.noun for thing in scene.objects], itemgetter(int(turned)), article=True)
+    return captions.canonical(phrase, scene.style, language, scene.background)
 
 
 def _word(noun: Noun, rng: Random) -> Noun:
     return rng.choice(noun.others) if noun.others and rng.random() < OTHER_SHARE else noun
 
 
-def _said(
+def _phrase(
     scene: NounScene, language: str, words: Sequence[Noun], choose: Callable[[Sequence[str]], str], article: bool
 ) -> str:
-    """The objects in these words, in a pattern that `choose` takes."""
+    """Returns the things in these words, in the pattern that `choose` takes."""
     things = scene.objects
     if scene.kind == "count":
         return words[0].counted(language, len(things), things[0].colour)

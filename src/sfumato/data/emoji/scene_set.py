@@ -1,9 +1,9 @@
-"""Scenes on disk, for trainers that are not ours: pictures, masks and depth in shards, captions and boxes beside them.
+"""Scenes on disk for other trainers: pictures, masks, depth, captions and boxes.
 
-OUT holds `set.json` (what the set is made of), for each thousand scenes `scenes-NNNNN.npz` (`pictures` uint8
-(N, S, S, 3), `labels` uint8 (N, S, S): 0 the background, k + 1 the visible pixels of object k, `depth` uint8 (N, S, S):
-0 far, 255 near) and `scenes-NNNNN.jsonl` (a line a scene), the licences, and `manifest.json`, which is written last: a
-folder without it is half built, and building again continues it.
+The folder holds `set.json` (what the set is made of) and for each thousand scenes two files. `scenes-NNNNN.npz` has
+`pictures` uint8 (N, S, S, 3), `labels` uint8 (N, S, S) (0 is the background, k + 1 the visible pixels of thing k) and
+`depth` uint8 (N, S, S) (0 is far, 255 near). `scenes-NNNNN.jsonl` has a line for each scene. The licences are copied
+along. `manifest.json` is written last: a folder without it is half built, and building again finishes it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ CAPTIONS = 3
 def build_scenes(
     out: str | Path, data: EmojiData, count: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Write the first `count` scenes of this seed to `out`, or finish a half-built set; returns `out`.
+    """Writes the first `count` scenes of a seed to the folder `out`, or finishes a half-built set. Returns `out`.
 
-    `progress(done, total)` is called after every scene; with `done` a multiple of a
-    shard's length once that shard is written. Raises SfumatoError when `out` holds another set.
+    `progress(done, total)` is called before each scene with the number of scenes so far, and after each shard. Raises
+    SfumatoError if `out` holds another set.
     """
     out, report = Path(out), progress or (lambda done, total: None)
     if count < 1:
@@ -53,7 +53,7 @@ def build_scenes(
         "emoji": digests(data.path, [MANIFEST])[MANIFEST]["sha256"],
     }
     check_writable(out)
-    _claim(out / SETTINGS, settings)
+    _write_settings(out / SETTINGS, settings)
     if (out / MANIFEST).is_file():
         return out
     scenes = NounScenes(data, seed)
@@ -74,7 +74,7 @@ def build_scenes(
 
 
 class SceneSet:
-    """A set that `sfumato data build scenes` made. Raises SfumatoError when the folder is not a complete set."""
+    """Reads a set that `sfumato data build scenes` made. Raises SfumatoError if the folder is not a complete set."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -103,7 +103,7 @@ class SceneSet:
         return self._count
 
     def drawn(self, i: int) -> Drawn:
-        """What can be seen of scene i; `entries[i]` says what it is."""
+        """Returns picture, masks and depth of scene i; `entries[i]` describes it."""
         shard, row = divmod(i, SHARD)
         pictures, labels, depth = self._shard(shard)
         objects = torch.arange(1, len(self.entries[i]["objects"]) + 1)
@@ -118,8 +118,8 @@ class SceneSet:
             return arrays["pictures"], arrays["labels"], arrays["depth"]
 
 
-def _claim(path: Path, settings: dict[str, Any]) -> None:
-    """Say what the folder will hold. Raises SfumatoError where it is something else already."""
+def _write_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Writes what the folder will hold. Raises SfumatoError if it holds another set already."""
     if not path.is_file():
         write_json(path, settings)
     elif json.loads(path.read_text(encoding="utf-8")) != settings:

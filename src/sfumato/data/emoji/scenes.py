@@ -1,8 +1,8 @@
-"""Composed scenes: cut-out emoji on a plain ground, of which everything is known.
+"""Composed scenes: cut-out emoji on a plain background, of which everything is known.
 
-This file is the mechanism: it keeps the cut-outs, tints them, chooses grounds and draws. Two files decide what is
-composed, where it lies and which words say it: `noun_scenes` makes scenes of 118 things with hand-made words, on which
-models are evaluated; `concept_scenes` makes scenes of all things of the set, from which models learn to draw and read.
+This file keeps the cut-outs, tints them, chooses backgrounds and draws. Two files decide what a scene shows, where it
+lies and which words say it. `noun_scenes` makes scenes of 118 things with hand-made words. `concept_scenes` makes
+scenes of all things of the set, from which models learn to draw and to read.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ P_co = TypeVar("P_co", bound=Placed, covariant=True)
 
 
 class Scene(Protocol[P_co]):
-    """What `ComposedScenes.draw` needs of a scene: its things, and the 8-bit RGB of its ground."""
+    """What `ComposedScenes.draw` needs of a scene: its things, and the 8-bit RGB of its background."""
 
     @property
     def objects(self) -> Sequence[P_co]: ...
@@ -63,7 +63,7 @@ class Drawn:
     """A drawn scene of K things.
 
     `picture` (3, S, S) is in [-1, 1]. `masks` (K, S, S), bool, are the visible pixels of each thing. `depth` (S, S) is
-    0 on the ground and 1 on the nearest thing; the others lie evenly between.
+    0 on the background and 1 on the nearest thing; the others lie evenly between.
     """
 
     picture: Tensor
@@ -74,8 +74,8 @@ class Drawn:
 class ComposedScenes(ABC, Generic[P]):
     """An endless row of scenes, each a pure function of the set, the seed and its number.
 
-    `pictures` are the numbers of the pictures that may take part, by style. Raises SfumatoError where no style has at
-    least `least_pictures` of them.
+    `pictures` are the numbers of the pictures that may take part, by style. Raises SfumatoError if every style has
+    fewer than `least_pictures` of them.
     """
 
     least_pictures: ClassVar[int]
@@ -90,14 +90,14 @@ class ComposedScenes(ABC, Generic[P]):
 
     @abstractmethod
     def __getitem__(self, number: int) -> Scene[P]:
-        """Scene `number`, a whole number from 0."""
+        """Returns scene `number`, a whole number from 0."""
 
     @abstractmethod
     def patch(self, placed: P) -> tuple[np.ndarray, int, int]:
-        """A thing as float RGBA (h, w, 4) in [0, 1], premultiplied, and where its left and top edge lie, in pixels."""
+        """Returns a thing as float RGBA (h, w, 4) in [0, 1], premultiplied, and its left and top edge in pixels."""
 
     def draw(self, scene: Scene[P]) -> Drawn:
-        """Lay the things on the ground, the farthest first; what sticks out of the picture is cut off."""
+        """Draws the things on the background, the farthest first; what sticks out of the picture is cut off."""
         side = self.data.size
         canvas = np.tile(np.array(scene.rgb, np.float32) / 255, (side, side, 1))
         masks = np.zeros((len(scene.objects), side, side), bool)
@@ -117,16 +117,20 @@ class ComposedScenes(ABC, Generic[P]):
         return Drawn(picture.contiguous(), torch.from_numpy(masks), torch.from_numpy(depth))
 
     def cutout(self, picture: int, colour: Colour | None = None) -> Cutout:
-        """The thing that a picture shows, tinted if a colour is given."""
+        """Returns the thing that a picture shows, tinted if a colour is given."""
         return self._cached(picture, None if colour is None else colour.name)
 
     def tint(self, picture: int, share: float, rng: Random) -> Colour | None:
-        """A tint for the share `share` of the things, None for the others and for those that take no tint."""
+        """Draws a tint for the share `share` of the things, and None for the others and for those that take no tint."""
         wanted, name = rng.random() < share, rng.choice(TINTS)
         return named_colour(name) if wanted and self.cutout(picture).tintable else None
 
     def ground(self, objects: Sequence[P], share: float, rng: Random) -> Colour | None:
-        """A named ground on which all things stand out for the share `share` of the scenes, None for the others."""
+        """Draws a named background for the share `share` of the scenes, and None for the others.
+
+        All things stand out from it: their mean colours are at least CONTRAST away. None is also returned if no colour
+        fits.
+        """
         if rng.random() >= share:
             return None
         means = [self.cutout(placed.picture, placed.colour).mean for placed in objects]
@@ -145,10 +149,10 @@ class ComposedScenes(ABC, Generic[P]):
 
 
 def painted(ground: Colour | None, rng: Random) -> Rgb:
-    """The 8-bit RGB of a ground: some value of the named colour, white where there is none."""
+    """Returns the 8-bit RGB of a background: some value of the named colour, or white for None."""
     return ground.sample(rng) if ground else WHITE
 
 
 def named_colour(name: str) -> Colour:
-    """The colour of `captions.COLOURS` that goes by this English name."""
+    """Returns the colour of `captions.COLOURS` with this English name."""
     return next(colour for colour in COLOURS if colour.name == name)

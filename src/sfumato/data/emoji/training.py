@@ -1,4 +1,4 @@
-"""The emoji set as training methods see it (`protocol.TrainingSet`): backgrounds, captions, composed scenes."""
+"""The emoji set as training methods see it: `protocol.TrainingSet` with backgrounds, captions and composed scenes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ FLAT_SHARE = 0.1  # of scenes without overlap, where depth is to be learnt
 
 @dataclass(frozen=True)
 class EmojiOptions:
-    """Table [data] of a denoiser's recipe.
+    """The table [data] in a denoiser's recipe.
 
-    Each picture is encoded on white and on so many named `backgrounds`; `background_share` is how often captions ask
-    for one of these. `styles` says how often pictures of a style come in an epoch (default once), `subgroups` the same
-    for Unicode's subgroups of concepts, `languages` how often captions of one are drawn. With `scenes` the first so
-    many scenes of `noun_scenes` are `scene_share` of every batch.
+    Each picture is encoded on white and on `backgrounds` named colours, and `background_share` is how often captions
+    ask for one of these. `styles` says how often pictures of a style come in an epoch (default 1), `subgroups` the same
+    for Unicode's subgroups of concepts, and `languages` how often captions of a language are drawn. With `scenes`, the
+    first so many scenes of `noun_scenes` are the share `scene_share` of every batch. Raises SfumatoError for unknown
+    names and shares.
     """
 
     backgrounds: int = 3
@@ -58,7 +59,7 @@ class EmojiOptions:
 
 
 class EmojiTrainingSet(EmojiData):
-    """The emoji set, for training."""
+    """The emoji set for training: a `protocol.TrainingSet`."""
 
     def captioned(self, options: Mapping[str, Any], seed: int, held_out: int) -> CaptionedEmoji:
         """See `protocol.TrainingSet`; `options` are those of `EmojiOptions`."""
@@ -91,9 +92,9 @@ class EmojiTrainingSet(EmojiData):
 
 
 class OnBackgrounds:
-    """All pictures of the set, each on white and then on some named colours: a `protocol.PictureList`.
+    """All pictures of the set on white and on some named colours: a `protocol.PictureList`.
 
-    Picture i on its variant v has the number i * (1 + backgrounds) + v; variant 0 is white, which captions do not name.
+    Variant v of picture i has the number i * (1 + backgrounds) + v. Variant 0 is white, which captions do not name.
     """
 
     name = "pictures"
@@ -113,17 +114,17 @@ class OnBackgrounds:
         return len(self.data) * self.variants
 
     def draw(self, numbers: np.ndarray) -> Tensor:
-        """Pictures (B, 3, S, S) in [-1, 1]."""
+        """Returns the pictures with these numbers, (B, 3, S, S) in [-1, 1]."""
         pictures, variants = np.divmod(numbers, self.variants)
         return compose(self.data.pictures(pictures), self._rgb[pictures, variants])
 
     def colour(self, i: int, variant: int) -> captions.Colour | None:
-        """The named colour of a variant of picture i."""
+        """Returns the named colour of a variant of picture i, None for white."""
         return COLOURS[int(self._places[i, variant - 1])] if variant else None
 
 
 class AloneOnWhite:
-    """The thing of each picture alone on white at a spot: a `protocol.PictureList`."""
+    """The thing of each picture, alone on white at a spot: a `protocol.PictureList`."""
 
     name = "things"
 
@@ -135,7 +136,7 @@ class AloneOnWhite:
         return len(self._scenes.data)
 
     def draw(self, numbers: np.ndarray) -> Tensor:
-        """Pictures (B, 3, S, S) in [-1, 1]."""
+        """Returns the pictures with these numbers, (B, 3, S, S) in [-1, 1]."""
         scenes = (self._scenes.alone(int(number), self._spot) for number in numbers)
         return torch.stack([self._scenes.draw(scene).picture for scene in scenes])
 
@@ -157,12 +158,12 @@ class SceneList:
         return len(self.layouts)
 
     def draw(self, numbers: np.ndarray) -> Tensor:
-        """Pictures (B, 3, S, S) in [-1, 1]."""
+        """Returns the scenes with these numbers, (B, 3, S, S) in [-1, 1]."""
         return torch.stack([self._scenes.draw(self.layouts[int(k)]).picture for k in numbers])
 
 
 class CaptionedEmoji:
-    """Single emoji, and composed scenes where the options ask for them: a `protocol.Captioned`."""
+    """Single emoji, and composed scenes if the options ask for them: a `protocol.Captioned`."""
 
     def __init__(self, data: EmojiData, options: EmojiOptions, seed: int, held_out: int) -> None:
         self.data, self.options = data, options
@@ -214,7 +215,7 @@ class CaptionedEmoji:
         return found
 
     def _repeats(self, i: int) -> int:
-        """How often a picture comes in an epoch."""
+        """Returns how often picture i comes in an epoch."""
         options, data = self.options, self.data
         return options.styles.get(data.style(i), 1) * options.subgroups.get(data.concept(i).subgroup, 1)
 
@@ -225,7 +226,7 @@ class CaptionedEmoji:
 class EmojiExamples:
     """Composed scenes and single emoji: `protocol.Examples`, each a function of the set, the seed and its number.
 
-    `single` is the share of single emoji. With `deep` most scenes are such in which one thing lies before another.
+    `single` is the share of single emoji. With `deep` most scenes show one thing in front of another.
     """
 
     def __init__(self, data: EmojiData, seed: int, single: float, deep: bool = False) -> None:

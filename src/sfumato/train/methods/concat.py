@@ -79,15 +79,15 @@ def make(
     adapter: Path | None = None,
     depth_net: Path | None = None,
 ) -> ConcatTask:
-    """The task of a run in `folder`; the inputs are those of `train.registry`."""
+    """Returns the task of a run in `folder`; the inputs are described in `train.registry`."""
     return ConcatTask(replace(cfg, init=init or cfg.init), data, folder, device, adapter, depth_net)
 
 
 class ConcatTask:
-    """See `loop.Task`; `networks` is the adapter.
+    """Trains an adapter by which a model reads a mask or depth, see `loop.Task`.
 
-    `adapter` is as in `Variant`; `depth_net` is the export folder of `sfumato train depth-net`, whose network the depth
-    variant brings along.
+    `adapter` is as in `Variant`. `depth_net` is the export folder of `sfumato train depth-net`, whose network becomes a
+    part of the depth variant.
     """
 
     def __init__(
@@ -111,21 +111,22 @@ class ConcatTask:
         made_from = identity(
             data, self._vae, cfg.condition, cfg.loop.seed, cfg.single, cfg.views, model_hash(self.variant.base.path)
         )
-        self._untold = self.variant.conds([""], [0], side)
+        self._empty_prompt = self.variant.conds([""], [0], side)
         self._kept = prepared(
             folder / f"{cfg.condition}-{made_from}", cfg.examples + cfg.held_out, self._rows, CHUNK, "encode examples"
         )
 
     def batch(self, step: int) -> Batch:
+        """Returns latents `x0`, `noise`, times `t`, the `further` channels and the fields of the conditioning."""
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
         rows = torch.from_numpy(shuffled(seed, "examples", step * count, count, cfg.examples))
         chance = stream(seed, "concat", step)
         view = torch.from_numpy(chance.integers(cfg.views, size=count))
         dropped, whole = (torch.from_numpy(chance.random(count)) < share for share in (cfg.drop, cfg.whole))
         x0, further = self._kept["latents"][rows], self._kept["further"][rows, view]
-        fields = {name: self._kept[name][rows, view] for name in self._untold}
-        for name, untold in self._untold.items():
-            fields[name][dropped] = untold
+        fields = {name: self._kept[name][rows, view] for name in self._empty_prompt}
+        for name, value in self._empty_prompt.items():
+            fields[name][dropped] = value
         if cfg.whole:
             further[whole] = self._whole.half()
         share = times("uniform", stratified(chance, count))
@@ -137,18 +138,21 @@ class ConcatTask:
         } | fields
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the mean squared error of the network's output."""
         cond = self.variant.cond(batch, batch["further"])
         sigma = self.variant.base.table.sigmas[batch["t"].cpu()]
         return denoising_losses(self.variant.model.denoiser, batch["x0"], batch["noise"], sigma, cond).mean(), {}
 
     def validate(self) -> dict[str, float]:
-        """Mean squared error of the estimate of x0 on held-out examples, by ratio of noise to signal; of masked
-        pictures only where the mask is."""
+        """Returns the mean squared error of the estimate of x0 on held-out examples, by ratio of noise to signal.
+
+        Of masked pictures only the masked part counts.
+        """
         cfg, denoiser = self.cfg, self.variant.model.denoiser
         rows = slice(cfg.examples, cfg.examples + cfg.held_out)
         x0 = self._kept["latents"][rows].float().to(self.device)
         further = self._kept["further"][rows, 0].float().to(self.device)
-        cond = self.variant.cond({name: self._kept[name][rows, 0] for name in self._untold}, further)
+        cond = self.variant.cond({name: self._kept[name][rows, 0] for name in self._empty_prompt}, further)
         counts = further[:, :1] if cfg.condition == "inpainting" else torch.ones_like(further)
         figures = {}
         for ratio in RATIOS:
@@ -158,7 +162,7 @@ class ConcatTask:
         return figures
 
     def samples(self) -> Image.Image:
-        """Held-out pictures, what the network is shown of them, and what it draws from two seeds."""
+        """Returns held-out pictures, what the network is shown of them, and what it draws from two seeds."""
         model, first = self.variant.model, self.cfg.examples
         numbers = range(first, first + min(SHEET, self.cfg.held_out))
         examples = [self._examples[n] for n in numbers]
@@ -175,7 +179,7 @@ class ConcatTask:
         return sheet([torch.stack([one.picture for one in examples]), torch.stack(shown), *new])
 
     def export(self, folder: Path) -> None:
-        """The variant's file, `inpainting.safetensors` or `depth.safetensors`."""
+        """Writes the variant's file, `inpainting.safetensors` or `depth.safetensors`."""
         index: dict[str, Any] = {}
         if self.variant.part == "unet":  # the pipelines that diffusers has for it
             index["_class_name"] = PIPELINES[self.cfg.condition]["_class_name"]
@@ -191,17 +195,17 @@ class ConcatTask:
         self.variant.export(folder / f"{self.cfg.condition}.safetensors", changes, brought)
 
     def _rows(self, numbers: range) -> Tensors:
-        """The examples with these numbers: latents, further channels, and what words make of every view."""
+        """Returns the examples with these numbers: latents, further channels, and the conditioning of every view."""
         examples = [self._examples[n] for n in numbers]
         with arithmetic(self.cfg.loop, self.device):
             x0 = encode(self._vae, torch.stack([one.picture for one in examples]).to(self.device))
             further = [self._further(one, n) for n, one in zip(numbers, examples, strict=True)]
             fields = [self._fields(one, n) for n, one in zip(numbers, examples, strict=True)]
-        told = {name: torch.stack([one[name] for one in fields]) for name in fields[0]}
-        return {"latents": x0.half(), "further": torch.stack(further).half()} | told
+        stacked = {name: torch.stack([one[name] for one in fields]) for name in fields[0]}
+        return {"latents": x0.half(), "further": torch.stack(further).half()} | stacked
 
     def _further(self, example: Example, number: int) -> Tensor:
-        """The further channels (V, C, h, w), in every view."""
+        """Returns the further channels (V, C, h, w) of an example, in each of its V views."""
         if self.cfg.condition == "inpainting":
             return torch.cat([self._masked(example.picture, mask) for mask in self._masks(example, number)])
         side = example.depth.shape[0] // self.variant.base.spec.vae.factor
@@ -209,7 +213,7 @@ class ConcatTask:
         return depth.expand(self.cfg.views, -1, -1, -1)
 
     def _fields(self, example: Example, number: int) -> Tensors:
-        """What words make of every view, as `Variant.conds` has it; a prior draws them into the masked part."""
+        """Returns the conditioning of every view as `Variant.conds` does; a prior draws into the masked part."""
         base, side, views = self.variant.base, example.picture.shape[1], range(self.cfg.views)
         captions = [example.caption(self._rng(number, view)) for view in views]
         underlays = []
@@ -222,7 +226,7 @@ class ConcatTask:
         return Random(f"{number}/{view}")
 
     def _shown(self, example: Example, number: int) -> Tensor:
-        """The first view as a picture (3, S, S)."""
+        """Returns the first view of an example as a picture (3, S, S)."""
         if self.cfg.condition == "inpainting":
             return example.picture * (1 - self._masks(example, number)[0][0])
         return (2 * example.depth - 1).expand(3, -1, -1)
@@ -232,6 +236,6 @@ class ConcatTask:
         return [random_mask(example.masks, rng) for _ in range(self.cfg.views)]
 
     def _masked(self, picture: Tensor, mask: Tensor) -> Tensor:
-        """Mask and latents (1, 1 + C, h, w) of a picture (3, S, S) whose masked part (1, 1, S, S) is grey."""
+        """Returns mask and latents (1, 1 + C, h, w) of a picture (3, S, S) whose masked part (1, 1, S, S) is grey."""
         rest = encode(self._vae, (picture * (1 - mask)).to(self.device))
         return torch.cat([touched(mask, *rest.shape[2:]).to(rest), rest], 1)

@@ -25,7 +25,7 @@ from sfumato.train.sheet import sheet
 
 @dataclass(frozen=True)
 class DepthNetTraining:
-    """Recipe of a depth network. The share `blur` of the `examples` is softened, as drawn pictures are."""
+    """Recipe of a depth network. The share `blur` of the `examples` is blurred, as drawn pictures are softer."""
 
     loop: LoopConfig
     net: DepthNetConfig = field(default_factory=DepthNetConfig)
@@ -36,12 +36,12 @@ class DepthNetTraining:
 
 
 def make(cfg: DepthNetTraining, data: TrainingSet, folder: Path, device: torch.device) -> DepthNetTask:
-    """The task of a run; it needs neither `folder` nor `device`."""
+    """Returns the task of a run; it needs neither `folder` nor `device`."""
     return DepthNetTask(cfg, data)
 
 
 class DepthNetTask:
-    """See `loop.Task`."""
+    """Trains the depth network, see `loop.Task`."""
 
     def __init__(self, cfg: DepthNetTraining, data: TrainingSet):
         torch.manual_seed(cfg.loop.seed)
@@ -51,11 +51,13 @@ class DepthNetTask:
         self._held_out = data.examples(cfg.loop.seed + 1, cfg.single, True)
 
     def batch(self, step: int) -> Batch:
+        """Returns pictures (B, 3, S, S) and their depth (B, S, S)."""
         count = self.cfg.loop.batch
         numbers = shuffled(self.cfg.loop.seed, "examples", step * count, count, self.cfg.examples)
         return _stacked([self._example(int(n)) for n in numbers])
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the L1 distance of the depth, and of its differences between neighbours."""
         x = batch["picture"]
         soft = F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, 1)
         x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < self.cfg.blur, soft, x)
@@ -66,8 +68,11 @@ class DepthNetTask:
         return error + edges, {"error": error.detach()}
 
     def validate(self) -> dict[str, float]:
-        """On examples that training does not see: the mean absolute error of depth, from 0 (background) to 1 (nearest);
-        and in how many pairs of things at different depths the nearer one is found nearer."""
+        """Returns two figures on examples that training does not see.
+
+        "error" is the mean absolute error of depth, which runs from 0 (background) to 1 (nearest). "order" is the share
+        of pairs of things at different depths of which the nearer one is estimated nearer.
+        """
         errors, right = [], []
         for number in range(self.cfg.held_out):
             example = self._held_out[number]
@@ -78,17 +83,17 @@ class DepthNetTask:
         return {"error": torch.stack(errors).mean().item(), "order": torch.stack(right).float().mean().item()}
 
     def samples(self) -> Image.Image:
-        """Pictures that training does not see, their true depth, and what the network estimates."""
+        """Returns pictures that training does not see, their true depth, and the estimates."""
         batch = _stacked([self._held_out[n] for n in range(min(12, self.cfg.held_out))])
         rows = (batch["depth"], self._depth(batch["picture"]).cpu())
         return sheet([batch["picture"], *((2 * row - 1)[:, None].expand(-1, 3, -1, -1) for row in rows)])
 
     def export(self, folder: Path) -> None:
-        """Weights and config in one file, so that the two belong together."""
+        """Writes weights and config to one file."""
         write_export(folder / DEPTH_NET_FILE, self.networks, dataclasses.asdict(self.cfg.net))
 
     def _depth(self, pictures: Tensor) -> Tensor:
-        """Depth (B, S, S) of pictures (B, 3, S, S)."""
+        """Returns the depth (B, S, S) of pictures (B, 3, S, S)."""
         weight = next(self.networks.parameters())
         depth = self.networks(pictures.to(weight))[:, None]
         return F.interpolate(depth, pictures.shape[2:], mode="bilinear", align_corners=False)[:, 0]

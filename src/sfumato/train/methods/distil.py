@@ -72,12 +72,12 @@ def make(
     init: str | None = None,
     adapter: Path | None = None,
 ) -> DistilTask:
-    """The task of a run in `folder`; the inputs are those of `train.registry`."""
+    """Returns the task of a run in `folder`; the inputs are described in `train.registry`."""
     return DistilTask(replace(cfg, init=init or cfg.init), data, folder, device, adapter)
 
 
 class DistilTask:
-    """See `loop.Task`; `networks` is the adapter, `adapter` as in `Variant`."""
+    """Trains an adapter by which a model draws in few steps, see `loop.Task`; `adapter` is as in `Variant`."""
 
     def __init__(
         self, cfg: DistilTraining, data: TrainingSet, folder: Path, device: torch.device, adapter: Path | None = None
@@ -98,6 +98,7 @@ class DistilTask:
         self._paths = prepared(folder / f"paths-{made_from}", cfg.paths + cfg.held_out, self._draw, CHUNK, "draw paths")
 
     def batch(self, step: int) -> Batch:
+        """Returns the `rows` of kept paths, and at which of a path's noise `levels` each is seen."""
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
         rows = torch.from_numpy(shuffled(seed, "paths", step * count, count, cfg.paths))
         chance = stream(seed, "levels", step)
@@ -106,11 +107,12 @@ class DistilTask:
         return {"rows": rows, "levels": torch.where(share < cfg.first_share, 0, later).long()}
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the pseudo-Huber distance of the estimates from where the paths end."""
         error = self._error(batch["rows"], batch["levels"])
         return pseudo_huber(error).mean(), {"mse": error.detach().square().mean()}
 
     def validate(self) -> dict[str, float]:
-        """Mean squared error of the path's end, from the levels that four steps ask at."""
+        """Returns the mean squared error of the estimate at four levels of a path, by sigma."""
         rows, figures = torch.arange(self.cfg.paths, self.cfg.paths + self.cfg.held_out), {}
         for quarter in range(4):
             level = quarter * self.cfg.teacher_steps // 4
@@ -120,7 +122,7 @@ class DistilTask:
         return figures
 
     def samples(self) -> Image.Image:
-        """Pictures drawn in one step, in two, in four; below them the teacher's, from the same noise."""
+        """Returns pictures drawn in one, two and four steps; below them the teacher's from the same noise."""
         model, requests = self.variant.model, [Request(prompt, k) for k, prompt in enumerate(self.cfg.prompts)]
         side = self._data.size
         few = [Settings.of(model.spec, "-", **sized(self._defaults(steps), side, side)) for steps in SHEET_STEPS]
@@ -129,21 +131,21 @@ class DistilTask:
         return sheet([decoded(model.vae, row[:, -1]) for row in rows])
 
     def export(self, folder: Path) -> None:
-        """The variant's file, `fast.safetensors`."""
+        """Writes the variant's file, `fast.safetensors`."""
         self.variant.export(folder / "fast.safetensors", {"sfumato.json": dict(self._defaults(self.cfg.steps))}, {})
 
     def _defaults(self, steps: int) -> Options:
         return {"steps": steps, "cfg": 1.0, "sampler": "lcm", "schedule": SCHEDULE}
 
     def _error(self, rows: Tensor, levels: Tensor) -> Tensor:
-        """The student's estimates of where paths end, less where they do (B, C, h, w)."""
+        """Returns the student's estimates of the ends of the paths minus these ends, (B, C, h, w)."""
         kept, place = self._paths, (rows.cpu(), levels.cpu())
         x, end = (kept["latents"][place[0], level].float().to(self.device) for level in (place[1], -1))
         cond = self.variant.cond({name: kept[name][place[0]] for name in FIELDS if name in kept})
         return x0_error(self.variant.model.denoiser, x, self._sigmas[place[1]], cond, end)
 
     def _draw(self, seeds: range) -> Tensors:
-        """The teacher's paths from the noise of these seeds, and what their prompts condition on."""
+        """Returns the teacher's paths from the noise of these seeds, and the conditioning of their prompts."""
         rng = Random(int(stream(self.cfg.loop.seed, "prompts", seeds.start // CHUNK).integers(2**63)))
         prompts = [self._data.caption(rng, self.cfg.composed) for _ in seeds]
         with arithmetic(self.cfg.loop, self.device):

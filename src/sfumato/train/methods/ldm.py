@@ -1,4 +1,4 @@
-"""Training the denoiser of a latent diffusion model on frozen latents, with a text tower that may learn too."""
+"""Trains the denoiser of a latent diffusion model on frozen latents; the text tower may learn too."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's nois
 class LDMTraining:
     """Recipe of a denoiser.
 
-    The network is a U-Net, `net`, or a `transformer`; what depends on the autoencoder and the text tower is filled in.
-    `init` is a model (a path, or "emoji") whose weights are the first ones. `length` is the number of tokens that the
-    network sees, start and end included. The share `drop` of captions is left empty, for guidance. `data` are options
-    of the data set, such as `data.emoji.training.EmojiOptions`. `min_snr`, `times`, `t_shift` and `t_scale` are as in
-    `train.objective`. `train_text` lets the text tower learn with the denoiser. Sheets draw all `prompts` with each of
-    `sheet_endings`; their steps and guidance, and `sampler` and `schedule`, become the model's defaults.
+    The network is a U-Net, `net`, or a `transformer`; the sizes that depend on the autoencoder and the text tower are
+    filled in. `init` is a model (a path, or "emoji") whose weights are the first ones. `length` is the number of tokens
+    that the network sees, start and end included. The share `drop` of captions is left empty, for guidance. `data` are
+    the options of the data set, such as `data.emoji.training.EmojiOptions`. `min_snr`, `times`, `t_shift` and `t_scale`
+    are as in `train.objective`. `train_text` trains the text tower with the denoiser. Sheets draw all `prompts` with
+    each of `sheet_endings`. `sheet_steps`, `sheet_cfg`, `sampler` and `schedule` also become the model's defaults.
     """
 
     loop: LoopConfig
@@ -106,13 +106,13 @@ def make(
     latents: Path | None = None,
     parts: str | None = None,
 ) -> LDMTask:
-    """The task of a run in `folder`; the inputs are those of `train.registry`."""
+    """Returns the task of a run in `folder`; the inputs are described in `train.registry`."""
     cfg = replace(cfg, init=init or cfg.init)
     return LDMTask(cfg, data, gather(cfg.init, vae, clip, parts), latents or folder, device)
 
 
 class LDMTask:
-    """See `loop.Task`; `networks` is the denoiser, and the text tower where that learns too."""
+    """Trains the denoiser, and the text tower if the recipe says so, see `loop.Task`."""
 
     def __init__(self, cfg: LDMTraining, data: TrainingSet, start: Start, latents: Path, device: torch.device):
         _check(cfg)
@@ -136,6 +136,7 @@ class LDMTask:
         self.latents = torch.cat([cached(latents, part, self.vae) for part in self.pictures.parts])
 
     def batch(self, step: int) -> Batch:
+        """Returns latents `x0`, `noise`, times `t` and token `ids` of a step."""
         cfg, seed, count = self.cfg, self.cfg.loop.seed, self.cfg.loop.batch
         numbers, texts = self.pictures.batch(step, count)
         kept = stream(seed, "dropped captions", step).random(count) >= cfg.drop
@@ -149,21 +150,23 @@ class LDMTask:
         }
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the mean squared error of the network's output, weighted by min-SNR."""
         losses = self._losses(batch)
         sigma = self.table.sigmas[batch["t"].cpu()]
         loss = (losses * min_snr(self.cfg.prediction, sigma, self.cfg.min_snr).to(losses)).mean()
         return loss, {"mse": losses.detach().mean()}
 
     def validate(self) -> dict[str, float]:
-        """`errors`, each as the geometric mean over the noise levels, which count alike in it however far apart."""
+        """Returns for each validation the geometric mean of `errors` over the noise levels, and the "seen" errors."""
         errors = self.errors()
         means = {f"x0_{name}": geometric_mean([*rows.values()]) for name, rows in errors.items()}
         return means | {f"x0_seen_{ratio:g}": error for ratio, error in errors["seen"].items()}
 
     def errors(self) -> dict[str, dict[float, float]]:
-        """Mean squared error of the estimate of x0 by ratio of noise to signal, for each of the set's validations.
+        """Returns the mean squared error of the estimate of x0, by ratio of noise to signal, for each of the set's
+        validations.
 
-        Over a fixed grid of (picture, ratio, noise), so that it compares whatever networks predict, on whichever path.
+        Pictures, ratios and noise are fixed, so the errors of networks with different predictions can be compared.
         """
         return {
             name: {ratio: self._error(self.latents[numbers], prompts, ratio) for ratio in RATIOS}
@@ -171,21 +174,21 @@ class LDMTask:
         }
 
     def samples(self) -> Image.Image:
-        """A row of pictures for each of `sheet_endings`, drawn from the same noise in each column."""
+        """Returns a row of pictures for each of `sheet_endings`, drawn from the same noise in each column."""
         cfg = self.cfg
         prompts = [f"{prompt}, {ending}" for ending in cfg.sheet_endings for prompt in cfg.prompts]
         pictures = self.draw(prompts, [*range(len(cfg.prompts))] * len(cfg.sheet_endings))
         return sheet(pictures.split(len(cfg.prompts)))
 
     def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
-        """Pictures (N, 3, H, W) in about [-1, 1], with the recipe's own sampler, steps and guidance."""
+        """Returns pictures (N, 3, H, W) in about [-1, 1], drawn with the recipe's sampler, steps and guidance."""
         spec = self._spec()
         model = Model(spec, self.denoiser, self.vae, TextEncoder(self.tokenizer, (self.text,)), Path("run"))
         requests = [Request(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         return decoded(self.vae, trajectories(model, requests, Settings.of(spec, "-"))[:, -1])
 
     def export(self, folder: Path) -> None:
-        """A diffusers folder in float16, files of at most 16 MiB; of a variant one file, `denoiser.safetensors`."""
+        """Writes a diffusers folder in float16, in files of at most 16 MiB, or of a variant `denoiser.safetensors`."""
         spec = self._spec()
         if self._parts_of is not None:
             self._export_variant(folder / "denoiser.safetensors", spec, self._parts_of)
@@ -212,7 +215,7 @@ class LDMTask:
         )
 
     def _export_variant(self, path: Path, spec: Spec, base: str) -> None:
-        """Another denoiser for the autoencoder and the text tower of a model that lies elsewhere."""
+        """Writes another denoiser for the autoencoder and the text tower of the model `base`."""
         owner = family(spec.family)
         files = {
             name: json.loads(content)
@@ -233,14 +236,14 @@ class LDMTask:
         return denoising_losses(self.denoiser, batch["x0"], batch["noise"], sigma, self._cond(batch["ids"]))
 
     def _error(self, x0: Tensor, prompts: Sequence[str], ratio: float) -> float:
-        """Mean squared error of x0 (N, C, h, w) for these prompts where noise is `ratio` times the signal."""
+        """Returns the mean squared error of x0 (N, C, h, w) for prompts, with noise of `ratio` times the signal."""
         with arithmetic(self.cfg.loop, self.device):
             cond = self._cond(self.tokenizer(prompts).to(self.device))
             return validation_errors(self.denoiser, x0.float().to(self.device), cond, ratio).mean().item()
 
 
 def _network(cfg: LDMTraining, vae: VAEConfig, text: CLIPTextConfig, side: int) -> UNet | MMDiT:
-    """Raises SfumatoError unless the recipe has one network."""
+    """Returns the recipe's network. Raises SfumatoError unless the recipe has exactly one."""
     if cfg.net is not None and cfg.transformer is None:
         return new_unet(cfg.net, vae, text)
     if cfg.transformer is not None and cfg.net is None:
@@ -249,9 +252,9 @@ def _network(cfg: LDMTraining, vae: VAEConfig, text: CLIPTextConfig, side: int) 
 
 
 def shortened(text: CLIPText, length: int, pooled: bool) -> CLIPText:
-    """The same tower for rows of at most `length` tokens; `pooled`: the network is also told the prompt as a whole.
+    """Returns a copy of the tower for at most `length` tokens; with `pooled` it also has a vector of the whole prompt.
 
-    Raises SfumatoError if the tower was made for fewer tokens.
+    Raises SfumatoError if the tower takes fewer tokens.
     """
     if length > text.cfg.max_length:
         raise SfumatoError(f"length is {length}; this text tower takes at most {text.cfg.max_length}")

@@ -1,7 +1,7 @@
-"""Training a denoiser on things in places: a transformer beside the composer that tells it what is where.
+"""Trains a denoiser on scenes: a transformer, and the composer that tells it which thing lies where.
 
-No words take part. What is in a picture is known exactly, so the denoiser learns to draw, and a reader learns apart
-from it to read (`methods.reader`); the two meet in the memory of picture codes.
+No words take part. All that a picture shows is known exactly, so the denoiser learns to draw. A reader learns to read
+separately (`methods.reader`). Both use the codes of pictures, which `train.assemble` puts into the model's memory.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ CANONICAL = Spot(0.5, 0.5, 0.92)  # where a thing lies in the picture that its c
 
 @dataclass(frozen=True)
 class SceneTraining:
-    """Recipe of a denoiser of things in places.
+    """Recipe of a denoiser of scenes.
 
-    The first `scenes` of `scene_seed` are learnt from, and single things as they lie in the picture that their code is
-    made of, `code` numbers; these are the share `single` of every batch. Of the share `drop` of the pictures nothing is
-    told. Times are drawn, stratified over the batch, as sigmoid(z) of normal z (Esser et al. 2024, equation 19).
-    `draft_weight` is how much the error of the draft itself counts beside that of the network. `code_noise` is added to
-    codes, so that codes which the memory has only nearly right are drawn well too. Sheets take `sheet_steps` steps
-    without guidance.
+    It learns from the first `scenes` of `scene_seed`, and from single things as they lie in the picture that their code
+    of `code` numbers is made of; these are the share `single` of every batch. Of the share `drop` of pictures the
+    network is told nothing. Times are sigmoid(shift + z) of normal z, stratified over the batch (Esser et al. 2024,
+    equation 19). `draft_weight` weighs the error of the composer's draft against that of the network. `code_noise` is
+    added to codes, so that codes which the memory has only approximately are drawn well too. Sheets take `sheet_steps`
+    steps.
     """
 
     loop: LoopConfig
@@ -76,10 +76,11 @@ class SceneTraining:
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """Pictures as coefficients: `codes` (N, K) of every picture of the set, on a `basis` (C h w, K) around a `mean`.
+    """Pictures as coefficients: `codes` (N, K) of every picture of the set, on a `basis` (C h w, K) around a `mean` (C
+    h w).
 
-    The basis is that of the principal components of the training pictures (Pearson 1901), scaled by one number so that
-    a coefficient has a standard deviation of 1 on average.
+    The basis are the principal components of the training pictures (Pearson 1901). One factor scales it so that
+    coefficients have a standard deviation of 1 on average.
     """
 
     codes: Tensor
@@ -88,7 +89,7 @@ class Codes:
 
     @classmethod
     def of(cls, latents: Tensor, train: np.ndarray, count: int) -> Codes:
-        """From latents (N, C, h, w), of which the pictures `train` may be learnt from."""
+        """Returns the codes of latents (N, C, h, w); the basis is fitted to the pictures `train` alone."""
         x = latents.float().flatten(1)
         mean = x[train].mean(0)
         torch.manual_seed(0)
@@ -108,13 +109,16 @@ def make(
     init: Path | None = None,
     latents: Path | None = None,
 ) -> SceneTask:
-    """The task of a run in `folder`; the inputs are those of `train.registry`."""
+    """Returns the task of a run in `folder`; the inputs are described in `train.registry`."""
     autoencoder = load(None, device, "float32").vae if vae is None else load_vae(vae)
     return SceneTask(cfg, data, autoencoder, latents or folder, device, init)
 
 
 class SceneTask:
-    """See `loop.Task`; `networks` are the transformer and the composer. `init` is the export of an earlier run."""
+    """Trains the transformer and the composer, see `loop.Task`.
+
+    `vae` encodes the pictures, whose latents are kept in the folder `latents`. `init` is the export of an earlier run.
+    """
 
     def __init__(
         self,
@@ -144,6 +148,7 @@ class SceneTask:
         self.denoiser = Denoiser(self.transformer, "flow", self.table)
 
     def batch(self, step: int) -> Batch:
+        """Returns latents `x0` with their labels, `noise`, levels `sigma`, and the rows to `drop`."""
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
         single = round(cfg.single * count)
         numbers = self._train[shuffled(seed, "pictures", step * single, single, len(self._train))]
@@ -153,7 +158,7 @@ class SceneTask:
         chance = stream(seed, "noise", step)
         share = times("logit_normal", stratified(chance, count), cfg.t_shift)
         x0 = torch.cat([self._singles[numbers], self._scenes["latents"][places]]).float()
-        rows = joined(self._alone(numbers), {name: value[places] for name, value in self._scenes.items()})
+        rows = concatenated(self._alone(numbers), {name: value[places] for name, value in self._scenes.items()})
         return rows | {
             "x0": x0,
             "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
@@ -162,6 +167,7 @@ class SceneTask:
         }
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the mean squared error of the flow, plus that of the draft times its weight."""
         cfg, x0, composer = self.cfg, batch["x0"], self.composer
         things = self.things(batch).dropped(batch["drop"], composer.cfg.grounds)
         if cfg.code_noise:
@@ -175,8 +181,12 @@ class SceneTask:
         return error.mean() + cfg.draft_weight * draft, {name: value.detach() for name, value in extras.items()}
 
     def validate(self) -> dict[str, float]:
-        """Mean squared error of the estimate of x0 on a fixed grid of noise levels (geometric mean over these), for
-        training pictures alone and for scenes that training does not see; and that of the drafts of these."""
+        """Returns the mean squared error of the estimate of x0, as the geometric mean over fixed noise levels and at
+        some of them.
+
+        "single" are training pictures alone, "scene" scenes that training does not see; "_draft" are the errors of
+        their drafts.
+        """
         numbers = self._train[np.linspace(0, len(self._train) - 1, self.cfg.held_out).astype(int)]
         found: dict[str, float] = {}
         for name, rows, x0 in (
@@ -193,7 +203,7 @@ class SceneTask:
         return found
 
     def samples(self) -> Image.Image:
-        """Pairs of rows, what was composed and what is drawn of it: things alone, then new scenes."""
+        """Returns pairs of rows, the composed pictures above the drawn ones: things alone, then new scenes."""
         numbers = self._train[np.linspace(0, len(self._train) - 1, 12).astype(int)]
         rows = []
         for labels, x0 in ((self._alone(numbers), self._singles[numbers]), (self._new, self._new["latents"][:24])):
@@ -204,20 +214,20 @@ class SceneTask:
         return sheet(rows)
 
     def export(self, folder: Path) -> None:
-        """The weights, their sizes and the codes in one file, from which the reader's training makes a model."""
+        """Writes the weights, their sizes and the codes to one file, which the reader's training makes a model of."""
         parts = (("transformer", self.transformer.cfg), ("prior", self.composer.cfg))
         config = {name: dataclasses.asdict(cfg) for name, cfg in parts}
         write_export(folder / FILE, self.networks, config, {"codes": self._codes.codes})
 
     def things(self, rows: Tensors) -> Things:
-        """What a composer is told of labelled scenes."""
+        """Returns what the composer is told of labelled scenes."""
         present = rows["group"] >= 0
         codes = self._codes.codes[rows["picture"]] * present[..., None]
         return Things(codes, rows["tint"], rows["spot"], present, rows["ground"])
 
-    def draw(self, things: Things, steps: int, strength: float | None = None, seed: int = 0) -> Tensor:
-        """Pictures (N, 3, H, W) in about [-1, 1]."""
-        strength = self.cfg.sheet_cfg if strength is None else strength
+    def draw(self, things: Things, steps: int, guidance: float | None = None, seed: int = 0) -> Tensor:
+        """Returns pictures (N, 3, H, W) in about [-1, 1]; the scale `guidance` None takes the recipe's."""
+        guidance = self.cfg.sheet_cfg if guidance is None else guidance
         sampler, sigmas = find_sampler("euler"), sigma_list("sgm_uniform", self.table, steps)
         composer, side = self.composer, self.data.size // self.vae.cfg.factor
         nothing = things.dropped(torch.ones(len(things.codes), dtype=torch.bool), composer.cfg.grounds)
@@ -227,7 +237,7 @@ class SceneTask:
         for k in range(len(things.codes)):
             noise = NoiseStream(seed + k, (1, self.vae.cfg.latent_channels, side, side), self.device)
             shown, unseen = (network_guide(self.denoiser, cond.select(slice(k, k + 1))) for cond in (conds, empty))
-            steer = Guidance(partial(cfg, shown, unseen, strength))
+            steer = Guidance(partial(cfg, shown, unseen, guidance))
             jobs.append(
                 sampler.job(steer, noise.normal() * sigmas[0].item(), sigmas, self.denoiser.path, noise, self.table)
             )
@@ -236,12 +246,12 @@ class SceneTask:
         return self.pictures(torch.cat(latents))
 
     def pictures(self, latents: Tensor) -> Tensor:
-        """Decoded (N, 3, H, W)."""
+        """Returns the decoded pictures (N, 3, H, W)."""
         with arithmetic(self.cfg.loop, self.device):
             return decoded(self.vae, latents).float()
 
     def _alone(self, numbers: np.ndarray) -> Tensors:
-        """The labels that `things` reads, of pictures as their codes are made of: alone on white at CANONICAL."""
+        """Returns the labels that `things` reads, of pictures as codes are made of: alone on white at CANONICAL."""
         n = len(numbers)
         rows = {name: torch.zeros(n, MAX_THINGS, dtype=torch.int64) for name in ("picture", "tint", "group")}
         rows["group"] -= 1
@@ -258,7 +268,7 @@ class SceneTask:
         self._codes = dataclasses.replace(self._codes, codes=codes)
 
     def _composer(self, prior: PriorConfig) -> Composer:
-        """New; its basis is that of the codes, and the local network adds nothing yet."""
+        """Returns a new composer; its basis is that of the codes, and its local network adds nothing yet."""
         composer = Composer(prior)
         with torch.no_grad():
             composer.basis.weight.copy_(self._codes.basis)
@@ -271,7 +281,7 @@ class SceneTask:
         return composer
 
     def _white(self) -> Tensor:
-        """Latents (C, h, w) of a white picture."""
+        """Returns the latents (C, h, w) of a white picture."""
         with torch.no_grad():
             mean = self.vae.encode(torch.ones(1, 3, self.data.size, self.data.size)).float().chunk(2, 1)[0]
         return self.vae.to_latents(mean)[0]
@@ -282,7 +292,7 @@ class SceneTask:
 
 
 def scene_transformer(cfg: MMDiTConfig, prior: PriorConfig) -> MMDiT:
-    """A new transformer that reads the composer's tokens and its draft."""
+    """Returns a new transformer that reads the composer's tokens and its draft."""
     sizes = dataclasses.replace(
         cfg,
         in_channels=2 * prior.latent_channels,
@@ -293,8 +303,8 @@ def scene_transformer(cfg: MMDiTConfig, prior: PriorConfig) -> MMDiT:
     return new_transformer(sizes)
 
 
-def joined(first: Tensors, second: Tensors) -> Tensors:
-    """Rows of both, with the labels that both have."""
+def concatenated(first: Tensors, second: Tensors) -> Tensors:
+    """Returns the rows of both, for the labels of the first."""
     return {name: torch.cat([first[name], second[name]]) for name in first}
 
 

@@ -1,6 +1,6 @@
-"""Training the KL autoencoder (Rombach et al. 2022, section 3.1) on pictures laid over plain colours.
+"""Trains the KL autoencoder (Rombach et al. 2022, section 3.1) on pictures laid over plain colours.
 
-The reconstruction loss is L1 plus squared error plus L1 of the differences between neighbours, which keeps outlines
+The reconstruction loss is L1 plus squared error plus L1 of the differences between neighbours. That keeps outlines
 sharp without the adversary and the pretrained features of the original.
 """
 
@@ -31,11 +31,12 @@ from sfumato.train.sheet import sheet
 class VAETraining:
     """Recipe of an autoencoder.
 
-    Every `full_every`-th step sees whole pictures, as many as have the pixels of `loop.batch` crops of side `crop`
-    (0: crops only). `white` is the share of white backgrounds. `mse`, `edges` and `kl` are weights in the loss, where
-    L1 counts 1 and the KL divergence, in nats, is divided by the number of values of the picture. `decoder_of` names
-    the export of an earlier run: its encoder and its scale stay as they are, so that latents do not change, and its
-    decoder learns on. Every `scenes_every`-th step sees composed scenes (0: none), in which things are small.
+    Most steps see crops of side `crop`. Every `full_every`-th step sees whole pictures, as many as have the pixels of
+    `loop.batch` crops (0: crops only). Every `scenes_every`-th step sees composed scenes, in which things are small (0:
+    none). `white` is the share of white backgrounds. `mse`, `edges` and `kl` are weights in the loss, in which L1
+    counts 1 and the KL divergence, in nats, is divided by the number of values of the picture. `decoder_of` names the
+    export of an earlier run: its encoder and its scale stay as they are, so that latents do not change, and its decoder
+    learns on.
     """
 
     loop: LoopConfig
@@ -52,12 +53,12 @@ class VAETraining:
 
 
 def make(cfg: VAETraining, data: TrainingSet, folder: Path, device: torch.device) -> VAETask:
-    """The task of a run; it needs neither `folder` nor `device`."""
+    """Returns the task of a run; it needs neither `folder` nor `device`."""
     return VAETask(cfg, data)
 
 
 class VAETask:
-    """See `loop.Task`."""
+    """Trains the autoencoder, see `loop.Task`."""
 
     def __init__(self, cfg: VAETraining, data: TrainingSet):
         if cfg.crop % cfg.net.factor or cfg.crop > data.size:
@@ -69,9 +70,9 @@ class VAETask:
         if cfg.decoder_of:
             earlier = load_vae(cfg.decoder_of)
             self._scale = earlier.cfg.scale
-            _keep_encoder(self.networks, earlier)
+            _freeze_encoder(self.networks, earlier)
         else:
-            _start_gently(self.networks)
+            _init_weights(self.networks)
         if cfg.loop.compile:
             self.networks.encoder.compile()
             self.networks.decoder.compile()
@@ -82,6 +83,7 @@ class VAETask:
         self._held_out = held_out[spread]
 
     def batch(self, step: int) -> Batch:
+        """Returns `rgba` (B, s, s, 4), uint8, and the colours `rgb` (B, 3) that it is laid over."""
         cfg, size = self.cfg, self.data.size
         whole = cfg.full_every > 0 and step % cfg.full_every == 0
         side = size if whole else cfg.crop
@@ -101,6 +103,7 @@ class VAETask:
         return {"rgba": torch.from_numpy(rgba), "rgb": torch.from_numpy(rgb)}
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the loss of the reconstruction plus the weighted KL divergence."""
         cfg, x = self.cfg, compose(batch["rgba"], batch["rgb"])
         mean, logvar = self.networks.encode(x).float().chunk(2, 1)
         logvar = logvar.clamp(-30, 20)
@@ -114,7 +117,7 @@ class VAETask:
         return loss, {name: value.detach() for name, value in extras.items()}
 
     def validate(self) -> dict[str, float]:
-        """PSNR in dB, mean over held-out pictures: on white, on colours, and of both; scale of the latents."""
+        """Returns the PSNR in dB of held-out pictures on white, on colours and of both, and the latents' scale."""
         figures = {}
         for name, rgb in (("white", _white(len(self._held_out))), ("colours", self._colours(len(self._held_out)))):
             scores = []
@@ -126,7 +129,7 @@ class VAETask:
         return figures | {"psnr": sum(figures.values()) / 2, "scale": self.scale()}
 
     def scale(self, count: int = 256) -> float:
-        """One over the standard deviation of the latent means of training pictures on white and on colours."""
+        """Returns 1 over the standard deviation of the latent means of training pictures on white and on colours."""
         spread = np.linspace(0, len(self._train) - 1, min(count, len(self._train))).astype(int)
         rgb = torch.cat([_white(len(spread) // 2), self._colours(len(spread) - len(spread) // 2)])
         means = [
@@ -136,7 +139,7 @@ class VAETask:
         return 1 / torch.cat(means).std().item()
 
     def samples(self) -> Image.Image:
-        """Rows of held-out originals, each above its reconstruction."""
+        """Returns rows of held-out originals, each above its reconstruction."""
         rows = []
         for indices in np.array_split(self._held_out[: min(48, len(self._held_out))], 4):
             x = self._compose(
@@ -146,21 +149,24 @@ class VAETask:
         return sheet([row for row in rows if len(row)])
 
     def export(self, folder: Path) -> None:
+        """Writes weights and config to one file."""
         cfg = dataclasses.replace(self.cfg.net, scale=self._scale or self.scale())
         write_export(folder / VAE_FILE, self.networks, dataclasses.asdict(cfg))
 
     def _colours(self, count: int) -> Tensor:
-        """The middles of the set's plain colours, over and over: (count, 3)."""
+        """Returns the middles of the set's plain colours, repeated: (count, 3)."""
         middles = torch.tensor(self.data.grounds).float().mean(1)
         return middles[torch.arange(count) % len(middles)]
 
     def _compose(self, indices: np.ndarray, rgb: Tensor) -> Tensor:
+        """Returns pictures of the set over plain colours, (B, 3, S, S) in [-1, 1], on the networks' device."""
         device = next(self.networks.parameters()).device
         return compose(torch.from_numpy(self.data.pictures(indices)).to(device), rgb.to(device))
 
 
-def _start_gently(net: VAE) -> None:
-    """First weights that let a small network learn at once, where torch's defaults lose the first thousand steps.
+def _init_weights(net: VAE) -> None:
+    """Sets first weights that let a small network learn at once; with torch's defaults the first thousand steps are
+    lost.
 
     Signals keep their size from layer to layer, residual branches start at a fifth of it, and latents carry little
     noise.
@@ -179,8 +185,8 @@ def _start_gently(net: VAE) -> None:
             last.bias[logvar] = -6.0
 
 
-def _keep_encoder(net: VAE, earlier: VAE) -> None:
-    """Start from an earlier autoencoder; what makes latents learns no more. Raises SfumatoError for other sizes."""
+def _freeze_encoder(net: VAE, earlier: VAE) -> None:
+    """Copies an earlier autoencoder and freezes its encoder. Raises SfumatoError if its sizes differ."""
     if dataclasses.replace(earlier.cfg, scale=net.cfg.scale) != net.cfg:
         raise SfumatoError("decoder_of names an autoencoder of other sizes; give net the sizes it was trained with")
     net.load_state_dict(earlier.state_dict())
@@ -190,10 +196,11 @@ def _keep_encoder(net: VAE, earlier: VAE) -> None:
 
 
 def _opaque(scenes: LabelledScenes, number: int) -> np.ndarray:
-    """A composed scene as opaque RGBA, uint8 (S, S, 4)."""
+    """Returns a composed scene as opaque RGBA, uint8 (S, S, 4)."""
     rgb = ((scenes.draw([number])[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
 
 
 def _white(count: int) -> Tensor:
+    """Returns `count` times white, (count, 3)."""
     return torch.full((count, 3), 255)
