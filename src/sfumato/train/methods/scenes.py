@@ -226,7 +226,7 @@ class SceneTask:
         return Things(codes, rows["tint"], rows["spot"], present, rows["ground"])
 
     def draw(self, things: Things, steps: int, guidance: float | None = None, seed: int = 0) -> Tensor:
-        """Returns pictures (N, 3, H, W) in about [-1, 1]; the scale `guidance` None takes the recipe's."""
+        """Returns pictures (N, 3, H, W) in about [-1, 1]. `guidance` is the scale; None takes the recipe's."""
         guidance = self.cfg.sheet_cfg if guidance is None else guidance
         sampler, sigmas = find_sampler("euler"), sigma_list("sgm_uniform", self.table, steps)
         composer, side = self.composer, self.data.size // self.vae.cfg.factor
