@@ -71,7 +71,7 @@ class DepthNetTask:
         """Returns two figures on examples that training does not see.
 
         "error" is the mean absolute error of depth, which runs from 0 (background) to 1 (nearest). "order" is the share
-        of pairs of things at different depths of which the nearer one is estimated nearer.
+        of pairs of things at different depths of which the nearer one is estimated nearer, left out where there are none.
         """
         errors, right = [], []
         for number in range(self.cfg.held_out):
@@ -80,7 +80,8 @@ class DepthNetTask:
             errors.append((depth - example.depth).abs().mean())
             of = [(example.depth[mask].mean(), depth[mask].mean()) for mask in example.masks if mask.any()]
             right += [(a - b) * (x - y) > 0 for k, (a, x) in enumerate(of) for b, y in of[:k] if a != b]
-        return {"error": torch.stack(errors).mean().item(), "order": torch.stack(right).float().mean().item()}
+        figures = {"error": torch.stack(errors).mean().item()}
+        return figures | ({"order": torch.stack(right).float().mean().item()} if right else {})
 
     def samples(self) -> Image.Image:
         """Returns pictures that training does not see, their true depth, and the estimates."""

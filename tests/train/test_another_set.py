@@ -1,0 +1,174 @@
+"""Training methods learn from any set that keeps to the protocols, here from shapes that are made when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sfumato.data.protocol import Example, TrainingSet
+from sfumato.images.tensors import compose
+from sfumato.nets.layout import MAX_GROUPS, MAX_THINGS, Spot
+from sfumato.spec import DepthNetConfig, MMDiTConfig, UNetConfig, VAEConfig
+from sfumato.train.config import LoopConfig
+from sfumato.train.loop import train
+from sfumato.train.methods import concat, depth_net, distil, ldm, scenes, vae
+
+CPU, SIDE = torch.device("cpu"), 32
+NAMES, GROUPS, GROUNDS = ("disc", "square", "bar"), ("plain", "soft"), ((255, 255, 255), (40, 40, 200))
+LOOP = LoopConfig(steps=2, batch=4, lr=1e-3, warmup=1, log_every=1, validate_every=9, sample_every=9, ema=0.5)
+NET = UNetConfig(channels=(16, 32), blocks=1, depth=(0, 1), heads=2, groups=8)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Pictures of the set on white: a `PictureList`."""
+
+    data: Shapes
+    name: str = "shapes"
+    fingerprint: str = "shapes on white"
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def draw(self, numbers: np.ndarray) -> Tensor:
+        return compose(self.data.pictures(numbers), (255, 255, 255))
+
+
+@dataclass(frozen=True)
+class Captions:
+    data: Shapes
+
+    @property
+    def parts(self) -> list[Shown]:
+        return [Shown(self.data)]
+
+    def batch(self, step: int, count: int) -> tuple[np.ndarray, list[str]]:
+        numbers = (step + np.arange(count)) % len(self.data)
+        return numbers, [self.data.prompt(self.data.subject(int(i)), "plain", "en") for i in numbers]
+
+    def validation(self) -> dict[str, tuple[np.ndarray, list[str]]]:
+        return {"seen": self.batch(0, 2)}
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """One thing to a scene, alone in the middle."""
+
+    data: Shapes
+
+    def draw(self, numbers: Sequence[int]) -> Tensor:
+        return Shown(self.data).draw(np.array([n % len(self.data) for n in numbers]))
+
+    def labels(self, numbers: Sequence[int]) -> dict[str, Tensor]:
+        n = len(numbers)
+        found = {name: torch.zeros(n, MAX_THINGS, dtype=torch.int64) for name in ("picture", "tint")}
+        found |= {name: torch.zeros(n, MAX_GROUPS, dtype=torch.int64) for name in ("concept", "count", "size", "pose")}
+        found |= {name: torch.zeros(n, dtype=torch.int64) for name in ("arrangement", "place", "style", "ground")}
+        found["group"] = torch.full((n, MAX_THINGS), -1)
+        found["group"][:, 0] = 0
+        found["spot"] = torch.zeros(n, MAX_THINGS, 5)
+        found["spot"][:, 0] = torch.tensor([0.5, 0.5, 0.9, 0, 0])
+        found["picture"][:, 0] = torch.tensor([number % len(self.data) for number in numbers])
+        return found
+
+
+@dataclass(frozen=True)
+class Examples:
+    data: Shapes
+
+    def __getitem__(self, number: int) -> Example:
+        i = number % len(self.data)
+        mask = torch.from_numpy(self.data.picture(i)[..., 3] > 127)
+        picture = compose(self.data.picture(i), (255, 255, 255))
+        return Example(picture, mask[None], mask.float(), lambda rng: NAMES[self.data.subject(i)])
+
+
+class Shapes:
+    """Three shapes in two groups, four of each, made when asked for: a `TrainingSet` that is no emoji set."""
+
+    path, size, manifest, languages = Path("shapes"), SIDE, b"shapes", ("en",)
+    subjects, groups, grounds = len(NAMES), GROUPS, [(rgb, rgb) for rgb in GROUNDS]
+    splits: Mapping[str, np.ndarray] = {
+        "train": np.arange(20), "unseen_picture": np.arange(20, 24), "unseen_concept": np.arange(0),
+    }  # fmt: skip
+
+    def __len__(self) -> int:
+        return 24
+
+    def picture(self, i: int) -> np.ndarray:
+        y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
+        radius = 0.2 + 0.01 * (i // 6)
+        inside = (x**2 + y**2 < radius**2, np.maximum(abs(x), abs(y)) < radius, abs(y) < radius / 3)[self.subject(i)]
+        rgba = np.zeros((SIDE, SIDE, 4), np.uint8)
+        rgba[inside] = (200, 30 * (i % 6), 60, 255)
+        return rgba
+
+    def pictures(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        return np.stack([self.picture(int(i)) for i in indices])
+
+    def subject(self, i: int) -> int:
+        return i % 3
+
+    def group(self, i: int) -> str:
+        return GROUPS[i % 2]
+
+    def prompt(self, subject: int, group: str, language: str) -> str:
+        return f"{NAMES[subject]}, {group}"
+
+    def captioned(self, options: Mapping[str, Any], seed: int, held_out: int) -> Captions:
+        return Captions(self)
+
+    def examples(self, seed: int, single: float, deep: bool) -> Examples:
+        return Examples(self)
+
+    def caption(self, rng: Random, composed: float) -> str:
+        return rng.choice(NAMES)
+
+    def scenes(self, seed: int) -> Scenes:
+        return Scenes(self)
+
+    def alone(self, spot: Spot) -> Shown:
+        return Shown(self)
+
+
+DATA: TrainingSet = Shapes()
+VAE_RECIPE = vae.VAETraining(
+    LOOP, VAEConfig(latent_channels=4, channels=(8, 8), blocks=1, groups=1), crop=16, scenes_every=2, held_out=4
+)
+
+
+def run(task: Any, folder: Path) -> Path:
+    train(task, replace(task.cfg.loop, lr_schedule="constant"), folder, record=task.cfg, device=CPU)
+    assert any((folder / "export").iterdir())
+    return folder / "export"
+
+
+@pytest.mark.parametrize("method", ["ldm", "inpaint", "depth-net", "distil", "scenes"])
+def test_a_method_learns_from_a_set_that_it_does_not_know(method: str, model: str, tmp_path: Path) -> None:
+    match method:
+        case "ldm":
+            recipe = ldm.LDMTraining(LOOP, NET, length=16, held_out=2, sheet_steps=1, prompts=("disc",))
+            task = ldm.make(recipe, DATA, tmp_path, CPU, parts=model)
+        case "inpaint":
+            recipe = concat.ConcatTraining(LOOP, "inpainting", rank=2, examples=8, held_out=2, sheet_steps=1)
+            task = concat.make(recipe, DATA, tmp_path, CPU, init=model)
+        case "depth-net":
+            net = DepthNetConfig((8, 8, 16), groups=4, side=32)
+            task = depth_net.make(depth_net.DepthNetTraining(LOOP, net, examples=8, held_out=4), DATA, tmp_path, CPU)
+        case "distil":
+            recipe = distil.DistilTraining(LOOP, rank=2, paths=8, held_out=2, teacher_steps=4, prompts=("disc",))
+            task = distil.make(recipe, DATA, tmp_path, CPU, init=model)
+        case _:
+            net = MMDiTConfig(patch=2, hidden=32, heads=2, depth=1, positions=8)
+            recipe = scenes.SceneTraining(LOOP, net, code=8, scenes=8, held_out=2, sheet_steps=1)
+            encoder = run(vae.make(VAE_RECIPE, DATA, tmp_path, CPU), tmp_path / "vae")
+            task = scenes.make(recipe, DATA, tmp_path, CPU, vae=encoder)
+    run(task, tmp_path / "run")
