@@ -71,7 +71,7 @@ class DepthNetTask:
         """Returns two figures on examples that training does not see.
 
         "error" is the mean absolute error of depth, which runs from 0 (background) to 1 (nearest). "order" is the share
-        of pairs of things at different depths of which the nearer one is estimated nearer, left out where there are none.
+        of pairs of things at different depths of which the nearer one is estimated nearer, left out without such pairs.
         """
         errors, right = [], []
         for number in range(self.cfg.held_out):
