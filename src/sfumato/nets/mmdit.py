@@ -68,15 +68,20 @@ class Attention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, nh, L, hs)
 
-    def forward(self, x: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def projected(self, x: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, nh, L, hs) of the picture's tokens x (B, Lx, D), and of the text's after them."""
         q, k, v = (self._heads(project(x)) for project in (self.to_q, self.to_k, self.to_v))
         q, k = self.norm_q(q), self.norm_k(k)
-        if text is not None:
-            projections = (self.add_q_proj, self.add_k_proj, self.add_v_proj)
-            added_q, added_k, added_v = (self._heads(project(text)) for project in projections)
-            q = torch.cat([q, self.norm_added_q(added_q)], 2)
-            k = torch.cat([k, self.norm_added_k(added_k)], 2)
-            v = torch.cat([v, added_v], 2)
+        if text is None:
+            return q, k, v
+        projections = (self.add_q_proj, self.add_k_proj, self.add_v_proj)
+        added_q, added_k, added_v = (self._heads(project(text)) for project in projections)
+        q = torch.cat([q, self.norm_added_q(added_q)], 2)
+        k = torch.cat([k, self.norm_added_k(added_k)], 2)
+        return q, k, torch.cat([v, added_v], 2)
+
+    def forward(self, x: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        q, k, v = self.projected(x, text)
         mask = _blind(x.shape[1], q) if self.identity else None
         h = F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
         out = self.to_out[0](h[:, : x.shape[1]])
