@@ -69,7 +69,7 @@ class Attention(nn.Module):
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, nh, L, hs)
 
     def projected(self, x: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, nh, L, hs) of the picture's tokens x (B, Lx, D), and of the text's after them."""
+        """Queries, keys and values (B, nh, L, hs) of the picture's tokens x (B, Lx, D), the text's after them."""
         q, k, v = (self._heads(project(x)) for project in (self.to_q, self.to_k, self.to_v))
         q, k = self.norm_q(q), self.norm_k(k)
         if text is None:
