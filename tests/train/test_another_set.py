@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sfumato.data.protocol import Example, TrainingSet
 from sfumato.images.tensors import compose
-from sfumato.nets.layout import MAX_GROUPS, MAX_THINGS, Spot
+from sfumato.nets.layout import MAX_THINGS, Spot
 from sfumato.spec import DepthNetConfig, MMDiTConfig, UNetConfig, VAEConfig
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import train
@@ -70,8 +70,7 @@ class Scenes:
     def labels(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         n = len(numbers)
         found = {name: torch.zeros(n, MAX_THINGS, dtype=torch.int64) for name in ("picture", "tint")}
-        found |= {name: torch.zeros(n, MAX_GROUPS, dtype=torch.int64) for name in ("concept", "count", "size", "pose")}
-        found |= {name: torch.zeros(n, dtype=torch.int64) for name in ("arrangement", "place", "style", "ground")}
+        found["ground"] = torch.zeros(n, dtype=torch.int64)
         found["group"] = torch.full((n, MAX_THINGS), -1)
         found["group"][:, 0] = 0
         found["spot"] = torch.zeros(n, MAX_THINGS, 5)

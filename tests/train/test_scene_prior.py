@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 import sfumato
-from sfumato.data.emoji.captions import STYLES
+from sfumato.data.emoji.captions import COLOURS, STYLES
+from sfumato.data.emoji.concept_scenes import ConceptScenes
 from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.nouns import TINTS
 from sfumato.loading.exports import VAE_FILE, write_export
-from sfumato.nets.layout import MAX_THINGS
 from sfumato.spec import MMDiTConfig, VAEConfig
 from sfumato.train.assemble import completed
 from sfumato.train.config import LoopConfig
@@ -79,18 +80,21 @@ def test_an_interrupted_run_goes_on_exactly(emoji, vae, latents, tmp_path):
 
 
 def test_labels_say_what_was_composed(emoji, vae, latents):
-    scenes = scene_latents(latents, emoji, vae, 24, 4242)
+    found = scene_latents(latents, emoji, vae, 24, 4242)
     again = scene_latents(latents, emoji, vae, 24, 4242)
-    assert all(torch.equal(scenes[name], again[name]) for name in scenes)
-    present = scenes["group"] >= 0
-    counts = scenes["count"].sum(1)
-    assert torch.equal(present.sum(1), counts) and counts.max() <= MAX_THINGS
-    assert scenes["latents"].shape == (24, 4, 16, 16) and scenes["spot"][present][:, 2].min() > 0
+    assert all(torch.equal(found[name], again[name]) for name in found)
+    assert found["latents"].shape == (24, 4, 16, 16)
+    composed = ConceptScenes(emoji, 4242)
     for row in range(24):
-        for k in present[row].nonzero()[:, 0]:
-            picture, group = int(scenes["picture"][row, k]), int(scenes["group"][row, k])
-            assert emoji.concept_index(picture) == int(scenes["concept"][row, group])
-            assert emoji.style(picture) == STYLES[int(scenes["style"][row])] and emoji.split(picture) == "train"
+        scene, present = composed[row], found["group"][row] >= 0
+        assert found["picture"][row, present].tolist() == [placed.picture for placed in scene.objects]
+        assert found["group"][row, present].tolist() == [placed.group for placed in scene.objects]
+        tints = [placed.colour and placed.colour.name for placed in scene.objects]
+        assert [(None, *TINTS)[tint] for tint in found["tint"][row, present]] == tints
+        spots = [(s.x, s.y, s.side, s.angle, s.mirrored) for s in (placed.spot for placed in scene.objects)]
+        torch.testing.assert_close(found["spot"][row, present], torch.tensor(spots))
+        ground = scene.asked.ground
+        assert int(found["ground"][row]) == (COLOURS.index(ground) if ground else len(COLOURS))
 
 
 def test_a_code_brings_its_picture_back(emoji, vae, latents):

@@ -1,4 +1,7 @@
-"""What training and evaluation ask of a data set. They know these protocols and no set by name: sets are handed in."""
+"""What training and evaluation ask of a data set. They know only these protocols; the sets are handed in.
+
+Letters: S is the edge of a set's pictures in pixels, N and B count pictures.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ Rgb = tuple[int, int, int]
 
 
 class Dataset(Protocol):
-    """N square pictures with an alpha channel, in splits.
+    """Square pictures with transparency, in splits and groups.
 
-    Each shows one of `subjects` things and belongs to a group, such as a style of drawing. Split "train" is what
-    training may see; the others are held out.
+    Each picture shows one of `subjects` things and belongs to a group, such as a style of drawing. Training may see the
+    split "train"; the other splits are held out.
     """
 
     @property
@@ -29,19 +32,19 @@ class Dataset(Protocol):
 
     @property
     def size(self) -> int:
-        """Edge of the pictures in pixels, S below."""
+        """The edge of the pictures in pixels, S."""
 
     @property
     def manifest(self) -> bytes:
-        """What changes whenever a picture does, such as the file that names all others by their hashes."""
+        """Bytes that change whenever a picture does, such as a file that lists all others with their hashes."""
 
     @property
     def splits(self) -> Mapping[str, np.ndarray]:
-        """Numbers of the pictures of each split, int64, ascending."""
+        """The numbers of the pictures of each split, int64, ascending."""
 
     @property
     def languages(self) -> Sequence[str]:
-        """Codes of the languages of captions, English ("en") first."""
+        """The codes of the languages of captions, English ("en") first."""
 
     @property
     def subjects(self) -> int:
@@ -53,28 +56,28 @@ class Dataset(Protocol):
 
     @property
     def grounds(self) -> Sequence[tuple[Rgb, Rgb]]:
-        """Plain colours that pictures are laid on: the lowest and highest 8-bit RGB values of each."""
+        """The plain colours of backgrounds: the lowest and the highest 8-bit RGB values of each."""
 
     def __len__(self) -> int: ...
 
     def picture(self, i: int) -> np.ndarray:
-        """RGBA of picture i, uint8 (S, S, 4), straight alpha."""
+        """Returns picture i as uint8 RGBA (S, S, 4), straight alpha."""
 
     def pictures(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """A copy of several pictures, uint8 (N, S, S, 4)."""
+        """Returns a copy of several pictures, uint8 (N, S, S, 4)."""
 
     def subject(self, i: int) -> int:
-        """Which of the things picture i shows, 0 .. subjects - 1."""
+        """Returns which thing picture i shows, 0 .. subjects - 1."""
 
     def group(self, i: int) -> str:
-        """The group of picture i."""
+        """Returns the group of picture i."""
 
     def prompt(self, subject: int, group: str, language: str) -> str:
-        """The plainest words for a picture of this thing in this group."""
+        """Returns the plainest prompt for a picture of this thing in this group."""
 
 
 class PictureList(Protocol):
-    """M pictures that are made when asked for, such as those of a set on several backgrounds."""
+    """Pictures that are made when they are asked for, such as those of a set on several backgrounds."""
 
     @property
     def name(self) -> str:
@@ -87,24 +90,27 @@ class PictureList(Protocol):
     def __len__(self) -> int: ...
 
     def draw(self, numbers: np.ndarray) -> Tensor:
-        """The pictures with these numbers, (B, 3, S, S) in [-1, 1]."""
+        """Returns the pictures with these numbers, (B, 3, S, S) in [-1, 1]."""
 
 
 class Captioned(Protocol):
-    """What a denoiser learns from: pictures to encode once, and captions drawn anew whenever one is seen.
+    """What a denoiser learns from: pictures that are encoded once, and captions that are drawn anew each time.
 
     Numbers count through all `parts`, one after the other.
     """
 
     @property
     def parts(self) -> Sequence[PictureList]:
-        """All pictures, in lists that are encoded and kept apart."""
+        """All pictures, in lists that are encoded and kept separately."""
 
     def batch(self, step: int, count: int) -> tuple[np.ndarray, list[str]]:
-        """Numbers (count,) and captions of training step `step`; a pure function of the step."""
+        """Returns picture numbers (count,) and captions of training step `step`, a pure function of the step."""
 
     def validation(self) -> dict[str, tuple[np.ndarray, list[str]]]:
-        """Fixed pictures and prompts to measure on, by name: "seen" by training, and such that it does not see."""
+        """Returns fixed picture numbers and prompts to measure on, by name.
+
+        "seen" has pictures that training sees; the other names, such as "unseen", have pictures that it does not see.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +118,7 @@ class Example:
     """A picture of which everything is known.
 
     `picture` (3, S, S) is in [-1, 1]. `masks` (K, S, S), bool, are the visible pixels of each thing. `depth` (S, S)
-    runs from 0, the background, to 1, the nearest thing. `caption(rng)` gives one of many captions.
+    runs from 0, the background, to 1, the nearest thing. `caption(rng)` returns one of many captions.
     """
 
     picture: Tensor
@@ -124,45 +130,48 @@ class Example:
 class Examples(Protocol):
     """An endless row of examples, each a function of its number."""
 
-    def __getitem__(self, number: int) -> Example: ...
+    def __getitem__(self, number: int) -> Example:
+        """Returns example `number`, a whole number from 0."""
 
 
 class LabelledScenes(Protocol):
     """An endless row of composed scenes of which everything is known, each a function of its number."""
 
     def draw(self, numbers: Sequence[int]) -> Tensor:
-        """The scenes with these numbers as pictures (N, 3, S, S) in [-1, 1]."""
+        """Returns the scenes with these numbers as pictures, (N, 3, S, S) in [-1, 1]."""
 
     def labels(self, numbers: Sequence[int]) -> dict[str, Tensor]:
-        """What is known of N scenes, as tensors by name; all but `spot` are int64.
+        """Returns what N scenes show, as tensors by name.
 
-        A scene shows up to M = `nets.layout.MAX_THINGS` things in up to G = `nets.layout.MAX_GROUPS` groups of equal
-        things. Of each thing, (N, M): `picture`, its number in the set; `tint`, 0 for none, else counted from 1;
-        `group`, -1 where there is no thing; and `spot` (N, M, 5), float32: x, y, side, angle in degrees, 1 if mirrored
-        (see `nets.layout.Spot`). Of each group, (N, G): `concept`, a subject of the set, -1 where there is no group;
-        `count`, `size` and `pose` (0: no word says it). Of the scene, (N,): `arrangement`; `place` (0: no word says
-        it); `style`, the place in `Dataset.groups`; `ground`, the place in `Dataset.grounds`, or their number for white
-        that no word says.
+        A scene shows up to M = `nets.layout.MAX_THINGS` things in groups of equal ones. `picture` (N, M), int64, are
+        their numbers in the set; `tint` (N, M), int64, counts tints from 1, with 0 for none; `group` (N, M), int64, is
+        -1 where there is no thing; `spot` (N, M, 5), float32, has x, y, side, angle in degrees, and 1 if mirrored, see
+        `nets.layout.Spot`. `ground` (N,), int64, is the place in `Dataset.grounds`, or their number for white that no
+        word mentions.
         """
 
 
 class TrainingSet(Dataset, Protocol):
-    """A set that every training method can learn from."""
+    """A set that training methods learn from; docs/data.md lists what each method asks for."""
 
     def captioned(self, options: Mapping[str, Any], seed: int, held_out: int) -> Captioned:
-        """Pictures and captions for a denoiser; `held_out` is how many of each kind `validation` gives.
+        """Returns pictures and captions for a denoiser.
 
-        `options` is the recipe's table [data], which each set defines. Raises SfumatoError for options it lacks.
+        `options` is the recipe's table [data], which each set defines for itself. `held_out` is the number of pictures
+        of each kind that `validation` gives. Raises SfumatoError for unknown options.
         """
 
     def examples(self, seed: int, single: float, deep: bool) -> Examples:
-        """Composed pictures, a share `single` of them of one thing; `deep`: mostly of things that overlap."""
+        """Returns composed pictures, other ones for each seed.
+
+        `single` is the share of pictures of one thing; with `deep` most others show things that overlap.
+        """
 
     def caption(self, rng: Random, composed: float) -> str:
-        """A caption of some training picture, or of a composed one for the share `composed`, in any language."""
+        """Returns a caption in any language, for the share `composed` of a composed picture, else of a single one."""
 
     def scenes(self, seed: int) -> LabelledScenes:
-        """Composed scenes of the training pictures, other ones for each seed."""
+        """Returns composed scenes of the training pictures, other ones for each seed."""
 
     def alone(self, spot: Spot) -> PictureList:
-        """The thing that each picture of the set shows, alone on white at this spot; numbers are the set's own."""
+        """Returns the thing of each picture alone on white at this spot, under the numbers of the set."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sfumato.data.emoji.captions import COLOURS, STYLES
-from sfumato.data.emoji.concept_scenes import ConceptScene, ConceptScenes
+from sfumato.data.emoji.captions import COLOURS
+from sfumato.data.emoji.concept_scenes import ConceptScenes
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.nouns import TINTS
-from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, MAX_THINGS, PLACES, POSES, SIZES
+from sfumato.nets.layout import MAX_THINGS
 
 COLOUR_NAMES = tuple(colour.name for colour in COLOURS)
 NO_GROUND = len(COLOURS)  # white that no word mentions
@@ -23,7 +23,6 @@ class LabelledConceptScenes:
 
     def __init__(self, data: EmojiData, seed: int) -> None:
         self._scenes = ConceptScenes(data, seed)
-        self._concepts = {concept.hex: k for k, concept in enumerate(data.concepts)}
 
     def draw(self, numbers: Sequence[int]) -> Tensor:
         """See `protocol.LabelledScenes`."""
@@ -32,29 +31,16 @@ class LabelledConceptScenes:
     def labels(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """See `protocol.LabelledScenes`."""
         n = len(numbers)
-        out = {name: torch.zeros(n, MAX_THINGS, dtype=torch.int64) for name in ("picture", "tint", "group")}
-        out["group"] += ABSENT
-        out["spot"] = torch.zeros(n, MAX_THINGS, 5)
-        out |= {name: torch.zeros(n, MAX_GROUPS, dtype=torch.int64) for name in ("concept", "count", "size", "pose")}
-        out["concept"] += ABSENT
-        out |= {name: torch.zeros(n, dtype=torch.int64) for name in ("arrangement", "place", "style", "ground")}
-        for row, number in enumerate(numbers):
-            self._label({name: value[row] for name, value in out.items()}, self._scenes[number])
-        return out
-
-    def _label(self, row: dict[str, Tensor], scene: ConceptScene) -> None:
-        """Fills in the labels of one scene; `row` has the tensors of `labels` without their first dimension."""
-        for k, placed in enumerate(scene.objects):
-            spot = placed.spot
-            row["picture"][k], row["group"][k] = placed.picture, placed.group
-            row["tint"][k] = 1 + TINTS.index(placed.colour.name) if placed.colour else 0
-            row["spot"][k] = torch.tensor([spot.x, spot.y, spot.side, spot.angle, float(spot.mirrored)])
-        asked = scene.asked
-        for k, thing in enumerate(asked.things):
-            row["concept"][k], row["count"][k] = self._concepts[thing.concept.hex], thing.count
-            row["size"][k] = 1 + SIZES.index(thing.size) if thing.size else 0
-            row["pose"][k] = 1 + POSES.index(thing.pose) if thing.pose else 0
-        row["arrangement"].fill_(ARRANGEMENTS.index(asked.arrangement))
-        row["place"].fill_(1 + PLACES.index(asked.place) if asked.place else 0)
-        row["style"].fill_(STYLES.index(scene.style))
-        row["ground"].fill_(COLOUR_NAMES.index(asked.ground.name) if asked.ground else NO_GROUND)
+        labels = {name: torch.zeros(n, MAX_THINGS, dtype=torch.int64) for name in ("picture", "tint")}
+        labels["group"] = torch.full((n, MAX_THINGS), ABSENT)
+        labels["spot"] = torch.zeros(n, MAX_THINGS, 5)
+        labels["ground"] = torch.zeros(n, dtype=torch.int64)
+        for row, scene in enumerate(self._scenes[number] for number in numbers):
+            for k, placed in enumerate(scene.objects):
+                spot = placed.spot
+                labels["picture"][row, k], labels["group"][row, k] = placed.picture, placed.group
+                labels["tint"][row, k] = 1 + TINTS.index(placed.colour.name) if placed.colour else 0
+                labels["spot"][row, k] = torch.tensor([spot.x, spot.y, spot.side, spot.angle, float(spot.mirrored)])
+            ground = scene.asked.ground
+            labels["ground"][row] = COLOUR_NAMES.index(ground.name) if ground else NO_GROUND
+        return labels
