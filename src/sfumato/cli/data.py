@@ -55,8 +55,20 @@ def scenes(
 
 @contextmanager
 def _progress(out: Path) -> Iterator[Callable[[int, int, str], None]]:
-    """Yields a function that moves a bar on stderr; Ctrl-C ends with a line that says how to go on."""
+    """Yields a function that moves a bar on stderr, or writes a line for each kind of work where that is no terminal.
+
+    Ctrl-C ends with a line that says how to go on.
+    """
+    console, last = Console(stderr=True), ""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with resumable(f"with {out}"), Progress(*columns, console=Console(stderr=True)) as bar:
+
+    def show(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if what != last and not console.is_terminal:
+            typer.echo(f"{what} ({done} of {total})", err=True)
+        last = what
+        bar.update(task, completed=done, total=total, description=what)
+
+    with resumable(f"with {out}"), Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("start", total=None)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+        yield show

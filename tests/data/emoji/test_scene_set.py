@@ -77,4 +77,14 @@ def test_the_command_builds_a_set(tmp_path, shapes):
     out = tmp_path / "set"
     result = CliRunner().invoke(app, ["build", "scenes", str(out), "--emoji", str(shapes.path), "--count", "5"])
     assert result.exit_code == 0, result.output
-    assert len(SceneSet(out)) == 5
+    assert len(SceneSet(out)) == 5 and result.stderr == "compose scenes (0 of 5)\n"
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, shapes, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scene_set, "_write_shard", interrupted)
+    out = tmp_path / "set"
+    result = CliRunner().invoke(app, ["build", "scenes", str(out), "--emoji", str(shapes.path), "--count", "5"])
+    assert result.exit_code == 130 and result.stderr == f"stopped; the same command goes on with {out}\n"
