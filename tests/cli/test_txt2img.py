@@ -202,8 +202,8 @@ def test_a_full_disk_is_told_in_one_line(draw: Run, tmp_path: Path, monkeypatch:
         ("--sigmas 3,x,0", "sigmas are '3,x,0'; give numbers"),
         ("--clip-skip 0", "clip skip is 0"),
         ("--clip-skip 9", "clip skip is 9"),
-        ("--seed -2", "seed is -2"),
-        ("--seed 9223372036854775808", "seed is 9223372036854775808"),
+        ("--seed -9223372036854775809", "seed is -9223372036854775809"),
+        ("--seed 18446744073709551616", "seed is 18446744073709551616"),
         ("-n 0", "n is 0"),
         ("--device tpu", "device 'tpu'"),
         ("--device meta", "device 'meta'"),
@@ -224,11 +224,8 @@ def test_bad_options(draw: Run, refused: Callable[..., None], tmp_path: Path, wo
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    ("prompt", "expected"), [("", "prompt is empty"), (" \n", "prompt is empty"), ("word " * 10_000, "shorten it")]
-)
-def test_bad_prompts(draw: Run, refused: Callable[..., None], tmp_path: Path, prompt: str, expected: str) -> None:
-    refused(draw(prompt), expected)
+def test_bad_prompts(draw: Run, refused: Callable[..., None], tmp_path: Path) -> None:
+    refused(draw("word " * 10_000), "shorten it")
     refused(draw("a cat", "--negative", "word " * 10_000), "shorten it")
     assert names(tmp_path) == []
 

@@ -59,7 +59,7 @@ def test_more_strength_leaves_less_of_the_picture() -> None:
     assert distances == sorted(set(distances))
 
 
-@pytest.mark.parametrize(("strength", "steps"), [(0, 0), (0.3, 3), (0.29, 2), (0.99, 9), (1, 10)])
+@pytest.mark.parametrize(("strength", "steps"), [(0, 0), (1e-9, 1), (0.01, 1), (0.3, 3), (0.29, 2), (0.99, 9), (1, 10)])
 def test_strength_is_a_share_of_the_steps_rounded_down(sd: StableDiffusion, strength: float, steps: int) -> None:
     settings = Settings.of(sd.spec, "a cat", steps=10, sampler="euler", width=32, height=24)
     whole, way = SamplingRun.of(sd, settings), SamplingRun.of(sd, settings).from_strength(strength)

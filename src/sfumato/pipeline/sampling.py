@@ -55,14 +55,14 @@ class SamplingRun:
         return NoiseStream(seed, self.shape, self.device, self.rng)
 
     def from_strength(self, strength: float) -> SamplingRun:
-        """The last share `strength` of the steps, rounded down, for given latents; 1 begins with noise alone.
+        """The last share `strength` of the steps, for given latents, see `steps_taken`; 1 begins with noise alone.
 
         SDEdit (Meng et al. 2022) as the original img2img has it.
         """
         if strength == 1:
             return self
         steps = len(self.sigmas) - 1
-        return replace(self, sigmas=self.sigmas[steps - int(strength * steps + 1e-9) :], from_noise=False)
+        return replace(self, sigmas=self.sigmas[steps - steps_taken(strength, steps) :], from_noise=False)
 
     def job(self, guidance: Guidance, one: Settings, init_latents: Tensor | None = None) -> Job:
         """The sampler at work on one picture, given its own settings.
@@ -95,6 +95,11 @@ class SamplingRun:
     def final_latents(self, x: Tensor) -> Tensor:
         """What the job returned, as the autoencoder takes it."""
         return last_latents(x, self.sigmas, self.sampler, self.path) if len(self.sigmas) > 1 else x
+
+
+def steps_taken(strength: float, steps: int) -> int:
+    """How many of so many steps a strength from 0 to 1 takes: its share rounded down, but at least one above 0."""
+    return max(1, int(strength * steps + 1e-9)) if strength > 0 else 0
 
 
 def levels_of(settings: Settings, table: Table) -> Tensor:

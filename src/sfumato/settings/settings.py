@@ -22,7 +22,7 @@ from sfumato.settings.prompt import WordOptions, WordSettings, styled
 from sfumato.spec import MAX_SIDE, Spec
 
 MAX_PICTURES = 10_000
-MAX_SEED = 2**63 - MAX_PICTURES  # every picture of a batch has a seed that torch takes
+MAX_SEED = 2**64  # seeds are below it, as torch takes them; a negative one stands for itself plus this number
 MAX_SCORE = 10.0
 SWITCH_AT = 0.8  # the XL refiner is trained on the last fifth of the times (Podell et al. 2023, section 2.5)
 
@@ -41,7 +41,8 @@ class Options(GuidanceOptions, WordOptions, total=False):
     `sampler_options` are those of the sampler and of its schedule, such as {"eta": 0.5, "rho": 5} (`sfumato samplers`
     lists them). `sigmas` are noise levels that fall to 0, in place of steps and schedule.
 
-    `width` and `height` are pixels. A `seed` of None or -1 is drawn; picture k of `n` has seed + k. `clip_skip` 1 is
+    `width` and `height` are pixels. A `seed` of None or -1 is drawn; picture k of `n` has seed + k. Seeds go to
+    2^64 - 1 and then begin at 0 again; other negative ones, to -2^63, mean what they mean to torch. `clip_skip` 1 is
     the last layer of the text encoder. With `best_of` so many are drawn, and the `n` kept
     that a CLIP (the judge that ships) finds to fit the prompt best. `watermark` marks pictures invisibly.
 
@@ -128,8 +129,8 @@ class Settings(GuidanceSettings, WordSettings):
     def seeds(self, picture: int) -> tuple[int, int | None]:
         """The seed and the variation seed of a picture, counted from 0."""
         if self.variation_seed is None:
-            return self.seed + picture, None
-        return self.seed, self.variation_seed + picture
+            return (self.seed + picture) % MAX_SEED, None
+        return self.seed, (self.variation_seed + picture) % MAX_SEED
 
     def of_picture(self, picture: int) -> Settings:
         """The settings of one picture, counted from 0: its own seeds, and the words that chance gives it.
@@ -180,6 +181,9 @@ class Settings(GuidanceSettings, WordSettings):
         for name in ("seed", "variation_seed") if given.get("variation_strength") else ("seed",):
             if given.get(name, -1) == -1:
                 given[name] = secrets.randbelow(2**32)
+        for name in ("seed", "variation_seed"):
+            if is_whole(given.get(name)) and -(2**63) <= given[name] < 0:
+                given[name] += MAX_SEED
         settings = cls(
             **{"prompt": prompt, "negative": negative}
             | defaults

@@ -26,7 +26,7 @@ from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
-from sfumato.pipeline.sampling import SamplingRun
+from sfumato.pipeline.sampling import SamplingRun, steps_taken
 from sfumato.pipeline.underlay import hole_of
 from sfumato.settings.checks import check_whole
 from sfumato.settings.settings import Pair, Settings, sized
@@ -176,7 +176,8 @@ def _run(model: Model, settings: Settings, how: InpaintOptions, mask: Tensor) ->
     height, width = whole.shape[2:]
     if how.soft:
         steps = len(whole.sigmas) - 1
-        taken = (F.adaptive_avg_pool2d(mask, (height, width)) * how.strength * steps + 1e-4).long()
+        most = max(how.strength * steps, steps_taken(how.strength, steps))  # where the mask is whole
+        taken = (F.adaptive_avg_pool2d(mask, (height, width)) * most + 1e-4).long()
         free_at = whole.sigmas[steps - taken].float() * (1 + 1e-6)  # at the level itself, whatever the rounding
         free_at = free_at.where(taken > 0, 0).where(taken < steps, math.inf)
     else:

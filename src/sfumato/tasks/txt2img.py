@@ -43,12 +43,10 @@ class Txt2ImgRequest(Request):
 def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> Events:
     """Draw `settings.n` pictures; yields every step and every finished picture.
 
-    Where `settings.switch_at` says, the `refiner` goes on. Raises SfumatoError at once for a prompt that is empty or
-    too long, a clip skip that a model lacks, a refiner of other latents, an upscaler for the second pass that is none,
+    Where `settings.switch_at` says, the `refiner` goes on. Raises SfumatoError at once for a prompt that is too
+    long, a clip skip that a model lacks, a refiner of other latents, an upscaler for the second pass that is none,
     or a model that needs a picture.
     """
-    if not settings.prompt.strip():
-        raise SfumatoError("the prompt is empty; say in words what to draw")
     model = model.tiled(settings.tiling)
     metadata = NOTHING
     if refiner is not None and settings.switch_at is not None:
