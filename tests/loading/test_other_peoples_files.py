@@ -127,6 +127,7 @@ def test_a_cut_tower_is_read_at_its_last_layer(tmp_path: Path) -> None:
     ("name", "extra"),
     [
         ("sd1", ["cond_stage_model.logit_scale", "cond_stage_model.text_projection", "embedding_manager.a", "lr"]),
+        ("sd1", ["cond_stage_model.model.logit_scale", "cond_stage_model.model.text_projection", "optimizer.state"]),
         ("sd1", ["scale_factor", "first_stage_model.model_ema.decay", "first_stage_model.loss.logvar", "logvar"]),
         ("sdxl", ["conditioner.embedders.0.logit_scale", "conditioner.embedders.0.text_projection"]),
         ("sdxl", ["denoiser.log_sigmas"]),
@@ -173,12 +174,26 @@ def test_a_transformer_alone_in_diffusers_names(tmp_path: Path, manifest, name: 
     assert (found.family, "holds no VAE" in found.problem) == (name, True)
 
 
-@pytest.mark.parametrize("wrapper", ["module.", "state_dict.", "model.", "state_dict.module."])
+@pytest.mark.parametrize(
+    "wrapper", ["module.", "state_dict.", "model.", "state_dict.module.", "_orig_mod.", "_forward_module.", "net.model."]
+)
 def test_what_stands_before_all_names_is_taken_off(tmp_path: Path, wrapper: str) -> None:
     wrapped = {wrapper + name: tensor for name, tensor in state("sd1").items()}
     assert usable(tiny.write_file(tmp_path / "m.safetensors", wrapped)).family == "sd1"
-    torch.save({"model": state("sd1"), "optimizer": {"step": torch.ones(1)}}, tmp_path / "m.ckpt")
+
+
+@pytest.mark.parametrize("beside", ["optimizer", "ema", "teacher"])
+def test_of_several_models_in_a_file_the_plain_one_is_taken(tmp_path: Path, beside: str) -> None:
+    other = {name: torch.zeros_like(tensor) for name, tensor in state("sd1").items()}
+    torch.save({beside: other, "model": state("sd1")}, tmp_path / "m.ckpt")
     assert usable(tmp_path / "m.ckpt").family == "sd1"
+    weights = load_parts(tmp_path / "m.ckpt").unet.conv_in.weight
+    assert torch.equal(weights, state("sd1")[f"{UNET}input_blocks.0.0.weight"].to(weights))
+
+
+def test_of_several_unknown_models_in_a_file_none_is_taken(tmp_path: Path) -> None:
+    both = {f"{owner}.{name}": tensor for owner in ("student", "teacher") for name, tensor in state("sd1").items()}
+    assert inspect_checkpoint(tiny.write_file(tmp_path / "m.safetensors", both)).family is None
 
 
 def test_a_pipeline_saved_as_one_file(tmp_path: Path, folder: Path) -> None:

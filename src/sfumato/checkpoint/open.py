@@ -51,10 +51,12 @@ DENOISERS = (
 )
 
 
-# What stands before all names of a model that was saved inside something else, and what the names then go on with.
+# What stands before all names of a model that was saved inside something else, whatever a trainer calls that, and what
+# the names then go on with.
 WRAPPED = re.compile(
-    r"((?:state_dict\.|module\.|model\.)+?)(?:model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\."
+    r"((?:[\w-]{1,40}\.){0,4}?)(?:model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\."
 )
+PLAIN = re.compile(r"((state_dict|module|model)\.)*")
 COMPONENT = r"^(unet|transformer|vae|text_encoder(?:_[23])?)\."
 
 
@@ -80,7 +82,10 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 def _unwrapped(tensors: dict[str, Stored]) -> dict[str, Stored]:
     """The tensors without what a trainer's wrapper puts before the names of a whole model."""
-    wrapper = next((match[1] for name in tensors if (match := WRAPPED.match(name))), "")
+    wrappers = {match[1] for name in tensors if (match := WRAPPED.match(name))}
+    if len(wrappers) > 1:  # several models: the plain one, where the others are averages, teachers and the like
+        wrappers = {one for one in wrappers if PLAIN.fullmatch(one)}
+    wrapper = wrappers.pop() if len(wrappers) == 1 else ""
     return {name.removeprefix(wrapper): stored for name, stored in tensors.items()}
 
 

@@ -25,6 +25,7 @@ PREDICTIONS: dict[str, Prediction] = {
     **dict.fromkeys(("eps", "epsilon", "noise"), "eps"),
     **dict.fromkeys(("v", "vpred", "v_pred", "v_prediction", "velocity"), "v"),
     **dict.fromkeys(("x0", "sample"), "x0"),
+    **dict.fromkeys(("flow", "rf", "rectified_flow", "flow_matching"), "flow"),
 }
 ARCHITECTURES = {
     "stable-diffusion-v1": ("sd1", None),
