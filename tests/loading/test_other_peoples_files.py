@@ -175,7 +175,7 @@ def test_a_transformer_alone_in_diffusers_names(tmp_path: Path, manifest, name: 
 
 
 @pytest.mark.parametrize(
-    "wrapper", ["module.", "state_dict.", "model.", "state_dict.module.", "_orig_mod.", "_forward_module.", "net.model."]
+    "wrapper", ["module.", "state_dict.", "model.", "state_dict.module.", "_orig_mod.", "_forward_module.", "net.a."]
 )
 def test_what_stands_before_all_names_is_taken_off(tmp_path: Path, wrapper: str) -> None:
     wrapped = {wrapper + name: tensor for name, tensor in state("sd1").items()}
