@@ -212,6 +212,21 @@ NET = {"9c": node("ControlNetApplyAdvanced", strength=0.8, positive=["6", 0], ne
        "11": node("LoadImage", image="x.png")}  # fmt: skip
 
 
+def by_nodes(sampler: dict[str, Any], schedule: dict[str, Any]) -> dict[str, Any]:
+    """The graph with a sampler and a list of noise levels that are nodes of their own."""
+    made = graph({"40": sampler, "41": schedule})
+    made["3"] = node(
+        "SamplerCustom",
+        add_noise=True,
+        noise_seed=7,
+        cfg=7.5,
+        sampler=["40", 0],
+        sigmas=["41", 0],
+        **{name: GRAPH["3"]["inputs"][name] for name in ("model", "positive", "negative", "latent_image")},
+    )
+    return made
+
+
 def base_and_refiner() -> dict[str, Any]:
     shared = {"cfg": 7.5, "sampler_name": "euler", "scheduler": "normal", "steps": 25}
     first = node("KSamplerAdvanced", add_noise="enable", noise_seed=721, start_at_step=0, end_at_step=20,

@@ -27,6 +27,7 @@ from foreign import (
     SWARM,
     TENSOR_ART,
     base_and_refiner,
+    by_nodes,
     comment,
     graph,
     infotext,
@@ -37,6 +38,8 @@ from foreign import (
 from sfumato.errors import SfumatoError
 from sfumato.provenance.read import read
 from sfumato.provenance.readers import a1111
+from sfumato.provenance.readers.comfyui import of_graph
+from sfumato.provenance.readers.graph import Graph
 from sfumato.provenance.recipe import Recipe
 
 ALL = {"steps": 20, "seed": 7, "cfg": 7.5, "width": 512, "height": 768}
@@ -457,3 +460,19 @@ def test_numbers_beyond_all_bounds_are_lost(tmp_path: Path, value: str) -> None:
 def test_a_seed_keeps_all_its_digits() -> None:
     assert a1111.read(infotext(Seed=2**63 - 1)).options["seed"] == 2**63 - 1
     assert "seed" not in a1111.read(infotext(Seed=-1)).options
+
+
+def test_nodes_that_are_a_sampler_or_a_list_of_levels_say_their_options() -> None:
+    sampler = node("SamplerDPMPP_2M_SDE", solver_type="heun", eta=0.5, s_noise=1.0, noise_device="gpu")
+    levels = node("KarrasScheduler", steps=20, sigma_max=10.0, sigma_min=0.0291675, rho=5.0)
+    recipe = of_graph(Graph(by_nodes(sampler, levels)))
+    assert recipe.options["sampler"] == "dpmpp_2m_sde" and recipe.options["schedule"] == "karras"
+    assert recipe.options["sampler_options"] == {"solver": "heun", "eta": 0.5, "rho": 5.0}
+    assert "KarrasScheduler: noise levels from 0.0291675 to 10; the model's own are taken" in recipe.lost
+    one, two = (
+        of_graph(Graph(by_nodes(node("SamplerEulerAncestral", eta=9e9), node("SDTurboScheduler", steps=n))))
+        for n in (1, 2)
+    )
+    assert one.options["schedule"] == "trailing" and "sampler_options" not in one.options
+    assert any("eta is 9000000000.0" in line for line in one.lost)
+    assert not any("SDTurbo" in line for line in one.lost) and any("SDTurbo" in line for line in two.lost)

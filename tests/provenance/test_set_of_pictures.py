@@ -161,6 +161,16 @@ def graphs() -> Iterator[Case]:
         (graph({"50": node("Reroute", **{"": ["6", 0]})}, positive=["50", 0]), (512, 768), {}),
         (graph({"50": node("LoraLoader", lora_name="l", model=["4", 0])}, model=["50", 0]), (512, 768), {}),
     ]
+    made += [
+        (foreign.by_nodes(node("KSamplerSelect", sampler_name="euler"), schedule), (512, 768), {"schedule": ours})
+        for schedule, ours in (
+            (node("KarrasScheduler", steps=20, sigma_max=14.614642, sigma_min=0.0291675, rho=7.0), "karras"),
+            (node("ExponentialScheduler", steps=20, sigma_max=14.614642, sigma_min=0.0291675), "exponential"),
+            (node("BasicScheduler", steps=20, scheduler="sgm_uniform", denoise=1, model=["4", 0]), "sgm_uniform"),
+            (node("BetaSamplingScheduler", steps=20, alpha=0.6, beta=0.6, model=["4", 0]), "beta"),
+            (node("AlignYourStepsScheduler", steps=20, denoise=1, model_type="SDXL"), "align_your_steps_xl"),
+        )
+    ]
     for place, (one, size, expected) in enumerate(made):
         make = lambda folder, one=one, size=size: png(folder / "a.png", size, prompt=one, workflow="{}")  # noqa: E731
         yield Case(f"graph {place}", make, "ComfyUI", USUAL | expected)

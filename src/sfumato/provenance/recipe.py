@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sfumato.diffusion.options import FIELDS, checked, read_value
-from sfumato.diffusion.sample import SAMPLERS, find_sampler
+from sfumato.diffusion.options import FIELDS, Option, checked, read_value
+from sfumato.diffusion.sample import SAMPLERS, Sampler, find_sampler
 from sfumato.diffusion.sigma_schedules import find_schedule
 from sfumato.errors import SfumatoError
 from sfumato.settings.settings import Options
@@ -76,22 +76,39 @@ class Recipe:
 
     def tune(self, field: str, text: str) -> None:
         """Take an option of the sampler or its schedule, by its name in pictures' settings; what has none loses it."""
-        sampler = find_sampler(self.options.get("sampler", "euler"))
-        schedule = find_schedule(self.options.get("schedule", sampler.schedule))
         option = next(name for name, known in FIELDS.items() if known == field).split()[-1]
+        sampler, known = self._tunable()
         try:
-            taken = checked({option: read_value(text)}, sampler.options | schedule.options, sampler.label)
+            taken = checked({option: read_value(text)}, known, sampler.label)
         except SfumatoError as error:
             self.lost.append(f"{field} ({error})")
         else:
             self.options.setdefault("sampler_options", {}).update(taken)
+
+    def option(self, name: str, value: Any) -> None:
+        """Take one of the inputs of a program's sampler, by our name, if it is an option and not at its default."""
+        known = self._tunable()[1].get(name)
+        if known is None or value is None:
+            return
+        try:
+            taken = known.checked(value)
+        except SfumatoError as error:
+            self.lost.append(str(error))
+        else:
+            if taken != known.default:
+                self.options.setdefault("sampler_options", {})[name] = taken
+
+    def _tunable(self) -> tuple[Sampler, Mapping[str, Option]]:
+        sampler = find_sampler(self.options.get("sampler", "euler"))
+        schedule = find_schedule(self.options.get("schedule", sampler.schedule))
+        return sampler, sampler.options | schedule.options
 
     def number(self, option: str, value: Any, kind: type) -> None:
         """Take a number that a file has as one or as text; what is none, or out of all bounds, is lost."""
         number = number_in(value)
         if number is None or (kind is int and number != int(number)):
             self.lost.append(f"{option} {shown(value)!r} is no number")
-        elif option.endswith("seed") and number < 0:
+        elif option.endswith("seed") and number == -1:
             self.lost.append(f"{option} {number:g}: it was drawn, and the file does not say which")
         else:
             self.options[option] = kind(number)

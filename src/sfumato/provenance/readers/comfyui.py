@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from sfumato.errors import SfumatoError
@@ -12,10 +11,11 @@ from sfumato.provenance.embedded import Embedded
 from sfumato.provenance.readers import a1111
 from sfumato.provenance.readers.conditioning import Words, words_of
 from sfumato.provenance.readers.graph import Graph, Node, is_link
-from sfumato.provenance.recipe import Recipe, base_name, number_in, shown, size_in, whole_list
+from sfumato.provenance.readers.passes import LEAST, Pass, chain, enlarged_after, enlarging, origin_of, size_of
+from sfumato.provenance.readers.sampler_nodes import SAMPLER_NODES, SCHEDULE_NODES, inputs_of, share_of, tune
+from sfumato.provenance.recipe import Recipe, base_name, number_in, shown
 
 SCHEDULES = {"normal": "discrete"}
-LEAST = 64  # pixels of a side below which a file is no picture as it was drawn
 _SAMPLERS = {"uni_pc_bh2": "unipc_bh2", "uni_pc": "unipc"}
 _NAMES_OF_MODELS = ("ckpt_name", "unet_name", "base_ckpt_name", "model_name", "gguf_name")
 # Nodes that change nothing of what we read, or that we read, or whose place in the chain is named.
@@ -28,17 +28,8 @@ _UNDERSTOOD = {
     "ModelSamplingSD3", "Note", "Reroute", "PrimitiveNode", "RescaleCFG", "ConditioningZeroOut", "LatentUpscale",
     "LatentUpscaleBy", "UpscaleModelLoader", "ControlNetLoader", "CLIPVisionLoader", "VAELoader", "LoraLoader",
     "LoraLoaderModelOnly", "PrimitiveStringMultiline", "PrimitiveString", "PrimitiveInt", "PrimitiveFloat",
-    "StringConcatenate", "ImageUpscaleWithModel",
+    "StringConcatenate", "ImageUpscaleWithModel", *SAMPLER_NODES, *SCHEDULE_NODES,
 }  # fmt: skip
-
-
-@dataclass
-class Pass:
-    """One sampler on the way to the picture, with what was done to its latents before, the nearest last."""
-
-    node: Node
-    changed: list[Node] = field(default_factory=list)
-    begins: Node | None = None  # what made the latents, where that is no sampler
 
 
 def graph_in(found: Embedded) -> Graph | None:
@@ -106,10 +97,10 @@ def follow(recipe: Recipe) -> None:
 
 def of_graph(graph: Graph, size: tuple[int, int] = (0, 0)) -> Recipe:
     """The recipe of the picture of this size that a graph draws."""
-    end, passes = _chain(graph, size)
+    end, passes = chain(graph, size)
     recipe = Recipe("ComfyUI")
     last, before = passes[-1], passes[:-1]
-    as_drawn = min(size) >= LEAST and not any(side % 8 for side in size) and not _enlarged_after(graph, end)
+    as_drawn = min(size) >= LEAST and not any(side % 8 for side in size) and not enlarged_after(graph, end)
     drawn = size if as_drawn else None
     if before and _goes_on(graph, before[-1], last):
         _refined(recipe, graph, passes)
@@ -126,69 +117,9 @@ def of_graph(graph: Graph, size: tuple[int, int] = (0, 0)) -> Recipe:
     return recipe
 
 
-def _chain(graph: Graph, size: tuple[int, int]) -> tuple[Node, list[Pass]]:
-    """What saved the picture, and the samplers that led to it, the first first.
-
-    Of several that save, the one that saves this size, else the one with the most samplers before it.
-    """
-    found = [(end, passes) for end in graph.ends[:100] if (passes := _passes(graph, end))]
-    if not found:
-        sampler = next(node for node in graph.nodes.values() if node.samples)
-        return sampler, _passes(graph, sampler)
-    saved = [one for one in found if "save" in one[0].kind.lower()] or found
-    fitting = [one for one in saved if min(size) >= LEAST and _final_size(graph, one[0], one[1]) == size]
-    return max(fitting or saved, key=lambda one: len(one[1]))
-
-
-def _passes(graph: Graph, end: Node) -> list[Pass]:
-    passes: list[Pass] = []
-    sampler = end if end.samples else _before(graph, end)[0]
-    while sampler is not None and all(sampler is not one.node for one in passes) and len(passes) < 20:
-        link = graph.linked(_latents(sampler))
-        if link is None:
-            passes.insert(0, Pass(sampler))
-            break
-        before, changed, begins = (link, [], None) if link.samples else _walk(graph, link)
-        passes.insert(0, Pass(sampler, changed, begins))
-        sampler = before
-    return passes
-
-
-def _latents(sampler: Node) -> Any:
-    names = ("latent_image", "latent", "samples", "optional_latent", "latents")
-    return next((sampler.inputs[name] for name in names if is_link(sampler.inputs.get(name))), None)
-
-
-def _before(graph: Graph, node: Node) -> tuple[Node | None, list[Node], Node | None]:
-    """As `_walk`, from the inputs of a node that saves or changes pictures."""
-    for name in ("images", "image", "upscaled_image", "pixels", "samples", "samples_to", "latent", "frames", "input"):
-        other = graph.linked(node.inputs.get(name))
-        if other is not None:
-            return (other, [], None) if other.samples else _walk(graph, other)
-    return None, [], None
-
-
-def _walk(graph: Graph, start: Node) -> tuple[Node | None, list[Node], Node | None]:
-    """The sampler that pictures or latents come from, what changed them on the way, and where they begin if at none.
-
-    The path goes by the inputs that hold pictures or latents, and else by any.
-    """
-    names = ("images", "image", "upscaled_image", "pixels", "samples", "samples_to", "latent", "destination", "input",
-             "image1", "images_a", "any", "any_1", "value")  # fmt: skip
-    path, node, seen = list[Node](), start, set[str]()
-    while not node.samples and node.key not in seen:
-        seen.add(node.key)
-        path.append(node)
-        following = next((one for name in names if (one := graph.linked(node.inputs.get(name))) is not None), None)
-        if following is None:
-            return None, path[::-1], node
-        node = following
-    return (node, path[::-1], None) if node.samples else (None, path[::-1], path[-1])
-
-
 def _one(recipe: Recipe, graph: Graph, one: Pass) -> None:
     """What one sampler does, all but its place among others."""
-    inputs = _inputs(graph, one.node)
+    inputs = inputs_of(graph, one.node)
     steps = number_in(graph.value(inputs.get("steps"), ("steps",)))
     if steps is not None:
         recipe.number("steps", steps, int)
@@ -202,6 +133,7 @@ def _one(recipe: Recipe, graph: Graph, one: Pass) -> None:
     name = str(graph.value(inputs.get("sampler_name", "euler"), ("sampler_name",)))
     recipe.sampler(_SAMPLERS.get(name, name), SCHEDULES.get(schedule, schedule))
     recipe.rules.append(f"sigma list: {schedule}")
+    tune(recipe, graph, one.node)
     words = words_of(graph, one.node)
     recipe.prompt, recipe.negative = words.prompt, words.negative
     recipe.lost += words.lost
@@ -211,35 +143,10 @@ def _one(recipe: Recipe, graph: Graph, one: Pass) -> None:
     _levels(recipe, graph, inputs, one)
 
 
-def _inputs(graph: Graph, sampler: Node) -> dict[str, Any]:
-    """The inputs of a sampler, with those of the nodes that it takes its parts from."""
-    inputs = dict(sampler.inputs)
-    for name in ("sampler", "sigmas", "noise", "guider"):
-        node = graph.linked(sampler.inputs.get(name))
-        for _ in range(5):  # a list of levels may pass through nodes that change it
-            if node is None:
-                break
-            inputs = {**node.inputs, **inputs}
-            node = graph.linked(node.inputs.get("sigmas"))
-    return inputs
-
-
-def _share(graph: Graph, inputs: Mapping[str, Any]) -> tuple[int, int] | None:
-    """How many steps are taken of how many; None for all of them."""
-    steps = number_in(graph.value(inputs.get("steps"), ("steps",)))
-    if steps is None or steps < 1:
-        return None
-    denoise = number_in(graph.value(inputs.get("denoise", 1), ("denoise",)))
-    start = number_in(graph.value(inputs.get("start_at_step", 0), ("start_at_step",))) or 0
-    if denoise is not None and 0 < denoise < 1:
-        return int(steps), whole_list(int(steps), denoise)
-    return (max(0, int(steps - start)), int(steps)) if start > 0 else None
-
-
 def _levels(recipe: Recipe, graph: Graph, inputs: Mapping[str, Any], one: Pass) -> None:
     """Part of a list of noise levels: on a picture its last steps, from words its levels alone."""
     steps = recipe.options.get("steps")
-    share = _share(graph, inputs)
+    share = share_of(graph, inputs)
     end = number_in(graph.value(inputs.get("end_at_step", steps), ("end_at_step",)))
     last = int(end) if isinstance(end, int | float) and steps and end < steps else None
     if share is not None:
@@ -260,7 +167,7 @@ def _levels(recipe: Recipe, graph: Graph, inputs: Mapping[str, Any], one: Pass) 
 
 def _start(recipe: Recipe, graph: Graph, one: Pass) -> None:
     """The size, and whether there was a picture below."""
-    found = _size(graph, one)
+    found = size_of(graph, one)
     if found is not None:
         recipe.options["width"], recipe.options["height"] = found
     begins = one.begins
@@ -277,60 +184,13 @@ def _start(recipe: Recipe, graph: Graph, one: Pass) -> None:
             recipe.lost.append(f"{node.kind}: where the picture was drawn")
 
 
-def _size(graph: Graph, one: Pass) -> tuple[int, int] | None:
-    """Width and height of a pass, where the nodes before it say."""
-    size: tuple[float, float] | None = None
-    for node in one.changed:
-        size = _resized(graph, node, size)
-    if size is None or not all(8 <= side <= 100_000 for side in size):
-        return None
-    return round(size[0]), round(size[1])
-
-
-def _resized(graph: Graph, node: Node, size: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The size after a node that may change it, in pixels."""
-    width, height = (number_in(graph.value(node.inputs.get(name), (name,))) for name in ("width", "height"))
-    if width is not None and height is not None and (width or height):
-        if size and not (width and height):  # 0 follows from the other side
-            return (width or height * size[0] / size[1], height or width * size[1] / size[0])
-        return (width, height) if width and height else size
-    said = size_in(node.inputs.get("dimensions", node.inputs.get("resolution")))
-    if said is not None:
-        return said
-    factor = number_in(graph.value(node.inputs.get("scale_by", node.inputs.get("upscale_by")), ("scale_by",)))
-    if size is not None and factor is not None and ("Upscale" in node.kind or "Scale" in node.kind):
-        return size[0] * factor, size[1] * factor
-    return size
-
-
-def _final_size(graph: Graph, end: Node, passes: list[Pass]) -> tuple[int, int] | None:
-    """The size of the picture that a node saves."""
-    size: tuple[float, float] | None = None
-    for one in passes:
-        for node in one.changed:
-            size = _resized(graph, node, size)
-    for node in _before(graph, end)[1]:
-        size = _resized(graph, node, size)
-    return None if size is None else (round(size[0]), round(size[1]))
-
-
-def _enlarged_after(graph: Graph, end: Node) -> bool:
-    """Whether the picture that a node saves has another size than what was drawn."""
-    return any("scale" in node.kind.lower() or "width" in node.inputs for node in _before(graph, end)[1])
-
-
-def _enlarging(one: Pass) -> list[Node]:
-    """The nodes between two passes that make the picture larger."""
-    return [node for node in one.changed if "scale" in node.kind.lower()]
-
-
 def _goes_on(graph: Graph, first: Pass, second: Pass) -> bool:
     """Whether the second takes over where the first left off, in the same list of noise levels."""
-    a, b = _inputs(graph, first.node), _inputs(graph, second.node)
+    a, b = inputs_of(graph, first.node), inputs_of(graph, second.node)
     start = number_in(graph.value(b.get("start_at_step", 0), ("start_at_step",))) or 0
     end = number_in(graph.value(a.get("end_at_step"), ("end_at_step",)))
     unnoised = graph.value(b.get("add_noise", "enable"), ("add_noise",)) in ("disable", False)
-    return start > 0 and unnoised and end is not None and not _enlarging(second)
+    return start > 0 and unnoised and end is not None and not enlarging(second)
 
 
 def _refined(recipe: Recipe, graph: Graph, passes: list[Pass]) -> None:
@@ -343,7 +203,7 @@ def _refined(recipe: Recipe, graph: Graph, passes: list[Pass]) -> None:
     recipe.lost = [one for one in recipe.lost if not one.startswith(("noise that step", "it ended at"))]
     other = Recipe("")
     _one(other, graph, second)
-    a, b = _inputs(graph, first.node), _inputs(graph, second.node)
+    a, b = inputs_of(graph, first.node), inputs_of(graph, second.node)
     step = int(number_in(graph.value(b.get("start_at_step", 0), ("start_at_step",))) or 0)
     steps = recipe.options.get("steps") or 0
     # The share of the whole list at which the first began.
@@ -366,13 +226,13 @@ def _refined(recipe: Recipe, graph: Graph, passes: list[Pass]) -> None:
 
 def _again(graph: Graph, first: Pass, second: Pass) -> bool:
     """Whether the second is a hires pass: it draws over an enlarged first, with the same words, model and sampler."""
-    if not _enlarging(second) or first.begins is None:
+    if not enlarging(second) or first.begins is None:
         return False
     one, two = Recipe(""), Recipe("")
     _one(one, graph, first)
     _one(two, graph, second)
     same = all(one.options.get(name) == two.options.get(name) for name in ("sampler", "schedule", "cfg", "clip_skip"))
-    began = one.strength is None and one.levels is None and _share(graph, _inputs(graph, second.node)) is not None
+    began = one.strength is None and one.levels is None and share_of(graph, inputs_of(graph, second.node)) is not None
     return began and same and (one.prompt, one.negative, one.model) == (two.prompt, two.negative, two.model)
 
 
@@ -381,7 +241,7 @@ def _hires(recipe: Recipe, graph: Graph, passes: list[Pass], drawn: tuple[int, i
     first, second = passes[-2], passes[-1]
     _one(recipe, graph, first)
     size = recipe.options.get("width", 0), recipe.options.get("height", 0)
-    larger = _size(graph, Pass(second.node, [*first.changed, *second.changed]))
+    larger = size_of(graph, Pass(second.node, [*first.changed, *second.changed]))
     if drawn is not None and (larger is None or larger == size):  # the nodes do not say, but the picture shows
         larger = drawn
     if larger is not None and all(size):
@@ -391,12 +251,12 @@ def _hires(recipe: Recipe, graph: Graph, passes: list[Pass], drawn: tuple[int, i
     else:
         recipe.options["hires_scale"] = 2.0
         recipe.lost.append("the size of the second pass, which follows from a file of the workflow; 2 times is taken")
-    share = _share(graph, _inputs(graph, second.node))
+    share = share_of(graph, inputs_of(graph, second.node))
     assert share is not None  # or it were no second pass
     recipe.second_pass(*share)
     in_pixels = any(node.kind.startswith("VAEDecode") for node in second.changed)
     recipe.options["hires_upscaler"] = "lanczos" if in_pixels else "latent"
-    for node in _enlarging(second):
+    for node in enlarging(second):
         filter_ = node.inputs.get("upscale_method")
         if not is_link(node.inputs.get("upscale_model")) and filter_ == ("lanczos" if in_pixels else "bilinear"):
             continue
@@ -417,9 +277,9 @@ def _model_of(graph: Graph, node: Node) -> object:
 def _after(recipe: Recipe, graph: Graph, passes: list[Pass], drawn: tuple[int, int] | None) -> None:
     """A pass that goes on from another sampler's picture, of which the file holds nothing."""
     last, before = passes[-1], passes[-2].node
-    share = _share(graph, _inputs(graph, last.node))
+    share = share_of(graph, inputs_of(graph, last.node))
     recipe.levels = None
-    larger = drawn or _size(graph, Pass(last.node, [node for one in passes for node in one.changed]))
+    larger = drawn or size_of(graph, Pass(last.node, [node for one in passes for node in one.changed]))
     if larger is not None:
         recipe.options["width"], recipe.options["height"] = larger
     if share is None:
@@ -471,7 +331,7 @@ def _adapted(recipe: Recipe, graph: Graph, node: Node) -> None:
 def _around(recipe: Recipe, graph: Graph, end: Node, passes: list[Pass]) -> None:
     """What happened after sampling, what else the workflow has, and nodes that are not understood."""
     named: set[str] = set()
-    for node in _before(graph, end)[1]:
+    for node in origin_of(graph, end)[1]:
         if node.redraws:
             recipe.lost.append(f"{node.kind} drew over the finished picture")
         elif "upscale_model" in node.inputs:
