@@ -119,6 +119,8 @@ def of_fields(prompt: str, negative: str, fields: Mapping[str, str]) -> Recipe:
         recipe.lost.append("the picture of depth that was given")
     known = {"Depth", *_NUMBERS, *_INTERVALS, *_PAIRS, *FIELDS.values(), *_TOLD, *_AGAIN, *filter(_is_module, told)}
     recipe.lost += [f"{name} ({shown(told[name])})" for name in told if name not in known]
+    if not told:
+        recipe.lost.append("all settings, which the text does not hold: the whole of it is taken for the prompt")
     if recipe.program == OURS and not recipe.lost:
         recipe.rules.append("all settings are this program's own")
     return recipe
@@ -140,7 +142,8 @@ def _program(fields: Mapping[str, str]) -> str:
     ):  # fmt: skip
         if low.startswith(mark):
             return program
-    if _SNAKE.fullmatch(fields.get("Sampler", "")):  # web UIs have other names for samplers, and these have ComfyUI's
+    sampler = fields.get("Sampler", "")
+    if _SNAKE.fullmatch(sampler) and not sampler.startswith("k_"):  # web UIs have other names for samplers, and these have ComfyUI's
         return "ComfyUI"
     if "Civitai resources" in fields or "Created Date" in fields:
         return "Civitai"
@@ -196,7 +199,7 @@ def _sampling(recipe: Recipe, fields: Mapping[str, str]) -> None:
         recipe.options["schedule"] = usual
         version = ".".join(map(str, _version(fields)))
         known = f"that of version {version}" if "Version" in fields else "that of versions before 1.9"
-        recipe.rules.append(f"sigma list: {schedule or 'none named'}, {known}: {usual or 'the sampler’s own'}")
+        recipe.rules.append(f"sigma list: {schedule or 'none named'}, {known}: {usual or 'that of the sampler'}")
     else:
         recipe.rules.append(f"sigma list: {recipe.options.get('schedule') or 'none named'}, as named")
     if recipe.options.get("variation_strength"):
