@@ -143,7 +143,8 @@ def _program(fields: Mapping[str, str]) -> str:
         if low.startswith(mark):
             return program
     sampler = fields.get("Sampler", "")
-    if _SNAKE.fullmatch(sampler) and not sampler.startswith("k_"):  # web UIs have other names for samplers, and these have ComfyUI's
+    # Web UIs have other names for samplers, or those of k-diffusion; these are ComfyUI's.
+    if _SNAKE.fullmatch(sampler) and not sampler.startswith("k_"):
         return "ComfyUI"
     if "Civitai resources" in fields or "Created Date" in fields:
         return "Civitai"
