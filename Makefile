@@ -4,6 +4,9 @@
 #   make test        lint, type check, fast tests, and the reference data where it lies beside the repository
 #   make test-full   the slow tests as well
 #   make bench       print the tables of figures
+#   make docs        the docs as a site, in site/
+#   make notebooks   the chapters of docs/learn as notebooks, in notebooks/
+#   make learn-refresh  run the chapters, and put what they print and draw into their pages
 
 PYTHON ?= python3
 PROMPT ?= a smiling face, 3D style
@@ -15,7 +18,7 @@ VERIFY ?= --only manifests --only tiny --only schedules --only samplers --only t
   --only text/a1111_prompt_syntax --only watermark --except '*/controlnet*'
 
 BIN := .venv/bin
-.PHONY: demo test test-full lint verify bench
+.PHONY: demo test test-full lint verify bench docs notebooks learn-refresh
 
 demo: .venv/installed
 	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 6 --out demo.png
@@ -39,10 +42,23 @@ verify: .venv/installed
 bench: .venv/installed-test
 	set -e; for script in $(filter-out bench/common.py bench/architecture.py bench/codec.py,$(wildcard bench/*.py)); do $(BIN)/python $$script; done
 
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+notebooks: .venv/installed
+	$(BIN)/python tools/notebooks.py write notebooks
+
+learn-refresh: .venv/installed
+	$(BIN)/python tools/notebooks.py refresh
+
 .venv/installed: pyproject.toml constraints.txt tools/venv
 	tools/venv $(PYTHON) .venv
 	touch $@
 
 .venv/installed-test: .venv/installed
 	$(BIN)/pip install --quiet --constraint .venv/constraints.txt --editable '.[test]'
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/pip install --quiet --constraint .venv/constraints.txt --editable '.[docs]'
 	touch $@
