@@ -1,4 +1,4 @@
-"""What a prompt says, apart from its words."""
+"""What a prompt asks for, apart from its words."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sfumato.nets.layout import Arrangement, Place, Pose, Size
 
 @dataclass(frozen=True)
 class Thing:
-    """A group of equal things: `count` of them, and the tint, size and pose that words give, None where they give none.
+    """A group of `count` equal things, 1 to 6; six may also be worded as "many".
 
-    `count` runs from 1 to 6; six may also be said as "many".
+    `colour` is the tint, `size` and `pose` are as words give them, each None if no word says it.
     """
 
     concept: Concept
@@ -24,10 +24,11 @@ class Thing:
 
 @dataclass(frozen=True)
 class Asked:
-    """One to four `things`, how they lie, the style and the background, None where words do not say it.
+    """A request: one to four groups of things, how they lie, the style and the background.
 
-    The first thing of "left" is left of the second, that of "above" above it, that of "front" in front of it; "row"
-    runs from left to right. `place` is where the group of "one" lies.
+    In "left" the first group is left of the second, in "above" above it, in "front" in front of it; "row" runs from
+    left to right. `place` is where the group of "one" lies. `place`, `style` and `ground` are None if no word says
+    them.
     """
 
     things: tuple[Thing, ...]

@@ -1,4 +1,4 @@
-"""Articles and plurals of the English names of the set."""
+"""Articles and plurals of the English names in the emoji set."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ _PHRASES = word_list(
 
 @cache
 def plural(name: str) -> str:
-    """Several of it: "face with tongue" -> "faces with tongue", "woman feeding baby" -> "women feeding baby"."""
+    """Returns the plural: "face with tongue" -> "faces with tongue", "woman feeding baby" -> "women feeding baby"."""
     if name in _PHRASES or name.startswith(("no ", "input ", "keycap")):
         return f"{name} symbols"
     head, separator, rest = name.partition(":" if ":" in name else " (")
@@ -96,7 +96,7 @@ def plural(name: str) -> str:
 
 @cache
 def countable(name: str) -> bool:
-    """Whether people would put "a" in front of it."""
+    """Returns whether people would put "a" in front of the name."""
     words = name.partition(":")[0].partition(" (")[0].split(" ")
     head = words[_head(words)]
     if name in _PHRASES or head.lower() in _UNCOUNTED or name.startswith(("no ", "input ", "keycap")):
@@ -107,14 +107,14 @@ def countable(name: str) -> bool:
 
 
 def with_article(phrase: str) -> str:
-    """ "umbrella" -> "an umbrella"."""
+    """Returns the phrase with its article: "umbrella" -> "an umbrella"."""
     low = phrase.lower()
     vowel = low[0] in "aeiou" and not low.startswith(("uni", "one-", "one ", "eu", "ufo", "use"))
     return f"{'an' if vowel or low.startswith(('x-ray', 'hour', 'sos ', 'ng ')) else 'a'} {phrase}"
 
 
 def _head(words: list[str]) -> int:
-    """Place of the noun that the other words describe."""
+    """Returns the place of the noun that the other words describe."""
     for i in range(1, len(words)):
         if words[i] in _LINKS and words[i - 1] not in ("palm", "thumbs", "fast"):
             return i - 1
@@ -126,6 +126,7 @@ def _head(words: list[str]) -> int:
 
 
 def _several(noun: str) -> str:
+    """Returns the plural of one word."""
     low = noun.lower()
     if low in _UNCHANGED or (low.endswith("s") and not low.endswith(_SINGULAR_S) and len(low) > 2):
         return noun

@@ -1,4 +1,4 @@
-"""Forms that the patterns of each language take."""
+"""Forms of words that the patterns of each language need."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ PLAIN_LISTS = ("{list}", "{comma}", "{ands}")
 
 
 def colour_words(colour: Colour, word: str, language: str, gender: str = "n") -> dict[str, str]:
-    """A colour by its `word` in every form: {c} beside a noun; English {a} with its article; Chinese {k} without "色";
-    Japanese {i} before a noun; Ukrainian {m} masculine, {l} locative, {g} genitive and {i} instrumental."""
+    """Returns the forms of a colour that patterns need, by slot.
+
+    {c} is the `word` as it stands beside a noun. English has {a} with the article, Chinese {k} without "色", Japanese
+    {i} as it stands before a noun, and Ukrainian {m} masculine, {l} locative, {g} genitive and {i} instrumental.
+    """
     match language:
         case "en":
             return {"c": word, "a": english.with_article(word)}
@@ -40,5 +43,5 @@ def colour_words(colour: Colour, word: str, language: str, gender: str = "n") ->
 
 
 def row_patterns(patterns: Sequence[str], count: int) -> Sequence[str]:
-    """The patterns for that many things: two in a plain list are said of "left"."""
+    """Returns the patterns for a row of `count` things; two in a plain list would mean "left" instead."""
     return patterns if count > 2 else [pattern for pattern in patterns if pattern not in PLAIN_LISTS]

@@ -1,4 +1,4 @@
-"""What one thing may be called in a language, and what counting it takes."""
+"""The names of a concept in a language, and what is needed to count and decline them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ _COUNTERS = {
 class Name:
     """One name of a thing, without article.
 
-    `plural` is several of it where the language has that form and we know it; `counter` counts it, `countable` says
-    whether an English article may stand before it, `gender` is Ukrainian, and so are
-    `cases`: by the slot of a frame, the name in that case and the form of adjectives with it.
+    `plural` is the name of several, None if the language has no such form or it is not known. `counter` is the word
+    that counts it. `countable` says whether an English article may stand before it. `gender` is Ukrainian: m, f, n or
+    p. `cases` is Ukrainian, too: by the slot of a frame, the name in that case and the form of adjectives with it.
+    `two` is the whole Ukrainian phrase for two of it.
     """
 
     text: str
@@ -54,14 +55,14 @@ def _nouns() -> dict[str, Noun]:
 
 
 def kind(concept: Concept) -> Literal["person", "animal", "thing"]:
-    """What counting it and drawing it in the accusative depend on."""
+    """Returns the kind of a concept, on which its counters and its Ukrainian accusative depend."""
     if concept.subgroup.startswith(("person", "family")) and concept.subgroup != "person-symbol":
         return "person"
     return "animal" if concept.subgroup.startswith("animal") else "thing"
 
 
 def names(concept: Concept, language: str) -> tuple[Name, ...]:
-    """The name that the set gives, then the others of `nouns.tsv`, each once."""
+    """Returns the name from the set, then the further names of `nouns.tsv`, each once."""
     return _names(concept.hex, concept.names[language], language, kind(concept), concept.group)
 
 
@@ -96,8 +97,10 @@ def _name(text: str, noun: Noun | None, language: str, kind: str, group: str) ->
 
 
 def typo(text: str, language: str, rng: Random) -> str:
-    """The text with one slip of the fingers: letters swapped, dropped, doubled or replaced; Thai, Chinese and Japanese
-    get a space dropped or letters of double width instead."""
+    """Returns the text with one slip of the fingers: letters swapped, dropped, doubled or replaced.
+
+    Thai, Chinese and Japanese lose a space instead, or get letters of double width.
+    """
     if language not in TYPO_LANGUAGES:
         return text.replace(" ", "", 1) if " " in text else _wide(text)
     places = [i for i in range(1, len(text)) if text[i - 1 : i + 1].isalpha()]

@@ -1,4 +1,4 @@
-"""Every phrase that names a concept or says something of it, for a lexicon."""
+"""All phrases that name a concept or a keyword of it, for a lexicon."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MOST = 100  # concepts that share a keyword; what more share tells next to nothi
 
 
 def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
-    """Phrases of concepts by their numbers, each with the number and whether it is a name of the concept.
+    """Yields the phrases of concepts, each with the number of a concept and whether it is a name of it.
 
-    Names come in all forms that are known (several, Ukrainian cases). Words for colours and styles are left out, since
-    prompts use them for other things.
+    Names come in all known forms, such as plurals and Ukrainian cases. Words for colours and styles are left out,
+    because prompts use them for other things.
     """
     said_of: dict[str, set[int]] = defaultdict(set)
     named: dict[str, set[int]] = defaultdict(set)
@@ -37,6 +37,7 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
 
 
 def _other_words() -> set[str]:
+    """Returns the words, in lower case, that prompts use for colours, styles and pictures."""
     words = {word for colour in COLOURS for word in (*colour.words.values(), colour.locative)}
     words |= {word for styles in STYLE_WORDS.values() for several in styles.values() for word in several}
     return {word.casefold() for word in words} | {"emoji", "icon", "picture", "image", "drawing"}

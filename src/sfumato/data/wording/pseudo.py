@@ -1,4 +1,4 @@
-"""Words that mean nothing, so that a reader learns to pass over what it does not know."""
+"""Words without meaning, so that a reader learns to ignore what it does not know."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _SPLIT = {language: tuple(part.split() for part in parts) for language, parts in
 
 
 def pseudo_word(language: str, rng: Random, held: bool = False) -> str:
-    """A word that is none: "blorpy"; in Ukrainian with the "*" of an adjective."""
+    """Returns a word that does not exist: "blorpy"; in Ukrainian with the "*" that marks an adjective."""
     begin, middle, end, end_held = _SPLIT[language]
     return rng.choice(begin) + rng.choice(middle) + rng.choice(end_held if held else end)
 
 
 def pseudo_adjective(text: str, language: str, rng: Random, held: bool = False, gender: str = "m") -> str:
-    """The text with such a word where an adjective stands; in Ukrainian it agrees with the noun's `gender`."""
+    """Returns the text with such a word as its adjective; in Ukrainian it agrees with the noun's `gender`."""
     word = pseudo_word(language, rng, held)
     match language:
         case "th":
@@ -99,7 +99,7 @@ NOISE_WORD_SHARE = 0.55
 
 
 def noise(language: str, rng: Random) -> str:
-    """One word that says nothing of a picture: of the language, or none at all."""
+    """Returns a word that says nothing about a picture, either a real one or one without meaning."""
     if rng.random() < NOISE_WORD_SHARE:
         return rng.choice(loose(language)["noise"])
     return _gibberish(language, rng)
@@ -118,7 +118,7 @@ def _gibberish(language: str, rng: Random) -> str:
 
 
 def noisy(text: str, language: str, rng: Random) -> str:
-    """The text with such words before it, behind it or both."""
+    """Returns the text with such words before it, after it or both."""
     before, behind = rng.choice(((1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (1, 1), (2, 1), (4, 0)))
     gap = rng.choice((" ", " ", ", ")) if language in ("en", "id", "uk") else rng.choice(("", "", " "))
     words = [noise(language, rng) for _ in range(before + behind)]

@@ -1,4 +1,4 @@
-"""Gender, accusative and genitive of the Ukrainian names of the set, by their endings."""
+"""Gender, accusative and genitive of the Ukrainian names in the set, told by their endings."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _ADVERBS = ("широко", "трохи", "осяйно", "дуже")
 
 @cache
 def gender(name: str) -> str:
-    """ "m", "f", "n", or "p" for what is plural."""
+    """Returns the gender of a name, "m", "f" or "n", or "p" for a plural."""
     words = [word.strip(",:").lower() for word in name.split(" ")]
     word = words[1] if len(words) > 1 and words[0] in _ADVERBS else words[0]
     if word in _FEMININE or word.startswith("жінка-"):
@@ -79,9 +79,9 @@ def gender(name: str) -> str:
 
 @cache
 def accusative(name: str, alive: bool) -> tuple[str, str] | None:
-    """What is drawn, and the form of its adjectives: "ракета" -> "ракету", "fa".
+    """Returns the name in the accusative, and the form of adjectives with it: "ракета" -> "ракету", "fa".
 
-    None where the ending does not tell.
+    `alive` says whether it is a person or an animal. Returns None if the ending does not decide it.
     """
     kind = gender(name)
     if name in _UNCHANGING or name[0].isupper():
@@ -106,7 +106,10 @@ def accusative(name: str, alive: bool) -> tuple[str, str] | None:
 
 @cache
 def genitive(name: str, alive: bool) -> tuple[str, str] | None:
-    """Of what: "ракета" -> "ракети", "fg"; None where the ending does not tell, as for most lifeless masculines."""
+    """Returns the name in the genitive, and the form of adjectives with it: "ракета" -> "ракети", "fg".
+
+    Returns None if the ending does not decide it, as for most masculine names of things.
+    """
     kind = gender(name)
     if not _plain(name):
         return None
@@ -127,14 +130,14 @@ def genitive(name: str, alive: bool) -> tuple[str, str] | None:
 
 
 def _plain(name: str) -> bool:
-    """One word, or an adjective and a noun, without hyphens and capitals."""
+    """Returns whether the name is one word, or an adjective and a noun, without hyphens and capitals."""
     words = name.split(" ")
     letters = "".join(words).replace("ʼ", "").replace("’", "")
     return len(words) <= 2 and letters.isalpha() and name == name.lower() and name not in _UNCHANGING
 
 
 def _loose_pair(name: str) -> bool:
-    """Whether two masculine words are no adjective with its noun."""
+    """Returns whether two masculine words are something else than an adjective and its noun."""
     words = name.split(" ")
     return len(words) == 2 and not words[0].endswith(("ий", "ій"))
 
