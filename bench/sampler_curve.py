@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 import sfumato
@@ -28,10 +27,10 @@ from sfumato.diffusion.guidance import Estimate, Guide, cfg, network_guide
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES, sigma_list
+from sfumato.images.charts import Axis, line_chart
 
 PROMPTS, SEEDS = ("a red heart, 3D style", "dog face, flat style"), (1, 2)
 CALLS = (6, 10, 16, 24, 40)
-FEWEST = 5  # that any of them comes to
 REFERENCE, REFERENCE_SCHEDULE, REFERENCE_STEPS = "dpmpp_2m", "karras", 1000
 # Euler's steps are also those of DDIM, Euler a and TCD without noise, and so on; DPM adaptive chooses its own number.
 DETERMINISTIC = (
@@ -41,8 +40,6 @@ DETERMINISTIC = (
 WITHOUT_NOISE = {"er_sde": {"variant": "ode"}, "sa_solver": {"eta": 0.0}}
 SPACED, SPACED_CALLS = "dpmpp_2m", (10, 20)  # schedules are compared with this sampler
 DRAWN = ("euler", "heun", "lms", "deis", "dpmpp_2m", "dpmpp_3m", "unipc_bh2", "sa_solver")
-COLOURS = ("#444444", "#a0522d", "#e69f00", "#009e73", "#0072b2", "#56b4e9", "#cc79a7", "#d62728")
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 520, 78, 150, 24, 56
 
 
 @dataclass
@@ -117,39 +114,14 @@ def curve(figures: dict[str, dict[str, float]], name: str) -> list[tuple[float, 
 
 
 def chart(figures: dict[str, dict[str, float]]) -> Image.Image:
-    """Both axes logarithmic, a line a sampler, named at its right end."""
-    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(15)
-    curves = {name: curve(figures, name) for name in DRAWN}
-    values = [distance for points in curves.values() for _, distance in points]
-    low, high = math.floor(math.log10(min(values))), math.log10(max(values)) + 0.05
-
-    def place(calls: float, distance: float) -> tuple[float, float]:
-        across = math.log(calls / FEWEST) / math.log(CALLS[-1] / FEWEST)
-        up = (math.log10(distance) - low) / (high - low)
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
-
-    for power, digit in product(range(low, math.ceil(high)), (1, 2, 5)):
-        if math.log10(digit) + power <= high:
-            _, y = place(FEWEST, digit * 10.0**power)
-            draw.line((LEFT, y, WIDTH - RIGHT, y), "#dddddd" if digit > 1 else "#aaaaaa")
-            draw.text((LEFT - 8, y), f"{digit * 10.0 ** (power + 2):g}%", "black", font, "rm")
-    for calls in CALLS:
-        x, y = place(calls, 10.0**low)
-        draw.line((x, TOP, x, y), "#dddddd")
-        draw.text((x, y + 8), str(calls), "black", font, "mt")
-    draw.text(((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10), "network calls per picture", "black", font, "mb")
-    draw.text((LEFT, 4), "distance to 1000 steps, share of the latents' size", "black", font, "lt")
-    lowest = float(HEIGHT)
-    for name in sorted(DRAWN, key=lambda name: curves[name][-1][1]):
-        colour, points = COLOURS[DRAWN.index(name)], [place(*point) for point in curves[name]]
-        draw.line(points, colour, 3, "curve")
-        for x, y in points:
-            draw.ellipse((x - 4, y - 4, x + 4, y + 4), colour)
-        lowest = min(lowest - 19, points[-1][1])
-        draw.line((*points[-1], WIDTH - RIGHT + 14, lowest), colour)
-        draw.text((WIDTH - RIGHT + 18, lowest), SAMPLERS[name].label, colour, font, "lm")
-    return image
+    """Both axes logarithmic, a line a sampler."""
+    return line_chart(
+        {SAMPLERS[name].label: curve(figures, name) for name in DRAWN},
+        Axis("network calls per picture", log=True, ticks=CALLS),
+        Axis("distance to 1000 steps, share of the latents' size", log=True, text=lambda share: f"{100 * share:g}%"),
+        dots=True,
+        size=(860, 520),
+    )
 
 
 def table(figures: dict[str, dict[str, float]]) -> None:

@@ -5,7 +5,7 @@ import torch
 from diffusers import SD3Transformer2DModel
 
 from sfumato.diffusion.cond import Cond
-from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.mmdit import Attention, MMDiT
 from sfumato.spec import MMDiTConfig
 
 
@@ -32,3 +32,18 @@ def test_control_adds_to_the_picture_after_every_block_but_the_last(count: int) 
     expected = theirs(x, cond.tokens, cond.pooled, t, block_controlnet_hidden_states=list(control)).sample
     assert torch.allclose(ours(x, t, cond, control), expected, atol=1e-5)
     assert not torch.allclose(ours(x, t, cond), expected, atol=1e-2)
+
+
+@torch.no_grad()
+def test_attention_mixes_values_by_the_softmax_of_projected_queries_and_keys() -> None:
+    torch.manual_seed(0)
+    attention = Attention(MMDiTConfig(hidden=16, heads=2, qk_norm=True), joint=True)
+    x, text = torch.randn(3, 5, 16), torch.randn(3, 4, 16)
+    q, k, v = attention.projected(x, text)
+    assert q.shape == k.shape == v.shape == (3, 2, 9, 8)
+    mixed = ((q @ k.mT / 8**0.5).softmax(-1) @ v).transpose(1, 2).flatten(2)
+    picture, words = attention(x, text)
+    assert torch.allclose(attention.to_out[0](mixed[:, :5]), picture, atol=1e-5)
+    assert torch.allclose(attention.to_add_out(mixed[:, 5:]), words, atol=1e-5)
+    alone, nothing = attention(x)
+    assert nothing is None and not torch.allclose(alone, picture, atol=1e-2)
