@@ -57,7 +57,8 @@ class MMDiTConfig:
 
     `qk_norm` normalises queries and keys; the blocks `dual` have a second attention of the picture alone.
     `out_channels` is None where as many channels are drawn as are read; else the others of `in_channels` are those of
-    `Cond.concat`.
+    `Cond.concat`. `seen` is the side, in patches, of the pictures that training showed where they had one size: larger
+    ones then stretch the positions of those over themselves. None takes each patch's own row of the table.
     """
 
     in_channels: int = 16
@@ -71,6 +72,7 @@ class MMDiTConfig:
     positions: int = 192
     qk_norm: bool = False
     dual: tuple[int, ...] = ()
+    seen: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """The transformer of 3 and 3.5 beside diffusers'."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import SD3Transformer2DModel
 
 from sfumato.diffusion.cond import Cond
-from sfumato.nets.mmdit import Attention, MMDiT
+from sfumato.nets.mmdit import Attention, MMDiT, Patches
 from sfumato.spec import MMDiTConfig
 
 
@@ -47,3 +49,16 @@ def test_attention_mixes_values_by_the_softmax_of_projected_queries_and_keys() -
     assert torch.allclose(attention.to_add_out(mixed[:, 5:]), words, atol=1e-5)
     alone, nothing = attention(x)
     assert nothing is None and not torch.allclose(alone, picture, atol=1e-2)
+
+
+def test_pictures_larger_than_those_of_training_stretch_their_positions() -> None:
+    cfg = MMDiTConfig(hidden=8, heads=1, depth=1, context_dim=8, pooled_dim=8, positions=8)
+    whole, seen = Patches(cfg), Patches(replace(cfg, seen=4))
+    table = torch.arange(64.0).view(1, 64, 1).expand(1, 64, 8)
+    for patches in (whole, seen):
+        patches.get_buffer("pos_embed").copy_(table)
+    assert torch.equal(seen.positions(4, 2), whole.positions(4, 2))
+    assert torch.equal(whole.positions(8, 8), table)
+    large, small = seen.positions(7, 4).unflatten(1, (7, 4)), seen.positions(4, 4).unflatten(1, (4, 4))
+    assert torch.allclose(large[:, ::2], small), "every second place is one that training showed"
+    assert torch.allclose(large[:, 1::2], (small[:, :-1] + small[:, 1:]) / 2)

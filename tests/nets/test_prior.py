@@ -156,6 +156,15 @@ def test_things_go_into_a_region_and_stand_on_its_ground(prior):
     assert torch.allclose(cond.concat[..., :2], given.latents[..., :2]), "far from the region all is as given"
 
 
+def test_a_prompt_that_names_nothing_draws_the_ground_where_the_picture_goes_on(prior):
+    prior.reader.group["count"].bias.data[:] = torch.tensor([9, -9, -9, -9, -9, -9, -9.0])
+    prior.reader.whole["ground"].bias.data[CFG.grounds - 1] = 99
+    picture, region = torch.randn(1, 2, 8, 8), Region(0.75, 0.5, 0.5, 1.0)
+    on, off = (prior(words(), Random(0), 8, 8, Underlay(picture, region, goes_on=goes_on)) for goes_on in (True, False))
+    assert torch.allclose(on.concat, picture)
+    assert torch.equal(off.concat, prior.nothing(8, 8).concat) and not torch.allclose(off.concat, on.concat)
+
+
 def test_unsaid_styles_are_those_that_all_things_have(prior):
     prior.memory.known.copy_(torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0]]))
     assert prior.memory.styles_of([0, 1]) == [1] and prior.memory.styles_of([0, 2]) == [0, 1]

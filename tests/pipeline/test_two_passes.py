@@ -12,11 +12,9 @@ import sfumato
 import tiny
 from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError
-from sfumato.families import family
 from sfumato.nets.srvgg import SRVGGNetCompact
 from sfumato.pipeline.events import Progress
 from sfumato.provenance import infotext
-from sfumato.settings.settings import Settings
 
 OPTIONS = {"steps": 4, "cfg": 1.0, "seed": 7, "watermark": False, "width": 32, "height": 16}
 
@@ -108,8 +106,3 @@ def test_what_cannot_be_honoured_is_refused(
 ) -> None:
     with pytest.raises(SfumatoError, match=message):
         act(sd)
-
-
-def test_transformers_draw_no_tiles() -> None:
-    with pytest.raises(SfumatoError, match="which draws no pictures that tile"):
-        Settings.of(family("sd3_medium").spec, "a cat", tiling="both")

@@ -87,14 +87,7 @@ def evaluate(
     Takes a few minutes on two cores; more pictures make the figures surer. Progress is printed on stderr.
     """
     styles = _checked(style)
-    if sheet is not None:
-        from sfumato.cli.output import Destination
-
-        Destination.of(str(sheet), 1).check()
-    if report is not None:
-        if report.suffix.lower() not in (".html", ".htm"):
-            raise SfumatoError(f"cannot write a page as {report}; give a name that ends in .html")
-        check_writable(report.parent, report.name)
+    _check_targets(sheet, report)
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.data.emoji.dataset import EmojiData
@@ -153,6 +146,18 @@ def _watch() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(task, completed=done)
 
         yield watch
+
+
+def _check_targets(sheet: Path | None, page: Path | None) -> None:
+    """Raises SfumatoError for a file that cannot be written."""
+    if sheet is not None:
+        from sfumato.cli.output import Destination
+
+        Destination.of(str(sheet), 1).check()
+    if page is not None:
+        if page.suffix.lower() not in (".html", ".htm"):
+            raise SfumatoError(f"cannot write a page as {page}; give a name that ends in .html")
+        check_writable(page.parent, page.name)
 
 
 def _checked(styles: list[str] | None) -> tuple[str, ...]:

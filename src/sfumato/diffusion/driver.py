@@ -156,6 +156,17 @@ def gather(
     return [results[i] for i in range(len(jobs))]
 
 
+def with_steps(job: Job, change: Callable[[Step], Step]) -> Job:
+    """Returns the job with its steps changed, such as counted among those of a longer one."""
+    answers: list[Tensor] | None = None
+    try:
+        while True:
+            event = next(job) if answers is None else job.send(answers)
+            answers = yield change(event) if isinstance(event, Step) else event
+    except StopIteration as stop:
+        return stop.value
+
+
 def _ask(rows: Sequence[Row]) -> list[Tensor]:
     sigmas = torch.tensor([row.sigma for row in rows], dtype=torch.float64)
     denoiser, score = rows[0].denoiser, rows[0].score

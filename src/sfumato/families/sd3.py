@@ -205,6 +205,13 @@ def _release_t5(release: Spec, transformer: MMDiTConfig) -> T5Config | None:
     return None if release.text_3 is None else T5Config(hidden_size=transformer.context_dim)
 
 
+def _with_seen(transformer: MMDiTConfig, vae: VAEConfig, defaults: Defaults, release: Spec) -> MMDiTConfig:
+    """The transformer with the size of picture that it was trained on, where that was one size: beside a prior."""
+    if release.prior is None:
+        return transformer
+    return replace(transformer, seen=defaults.width // (vae.factor * transformer.patch))
+
+
 def _folder_text(tower: Tower, folder: Folder, release: Spec) -> CLIPTextConfig:
     """A tower of a folder: what is projected is so before it is pooled, unless a folder of ours says otherwise."""
     config, where = folder.read(f"{tower.folder}config")
@@ -318,6 +325,7 @@ class StableDiffusion3:
                 texts["prior"] = prior.sizes(shapes, IN_FILE["prior"])
             if release.depth is not None and holds(shapes, IN_FILE["depth"]):
                 texts["depth"] = depth_net.sizes(shapes, IN_FILE["depth"])
+        transformer = _with_seen(transformer, vae, release.defaults, release)
         return replace(release, transformer=transformer, vae=vae, text_3=t5, **texts)
 
     def folder_spec(self, checkpoint: Checkpoint) -> Spec:
@@ -345,7 +353,7 @@ class StableDiffusion3:
         sized = folder.sized(release.defaults, CONFIG, release.defaults.width // vae.factor, vae.factor)
         return replace(
             release,
-            transformer=transformer,
+            transformer=_with_seen(transformer, vae, sized, release),
             vae=vae,
             text_3=t5,
             prediction=prediction,

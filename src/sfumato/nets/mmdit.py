@@ -154,17 +154,26 @@ class Patches(nn.Module):
 
     def __init__(self, cfg: MMDiTConfig):
         super().__init__()
-        self.side, self.patch = cfg.positions, cfg.patch
+        self.side, self.seen, self.patch = cfg.positions, cfg.seen or cfg.positions, cfg.patch
         self.proj = nn.Conv2d(cfg.in_channels, cfg.hidden, cfg.patch, stride=cfg.patch)
         self.register_buffer("pos_embed", torch.zeros(1, cfg.positions**2, cfg.hidden))
 
     def positions(self, height: int, width: int) -> Tensor:
-        """(1, height * width, D), cut from the centre. Raises ValueError for more patches than the table has."""
+        """Returns (1, height * width, D): the middle of the table, or of its part that training showed.
+
+        A side longer than that part stretches it, linearly from the first place to the last: places that training never
+        showed would be drawn as patterns in the ground. Raises ValueError for more patches than the table has.
+        """
         if max(height, width) > self.side:
             raise ValueError(f"the picture has {height} x {width} patches; this model knows {self.side} along a side")
-        top, left = (self.side - height) // 2, (self.side - width) // 2
+        rows, columns = min(height, self.seen), min(width, self.seen)
+        top, left = (self.side - rows) // 2, (self.side - columns) // 2
         table = self.get_buffer("pos_embed").unflatten(1, (self.side, self.side))
-        return table[:, top : top + height, left : left + width].flatten(1, 2)
+        middle = table[:, top : top + rows, left : left + columns]
+        if (rows, columns) == (height, width):
+            return middle.flatten(1, 2)
+        stretched = F.interpolate(middle.permute(0, 3, 1, 2), (height, width), mode="bilinear", align_corners=True)
+        return stretched.flatten(2).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.proj(x)

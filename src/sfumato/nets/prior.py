@@ -55,13 +55,15 @@ REPEATED = 6.0  # how much less likely a concept is that another group has alrea
 class Underlay:
     """A picture that is drawn on: its `latents` (1, C, h, w), and how much of it is to change.
 
-    With a `region` what is drawn goes into that part of the picture, and the latents there are those of the colours
-    around it. Without one the whole picture changes, the more the higher the `strength` (0 to 1).
+    With a `region` what is drawn goes into that part of the picture, and the latents there are those of its ground.
+    Without one the whole picture changes, the more the higher the `strength` (0 to 1). `goes_on` says that a prompt
+    which names nothing draws that ground; else it draws whatever may be there.
     """
 
     latents: Tensor
     region: Region | None = None
     strength: float = 1.0
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,13 +133,13 @@ class ScenePrior(nn.Module):
         """
         understood = self.understand(words)
         nothing = not understood.things and understood.ground == self.cfg.grounds
-        if underlay is None or nothing:
+        if underlay is None or (nothing and not underlay.goes_on):
             return self.composer(self.things([understood], [rng]), height, width)
         latents = underlay.latents.to(self.composer.white)
         if underlay.region is None:
             cond = self.composer(self.things([understood], [rng]), height, width)
             return replace(cond, concat=latents.lerp(cond.concat, underlay.strength))
-        if understood.ground == self.cfg.grounds - 1:
+        if nothing or understood.ground == self.cfg.grounds - 1:
             middle = latents[0].flatten(1).median(1).values
             understood = replace(understood, ground=self.composer.nearest_ground(middle))
         return self.composer(self.things([understood], [rng], underlay.region), height, width, latents)

@@ -77,7 +77,7 @@ def _away_from_degraded(
         levels = skipping(skip, sigmas) if settings.slg_interval is None else _levels(settings.slg_interval, sigmas)
         wraps.append(away(replace(model.key, without_layers=skip.layers), settings.slg, levels))
     if settings.pag:
-        layers = settings.pag_layers or middle_of(model.denoiser.network)
+        layers = settings.pag_layers or middle_of(model.loaded.network)
         try:
             key = replace(model.key, without_self_attention=layers)
             wraps.append(away(key, settings.pag, _levels(settings.pag_interval, sigmas)))

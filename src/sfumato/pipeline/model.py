@@ -97,6 +97,11 @@ class Model:
         return self.view(replace(self.key, tiling=tiling))
 
     @property
+    def loaded(self) -> Denoiser:
+        """The denoiser as it was loaded, without what this view changes."""
+        return self._shared.made[View()][0]
+
+    @property
     def device(self) -> torch.device:
         return next(self.denoiser.network.parameters()).device
 
@@ -132,29 +137,28 @@ class _Shared:
 
     def __init__(self, denoiser: Denoiser, vae: VAE, path: Path):
         self.path = path
-        self.base = View()
-        self.made: dict[View, tuple[Denoiser, VAE]] = {self.base: (denoiser, vae)}
+        self.made: dict[View, tuple[Denoiser, VAE]] = {View(): (denoiser, vae)}
 
     def networks(self, key: View) -> tuple[Denoiser, VAE]:
         """Denoiser and autoencoder of a view, the same objects for equal keys."""
         if key not in self.made:
             if len(self.made) > MAX_VIEWS:
-                self.made.pop(next(one for one in self.made if one != self.base))
+                self.made.pop(next(one for one in self.made if one != View()))
             self.made[key] = self._make(key)
         return self.made[key]
 
     def _make(self, key: View) -> tuple[Denoiser, VAE]:
-        denoiser, vae = self.made[self.base]
+        denoiser, vae = self.made[View()]
         network = denoiser.network
-        if key.tiling is not None:
-            axes = key.tiling in ("x", "both"), key.tiling in ("y", "both")
-            network, vae = seamless(network, *axes), seamless(vae, *axes)
         if key.without_layers:
             if not isinstance(network, MMDiT):
                 raise ValueError("only layers of a transformer can be left out")
             network = without_layers(network, key.without_layers)
         if key.without_self_attention:
             network = without_self_attention(network, key.without_self_attention)
+        if key.tiling is not None:
+            axes = key.tiling in ("x", "both"), key.tiling in ("y", "both")
+            network, vae = seamless(network, *axes), seamless(vae, *axes)
         return replace(denoiser, network=network), vae
 
     @cached_property
@@ -163,10 +167,10 @@ class _Shared:
 
     @cached_property
     def preview_colours(self) -> Tensor:
-        return preview_colours(self.made[self.base][1])
+        return preview_colours(self.made[View()][1])
 
     @cached_property
     def judge(self) -> Judge:
         from sfumato.evaluate.judge import load_judge  # brings the trainer along, which drawing does without
 
-        return load_judge(None, None, next(self.made[self.base][0].network.parameters()).device)
+        return load_judge(None, None, next(self.made[View()][0].network.parameters()).device)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.diffusion.driver import Job, Step
+from sfumato.diffusion.driver import Job, with_steps
 from sfumato.diffusion.guidance import Guidance
 from sfumato.images.tensors import to_pixels
 from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
@@ -37,17 +37,6 @@ class TwoPasses:
         start = self.enlarged(self.first.final_latents(x))
         second = self.second.job(again, replace(one, variation_seed=None), start)
         return (yield from with_steps(second, lambda step: replace(step, index=steps + step.index, total=total)))
-
-
-def with_steps(job: Job, change: Callable[[Step], Step]) -> Job:
-    """The job with its steps changed: counted as those of a longer one."""
-    answers: list[Tensor] | None = None
-    while True:
-        try:
-            event = next(job) if answers is None else job.send(answers)
-        except StopIteration as stop:
-            return stop.value
-        answers = yield change(event) if isinstance(event, Step) else event
 
 
 def find_upscaler(name: str, model: Model) -> PixelUpscaler | str:

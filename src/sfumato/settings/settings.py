@@ -229,13 +229,8 @@ class Settings(GuidanceSettings, WordSettings):
             raise SfumatoError(f"watermark is {self.watermark!r}; choose True or False")
 
     def _check_hires(self, spec: Spec) -> None:
-        if self.tiling is not None:
-            if self.tiling not in get_args(Tiling):
-                raise SfumatoError(f"tiling is {self.tiling!r}; choose one of {', '.join(get_args(Tiling))}")
-            if spec.transformer is not None:
-                raise SfumatoError(
-                    f"{spec.title} is a transformer, which draws no pictures that tile; leave tiling out"
-                )
+        if self.tiling is not None and self.tiling not in get_args(Tiling):
+            raise SfumatoError(f"tiling is {self.tiling!r}; choose one of {', '.join(get_args(Tiling))}")
         if self.hires_scale is None:
             return
         check_number("the scale of the second pass", self.hires_scale, 1, MAX_HIRES, 2)

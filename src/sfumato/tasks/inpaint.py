@@ -156,7 +156,8 @@ def plan(model: Model, image: Image.Image, mask: Image.Image, settings: Settings
     if how.start == "nothing":
         init_latents = init_latents.where(run.free_at == 0, 0)
     concat = _concat(model, old, part, run)
-    underlay = None if model.prior is None else hole_of(model.vae, to_pixels(old), part)
+    goes_on = not settings.prompt.strip()
+    underlay = None if model.prior is None else hole_of(model.vae, to_pixels(old), part, goes_on)
     weights = (soft_edge if how.soft else shares)[0, 0, :, :, None].numpy()
 
     def into(image: Image.Image, weights: np.ndarray, new: Image.Image) -> Image.Image:

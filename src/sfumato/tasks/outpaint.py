@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from sfumato.diffusion.driver import Job, Step
+from sfumato.diffusion.driver import Job, Step, with_steps
 from sfumato.errors import SfumatoError
 from sfumato.images.files import check_size
 from sfumato.images.resize import padded
@@ -19,7 +19,6 @@ from sfumato.images.tensors import to_images, to_pixels
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate
 from sfumato.pipeline.model import Model
-from sfumato.pipeline.two_passes import with_steps
 from sfumato.settings.checks import check_number, check_whole
 from sfumato.settings.settings import MAX_SEED, Settings
 from sfumato.spec import MAX_SIDE

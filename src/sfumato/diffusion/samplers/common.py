@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfumato.diffusion.driver import Row, Step
+from sfumato.diffusion.guidance import Guide
 from sfumato.diffusion.process import ForwardProcess
 
 Noise = Callable[[float, float], Tensor]
@@ -23,6 +25,15 @@ _ABSCISSAE, _WEIGHTS = np.polynomial.legendre.leggauss(32)
 def steps_of(sigmas: Tensor) -> list[tuple[float, float]]:
     """(s, s1) of every step."""
     return list(pairwise(sigmas.tolist()))
+
+
+def begin_step(
+    denoise: Guide, x: Tensor, s: float, i: int, steps: int
+) -> Generator[list[Row] | Step, list[Tensor], Tensor]:
+    """Asks for the estimate x0 at x (1, C, h, w) of noise level s, and reports step `i` of `steps`; returns x0."""
+    x0 = yield from denoise(x, s)
+    yield Step(i, steps, s, x, x0)
+    return x0
 
 
 def towards(x: Tensor, x0: Tensor, s: float, s1: float) -> Tensor:

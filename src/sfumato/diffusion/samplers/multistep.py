@@ -8,12 +8,13 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from sfumato.diffusion.driver import Job, Step
+from sfumato.diffusion.driver import Job
 from sfumato.diffusion.guidance import Guide
 from sfumato.diffusion.options import Share, ToFour, ToThree
 from sfumato.diffusion.process import ForwardProcess
 from sfumato.diffusion.samplers.common import (
     Noise,
+    begin_step,
     combine,
     lagrange_integrals,
     order_at,
@@ -31,8 +32,7 @@ def plms(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise:
     steps = steps_of(sigmas)
     slopes: list[Tensor] = []  # newest first
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         slopes = [(x - x0) / s, *slopes][:4]
         slope = combine(ADAMS_BASHFORTH[len(slopes) - 1], slopes)
         if i == 0 and s1 > 0:
@@ -47,8 +47,7 @@ def ipndm(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise
     steps = steps_of(sigmas)
     slopes: list[Tensor] = []  # newest first
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         slopes = [(x - x0) / s, *slopes][:order]
         known = slopes if s1 > 0 else slopes[:1]
         x = x + (s1 - s) * combine(ADAMS_BASHFORTH[len(known) - 1], known)
@@ -61,8 +60,7 @@ def lms(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: 
     slopes: list[Tensor] = []  # newest first
     nodes: list[float] = []
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         slopes, nodes = [(x - x0) / s, *slopes][:order], [s, *nodes][:order]
         x = x + combine(lagrange_integrals(nodes, s, s1), slopes)
     return x
@@ -74,8 +72,7 @@ def deis(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise:
     slopes: list[Tensor] = []  # newest first
     nodes: list[float] = []
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         slopes, nodes = [(x - x0) / s, *slopes][:order], [math.log(s), *nodes][:order]
         known = order_at(i, len(steps), order)
         if s1 == 0:
@@ -89,8 +86,7 @@ def dpmpp_2m(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, no
     """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2): multistep in log sigma on the estimate."""
     steps, previous = steps_of(sigmas), None
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         estimate = x0
         if previous is not None and s1 > 0:
             before, x0_before = previous
@@ -112,8 +108,7 @@ def res_multistep(
     """
     steps, previous = steps_of(sigmas), None
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         down, rescale, up = split_ancestral(s, s1, eta, path)
         x = towards(x, x0, s, down)
         if down > 0:
@@ -141,8 +136,7 @@ def _multistep(denoise: Guide, x: Tensor, sigmas: Tensor, order: int, on_estimat
     values: list[Tensor] = []  # newest first
     levels: list[float] = []
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         values, levels = [x0 if on_estimate else (x - x0) / s, *values][:3], [s, *levels][:3]
         known = order_at(i, len(steps), order) if s1 > 0 else 1
         if known == 1:
@@ -176,14 +170,9 @@ def dpm_solver(
 
 
 def unipc(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    order: ToThree = 2,
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, order: ToThree = 2,
     variant: Literal["bh1", "bh2"] = "bh1",
-) -> Job:
+) -> Job:  # fmt: skip
     """UniPC (Zhao et al. 2023, algorithms 1 and 2) on the estimate; `variant` names the B(h): 'bh1' h, 'bh2' e^h - 1.
 
     Every estimate first corrects the step that led to it, then predicts the next.
@@ -193,8 +182,7 @@ def unipc(
     levels: list[float] = []
     start, known = x, 0
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         if i > 0:
             x = _unified(start, values[:known], levels[:known], s, variant, x0)
         values, levels = [x0, *values][:order], [s, *levels][:order]

@@ -5,28 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.driver import Job, Step, gather
+from sfumato.diffusion.driver import Job, gather, with_steps
 from sfumato.diffusion.guidance import Guide, constant_guide
 from sfumato.diffusion.noise_schedule import TABLE_1X, Table
 from sfumato.diffusion.options import NotNegative, Share
 from sfumato.diffusion.process import ForwardProcess
-from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, split_ancestral, steps_of, towards
+from sfumato.diffusion.samplers.common import Noise, begin_step, churn_rate, churned, split_ancestral, steps_of, towards
 
 
 def euler(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    s_churn: NotNegative = 0.0,
-    s_tmin: NotNegative = 0.0,
-    s_tmax: NotNegative = math.inf,
-) -> Job:
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, s_churn: NotNegative = 0.0,
+    s_tmin: NotNegative = 0.0, s_tmax: NotNegative = math.inf,
+) -> Job:  # fmt: skip
     """Euler's method on the probability flow; the same steps as DDIM with eta 0.
 
     s_churn > 0 adds noise before every step at a level within s_tmin .. s_tmax (Karras et al. 2022, section 4).
@@ -34,8 +29,7 @@ def euler(
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
         hat, s_hat = churned(x, s, churn_rate(s, len(steps), s_churn, s_tmin, s_tmax), path, noise)
-        x0 = yield from denoise(hat, s_hat)
-        yield Step(i, len(steps), s_hat, hat, x0)
+        x0 = yield from begin_step(denoise, hat, s_hat, i, len(steps))
         x = towards(hat, x0, s_hat, s1)
     return x
 
@@ -46,8 +40,7 @@ def euler_ancestral(
     """Euler's method past the next level, then noise up to it; the same steps as DDIM with that eta."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         down, rescale, up = split_ancestral(s, s1, eta, path)
         x = towards(x, x0, s, down)
         if up:
@@ -69,29 +62,22 @@ def lcm(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: 
     """Latent consistency sampling (Luo et al. 2023, algorithm 1): trust every estimate, noise it to the next level."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         x = path.alpha(s1) * x0 + s1 * noise(s, s1) if s1 > 0 else x0
     return x
 
 
 def tcd(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    eta: Share = 0.3,
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, eta: Share = 0.3,
     table: Table = TABLE_1X,
-) -> Job:
+) -> Job:  # fmt: skip
     """Trajectory consistency sampling (Zheng et al. 2024, algorithm 4): past the next time by a share, then noise.
 
     The share eta (the paper's gamma) is one of the time in training steps, hence the table; the last step adds none.
     """
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         down = s1
         if eta > 0 and s1 > 0 and i + 1 < len(steps):
             time = ((1 - eta) * table.time(torch.tensor([s1]).double())).floor()
@@ -115,20 +101,8 @@ def cfg_pp(run: Callable[..., Job], unconditional: Guide) -> Callable[..., Job]:
         for i, (s, _) in enumerate(steps_of(sigmas)):
             x0, away = yield from gather(denoise(x, s), unconditional(x, s))
             x = x + path.alpha(s) * (x0 - away)
-            x = yield from _step(
-                i, len(sigmas) - 1, run(constant_guide(x0), x, sigmas[i : i + 2], path, noise, **options)
-            )
+            step = run(constant_guide(x0), x, sigmas[i : i + 2], path, noise, **options)
+            x = yield from with_steps(step, partial(replace, index=i, total=len(sigmas) - 1))
         return x
 
     return sampler
-
-
-def _step(index: int, total: int, job: Job) -> Job:
-    """A job of one step as one of several."""
-    try:
-        event = next(job)
-        while True:
-            answers = yield replace(event, index=index, total=total) if isinstance(event, Step) else event
-            event = job.send(answers)
-    except StopIteration as stop:
-        return stop.value

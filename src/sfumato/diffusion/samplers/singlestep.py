@@ -14,30 +14,32 @@ from sfumato.diffusion.driver import Job, Row, Step
 from sfumato.diffusion.guidance import Estimate, Guide
 from sfumato.diffusion.options import NotNegative, Positive, Range, Share
 from sfumato.diffusion.process import ForwardProcess
-from sfumato.diffusion.samplers.common import Noise, churn_rate, churned, raised, split_ancestral, steps_of, towards
+from sfumato.diffusion.samplers.common import (
+    Noise,
+    begin_step,
+    churn_rate,
+    churned,
+    raised,
+    split_ancestral,
+    steps_of,
+    towards,
+)
 from sfumato.diffusion.sigma_schedules import karras_between
 from sfumato.errors import SfumatoError
 
 
 def heun(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    s_churn: NotNegative = 0.0,
-    s_tmin: NotNegative = 0.0,
-    s_tmax: NotNegative = math.inf,
-) -> Job:
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, s_churn: NotNegative = 0.0,
+    s_tmin: NotNegative = 0.0, s_tmax: NotNegative = math.inf,
+) -> Job:  # fmt: skip
     """Heun's second-order method (Karras et al. 2022, algorithm 2; without churn 1).
 
-    The churn options are those of `euler`.
+    s_churn, s_tmin and s_tmax are those of `euler`.
     """
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
         hat, s_hat = churned(x, s, churn_rate(s, len(steps), s_churn, s_tmin, s_tmax), path, noise)
-        x0 = yield from denoise(hat, s_hat)
-        yield Step(i, len(steps), s_hat, hat, x0)
+        x0 = yield from begin_step(denoise, hat, s_hat, i, len(steps))
         x = yield from _trapezium(denoise, hat, x0, s_hat, s1)
     return x
 
@@ -51,15 +53,9 @@ def _trapezium(denoise: Guide, x: Tensor, x0: Tensor, s: float, s1: float) -> Es
 
 
 def restart(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    restarts: Annotated[int, Range(-1, 100)] = -1,
-    s_tmin: NotNegative = 0.1,
-    s_tmax: NotNegative = 2.0,
-) -> Job:
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise,
+    restarts: Annotated[int, Range(-1, 100)] = -1, s_tmin: NotNegative = 0.1, s_tmax: NotNegative = 2.0,
+) -> Job:  # fmt: skip
     """Heun's method that goes back up by fresh noise and down again (Xu et al. 2023, algorithm 1).
 
     From the level nearest to s_tmin it rises to that nearest to s_tmax, both ratios of noise to signal, `restarts`
@@ -77,8 +73,7 @@ def restart(
     for i, (s, s1) in enumerate(steps):
         if s > level:
             x = raised(x, level, s, path, noise)
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         x, level = (yield from _trapezium(denoise, x, x0, s, s1)), s1
     return x
 
@@ -113,15 +108,9 @@ def _midpoint(denoise: Guide, x: Tensor, x0: Tensor, s: float, s1: float) -> Est
 
 
 def dpm_2(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    s_churn: NotNegative = 0.0,
-    s_tmin: NotNegative = 0.0,
-    s_tmax: NotNegative = math.inf,
-) -> Job:
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, s_churn: NotNegative = 0.0,
+    s_tmin: NotNegative = 0.0, s_tmax: NotNegative = math.inf,
+) -> Job:  # fmt: skip
     """The midpoint method in log sigma (k-diffusion's reading of DPM-Solver-2 and Karras et al. 2022, algorithm 2).
 
     The churn options are those of `euler`.
@@ -129,8 +118,7 @@ def dpm_2(
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
         hat, s_hat = churned(x, s, churn_rate(s, len(steps), s_churn, s_tmin, s_tmax), path, noise)
-        x0 = yield from denoise(hat, s_hat)
-        yield Step(i, len(steps), s_hat, hat, x0)
+        x0 = yield from begin_step(denoise, hat, s_hat, i, len(steps))
         x = (yield from _midpoint(denoise, hat, x0, s_hat, s1)) if s1 > 0 else x0
     return x
 
@@ -141,8 +129,7 @@ def dpm_2_ancestral(
     """The midpoint method in log sigma past the next level, then noise up to it (k-diffusion)."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         down, rescale, up = split_ancestral(s, s1, eta, path)
         x = (yield from _midpoint(denoise, x, x0, s, down)) if down > 0 else towards(x, x0, s, down)
         if up:
@@ -156,8 +143,7 @@ def dpmpp_2s_ancestral(
     """DPM-Solver++(2S) (Lu et al. 2022b, algorithm 1) past the next level, then noise up to it (k-diffusion)."""
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         down, rescale, up = split_ancestral(s, s1, eta, path)
         if down > 0:
             middle = math.sqrt(s * down)
@@ -176,8 +162,7 @@ def dpmpp_2s(denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, no
     steps = steps_of(sigmas)
     begun: tuple[Tensor, Tensor, float] | None = None  # x, x0 and level at which a pair began
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         if begun is None or s1 == 0:
             begun, x = (x, x0, s), towards(x, x0, s, s1)
             continue
@@ -255,15 +240,9 @@ def _only_step(denoise: Guide, x: Tensor, sigmas: Tensor) -> Job:
 
 
 def dpm_adaptive(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    rtol: Positive = 0.05,
-    atol: Positive = 0.0078,
-    h: Positive = 0.05,
-) -> Job:
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, rtol: Positive = 0.05,
+    atol: Positive = 0.0078, h: Positive = 0.05,
+) -> Job:  # fmt: skip
     """DPM-Solver-23 with adaptive steps (Lu et al. 2022a, appendix C): third order, judged by the second.
 
     Of the list only the ends are used. A step is taken when the difference of the two orders is within atol or rtol of

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.driver import Job, Step
+from sfumato.diffusion.driver import Job
 from sfumato.diffusion.guidance import Guide
 from sfumato.diffusion.noise_schedule import TABLE_1X, Table
 from sfumato.diffusion.options import Range, Share, ToFour, ToThree
 from sfumato.diffusion.process import ForwardProcess
 from sfumato.diffusion.samplers.common import (
     Noise,
+    begin_step,
     combine,
     integral,
     lagrange_integrals,
@@ -29,25 +30,18 @@ from sfumato.diffusion.samplers.common import (
 
 
 def dpmpp_sde(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    eta: Share = 1.0,
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, eta: Share = 1.0,
     r: Annotated[float, Range(0.01, 1)] = 0.5,
-) -> Job:
+) -> Job:  # fmt: skip
     """DPM-Solver++ single step for the stochastic equation (Lu et al. 2022b): two estimates a step, at s and between.
 
     r places the second estimate in log sigma.
     """
     steps = steps_of(sigmas)
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         if s1 == 0:
-            x = x0
-            continue
+            return x0
         middle = s ** (1 - r) * s1**r
         x0_between = yield from denoise(_ancestral(x, x0, s, middle, eta, path, noise), middle)
         x = _ancestral(x, x0 + (x0_between - x0) / (2 * r), s, s1, eta, path, noise)
@@ -74,22 +68,15 @@ def _added(s: float, s1: float, h: float, eta: float, noise: Noise) -> Tensor | 
 
 
 def dpmpp_2m_sde(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    eta: Share = 1.0,
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, eta: Share = 1.0,
     solver: Literal["midpoint", "heun"] = "midpoint",
-) -> Job:
+) -> Job:  # fmt: skip
     """DPM-Solver++(2M) for the stochastic equation (Lu et al. 2022b, section 5); solver is 'midpoint' or 'heun'."""
     steps, previous = steps_of(sigmas), None
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         if s1 == 0:
-            x = x0
-            continue
+            return x0
         x, h, total = _first_order(x, x0, s, s1, eta, path)
         if previous is not None:
             h_before, x0_before = previous
@@ -107,11 +94,9 @@ def dpmpp_3m_sde(
     steps = steps_of(sigmas)
     before: list[tuple[float, Tensor]] = []  # (h, estimate) of the last steps, newest first
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         if s1 == 0:
-            x = x0
-            continue
+            return x0
         x, h, total = _first_order(x, x0, s, s1, eta, path)
         phi2 = math.expm1(-total) / total + 1
         if before:
@@ -141,14 +126,9 @@ FORGETTING: dict[str, LogPhi] = {
 
 
 def er_sde(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    order: ToThree = 3,
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, order: ToThree = 3,
     variant: Literal["er", "ode", "reverse"] = "er",
-) -> Job:
+) -> Job:  # fmt: skip
     """Extended reverse-time SDE solver of 1 to 3 stages (Cui et al. 2023, algorithms 1 to 3 and equation 21).
 
     The estimate is expanded in the noise-to-signal ratio; `variant` is the equation that is solved. Where the authors'
@@ -158,11 +138,9 @@ def er_sde(
     before: list[tuple[float, Tensor]] = []  # (ratio, estimate) of the last steps, newest first
     slope_before: Tensor | None = None
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         if s1 == 0:
-            x = x0
-            continue
+            return x0
         log, log1 = -lam(s, path), -lam(s1, path)
         ratio, ratio1, alpha1 = math.exp(log), math.exp(log1), path.alpha(s1)
         kept = math.exp(log_phi(log1) - log_phi(log))
@@ -192,16 +170,9 @@ def _moment(k: int, log: float, log1: float, log_phi: LogPhi) -> float:
 
 
 def sa_solver(
-    denoise: Guide,
-    x: Tensor,
-    sigmas: Tensor,
-    path: ForwardProcess,
-    noise: Noise,
-    order: ToFour = 3,
-    corrector: Annotated[int, Range(0, 4)] = 4,
-    eta: Share = 1.0,
-    table: Table = TABLE_1X,
-) -> Job:
+    denoise: Guide, x: Tensor, sigmas: Tensor, path: ForwardProcess, noise: Noise, order: ToFour = 3,
+    corrector: Annotated[int, Range(0, 4)] = 4, eta: Share = 1.0, table: Table = TABLE_1X,
+) -> Job:  # fmt: skip
     """Stochastic Adams (Xue et al. 2023, algorithm 1): predictor and corrector through the last estimates.
 
     `order` and `corrector` are the numbers of estimates that each uses; 0 is no corrector. eta, the paper's tau, scales
@@ -214,11 +185,9 @@ def sa_solver(
     mean_of: Callable[..., Tensor] | None = None
     added: Tensor | float = 0.0
     for i, (s, s1) in enumerate(steps):
-        x0 = yield from denoise(x, s)
-        yield Step(i, len(steps), s, x, x0)
+        x0 = yield from begin_step(denoise, x, s, i, len(steps))
         if s1 == 0:
-            x = x0
-            continue
+            return x0
         values, places = [x0, *values][: max(order, corrector)], [lam(s, path), *places][: max(order, corrector)]
         if mean_of is not None and corrector:
             x = mean_of(values[:corrector], places[:corrector]) + added
