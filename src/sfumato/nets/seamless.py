@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +78,11 @@ def _middle(length: int, wraps: bool, like: Tensor) -> Tensor:
     return (places.mul(math.pi).sin().square() if wraps else torch.ones_like(places)).to(like)
 
 
-def seamless(network: Network, x: bool, y: bool) -> Network | Rolled:
+@overload
+def seamless(network: MMDiT, x: bool, y: bool) -> Rolled: ...
+@overload
+def seamless(network: Network, x: bool, y: bool) -> Network: ...
+def seamless(network: nn.Module, x: bool, y: bool) -> nn.Module:
     """The network, on the same weights, for pictures that tile in x, in y or in both.
 
     Convolutions wrap around, and the attention between them knows no edges; a transformer is asked as `Rolled` says. An
