@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfumato.text.prompt import comfyui, invokeai
-from sfumato.text.prompt.editing import stretches
+from sfumato.text.prompt.editing import after_first_pass, stretches
 from sfumato.text.prompt.emphasis import Span
-from sfumato.text.prompt.syntax import SYNTAXES, parsed, second_pass, weighed
+from sfumato.text.prompt.syntax import SYNTAXES, parsed, read, weighed
+from sfumato.text.prompt.tree import show
 
 Weights = list[tuple[str, float]]
 
@@ -92,10 +93,12 @@ def test_a_decimal_point_is_a_share(text: str, new: object, old: object) -> None
 
 def test_what_a_second_pass_says() -> None:
     text = "[a:b:0.5] [c:d:1.5] [e:f:12] [(g:h:1.0)|i] <lora:x:1>"
-    assert second_pass("a1111", text, 10) == "[a:b:0.0] [c:d:0.5] [e:f:2] [(g:h:1.0)|i] <lora:x:1>"
-    assert [each for _, each in stretches(parsed("a1111", second_pass("a1111", "[a:b:0.5]", 6)).branches[0].nodes, 4)][
-        -1
-    ] == "b"
+    (branch,) = parsed("a1111", text).branches
+    assert show(after_first_pass(branch.nodes, 10)) == "[a:b:0.0] [c:d:0.5] [e:f:2] [(g:h:1.0)|i] <lora:x:1>"
+    _, (part,) = read("a1111", "[a:b:0.5] [c:d:1.5]", 4, after=6)
+    assert part.texts == ("b c", "b c", "b d", "b d")
     for syntax in ("a1111-1.5", "comfyui", "invokeai", "plain"):
-        assert second_pass(syntax, text, 10) == text
-    assert second_pass("a1111", "a AND [b:c:0.5] :0.7", 10) == "a AND [b:c:0.0] :0.7"
+        assert read(syntax, text, 4, after=10) == read(syntax, text, 4)
+    _, (first, second) = read("a1111", "a AND [b:(c:1.5):0.5] :0.7", 2, after=10)
+    assert (first.texts, second.texts, second.weight) == (("a", "a"), (" (c:1.5)", " (c:1.5)"), 0.7)
+    assert second.spans[0] == (Span(" "), Span("c", 1.5))

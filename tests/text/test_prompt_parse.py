@@ -8,7 +8,7 @@ from sfumato.text.prompt import emphasis
 from sfumato.text.prompt.editing import stretches, text_per_step
 from sfumato.text.prompt.emphasis import MAX_DEPTH, Break, Span
 from sfumato.text.prompt.parse import parse
-from sfumato.text.prompt.tree import LARGEST, Adapter, Alternate, Edit, Group, Text
+from sfumato.text.prompt.tree import LARGEST, Adapter, Alternate, Edit, Text
 
 PIECES = [*"()[]:|<>{}\\ a\n", "AND", " AND ", "BREAK", "0.5", "12", ":1.3)", "<lora:", "<lora:x:1>", "embedding:", "é"]
 texts = st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=24).map("".join))
@@ -48,9 +48,7 @@ def test_words_without_syntax_are_themselves(text: str) -> None:
 def test_a_tree_has_typed_nodes() -> None:
     (first, second) = parse("a (big:1.2) [cat:dog:0.4] AND [in|out] <lora:fur:0.7> :0.5").branches
     assert first.nodes == (
-        Text("a "),
-        Group("(", (Text("big:1.2"),)),
-        Text(" "),
+        Text("a (big:1.2) "),
         Edit((Text("cat"),), (Text("dog"),), 0.4, share=True),
     )
     assert second.nodes == (

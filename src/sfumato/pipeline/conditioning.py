@@ -48,23 +48,34 @@ def per_picture(model: Model, make: Callable[[Settings], Made]) -> Callable[[Set
 
 
 def guidance(
-    model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None, underlay: Underlay | None = None
+    model: Model,
+    one: Settings,
+    sigmas: Tensor,
+    concat: Tensor | None = None,
+    underlay: Underlay | None = None,
+    after: int = 0,
 ) -> Guidance:
     """The guidance of one picture, towards its prompt and away from its negative one, over a list of noise levels.
 
     See `conditioning` for the arguments, and there and at `guided` for what is raised.
     """
-    return guided(model, one, sigmas, conditioning(model, one, sigmas, concat, underlay))
+    return guided(model, one, sigmas, conditioning(model, one, sigmas, concat, underlay, after))
 
 
 def conditioning(
-    model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None, underlay: Underlay | None = None
+    model: Model,
+    one: Settings,
+    sigmas: Tensor,
+    concat: Tensor | None = None,
+    underlay: Underlay | None = None,
+    after: int = 0,
 ) -> PromptConditioning:
     """The conditioning of one picture over a list of noise levels, given its own settings (see `of_picture`).
 
     `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no
-    picture. `underlay` is a picture that is drawn on, for models with a prior. Raises SfumatoError as `encode_prompts`,
-    and for a model that cannot do without a picture.
+    picture. `underlay` is a picture that is drawn on, for models with a prior. `after` is the number of steps of a
+    first pass, if this is the second. Raises SfumatoError as `encode_prompts`, and for a model that cannot do without a
+    picture.
     """
     spec = model.spec
     if concat is None and spec.beside_latents:
@@ -74,7 +85,7 @@ def conditioning(
         partial(_with, ids=size_ids(spec, one, score), concat=concat, scale=scale)
         for score in (one.aesthetic_score, POOR)
     )
-    return encode_prompts(model, one, sigmas, underlay).map(positive, negative)
+    return encode_prompts(model, one, sigmas, underlay, after).map(positive, negative)
 
 
 def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None, scale: Tensor | None) -> Cond:

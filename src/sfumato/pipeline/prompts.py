@@ -16,9 +16,8 @@ from sfumato.errors import SfumatoError, warn
 from sfumato.nets.prior import Underlay
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
-from sfumato.text.prompt.editing import text_per_step
 from sfumato.text.prompt.emphasis import Span, Spans
-from sfumato.text.prompt.syntax import parsed, weighed
+from sfumato.text.prompt.syntax import read
 from sfumato.text.prompt.tree import Prompt
 
 MOST_NOTES = 10  # that are shown of a prompt
@@ -52,34 +51,30 @@ class PromptConditioning:
 
 
 def encode_prompts(
-    model: Model, settings: Settings, sigmas: Tensor, underlay: Underlay | None = None
+    model: Model, settings: Settings, sigmas: Tensor, underlay: Underlay | None = None, after: int = 0
 ) -> PromptConditioning:
     """Encode the prompts of one picture over a list of noise levels; a prior drafts them on the `underlay`, if any.
 
-    What is odd about a prompt is an SfumatoWarning. Raises SfumatoError for a prompt that is too long or names an
-    adapter, and for a clip skip that the model lacks.
+    `after` is the number of steps of a first pass, if this is the second. What is odd about a prompt is an
+    SfumatoWarning. Raises SfumatoError for a prompt that is too long or names an adapter, and for a clip skip that the
+    model lacks.
     """
     syntax = settings.prompt_syntax
-    prompt, negative = parsed(syntax, settings.prompt), parsed(syntax, settings.negative, compose=False)
-    _check(prompt, settings.prompt)
-    _check(negative, settings.negative)
     levels = tuple(sigmas[:-1].tolist())
     steps = max(1, len(levels))
-    texts = [text_per_step(branch.nodes, steps) for branch in (*prompt.drawn, *negative.drawn)]
-    every = list(dict.fromkeys(chain.from_iterable(texts)))
-    spans = [weighed(syntax, text) for text in every]
-    conds = dict(zip(every, _encoded(model, settings, spans, underlay), strict=True))
+    prompt, parts = read(syntax, settings.prompt, steps, after=after)
+    negative, (away,) = read(syntax, settings.negative, steps, compose=False, after=after)
+    _check(prompt, settings.prompt)
+    _check(negative, settings.negative)
+    every = list(dict.fromkeys(chain(*(part.spans for part in parts), away.spans)))
+    conds = dict(zip(every, _encoded(model, settings, every, underlay), strict=True))
     if model.spec.zero_empty_negative and not settings.negative.strip():
-        negative_conds = {text: conds[text].zeros() for text in texts[-1]}
+        negative_conds = {spans: conds[spans].zeros() for spans in away.spans}
     else:
         negative_conds = conds
-    *positive, negative_texts = texts
-    branches = tuple(
-        (_scheduled(levels, [conds[text] for text in per_step]), branch.weight)
-        for per_step, branch in zip(positive, prompt.drawn, strict=True)
-    )
-    caption = "".join(span.text for span in weighed(syntax, positive[0][-1]) if isinstance(span, Span))
-    return PromptConditioning(branches, _scheduled(levels, [negative_conds[text] for text in negative_texts]), caption)
+    branches = tuple((_scheduled(levels, [conds[spans] for spans in part.spans]), part.weight) for part in parts)
+    caption = "".join(span.text for span in parts[0].spans[-1] if isinstance(span, Span))
+    return PromptConditioning(branches, _scheduled(levels, [negative_conds[spans] for spans in away.spans]), caption)
 
 
 def _encoded(model: Model, settings: Settings, texts: Sequence[Spans], underlay: Underlay | None) -> list[Cond]:
@@ -88,8 +83,8 @@ def _encoded(model: Model, settings: Settings, texts: Sequence[Spans], underlay:
         return model.encode(texts, settings.clip_skip, settings.emphasis)
     factor = model.spec.vae.factor
     sides = settings.height // factor, settings.width // factor
-    read = (model.encode.words(text, settings.clip_skip, settings.emphasis) for text in texts)
-    return [model.prior(words, Random(settings.seed), *sides, underlay) for words in read]
+    every = (model.encode.words(text, settings.clip_skip, settings.emphasis) for text in texts)
+    return [model.prior(words, Random(settings.seed), *sides, underlay) for words in every]
 
 
 def _check(prompt: Prompt, text: str) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 from sfumato.text.encode import MAX_WINDOWS, T5Reader
+from sfumato.text.prompt import syntax
 from sfumato.text.prompt.chunks import windows
-from sfumato.text.prompt.editing import text_per_step
 from sfumato.text.prompt.emphasis import Spans
-from sfumato.text.prompt.syntax import parsed, weighed
+from sfumato.text.prompt.syntax import read
 from sfumato.text.prompt.tree import Note
 
 
@@ -71,26 +71,21 @@ def tokens(model: Model, settings: Settings) -> Tokens:
     Raises SfumatoError for wildcards that cannot be read.
     """
     one = settings.of_picture(0)
-    prompt = parsed(one.prompt_syntax, one.prompt)
-    parts = tuple(
-        Part(branch.weight, tuple(_readings(model, one, text_per_step(branch.nodes, one.steps))))
-        for branch in prompt.drawn
-    )
+    prompt, parts = read(one.prompt_syntax, one.prompt, one.steps)
     return Tokens(
         settings.prompt,
         one.prompt,
         prompt.notes,
         tuple(map(str, prompt.adapters)),
         model.encode.window,
-        parts,
+        tuple(Part(part.weight, tuple(_readings(model, part))) for part in parts),
     )
 
 
-def _readings(model: Model, settings: Settings, texts: list[str]) -> list[Reading]:
+def _readings(model: Model, part: syntax.Part) -> list[Reading]:
     encoder, found, step = model.encode, [], 0
-    for text, same in groupby(texts):
+    for (text, spans), same in groupby(zip(part.texts, part.spans, strict=True)):
         first, step = step + 1, step + len(list(same))
-        spans = weighed(settings.prompt_syntax, text)
         cut = windows(spans, encoder.tokenizer.encode, encoder.window)
         pieces = tuple(tuple(Piece(encoder.tokenizer.decode([id]), id, weight) for id, weight in row) for row in cut)
         found.append(Reading(first, step, text, pieces, _t5(encoder.t5, spans), sum(map(len, cut[MAX_WINDOWS:]))))

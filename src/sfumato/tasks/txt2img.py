@@ -21,7 +21,6 @@ from sfumato.pipeline.two_passes import TwoPasses, described, enlarged, find_ups
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
 from sfumato.tasks.request import Request
-from sfumato.text.prompt.syntax import second_pass
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,10 +63,7 @@ def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> E
     passes = TwoPasses(run, second, partial(enlarged, model, upscaler, second.shape))
 
     def both(one: Settings) -> tuple[Guidance, Guidance]:
-        taken, syntax = len(run.sigmas) - 1, one.prompt_syntax
-        prompt = second_pass(syntax, one.prompt, taken)
-        negative = second_pass(syntax, one.negative, taken, compose=False)
-        return once(one), _guidance(model, refiner, second, replace(one, **larger, prompt=prompt, negative=negative))
+        return once(one), _guidance(model, refiner, second, replace(one, **larger), after=len(run.sigmas) - 1)
 
     guides = per_picture(model, both)
 
@@ -78,12 +74,12 @@ def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> E
     return generate(model, settings, replace(plan, job=job))
 
 
-def _guidance(model: Model, refiner: Model | None, run: SamplingRun, one: Settings) -> Guidance:
-    guide = guidance(model, one, run.sigmas)
+def _guidance(model: Model, refiner: Model | None, run: SamplingRun, one: Settings, after: int = 0) -> Guidance:
+    guide = guidance(model, one, run.sigmas, after=after)
     if refiner is None or one.switch_at is None:
         return guide
     switch = partial(switch_at, switch_level(run.table, one.switch_at))
-    return guide.through(switch, guidance(refiner, one, run.sigmas))
+    return guide.through(switch, guidance(refiner, one, run.sigmas, after=after))
 
 
 def switch_level(table: Table, share: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sfumato.text.prompt.tree import Adapter, Alternate, Edit, Group, Node, Nodes, Text
+from sfumato.text.prompt.tree import Adapter, Alternate, Edit, Node, Nodes, Text
 
 
 class Stretch(NamedTuple):
@@ -37,8 +37,6 @@ def at_step(nodes: Nodes, step: int, steps: int) -> str:
                 text += node.text
             case Adapter():
                 text += str(node) if node.kind == "embedding" else ""
-            case Group():
-                text += str(Group(node.bracket, (Text(at_step(node.body, step, steps)),)))
             case Edit():
                 text += at_step(node.before if step <= _last(node, steps) else node.after, step, steps)
             case Alternate():
@@ -62,8 +60,6 @@ def after_first_pass(nodes: Nodes, steps: int) -> Nodes:
 
 def _after(node: Node, steps: int) -> Node:
     match node:
-        case Group():
-            return Group(node.bracket, after_first_pass(node.body, steps))
         case Edit():
             before, after = (after_first_pass(part, steps) for part in (node.before, node.after))
             return Edit(before, after, max(0.0, node.when - (1 if node.share else steps)), node.share)
@@ -75,8 +71,6 @@ def _after(node: Node, steps: int) -> Node:
 def _changes(nodes: Nodes, steps: int) -> Iterator[int]:
     for node in nodes:
         match node:
-            case Group():
-                yield from _changes(node.body, steps)
             case Edit():
                 yield _last(node, steps)
                 yield from _changes(node.before + node.after, steps)

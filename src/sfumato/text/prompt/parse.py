@@ -15,7 +15,6 @@ from sfumato.text.prompt.tree import (
     Alternate,
     Branch,
     Edit,
-    Group,
     Node,
     Nodes,
     Note,
@@ -145,23 +144,23 @@ class _Parser:
             self._text(mark)
             return
         self.stack.pop()
-        self.stack[-1].parts[-1].append(self._bracketed(frame))
+        self.stack[-1].parts[-1] += self._bracketed(frame)
 
-    def _bracketed(self, frame: _Frame) -> Node:
-        """What a pair of brackets means, now that it is closed."""
+    def _bracketed(self, frame: _Frame) -> Nodes:
+        """What a pair of brackets means, now that it is closed: a change over the steps, or the brackets themselves."""
         parts = [_joined(part) for part in frame.parts]
         if frame.marks and set(frame.marks) == {"|"}:
-            return Alternate(tuple(parts))
+            return (Alternate(tuple(parts)),)
         if frame.marks in ([":"], [":", ":"]):
             number = show(parts[-1]).strip()
             if NUMBER.fullmatch(number):
                 when = within(float(number))
                 share = when < 1 if self.old else "." in number
-                return Edit(parts[0] if len(parts) == 3 else (), parts[-2], when, share)
+                return (Edit(parts[0] if len(parts) == 3 else (), parts[-2], when, share),)
         if frame.marks and frame.bracket == "[":
             forms = "[before:after:0.5] and [one|another] change over the steps; this only weighs less, as [words]"
             self.notes.append(Note(frame.start, self.done, forms))
-        return Group(frame.bracket, frame.nodes())  # type: ignore[arg-type]  # it is open, so it is no top
+        return Text(frame.bracket), *frame.nodes(), Text(CLOSING[frame.bracket])
 
     def _flatten(self) -> None:
         """Make text of all brackets that are open; what is complete within them stays."""

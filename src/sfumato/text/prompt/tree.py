@@ -1,4 +1,8 @@
-"""A prompt as a tree. `str` of a node prints it, so that parsing what was printed gives the same tree."""
+"""A prompt as a tree of what changes over the steps.
+
+Brackets that weigh words are part of the text; `emphasis` reads them in what a step says. `str` of a node is its text,
+so that parsing it gives the same tree.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +27,12 @@ class Note:
 
 @dataclass(frozen=True)
 class Text:
-    """Words as they are written, with backslashes, colons and brackets that are no syntax."""
+    """Words as they are written, with the brackets that weigh them."""
 
     text: str
 
     def __str__(self) -> str:
         return self.text
-
-
-@dataclass(frozen=True)
-class Group:
-    """`(words)`, `(words:1.3)` or `[words]`: what weighs words. The weight is the last part of the body's text."""
-
-    bracket: Literal["(", "["]
-    body: Nodes
-
-    def __str__(self) -> str:
-        return self.bracket + show(self.body) + CLOSING[self.bracket]
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,7 @@ class Adapter:
         return float(text) if text else default
 
 
-Node = Text | Group | Edit | Alternate | Adapter
+Node = Text | Edit | Alternate | Adapter
 Nodes = tuple[Node, ...]
 CLOSING = {"(": ")", "[": "]"}
 
@@ -169,8 +162,6 @@ def _adapters(nodes: Nodes) -> Iterator[Adapter]:
         match node:
             case Adapter():
                 yield node
-            case Group():
-                yield from _adapters(node.body)
             case Edit():
                 yield from _adapters(node.before + node.after)
             case Alternate():
