@@ -122,8 +122,9 @@ def differences(cell: Cell, text: str, picture: Image.Image | None, folder: Path
     if (picture is None) != (cell.file is None):
         found.append(f"the page shows {cell.file or 'no picture'}, the code {'no' if picture is None else 'a'} picture")
     elif picture is not None and cell.file is not None:
-        with Image.open(folder / cell.file) as kept:
-            apart = _apart(kept.convert("RGB"), picture.convert("RGB"))
+        # Both as files: noise, of which WebP keeps little, would differ from itself otherwise.
+        with Image.open(folder / cell.file) as kept, Image.open(io.BytesIO(as_file(picture))) as made:
+            apart = _apart(kept.convert("RGB"), made.convert("RGB"))
         if apart > SHADES and not (cell.varies and math.isfinite(apart)):
             found.append(f"{cell.file} differs from what the code draws by {apart:.1f} of 255")
     return found
@@ -142,6 +143,13 @@ def _apart(one: Image.Image, other: Image.Image) -> float:
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
+def as_file(picture: Image.Image) -> bytes:
+    """A picture as WebP, without loss where it has few colours, as charts have."""
+    file, few = io.BytesIO(), picture.convert("RGB").getcolors(512) is not None
+    picture.convert("RGB").save(file, "WEBP", lossless=few, quality=80, method=6)
+    return file.getvalue()
+
+
 def refreshed(cell: Cell, text: str, picture: Image.Image | None, folder: Path) -> str:
     """The cell as a page has it, with what it shows; its picture is written beside the page."""
     if (picture is None) != (cell.file is None):
@@ -149,8 +157,7 @@ def refreshed(cell: Cell, text: str, picture: Image.Image | None, folder: Path) 
         sys.exit(f"{where} must show a picture on the page where its last line is one, as ![WHAT](NAME.webp)")
     shown = f"```python\n{cell.code}```\n" + (f"\n```text\n{text}```\n" if text else "")
     if picture is not None and cell.file is not None:
-        few = picture.convert("RGB").getcolors(512) is not None  # a chart, and not a photograph
-        picture.convert("RGB").save(folder / cell.file, lossless=few, quality=80, method=6)
+        (folder / cell.file).write_bytes(as_file(picture))
         shown += f"\n![{cell.alt}]({cell.file})\n"
     return (VARIES + "\n" if cell.varies else "") + shown
 
