@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sfumato.evaluate.judge import Judge, load_judge
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,7 +26,6 @@ from common import processor_seconds, show
 from sfumato.data.emoji import captions
 from sfumato.data.emoji.training import EmojiTrainingSet
 from sfumato.diffusion.cond import Cond
-from sfumato.evaluate.judge import Judge, load_judge
 from sfumato.evaluate.pictures import on_white
 from sfumato.evaluate.precision import caption_lists, first_places
 from sfumato.spec import MMDiTConfig, NoiseSchedule, UNetConfig

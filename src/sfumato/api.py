@@ -265,11 +265,11 @@ class StableDiffusion(Model):
     def interrogate(
         self, image: PictureLike, captions: Sequence[str] | None = None, *, top: int = 5, language: str = "en"
     ) -> list[Match]:
-        """What a picture shows, by `judge`; see `tasks.interrogate`.
+        """What a picture shows, by `perceptor`; see `tasks.interrogate`.
 
         Without `captions` the names that ship in a `language`, see `text.emoji_names`. Raises SfumatoError as they do.
         """
-        return interrogate(self.judge, load_image(image), names(language) if captions is None else captions, top)
+        return interrogate(self.perceptor, load_image(image), names(language) if captions is None else captions, top)
 
     def augment(
         self, source: str | Path, target: str | Path, *, strength: float = SLIGHTLY, **options: Unpack[Options]

@@ -19,11 +19,13 @@ from sfumato.data.emoji.captions import Concept
 from sfumato.data.emoji.dataset import EmojiData, corpus
 from sfumato.data.emoji.nouns import nouns
 from sfumato.families import sd1
+from sfumato.images.tensors import compose
+from sfumato.loading.exports import save_clip
 from sfumato.loading.save import save_folder
+from sfumato.nets.dual_encoder import CLIP
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.spec import CLIPTextConfig, Defaults, Spec, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.train.clip import CLIP, save_clip
 
 SIZE = 32
 RGB = np.array(list(product((0, 80, 160, 240), (20, 120, 220), (40, 200))), np.uint8)  # 24 concepts
@@ -104,16 +106,40 @@ class Connoisseur:
 
     width = 4
 
-    def texts(self, texts: Sequence[str]) -> Tensor:
+    held_out = frozenset({"3d/c04", "flat/c07"})
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
         return self._unit(torch.from_numpy(RGB[[int(text[1:3]) for text in texts]]).float())
 
-    def pictures(self, x: Tensor) -> Tensor:
+    def encode_image(self, x: Tensor) -> Tensor:
         return self._unit((x[:, :, SIZE // 2, SIZE // 2] + 1) * 127.5)
 
     @staticmethod
     def _unit(rgb: Tensor) -> Tensor:
         """On a ball, so that every colour's own direction is the nearest."""
         return torch.nn.functional.normalize(torch.cat([rgb - 127.5, torch.full_like(rgb[:, :1], 90.0)], 1), dim=1)
+
+
+class FormKnower:
+    """A judge that knows things by their outline, whatever their colour, as the set has them in one style."""
+
+    def __init__(self, data: EmojiData) -> None:
+        numbers = [next(i for i in range(len(data)) if data.concept_index(i) == k) for k in range(data.subjects)]
+        self._forms = self.encode_image(compose(data.pictures(numbers), (255, 255, 255)))
+        self._names = [concept.names["en"] for concept in data.concepts]
+        self.width = self._forms.shape[1]
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return self._forms[[next(k for k, name in enumerate(self._names) if text.startswith(name)) for text in texts]]
+
+    def encode_image(self, x: Tensor) -> Tensor:
+        seen = torch.nn.functional.adaptive_avg_pool2d(((x - 1).abs().amax(1, keepdim=True) > 0.1).float(), 12)
+        return torch.nn.functional.normalize(seen.flatten(1) - 0.3, dim=1)
+
+
+@pytest.fixture(scope="session")
+def form_knower(forms: EmojiData) -> FormKnower:
+    return FormKnower(forms)
 
 
 @pytest.fixture
@@ -163,6 +189,7 @@ def judge(tokenizer: CLIPTokenizer, tmp_path_factory: pytest.TempPathFactory) ->
     """The folder of a judge of random weights in half precision."""
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("judge")
-    clip = CLIP(_text(tokenizer), ImageTowerConfig(size=16, channels=(16,), blocks=1), 24)
-    save_clip(folder, clip.half(), tokenizer)
+    image = ImageTowerConfig(size=16, stem=8, channels=(16,), blocks=(1,))
+    clip = CLIP(_text(tokenizer), image, 24, {"concept": 12, "style": 7})
+    save_clip(folder, clip, tokenizer, ["3d/c04", "flat/c07"])
     return folder

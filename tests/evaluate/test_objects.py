@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.evaluate.objects import Found, connected, cut_out, find_objects
+from sfumato.evaluate.objects import Found, connected, cut_out, find_objects, ground
 
 BLUE = torch.tensor([-1.0, -1.0, 1.0])
 
@@ -63,3 +63,11 @@ def test_a_cut_out_fills_its_square_and_neighbours_are_gone():
     assert alone.shape == (3, 64, 64)
     assert (alone[:, :, :16] == 1).all() and (alone[:, :, -16:] == 1).all()
     assert 1 <= inside[:, 0].min() <= 4 and 59 <= inside[:, 0].max() <= 62
+
+
+def test_the_ground_is_seen_around_a_picture_and_under_noise():
+    x = torch.full((2, 3, 32, 32), 0.5)
+    x[:, :, 6:-6, 6:-6] = -1
+    noisy = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ground(x), torch.full((2, 3), 191.25))
+    torch.testing.assert_close(ground(noisy), torch.full((2, 3), 191.25), atol=2, rtol=0)

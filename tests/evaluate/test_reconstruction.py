@@ -32,12 +32,12 @@ def test_a_known_loss_has_its_psnr(squares: EmojiData):
     told: list[tuple] = []
     vae = Shift(VAEConfig(channels=(32,), blocks=1))
     found = measure_reconstruction(vae, squares, squares.splits["unseen_concept"], lambda *what: told.append(what))
-    assert found.pictures == 12
-    assert found.white > found.colours > 20  # white cannot get brighter
+    assert found.white.n == 12
+    assert found.white.mean > found.colours.mean > 20  # white cannot get brighter
     assert told[-1] == ("reconstruction on colours", 12, 12)
 
 
 def test_an_autoencoder_without_quant_convolutions_is_measured(squares: EmojiData):
     vae = VAE(VAEConfig(channels=(32,), blocks=1, quant_convs=False))
     found = measure_reconstruction(vae, squares, squares.splits["unseen_picture"], lambda *what: None)
-    assert found.pictures == len(squares.splits["unseen_picture"]) and found.white > 0
+    assert found.white.n == len(squares.splits["unseen_picture"]) and found.white.mean > 0

@@ -91,7 +91,7 @@ def test_own_captions_in_any_order_and_twice(sd, heart: Image.Image) -> None:
 )
 def test_captions_that_are_none(sd, heart: Image.Image, captions: object, top: object, words: str) -> None:
     with pytest.raises(SfumatoError, match=words):
-        interrogate(sd.judge, heart, captions, top)
+        interrogate(sd.perceptor, heart, captions, top)
 
 
 def test_names_ship_in_every_language() -> None:
@@ -122,7 +122,7 @@ def test_the_command(run, heart: Image.Image, tmp_path: Path) -> None:
     assert shown.exit_code == 0 and shown.stdout.split(None, 1)[1] == "a red heart\n"
     said = json.loads(run("interrogate", "heart.png", "--json", "--top", 2).stdout)
     assert said["file"] == "heart.png" and "heart" in said["captions"][0]["caption"]
-    for words in (("none.png",), ("heart.png", "--language", "fr"), ("heart.png", "--judge", "."), ("list.txt",)):
+    for words in (("none.png",), ("heart.png", "--language", "fr"), ("heart.png", "--perceptor", "."), ("list.txt",)):
         bad = run("interrogate", *words)
         assert bad.exit_code == 2 and len(bad.stderr.splitlines()) == 1, words
 

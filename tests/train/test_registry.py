@@ -20,6 +20,7 @@ RECIPES = {
     "emoji-vae-decoder": "vae",
     "emoji-clip": "clip",
     "emoji-judge": "clip",
+    "emoji-perceptor": "clip",
     "emoji-ldm": "ldm",
     "emoji-unet": "ldm",
     "emoji-scenes": "scenes",

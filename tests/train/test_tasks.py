@@ -15,19 +15,17 @@ from sfumato.data.emoji.training import EmojiTrainingSet as EmojiData
 from sfumato.data.emoji.training import OnBackgrounds
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
-from sfumato.images.tensors import compose
-from sfumato.loading.exports import load_vae
+from sfumato.loading.exports import load_clip, load_vae
 from sfumato.loading.load import load_parts
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.spec import CLIPTextConfig, MMDiTConfig, NoiseSchedule, UNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.train import checkpoint, clip
-from sfumato.train.clip import CLIPTask, CLIPTraining, TextSize, load_clip
+from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
 from sfumato.train.latents import cached
 from sfumato.train.loop import Task, train
-from sfumato.train.methods.clip import run_tokenizer
+from sfumato.train.methods.clip import CLIPTask, CLIPTraining, TextSize
 from sfumato.train.methods.ldm import LDMTask, LDMTraining
 from sfumato.train.methods.vae import VAETask, VAETraining
 from sfumato.train.networks import text_transformer
@@ -44,8 +42,10 @@ VAE_RECIPE = VAETraining(
 CLIP_RECIPE = CLIPTraining(
     replace(LOOP, batch=32),
     TextSize(vocab_size=600, width=32, layers=2, heads=2, max_length=32),
-    ImageTowerConfig(size=32, channels=(16, 32), blocks=1),
+    ImageTowerConfig(size=32, stem=8, channels=(16, 32), blocks=(1, 1)),
     embedding=32,
+    texts=16,
+    corpus=500,
 )
 LDM_RECIPE = LDMTraining(
     LOOP,
@@ -83,7 +83,8 @@ def vae_folder(emoji: EmojiData, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clip_folder(emoji: EmojiData, tmp_path_factory) -> Path:
-    run(CLIPTask(CLIP_RECIPE, emoji), CLIP_RECIPE, folder := tmp_path_factory.mktemp("clip"), 10)
+    folder = tmp_path_factory.mktemp("clip")
+    run(CLIPTask(CLIP_RECIPE, emoji, folder), CLIP_RECIPE, folder, 10)
     return folder / "export"
 
 
@@ -107,7 +108,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def test_an_interrupted_run_equals_a_whole_one_bit_for_bit(kind: str, emoji: EmojiData, make_ldm, tmp_path: Path):
     make = {
         "vae": lambda: VAETask(VAE_RECIPE, emoji),
-        "clip": lambda: CLIPTask(CLIP_RECIPE, emoji),
+        "clip": lambda: CLIPTask(CLIP_RECIPE, emoji, tmp_path),
         "ldm": make_ldm,
         "scenes": lambda: make_ldm(SCENES_RECIPE),
     }[kind]
@@ -120,9 +121,9 @@ def test_an_interrupted_run_equals_a_whole_one_bit_for_bit(kind: str, emoji: Emo
 
 
 def test_a_text_run_that_goes_on_keeps_its_tokenizer(emoji: EmojiData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    first = run_tokenizer(CLIP_RECIPE, emoji, tmp_path / "tokenizer")
+    first = CLIPTask(CLIP_RECIPE, emoji, tmp_path).tokenizer
     monkeypatch.setattr(CLIPTokenizer, "train", None)
-    again = run_tokenizer(CLIP_RECIPE, emoji, tmp_path / "tokenizer")
+    again = CLIPTask(CLIP_RECIPE, emoji, tmp_path).tokenizer
     assert again.files() == first.files() and again.max_length == CLIP_RECIPE.text.max_length
 
 
@@ -154,37 +155,33 @@ def test_whole_pictures_come_as_often_as_the_recipe_says(emoji: EmojiData):
     assert shapes == [(2, 32, 32, 4), (8, 16, 16, 4), (8, 16, 16, 4), (2, 32, 32, 4)]
 
 
-def test_the_towers_learn_and_load_again(emoji: EmojiData, tmp_path: Path):
-    task = CLIPTask(CLIP_RECIPE, emoji)
-    metrics = run(task, CLIP_RECIPE, tmp_path, 120)
-    assert metrics["val/r1_train_en"] > 2.5  # chance is 0.6; the styles of this set are hardly distinguishable
-    towers, tokenizer = load_clip(tmp_path / "export")
+def test_the_encoders_learn_and_load_again(emoji: EmojiData, tmp_path: Path):
+    task = CLIPTask(CLIP_RECIPE, emoji, tmp_path)
+    first = {name: value.clone() for name, value in task.networks.named_parameters()}
+    metrics = run(task, CLIP_RECIPE, tmp_path, 100)
+    assert metrics["val/named_en"] > 5 * 100 / emoji.subjects
+    assert all(not torch.equal(value, first[name]) for name, value in task.networks.named_parameters())
+    encoders, tokenizer, held_out = load_clip(tmp_path / "export")
     texts = ["big red circle, 3d render", "маленький"]
     torch.testing.assert_close(
-        towers.embed_text(clip.trim(tokenizer(texts), tokenizer)),
-        towers.embed_text(tokenizer(texts)),
-        msg="padding must not change the embedding",
+        encoders.embed_text(tokenizer.batch(texts)),
+        encoders.embed_text(tokenizer(texts)),
+        msg="padding must not change the vectors",
     )
-    path = checkpoint.find(tmp_path)
-    assert path is not None
-    average = checkpoint.load(path, CPU)["ema"]
-    assert all(torch.equal(value, average[f"clip.{name}"]) for name, value in towers.state_dict().items())
+    assert len(held_out) == len(task.labelled.held_out) > len(emoji.splits["unseen_picture"])
+    assert not set(task.labelled.held_out) & set(task.labelled.numbers)
 
 
-def test_captions_that_are_true_of_another_picture_are_no_negatives():
-    # picture: concept, style, colour; its caption may leave style and colour out
-    concepts, styles, colours = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1, 0, 0]), torch.tensor([-1, -1, 5, 5])
-    styled = torch.tensor([False, True, True, True])
-    pairs = clip._true_pairs(concepts, styles, styled, colours)
-    assert pairs.int().tolist() == [[1, 1, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-
-
-def test_small_pictures_lie_over_a_colour_as_large_ones_do(emoji: EmojiData):
-    small = torch.from_numpy(clip._premultiplied(emoji, 16)[40:44])
-    rgb = torch.tensor([[255, 255, 255], [10, 200, 30], [0, 0, 0], [90, 90, 200]])
-    large = compose(emoji.pictures(range(40, 44)), rgb)
-    expected = torch.nn.functional.avg_pool2d(large, 2)
-    torch.testing.assert_close(clip._over(small, rgb), expected, atol=1.01 / 127.5, rtol=0)
+def test_the_last_steps_are_of_texts_alone_and_leave_the_pictures(emoji: EmojiData, tmp_path: Path):
+    recipe = replace(CLIP_RECIPE, texts_last=3, loop=replace(CLIP_RECIPE.loop, steps=5))
+    task = CLIPTask(recipe, emoji, tmp_path)
+    assert "rgba" in task.batch(1) and "rgba" not in task.batch(2)
+    assert len(task.batch(2)["ids"]) == 4 * len(task.batch(1)["ids"])
+    run(task, recipe, tmp_path, 2)
+    before = weights_of(tmp_path)
+    run(task, recipe, tmp_path, 5)
+    changed = {name for name, value in weights_of(tmp_path).items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("text") for name in changed)
 
 
 def test_times_cover_every_band_of_a_batch(make_ldm):

@@ -52,7 +52,7 @@ Slg = Annotated[
 ]
 SlgInterval = Annotated[str | None, _interval("--slg-interval")]
 ClipGuidance = Annotated[
-    float | None, _option(help="Scale of the gradient of the judge's score, for models of its kind; slow.")
+    float | None, _option(help="Scale of the gradient of the perceptor's score, for models of its kind; slow.")
 ]
 ClipInterval = Annotated[str | None, _interval("--clip-interval")]
 

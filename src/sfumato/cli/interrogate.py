@@ -16,8 +16,9 @@ Captions = Annotated[
 ]
 Language = Annotated[str, typer.Option(help="The language of the names that ship: en, th, zh, id, uk or ja.")]
 Top = Annotated[int, typer.Option(help="How many captions.")]
-JudgeFolder = Annotated[
-    Path | None, typer.Option("--judge", help="Export folder of `sfumato train clip`; else the CLIP that ships.")
+PerceptorFolder = Annotated[
+    Path | None,
+    typer.Option("--perceptor", "--judge", help="Export folder of `sfumato train clip`; else the one that ships."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else a GPU where there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -28,7 +29,7 @@ def interrogate(
     captions: Captions = None,
     language: Language = "en",
     top: Top = 5,
-    judge: JudgeFolder = None,
+    perceptor: PerceptorFolder = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -43,12 +44,12 @@ def interrogate(
     known = names(language)
 
     # Importing torch takes over a second: after what can fail without it.
-    from sfumato.evaluate.judge import load_judge
+    from sfumato.pipeline.clip_scorer import PERCEPTOR, load_scorer
     from sfumato.runtime.device import choose_device
     from sfumato.tasks import interrogate as task
 
     chosen = known if captions is None else task.read_captions(captions)
-    found = task.interrogate(load_judge(judge, None, choose_device(device)), image, chosen, top)
+    found = task.interrogate(load_scorer(perceptor or PERCEPTOR, choose_device(device)), image, chosen, top)
     if as_json:
         typer.echo(json.dumps({"file": picture, "captions": [asdict(match) for match in found]}, ensure_ascii=False))
     else:

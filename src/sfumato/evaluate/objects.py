@@ -12,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.evaluate.backgrounds import ground
-
 GRID = 64  # cells a side in which connection is decided, so that a crack narrower than one does not part a thing
 CONTRAST = 24  # of 255, in the channel that differs most: above what an autoencoder leaves of noise
 SPECK = 0.005  # share of the picture below which something is no object
+FRAME = 2  # pixels around the picture that are taken for its ground
 MARGIN = 0.04  # of the longer side around a cut-out object, as the set's pictures have it
 
 Box = tuple[int, int, int, int]
@@ -40,6 +39,13 @@ class Found:
         """Of the box, in pixels from the left and from the top."""
         left, top, right, bottom = self.box
         return (left + right) / 2, (top + bottom) / 2
+
+
+def ground(x: Tensor) -> Tensor:
+    """The 8-bit colour (B, 3) of the outermost pixels of pictures (B, 3, H, W) in [-1, 1]: their median."""
+    inner = torch.zeros(x.shape[2:], dtype=torch.bool)
+    inner[FRAME:-FRAME, FRAME:-FRAME] = True
+    return (x[:, :, ~inner].median(2).values + 1) * 127.5
 
 
 def find_objects(x: Tensor) -> list[list[Found]]:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.data.protocol import Dataset
-from sfumato.evaluate.judge import Judge
 from sfumato.images.tensors import compose
+from sfumato.pipeline.clip_scorer import ClipScorer
 from sfumato.seeding import stream
 
 BATCH = 32
@@ -50,11 +50,12 @@ class Looks:
         return self.at(np.array([place[int(number)] for number in numbers], np.int64))
 
 
-def look(judge: Judge, numbers: np.ndarray, batches: Iterable[Tensor]) -> Looks:
+@torch.no_grad()
+def look(judge: ClipScorer, numbers: np.ndarray, batches: Iterable[Tensor]) -> Looks:
     """Look at batches (B, 3, S, S) in [-1, 1] that have these numbers in all."""
     vectors, thumbnails = [torch.empty(0, judge.width)], [torch.empty(0, 3 * THUMBNAIL**2)]
     for x in batches:
-        vectors.append(judge.pictures(x))
+        vectors.append(judge.encode_image(x).cpu())
         thumbnails.append(F.adaptive_avg_pool2d(x.cpu(), THUMBNAIL).flatten(1))
     return Looks(numbers, torch.cat(vectors), torch.cat(thumbnails))
 

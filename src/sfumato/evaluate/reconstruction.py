@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.data.protocol import Dataset
+from sfumato.evaluate.intervals import Estimate
 from sfumato.evaluate.pictures import Watch, on_colours, on_white, watched
 from sfumato.nets.vae import VAE
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """PSNR in dB, mean over pictures, on white and on the named colours."""
+    """PSNR in dB over pictures, on white and on the named colours."""
 
-    pictures: int
-    white: float
-    colours: float
+    white: Estimate
+    colours: Estimate
 
 
 @torch.no_grad()
@@ -60,5 +60,7 @@ def measure_reconstruction(vae: VAE, data: Dataset, numbers: np.ndarray, watch: 
     means = []
     for name, batches in (("white", on_white(data, numbers)), ("colours", on_colours(data, numbers))):
         x = watched(batches, f"reconstruction on {name}", len(numbers), watch)
-        means.append(torch.cat([psnr(part, there_and_back(vae, part)) for part in x]).mean().item())
-    return Reconstruction(len(numbers), *means)
+        found = Estimate.mean_of(torch.cat([psnr(part, there_and_back(vae, part)) for part in x]).tolist())
+        assert found is not None
+        means.append(found)
+    return Reconstruction(*means)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from sfumato.checkpoint.formats import safetensors_file
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.nets.depth_net import DepthNet
+from sfumato.nets.dual_encoder import CLIP
+from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.nets.vae import VAE
-from sfumato.spec import DepthNetConfig, VAEConfig
+from sfumato.spec import CLIPTextConfig, DepthNetConfig, VAEConfig
+from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.typed import build
+
+CLIP_TABLES = ("text.text_model.embeddings.token_embedding.weight", "classes")
 
 N = TypeVar("N", bound=nn.Module)
 
-VAE_FILE, DEPTH_NET_FILE = "vae.safetensors", "depth_net.safetensors"
+VAE_FILE, DEPTH_NET_FILE, CLIP_FILE = "vae.safetensors", "depth_net.safetensors", "clip.safetensors"
 
 
 def write_export(
@@ -75,3 +83,43 @@ def filled(network: N, tensors: Mapping[str, Tensor], where: str) -> N:
     except RuntimeError as error:
         raise SfumatoError(f"{where} does not hold the weights of the sizes that it names; export it again") from error
     return network.eval().requires_grad_(False)
+
+
+def save_clip(folder: Path, network: CLIP, tokenizer: CLIPTokenizer, held_out: Sequence[str]) -> None:
+    """Write both encoders and their tokenizer; `held_out` names the pictures that training did not see.
+
+    Weights are float16, the large tables of tokens and classes float8.
+    """
+    config = {
+        "text": dataclasses.asdict(network.text.cfg),
+        "image": dataclasses.asdict(network.image.cfg),
+        "embedding": network.classes.shape[1],
+        "kinds": network.kinds,
+        "held_out": list(held_out),
+    }
+    tokenizer.save(folder / "tokenizer")
+    write_export(folder / CLIP_FILE, copy.deepcopy(network).half(), config, {
+        name: value.to(torch.float8_e4m3fn) for name, value in network.state_dict().items() if name in CLIP_TABLES
+    })  # fmt: skip
+
+
+def load_clip(folder: str | Path) -> tuple[CLIP, CLIPTokenizer, frozenset[str]]:
+    """Returns the encoders that `sfumato train clip` left in RUN/export, in evaluation mode, in float32 on the CPU;
+    their tokenizer; and the pictures that training did not see, each "STYLE/CODE".
+
+    Raises SfumatoError for a folder without them.
+    """
+    config, tensors = read_export(folder, CLIP_FILE, "clip")
+    where = f"{folder}/{CLIP_FILE}"
+    try:
+        text = {name: value for name, value in config["text"].items() if value is not None}
+        network = CLIP(
+            build(CLIPTextConfig, text, where),
+            build(ImageTowerConfig, config["image"], where),
+            config["embedding"],
+            config["kinds"],
+        )
+        held_out = frozenset(config["held_out"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SfumatoError(f"{where} is of another version; train it again with `sfumato train clip`") from error
+    return filled(network, tensors, where), CLIPTokenizer.from_folder(Path(folder) / "tokenizer"), held_out

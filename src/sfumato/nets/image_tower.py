@@ -1,4 +1,7 @@
-"""A small convolutional image encoder, the picture side of contrastive training."""
+"""A small residual network that turns pictures into vectors (He et al. 2016), the picture side of contrastive training.
+
+It takes pictures of any size; its sizes are meant for 48 pixels.
+"""
 
 from __future__ import annotations
 
@@ -7,40 +10,51 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.nets.blocks import Downsample, ResBlock
-
-EPS = 1e-5
-
 
 @dataclass(frozen=True)
 class ImageTowerConfig:
-    """Pictures are cut into patches of `patch` pixels; each level has `blocks` residual blocks and halves the sides."""
+    """Two strided convolutions, then levels of `blocks` residual blocks, each level at half the sides of the one
+    before. `size` is the side of the pictures that it is trained on, in pixels."""
 
-    size: int = 64
-    patch: int = 4
-    channels: tuple[int, ...] = (64, 128, 256)
-    blocks: int = 2
-    groups: int = 8
+    size: int = 48
+    stem: int = 24
+    channels: tuple[int, ...] = (48, 96, 192)
+    blocks: tuple[int, ...] = (1, 2, 1)
 
 
 class ImageTower(nn.Module):
-    """Pictures (B, 3, S, S) in [-1, 1] -> features (B, channels[-1]): the normalised mean over all positions."""
+    """Pictures (B, 3, S, S) in [-1, 1] -> features (B, channels[-1]), the mean over all positions."""
 
     def __init__(self, cfg: ImageTowerConfig):
         super().__init__()
         self.cfg = cfg
-        widths = cfg.channels
-        self.conv_in = nn.Conv2d(3, widths[0], cfg.patch, stride=cfg.patch)
-        layers: list[nn.Module] = []
-        for i, width in enumerate(widths):
-            if i:
-                layers.append(Downsample(widths[i - 1]))
-            for j in range(cfg.blocks):
-                layers.append(ResBlock(widths[max(i - 1, 0)] if j == 0 else width, width, cfg.groups, EPS))
+        self.conv_in = nn.Conv2d(3, cfg.stem, 3, stride=2, padding=1, bias=False)
+        self.norm_in = nn.BatchNorm2d(cfg.stem)
+        widths = (cfg.stem, *cfg.channels)
+        layers = [
+            ResidualBlock(widths[i] if k == 0 else width, width, 2 if k == 0 else 1)
+            for i, width in enumerate(cfg.channels)
+            for k in range(cfg.blocks[i])
+        ]
         self.layers = nn.Sequential(*layers)
-        self.conv_norm_out = nn.GroupNorm(cfg.groups, widths[-1], eps=EPS)
-        self.norm_out = nn.LayerNorm(widths[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.silu(self.conv_norm_out(self.layers(self.conv_in(x))))
-        return self.norm_out(h.mean((2, 3)))
+        return self.layers(F.relu(self.norm_in(self.conv_in(x)))).mean((2, 3))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with batch normalisation beside a shortcut, which takes means where the block is strided."""
+
+    def __init__(self, cin: int, cout: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        self.conv1 = nn.Conv2d(cin, cout, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(cout)
+        self.conv2 = nn.Conv2d(cout, cout, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(cout)
+        self.shortcut = nn.Conv2d(cin, cout, 1, bias=False) if cin != cout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        x = F.avg_pool2d(x, self.stride, ceil_mode=True) if self.stride > 1 else x
+        return F.relu(self.shortcut(x) + h)

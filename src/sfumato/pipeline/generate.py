@@ -86,7 +86,7 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
     if pictures is None:
         pictures = [settings.of_picture(index) for index in range(settings.draws)]
     assert settings.tiling == model.key.tiling, "a task draws on the view that tiles, or refuses tiling"
-    ranking = None if settings.best_of is None else Ranking(model.judge, settings.n)
+    ranking = None if settings.best_of is None else Ranking(model.perceptor, settings.n)
     jobs: list[Callable[[], Job]] = [partial(plan.job, one) for one in pictures]
     first = jobs[0]()
     jobs[0] = lambda: first

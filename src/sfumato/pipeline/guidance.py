@@ -115,13 +115,13 @@ def skipping(skip: SkipLayers, sigmas: Tensor) -> tuple[float, float]:
 
 
 def clip_score(model: Model, prompt: str) -> Score:
-    """How well a judge finds that latents, decoded, fit the prompt: the cosine of its two vectors."""
-    judge, weight = model.judge, model.vae.decoder.conv_in.weight
-    caption = judge.texts([prompt]).to(model.device)
+    """How well the perceptor finds that latents, decoded, fit the prompt: the cosine of its two vectors."""
+    perceptor, weight = model.perceptor, model.vae.decoder.conv_in.weight
+    caption = perceptor.encode_text([prompt]).to(model.device)
 
     def score(x0: Tensor) -> Tensor:
         latents = model.vae.from_latents(x0).to(weight.device, weight.dtype)
-        seen = judge.look(model.vae.decode(latents).float())
+        seen = perceptor.encode_image(model.vae.decode(latents).float())
         return (seen * caption.clone()).sum(1)  # of one that was made where gradients may be off
 
     return score

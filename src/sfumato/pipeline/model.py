@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -21,13 +21,11 @@ from sfumato.nets.perturbed import without_layers, without_self_attention
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.seamless import seamless
 from sfumato.nets.vae import VAE
+from sfumato.pipeline.clip_scorer import PERCEPTOR, ClipScorer, load_scorer
 from sfumato.pipeline.latents import preview_colours
 from sfumato.settings.settings import Tiling
 from sfumato.spec import Spec
 from sfumato.text.encode import TextEncoder
-
-if TYPE_CHECKING:
-    from sfumato.evaluate.judge import Judge
 
 MAX_VIEWS = 16  # that are kept; each costs its modules, and no weights
 
@@ -127,9 +125,9 @@ class Model:
         return self._shared.preview_colours
 
     @property
-    def judge(self) -> Judge:
-        """The CLIP that ships, on this model's device: it scores how well pictures fit words, see `evaluate.judge`."""
-        return self._shared.judge
+    def perceptor(self) -> ClipScorer:
+        """The CLIP that ships for drawing, on this model's device: it scores how well pictures fit words."""
+        return self._shared.perceptor
 
 
 class _Shared:
@@ -170,7 +168,5 @@ class _Shared:
         return preview_colours(self.made[View()][1])
 
     @cached_property
-    def judge(self) -> Judge:
-        from sfumato.evaluate.judge import load_judge  # brings the trainer along, which drawing does without
-
-        return load_judge(None, None, next(self.made[View()][0].network.parameters()).device)
+    def perceptor(self) -> ClipScorer:
+        return load_scorer(PERCEPTOR, next(self.made[View()][0].network.parameters()).device)

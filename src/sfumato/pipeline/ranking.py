@@ -13,9 +13,9 @@ from sfumato.pipeline.events import Events, Picture
 
 
 class Scorer(Protocol):
-    """What compares pictures and words, see `Model.judge`."""
+    """What compares pictures and words, see `Model.perceptor`."""
 
-    def texts(self, texts: list[str]) -> Tensor: ...
+    def encode_text(self, texts: list[str]) -> Tensor: ...
 
     def scores(self, image: Image.Image, texts: Tensor) -> list[float]: ...
 
@@ -29,7 +29,7 @@ class Ranking:
 
     def score(self, image: Image.Image, prompt: str) -> float:
         """The cosine of the scorer's vectors of a picture and its prompt, to four places."""
-        return round(self.scorer.scores(image, self.scorer.texts([prompt]))[0], 4)
+        return round(self.scorer.scores(image, self.scorer.encode_text([prompt]))[0], 4)
 
     def best(self, events: Events) -> Events:
         """Yields the same steps; then the best pictures of all, best first, numbered by rank. Of equals the earlier

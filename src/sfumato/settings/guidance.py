@@ -27,7 +27,7 @@ class GuidanceOptions(TypedDict, total=False):
     `threshold` is the percentile of dynamic thresholding, 0 none; it draws values back to the spread that they have at
     the guidance of `mimic_scale` (by default what the model advises), or into `threshold_limit`. `pag` is the scale of
     perturbed-attention guidance in the modules `pag_layers` of the network (by default its middle), `slg` that of
-    skip-layer guidance (3.5 medium), `clip_guidance` that of the gradient of a CLIP's score (the judge that ships); 0
+    skip-layer guidance (3.5 medium), `clip_guidance` that of the gradient of the perceptor's score (a CLIP); 0
     is none.
     """
 

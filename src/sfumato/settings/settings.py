@@ -44,7 +44,7 @@ class Options(GuidanceOptions, WordOptions, total=False):
     `width` and `height` are pixels. A `seed` of None or -1 is drawn; picture k of `n` has seed + k. Seeds go to
     2^64 - 1 and then begin at 0 again; other negative ones, to -2^63, mean what they mean to torch. `clip_skip` 1 is
     the last layer of the text encoder. With `best_of` so many are drawn, and the `n` kept
-    that a CLIP (the judge that ships) finds to fit the prompt best. `watermark` marks pictures invisibly.
+    that a CLIP (the perceptor that ships) finds to fit the prompt best. `watermark` marks pictures invisibly.
 
     `variation_strength` from 0 to 1 turns the first noise that far towards that of `variation_seed` (by default drawn);
     picture k then has variation_seed + k, and all have the one seed.

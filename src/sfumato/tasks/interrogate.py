@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from sfumato.errors import SfumatoError
-from sfumato.evaluate.judge import Judge
 from sfumato.files import read_text
+from sfumato.pipeline.clip_scorer import ClipScorer
 
 MAX_CAPTIONS = 100_000
 
@@ -23,7 +23,7 @@ class Match:
     score: float
 
 
-def interrogate(judge: Judge, image: Image.Image, captions: Sequence[str], top: int = 5) -> list[Match]:
+def interrogate(scorer: ClipScorer, image: Image.Image, captions: Sequence[str], top: int = 5) -> list[Match]:
     """The `top` captions that fit an RGB picture best, best first.
 
     Raises SfumatoError for no captions, one that is no text or empty, too many, and a `top` below 1.
@@ -35,7 +35,7 @@ def interrogate(judge: Judge, image: Image.Image, captions: Sequence[str], top: 
     if not 1 <= len(captions) <= MAX_CAPTIONS:
         raise SfumatoError(f"there are {len(captions):,} captions; give 1 to {MAX_CAPTIONS:,}")
     distinct = list(dict.fromkeys(captions))
-    scores = judge.scores(image, judge.texts(distinct))
+    scores = scorer.scores(image, scorer.encode_text(distinct))
     ranked = sorted(zip(distinct, scores, strict=True), key=lambda pair: -pair[1])
     return [Match(caption, round(score, 4)) for caption, score in ranked[:top]]
 

@@ -215,6 +215,15 @@ class CLIPTokenizer:
         rows = [self.pad(self.encode(text), length, pad_id) for text in texts]
         return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.max_length if length is None else length)
 
+    def batch(self, texts: Sequence[str]) -> Tensor:
+        """Rows like those of a call, int64 (B, L), L no more than the longest text needs.
+
+        A causal tower reads them alike: nothing before the end token changes.
+        """
+        ids = self(texts)
+        ends = (ids == self.eos_token_id).int().argmax(1)
+        return ids[:, : int(ends.max()) + 1]
+
 
 def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence(

@@ -88,9 +88,9 @@ METHODS: tuple[Method, ...] = (
     Method(
         "clip",
         learns="the text-and-image model",
-        batch="pictures of several styles of each concept, with captions in every language",
-        loss="contrast between pictures and captions, and classification of concept, style and colour",
-        export="both towers, one file, and the tokenizer",
+        batch="changed pictures and scenes; names, keywords and requests in every language",
+        loss="cross-entropy of what is shown or said, against classes that pictures and texts share",
+        export="both encoders, one file, and the tokenizer",
     ),
     Method(
         "ldm",

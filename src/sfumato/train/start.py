@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
-from sfumato.loading.exports import load_vae
+from sfumato.loading.exports import load_clip, load_vae
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
@@ -15,7 +15,6 @@ from sfumato.nets.vae import VAE
 from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.train.clip import load_clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,5 +77,5 @@ def gather(init: str, vae: Path | None, clip: Path | None, parts: str | None = N
 
 
 def _words(clip: Path) -> tuple[CLIPText, CLIPTokenizer]:
-    towers, tokenizer = load_clip(clip)
-    return towers.text, tokenizer
+    encoders, tokenizer, _ = load_clip(clip)
+    return encoders.text, tokenizer

@@ -13,7 +13,7 @@ from sfumato.data.emoji.noun_scenes import KINDS, NounScene, NounScenes, PlacedN
 from sfumato.data.emoji.nouns import TINTS, nouns
 from sfumato.data.emoji.scene_captions import PATTERNS, caption, prompt
 from sfumato.errors import SfumatoError
-from sfumato.evaluate.backgrounds import name_of
+from sfumato.evaluate.emoji.attributes import colour_of as name_of
 
 BLUE, RED = (next(colour for colour in COLOURS if colour.name == name) for name in ("blue", "red"))
 NOUN = {noun.names["en"]: noun for noun in nouns()}

@@ -12,9 +12,12 @@ from sfumato.data.wording.names import names
 BEHIND_COMMA = ("zh", "ja")
 
 
-def canonical(asked: Asked, language: str) -> str:
+def canonical(asked: Asked, language: str, turned: bool = False) -> str:
     """The plainest way: "a red cat to the left of a dog, 3d render on a blue background"; a thing that is asked for by
-    nothing but its name and its style goes without an article, as in "rocket, 3d render"."""
+    nothing but its name and its style goes without an article, as in "rocket, 3d render".
+
+    `turned` says where two things lie from the other one: "a dog to the right of a red cat".
+    """
     tables = lexicon(language, False).tables
     bare = asked.arrangement == "one" and asked.place is None and asked.ground is None
     parts = [_thing(thing, language, article=not bare or _described(thing)) for thing in asked.things]
@@ -25,7 +28,9 @@ def canonical(asked: Asked, language: str) -> str:
             listed = LIST_COMMAS[language][0].join(parts[:-1]) + tables["joins.last"][0] + parts[-1]
             text = row_patterns(tables["relations.row"], len(parts))[0].format(list=listed)
         case arrangement:
-            text = tables[f"relations.{arrangement}"][0].format(a=parts[0], b=parts[1])
+            patterns = tables[f"relations.{arrangement}"]
+            pattern = next(one for one in patterns if _swapped(one) != _swapped(patterns[0])) if turned else patterns[0]
+            text = pattern.format(a=parts[0], b=parts[1])
     if asked.style:
         text += COMMAS[language] + tables[f"styles.{asked.style}.noun"][0]
     if asked.ground:
@@ -36,6 +41,11 @@ def canonical(asked: Asked, language: str) -> str:
             pattern = tables["ground.tail"][0]
             text = (pattern if "{x}" in pattern else "{x} " + pattern).format(x=text, **words)
     return text
+
+
+def _swapped(pattern: str) -> bool:
+    """Whether a relation names its second thing first."""
+    return pattern.index("{b}") < pattern.index("{a}")
 
 
 def _described(thing: Thing) -> bool:

@@ -159,9 +159,7 @@ class ReaderTask:
 
     def ids(self, texts: Sequence[str]) -> Tensor:
         """Token ids (B, L), no longer than the longest needs."""
-        ids = self.tokenizer(list(texts))
-        ends = (ids == self.tokenizer.eos_token_id).int().argmax(1)
-        return ids[:, : int(ends.max()) + 1]
+        return self.tokenizer.batch(texts)
 
     def validate(self) -> dict[str, float]:
         """Percent of texts that training never sees and that are read right, by kind and language, with the lexicon."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 import sfumato
-from sfumato.evaluate import sheet
+from sfumato.evaluate.emoji import sheet
 from sfumato.settings.settings import Settings
 
 

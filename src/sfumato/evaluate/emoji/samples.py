@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from sfumato.evaluate.attributes import Answer
+from sfumato.evaluate.emoji.attributes import Answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,19 @@ class SingleSample:
 
 
 @dataclass(frozen=True, eq=False)
+class WordsSample:
+    """A picture of words that training never saw, beside a real one of the concept, and what the judge takes it for."""
+
+    image: Image.Image
+    prompt: str
+    language: str
+    seed: int
+    real: Image.Image
+    seen: str
+    right: float
+
+
+@dataclass(frozen=True, eq=False)
 class SceneSample:
     """A drawn scene beside the composed one, and what was asked and seen."""
 
@@ -38,7 +51,9 @@ class SceneSample:
 
 @dataclass(frozen=True)
 class Samples:
-    """In the order in which they were asked for."""
+    """In the order in which they were asked for. Each of `varied` is one prompt with its pictures of several seeds."""
 
     singles: list[SingleSample]
     scenes: list[SceneSample]
+    words: list[WordsSample]
+    varied: list[tuple[str, list[Image.Image]]]

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from sfumato.evaluate.attributes import WHOLE, Answer
-from sfumato.evaluate.inpainting import InpaintingReport
-from sfumato.evaluate.measure import Report
-from sfumato.evaluate.samples import Samples, SceneSample, SingleSample
-from sfumato.evaluate.tables import Table, confusions, tables
+from sfumato.evaluate.emoji.attributes import WHOLE, Answer
+from sfumato.evaluate.emoji.inpainting import InpaintingReport
+from sfumato.evaluate.emoji.report import Report
+from sfumato.evaluate.emoji.samples import Samples, SceneSample, SingleSample, WordsSample
+from sfumato.evaluate.emoji.scores import share_right
+from sfumato.evaluate.emoji.tables import Table, confusions, tables
 from sfumato.files import atomic_write
 
 T = TypeVar("T")
@@ -54,10 +55,10 @@ def page(report: Report | InpaintingReport, samples: Samples, said: Mapping[str,
     title = f"sfumato evaluate: {said['model']}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        _settings({**said, "seconds a picture": f"{report.seconds_per_picture:.2f}"}),
+        _settings(said),
         *map(_table, tables(report)),
     ]
-    if matrices := confusions(report.attributes):
+    if matrices := confusions(report):
         parts += [
             "<h2>What was taken for what</h2>",
             "<p>Rows are what was asked for, columns what was seen: in drawn pictures, and in composed ones, which "
@@ -68,6 +69,11 @@ def page(report: Report | InpaintingReport, samples: Samples, said: Mapping[str,
         parts += _scenes(samples.scenes)
     if samples.singles:
         parts += _singles(samples.singles)
+    if samples.words:
+        parts += _words(samples.words)
+    if samples.varied:
+        parts += ["<h2>Variety</h2>", "<p>One prompt, which names no style, with several seeds.</p>"]
+        parts += [_row(prompt, images) for prompt, images in samples.varied]
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
@@ -76,7 +82,7 @@ def page(report: Report | InpaintingReport, samples: Samples, said: Mapping[str,
 
 
 def _scenes(scenes: Sequence[SceneSample]) -> list[str]:
-    ranked = sorted(scenes, key=_share_right, reverse=True)
+    ranked = sorted(scenes, key=lambda scene: share_right(scene.answers), reverse=True)
     return [
         "<h2>Scenes</h2>",
         "<p>Left the drawn picture; right the scene whose caption it was asked for, or what was given to complete.</p>",
@@ -102,8 +108,14 @@ def _singles(singles: Sequence[SingleSample]) -> list[str]:
     ]
 
 
-def _share_right(scene: SceneSample) -> float:
-    return sum(answer.right for answer in scene.answers) / len(scene.answers)
+def _words(words: Sequence[WordsSample]) -> list[str]:
+    wrong = [one for one in words if one.right < 0.5]
+    return [
+        "<h2>Unseen sentences and keywords</h2>",
+        "<p>Left the drawn picture, right a real one of the concept; below what the judge takes it for.</p>",
+        *_sheet("Not picked", map(_worded, _unpicked(words))),
+        *_sheet("Wrong", map(_worded, _unpicked(wrong))),
+    ]
 
 
 def _unpicked(things: Sequence[T]) -> list[T]:
@@ -124,11 +136,20 @@ def _single(single: SingleSample) -> str:
     return _figure(single.image, single.real, f"{_asked(single)}<br>likeness {single.likeness:.2f}")
 
 
+def _worded(one: WordsSample) -> str:
+    mark = f'<span class="{"right" if one.right >= 0.5 else "wrong"}">{escape(one.seen)}</span>'
+    return _figure(one.image, one.real, f"{_asked(one)}<br>{mark}")
+
+
+def _row(prompt: str, images: Sequence[Image.Image]) -> str:
+    return f"<figure><div>{''.join(map(_image, images))}</div><figcaption>{escape(prompt)}</figcaption></figure>"
+
+
 def _pair(single: SingleSample) -> str:
     return _figure(single.image, single.nearest, f"{_asked(single)}<br>distance {single.distance:.3f}")
 
 
-def _asked(shown: SceneSample | SingleSample) -> str:
+def _asked(shown: SceneSample | SingleSample | WordsSample) -> str:
     return f'<span lang="{shown.language}">{escape(shown.prompt)}</span> (seed {shown.seed})'
 
 

@@ -1,10 +1,10 @@
-"""The page on its own; `test_evaluate` has the command write one."""
+"""The page on its own; `test_command` has the command write one."""
 
 from html.parser import HTMLParser
 
 import pytest
 
-from sfumato.evaluate.tables import Table
+from sfumato.evaluate.emoji.tables import Table
 
 VOID = {"meta", "img", "br"}
 

@@ -17,19 +17,19 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.data.emoji.captions import LANGUAGES
+from sfumato.data.emoji.concept_scenes import ConceptScenes, PlacedConcept
 from sfumato.data.emoji.dataset import EmojiData
-from sfumato.data.emoji.noun_scenes import STYLES, NounScenes, PlacedNoun
 from sfumato.errors import SfumatoError
-from sfumato.evaluate.attributes import Answer, Question, Sight, questions, together
-from sfumato.evaluate.judge import Judge
-from sfumato.evaluate.measure import REAL_SCENES, Plan
-from sfumato.evaluate.naming import Names
+from sfumato.evaluate.emoji.attributes import Answer, Sight, together
+from sfumato.evaluate.emoji.classifier import Classifier
+from sfumato.evaluate.emoji.questions import Question, questions
+from sfumato.evaluate.emoji.samples import Samples, SceneSample
+from sfumato.evaluate.emoji.scores import Attributes, Examined, score_attributes
 from sfumato.evaluate.objects import Found
 from sfumato.evaluate.pictures import Watch
-from sfumato.evaluate.samples import Samples, SceneSample
-from sfumato.evaluate.scores import Attributes, Examined, score_attributes
 from sfumato.images.mask import grown
 from sfumato.images.tensors import to_images, to_pixels
+from sfumato.pipeline.clip_scorer import ClipScorer
 from sfumato.pipeline.events import Picture
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
@@ -38,8 +38,10 @@ from sfumato.tasks.outpaint import OVERLAP, OutpaintMargins, outpaint
 
 Task = Literal["inpaint", "outpaint"]
 KINDS = {"inpaint": ("left", "right", "above", "count"), "outpaint": ("left", "right", "above")}
+REAL_SCENES = 20  # of each kind, at least, so that what the check confuses is sure to a few points
 GROW = 6  # pixels around the outlines
 SAME, CHANGED = "as given", "changed"
+SEEDS = -1  # and below: training composes its scenes with seeds from 0 on
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +61,12 @@ class InpaintingReport:
     """What `measure_inpainting` found."""
 
     task: Task
-    seeds: int
     seconds_per_picture: float
     attributes: Attributes
 
 
-def gaps(scenes: NounScenes, task: Task, styles: Sequence[str], n: int) -> list[Gap]:
-    """The first n scenes of the task's kinds, each without its first thing."""
+def gaps(scenes: ConceptScenes, task: Task, styles: Sequence[str], n: int) -> list[Gap]:
+    """The first n scenes of each of the task's kinds, each without its first thing."""
     asked = questions(scenes, styles, n, KINDS[task])
     if task == "outpaint":
         return [_cropped(scenes, question) for question in asked]
@@ -73,10 +74,10 @@ def gaps(scenes: NounScenes, task: Task, styles: Sequence[str], n: int) -> list[
     return [_replaced(scenes, question, asked[k - 1].things[0]) for k, question in enumerate(asked)]
 
 
-def _replaced(scenes: NounScenes, question: Question, stranger: PlacedNoun) -> Gap:
+def _replaced(scenes: ConceptScenes, question: Question, stranger: PlacedConcept) -> Gap:
     scene, thing = question.scene, question.things[0]
     k = scene.objects.index(thing)
-    intruder = replace(thing, picture=stranger.picture, noun=stranger.noun, colour=stranger.colour)
+    intruder = replace(thing, picture=stranger.picture, colour=stranger.colour)
     given = scenes.draw(replace(scene, objects=(*scene.objects[:k], intruder, *scene.objects[k + 1 :])))
     composed = scenes.draw(scene)
     either = given.masks[k] | composed.masks[k]
@@ -84,7 +85,7 @@ def _replaced(scenes: NounScenes, question: Question, stranger: PlacedNoun) -> G
     return Gap(question, given.picture, composed.picture, open, ~open)
 
 
-def _cropped(scenes: NounScenes, question: Question) -> Gap:
+def _cropped(scenes: ConceptScenes, question: Question) -> Gap:
     composed = scenes.draw(question.scene).picture
     side = composed.shape[1]
     half, deep = side // 2, side // 2 - round(OVERLAP * side)
@@ -102,49 +103,48 @@ def _cropped(scenes: NounScenes, question: Question) -> Gap:
 def measure_inpainting(
     model: Model,
     data: EmojiData,
-    judge: Judge,
+    judge: ClipScorer,
     settings: Settings,
     task: Task,
-    plan: Plan,
+    styles: tuple[str, ...],
+    n: int,
     watch: Watch,
 ) -> tuple[InpaintingReport, Samples]:
-    """Complete `plan.scenes` scenes in each language, as often as there are seeds, each picture by itself.
+    """Complete n scenes of each kind in each language, each picture by itself.
 
     The seed of `settings` decides which, and is that of the first. Raises SfumatoError for a set without scenes.
     """
-    scenes = NounScenes(data, -1 - settings.seed)
-    holes = gaps(scenes, task, plan.styles, max(plan.scenes, REAL_SCENES))
+    scenes = ConceptScenes(data, SEEDS - settings.seed)
+    holes = gaps(scenes, task, styles, max(n, REAL_SCENES))
     if not holes:
-        raise SfumatoError(f"no scenes in {', '.join(plan.styles)}; scenes come in {', '.join(STYLES)}")
-    names = Names.of(data, judge)
+        raise SfumatoError(f"no scenes of two things in {', '.join(styles)}; choose other styles")
+    classifier = Classifier(data, judge)
     real = []
     for done, gap in enumerate(holes, 1):
-        real.append(judged(gap, gap.composed.where(gap.open, gap.given), names))  # shadows reach farther
+        real.append(judged(gap, gap.composed.where(gap.open, gap.given), classifier))  # shadows reach farther
         watch("composed scenes", done, len(holes))
-    wanted = [
-        (turn, language, gap) for turn in range(plan.seeds) for language in LANGUAGES for gap in holes[: plan.scenes]
-    ]
+    wanted = [(language, gap) for language in LANGUAGES for gap in holes[: n * len(KINDS[task])]]
     began, examined, shown = time.perf_counter(), [], []
-    for k, (turn, language, gap) in enumerate(wanted):
-        prompt = gap.question.prompt(language)
+    for k, (language, gap) in enumerate(wanted):
+        prompt = gap.question.prompt(language, False, 0)
         request = replace(settings, prompt=prompt, seed=settings.seed + k)
         image = complete(model, gap, task, request)
-        found = judged(gap, to_pixels(image)[0], names)
-        examined.append(Examined(language, turn, found))
+        found = judged(gap, to_pixels(image)[0], classifier)
+        examined.append(Examined(language, found))
         shown.append(SceneSample(image, prompt, language, request.seed, to_images(gap.given[None])[0], found))
         watch(f"{task}ing", k + 1, len(wanted))
     seconds = (time.perf_counter() - began) / len(wanted)
-    attributes = score_attributes(examined, real, min(plan.scenes, len(holes)))
-    return InpaintingReport(task, plan.seeds, seconds, attributes), Samples([], shown)
+    return InpaintingReport(task, seconds, score_attributes(examined, real)), Samples([], shown, [], [])
 
 
-def judged(gap: Gap, x: Tensor, names: Names) -> list[Answer]:
+def judged(gap: Gap, x: Tensor, classifier: Classifier) -> list[Answer]:
     """What picture (3, S, S) in [-1, 1] shows in the gap: of all objects the one of which most lies in it."""
     question, scene = gap.question, gap.question.scene
-    sight = Sight.of(x, scene.style, names)
+    sight = Sight.of(x, scene.style, classifier)
     inside = [int((found.mask & gap.open).sum()) for found in sight.objects]
     k = max(range(len(inside)), key=inside.__getitem__) if any(inside) else None
-    found = sight.of_thing(question.things[0], k)
+    thing = question.things[0]
+    found = sight.of_thing(thing, scene.asked.things[thing.group].concept, k)
     found.append(sight.of_count(scene))
     if question.kind != "count":
         other = next((n for n in range(len(inside)) if n != k), None)

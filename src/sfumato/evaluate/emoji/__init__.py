@@ -1,0 +1,1 @@
+"""The benchmark of the emoji set: what is asked, and whether it was drawn."""
