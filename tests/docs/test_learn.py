@@ -51,6 +51,13 @@ def test_a_chapter_has_code_that_parses_pictures_that_are_there_exercises_and_th
     assert numbers[0] == numbers[1]
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_what_a_chapter_imports_exists(name):
+    for cell in notebooks.cells(read(name)):
+        imports = [node for node in ast.parse(cell.code).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), name, "exec"), {})
+
+
 def test_every_picture_belongs_to_one_cell():
     shown = [cell.file for name in PAGES for cell in notebooks.cells(read(name)) if cell.file is not None]
     assert sorted(shown) == sorted(path.name for path in LEARN.glob("*.webp"))

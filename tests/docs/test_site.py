@@ -68,6 +68,13 @@ def test_the_reference_names_what_exists_and_is_documented(page):
         assert found.__doc__, f"{name} has no docstring"
 
 
+def test_the_example_of_the_reference_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "api" / "index.md").read_text("utf-8"), re.M | re.S)
+    exec(compile(example, "docs/api/index.md", "exec"), {})
+    assert (tmp_path / "apple.png").is_file()
+
+
 def _is_module(parts: list[str]) -> bool:
     try:
         return importlib.util.find_spec(".".join(parts)) is not None
