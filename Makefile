@@ -3,11 +3,11 @@
 #   make demo        draw demo.png with the model that ships with the package
 #   make test        lint, type check, fast tests, and the reference data where it lies beside the repository
 #   make test-full   the slow tests as well
-#   make evaluate    build the emoji set in data/emoji, measure the model that ships, write report.html
 #   make bench       print the tables of figures
 #   make docs        the docs as a site, in site/
 #   make notebooks   the chapters of docs/learn as notebooks, in notebooks/
 #   make learn-refresh  run the chapters, and put what they print and draw into their pages
+#   make docs-pictures  draw the pictures of README and docs anew, after a change of the model
 
 PYTHON ?= python3
 PROMPT ?= a smiling face, 3D style
@@ -19,7 +19,7 @@ VERIFY ?= --only manifests --only tiny --only schedules --only samplers --only t
   --only text/a1111_prompt_syntax --only watermark --except '*/controlnet*'
 
 BIN := .venv/bin
-.PHONY: demo test test-full lint verify evaluate bench docs notebooks learn-refresh
+.PHONY: demo test test-full lint verify bench docs notebooks learn-refresh docs-pictures
 
 demo: .venv/installed
 	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 6 --out demo.png
@@ -40,10 +40,6 @@ lint: .venv/installed-test
 verify: .venv/installed
 	if [ -d $(GOLDEN) ]; then $(BIN)/sfumato verify $(GOLDEN) $(VERIFY); fi
 
-evaluate: .venv/installed
-	$(BIN)/sfumato data build emoji data/emoji
-	$(BIN)/sfumato evaluate --data data/emoji --report report.html
-
 bench: .venv/installed-test
 	set -e; for script in $(filter-out bench/common.py bench/architecture.py bench/codec.py,$(wildcard bench/*.py)); do $(BIN)/python $$script; done
 
@@ -55,6 +51,9 @@ notebooks: .venv/installed
 
 learn-refresh: .venv/installed
 	$(BIN)/python tools/notebooks.py refresh
+
+docs-pictures: .venv/installed
+	$(BIN)/python tools/docs_pictures.py
 
 .venv/installed: pyproject.toml constraints.txt tools/venv
 	tools/venv $(PYTHON) .venv
