@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.data.protocol import Example, TrainingSet
+from sfumato.data.protocol import Example, LabelledPicture, TrainingSet
 from sfumato.images.tensors import compose
+from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.nets.layout import MAX_THINGS, Spot
 from sfumato.spec import DepthNetConfig, MMDiTConfig, UNetConfig, VAEConfig
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import train
-from sfumato.train.methods import concat, depth_net, distil, ldm, scenes, vae
+from sfumato.train.methods import clip, concat, depth_net, distil, ldm, scenes, vae
+from sfumato.train.text_tower import TowerSize
 
 CPU, SIDE = torch.device("cpu"), 32
 NAMES, GROUPS, GROUNDS = ("disc", "square", "bar"), ("plain", "soft"), ((255, 255, 255), (40, 40, 200))
@@ -90,6 +92,38 @@ class Examples:
         return Example(picture, mask[None], mask.float(), lambda rng: NAMES[self.data.subject(i)])
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What a shape is, and its group, which texts leave open."""
+
+    data: Shapes
+    kinds: Mapping[str, tuple[int, int]] = field(
+        default_factory=lambda: {"concept": (1, len(NAMES)), "style": (1, len(GROUPS) + 1)}
+    )
+    numbers: np.ndarray = field(default_factory=lambda: np.arange(20))
+    held_out: np.ndarray = field(default_factory=lambda: np.arange(20, 24))
+
+    def picture(self, number: int, rng: Random) -> LabelledPicture:
+        shown = [self.data.subject(number), GROUPS.index(self.data.group(number))]
+        return LabelledPicture(self.data.picture(number), rng.choice(GROUNDS), shown, True, True, False)
+
+    def text(self, rng: Random) -> tuple[str, list[int]]:
+        subject = rng.randrange(len(NAMES))
+        return NAMES[subject], [subject, len(GROUPS)]
+
+    def corpus(self, count: int) -> Sequence[str]:
+        return NAMES * count
+
+    def pictures(self, numbers: np.ndarray) -> np.ndarray:
+        return self.data.pictures(numbers)
+
+    def name(self, subject: int, language: str) -> str:
+        return NAMES[subject]
+
+    def key(self, number: int) -> str:
+        return str(number)
+
+
 class Shapes:
     """Three shapes in two groups, four of each, made when asked for: a `TrainingSet` that is no emoji set."""
 
@@ -134,6 +168,9 @@ class Shapes:
     def scenes(self, seed: int) -> Scenes:
         return Scenes(self)
 
+    def labelled(self, seed: int) -> Labels:
+        return Labels(self)
+
     def alone(self, spot: Spot) -> Shown:
         return Shown(self)
 
@@ -150,9 +187,14 @@ def run(task: Any, folder: Path) -> Path:
     return folder / "export"
 
 
-@pytest.mark.parametrize("method", ["ldm", "inpaint", "depth-net", "distil", "scenes"])
+@pytest.mark.parametrize("method", ["clip", "ldm", "inpaint", "depth-net", "distil", "scenes"])
 def test_a_method_learns_from_a_set_that_it_does_not_know(method: str, model: str, tmp_path: Path) -> None:
     match method:
+        case "clip":
+            size, tower = TowerSize(520, 16, 1, 2, 16), ImageTowerConfig(size=32, channels=(16, 32), blocks=(1, 1))
+            task = clip.make(
+                clip.CLIPTraining(LOOP, size, tower, embedding=16, texts=8, corpus=20), DATA, tmp_path, CPU
+            )
         case "ldm":
             recipe = ldm.LDMTraining(LOOP, NET, length=16, held_out=2, sheet_steps=1, prompts=("disc",))
             task = ldm.make(recipe, DATA, tmp_path, CPU, parts=model)

@@ -25,11 +25,12 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
 from sfumato.train.latents import cached
 from sfumato.train.loop import Task, train
-from sfumato.train.methods.clip import CLIPTask, CLIPTraining, TextSize
+from sfumato.train.methods.clip import CLIPTask, CLIPTraining
 from sfumato.train.methods.ldm import LDMTask, LDMTraining
 from sfumato.train.methods.vae import VAETask, VAETraining
 from sfumato.train.networks import text_transformer
 from sfumato.train.start import gather
+from sfumato.train.text_tower import TowerSize
 
 CPU = torch.device("cpu")
 LOOP = LoopConfig(steps=8, batch=8, lr=4e-3, warmup=5, log_every=4, validate_every=100, sample_every=100, ema=0.9)
@@ -41,7 +42,7 @@ VAE_RECIPE = VAETraining(
 )
 CLIP_RECIPE = CLIPTraining(
     replace(LOOP, batch=32),
-    TextSize(vocab_size=600, width=32, layers=2, heads=2, max_length=32),
+    TowerSize(vocab_size=600, width=32, layers=2, heads=2, max_length=32),
     ImageTowerConfig(size=32, stem=8, channels=(16, 32), blocks=(1, 1)),
     embedding=32,
     texts=16,

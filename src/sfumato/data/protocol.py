@@ -5,7 +5,7 @@ Letters: S is the edge of a set's pictures in pixels, N and B count pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -151,6 +151,63 @@ class LabelledScenes(Protocol):
         """
 
 
+UNKNOWN = -1  # the label of what nobody knows of a picture or a text
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """A picture to recognise: `rgba` (s, s, 4), uint8, that is laid over the 8-bit colour `rgb`.
+
+    `shown` are its labels, a row as in `LabelledPictures.kinds`. A picture that is not `movable` means something else
+    if it is mirrored or turned, and one that is not `tintable` if its hue changes; of one that is `whole` nothing may
+    be cut off.
+    """
+
+    rgba: np.ndarray
+    rgb: Rgb
+    shown: list[int]
+    movable: bool
+    tintable: bool
+    whole: bool
+
+
+class LabelledPictures(Protocol):
+    """Pictures and texts with labels of the same kinds, for networks that compare pictures with texts."""
+
+    @property
+    def kinds(self) -> Mapping[str, tuple[int, int]]:
+        """The kinds of labels in the order of a row: the labels in a row and the classes of each.
+
+        If texts may leave a kind open, its last class says so. A label may also be UNKNOWN.
+        """
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The numbers of the pictures that may be learnt from, int64, ascending."""
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """The numbers of pictures that are kept from learning, to measure on; int64, ascending."""
+
+    def picture(self, number: int, rng: Random) -> LabelledPicture:
+        """Draws a variant of picture `number`, or now and then a composed picture instead."""
+
+    def text(self, rng: Random) -> tuple[str, list[int]]:
+        """Draws a text, with the row of its labels."""
+
+    def corpus(self, count: int) -> Iterable[str]:
+        """Returns names, keywords and `count` texts, for a tokenizer to learn from."""
+
+    def pictures(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns the pictures with these numbers as `picture` has them, uint8 RGBA (N, s, s, 4), straight alpha."""
+
+    def name(self, subject: int, language: str) -> str:
+        """Returns the bare name of a subject."""
+
+    def key(self, number: int) -> str:
+        """Returns a name of picture `number` that stays the same if pictures are added to the set."""
+
+
 class TrainingSet(Dataset, Protocol):
     """A set that training methods learn from; docs/data.md lists what each method asks for."""
 
@@ -175,3 +232,6 @@ class TrainingSet(Dataset, Protocol):
 
     def alone(self, spot: Spot) -> PictureList:
         """Returns the thing of each picture alone on white at this spot, under the numbers of the set."""
+
+    def labelled(self, seed: int) -> LabelledPictures:
+        """Returns pictures and texts with labels; the seed decides what is held out."""

@@ -1,9 +1,9 @@
-"""First token embeddings from what captions speak of, in closed form.
+"""First token embeddings, computed from what the texts of a data set speak of.
 
-A word is known by the concepts it is said of: tokens whose counts over concepts, styles and colours are alike become
-neighbours, whatever their language. The counts are turned into positive pointwise mutual information and factorised
-(Levy & Goldberg 2014, section 3.2). A small tower that begins here tells concepts apart at once, where one that begins
-at random needs to see every word of every language many times first.
+Tokens that are used for the same concepts, styles and colours become neighbours, whatever their language. Their counts
+over these labels are turned into positive pointwise mutual information and factorised (Levy & Goldberg 2014, section
+3.2). A small tower that starts from them tells concepts apart at once. One that starts at random has to see every word
+of every language many times first.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
 def associations(ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], vocabulary: int, width: int) -> Tensor:
-    """Embeddings (vocabulary, width), rows of length 1, from captions' token ids and the numbers of their labels.
+    """Returns embeddings (vocabulary, width), rows of length 1, from the token ids of texts and the numbers of their
+    labels.
 
     Tokens that never occur get small random rows.
     """
@@ -34,6 +36,8 @@ def associations(ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], 
     generator = torch.Generator().manual_seed(0)
     left, strength, _ = torch.linalg.svd(information.double(), full_matrices=False)
     embeddings = (left[:, :width] * strength[:width].sqrt()).float()
+    if len(strength) < width:  # few labels fill few columns
+        embeddings = F.pad(embeddings, (0, width - len(strength)))
     norms = embeddings.norm(dim=1, keepdim=True)
     chance = torch.randn(vocabulary, width, generator=generator) * 0.1 / width**0.5
     return torch.where(norms > 1e-4, embeddings / norms.clamp(min=1e-4), chance)

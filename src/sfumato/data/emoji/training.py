@@ -17,6 +17,7 @@ from sfumato.data.emoji import captions, scene_captions
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES
 from sfumato.data.emoji.concept_scenes import ConceptScenes
 from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.labelled_pictures import LabelledEmoji
 from sfumato.data.emoji.labelled_scenes import LabelledConceptScenes
 from sfumato.data.emoji.noun_scenes import NounScene, NounScenes
 from sfumato.data.emoji.scenes import WHITE
@@ -81,6 +82,10 @@ class EmojiTrainingSet(EmojiData):
     def scenes(self, seed: int) -> LabelledConceptScenes:
         """See `protocol.TrainingSet`."""
         return LabelledConceptScenes(self, seed)
+
+    def labelled(self, seed: int) -> LabelledEmoji:
+        """See `protocol.TrainingSet`."""
+        return LabelledEmoji(self, seed)
 
     def alone(self, spot: Spot) -> AloneOnWhite:
         """See `protocol.TrainingSet`."""

@@ -16,39 +16,26 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from sfumato.data.emoji.captions import LANGUAGES, STYLES
-from sfumato.data.emoji.dataset import EmojiData
-from sfumato.data.emoji.labelled import UNKNOWN, Labelled, LabelledEmoji
+from sfumato.data.protocol import UNKNOWN, LabelledPicture, LabelledPictures, TrainingSet
 from sfumato.errors import SfumatoError
 from sfumato.loading.exports import save_clip
 from sfumato.nets.dual_encoder import CLIP
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.pipeline.clip_scorer import first_of
 from sfumato.seeding import shuffled, stream
-from sfumato.spec import CLIPTextConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.augment import Augment, placed, recoloured, worn
 from sfumato.train.clip_token_init import associations
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
+from sfumato.train.text_tower import TowerSize, shrink_embeddings, tower_config
 
 CHUNK = 32  # texts of like length
 WEIGHTS = {"concept": 1.0, "style": 0.3, "ground": 0.3, "tint": 0.2, "count": 0.3, "arrangement": 0.2}
 TEXTS_ALONE = 4
-
-
-@dataclass(frozen=True)
-class TextSize:
-    """Sizes of the text encoder; its vocabulary is learnt from the captions."""
-
-    vocab_size: int = 4000
-    width: int = 128
-    layers: int = 2
-    heads: int = 4
-    max_length: int = 64
 
 
 @dataclass(frozen=True)
@@ -61,7 +48,7 @@ class CLIPTraining:
     """
 
     loop: LoopConfig
-    text: TextSize = field(default_factory=TextSize)
+    text: TowerSize = field(default_factory=lambda: TowerSize(4000, 128, layers=2, heads=4))
     image: ImageTowerConfig = field(default_factory=ImageTowerConfig)
     augment: Augment = field(default_factory=Augment)
     embedding: int = 192
@@ -74,14 +61,14 @@ class CLIPTraining:
 class CLIPTask:
     """See `loop.Task`. `run` is the folder where the tokenizer is kept."""
 
-    def __init__(self, cfg: CLIPTraining, data: EmojiData, run: Path):
+    def __init__(self, cfg: CLIPTraining, data: TrainingSet, run: Path):
         self.cfg, self.data = cfg, data
-        self.labelled = LabelledEmoji(data, cfg.loop.seed)
+        self.labelled = data.labelled(cfg.loop.seed)
         self.tokenizer = run_tokenizer(cfg, self.labelled, run / "tokenizer")
         torch.manual_seed(cfg.loop.seed)
         kinds = {name: classes for name, (_, classes) in self.labelled.kinds.items()}
-        self.networks = CLIP(text_config(cfg.text, self.tokenizer), cfg.image, cfg.embedding, kinds)
-        self.networks.text.apply(_small_init)
+        self.networks = CLIP(tower_config(cfg.text, self.tokenizer), cfg.image, cfg.embedding, kinds)
+        shrink_embeddings(self.networks.text)
         self._start_tokens()
 
     def batch(self, step: int) -> Batch:
@@ -154,19 +141,19 @@ class CLIPTask:
         subjects = torch.tensor([data.subject(int(i)) for i in held])
         own, images = torch.eye(len(held), dtype=torch.bool), self.embed_pictures(held)
         figures = {}
-        for language in LANGUAGES:
+        for language in data.languages:
             texts = [data.prompt(data.subject(int(i)), data.group(int(i)), language) for i in held]
             figures[f"r1_{language}"] = 100 * first_of(images @ self.embed_texts(texts).T, own).mean().item()
         known = self.labelled.numbers[:: max(1, len(self.labelled.numbers) // max(1, len(held)))]
         others = self.embed_pictures(known)
         known_subjects = torch.tensor([data.subject(int(i)) for i in known])
-        styles = torch.tensor([STYLES.index(data.style(int(i))) for i in held])
+        styles = torch.tensor([data.groups.index(data.group(int(i))) for i in held])
         figures["concept"] = self._share("concept", images, subjects)
         figures["style"] = self._share("style", images, styles)
         figures["known"] = self._share("concept", others, known_subjects)
         some = torch.arange(0, data.subjects, 4)
-        for language in LANGUAGES:
-            names = self.embed_texts([data.concepts[k].names[language] for k in some.tolist()])
+        for language in data.languages:
+            names = self.embed_texts([self.labelled.name(k, language) for k in some.tolist()])
             figures[f"named_{language}"] = self._share("concept", names, some)
         return figures
 
@@ -193,7 +180,7 @@ class CLIPTask:
         return torch.cat(found)
 
     def _on_white(self, numbers: np.ndarray) -> Tensor:
-        rgba = torch.from_numpy(self.labelled.small.pictures(numbers)).movedim(-1, 1).float() / 255
+        rgba = torch.from_numpy(self.labelled.pictures(numbers)).movedim(-1, 1).float() / 255
         rgb = rgba[:, :3] * rgba[:, 3:] + 1 - rgba[:, 3:]
         return F.interpolate(rgb, (self.cfg.image.size,) * 2, mode="bilinear", antialias=True) * 2 - 1
 
@@ -208,7 +195,7 @@ class CLIPTask:
         return sheet([*self._changed(batch)[: 4 * len(held)].cpu().split(len(held)), *rows])
 
     def export(self, folder: Path) -> None:
-        held = [f"{self.data.group(int(i))}/{self.data.concept(int(i)).hex}" for i in self.labelled.held_out]
+        held = [self.labelled.key(int(i)) for i in self.labelled.held_out]
         save_clip(folder, self.networks, self.tokenizer, held)
 
     def _start_tokens(self) -> None:
@@ -223,14 +210,14 @@ class CLIPTask:
         table.data.copy_(associations([self.tokenizer.encode(text) for text, _ in texts], rows, *table.shape))
 
 
-def make(cfg: CLIPTraining, data: EmojiData, folder: Path, device: torch.device) -> CLIPTask:
+def make(cfg: CLIPTraining, data: TrainingSet, folder: Path, device: torch.device) -> CLIPTask:
     """The task of a run in `folder`, where its tokenizer is kept. Raises SfumatoError for sizes that do not fit."""
     if data.size < cfg.image.size:
         raise SfumatoError(f"image size is {cfg.image.size}; expected {data.size} at most, as large as the pictures")
     return CLIPTask(cfg, data, folder)
 
 
-def run_tokenizer(cfg: CLIPTraining, labelled: LabelledEmoji, folder: Path) -> CLIPTokenizer:
+def run_tokenizer(cfg: CLIPTraining, labelled: LabelledPictures, folder: Path) -> CLIPTokenizer:
     """The run's own: of equally frequent merges another may come first each time, and weights go with their symbols."""
     if not (folder / "tokenizer_config.json").is_file():
         tokenizer = CLIPTokenizer.train(
@@ -241,22 +228,7 @@ def run_tokenizer(cfg: CLIPTraining, labelled: LabelledEmoji, folder: Path) -> C
     return CLIPTokenizer.from_folder(folder)
 
 
-def text_config(size: TextSize, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
-    """Sizes of the text encoder in CLIP's terms."""
-    return CLIPTextConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=size.width,
-        intermediate_size=4 * size.width,
-        layers=size.layers,
-        heads=size.heads,
-        max_length=size.max_length,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
-def _pictures(samples: Sequence[Labelled]) -> Batch:
+def _pictures(samples: Sequence[LabelledPicture]) -> Batch:
     return {
         "rgba": torch.from_numpy(np.stack([sample.rgba for sample in samples])),
         "rgb": torch.tensor([sample.rgb for sample in samples]),
@@ -265,9 +237,3 @@ def _pictures(samples: Sequence[Labelled]) -> Batch:
         "tintable": torch.tensor([sample.tintable for sample in samples]),
         "whole": torch.tensor([sample.whole for sample in samples]),
     }
-
-
-def _small_init(module: nn.Module) -> None:
-    """Small embeddings (Radford et al. 2021 take .02 and .01); torch's unit normal would drown the layers' outputs."""
-    if isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)

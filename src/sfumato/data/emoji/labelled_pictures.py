@@ -1,7 +1,7 @@
-"""Pictures and texts of the emoji set, and as numbers what each of them shows or says.
+"""Pictures and texts of the emoji set with labels, which say in numbers what each of them shows or asks for.
 
-A network that is to tell pictures apart learns from single pictures on any ground and from composed scenes. Of some
-concepts the picture in one style is held out, so that it can be measured on pictures that it never saw.
+A network that compares pictures with texts learns from single pictures on any background and from composed scenes. Of
+some concepts the picture in one style is held out, so that it can be measured on pictures that it never saw.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
@@ -23,10 +22,10 @@ from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES, Colour
 from sfumato.data.emoji.concept_scenes import ConceptScene, ConceptScenes, invent_request
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.nouns import TINTS
+from sfumato.data.protocol import UNKNOWN, LabelledPicture
 from sfumato.data.wording import Asked, Thing
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, MAX_THINGS
 
-UNKNOWN = -1
 COLOUR_NAMES = [colour.name for colour in COLOURS]
 SIDE = 96  # pixels that pictures are kept at, for a tower that sees 64
 SCENE_SHARE, SCENES = 0.12, 2048
@@ -51,33 +50,13 @@ SIDED = ("left", "right")
 COLOURED = (*COLOUR_NAMES, "light", "dark", "rainbow", "gold", "silver", "bronze")
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """RGBA (S, S, 4), uint8, to be laid over the 8-bit colour `rgb`, and what it shows; see `LabelledEmoji.kinds`.
-
-    A picture that is not `movable` may not be mirrored or turned, one that is not `tintable` may not change its hue;
-    of one that is `whole` nothing may be cut off.
-    """
-
-    rgba: np.ndarray
-    rgb: tuple[int, int, int]
-    shown: list[int]
-    movable: bool
-    tintable: bool
-    whole: bool
-
-
 class LabelledEmoji:
-    """The set at SIDE pixels. `seed` decides what is held out; `numbers` are the pictures that training may see.
-
-    `kinds` gives the slots and the classes of each kind of label, in the order of a row. Where texts may leave
-    something open, the last class says so.
-    """
+    """The emoji set with its pictures at SIDE pixels, with labels: `protocol.LabelledPictures`."""
 
     def __init__(self, data: EmojiData, seed: int) -> None:
         self.data = data
-        self.small = shrunk(data, SIDE)
-        self.number = {concept.hex: k for k, concept in enumerate(data.concepts)}
+        self._small = shrunk(data, SIDE)
+        self._number = {concept.hex: k for k, concept in enumerate(data.concepts)}
         self.kinds = {
             "concept": (MAX_GROUPS, len(data.concepts)),
             "style": (1, len(STYLES) + 1),
@@ -88,15 +67,15 @@ class LabelledEmoji:
         }
         self.held_out = held_out(data, seed)
         self.numbers = np.setdiff1d(np.arange(len(data)), self.held_out)
-        self._scenes = ConceptScenes(self.small, seed, self.numbers)
+        self._scenes = ConceptScenes(self._small, seed, self.numbers)
         self._drawn = lru_cache(SCENES)(self._draw)
 
-    def picture(self, number: int, rng: Random) -> Labelled:
-        """A picture of the set on some ground, or now and then a scene in its place."""
+    def picture(self, number: int, rng: Random) -> LabelledPicture:
+        """See `protocol.LabelledPictures`; single pictures lie on white, on a named colour or on any colour."""
         if rng.random() < SCENE_SHARE:
             scene, rgba = self._drawn(rng.randrange(SCENES))
             white = None if scene.asked.ground else COLOURS[0]
-            return Labelled(rgba, scene.rgb, self._shown(scene.asked, white), False, False, whole=True)
+            return LabelledPicture(rgba, scene.rgb, self._shown(scene.asked, white), False, False, whole=True)
         concept = self.data.concept(number)
         chance, rgb = rng.random(), (255, 255, 255)
         ground: Colour | None = COLOURS[0]
@@ -106,8 +85,8 @@ class LabelledEmoji:
         elif chance < NAMED_GROUND + ANY_GROUND:
             ground, rgb = None, (rng.randrange(256), rng.randrange(256), rng.randrange(256))
         name = concept.names["en"].casefold()
-        return Labelled(
-            self.small.picture(number),
+        return LabelledPicture(
+            self._small.picture(number),
             rgb,
             self._shown(Asked((Thing(concept),), style=self.data.style(number)), ground),
             movable=concept.subgroup not in FIXED and not any(word in name for word in SIDED),
@@ -116,7 +95,7 @@ class LabelledEmoji:
         )
 
     def text(self, rng: Random) -> tuple[str, list[int]]:
-        """One of many texts that ask for something, and what it says."""
+        """See `protocol.LabelledPictures`."""
         language = captions.language(rng)
         if rng.random() < SCENE_TEXTS:
             asked = invent_request(self.data.concepts, rng)
@@ -134,7 +113,7 @@ class LabelledEmoji:
         return wording.canonical(asked, language) if plain else wording.say(asked, language, rng), self._said(asked)
 
     def corpus(self, count: int) -> Iterator[str]:
-        """Texts for a tokenizer, names and keywords among them."""
+        """See `protocol.LabelledPictures`."""
         rng = Random(0)
         for concept in self.data.concepts:
             for language in LANGUAGES:
@@ -143,8 +122,20 @@ class LabelledEmoji:
         for _ in range(count):
             yield self.text(rng)[0]
 
+    def pictures(self, numbers: np.ndarray) -> np.ndarray:
+        """See `protocol.LabelledPictures`."""
+        return self._small.pictures(numbers)
+
+    def name(self, subject: int, language: str) -> str:
+        """See `protocol.LabelledPictures`."""
+        return self.data.concepts[subject].names[language]
+
+    def key(self, number: int) -> str:
+        """See `protocol.LabelledPictures`: style and hex code, as in `holdout.json`."""
+        return f"{self.data.style(number)}/{self.data.concept(number).hex}"
+
     def _said(self, asked: Asked) -> list[int]:
-        """The labels of a text; what it leaves open is of the last class."""
+        """Returns the labels of a text; what it leaves open is of the last class."""
         return [
             *self._concepts(asked),
             STYLES.index(asked.style) if asked.style else len(STYLES),
@@ -154,7 +145,7 @@ class LabelledEmoji:
         ]
 
     def _shown(self, asked: Asked, ground: Colour | None) -> list[int]:
-        """The labels of a picture on a ground (None: that of the request, or one without a name)."""
+        """Returns the labels of a picture on a background (None: that of the request, or one without a name)."""
         named = asked.ground or ground
         return [
             *self._concepts(asked),
@@ -165,7 +156,7 @@ class LabelledEmoji:
         ]
 
     def _concepts(self, asked: Asked) -> list[int]:
-        concepts = [self.number[thing.concept.hex] for thing in asked.things]
+        concepts = [self._number[thing.concept.hex] for thing in asked.things]
         return [*concepts, *[UNKNOWN] * (MAX_GROUPS - len(concepts))]
 
     @staticmethod
@@ -178,15 +169,17 @@ class LabelledEmoji:
         return [sum(thing.count for thing in asked.things) - 1, ARRANGEMENTS.index(asked.arrangement)]
 
     def _draw(self, number: int) -> tuple[ConceptScene, np.ndarray]:
-        """A scene and its picture, uint8 RGBA (S, S, 4)."""
+        """Returns a scene and its picture, uint8 RGBA (S, S, 4)."""
         scene = self._scenes[number]
         rgb = ((self._scenes.draw(scene).picture.movedim(0, -1) + 1) * 127.5).round().byte().numpy()
         return scene, np.dstack([rgb, np.full_like(rgb[..., :1], 255)])
 
 
 def held_out(data: EmojiData, seed: int) -> np.ndarray:
-    """Numbers of the pictures that a network of this seed must not see, ascending: those that no training sees, and one
-    style each of HELD_OUT_SHARE of the concepts."""
+    """Returns the numbers of the pictures that a network of this seed must not see, ascending.
+
+    They are those that no training sees, and one style each of HELD_OUT_SHARE of the concepts.
+    """
     kept = set(data.splits["unseen_picture"].tolist())
     rng = Random(f"held out/{seed}")
     for concept in data.concepts:
@@ -197,7 +190,7 @@ def held_out(data: EmojiData, seed: int) -> np.ndarray:
 
 
 def shrunk(data: EmojiData, side: int) -> EmojiData:
-    """The set with its pictures at another size, in memory."""
+    """Returns the set with its pictures at another size, in memory."""
     small = copy.copy(data)
     small.size = side
     small._pictures = {style: _shrunk(pictures, side) for style, pictures in data._pictures.items()}
