@@ -26,7 +26,6 @@ import notebooks  # noqa: E402
 # Pages of the site that lie elsewhere in the repository.
 ELSEWHERE = {
     "changelog.md": "CHANGELOG.md",
-    "contributing.md": "CONTRIBUTING.md",
     "bench.md": "bench/README.md",
     "model-card.md": "src/sfumato/assets/emoji/README.md",
 }

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
 PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md"))]
-FROM_ELSEWHERE = {"changelog.md", "contributing.md", "bench.md", "model-card.md"}
+FROM_ELSEWHERE = {"changelog.md", "bench.md", "model-card.md"}
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)([^)\s#]*)(?:#([^)\s]+))?\)")
 
 
@@ -118,7 +118,7 @@ def test_a_link_to_elsewhere_is_no_load(hooks):
 
 def test_links_of_a_page_from_elsewhere_are_led_into_the_docs(hooks):
     page = "[a](docs/training.md#adding-a-method) [b](bench/README.md) [c](https://example.org/x) [d](#here)"
-    assert hooks._from_root(page, "CONTRIBUTING.md") == (
+    assert hooks._from_root(page, "CHANGELOG.md") == (
         "[a](training.md#adding-a-method) [b](bench.md) [c](https://example.org/x) [d](#here)"
     )
 
