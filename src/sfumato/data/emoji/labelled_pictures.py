@@ -27,7 +27,7 @@ from sfumato.data.wording import Asked, Thing
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, MAX_THINGS
 
 COLOUR_NAMES = [colour.name for colour in COLOURS]
-SIDE = 96  # pixels that pictures are kept at, for a tower that sees 64
+SIDE = 96  # pixels that pictures are kept at: twice what the image tower sees
 SCENE_SHARE, SCENES = 0.12, 2048
 HELD_OUT_SHARE = 0.1  # of the concepts, each in one style
 NAMED_GROUND, ANY_GROUND = 0.15, 0.15  # of single pictures; the others are on white
