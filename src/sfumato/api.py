@@ -20,13 +20,14 @@ from sfumato.pipeline.load import load as load_model
 from sfumato.pipeline.model import Model
 from sfumato.provenance.read import read
 from sfumato.settings.settings import Options, Settings
+from sfumato.settings.task_options import InpaintOptions, Start, UpscaleOptions
 from sfumato.tasks.augment import SLIGHTLY, augment
 from sfumato.tasks.compress import QUALITY, compress, decompress
 from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
 from sfumato.tasks.depth2img import Depth2ImgRequest
 from sfumato.tasks.grid import Axis, Grid
 from sfumato.tasks.img2img import STRENGTH, Img2ImgRequest
-from sfumato.tasks.inpaint import InpaintOptions, InpaintRequest, Start
+from sfumato.tasks.inpaint import InpaintRequest
 from sfumato.tasks.interpolate import FRAMES, InterpolateRequest
 from sfumato.tasks.interrogate import Match, interrogate
 from sfumato.tasks.outpaint import STEP, OutpaintMargins, OutpaintRequest
@@ -34,7 +35,7 @@ from sfumato.tasks.replay import replay
 from sfumato.tasks.request import Request
 from sfumato.tasks.tokens import Tokens, tokens
 from sfumato.tasks.txt2img import Txt2ImgRequest
-from sfumato.tasks.upscale import OVERLAP, UpscaleOptions, UpscaleRequest
+from sfumato.tasks.upscale import OVERLAP, UpscaleRequest
 from sfumato.text.emoji_names import names
 
 Loading = ParamSpec("Loading")
@@ -127,9 +128,10 @@ class StableDiffusion(Model):
         """Draw part of a picture anew; see `tasks.inpaint` and `Options`.
 
         `mask` is white, or if it has transparency transparent, where to draw; without one, what is transparent in the
-        picture is drawn. Without a width or height the picture is drawn at its own size, see `InpaintOptions.size`.
+        picture is drawn. Without a width or height the picture is drawn at its own size, see
+        `tasks.inpaint.drawn_size`.
         """
-        how = InpaintOptions(strength, start, invert, grow, blur, soft, only_masked, padding)
+        how = InpaintOptions(strength, invert, grow, blur, start, only_masked, padding, soft)
         picture, where = split_image_and_mask(image, mask)
         return self.run(
             InpaintRequest(prompt=prompt, negative=negative, options=options, image=picture, mask=where, how=how)
@@ -174,7 +176,7 @@ class StableDiffusion(Model):
         overlap: float = OVERLAP,
         **options: Unpack[Options],
     ) -> Result:
-        """Draw a picture (or the picture in a file) larger, of whatever size; see `tasks.upscale.UpscaleOptions`.
+        """Draw a picture (or the picture in a file) larger, of whatever size; see `UpscaleOptions`.
 
         `prompt` says what the picture shows. The x4 upscaler draws it four times as large by itself. Any other model
         draws over what an `upscaler` (or its file) or Lanczos' filter has made `scale` (2) times as large, with a

@@ -71,5 +71,5 @@ def test_styles_and_plain_words_are_drawn(run: Run, model: str, tmp_path: Path) 
     result = run("txt2img", "a (cat", "--style", "ink", "--styles-file", str(styles), *small)
     assert "note: the prompt at '(cat, ink drawing'" in result.stderr
     assert json.loads(result.stdout)["infotexts"][0].startswith("a (cat, ink drawing\nNegative prompt: colour\n")
-    plain = run("txt2img", "a (cat", "--prompt-syntax", "plain", *small)
+    plain = run("txt2img", "a (cat", "--prompt-syntax", "plain", *small, "--overwrite")
     assert "note" not in plain.stderr and "Prompt syntax: plain" in json.loads(plain.stdout)["infotexts"][0]

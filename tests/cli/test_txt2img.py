@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import struct
 import subprocess
@@ -17,8 +16,6 @@ from typer.testing import Result
 
 import sfumato
 from sfumato.cli.options import parse_pair
-from sfumato.diffusion.sample import SAMPLERS
-from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.events import Picture, Progress
 from sfumato.provenance import infotext
@@ -40,8 +37,8 @@ def names(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", ["cat.png", "cat.jpg", "new/folder/cat.webp"])
 def test_one_picture_into_a_file(draw: Run, tmp_path: Path, name: str) -> None:
-    for seed in (3, 4):  # the second replaces the first
-        done = draw("a cat", "--seed", seed, "--out", name)
+    for seed, more in ((3, ()), (4, ("--overwrite",))):  # the second replaces the first
+        done = draw("a cat", "--seed", seed, "--out", name, *more)
         assert (done.exit_code, done.stdout) == (0, f"{name}\n"), done.output
         assert done.stderr.startswith("picture 1 of 1 after ")
         with Image.open(tmp_path / name) as image:
@@ -87,7 +84,10 @@ def test_json_says_everything(draw: Run, tmp_path: Path) -> None:
     assert said["seeds"] == [7, 8]
     assert said["infotexts"] == [read_infotext(tmp_path / file) for file in said["files"]]
     assert 0 < said["seconds"] < 600
-    settings = task.Settings("a cat", "a dog", 2, 3.5, 7, 32, 32, "euler_ancestral", "karras", 2, 2, False)
+    settings = task.Settings(
+        "a cat", "a dog", steps=2, cfg=3.5, seed=7, width=32, height=32, sampler="euler_ancestral", schedule="karras",
+        clip_skip=2, n=2, watermark=False, slg=0.0, cfg_rescale=0.0,
+    )  # fmt: skip
     assert said["settings"] == {"model": "tiny", **asdict(settings)}
 
 
@@ -102,14 +102,6 @@ def test_an_unprintable_prompt_is_drawn(draw: Run) -> None:
     done = draw("\udcff a\0 cat \u202e", "--out", "cat.png", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["files"] == ["cat.png"]
-
-
-def test_help_names_what_there_is(run: Run) -> None:
-    shown = " ".join(run("txt2img", "--help").stdout.split())
-    samplers = re.search(r"--sampler <str> (.*?) and more", shown)
-    schedules = re.search(r"--schedule <str> (.*?) and more", shown)
-    assert samplers and set(re.findall(r"\w+", samplers[1])) < set(SAMPLERS)
-    assert schedules and set(re.findall(r"\w+", schedules[1])) < set(SIGMA_SCHEDULES)
 
 
 @pytest.fixture
@@ -180,15 +172,15 @@ def test_a_full_disk_is_told_in_one_line(draw: Run, tmp_path: Path, monkeypatch:
         ("--size 64x", "width x height"),
         ("--size -64x64", "width x height"),
         ("--size 6e1x64", "width x height"),
-        ("--size 33x32", "width is 33"),
-        ("--size 32x0", "height is 0"),
-        ("--size 32x99998", "height is 99998"),
+        ("--size 33x32", "the width of --size is 33"),
+        ("--size 32x0", "the height of --size is 0"),
+        ("--size 32x99998", "height of --size is 99998"),
         ("--steps 0", "steps is 0"),
         ("--steps -1", "steps is -1"),
         ("--steps 1001", "steps is 1001"),
         ("--steps 2.5", "--steps"),
-        ("--cfg nan", "guidance scale is nan"),
-        ("--cfg -inf", "guidance scale is -inf"),
+        ("--cfg nan", "--cfg is nan"),
+        ("--cfg -inf", "--cfg is -inf"),
         ("--cfg much", "--cfg"),
         ("--sampler foo", "unknown sampler 'foo'"),
         ("--schedule foo", "unknown schedule 'foo'"),
@@ -198,13 +190,13 @@ def test_a_full_disk_is_told_in_one_line(draw: Run, tmp_path: Path, monkeypatch:
         ("--set eta=1", "DPM++ 2M on the schedule Karras has no option 'eta'; it has rho"),
         ("--set rho=5 --schedule simple", "has no option 'rho'; it has none"),
         ("--schedule ays --sigmas 3,1,0", "leave those two out"),
-        ("--sigmas 3,1", "sigmas are 1 steps"),
+        ("--sigmas 3,1", "--sigmas are 1 --steps"),
         ("--sigmas 3,x,0", "sigmas are '3,x,0'; give numbers"),
-        ("--clip-skip 0", "clip skip is 0"),
-        ("--clip-skip 9", "clip skip is 9"),
+        ("--clip-skip 0", "--clip-skip is 0"),
+        ("--clip-skip 9", "--clip-skip is 9"),
         ("--seed -9223372036854775809", "seed is -9223372036854775809"),
         ("--seed 18446744073709551616", "seed is 18446744073709551616"),
-        ("-n 0", "n is 0"),
+        ("-n 0", "--number is 0"),
         ("--device tpu", "device 'tpu'"),
         ("--device meta", "device 'meta'"),
         ("--dtype int8", "dtype 'int8'"),

@@ -40,11 +40,11 @@ def test_bad_input_is_refused_in_one_line(
     run: Run, refused: Callable[..., None], upscaler: Path, model: str, small: str, tmp_path: Path
 ) -> None:
     refused(run("upscale", "no.png", "--model", upscaler), "there is no file no.png")
-    refused(run("upscale", small, "--model", model, "--noise-level", 3), "has no noise level; give a strength")
+    refused(run("upscale", small, "--model", model, "--noise-level", 3), "has no --noise-level; give a --strength")
     refused(run("upscale", small, "--upscaler", "no.pth"), "cannot open no.pth")
     refused(run("upscale", small, "--upscaler", "no.pth", "--steps", 3), "draws nothing; give --model, --strength or")
     refused(run("upscale", small, "--upscaler", small), "is a picture, not a model")
-    refused(run("upscale", small, "--model", upscaler, "--scale", 3), "draws 4 times as large, not 3.0; leave it out")
+    refused(run("upscale", small, "--model", upscaler, "--scale", 3), "not 3.0; leave --scale out")
     refused(run("upscale", small, "--model", upscaler, "--noise-level", 351), "from 0 to 350")
     refused(run("txt2img", "a cat", "--model", upscaler), "use `sfumato upscale`")
 

@@ -9,6 +9,8 @@ from sfumato.errors import SfumatoError
 from sfumato.families import family, sd1
 from sfumato.pipeline.guidance import clip_score
 from sfumato.provenance import infotext
+from sfumato.settings.guidance import GuidanceSettings
+from sfumato.settings.option import written
 from sfumato.settings.settings import Settings
 
 SMALL = {"steps": 4, "cfg": 5.0, "seed": 3, "width": 16, "height": 16, "watermark": False, "sampler": "euler"}
@@ -101,20 +103,22 @@ def test_a_refiner_is_guided_in_the_same_way(sd, model: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"cfg_interval": "5-1"}, "the interval is '5-1'; give the lower noise level first"),
+        ({"cfg_interval": "5-1"}, "cfg_interval is '5-1'; give the lower noise level first"),
         ({"pag_interval": "now"}, "noise levels such as 0.28-5.4, or shares of the steps such as 20%-80%"),
-        ({"clip_interval": (1, 2)}, r"the interval is \(1, 2\)"),
+        ({"clip_interval": (1, 2)}, r"clip_interval is \(1, 2\)"),
         ({"cfg_pp": 1}, "cfg_pp is 1; choose True or False"),
         ({"cfg_pp": True, "sampler": "heun"}, r"Heun has no CFG\+\+; choose one of ddim, ddpm, euler, euler_ancestral"),
         ({"apg_norm": -1}, "apg_norm is -1; choose a number from 0"),
         ({"apg_momentum": 2}, "apg_momentum is 2"),
-        ({"threshold": 101}, "the percentile of thresholding is 101; choose a number from 0 to 100, such as 99.5"),
+        ({"threshold": 101}, "threshold is 101; choose a number from 0 to 100, such as 99.5"),
         ({"threshold_limit": 0}, "threshold_limit is 0"),
-        ({"pag": "strong"}, "the scale of perturbed-attention guidance is 'strong'"),
-        ({"pag": 3, "pag_layers": "mid_block"}, "pag_layers is 'mid_block'; give names of modules"),
+        ({"pag": "strong"}, "pag is 'strong'"),
+        ({"pag": 3, "pag_layers": "mid_block"}, "pag_layers is 'mid_block'; give names in brackets"),
         ({"pag": 3, "pag_layers": ("attic",)}, "no self-attention in 'attic'; it has them in .*mid_block"),
+        ({"apg_norm": 3}, "apg_norm without apg changes nothing; give apg as well"),
+        ({"threshold": 9, "mimic_scale": 3, "threshold_limit": 1}, "exclude each other"),
         ({"slg": 2}, "1.x has no skip-layer guidance"),
-        ({"clip_guidance": float("nan")}, "the scale of CLIP guidance is nan"),
+        ({"clip_guidance": float("nan")}, "clip_guidance is nan"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_at_once(sd, options: dict, words: str) -> None:
@@ -123,6 +127,6 @@ def test_what_cannot_be_honoured_is_refused_at_once(sd, options: dict, words: st
 
 
 def test_skip_layers_of_a_release_may_be_moved_to_other_steps() -> None:
-    settings = Settings.of(family("sd35_medium").spec, "a cat", slg=2.5, slg_interval="50%-100%")
-    facts = {name: value for name, value in settings.guidance_facts().items() if value is not None}
-    assert facts == {"SLG Scale": 2.5, "SLG Interval": "50%-100%"}
+    spec = family("sd35_medium").spec
+    settings = Settings.of(spec, "a cat", slg=2.5, slg_interval="50%-100%")
+    assert written(GuidanceSettings, settings, spec.defaults) == {"SLG Scale": 2.5, "SLG Interval": "50%-100%"}

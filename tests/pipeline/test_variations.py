@@ -55,10 +55,10 @@ def test_without_variation_nothing_is_said_of_it(sd: StableDiffusion) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"variation_strength": 1.5}, "strength of the variation is 1.5; choose a number from 0 to 1"),
+        ({"variation_strength": 1.5}, "variation_strength is 1.5; choose a number from 0 to 1"),
         ({"variation_strength": float("nan")}, "from 0 to 1"),
         ({"variation_seed": 4}, "changes nothing"),
-        ({"variation_seed": 2**64, "variation_strength": 0.5}, "the variation seed is 18446744073709551616"),
+        ({"variation_seed": 2**64, "variation_strength": 0.5}, "variation_seed is 18446744073709551616"),
     ],
 )
 def test_bad_options_are_refused(sd: StableDiffusion, options: dict[str, float], words: str) -> None:

@@ -89,7 +89,7 @@ def test_the_commands(run: Callable, refused: Callable, picture: Image.Image, tm
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
     assert record["file"] == "heart.sfz" and record["bytes"] == (tmp_path / "heart.sfz").stat().st_size <= 250
-    refused(run("decompress", "heart.sfz"), "heart.png exists; say with --out where to write")
+    refused(run("decompress", "heart.sfz"), "heart.png exists; give another name, or --overwrite to replace it")
     assert run("decompress", "heart.sfz", "--out", "again.png").stdout == "again.png\n"
     with Image.open("again.png") as again:
         assert np.asarray(again).shape == (256, 256, 3)

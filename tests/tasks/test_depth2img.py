@@ -53,7 +53,7 @@ def test_bad_input_is_refused(sd: StableDiffusion, model: str, picture: Image.Im
         sfumato.load(model).depth2img(picture, "a cat")
     with pytest.raises(SfumatoError, match="nothing to take depth from"):
         sd.depth2img(None, "a cat")
-    with pytest.raises(SfumatoError, match=r"the strength is 1.7"):
+    with pytest.raises(SfumatoError, match=r"strength is 1.7"):
         sd.depth2img(picture, "a cat", strength=1.7)
 
 

@@ -67,5 +67,5 @@ def test_seeds_go_as_far_as_torch_takes_them(sd: StableDiffusion) -> None:
     assert negative.images == sd.txt2img("a cat", seed=LARGEST - 4, **options).images
     assert sd.txt2img("a cat", seed=-(2**63), rng="nv", **options).seeds == [2**63]
     for seed in (2**64, -(2**63) - 1):
-        with pytest.raises(SfumatoError, match="the seed is"):
+        with pytest.raises(SfumatoError, match="seed is"):
             sd.txt2img("a cat", seed=seed, **options)

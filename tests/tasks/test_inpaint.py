@@ -13,7 +13,7 @@ from sfumato.errors import SfumatoError
 from sfumato.images.files import open_image
 from sfumato.provenance import infotext
 from sfumato.provenance.watermark import read as read_watermark
-from sfumato.tasks.inpaint import InpaintOptions
+from sfumato.tasks.inpaint import InpaintOptions, drawn_size
 
 SMALL = {"steps": 4, "seed": 3}
 SIZE = (45, 33)  # no multiple of anything
@@ -179,12 +179,12 @@ def test_the_description_says_how(sd: StableDiffusion, picture: Image.Image, mas
         ({"mask": Image.new("L", SIZE)}, "the mask is empty, so there is nothing to draw; make white"),
         ({"mask": np.full((33, 45), np.nan)}, "the mask has numbers that are not finite (NaN)"),
         ({"mask": None}, "the picture has nothing transparent to be drawn; give a mask"),
-        ({"strength": 1.7}, "the strength is 1.7; choose a number from 0 to 1"),
+        ({"strength": 1.7}, "strength is 1.7; choose a number from 0 to 1"),
         ({"start": "blank"}, "unknown start 'blank'; choose one of fill, original, noise, nothing"),
         ({"grow": 0.5}, "grow is 0.5; choose a whole number from -1024 to 1024"),
         ({"blur": -1}, "blur is -1; choose a whole number from 0 to 1024"),
         ({"padding": 10**6}, "padding is 1000000; choose a whole number from 0"),
-        ({"widht": 8}, "unknown option 'widht'; did you mean 'width'"),
+        ({"widht": 8}, "unknown option 'widht'; did you mean width"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused_at_once(
@@ -197,10 +197,10 @@ def test_what_cannot_be_done_is_refused_at_once(
 
 def test_large_pictures_are_drawn_smaller_and_come_back_large(sd: StableDiffusion) -> None:
     spec = sd.spec
-    assert InpaintOptions().size(spec, Image.new("RGB", (101, 67))) == (102, 68)
-    width, height = InpaintOptions().size(spec, Image.new("RGB", (8000, 4000)))
+    assert drawn_size(InpaintOptions(), spec, Image.new("RGB", (101, 67))) == (102, 68)
+    width, height = drawn_size(InpaintOptions(), spec, Image.new("RGB", (8000, 4000)))
     assert width * height <= 4.1 * spec.defaults.width * spec.defaults.height
-    assert InpaintOptions(only_masked=True).size(spec, Image.new("RGB", (99, 9))) == (512, 512)
+    assert drawn_size(InpaintOptions(only_masked=True), spec, Image.new("RGB", (99, 9))) == (512, 512)
 
 
 def test_the_command(
@@ -208,7 +208,7 @@ def test_the_command(
 ) -> None:
     picture.save("in.png")
     mask.save("mask.png")
-    options = ("--model", model, "--steps", 2, "--seed", 5, "--out", "out.png")
+    options = ("--model", model, "--steps", 2, "--seed", 5, "--out", "out.png", "--overwrite")
     done = run("inpaint", "in.png", "a cat", "--mask", "mask.png", "--strength", 0.5, "--grow", 2, *options)
     assert done.exit_code == 0, done.output
     drawn = open_image("out.png")
@@ -216,4 +216,4 @@ def test_the_command(
     assert different.any() and not different[:, : BOX[0] - 2].any()
     refused(run("inpaint", "in.png", "a cat", *options), "nothing transparent to be drawn; give a mask")
     refused(run("inpaint", "in.png", "a cat", "--mask", "no.png", *options), "there is no file no.png")
-    refused(run("inpaint", "in.png", "--mask", "mask.png", "--strength", 1.7, *options), "the strength is 1.7")
+    refused(run("inpaint", "in.png", "--mask", "mask.png", "--strength", 1.7, *options), "strength is 1.7")

@@ -108,7 +108,7 @@ def test_what_cannot_be_done_is_refused_at_once(
 
 def test_the_command(run: Callable, refused: Callable, model: str, picture: Image.Image) -> None:
     picture.save("in.png")
-    options = ("--model", model, "--steps", 2, "--size", "32x24", "--out", "out.png")
+    options = ("--model", model, "--steps", 2, "--size", "32x24", "--out", "out.png", "--overwrite")
     done = run("outpaint", "in.png", "a cat", "--left", 8, "--bottom", 3, "--overlap", 2, *options)
     assert done.exit_code == 0, done.output
     assert open_image("out.png").size == (29, 20)

@@ -16,6 +16,7 @@ from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.nets.srvgg import SRVGGNetCompact
+from sfumato.pipeline.conditioning import cond_of_window
 from sfumato.provenance import infotext
 from sfumato.tasks import upscale
 from sfumato.tasks.upscale import filled
@@ -86,7 +87,7 @@ def test_sides_are_filled_up_at_the_end() -> None:
     ("act", "message"),
     [
         (lambda model: model.upscale(picture(4096, 2048)), "16384x8192 pixels; the limit is 67,108,864"),
-        (lambda model: model.upscale(picture(8, 8), scale=2), "draws 4 times as large, not 2; leave it out"),
+        (lambda model: model.upscale(picture(8, 8), scale=2), "draws 4 times as large, not 2; leave scale out"),
         (lambda model: model.upscale(picture(8, 8), strength=0.5), "needs no strength; leave it out"),
         (lambda model: model.upscale(picture(8, 8), width=64), "leave width and height out"),
         (lambda model: model.upscale(picture(8, 8), noise_level=351), "351; choose a whole number from 0 to 350"),
@@ -165,11 +166,11 @@ def test_an_upscaler_of_pixels_comes_first(embedded: StableDiffusion, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scale": 0.5}, "the scale is 0.5; choose a number from 1 to 16"),
-        ({"scale": float("nan")}, "the scale is nan"),
-        ({"strength": 1.7}, "the strength is 1.7; choose a number from 0 to 1"),
-        ({"overlap": 0.9}, "the overlap is 0.9; choose a number from 0 to 0.5"),
-        ({"noise_level": 20}, "has no noise level; give a strength"),
+        ({"scale": 0.5}, "scale is 0.5; choose a number from 1 to 16"),
+        ({"scale": float("nan")}, "scale is nan"),
+        ({"strength": 1.7}, "strength is 1.7; choose a number from 0 to 1"),
+        ({"overlap": 0.9}, "overlap is 0.9; choose a number from 0 to 0.5"),
+        ({"noise_level": 20}, "has no noise_level; give a strength"),
         ({"upscaler": "no.pth"}, "cannot open no.pth"),
     ],
 )
@@ -181,5 +182,5 @@ def test_bad_options_of_any_model(embedded: StableDiffusion, options: dict, mess
 def test_windows_of_xl_are_told_where_they_lie() -> None:
     spec = family("sdxl").spec
     cond = Cond(torch.zeros(1, 1, 1), ids=torch.tensor([[2048.0, 1536.0, 8.0, 16.0, 2048.0, 1536.0]]))
-    told = upscale._told_of_crop(spec, cond, (slice(64, 192), slice(32, 160)))
+    told = cond_of_window(spec, cond, (slice(64, 192), slice(32, 160)))
     assert told.ids.tolist() == [[2048, 1536, 8 + 512, 16 + 256, 1024, 1024]]

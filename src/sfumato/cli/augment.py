@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli.options import Drawing, Loading, command
+from sfumato.cli.options import Loading, Redrawing, command
+from sfumato.cli.status import status
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="A folder of pictures; NAME.txt is NAME's caption.")]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="The folder for the new ones, under the same names.")]
@@ -15,7 +16,7 @@ Strength = Annotated[float, typer.Option(help="How much is drawn anew, from 0 (n
 
 
 @command
-def augment(source: Source, target: Target, *, strength: Strength = 0.3, loading: Loading, drawing: Drawing) -> None:
+def augment(source: Source, target: Target, *, strength: Strength = 0.3, loading: Loading, drawing: Redrawing) -> None:
     """Draw every picture of a folder slightly anew, -n times, for training.
 
     Names, sizes and captions are kept; a caption is the prompt. What was interrupted goes on with the same command.
@@ -24,7 +25,9 @@ def augment(source: Source, target: Target, *, strength: Strength = 0.3, loading
 
 
 @command
-def anonymise(source: Source, target: Target, *, strength: Strength = 0.6, loading: Loading, drawing: Drawing) -> None:
+def anonymise(
+    source: Source, target: Target, *, strength: Strength = 0.6, loading: Loading, drawing: Redrawing
+) -> None:
     """Draw every picture of a folder so far anew that the people in it are others.
 
     As augment, but stronger. Look at the result: what survives depends on the model and the strength.
@@ -32,10 +35,10 @@ def anonymise(source: Source, target: Target, *, strength: Strength = 0.6, loadi
     _redraw(source, target, strength, loading, drawing)
 
 
-def _redraw(source: Path, target: Path, strength: float, loading: Loading, drawing: Drawing) -> None:
+def _redraw(source: Path, target: Path, strength: float, loading: Loading, drawing: Redrawing) -> None:
     from sfumato.files import check_writable
 
-    options = drawing.options()
+    options = drawing.options
     check_writable(target)
 
     # Importing torch takes over a second: after what can fail without it.
@@ -44,4 +47,4 @@ def _redraw(source: Path, target: Path, strength: float, loading: Loading, drawi
     for event in task.augment(loading.load(), source, target, strength, options):
         for path in event.paths:
             typer.echo(path)
-        typer.echo(f"picture {event.done} of {event.total}", err=True)
+        status.say(f"picture {event.done} of {event.total}")

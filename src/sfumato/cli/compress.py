@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli.options import Json, Loading, Seed, command
+from sfumato.cli.options import Json, Loading, Overwrite, Seed, command
 from sfumato.errors import SfumatoError
 
 PictureFile = Annotated[str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP file.")]
@@ -33,6 +33,7 @@ def compress(
     prompt: Prompt = "",
     loading: Loading,
     out: PackedOut = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Write a picture as the quantised latents of a model: very few bytes, which only that model opens.
@@ -44,7 +45,7 @@ def compress(
 
     if quality is not None and size is not None:
         raise SfumatoError("--bytes chooses the quality itself; give one of --bytes and --quality")
-    image, path = load_image(picture), _target(picture, out, ".sfz")
+    image, path = load_image(picture), _target(picture, out, ".sfz", overwrite)
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.tasks import compress as task
@@ -66,25 +67,26 @@ def decompress(
     seed: Seed = 0,
     loading: Loading,
     out: PictureOut = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Draw the picture that `sfumato compress` wrote; the network repairs what was lost."""
     from sfumato.files import read_bytes
     from sfumato.images.files import save
 
-    path, data = _target(file, out, ".png"), read_bytes(file)
+    path, data = _target(file, out, ".png", overwrite), read_bytes(file)
     image = loading.load().decompress(data, steps=steps, noise=noise, seed=seed or 0)
     save(image, path)
     record = {"file": str(path), "width": image.width, "height": image.height}
     typer.echo(json.dumps(record) if as_json else path)
 
 
-def _target(source: str, out: str | None, suffix: str) -> Path:
-    """What `--out` says, or a file here that does not exist yet. Raises SfumatoError."""
+def _target(source: str, out: str | None, suffix: str, overwrite: bool) -> Path:
+    """What `--out` says, or a file here of the source's name. Raises SfumatoError."""
+    from sfumato.cli.output import check_free
     from sfumato.files import check_writable
 
     path = Path(out) if out is not None else Path(Path(source).with_suffix(suffix).name)
-    if out is None and path.exists():
-        raise SfumatoError(f"{path} exists; say with --out where to write")
+    check_free(path, overwrite)
     check_writable(path.parent, path.name)
     return path

@@ -40,7 +40,7 @@ def convert(
     proof: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the table of all tensors goes; else OUT.proof.tsv.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--overwrite", "--force", help="Replace OUT if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every tensor.")] = False,
 ) -> None:
     """Write the model IN as OUT in a layout and precision, and prove that nothing was lost.
@@ -51,7 +51,7 @@ def convert(
     """
     table = proof or out.with_name(out.name + ".proof.tsv")
     if table.exists() and not force:
-        raise SfumatoError(f"{table} exists; name another file with --proof, or replace it with --force")
+        raise SfumatoError(f"{table} exists; name another file with --proof, or replace it with --overwrite")
 
     import rich.progress
     from rich.console import Console

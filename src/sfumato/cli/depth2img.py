@@ -8,16 +8,19 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli.img2img import Prompt, Resize
-from sfumato.cli.options import Drawing, Loading, Saving, Size, command, with_size
+from sfumato.cli.options import Drawing, Loading, Saving, command
+from sfumato.cli.sources import from_stdin, prompt_of
+from sfumato.settings.task_options import Depth2ImgOptions
 
-PictureFile = Annotated[str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP file.")]
+PictureFile = Annotated[
+    str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP file, or - for standard input.")
+]
+Prompt = Annotated[str, typer.Argument(metavar="[PROMPT]", help="What to draw, in words.")]
 DepthFile = Annotated[
     str | None,
     typer.Option("--depth", metavar="FILE", help="A picture of depth, the nearest brightest; else it is estimated."),
 ]
 OnlyDepth = Annotated[bool, typer.Option("--is-depth", help="PICTURE itself is a picture of depth.")]
-Strength = Annotated[float, typer.Option(help="1 takes nothing but the depth; less keeps colours.")]
 SeenFile = Annotated[Path | None, typer.Option("--save-depth", metavar="FILE", help="Keep the depth that is told.")]
 
 
@@ -28,11 +31,9 @@ def depth2img(
     *,
     depth: DepthFile = None,
     is_depth: OnlyDepth = False,
-    strength: Strength = 0.9,
-    resize: Resize = "crop",
+    how: Depth2ImgOptions,
     save_depth: SeenFile = None,
     loading: Loading,
-    size: Size = None,
     drawing: Drawing,
     saving: Saving,
 ) -> None:
@@ -40,14 +41,15 @@ def depth2img(
 
     Without --model the embedded depth model draws. The result is saved as `sfumato txt2img` saves its pictures.
     """
-    from sfumato.cli.output import Destination
+    from sfumato.cli.output import check_free
     from sfumato.images.files import save
     from sfumato.images.inputs import load_image
 
-    options = with_size(drawing.options(), size)
-    destination = Destination.of(saving.out, drawing.n)
-    destination.check()
-    first = load_image(picture)
+    options = drawing.options
+    destination = saving.destination(drawing.n).for_source(picture)
+    if save_depth is not None:
+        check_free(save_depth, saving.overwrite)
+    first, prompt = load_image(from_stdin(picture)), prompt_of(prompt)
     given = first if is_depth else None if depth is None else load_image(depth, "the depth")
     image = None if is_depth else first
 
@@ -60,8 +62,7 @@ def depth2img(
         loading = dataclasses.replace(loading, model=f"{EMBEDDED}-depth")
     sd = loading.load()
     request = Depth2ImgRequest(
-        prompt=prompt, negative=drawing.negative, options=options, image=image, depth=given, strength=strength,
-        resize=resize,
+        prompt=prompt, negative=drawing.negative, options=options, image=image, depth=given, **vars(how)
     )  # fmt: skip
     if save_depth is not None:
         save(request.map(sd, request.settings(sd.spec)), save_depth)

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from sfumato.cli.output import Destination
+from sfumato.cli.status import Level, status
 from sfumato.pipeline.events import Picture, Progress
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def follow(
                     path = destination.save(event.image, event.seed, event.infotext)
                     done.append((path, event))
                     watch.finished(time.perf_counter() - started)
-                    if not as_json:
+                    if not as_json and not destination.standard_output:
                         watch.bar.stop()  # its line would mix with ours where both streams are one terminal
                         typer.echo(os.fsencode(path))
                         watch.bar.start()
@@ -106,7 +107,7 @@ class Watch:
             TextColumn("steps"),
             TimeRemainingColumn(),
         )
-        self.plain = not console.is_terminal
+        self.plain = not console.is_terminal or status.level is Level.QUIET
         # stdout may be a pipe that must get its lines.
         self.bar = Bar(*columns, console=console, transient=True, redirect_stdout=False, disable=self.plain)
         self.task = self.bar.add_task("", total=None)
@@ -121,7 +122,7 @@ class Watch:
     def finished(self, seconds: float) -> None:
         self.ready += 1
         if self.plain:
-            typer.echo(f"picture {self.ready} of {self.pictures} after {seconds:.1f} s", err=True)
+            status.say(f"picture {self.ready} of {self.pictures} after {seconds:.1f} s")
         self._describe()
 
     def _describe(self) -> None:

@@ -13,8 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sfumato.cli.guidance_options import Cfg
-from sfumato.cli.options import Loading, SamplerName, ScheduleName, Steps, command
+from sfumato.cli.options import Cfg, Loading, SamplerName, ScheduleName, Steps, command
 from sfumato.data.emoji.captions import STYLES
 from sfumato.errors import SfumatoError
 from sfumato.files import check_writable

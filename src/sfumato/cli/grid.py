@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli.options import Drawing, Json, Loading, Size, command, with_size
+from sfumato.cli.from_table import BASIC
+from sfumato.cli.options import Drawing, Json, Loading, Overwrite, command
+from sfumato.cli.status import status
 from sfumato.errors import SfumatoError
 
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to draw, in words.")]
@@ -19,7 +21,13 @@ Z = Annotated[str | None, typer.Option("--z", metavar="AXIS", help="The same, bl
 PictureFile = Annotated[
     str | None, typer.Option("--picture", metavar="FILE", help="Draw on top of this, as img2img does.")
 ]
-Out = Annotated[str, typer.Option(metavar="FILE", help="The sheet; its table is written beside it, as .json.")]
+Out = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE", help="The sheet; its table is written beside it, as .json. Default: grid.png.",
+        rich_help_panel=BASIC, show_default=False,
+    ),
+]  # fmt: skip
 Cells = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Keep every picture on its own as well.")]
 
 
@@ -32,28 +40,29 @@ def grid(
     z: Z = None,
     picture: PictureFile = None,
     loading: Loading,
-    size: Size = None,
     drawing: Drawing,
     cells: Cells = None,
     out: Out = "grid.png",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Draw a picture under many settings, as a labelled sheet and a JSON table.
 
     "words" replaces its first value in the prompts by each of the others. Ctrl-C stops and keeps what is drawn.
     """
-    from sfumato.cli.output import Destination
+    from sfumato.cli.output import Destination, check_free
     from sfumato.files import atomic_write
     from sfumato.images.files import save
     from sfumato.images.inputs import load_image
 
     if drawing.n != 1:
         raise SfumatoError("a grid has one picture a cell; leave --number out, or make seed an axis")
-    options = with_size(drawing.options(), size)
-    sheet = Destination.of(out, 1)
+    options = drawing.options
+    sheet = Destination.of(out, 1, overwrite=overwrite)
     sheet.check()
-    if sheet.name is None:
-        raise SfumatoError(f"{out} is a folder; give the sheet a name, such as {out.rstrip('/')}/grid.png")
+    check_free(Path(out).with_suffix(".json"), overwrite)
+    if sheet.name is None or sheet.is_pattern or sheet.standard_output:
+        raise SfumatoError(f"{out} is no file; give the sheet a name, such as grid.png")
     image = None if picture is None else load_image(picture)
 
     # Importing torch takes over a second: after what can fail without it.
@@ -69,8 +78,10 @@ def grid(
             done.append(cell)
             if cells is not None:
                 name = "-".join(f"{k:03}" for k in cell.place)
-                save(cell.picture.image, cells / f"{name}.png", cell.picture.infotext)
-            typer.echo(f"cell {len(done)} of {len(todo.cells)}", err=True)
+                path = cells / f"{name}.png"
+                check_free(path, overwrite)
+                save(cell.picture.image, path, cell.picture.infotext)
+            status.say(f"cell {len(done)} of {len(todo.cells)}")
     finally:
         if done:
             save(todo.sheet(done), out)

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from sfumato.cli.options import Drawing, Loading, Saving, Size, command, with_size
+from sfumato.cli.options import Drawing, Loading, Saving, command
+from sfumato.cli.sources import from_stdin, pictures_and_prompt
+from sfumato.settings.task_options import Img2ImgOptions
 
-PictureFile = Annotated[str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG, WebP, GIF or BMP file.")]
-Prompt = Annotated[str, typer.Argument(metavar="[PROMPT]", help="What to draw, in words.")]
-Strength = Annotated[
-    float, typer.Option(help="How much is drawn anew: 0 gives the picture back, 1 takes nothing of it.")
-]
-Resize = Annotated[
-    Literal["crop", "stretch", "pad"],
-    typer.Option(help="How the picture comes to another --size: crop what is too much, stretch, or pad with edges."),
+Pictures = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PICTURE... [PROMPT]",
+        help="PNG, JPEG, WebP, GIF or BMP files, patterns of them in quotes, or - for standard input; then what to "
+        "draw, in words.",
+    ),
 ]
 
 
 @command
 def img2img(
-    picture: PictureFile,
-    prompt: Prompt = "",
+    pictures: Pictures,
     *,
-    strength: Strength = 0.75,
-    resize: Resize = "crop",
+    how: Img2ImgOptions,
     loading: Loading,
-    size: Size = None,
     drawing: Drawing,
     saving: Saving,
 ) -> None:
@@ -35,21 +33,23 @@ def img2img(
 
     Without --size the picture keeps its own, in the steps that the model can draw; very large ones are scaled down.
 
-    The result is saved as `sfumato txt2img` saves its pictures.
-    """
-    from sfumato.cli.output import Destination
-    from sfumato.images.files import open_image
+    The results are saved as `sfumato txt2img` saves its pictures.
 
-    options = with_size(drawing.options(), size)
-    destination = Destination.of(saving.out, drawing.n)
-    destination.check()
-    image = open_image(picture)
+    Example: sfumato img2img cat.png "a tiger" --strength 0.6 --out tiger.png
+    """
+    from sfumato.images.inputs import load_image
+
+    names, prompt = pictures_and_prompt(pictures)
+    destination = saving.destination(drawing.n, len(names))
+    images = [load_image(from_stdin(name)) for name in names]
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
     from sfumato.tasks.img2img import Img2ImgRequest
 
-    request = Img2ImgRequest(
-        prompt=prompt, negative=drawing.negative, options=options, image=image, strength=strength, resize=resize
-    )
-    draw(loading.load(), request, destination, saving.as_json)
+    sd = loading.load()
+    for name, image in zip(names, images, strict=True):
+        request = Img2ImgRequest(
+            prompt=prompt, negative=drawing.negative, options=drawing.options, image=image, **vars(how)
+        )
+        draw(sd, request, destination.for_source(name), saving.as_json, {"picture": name})

@@ -9,21 +9,25 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli.options import Drawing, Json, Loading, Size, command, with_size
+from sfumato.cli.from_table import BASIC
+from sfumato.cli.options import Drawing, Json, Loading, Overwrite, command
+from sfumato.cli.status import status
 from sfumato.errors import SfumatoError
+from sfumato.settings.task_options import InterpolateOptions
 
 Prompts = Annotated[list[str], typer.Argument(metavar="PROMPT...", help="One prompt, or those to go through.")]
 Seeds = Annotated[
     str | None,
     typer.Option(metavar="N,N...", help="Seeds to go through, one for each prompt; else --seed for all."),
 ]
-Frames = Annotated[int, typer.Option(help="How many pictures, the first and the last included.")]
 Fps = Annotated[float, typer.Option(min=0.1, max=240, help="How many of them are shown in a second.")]
-Loop = Annotated[bool, typer.Option("--loop", help="Go back to the first at the end.")]
 Out = Annotated[
     str,
-    typer.Option(metavar="FILE|FOLDER", help="A .gif, .webp, .png (moving) or .mp4 file; or a folder for frames."),
-]
+    typer.Option(
+        metavar="FILE|FOLDER", help="A .gif, .webp, .png (moving) or .mp4 file; or a folder for frames. "
+        "Default: motion.gif.", rich_help_panel=BASIC, show_default=False,
+    ),
+]  # fmt: skip
 
 
 @command
@@ -31,29 +35,31 @@ def interpolate(
     prompts: Prompts,
     *,
     seeds: Seeds = None,
-    frames: Frames = 24,
     fps: Fps = 12,
-    loop: Loop = False,
+    way: InterpolateOptions,
     loading: Loading,
-    size: Size = None,
     drawing: Drawing,
     out: Out = "motion.gif",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Draw the way from prompt to prompt, from seed to seed, or both at once.
 
     A sampler that adds noise on the way (those in "a" or "SDE") makes frames jump.
     """
+    from sfumato.cli.output import check_free
     from sfumato.files import check_writable
     from sfumato.images.files import save
     from sfumato.images.video import check_motion, save_motion
 
-    options = with_size(drawing.options(), size)
+    options = drawing.options
     if drawing.n != 1:
         raise SfumatoError("every frame is one picture; leave --number out, and say --frames")
     path, moving = Path(out), bool(Path(out).suffix) and not out.endswith("/")
     if moving:
         check_motion(path)
+    for file in [path] if moving else [path / f"{index:04}.png" for index in range(way.frames)]:
+        check_free(file, overwrite)
     check_writable(path.parent if moving else path)
     numbers = _numbers(seeds)
 
@@ -63,7 +69,7 @@ def interpolate(
 
     sd = loading.load()
     request = InterpolateRequest(
-        prompts=prompts, negative=drawing.negative, options=options, seeds=numbers, frames=frames, loop=loop
+        prompts=prompts, negative=drawing.negative, options=options, seeds=numbers, **vars(way)
     )
     pictures: dict[int, Picture] = {}
     with closing(sd.events(request)) as events:
@@ -72,11 +78,11 @@ def interpolate(
                 pictures[event.index] = event
                 if not moving:
                     save(event.image, path / f"{event.index:04}.png", event.infotext)
-                typer.echo(f"frame {len(pictures)} of {frames}", err=True)
+                status.say(f"frame {len(pictures)} of {way.frames}")
     if moving:
-        save_motion([pictures[k].image for k in range(frames)], path, fps)
-    infotexts = [pictures[k].infotext for k in range(frames)]
-    typer.echo(json.dumps({"file": out, "frames": frames, "fps": fps, "infotexts": infotexts}) if as_json else out)
+        save_motion([pictures[k].image for k in range(way.frames)], path, fps)
+    infotexts = [pictures[k].infotext for k in range(way.frames)]
+    typer.echo(json.dumps({"file": out, "frames": way.frames, "fps": fps, "infotexts": infotexts}) if as_json else out)
 
 
 def _numbers(text: str | None) -> list[int]:

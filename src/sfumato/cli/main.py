@@ -17,7 +17,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sfumato import SfumatoError, __version__
-from sfumato.errors import SfumatoWarning
+from sfumato.cli.status import status
+from sfumato.errors import OptionError, SfumatoWarning
 
 # name: (where the `typer.Typer` or the function of the command is, one line of help)
 COMMANDS = {
@@ -52,6 +53,15 @@ COMMANDS = {
     "verify": ("sfumato.cli.verify:verify", "Compare every network, sampler and format with reference data."),
 }
 
+BASIC = "What everybody needs"
+PANELS = (
+    BASIC, "Arguments", "Options", "On a picture", "The way", "Pictures", "Sampling", "Words", "Guidance",
+    "Second, larger pass", "XL", "Model and machine", "Output",
+)  # fmt: skip
+FIRST = ("--out", "--model", "--size", "--steps", "--cfg", "--seed")
+LAST = PANELS[-1]
+EXAMPLE = "Example:"
+
 # Help without boxes and colours is printed in half the time.
 PLAIN = None
 
@@ -60,6 +70,7 @@ EXIT_FAULT, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 def _fail(message: str, code: int) -> NoReturn:
     """End with one line on stderr; with SFUMATO_DEBUG set, after the traceback."""
+    status.clear()
     if os.environ.get("SFUMATO_DEBUG"):
         traceback.print_exc()
     typer.echo(" ".join(message.split()), err=True)
@@ -74,7 +85,7 @@ def _notes() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, SfumatoWarning):
-                typer.echo(f"note: {message}", err=True)
+                status.say(f"note: {message}")
             else:
                 others(message, category, *where, **more)
 
@@ -95,8 +106,12 @@ def _one_line() -> Iterator[None]:
             typer.echo(error.format_message(), err=True)
             raise typer.Exit(error.exit_code) from None
         context = getattr(error, "ctx", None)
-        hint = f"; try '{context.command_path} --help'" if context else ""
+        hint = _meant(error) or (f"; try '{context.command_path} --help'" if context else "")
         _fail(f"error: {error.format_message().rstrip('.')}{hint}", error.exit_code)
+    except OptionError as error:
+        from sfumato.cli.from_table import FLAGS
+
+        _fail(f"error: {error.spelled(FLAGS)}", EXIT_BAD_INPUT)
     except SfumatoError as error:
         _fail(f"error: {error}", EXIT_BAD_INPUT)
     except KeyboardInterrupt:
@@ -106,6 +121,30 @@ def _one_line() -> Iterator[None]:
             f"error: {type(error).__name__}: {error} (a fault in sfumato; SFUMATO_DEBUG=1 shows the traceback)",
             EXIT_FAULT,
         )
+
+
+def _meant(error: Any) -> str:
+    """What to give instead of an option that a command does not have; empty where nothing is like it."""
+    if type(error).__name__ != "NoSuchOption" or error.ctx is None:  # typer keeps this class to itself
+        return ""
+    from sfumato.cli.from_table import FLAGS
+    from sfumato.settings.table import ARGUMENTS, OPTIONS
+
+    name = error.option_name.lstrip("-").replace("-", "_")
+    known = {flag for parameter in error.ctx.command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    names = next((one.name for one in OPTIONS.values() if name in (one.name, *one.also)), ARGUMENTS.get(name, name))
+    meant = FLAGS.get(names, "--" + names.replace("_", "-"))
+    arguments = {parameter.name: parameter for parameter in error.ctx.command.params if parameter.opts[0][0] != "-"}
+    if meant in known or (names in ("width", "height") and "--size" in known):
+        error.possibilities = None
+        said = "--size WxH says both sides" if meant not in known else f"here it is {meant}"
+        return f"; {said}"
+    if names == "image":
+        names = next((name for name in ("picture", "pictures") if name in arguments), names)
+    if names in arguments:
+        error.possibilities = None
+        return f"; here it is given without a name, as {arguments[names].metavar or names.upper()}"
+    return ""
 
 
 def _load(name: str) -> Any:
@@ -121,18 +160,51 @@ def _load(name: str) -> Any:
 
 
 class Sectioned(TyperCommand):
-    """A command whose help lists the options of each panel under the panel's name."""
+    """A command whose help lists the options of each panel under the panel's name.
+
+    What everybody needs comes first, with the example of the command's text ("Example: ..."); then what is this
+    command's own, then the panels in the order of `PANELS`, then the rest.
+    """
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        whole = self.help
+        self.help = "\n\n".join(part for part in _paragraphs(whole) if not part.startswith(EXAMPLE))
+        super().format_help_text(ctx, formatter)
+        self.help = whole
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
+        sections: dict[str, dict[str, tuple[str, str]]] = {}
+        basic = any(getattr(parameter, "rich_help_panel", None) == BASIC for parameter in self.get_params(ctx))
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                sections.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(record)
-        for title, records in sections.items():
+                first = BASIC if basic else "Arguments"
+                kind = first if parameter.param_type_name == "argument" else "Options"
+                panel = getattr(parameter, "rich_help_panel", None) or (
+                    LAST if basic and parameter.name == "help" else kind
+                )
+                sections.setdefault(panel, {})[parameter.opts[0]] = record
+        for title in sorted(sections, key=_place):
             with formatter.section(title):
-                formatter.write_dl(records)
+                rows = sections[title]
+                formatter.write_dl([rows[name] for name in sorted(rows, key=_rank)])
+            if title == BASIC:
+                for example in (part for part in _paragraphs(self.help) if part.startswith(EXAMPLE)):
+                    formatter.write_paragraph()
+                    formatter.write_text(example)
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    return (text or "").split("\n\n")
+
+
+def _place(title: str) -> int:
+    return PANELS.index(title) if title in PANELS else len(PANELS)
+
+
+def _rank(name: str) -> int:
+    """Arguments first, then the options that everybody needs in their order, then all others in theirs."""
+    return 0 if not name.startswith("-") else FIRST.index(name) + 1 if name in FIRST else len(FIRST) + 1
 
 
 class LazyGroup(TyperGroup):
@@ -177,6 +249,12 @@ def sfumato(
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Forbid all network, as SFUMATO_OFFLINE=1 does.")] = False,
 ) -> None:
-    """Stable Diffusion, whole: draw pictures, look into checkpoints, train models."""
+    """Stable Diffusion, whole: draw pictures, look into checkpoints, train models.
+
+    Exit codes: 0 when all is done; 1 for a fault in sfumato, or a check that failed; 2 for input that it cannot do
+    anything with; 130 when it was stopped with Ctrl-C.
+
+    Example: sfumato txt2img "a red heart" --out heart.png
+    """
     if offline:
         os.environ["SFUMATO_OFFLINE"] = "1"

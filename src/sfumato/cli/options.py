@@ -1,7 +1,7 @@
 """The options that several commands understand, the same in each of them.
 
-They come in groups. A command takes a group as one keyword-only parameter, and `command` spreads it into the options
-that it stands for:
+They come in groups, most of them made of the tables in `settings/`. A command takes a group as one keyword-only
+parameter, and `command` spreads it into the options that it stands for:
 
     @command
     def txt2img(prompt: Prompt, *, loading: Loading, drawing: Drawing, saving: Saving) -> None: ...
@@ -15,45 +15,68 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 
-from sfumato.cli.guidance_options import Guiding
-from sfumato.cli.prompt_options import Wording
-from sfumato.diffusion.options import Value, read_value
+from sfumato.cli.from_table import BASIC, EMBEDDED, FromTable, completion, embedded_defaults, flag, parameters, values
+from sfumato.cli.status import status
 from sfumato.errors import SfumatoError
+from sfumato.settings.guidance import GuidanceSettings
+from sfumato.settings.option import options_in
+from sfumato.settings.picture import HiresSettings, Pair, PictureSettings, RefinerSettings, SizeConditioning
+from sfumato.settings.prompt import StyleOptions, WordSettings
+from sfumato.settings.sampling import SamplingSettings
+from sfumato.settings.table import OPTIONS
 
 if TYPE_CHECKING:
     from sfumato.api import StableDiffusion
-    from sfumato.settings.settings import Options, Pair
+    from sfumato.cli.output import Destination
     from sfumato.spec import Prediction as Kind
 
-Negative = Annotated[str, typer.Option(help="What to keep out of the picture.", show_default=False)]
+DRAWING = (SamplingSettings, GuidanceSettings, WordSettings, StyleOptions, PictureSettings, SizeConditioning)
+
+MACHINE, OUTPUT = "Model and machine", "Output"
+_machine = partial(typer.Option, rich_help_panel=MACHINE)
+_output = partial(typer.Option, rich_help_panel=OUTPUT)
+
+
+def _model_names() -> list[str]:
+    from sfumato.hub.local_models import models
+
+    return [one.name for one in models() if one.path is not None]
+
+
+Negative = Annotated[
+    str, typer.Option(help="What to keep out of the picture.", show_default=False, rich_help_panel=WordSettings.PANEL)
+]
 Model = Annotated[
     str | None,
     typer.Option(
         help="A checkpoint file (.safetensors, .ckpt), a diffusers folder, or the name of one on this machine, such as "
-        "sd1.5 (`sfumato models` lists them); else the embedded model."
+        "sd1.5 (`sfumato models` lists them). Default: the embedded model.",
+        rich_help_panel=BASIC,
+        autocompletion=completion(_model_names),
     ),
 ]
 Variant = Annotated[
     str | None,
-    typer.Option(
+    _machine(
         help="Which release a single file is, where several have the same tensors: base or turbo of XL and 3.5 large, "
         "base or 768-v of 2.x; an unknown name lists them."
     ),
 ]
 Prediction = Annotated[
     str | None,
-    typer.Option(
+    _machine(
         metavar="KIND",
         help="What the network predicts, where its file does not say so or says it wrongly: eps, v, x0, flow or edm.",
     ),
 ]
 ZeroSnr = Annotated[
     bool | None,
-    typer.Option(
+    _machine(
         "--zero-snr/--no-zero-snr",
         help="The noise levels of training end, or do not end, at pure noise (zero terminal SNR).",
         show_default=False,
@@ -61,11 +84,11 @@ ZeroSnr = Annotated[
 ]
 Vae = Annotated[
     str | None,
-    typer.Option("--vae", metavar="FILE|FOLDER", help="An autoencoder that replaces the model's, or that it lacks."),
+    _machine("--vae", metavar="FILE|FOLDER", help="An autoencoder that replaces the model's, or that it lacks."),
 ]
 TextEncoders = Annotated[
     list[str] | None,
-    typer.Option(
+    _machine(
         "--text-encoder",
         metavar="FILE|FOLDER",
         help="A text encoder (CLIP-L, CLIP-G, T5) that replaces the model's, or that it lacks. May be repeated.",
@@ -73,121 +96,58 @@ TextEncoders = Annotated[
 ]
 T5File = Annotated[
     str | None,
-    typer.Option(
+    _machine(
         "--t5-tokenizer",
         metavar="FILE",
         help="T5's spiece.model or tokenizer.json, for a model of 3 or 3.5 that brings none.",
     ),
 ]
 T5Length = Annotated[
-    int | None, typer.Option("--t5-length", help="Tokens that T5 reads at least; else 256. The original code has 77.")
+    int | None, _machine("--t5-length", help="Tokens that T5 reads at least. Default: 256. The original code has 77.")
 ]
 TiledVae = Annotated[
     bool | None,
-    typer.Option(
+    _machine(
         "--tiled-vae/--no-tiled-vae",
-        help="Put pictures through the autoencoder in tiles, in less memory and more time; else only large ones.",
+        help="Put pictures through the autoencoder in tiles, in less memory and more time. Default: only large ones.",
     ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; else a GPU where there is one.")]
+Device = Annotated[str | None, _machine(help="cpu, cuda, cuda:1, mps. Default: a GPU where there is one.")]
 Dtype = Annotated[
-    str | None, typer.Option(help="float32, float16 or bfloat16; else float16 on CUDA and float32 elsewhere.")
+    str | None, _machine(help="float32, float16 or bfloat16. Default: float16 on CUDA and float32 elsewhere.")
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="Processor threads; else two for a small network, and for others as many as torch takes."),
+    _machine(min=1, help="Processor threads. Default: two for a small network, and for others as many as torch takes."),
 ]
-Steps = Annotated[int | None, typer.Option(help="Sampling steps.")]
-Seed = Annotated[
-    int | None,
-    typer.Option(help="Seed of the first picture, the next have the numbers after it; else drawn at random."),
-]
-VariationSeed = Annotated[
-    int | None,
-    typer.Option(help="Vary the picture of --seed towards that of this one, and the next ones; else drawn at random."),
-]
-VariationStrength = Annotated[
-    float | None, typer.Option(help="How far to vary the picture of --seed, from 0 (not) to 1 (another picture).")
-]
-Rng = Annotated[
-    str | None,
-    typer.Option("--rng", help="Where noise comes from: cpu, or nv for the numbers that a GPU would draw; else cpu."),
-]
-TilingAxes = Annotated[
-    str | None,
-    typer.Option("--tiling", metavar="x|y|both", help="Draw pictures whose opposite edges fit together."),
-]
-SamplerName = Annotated[
+Steps = Annotated[int | None, flag(OPTIONS["steps"])]
+Seed = Annotated[int | None, flag(OPTIONS["seed"])]
+Cfg = Annotated[float | None, flag(OPTIONS["cfg"])]
+SamplerName = Annotated[str | None, flag(OPTIONS["sampler"])]
+ScheduleName = Annotated[str | None, flag(OPTIONS["schedule"])]
+_OWN = embedded_defaults()
+_OWN_SIZE = f"; {_OWN['width']}x{_OWN['height']} for {EMBEDDED}" if _OWN else ""
+Size = Annotated[
     str | None,
     typer.Option(
-        "--sampler",
-        help="euler, euler_ancestral, heun, ddim, plms, dpmpp_2m, dpmpp_2m_sde, dpmpp_sde, lcm and more, also by the "
-        "names of web UIs ('Euler a'); `sfumato samplers` lists them all.",
+        metavar="WxH",
+        help=f"Width and height in pixels, such as 512x768. Default: the model's own{_OWN_SIZE}.",
+        rich_help_panel=BASIC,
     ),
 ]
-ScheduleName = Annotated[
-    str | None,
-    typer.Option(
-        "--schedule",
-        help="discrete, karras, exponential, sgm_uniform, beta, simple and more, also by the "
-        "names of web UIs; `sfumato samplers` lists them all.",
-    ),
-]
-SamplerOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="An option of the sampler or its schedule, such as eta=0.5 (`sfumato samplers` lists them). May be "
-        "repeated.",
-    ),
-]
-Sigmas = Annotated[
-    str | None,
-    typer.Option(metavar="LIST", help="Noise levels in place of steps and schedule, such as 14.6,7,3,1,0.1,0."),
-]
-ClipSkip = Annotated[
-    int | None, typer.Option(help="Layer of the text encoder to read, counted from the last, which is 1.")
-]
-OriginalSize = Annotated[
-    str | None, typer.Option(metavar="WxH", help="XL: the size of the imagined original; else the drawn size.")
-]
-Crop = Annotated[
-    str | None, typer.Option(metavar="X,Y", help="XL: what is cut off the original at its left and top; else 0,0.")
-]
-TargetSize = Annotated[
-    str | None, typer.Option(metavar="WxH", help="XL: the size that it is told to draw; else the drawn size.")
-]
-AestheticScore = Annotated[
-    float | None, typer.Option(help="XL's refiner: how good a picture it shall make, from 0 to 10; else 6.")
-]
-HiresScale = Annotated[
-    float | None, typer.Option(help="Draw on top of the picture once more, so many times as wide and high.")
-]
-HiresStrength = Annotated[
-    float | None, typer.Option(help="How much of it that second pass draws anew, from 0 to 1; else 0.5.")
-]
-HiresSteps = Annotated[int | None, typer.Option(help="Its sampling steps; else as many as --steps.")]
-HiresUpscaler = Annotated[
-    str | None,
-    typer.Option(metavar="latent|lanczos|FILE", help="What enlarges for it; a file is a pixel upscaler. Else latent."),
-]
-Count = Annotated[int, typer.Option("-n", "--number", help="How many pictures.")]
-BestOf = Annotated[
-    int | None,
-    typer.Option("--best-of", help="Draw so many and keep the -n that the embedded CLIP finds nearest to the prompt."),
-]
-Watermark = Annotated[bool, typer.Option("--watermark/--no-watermark", help="Mark pictures invisibly as generated.")]
-Size = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels, such as 512x768.")]
 Out = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|FOLDER",
-        help="For one picture a .png, .jpg or .webp file, replaced if it exists; or a folder, where nothing is ever "
-        "replaced. Else sfumato-SEED.png here, under a new name if that exists.",
+        help="For one picture a .png, .jpg or .webp file; for several a folder, or a name with {seed}, {name} (of the "
+        "picture given) or {number}; - prints the picture. Default: sfumato-SEED.png here.",
+        rich_help_panel=BASIC,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the names of the files.")]
+Overwrite = Annotated[bool, _output("--overwrite", help="Replace files that exist. Default: they are never replaced.")]
+Quiet = Annotated[bool, _output("-q", "--quiet", help="Say nothing on stderr but errors.")]
+Verbose = Annotated[bool, _output("-v", "--verbose", help="Say what is loaded, and how long it takes.")]
+Json = Annotated[bool, _output("--json", help="Print one JSON object instead of the names of the files.")]
 
 
 @dataclass(frozen=True)
@@ -206,6 +166,13 @@ class Loading:
     device: Device = None
     dtype: Dtype = None
     threads: Threads = None
+    quiet: Quiet = False
+    verbose: Verbose = False
+
+    @property
+    def named(self) -> str:
+        """What the model is called in messages."""
+        return self.model or "the embedded model"
 
     def load(self) -> StableDiffusion:
         """Load the model, and set the number of threads. Raises SfumatoError as `sfumato.load`."""
@@ -225,67 +192,59 @@ class Loading:
         if not self.threads and sd.device.type == "cpu":
             parameters = sum(weight.numel() for weight in sd.denoiser.network.parameters())
             torch.set_num_threads(fitting_threads(parameters, torch.get_num_threads()))
+        dtype = next(sd.denoiser.network.parameters()).dtype
+        where = f"{sd.device}, {dtype}, {torch.get_num_threads()} threads".replace("torch.", "")
+        status.loaded(f"{sd.name} ({sd.spec.title}; {where})")
         return sd
 
 
-@dataclass(frozen=True)
-class Drawing(Guiding, Wording):
-    """What decides a picture, whatever the task; see `settings.settings.Options`."""
+class Redrawing(FromTable):
+    """What decides a picture whose size follows from another's; see `settings.table`."""
 
-    negative: Negative = ""
-    steps: Steps = None
-    seed: Seed = None
-    variation_seed: VariationSeed = None
-    variation_strength: VariationStrength = None
-    rng: Rng = None
-    tiling: TilingAxes = None
-    sampler: SamplerName = None
-    schedule: ScheduleName = None
-    sampler_options: SamplerOptions = None
-    sigmas: Sigmas = None
-    clip_skip: ClipSkip = None
-    original_size: OriginalSize = None
-    crop: Crop = None
-    target_size: TargetSize = None
-    aesthetic_score: AestheticScore = None
-    n: Count = 1
-    best_of: BestOf = None
-    watermark: Watermark = True
+    groups = DRAWING
 
-    def options(self) -> Options:
-        """Raises SfumatoError for numbers that are none."""
-        return {
-            "steps": self.steps,
-            "seed": self.seed,
-            "variation_seed": self.variation_seed,
-            "variation_strength": self.variation_strength,
-            "rng": self.rng,
-            "tiling": self.tiling,
-            "sampler": self.sampler,
-            "schedule": self.schedule,
-            "sampler_options": dict(map(parse_setting, self.sampler_options or ())),
-            "sigmas": parse_numbers("sigmas", self.sigmas),
-            "clip_skip": self.clip_skip,
-            "original_size": parse_pair("original size", self.original_size),
-            "crop": parse_pair("crop", self.crop, ",", "left,top in pixels, such as 0,128"),
-            "target_size": parse_pair("target size", self.target_size),
-            "aesthetic_score": self.aesthetic_score,
-            "n": self.n,
-            "best_of": self.best_of,
-            "watermark": self.watermark,
-            **self.guidance_options(),
-            **self.word_options(),
-        }
+    def __init__(self, negative: str = "", **given: Any):
+        super().__init__(**given)
+        self.negative = negative
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        return [keyword("negative", "", Negative), *super().parameters()]
+
+    @property
+    def n(self) -> int:
+        """How many pictures are asked for."""
+        return self.options.get("n", 1)
+
+    @property
+    def said(self) -> bool:
+        """Whether anything was given."""
+        return bool(self.options or self.negative)
 
 
-@dataclass(frozen=True)
-class Hires:
+class Drawing(Redrawing):
+    """What decides a picture, whatever the task."""
+
+    def __init__(self, size: str | None = None, **given: Any):
+        super().__init__(**given)
+        if (pair := parse_pair("size", size)) is not None:
+            self.options["width"], self.options["height"] = pair
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        return [keyword("size", None, Size), *super().parameters()]
+
+
+class Refining(FromTable):
+    """When a refiner goes on."""
+
+    groups = (RefinerSettings,)
+
+
+class Hires(FromTable):
     """The second, larger pass of txt2img."""
 
-    hires_scale: HiresScale = None
-    hires_strength: HiresStrength = None
-    hires_steps: HiresSteps = None
-    hires_upscaler: HiresUpscaler = None
+    groups = (HiresSettings,)
 
 
 @dataclass(frozen=True)
@@ -293,75 +252,78 @@ class Saving:
     """Where pictures go, and what is printed."""
 
     out: Out = None
+    overwrite: Overwrite = False
     as_json: Json = False
+
+    def destination(self, n: int, sources: int = 1) -> Destination:
+        """Where n pictures of each source go. Raises SfumatoError where they cannot."""
+        from sfumato.cli.output import Destination
+
+        destination = Destination.of(self.out, n, sources, self.overwrite)
+        destination.check(self.as_json)
+        return destination
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """The function as typer reads it: in place of each parameter that is a group, the group's options."""
     hints = get_type_hints(function, include_extras=True)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
-    parameters = []
+    groups: dict[str, tuple[Any, list[inspect.Parameter]]] = {
+        name: (hint, _parameters(hint)) for name, hint in hints.items() if _is_group(hint)
+    }
+    shown = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name in groups:
-            parameters += _options(groups[parameter.name])
+            shown += groups[parameter.name][1]
         else:
-            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            shown.append(parameter.replace(annotation=hints[parameter.name]))
 
     @functools.wraps(function)
     def run(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
+        for name, (group, spread) in groups.items():
+            own = {one.name: given.pop(one.name) for one in spread}
+            given[name] = group(**(values(options_in(group), own) if _is_table(group) else own))
+        # Before torch is imported, which takes a second or more.
+        for one in given.values():
+            if isinstance(one, Loading):
+                status.begin(one.quiet, one.verbose)
+                status.loading(one.named)
         function(**given)
 
     vars(run).pop("__wrapped__")  # typer shall see the options
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     vars(run)["__signature__"] = inspect.Signature(
-        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shown]
     )
     return run
 
 
-def _options(group: Any) -> list[inspect.Parameter]:
+def _is_table(group: Any) -> bool:
+    return dataclasses.is_dataclass(group) and bool(options_in(cast(type, group)))
+
+
+def _is_group(hint: Any) -> bool:
+    return dataclasses.is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, FromTable))
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    if issubclass(group, FromTable):
+        return group.parameters()
+    if _is_table(group):
+        return parameters(options_in(group).values())
     hints = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
-        )
-        for field in dataclasses.fields(group)
-    ]
+    return [keyword(field.name, field.default, hints[field.name]) for field in dataclasses.fields(group)]
 
 
-def parse_pair(
-    name: str, text: str | None, mark: str = "xX×", form: str = "width x height in pixels, such as 512x768"
-) -> Pair | None:
-    """Both numbers of 'WxH', or of what is written with another mark; None of None. Raises SfumatoError."""
+def keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    """A parameter of a command's function."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def parse_pair(name: str, text: str | None) -> Pair | None:
+    """Both numbers of 'WxH'; None of None. Raises SfumatoError."""
     if text is None:
         return None
-    match = re.fullmatch(rf"\s*([0-9]{{1,6}})\s*[{mark}]\s*([0-9]{{1,6}})\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{1,6})\s*[xX×]\s*([0-9]{1,6})\s*", text)
     if match is None:
-        raise SfumatoError(f"the {name} is {text!r}; give {form}")
+        raise SfumatoError(f"the {name} is {text!r}; give width x height in pixels, such as 512x768")
     return int(match[1]), int(match[2])
-
-
-def parse_numbers(name: str, text: str | None) -> list[float] | None:
-    """The numbers of '14.6, 7, 0'; None of None. Raises SfumatoError."""
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise SfumatoError(f"{name} are {text!r}; give numbers with commas between, such as 14.6,7,3,1,0.1,0") from None
-
-
-def parse_setting(text: str) -> tuple[str, Value]:
-    """Name and value of 'eta=0.5', a number where it reads as one. Raises SfumatoError."""
-    name, mark, value = (part.strip() for part in text.partition("="))
-    if not (name and mark and value):
-        raise SfumatoError(f"--set has {text!r}; give a name and a value, such as eta=0.5")
-    return name, read_value(value)
-
-
-def with_size(options: Options, size: str | None) -> Options:
-    """The options with the size that `--size` says, if it says one. Raises SfumatoError as `parse_pair`."""
-    pair = parse_pair("size", size)
-    return options if pair is None else {**options, "width": pair[0], "height": pair[1]}

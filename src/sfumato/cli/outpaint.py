@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from sfumato.cli.img2img import PictureFile, Prompt
-from sfumato.cli.options import Drawing, Loading, Saving, Size, command, with_size
-
-Pixels = Annotated[int, typer.Option(help="Pixels to add on this side.")]
-Overlap = Annotated[
-    int | None,
-    typer.Option(help="Pixels over which the old picture goes over into the new; else an eighth of what is drawn."),
-]
-Step = Annotated[float, typer.Option(help="How much is added at once, as a share of what the model draws.")]
+from sfumato.cli.img2img import Pictures
+from sfumato.cli.options import Drawing, Loading, Saving, command
+from sfumato.cli.sources import from_stdin, pictures_and_prompt
+from sfumato.settings.task_options import Margins, OutpaintOptions
 
 
 @command
 def outpaint(
-    picture: PictureFile,
-    prompt: Prompt = "",
+    pictures: Pictures,
     *,
-    left: Pixels = 0,
-    right: Pixels = 0,
-    top: Pixels = 0,
-    bottom: Pixels = 0,
-    overlap: Overlap = None,
-    step: Step = 0.5,
+    margins: Margins,
+    how: OutpaintOptions,
     loading: Loading,
-    size: Size = None,
     drawing: Drawing,
     saving: Saving,
 ) -> None:
@@ -38,22 +23,23 @@ def outpaint(
     Large amounts are added in pieces. --size is what the model draws at once, and by default its own size. The old
     picture, but for --overlap, comes back bit by bit, if it is saved as PNG or WebP.
 
-    The result is saved as `sfumato txt2img` saves its pictures.
-    """
-    from sfumato.cli.output import Destination
-    from sfumato.images.files import open_image
+    The results are saved as `sfumato txt2img` saves its pictures.
 
-    options = with_size(drawing.options(), size)
-    destination = Destination.of(saving.out, drawing.n)
-    destination.check()
-    image = open_image(picture)
+    Example: sfumato outpaint photo.png "a beach" --left 128 --out wide.png
+    """
+    from sfumato.images.inputs import load_image
+
+    names, prompt = pictures_and_prompt(pictures)
+    destination = saving.destination(drawing.n, len(names))
+    images = [load_image(from_stdin(name)) for name in names]
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw
     from sfumato.tasks.outpaint import OutpaintMargins, OutpaintRequest
 
-    request = OutpaintRequest(
-        prompt=prompt, negative=drawing.negative, options=options, image=image,
-        margins=OutpaintMargins(left, right, top, bottom), overlap=overlap, step=step,
-    )  # fmt: skip
-    draw(loading.load(), request, destination, saving.as_json)
+    sides, sd = OutpaintMargins(**vars(margins)), loading.load()
+    for name, image in zip(names, images, strict=True):
+        request = OutpaintRequest(
+            prompt=prompt, negative=drawing.negative, options=drawing.options, image=image, margins=sides, **vars(how)
+        )
+        draw(sd, request, destination.for_source(name), saving.as_json, {"picture": name})

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli.options import Json, Loading, Out, command
+from sfumato.cli.options import Json, Loading, Out, Overwrite, command
+from sfumato.cli.status import status
 
 PictureFile = Annotated[
     str, typer.Argument(metavar="FILE", help="A picture as its program saved it, or a .txt or .json file of settings.")
@@ -33,6 +34,7 @@ def replay(
     loading: Loading,
     out: Out = None,
     explain: Explain = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Draw a picture again: one of ours, or of AUTOMATIC1111's web UI and its kin, ComfyUI, InvokeAI, SwarmUI, Fooocus
@@ -47,8 +49,8 @@ def replay(
     from sfumato.cli.output import Destination
     from sfumato.images.inputs import load_image
 
-    destination = Destination.of(out, 1)
-    destination.check()
+    destination = Destination.of(out, 1, overwrite=overwrite)
+    destination.check(as_json)
     image = None if picture is None else load_image(picture)
 
     # Importing torch takes over a second: after what can fail without it.
@@ -66,9 +68,9 @@ def replay(
     named = refiner or task.refiner_of(recipe)
     second = None if named is None else dataclasses.replace(loading, model=named).load()
     settings, events = task.replay(sd, recipe, image, refiner=second, from_words=from_words)
-    typer.echo(f"drawn by {recipe.program}", err=True)
+    status.say(f"drawn by {recipe.program}")
     for kind, lines in (("rule", recipe.rules), ("not honoured", recipe.lost)):
         for line in lines:
-            typer.echo(f"{kind}: {line}", err=True)
+            status.say(f"{kind}: {line}")
     further = {"program": recipe.program, "rules": recipe.rules, "not_honoured": recipe.lost}
     draw_events(sd, settings, events, destination, as_json, further)

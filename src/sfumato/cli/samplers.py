@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sfumato.cli.table import print_table
+from sfumato.diffusion.sampler_names import SAMPLER_NAMES, SCHEDULE_NAMES
 
 if TYPE_CHECKING:
     from sfumato.diffusion.options import Option
@@ -29,7 +30,7 @@ def samplers(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
         both = {
             "samplers": [
                 {
-                    "name": one.name, "label": one.label, "aliases": one.aliases, "kind": one.kind,
+                    "name": one.name, "label": one.label, "aliases": SAMPLER_NAMES[one.name].aliases, "kind": one.kind,
                     "multistep": one.multistep, "calls": one.calls, "order": one.order, "schedule": one.schedule,
                     "options": _defaults(one.options), "source": one.source,
                 }
@@ -37,7 +38,7 @@ def samplers(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
             ],
             "schedules": [
                 {
-                    "name": one.name, "label": one.label, "aliases": one.aliases,
+                    "name": one.name, "label": one.label, "aliases": SCHEDULE_NAMES[one.name].aliases,
                     "options": _defaults(one.options), "source": one.source,
                 }
                 for one in SIGMA_SCHEDULES.values()
@@ -51,7 +52,10 @@ def samplers(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
     print_table(
         [
             ("SCHEDULE", "LABEL", "SOURCE", "OPTIONS", "ALSO KNOWN AS"),
-            *((one.name, one.label, one.source, *_more(one.options, one.aliases)) for one in SIGMA_SCHEDULES.values()),
+            *(
+                (one.name, one.label, one.source, *_more(one.options, SCHEDULE_NAMES[one.name].aliases))
+                for one in SIGMA_SCHEDULES.values()
+            ),
         ]
     )
 
@@ -60,7 +64,7 @@ def _row(one: Sampler) -> tuple[str, ...]:
     kind = f"{one.kind}, {'multistep' if one.multistep else 'single step'}"
     return (
         one.name, one.label, kind, str(one.calls), str(one.order), one.schedule, one.source,
-        *_more(one.options, one.aliases),
+        *_more(one.options, SAMPLER_NAMES[one.name].aliases),
     )  # fmt: skip
 
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.cells import cell_len
 
+from sfumato.cli.from_table import FromTable
 from sfumato.cli.options import Loading, Seed, Steps, command
-from sfumato.cli.prompt_options import Wording
+from sfumato.settings.prompt import StyleOptions, WordSettings
 
 if TYPE_CHECKING:
-    from sfumato.settings.settings import Options
     from sfumato.tasks.tokens import Piece, Reading, Tokens
+
+
+class Reader(FromTable):
+    """How prompts are read."""
+
+    groups = (WordSettings, StyleOptions)
+
 
 AROUND = 30  # characters shown on either side of what a note is about
 
@@ -26,7 +33,7 @@ def tokens(
     loading: Loading,
     steps: Steps = None,
     seed: Seed = None,
-    wording: Wording,
+    reading: Reader,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show how MODEL reads PROMPT, without drawing.
@@ -38,7 +45,7 @@ def tokens(
     from sfumato.tasks import tokens as task
 
     sd = loading.load()
-    options: Options = {**wording.word_options(), "steps": steps, "seed": seed}
+    options: Any = {**reading.options, "steps": steps, "seed": seed}
     settings = Settings.of(sd.spec, prompt, **options)
     found = task.tokens(sd, settings)
     if as_json:

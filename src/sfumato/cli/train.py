@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sfumato.cli.from_table import completion
 from sfumato.cli.options import command
 from sfumato.cli.resumable import resumable
 from sfumato.train.registry import METHODS, Method
@@ -19,7 +21,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 
-Config = Annotated[str, typer.Argument(help="A TOML file, or the name of a recipe that ships with sfumato.")]
+
+def _recipes() -> list[str]:
+    return [Path(file.name).stem for file in resources.files("sfumato.train").joinpath("configs").iterdir()]
+
+
+Config = Annotated[
+    str,
+    typer.Argument(
+        help="A TOML file, or the name of a recipe that ships with sfumato.", autocompletion=completion(_recipes)
+    ),
+]
 Data = Annotated[Path, typer.Option(help="Folder that `sfumato data build emoji` made.")]
 Out = Annotated[Path, typer.Option(help="Folder of the run.")]
 Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Refuse to go on from a checkpoint in the run folder.")]

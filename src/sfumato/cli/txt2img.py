@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sfumato.cli.options import Drawing, Hires, Loading, Saving, Size, command, with_size
+from sfumato.cli.options import Drawing, Hires, Loading, Refining, Saving, command
+from sfumato.cli.sources import prompt_of
 
-Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to draw, in words.")]
-Refiner = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="A model, such as XL's refiner, that finishes what MODEL began.")
+Prompt = Annotated[
+    str, typer.Argument(metavar="PROMPT", help="What to draw, in words; - reads it from standard input.")
 ]
-SwitchAt = Annotated[
-    float | None,
-    typer.Option(help="After which share of the noise schedule the refiner goes on, from 0 to 1; else 0.8."),
+Refiner = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL", help="A model, such as XL's refiner, that finishes what MODEL began.", rich_help_panel="XL"
+    ),
 ]
 
 
@@ -23,25 +25,22 @@ def txt2img(
     prompt: Prompt,
     *,
     loading: Loading,
-    size: Size = None,
     drawing: Drawing,
     refiner: Refiner = None,
-    switch_at: SwitchAt = None,
+    refining: Refining,
     hires: Hires,
     saving: Saving,
 ) -> None:
     """Draw pictures from words.
 
-    What is not given is the model's own default.
-
     Every picture is saved the moment it is finished, with its settings in the file. Ctrl-C stops and keeps them. The
     files' names are printed on stdout, progress on stderr.
-    """
-    from sfumato.cli.output import Destination
 
-    options = with_size(drawing.options(), size)
-    destination = Destination.of(saving.out, drawing.n)
-    destination.check()
+    Example: sfumato txt2img "a red heart" --seed 7 --out heart.png
+    """
+    options: Any = {**drawing.options, **refining.options, **hires.options}
+    destination = saving.destination(drawing.n)
+    prompt = prompt_of(prompt)
 
     # Importing torch takes over a second: after what can fail without it.
     import sfumato
@@ -50,12 +49,5 @@ def txt2img(
 
     sd = loading.load()
     second = None if refiner is None else sfumato.load(refiner, loading.device, loading.dtype)
-    options |= {
-        "switch_at": switch_at,
-        "hires_scale": hires.hires_scale,
-        "hires_strength": hires.hires_strength,
-        "hires_steps": hires.hires_steps,
-        "hires_upscaler": hires.hires_upscaler,
-    }
     request = Txt2ImgRequest(prompt=prompt, negative=drawing.negative, options=options, refiner=second)
     draw(sd, request, destination, saving.as_json)

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
 
-import typer
-
-from sfumato.cli.options import Drawing, Loading, Saving, command
-from sfumato.cli.output import Destination
+from sfumato.cli.img2img import Pictures
+from sfumato.cli.options import Loading, Redrawing, Saving, command
+from sfumato.cli.sources import STDIN, from_stdin, pictures_and_prompt
 from sfumato.errors import SfumatoError
-
-PictureFile = Annotated[str, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP file.")]
-Prompt = Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="What the picture shows, in words.")]
-Scale = Annotated[
-    float | None, typer.Option(help="How many times as wide and high; else what the upscaler does by itself, or 2.")
-]
-Upscaler = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="A pixel upscaler: ESRGAN, Real-ESRGAN, or what spandrel knows; else Lanczos."),
-]
-Strength = Annotated[
-    float | None, typer.Option(help="How much is drawn anew, from 0 to 1; else 0.3. Not of the x4 upscaler.")
-]
-NoiseLevel = Annotated[
-    int | None,
-    typer.Option(help="Of the x4 upscaler: from 0, which keeps closest to the picture, to 350; else 20."),
-]
-Overlap = Annotated[float, typer.Option(help="The part of their sides that neighbouring windows share, up to 0.5.")]
+from sfumato.settings.task_options import UpscaleOptions
 
 
 @command
 def upscale(
-    picture: PictureFile,
-    prompt: Prompt = None,
+    pictures: Pictures,
     *,
-    scale: Scale = None,
-    upscaler: Upscaler = None,
-    strength: Strength = None,
-    noise_level: NoiseLevel = None,
-    overlap: Overlap = 0.25,
+    how: UpscaleOptions,
     loading: Loading,
-    drawing: Drawing,
+    drawing: Redrawing,
     saving: Saving,
 ) -> None:
     """Make a picture larger, of whatever size.
@@ -49,31 +26,38 @@ def upscale(
     an upscaler, a model draws over the enlarged picture window by window. The x4 upscaler as --model needs neither
     scale nor pixel upscaler.
 
-    What is not given is the model's own default. The result is saved as `sfumato txt2img` saves its pictures.
+    The results are saved as `sfumato txt2img` saves its pictures.
+
+    Example: sfumato upscale small.png "a red heart" --scale 2 --out large.png
     """
     from sfumato.images.inputs import load_image
     from sfumato.provenance.embedded import read_infotext
 
-    pixels_alone = upscaler is not None and prompt is None and strength is None and loading.model is None
-    if pixels_alone and (drawing != Drawing() or noise_level is not None):
+    names, prompt = pictures_and_prompt(pictures)
+    pixels_alone = how.upscaler is not None and not prompt and how.strength is None and loading.model is None
+    if pixels_alone and (drawing.said or how.noise_level is not None):
         raise SfumatoError("an upscaler of pixels draws nothing; give --model, --strength or a prompt to draw as well")
-    options = drawing.options()
-    destination = Destination.of(saving.out, drawing.n)
-    destination.check()
-    image = load_image(picture)
+    destination = saving.destination(drawing.n, len(names))
+    images = [load_image(from_stdin(name)) for name in names]
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw, follow
     from sfumato.loading.upscalers import load_upscaler
     from sfumato.pipeline.pixel_upscaling import by_pixels
-    from sfumato.tasks.upscale import UpscaleOptions, UpscaleRequest
+    from sfumato.tasks.upscale import UpscaleRequest
 
-    pixels = None if upscaler is None else load_upscaler(upscaler, loading.device, loading.dtype)
-    if pixels is not None and pixels_alone:
-        text = read_infotext(picture) or ""
-        record = {"upscaler": pixels.name, "scale": scale}
-        follow(by_pixels(image, pixels, scale, text), 1, record, destination, saving.as_json)
-        return
-    how = UpscaleOptions(scale, pixels, strength, noise_level, overlap)
-    request = UpscaleRequest(prompt=prompt or "", negative=drawing.negative, options=options, image=image, how=how)
-    draw(loading.load(), request, destination, saving.as_json, {"upscaler": upscaler})
+    pixels = None if how.upscaler is None else load_upscaler(how.upscaler, loading.device, loading.dtype)
+    sd = None if pixels_alone else loading.load()
+    for name, image in zip(names, images, strict=True):
+        where = destination.for_source(name)
+        if sd is None:
+            assert pixels is not None
+            text = "" if name == STDIN else read_infotext(name) or ""
+            record = {"upscaler": pixels.name, "scale": how.scale}
+            follow(by_pixels(image, pixels, how.scale, text), 1, record, where, saving.as_json)
+            continue
+        request = UpscaleRequest(
+            prompt=prompt, negative=drawing.negative, options=drawing.options, image=image,
+            how=replace(how, upscaler=pixels),
+        )  # fmt: skip
+        draw(sd, request, where, saving.as_json, {"picture": name, "upscaler": how.upscaler})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from sfumato.errors import SfumatoError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NUMBER = r"\s*([0-9]*\.?[0-9]+)\s*"
 _SIGMAS = re.compile(rf"{_NUMBER}(?:-|\.\.|,){_NUMBER}")

@@ -16,7 +16,6 @@ from torch import Tensor
 from sfumato.diffusion import philox
 
 Source = Literal["cpu", "nv"]
-SOURCES: dict[str, tuple[str, ...]] = {"cpu": (), "nv": ("gpu", "cuda")}
 
 
 class NoiseStream:

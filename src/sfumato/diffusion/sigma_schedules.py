@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.lookup import find
 from sfumato.diffusion.noise_schedule import FlowTable, Table
 from sfumato.diffusion.options import Option, Positive, Range, Share, Value, options_of
+from sfumato.diffusion.sampler_names import SCHEDULE_NAMES, schedule_name
 from sfumato.errors import SfumatoError
 
 Shape = Annotated[float, Range(0.1, 10)]
@@ -186,13 +186,16 @@ def vp(n: int, beta_range: float = 19.9, beta_min: float = 0.1, end: float = 1e-
 
 @dataclass(frozen=True)
 class Spacing:
-    """A schedule as users choose it: `levels(table, steps)` makes the list, `label` is the community's name."""
+    """A schedule as users choose it: `levels(table, steps)` makes the list. Its other names are in `sampler_names`."""
 
     name: str
-    label: str
     levels: Callable[..., Tensor]
-    aliases: tuple[str, ...] = ()
     source: str = ""
+
+    @property
+    def label(self) -> str:
+        """The community's name for it."""
+        return SCHEDULE_NAMES[self.name].label
 
     @property
     def options(self) -> dict[str, Option]:
@@ -203,30 +206,30 @@ class Spacing:
 SIGMA_SCHEDULES: dict[str, Spacing] = {
     spacing.name: spacing
     for spacing in (
-        Spacing("discrete", "Uniform", discrete, ("normal", "linspace"), "k-diffusion"),
-        Spacing("simple", "Simple", simple, source="ComfyUI"),
-        Spacing("sgm_uniform", "SGM Uniform", sgm_uniform, source="generative-models"),
-        Spacing("ddim_uniform", "DDIM", ddim_uniform, source="arXiv:2010.02502"),
-        Spacing("leading", "Leading", leading, source="arXiv:2305.08891"),
-        Spacing("trailing", "Trailing", trailing, source="arXiv:2305.08891"),
-        Spacing("karras", "Karras", karras, source="arXiv:2206.00364"),
-        Spacing("exponential", "Exponential", exponential, source="k-diffusion"),
-        Spacing("polyexponential", "Polyexponential", polyexponential, source="k-diffusion"),
-        Spacing("beta", "Beta", beta, source="arXiv:2407.12173"),
-        Spacing("linear_quadratic", "Linear Quadratic", linear_quadratic, source="arXiv:2410.13720"),
-        Spacing("kl_optimal", "KL Optimal", kl_optimal, source="arXiv:2404.14507"),
-        Spacing("align_your_steps", "Align Your Steps", align_your_steps, ("ays",), "arXiv:2404.14507"),
-        Spacing("align_your_steps_xl", "Align Your Steps XL", align_your_steps_xl, ("ays_xl",), "arXiv:2404.14507"),
+        Spacing("discrete", discrete, "k-diffusion"),
+        Spacing("simple", simple, "ComfyUI"),
+        Spacing("sgm_uniform", sgm_uniform, "generative-models"),
+        Spacing("ddim_uniform", ddim_uniform, "arXiv:2010.02502"),
+        Spacing("leading", leading, "arXiv:2305.08891"),
+        Spacing("trailing", trailing, "arXiv:2305.08891"),
+        Spacing("karras", karras, "arXiv:2206.00364"),
+        Spacing("exponential", exponential, "k-diffusion"),
+        Spacing("polyexponential", polyexponential, "k-diffusion"),
+        Spacing("beta", beta, "arXiv:2407.12173"),
+        Spacing("linear_quadratic", linear_quadratic, "arXiv:2410.13720"),
+        Spacing("kl_optimal", kl_optimal, "arXiv:2404.14507"),
+        Spacing("align_your_steps", align_your_steps, "arXiv:2404.14507"),
+        Spacing("align_your_steps_xl", align_your_steps_xl, "arXiv:2404.14507"),
     )
 }
 
 
 def find_schedule(name: str, xl: bool = False) -> Spacing:
-    """A schedule by its name, its community label or an alias, spelled as `names.find` allows.
+    """A schedule by any of its names, see `sampler_names.schedule_name`.
 
     Of the two named Align Your Steps an XL model means its own. Raises SfumatoError.
     """
-    found = find("schedule", name, {one.name: (one.label, *one.aliases) for one in SIGMA_SCHEDULES.values()})
+    found = schedule_name(name)
     return SIGMA_SCHEDULES["align_your_steps_xl" if xl and found == "align_your_steps" else found]
 
 

@@ -92,6 +92,12 @@ def read_image(path: str | Path) -> Image.Image:
         return upright(image)
 
 
+def read_picture(content: io.BytesIO, what: str) -> Image.Image:
+    """As `read_image`, of the bytes of a file; `what` names them in messages."""
+    with opened(content, what) as image:
+        return upright(image)
+
+
 def upright(image: Image.Image) -> Image.Image:
     """A picture of any mode as 8-bit RGB, or as RGBA if any of it is transparent, turned as its EXIF data says.
 
@@ -124,11 +130,12 @@ def check_size(width: int, height: int, what: object) -> None:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[Image.Image]:
-    """A decoded picture within the limits; every failure of the decoders becomes one line."""
-    path = Path(path)
+def opened(path: str | Path | io.BytesIO, what: str = "the picture") -> Iterator[Image.Image]:
+    """A decoded picture within the limits, of a file or of `what` has these bytes; every failure becomes one line."""
+    source = path if isinstance(path, io.BytesIO) else Path(path)
+    path = Path(what) if isinstance(path, io.BytesIO) else Path(path)
     try:
-        if not path.is_file():
+        if isinstance(source, Path) and not path.is_file():
             there = path.exists()
             raise SfumatoError(f"{path} is not a file; expected a picture" if there else f"there is no file {path}")
     except OSError as error:  # a name that is too long for any file
@@ -137,7 +144,7 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Pillow's own limit only warns, and after ours nothing is left to warn of.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=READABLE)
+            image = Image.open(source, formats=READABLE)
         with image:
             width, height = image.size
             check_size(width, height, path)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.guidance import Guidance
+from sfumato.diffusion.windows import Window
 from sfumato.errors import SfumatoError
 from sfumato.nets.prior import Underlay
 from sfumato.pipeline.guidance import guided
@@ -108,6 +109,20 @@ def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | No
     }
     values = [number for name in spec.micro_conditioning for number in numbers[name]]
     return torch.tensor([values], dtype=torch.float32) if values else None
+
+
+def cond_of_window(spec: Spec, cond: Cond, window: Window) -> Cond:
+    """A conditioning whose numbers (see `size_ids`) are of a whole picture, for a window of its latents."""
+    if cond.ids is None or "crop" not in spec.micro_conditioning:
+        return cond
+    ids, column = cond.ids.clone(), 0
+    for name in spec.micro_conditioning:
+        if name == "crop":
+            ids[:, column : column + 2] += torch.tensor([spec.vae.factor * one.start for one in window])
+        elif name == "target_size":
+            ids[:, column : column + 2] = torch.tensor([spec.vae.factor * (one.stop - one.start) for one in window])
+        column += 1 if name == "aesthetic_score" else 2
+    return replace(cond, ids=ids)
 
 
 def _concat_without_picture(model: Model, settings: Settings) -> Tensor:

@@ -16,6 +16,8 @@ from sfumato.pipeline.latents import decode, encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.pixel_upscaling import resized
 from sfumato.pipeline.sampling import SamplingRun
+from sfumato.settings.option import written
+from sfumato.settings.picture import HiresSettings
 from sfumato.settings.settings import Settings
 
 LATENT, LANCZOS = "latent", "lanczos"
@@ -56,9 +58,5 @@ def enlarged(model: Model, upscaler: PixelUpscaler | str, shape: tuple[int, int,
 
 def described(settings: Settings, upscaler: PixelUpscaler | str) -> dict[str, object]:
     """The fields by which web UIs describe a second pass."""
-    return {
-        "Denoising strength": settings.hires_strength,
-        "Hires upscale": settings.hires_scale,
-        "Hires steps": settings.hires_steps,
-        "Hires upscaler": upscaler.name if isinstance(upscaler, PixelUpscaler) else upscaler.capitalize(),
-    }
+    name = upscaler.name if isinstance(upscaler, PixelUpscaler) else upscaler.capitalize()
+    return written(HiresSettings, replace(settings, hires_upscaler=name))

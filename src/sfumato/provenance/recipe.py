@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sfumato.diffusion.options import FIELDS, Option, checked, read_value
+from sfumato.diffusion.options import FIELDS, checked, read_value
+from sfumato.diffusion.options import Option as SamplerOption
 from sfumato.diffusion.sample import SAMPLERS, Sampler, find_sampler
+from sfumato.diffusion.sampler_names import schedule_name, split_sampler_name
 from sfumato.diffusion.sigma_schedules import find_schedule
 from sfumato.errors import SfumatoError
-from sfumato.settings.settings import Options
+from sfumato.settings.keywords import Options
+from sfumato.settings.kinds import Number, Switch, Whole
+from sfumato.settings.option import Option
+from sfumato.settings.table import OPTIONS
 
 LARGEST = 2**64  # of a number in a file; seeds are less
 MAX_STEPS = 1000  # of a list; no model knows more times
@@ -24,7 +28,6 @@ Numbers = Mapping[str, tuple[str, type]]
 
 _NUMBER = re.compile(r"\s*([+-]?\d{1,20})(\.\d{0,20})?(e[+-]?\d{1,3})?\s*", re.IGNORECASE)
 _SIZE = re.compile(r"\s*\(?\s*(\d{1,6})\s*[x×,]\s*(\d{1,6})\s*\)?(?:\s*\(.{0,40}\))?\s*")
-_CFG_PP = re.compile(r"[ _]cfg(_pp|\+\+)", re.IGNORECASE)
 
 
 @dataclass
@@ -59,20 +62,20 @@ class Recipe:
 
         What is unknown is lost.
         """
-        name = name.strip().removeprefix("sample_")
-        if _CFG_PP.search(name):
-            name, self.options["cfg_pp"] = _CFG_PP.sub("", name), True
-        name, ending = split_sampler(name)
-        for option, value, find in (
-            ("sampler", name, lambda name: find_sampler(name).name),
-            ("schedule", schedule or ending, lambda name: find_schedule(name).name),
-        ):
-            if value is None:
-                continue
+        name, ending = name.strip().removeprefix("sample_"), None
+        try:
+            self.options["sampler"], ending, cfg_pp = split_sampler_name(name)
+            self.options |= {"cfg_pp": True} if cfg_pp else {}
+        except SfumatoError:
+            self._unknown("sampler", name)
+        if (schedule := schedule or ending) is not None:
             try:
-                self.options[option] = find(value)
+                self.options["schedule"] = schedule_name(schedule)
             except SfumatoError:
-                self.lost.append(f"{option} {value[:SHOWN]!r} is not known here; the usual one is taken")
+                self._unknown("schedule", schedule)
+
+    def _unknown(self, option: str, name: str) -> None:
+        self.lost.append(f"{option} {name[:SHOWN]!r} is not known here; the usual one is taken")
 
     def tune(self, field: str, text: str) -> None:
         """Take an option of the sampler or its schedule, by its name in pictures' settings; what has none loses it."""
@@ -98,7 +101,7 @@ class Recipe:
             if taken != known.default:
                 self.options.setdefault("sampler_options", {})[name] = taken
 
-    def _tunable(self) -> tuple[Sampler, Mapping[str, Option]]:
+    def _tunable(self) -> tuple[Sampler, Mapping[str, SamplerOption]]:
         sampler = find_sampler(self.options.get("sampler", "euler"))
         schedule = find_schedule(self.options.get("schedule", sampler.schedule))
         return sampler, sampler.options | schedule.options
@@ -112,6 +115,21 @@ class Recipe:
             self.lost.append(f"{option} {number:g}: it was drawn, and the file does not say which")
         else:
             self.options[option] = kind(number)
+
+    def take(self, option: Option, text: str) -> None:
+        """Take an option as its field in a picture's settings says it, and with it the switch that it needs.
+
+        What says none is lost.
+        """
+        if isinstance(option.kind, Whole | Number):
+            self.number(option.name, text, int if isinstance(option.kind, Whole) else float)
+        else:
+            try:
+                self.options[option.name] = option.read(text)
+            except ValueError:
+                self.lost.append(f"{option.infotext} {shown(text)!r} is none")
+        if option.needs is not None and isinstance(OPTIONS[option.needs].kind, Switch):
+            self.options[option.needs] = True
 
     def numbers(self, data: Mapping[str, Any], table: Numbers) -> None:
         """Take what a file says under a program's own names; what it leaves out or says as nothing stays open."""
@@ -158,17 +176,6 @@ def size_in(value: object) -> tuple[int, int] | None:
     """Width and height in a text such as "512x768", "512 x 768 (portrait)" or "(512, 768)"."""
     match = _SIZE.fullmatch(value[:SHOWN]) if isinstance(value, str) else None
     return None if match is None else (int(match[1]), int(match[2]))
-
-
-def split_sampler(name: str) -> tuple[str, str | None]:
-    """A sampler's name without the schedule that it ends in, and that: "DPM++ 2M Karras", "euler_ancestral_karras"."""
-    words = re.split(r"([ _])", name[:SHOWN])
-    for cut in (len(words), *range(len(words) - 2, 0, -2)):
-        first, last = "".join(words[:cut]).removesuffix("_gpu"), "".join(words[cut + 1 :])
-        with suppress(SfumatoError):
-            find_sampler(first)
-            return first, find_schedule(last).label if last else None
-    return name, None
 
 
 def base_name(path: object) -> str:

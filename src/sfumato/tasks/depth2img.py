@@ -18,12 +18,13 @@ from sfumato.pipeline.generate import Plan, generate
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
+from sfumato.settings.option import written
 from sfumato.settings.settings import Settings, sized
+from sfumato.settings.task_options import Depth2ImgOptions
 from sfumato.spec import Spec
-from sfumato.tasks.img2img import check_strength
 from sfumato.tasks.request import Request, refuse
 
-STRENGTH = 0.9
+STRENGTH = Depth2ImgOptions.strength
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +69,7 @@ def depth2img(
     SfumatoError at once for a model that is not told depth, where neither picture is given, and for options that this
     task does not honour.
     """
-    check_strength(strength)
+    Depth2ImgOptions(strength, resize)
     refuse(settings, "pictures of a depth are drawn", hires_scale=None, tiling=None)
     if model.spec.depth is None:
         raise SfumatoError(
@@ -84,6 +85,7 @@ def depth2img(
     run = SamplingRun.of(model, settings).from_strength(strength)
     concat = depth_map(model, start, None if depth is None else fitted(depth, *size, resize), run.shape[2:])
     init_latents = None if start is None else encode(model.vae, to_pixels(start))
-    metadata = {"Denoising strength": strength, "Depth": "yes" if depth is None else "given"}
+    how = Depth2ImgOptions(strength, resize)
+    metadata = {**written(Depth2ImgOptions, how), "Depth": "yes" if depth is None else "given"}
     plan = Plan.of(model, run, lambda one: guidance(model, one, run.sigmas, concat), init_latents, metadata=metadata)
     return generate(model, settings, plan)

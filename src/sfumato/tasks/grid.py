@@ -8,8 +8,9 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from itertools import product
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, cast
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -17,18 +18,19 @@ from sfumato.errors import SfumatoError
 from sfumato.images.resize import natural_size
 from sfumato.pipeline.events import Picture
 from sfumato.pipeline.model import Model
+from sfumato.settings.kinds import Kind, Number, Text, Whole
 from sfumato.settings.settings import Options, Settings, sized
+from sfumato.settings.table import OPTIONS
 from sfumato.tasks.img2img import STRENGTH, check_strength, img2img
 from sfumato.tasks.txt2img import txt2img
 
 MAX_CELLS = 1000
 _WORDS, _STRENGTH = "words", "strength"
-_KINDS = {  # of the options that have one plain value
-    name: kind
-    for name, hint in get_type_hints(Options).items()
-    if (kind := next((kind for kind in (bool, int, float, str) if kind in (get_args(hint) or (hint,))), None))
-    and name != "n"
-} | {_WORDS: str, _STRENGTH: float}
+_KINDS: dict[str, Kind] = {  # of the options that have one plain value
+    **{name: one.kind for name, one in OPTIONS.items() if not one.kind.repeated and name not in ("n", "sigmas")},
+    _WORDS: Text(),
+    _STRENGTH: Number(0, 1, STRENGTH),
+}
 _NUMBER = r"\s*(-?\d+(?:\.\d+)?)\s*"
 _RANGE = re.compile(rf"{_NUMBER}\.\.{_NUMBER}(?::{_NUMBER})?")
 
@@ -49,10 +51,13 @@ class Axis:
         name, equals, values = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in _KINDS:
-            raise SfumatoError(f"{text!r} is no axis; give one such as steps=10,20,40, of {', '.join(_KINDS)}")
+            near = [] if name in _KINDS else get_close_matches(name, _KINDS, 1)
+            guess = f"did you mean {near[0]}? " if near else ""
+            listed = f"give one such as steps=10,20,40, of {', '.join(_KINDS)}"
+            raise SfumatoError(f"{text!r} is no axis; {guess}{listed}")
         kind = _KINDS[name]
         match = _RANGE.fullmatch(values)
-        parts = _steps(text, *match.groups()) if match and kind in (int, float) else _listed(values)
+        parts = _steps(text, *match.groups()) if match and isinstance(kind, Whole | Number) else _listed(values)
         found = tuple(_value(text, kind, part) for part in parts)
         if not found:
             raise SfumatoError(f"the axis {text!r} has no values; give some, such as {name}=1,2,3")
@@ -78,17 +83,11 @@ def _listed(values: str) -> list[str]:
     return [part.strip() for part in next(csv.reader([values], skipinitialspace=True), []) if part.strip()]
 
 
-def _value(text: str, kind: type, part: str) -> Any:
-    if kind is bool:
-        if part.lower() in ("true", "yes", "on", "false", "no", "off"):
-            return part.lower() in ("true", "yes", "on")
-    else:
-        try:
-            return kind(part)
-        except ValueError:
-            pass
-    wanted = {bool: "true or false", int: "whole numbers", float: "numbers"}[kind]
-    raise SfumatoError(f"{part!r} in {text!r} does not fit; give {wanted}")
+def _value(text: str, kind: Kind, part: str) -> Any:
+    try:
+        return kind.read(part)
+    except ValueError as error:
+        raise SfumatoError(str(error).replace("{name}", f"a value in {text!r}", 1)) from None
 
 
 @dataclass(frozen=True, eq=False)

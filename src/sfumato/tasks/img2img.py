@@ -17,12 +17,13 @@ from sfumato.pipeline.generate import Plan, generate
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
-from sfumato.settings.checks import check_number
+from sfumato.settings.option import options_in, written
 from sfumato.settings.settings import Settings, sized
+from sfumato.settings.task_options import Img2ImgOptions
 from sfumato.spec import Spec
 from sfumato.tasks.request import Request, refuse
 
-STRENGTH = 0.75
+STRENGTH = Img2ImgOptions.strength
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +55,7 @@ def img2img(
     SfumatoError at once for a strength outside 0 to 1, an unknown way to resize, options that are those of txt2img
     alone, and as `conditioning`.
     """
-    check_strength(strength)
+    how = Img2ImgOptions(strength, resize)
     refuse(settings, "pictures on top of a picture are drawn", hires_scale=None)
     model = model.tiled(settings.tiling)
     start = fitted(image, settings.width, settings.height, resize)
@@ -69,11 +70,11 @@ def img2img(
             run,
             lambda one: guidance(model, one, run.sigmas, concat, Underlay(init_latents, strength=strength)),
             init_latents,
-            metadata={"Denoising strength": strength},
+            metadata=written(Img2ImgOptions, how),
         ),
     )
 
 
 def check_strength(strength: object) -> None:
     """Raises SfumatoError unless `strength` is a number from 0 to 1."""
-    check_number("the strength", strength, 0, 1, STRENGTH)
+    options_in(Img2ImgOptions)["strength"].checked(strength)

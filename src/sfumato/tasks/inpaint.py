@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor
 from sfumato.diffusion import guidance as guides
 from sfumato.diffusion.driver import Job
 from sfumato.diffusion.guidance import Guidance
-from sfumato.errors import SfumatoError
 from sfumato.images.mask import edge, filled, from_picture, touched
 from sfumato.images.region import Region
 from sfumato.images.resize import natural_size
@@ -28,52 +27,18 @@ from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun, steps_taken
 from sfumato.pipeline.underlay import hole_of
-from sfumato.settings.checks import check_whole
+from sfumato.settings.option import written
 from sfumato.settings.settings import Pair, Settings, sized
+from sfumato.settings.task_options import InpaintOptions
 from sfumato.spec import Spec
-from sfumato.tasks.img2img import check_strength
 from sfumato.tasks.request import Request, refuse
 
-Start = Literal["fill", "original", "noise", "nothing"]
-MAX_PIXELS_AROUND = 1024  # of padding, growth and soft edges
 
-
-@dataclass(frozen=True)
-class InpaintOptions:
-    """How part of a picture is drawn. Raises SfumatoError for what cannot be done.
-
-    The mask: `invert` draws what is black, `grow` spreads it by pixels or, below 0, shrinks it, `blur` makes its edge
-    soft over so many pixels inwards. `start` is what is there before, for a `strength` below 1 (see `img2img`): the
-    colours of the surroundings ("fill"), the "original", latents of "noise" or "nothing" (zeros).
-
-    With `soft` the greys of the mask are shares of the strength, its soft edge among them: what is less white resembles
-    the picture more (Levin & Fried 2023). Without, they are shares of a mixture of old and new pixels.
-
-    With `only_masked` the box around the mask, with `padding` pixels, is drawn at the model's full size and put back.
-    """
-
-    strength: float = 1.0
-    start: Start = "fill"
-    invert: bool = False
-    grow: int = 0
-    blur: int = 4
-    soft: bool = False
-    only_masked: bool = False
-    padding: int = 32
-
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
-        if self.start not in get_args(Start):
-            raise SfumatoError(f"unknown start {self.start!r}; choose one of {', '.join(get_args(Start))}")
-        check_whole("grow", self.grow, -MAX_PIXELS_AROUND, MAX_PIXELS_AROUND)
-        check_whole("blur", self.blur, 0, MAX_PIXELS_AROUND)
-        check_whole("padding", self.padding, 0, MAX_PIXELS_AROUND)
-
-    def size(self, spec: Spec, image: Image.Image) -> Pair:
-        """Width and height that a picture is drawn at, if the user does not say."""
-        if self.only_masked:
-            return spec.defaults.width, spec.defaults.height
-        return natural_size(image, spec, math.ceil)
+def drawn_size(how: InpaintOptions, spec: Spec, image: Image.Image) -> Pair:
+    """Width and height that a picture is drawn at, if the user does not say."""
+    if how.only_masked:
+        return spec.defaults.width, spec.defaults.height
+    return natural_size(image, spec, math.ceil)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +50,9 @@ class InpaintRequest(Request):
     how: InpaintOptions = field(default_factory=InpaintOptions)
 
     def settings(self, spec: Spec) -> Settings:
-        return Settings.of(spec, self.prompt, self.negative, **sized(self.options, *self.how.size(spec, self.image)))
+        return Settings.of(
+            spec, self.prompt, self.negative, **sized(self.options, *drawn_size(self.how, spec, self.image))
+        )
 
     def draw(self, model: Model, settings: Settings) -> Events:
         return inpaint(model, self.image, self.mask, settings, self.how)
@@ -168,7 +135,7 @@ def plan(model: Model, image: Image.Image, mask: Image.Image, settings: Settings
         model, run, lambda one: guidance(model, one, run.sigmas, concat, underlay), init_latents,
         postprocess=lambda new: into(image, weights, region.put(new, image)),
         restore_unmasked=lambda marked: into(image, weights > 0, marked),
-        metadata=_metadata(how),
+        metadata=written(InpaintOptions, how),
     )  # fmt: skip
 
 
@@ -208,18 +175,3 @@ def _concat(model: Model, image: Image.Image, mask: Tensor, run: SamplingRun) ->
         rest = encode(model.vae, pixels.where(~touched(mask, image.height, image.width), 0))
         return torch.cat([touched(mask, *run.shape[2:]).to(rest), rest], 1)
     return None if model.depth is None else depth_of(model.depth, image, *run.shape[2:])
-
-
-def _metadata(how: InpaintOptions) -> dict[str, object]:
-    """In the names of the community."""
-    contents = {"fill": "fill", "original": "original", "noise": "latent noise", "nothing": "latent nothing"}
-    return {
-        "Denoising strength": how.strength,
-        "Mask mode": "Inpaint not masked" if how.invert else None,
-        "Mask grow": how.grow or None,
-        "Mask blur": how.blur,
-        "Masked content": contents[how.start],
-        "Inpaint area": "Only masked" if how.only_masked else None,
-        "Masked area padding": how.padding if how.only_masked else None,
-        "Soft inpainting": how.soft or None,
-    }

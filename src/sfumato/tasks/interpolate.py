@@ -20,11 +20,12 @@ from sfumato.pipeline.model import Model
 from sfumato.pipeline.prompts import PromptConditioning
 from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.checks import check_whole
-from sfumato.settings.settings import MAX_PICTURES, MAX_SEED, Settings
+from sfumato.settings.settings import MAX_SEED, Settings
+from sfumato.settings.task_options import InterpolateOptions
 from sfumato.spec import Spec
 from sfumato.tasks.request import Request, refuse
 
-FRAMES = 24
+FRAMES = InterpolateOptions.frames
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def interpolate(
             f"{len(prompts)} prompts and {len(seeds)} seeds lead nowhere; give two or more of one, and one or as many "
             "of the other"
         )
-    check_whole("frames", frames, 2, MAX_PICTURES)
+    InterpolateOptions(frames, loop)
     model = model.tiled(settings.tiling)
     each = [
         replace(settings, prompt=prompts[k % len(prompts)], seed=seeds[k % len(seeds)]).of_picture(0)

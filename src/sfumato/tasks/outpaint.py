@@ -12,39 +12,35 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.driver import Job, Step, with_steps
-from sfumato.errors import SfumatoError
+from sfumato.errors import OptionError
 from sfumato.images.files import check_size
 from sfumato.images.resize import padded
 from sfumato.images.tensors import to_images, to_pixels
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate
 from sfumato.pipeline.model import Model
-from sfumato.settings.checks import check_number, check_whole
+from sfumato.settings.checks import check_whole
+from sfumato.settings.option import options_in, written
 from sfumato.settings.settings import MAX_SEED, Settings
-from sfumato.spec import MAX_SIDE
+from sfumato.settings.task_options import InpaintOptions, Margins, OutpaintOptions
 from sfumato.tasks import inpaint
-from sfumato.tasks.inpaint import InpaintOptions
+from sfumato.tasks.inpaint import drawn_size
 from sfumato.tasks.request import Request, refuse
 
 OVERLAP = 1 / 8  # of what is drawn at once
-STEP = 0.5  # likewise: as much of the old picture is then seen as is added
+STEP = OutpaintOptions.step
+MASK_BLUR = str(options_in(InpaintOptions)["blur"].infotext)
 SEED_STEP = 2654435769  # Knuth's multiplicative hashing: seeds of pieces that no neighbouring picture has
 
 
 @dataclass(frozen=True)
-class OutpaintMargins:
+class OutpaintMargins(Margins):
     """Pixels to add on each side. Raises SfumatoError for what is no such number, and if nothing is to be added."""
 
-    left: int = 0
-    right: int = 0
-    top: int = 0
-    bottom: int = 0
-
     def __post_init__(self) -> None:
-        for name, pixels in vars(self).items():
-            check_whole(name, pixels, 0, MAX_SIDE)
+        super().__post_init__()
         if not any(astuple(self)):
-            raise SfumatoError("nothing is to be added; say how many pixels with left, right, top or bottom")
+            raise OptionError("nothing is to be added; say how many pixels with `left`, `right`, `top` or `bottom`")
 
     def pieces(self, width: int, height: int) -> list[OutpaintMargins]:
         """The same in pieces of one side each, as equal as they can be and at most so wide and high, sides in turn."""
@@ -118,7 +114,7 @@ def outpaint(
     does not honour; else as `inpaint`.
     """
     refuse(settings, "a picture is drawn on beyond its edges", hires_scale=None, tiling=None)
-    check_number("step", step, 0.05, 0.9, STEP)
+    OutpaintOptions(overlap, step)
     most = int((1 - step) * min(settings.width, settings.height))
     overlap = min(round(OVERLAP * min(settings.width, settings.height)), most) if overlap is None else overlap
     check_whole("overlap", overlap, 0, most)
@@ -139,7 +135,7 @@ def outpaint(
         lambda pixels: to_images(pixels)[0],
         at_once,
         lambda large: _with_inside(large, image, margins, overlap),
-        {f"Outpaint {name}": pixels or None for name, pixels in vars(margins).items()} | {"Mask blur": overlap},
+        {**written(Margins, margins), MASK_BLUR: overlap},
     )
     return generate(model, replace(settings, width=size[0], height=size[1]), plan)
 
@@ -177,7 +173,7 @@ class _Canvas:
         mask.paste(0, _inside(image, margins, overlap))
         part = canvas.crop(piece.box)
         how = InpaintOptions(soft=True, blur=overlap)
-        width, height = how.size(model.spec, part)
+        width, height = drawn_size(how, model.spec, part)
         own = replace(one, width=width, height=height)
         return cls(canvas, piece, own, inpaint.plan(model, part, mask.crop(piece.box), own, how))
 

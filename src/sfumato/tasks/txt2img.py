@@ -14,10 +14,12 @@ from sfumato.diffusion.noise_schedule import Table
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.conditioning import guidance, per_picture
 from sfumato.pipeline.events import Events
-from sfumato.pipeline.generate import NOTHING, Metadata, Plan, generate
+from sfumato.pipeline.generate import NOTHING, Plan, generate
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
 from sfumato.pipeline.two_passes import TwoPasses, described, enlarged, find_upscaler
+from sfumato.settings.option import written
+from sfumato.settings.picture import RefinerSettings
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
 from sfumato.tasks.request import Request
@@ -51,7 +53,7 @@ def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> E
     if refiner is not None and settings.switch_at is not None:
         _check_latents(model, refiner)
         refiner = refiner.tiled(settings.tiling)
-        metadata = _refiner_metadata(refiner, settings.switch_at)
+        metadata = {"Refiner": _named(refiner), **written(RefinerSettings, settings)}
     run = SamplingRun.of(model, settings)
     once = partial(_guidance, model, refiner, run)
     if settings.hires_scale is None:
@@ -93,9 +95,8 @@ def switch_level(table: Table, share: float) -> float:
     return table.sigma(time).item() * (1 - 1e-9)  # a step at this very level, but for rounding, is the base's
 
 
-def _refiner_metadata(refiner: Model, share: float) -> Metadata:
-    name = f"{refiner.name} [{refiner.hash}]" if refiner.hash else refiner.name
-    return {"Refiner": name, "Refiner switch at": share}
+def _named(model: Model) -> str:
+    return f"{model.name} [{model.hash}]" if model.hash else model.name
 
 
 def _check_latents(model: Model, refiner: Model) -> None:

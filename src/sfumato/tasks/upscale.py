@@ -11,71 +11,51 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.guidance import Guidance
 from sfumato.diffusion.process import diffused
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.windows import Window, windowed, windows
-from sfumato.errors import SfumatoError
+from sfumato.errors import OptionError
 from sfumato.images.resize import padded
 from sfumato.images.tensors import to_pixels
-from sfumato.loading.upscalers import PixelUpscaler
 from sfumato.nets.prior import Underlay
-from sfumato.pipeline.conditioning import guidance, per_picture
+from sfumato.pipeline.conditioning import cond_of_window, guidance, per_picture
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
-from sfumato.pipeline.pixel_upscaling import MAX_SCALE, large_size, resized
+from sfumato.pipeline.pixel_upscaling import large_size, resized
 from sfumato.pipeline.prompts import encode_prompts
 from sfumato.pipeline.sampling import SamplingRun
-from sfumato.settings.checks import check_number, check_whole
+from sfumato.settings.option import options_in, written
 from sfumato.settings.settings import Options, Settings
+from sfumato.settings.task_options import UpscaleOptions
 from sfumato.spec import Spec
-from sfumato.tasks.img2img import check_strength
 from sfumato.tasks.request import Request, refuse
 
 SCALE = 2.0
 STRENGTH = 0.3  # adds detail and leaves what is there where it is
-OVERLAP = 0.25
+OVERLAP = UpscaleOptions.overlap
 NOISE_LEVEL = 20  # as the authors of the x4 upscaler advise
 WHOLE = 512  # pixels of a side of a small picture; the x4 upscaler draws more in windows
 WINDOW = 256  # of such a window
 
 
-@dataclass(frozen=True)
-class UpscaleOptions:
-    """How a picture becomes larger. None is what suits the model, which must know what is given.
-
-    `scale` is how many times as wide and high. Any model draws over what a `upscaler` of pixels, or Lanczos' filter,
-    has enlarged, by a `strength` as img2img has it, in windows of its own size that share the part `overlap` of their
-    sides. The x4 upscaler sees the small picture under `noise_level` steps of noise: more lets it invent more.
-    """
-
-    scale: float | None = None
-    upscaler: PixelUpscaler | None = None
-    strength: float | None = None
-    noise_level: int | None = None
-    overlap: float = OVERLAP
-
-    def check(self, spec: Spec) -> None:
-        """Raises SfumatoError for what the model does not know, and for a number out of range."""
-        check_number("the overlap", self.overlap, 0, 0.5, OVERLAP)
-        if spec.low_res is None:
-            check_number("the scale", SCALE if self.scale is None else self.scale, 1, MAX_SCALE, SCALE)
-            check_strength(STRENGTH if self.strength is None else self.strength)
-            if self.noise_level is not None:
-                raise SfumatoError(f"{spec.title} has no noise level; give a strength from 0 to 1")
-            return
-        level = NOISE_LEVEL if self.noise_level is None else self.noise_level
-        check_whole("the noise level", level, 0, spec.max_noise_level)
-        if self.scale not in (None, spec.vae.factor):
-            raise SfumatoError(f"{spec.title} draws {spec.vae.factor} times as large, not {self.scale}; leave it out")
-        for name, value in (("upscaler of pixels", self.upscaler), ("strength", self.strength)):
-            if value is not None:
-                raise SfumatoError(f"{spec.title} needs no {name}; leave it out")
+def check_upscale(how: UpscaleOptions, spec: Spec) -> None:
+    """Raises OptionError for what the model does not know."""
+    if spec.low_res is None:
+        if how.noise_level is not None:
+            raise OptionError(f"{spec.title} has no `noise_level`; give a `strength` from 0 to 1")
+        return
+    if how.noise_level is not None and how.noise_level > spec.max_noise_level:
+        raise OptionError(f"`noise_level` is {how.noise_level}; choose a whole number from 0 to {spec.max_noise_level}")
+    if how.scale not in (None, spec.vae.factor):
+        raise OptionError(f"{spec.title} draws {spec.vae.factor} times as large, not {how.scale}; leave `scale` out")
+    for name, value in (("upscaler", how.upscaler), ("strength", how.strength)):
+        if value is not None:
+            raise OptionError(f"{spec.title} needs no `{name}`; leave it out")
 
 
 def settings_of(
@@ -88,11 +68,11 @@ def settings_of(
 ) -> Settings:
     """Settings for the large picture, whose size need not be one that the model draws at once.
 
-    Raises SfumatoError as `Settings.of` and `UpscaleOptions.check`, for a size in the options and a large one.
+    Raises SfumatoError as `Settings.of` and `check_upscale`, for a size in the options and a large one.
     """
-    how.check(spec)
+    check_upscale(how, spec)
     if options.get("width") is not None or options.get("height") is not None:
-        raise SfumatoError("the size of an enlarged picture follows from the scale; leave width and height out")
+        raise OptionError("the size of an enlarged picture follows from `scale`; leave `width` and `height` out")
     settings = Settings.of(spec, prompt, negative, **options)
     scale = spec.vae.factor if spec.low_res is not None else how.scale or SCALE
     width, height = large_size(image, scale)
@@ -143,11 +123,8 @@ def _redrawn(model: Model, image: Image.Image, settings: Settings, how: UpscaleO
         one = replace(one, **drawn)
         return in_windows(model, one, guidance(model, one, run.sigmas, concat, underlay), how.overlap)
 
-    metadata = {
-        "Denoising strength": strength,
-        "SD upscale upscaler": "Lanczos" if how.upscaler is None else how.upscaler.name,
-        "SD upscale overlap": how.overlap,
-    }
+    named = "Lanczos" if how.upscaler is None else how.upscaler.name
+    metadata = written(UpscaleOptions, UpscaleOptions(how.scale, named, strength, overlap=how.overlap))
     return Plan.of(
         model, run, guide, init_latents, postprocess=lambda image: image.crop((0, 0, *size)), metadata=metadata
     )
@@ -166,21 +143,7 @@ def in_windows(model: Model, settings: Settings, whole: Guidance, overlap: float
         return whole
     shared = round(overlap * side / step) * step
     cut = windows(size, side, shared, step)
-    return whole.through(lambda guide: windowed(guide, cut, shared, partial(_told_of_crop, spec)))
-
-
-def _told_of_crop(spec: Spec, cond: Cond, window: Window) -> Cond:
-    """The numbers of `size_ids`, for a window of what they describe."""
-    if cond.ids is None or "crop" not in spec.micro_conditioning:
-        return cond
-    ids, column = cond.ids.clone(), 0
-    for name in spec.micro_conditioning:
-        if name == "crop":
-            ids[:, column : column + 2] += torch.tensor([spec.vae.factor * one.start for one in window])
-        elif name == "target_size":
-            ids[:, column : column + 2] = torch.tensor([spec.vae.factor * (one.stop - one.start) for one in window])
-        column += 1 if name == "aesthetic_score" else 2
-    return replace(cond, ids=ids)
+    return whole.through(lambda guide: windowed(guide, cut, shared, partial(cond_of_window, spec)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -222,7 +185,7 @@ def _four_times(model: Model, image: Image.Image, settings: Settings, how: Upsca
         run,
         guide,
         postprocess=lambda image: image.crop((0, 0, settings.width, settings.height)),
-        metadata={"Noise level": noise_level},
+        metadata={str(options_in(UpscaleOptions)["noise_level"].infotext): noise_level},
     )
     # What the network is shown has noise of the picture's own seed, so no two pictures share it.
     return replace(plan, job=lambda one: run.job(guide(one), one))

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
-from sfumato.errors import SfumatoError
+from sfumato.errors import OptionError, SfumatoError
 from sfumato.nets.clip import CLIPText, TextStates
 from sfumato.nets.prior import Words
 from sfumato.nets.t5 import T5
 from sfumato.text.emoji import spelled_out
 from sfumato.text.prompt.chunks import Token, tokens, windows
-from sfumato.text.prompt.emphasis import Span, Spans
+from sfumato.text.prompt.emphasis import Emphasis, Span, Spans
 from sfumato.text.t5_tokenizer import T5Tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
 
 MAX_WINDOWS = 16
 MAX_T5 = 512  # tokens, of which most are padding
-
-Emphasis = Literal["a1111", "plain", "comfy", "none"]
-EMPHASES: tuple[Emphasis, ...] = get_args(Emphasis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +115,7 @@ class TextEncoder:
     def _check(self, clip_skip: int) -> None:
         layers = min(tower.cfg.layers - tower.cfg.skip + 1 for tower in self.towers)
         if not 1 <= clip_skip <= layers:
-            raise SfumatoError(f"clip skip is {clip_skip}; this model's text encoder takes 1 to {layers}")
+            raise OptionError(f"`clip_skip` is {clip_skip}; this model's text encoder takes 1 to {layers}")
 
     def words(self, prompt: str | Spans, clip_skip: int = 1, emphasis: Emphasis = "a1111") -> Words:
         """A prompt for a scene prior, which reads the first tower's tokens, windows side by side, and their weights.

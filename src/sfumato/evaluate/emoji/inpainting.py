@@ -33,7 +33,8 @@ from sfumato.pipeline.clip_scorer import ClipScorer
 from sfumato.pipeline.events import Picture
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
-from sfumato.tasks.inpaint import InpaintOptions, inpaint
+from sfumato.settings.task_options import InpaintOptions
+from sfumato.tasks.inpaint import inpaint
 from sfumato.tasks.outpaint import OVERLAP, OutpaintMargins, outpaint
 
 Task = Literal["inpaint", "outpaint"]

@@ -127,7 +127,7 @@ def check_places(source: Path, out: Path, layout: str, force: bool) -> None:
     if layout == "original" and out.suffix != ".safetensors":
         raise SfumatoError(f"{out} is no .safetensors, which the layout original is written as; name one")
     if out.exists() and not force:
-        raise SfumatoError(f"{out} exists; name another place, or replace it with --force")
+        raise SfumatoError(f"{out} exists; name another place, or replace it with --overwrite")
     check_writable(out.parent, out.name)
 
 

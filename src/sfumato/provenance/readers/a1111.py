@@ -9,39 +9,18 @@ from collections.abc import Mapping
 
 from sfumato.diffusion.options import FIELDS
 from sfumato.provenance import infotext
-from sfumato.provenance.recipe import Numbers, Recipe, base_name, number_in, shown, size_in, whole_list
+from sfumato.provenance.recipe import Recipe, base_name, number_in, shown, size_in, whole_list
+from sfumato.settings.kinds import Switch
+from sfumato.settings.option import options_in
+from sfumato.settings.picture import HiresSettings
+from sfumato.settings.table import OPTIONS
 
 OURS = "sfumato"
 HIRES_UPSCALERS = ("latent", "lanczos")
-_NUMBERS: Numbers = {
-    "Steps": ("steps", int),
-    "CFG scale": ("cfg", float),
-    "Seed": ("seed", int),
-    "Clip skip": ("clip_skip", int),
-    "Variation seed": ("variation_seed", int),
-    "Variation seed strength": ("variation_strength", float),
-    "Aesthetic score": ("aesthetic_score", float),
-    "CFG Rescale": ("cfg_rescale", float),
-    "SLG Scale": ("slg", float),
-    "APG Eta": ("apg_eta", float),
-    "APG Norm Threshold": ("apg_norm", float),
-    "APG Momentum": ("apg_momentum", float),
-    "Threshold percentile": ("threshold", float),
-    "Mimic scale": ("mimic_scale", float),
-    "Threshold limit": ("threshold_limit", float),
-    "PAG Scale": ("pag", float),
-    "CLIP Guidance Scale": ("clip_guidance", float),
-    "Hires upscale": ("hires_scale", float),
-    "Hires steps": ("hires_steps", int),
-}
-_INTERVALS = {
-    "CFG Interval": "cfg_interval",
-    "SLG Interval": "slg_interval",
-    "PAG Interval": "pag_interval",
-    "CLIP Guidance Interval": "clip_interval",
-}
-_PAIRS = {"Original size": "original_size", "Crop": "crop", "Target size": "target_size"}
-_EMPHASIS = {"Original": "a1111", "No norm": "plain", "None": "none", "Ignore": "none", "ComfyUI": "comfy"}
+_EMPHASIS = {word: value for value, word in OPTIONS["emphasis"].words.items()} | {"None": "none"}
+# Options that are read below, for what other programs mean by their fields.
+_APART = {"width", "height", "sampler", "schedule", "sigmas", "emphasis", "prompt_syntax", "hires_strength",
+          "hires_upscaler", "switch_at", "rng"}  # fmt: skip
 # Other spellings: those of ComfyUI's nodes that save pictures, of Fooocus, and of SD.Next.
 _SPELLED = {
     "CFG Scale": "CFG scale", "Cfg scale": "CFG scale", "cfg scale": "CFG scale", "Guidance scale": "CFG scale",
@@ -53,11 +32,11 @@ _TOLD = {
     "Sampler", "Schedule type", "Sigmas", "Size", "Model", "Model hash", "VAE", "VAE hash", "Version", "RNG",
     "Emphasis", "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt",
     "Wildcard negative prompt", "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3",
-    "Beta schedule type", "Tiling", "Lora hashes", "TI hashes", "Prompt syntax", "PAG Layers",
-    "Hires upscaler", "Best of", "CLIP score", "Watermark", "Refiner", "Refiner switch at", "First pass size",
-    "Refiner switch by sampling steps", "App", "Pipeline", "Operations", "Created Date", "Civitai resources",
-    "Civitai metadata", "Hires resize", "Hires size", "HiRes mode", "Refine", "Base model", "Parser", "Backend",
-    "Downcast alphas_cumprod", "Styles", "Discard penultimate sigma", "Fooocus V2 Expansion",
+    "Beta schedule type", "Lora hashes", "TI hashes", "Prompt syntax", "Hires upscaler", "Best of", "CLIP score",
+    "Refiner", "Refiner switch at", "First pass size", "Refiner switch by sampling steps", "App", "Pipeline",
+    "Operations", "Created Date", "Civitai resources", "Civitai metadata", "Hires resize", "Hires size", "HiRes mode",
+    "Refine", "Base model", "Parser", "Backend", "Downcast alphas_cumprod", "Styles", "Discard penultimate sigma",
+    "Fooocus V2 Expansion",
 }  # fmt: skip
 # What the second pass may have of its own; equal to the first's it is none.
 _AGAIN = {
@@ -91,18 +70,9 @@ def of_fields(prompt: str, negative: str, fields: Mapping[str, str]) -> Recipe:
         _SPELLED[name]: value for name, value in fields.items() if name in _SPELLED and _SPELLED[name] not in fields
     }
     recipe = Recipe(_program(told), prompt, negative)
-    recipe.numbers(told, _NUMBERS)
-    for name, option in _PAIRS.items():
-        if name in told:
-            recipe.options[option] = size_in(told[name])
+    read = _plain_options(recipe, told)
     if "Size" in told:
         recipe.size(told["Size"])
-    for name, option in _INTERVALS.items():
-        recipe.options[option] = told.get(name)
-    if "APG Eta" in told:
-        recipe.options["apg"] = True
-    if "PAG Layers" in told:
-        recipe.options["pag_layers"] = tuple(told["PAG Layers"].split())
     recipe.model, recipe.model_hash = told.get("Model", told.get("Base model")), told.get("Model hash")
     if recipe.model is not None:
         recipe.model = base_name(recipe.model)
@@ -111,19 +81,24 @@ def of_fields(prompt: str, negative: str, fields: Mapping[str, str]) -> Recipe:
     _words(recipe, told)
     _passes(recipe, told)
     _refiner(recipe, told)
-    if told.get("Tiling", "False") not in ("False", ""):
-        recipe.options["tiling"] = "both" if told["Tiling"] == "True" else told["Tiling"].lower()
-    if told.get("Watermark") == "False":
-        recipe.options["watermark"] = False
     if told.get("Depth", "yes") != "yes":
         recipe.lost.append("the picture of depth that was given")
-    known = {"Depth", *_NUMBERS, *_INTERVALS, *_PAIRS, *FIELDS.values(), *_TOLD, *_AGAIN, *filter(_is_module, told)}
+    known = {"Depth", *read, *FIELDS.values(), *_TOLD, *_AGAIN, *filter(_is_module, told)}
     recipe.lost += [f"{name} ({shown(told[name])})" for name in told if name not in known]
     if not told:
         recipe.lost.append("all settings, which the text does not hold: the whole of it is taken for the prompt")
     if recipe.program == OURS and not recipe.lost:
         recipe.rules.append("all settings are this program's own")
     return recipe
+
+
+def _plain_options(recipe: Recipe, told: Mapping[str, str]) -> set[str]:
+    """Take the options whose fields say just what they are; returns the names of these fields."""
+    plain = {one.infotext: one for one in OPTIONS.values() if one.infotext is not None and one.name not in _APART}
+    for name, one in plain.items():
+        if told.get(name) and (isinstance(one.kind, Switch) or told[name] != "False"):
+            recipe.take(one, told[name])
+    return {*plain}
 
 
 def _is_module(name: str) -> bool:
@@ -268,7 +243,8 @@ def _passes(recipe: Recipe, fields: Mapping[str, str]) -> None:
         recipe.lost.append(f"{shown(fields.get('Hires upscaler', 'an upscaler'))} enlarged the finished picture")
         again = False
     if not again and "First pass size" not in fields:
-        recipe.options["hires_steps"] = None
+        for name in options_in(HiresSettings):
+            recipe.options.pop(name, None)
         if share is not None:
             _on_picture(recipe, float(share))
         return

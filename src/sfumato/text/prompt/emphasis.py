@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal, get_args
 
 from sfumato.text.prompt.tree import CLOSING, NUMBER, Note, within
 
+Emphasis = Literal["a1111", "plain", "comfy", "none"]
+"""What the weights of words do to their encodings, see `text.encode.weigh`."""
+
+EMPHASES: tuple[Emphasis, ...] = get_args(Emphasis)
 STEP = 1.1  # what a pair of brackets multiplies or divides by
 
 
