@@ -3,6 +3,7 @@
 #   make demo        draw demo.png with the model that ships with the package
 #   make test        lint, type check, fast tests, and the reference data where it lies beside the repository
 #   make test-full   the slow tests as well
+#   make evaluate    build the emoji set in data/emoji, measure the model that ships, write report.html
 #   make bench       print the tables of figures
 #   make docs        the docs as a site, in site/
 #   make notebooks   the chapters of docs/learn as notebooks, in notebooks/
@@ -19,7 +20,7 @@ VERIFY ?= --only manifests --only tiny --only schedules --only samplers --only t
   --only text/a1111_prompt_syntax --only watermark --except '*/controlnet*'
 
 BIN := .venv/bin
-.PHONY: demo test test-full lint verify bench docs notebooks learn-refresh docs-pictures
+.PHONY: demo test test-full lint verify evaluate bench docs notebooks learn-refresh docs-pictures
 
 demo: .venv/installed
 	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 6 --out demo.png
@@ -39,6 +40,10 @@ lint: .venv/installed-test
 
 verify: .venv/installed
 	if [ -d $(GOLDEN) ]; then $(BIN)/sfumato verify $(GOLDEN) $(VERIFY); fi
+
+evaluate: .venv/installed
+	$(BIN)/sfumato data build emoji data/emoji
+	$(BIN)/sfumato evaluate --data data/emoji --report report.html
 
 bench: .venv/installed-test
 	set -e; for script in $(filter-out bench/common.py bench/architecture.py bench/codec.py,$(wildcard bench/*.py)); do $(BIN)/python $$script; done

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sfumato.evaluate.judge import Judge, load_judge
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -26,8 +25,9 @@ from common import processor_seconds, show
 from sfumato.data.emoji import captions
 from sfumato.data.emoji.training import EmojiTrainingSet
 from sfumato.diffusion.cond import Cond
-from sfumato.evaluate.pictures import on_white
-from sfumato.evaluate.precision import caption_lists, first_places
+from sfumato.evaluate.pictures import Looks, on_white
+from sfumato.evaluate.precision import captions_of, chances
+from sfumato.pipeline.clip_scorer import JUDGE, ClipScorer, load_scorer
 from sfumato.spec import MMDiTConfig, NoiseSchedule, UNetConfig
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
@@ -111,7 +111,9 @@ def flops(task: LDMTask) -> int:
     return counter.get_total_flops()
 
 
-def figures(task: LDMTask, data: EmojiTrainingSet, run: Path, judge: Judge) -> tuple[list[str], dict[str, list[str]]]:
+def figures(
+    task: LDMTask, data: EmojiTrainingSet, run: Path, judge: ClipScorer
+) -> tuple[list[str], dict[str, list[str]]]:
     """A row of the first table, and of the second one for pictures seen and unseen, from a run's averaged weights."""
     path = checkpoint.find(run)
     if path is None:
@@ -131,7 +133,7 @@ def figures(task: LDMTask, data: EmojiTrainingSet, run: Path, judge: Judge) -> t
         f"{flops(task) / 1e6:.0f}",
         f"{state['step'] * task.cfg.loop.batch:,}",
         *(f"{math.exp(np.log(errors[name]).mean()):.4f}" for name in ("seen", "unseen")),
-        precision(data, judge, numbers, torch.cat([judge.pictures(part) for part in drawn.split(64)])),
+        precision(data, judge, numbers, torch.cat([judge.encode_image(part) for part in drawn.split(64)])),
         f"{seconds:.2f}",
     ]
     return row, {name: [f"{error:.3g}" for error in rows] for name, rows in errors.items()}
@@ -143,9 +145,10 @@ def wanted(data: EmojiTrainingSet) -> np.ndarray:
     return train[[data.style(int(i)) in STYLES and data.concept(int(i)).subgroup in SUBGROUPS for i in train]]
 
 
-def precision(data: EmojiTrainingSet, judge: Judge, numbers: np.ndarray, vectors: Tensor) -> str:
+def precision(data: EmojiTrainingSet, judge: ClipScorer, numbers: np.ndarray, vectors: Tensor) -> str:
     """R-precision in percent of pictures that the judge sees as `vectors`, with its standard error."""
-    hits = first_places(vectors, caption_lists(data, judge, 0, numbers, "en")).diagonal().float().mean().item()
+    looks = Looks(numbers, vectors, torch.empty(len(numbers), 0))
+    hits = chances(data, looks, numbers, captions_of(data, judge, numbers, "en")).mean().item()
     return f"{100 * hits:.1f} ± {100 * (hits * (1 - hits) / len(numbers)) ** 0.5:.1f}"
 
 
@@ -159,7 +162,7 @@ def main() -> None:
     options = arguments.parse_args()
     torch.set_num_threads(1)
     data, start = EmojiTrainingSet(options.data), gather("", options.vae, options.clip)
-    latents, judge = options.latents or options.out, load_judge(None, data.size, CPU)
+    latents, judge = options.latents or options.out, load_scorer(JUDGE, CPU)
 
     rows, levels = [], []
     for name, changes in CANDIDATES.items():
@@ -172,7 +175,8 @@ def main() -> None:
         rows.append([name, *row])
         levels += [[f"{name}, {kind}", *errors] for kind, errors in by_level.items()]
     numbers = wanted(data)
-    real = torch.cat([judge.pictures(x) for x in on_white(data, numbers)])
+    with torch.no_grad():
+        real = torch.cat([judge.encode_image(x) for x in on_white(data, numbers)])
     rows.append(["real pictures", *[""] * 5, precision(data, judge, numbers, real), ""])
     columns = ["", "parameters", "MFLOP", "samples", "x0 error, seen", "unseen", "R-precision in %", "s a picture"]
     show(f"Equal processor time, {len(numbers)} pictures to learn and to draw", columns, rows)
