@@ -68,6 +68,13 @@ def test_the_reference_names_what_exists_and_is_documented(page):
         assert found.__doc__, f"{name} has no docstring"
 
 
+def test_the_page_of_options_is_written_from_their_tables():
+    spec = importlib.util.spec_from_file_location("keywords_tool", ROOT / "tools" / "keywords.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.PAGE.read_text("utf-8") == tool.page(), "run tools/keywords.py"
+
+
 def test_the_example_of_the_reference_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "api" / "index.md").read_text("utf-8"), re.M | re.S)
