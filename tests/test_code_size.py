@@ -14,10 +14,7 @@ ROOT = Path(__file__).parents[1]
 MOST_LINES = 80  # of a function
 RUN = 6  # equal lines one after the other that are a pair
 # Pairs that still stand, as the files that share lines. They may only leave this list.
-PAIRS = {
-    frozenset({"src/sfumato/train/clip.py", "src/sfumato/train/methods/reader.py"}),
-    frozenset({"src/sfumato/train/methods/concat.py", "src/sfumato/train/methods/distil.py"}),
-}
+PAIRS: set[frozenset[str]] = set()
 
 
 @cache

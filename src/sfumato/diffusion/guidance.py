@@ -8,6 +8,7 @@ In the equations p is the positive estimate of x0, n the negative one, and g tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from sfumato.spec import Prediction
 
 Estimate = Generator[list[Row], list[Tensor], Tensor]
 Guide = Callable[[Tensor, float], Estimate]
+EVERYWHERE = (0.0, math.inf)  # an interval that holds every noise level
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def in_interval(low: float, high: float, guide: Guide, outside: Guide) -> Guide:
     With classifier-free guidance inside and the positive estimate outside this is guidance in a limited interval
     (Kynkäänniemi et al. 2024): x0 = n + w(sigma) (p - n), with w 1 outside.
     """
+    if (low, high) == EVERYWHERE:
+        return guide
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
         return guide(x, sigma) if low <= sigma <= high else outside(x, sigma)

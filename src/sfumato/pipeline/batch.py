@@ -51,8 +51,7 @@ def trajectories(model: Model, requests: Sequence[Request], settings: Settings) 
         run.job(guidance(model, one, run.sigmas, request.concat), one)
         for one, request in zip(pictures, requests, strict=True)
     ]
-    rows = latents_of(jobs)
-    return torch.stack([torch.cat([*row[:-1], run.final_latents(row[-1])]) for row in rows])
+    return torch.stack([torch.cat(row) for row in latents_of(jobs)])
 
 
 def latents_of(jobs: Sequence[Job]) -> list[list[Tensor]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,40 +20,13 @@ from sfumato.pipeline.prompts import PromptConditioning, encode_prompts
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
 
-Made = TypeVar("Made")
-
-MAX_KEPT = 32  # conditionings of different words
 GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner is told of a prompt and of a negative one
 
 
-def per_picture(model: Model, make: Callable[[Settings], Made]) -> Callable[[Settings], Made]:
-    """`make`, called with the settings of one picture, and once for all pictures that are conditioned alike.
-
-    Pictures of equal prompts are; with a prior, which decides from a picture's seed and size what its prompt leaves
-    open, only those of equal seeds and sizes as well. Everything that tasks make of prompts goes through here.
-    """
-    has_prior = model.spec.prior is not None
-    kept: dict[tuple[object, ...], Made] = {}
-
-    def made(one: Settings) -> Made:
-        key = one.prompt, one.negative, *((one.seed, one.width, one.height) if has_prior else ())
-        if key not in kept:
-            if len(kept) >= MAX_KEPT:
-                kept.pop(next(iter(kept)))
-            kept[key] = make(one)
-        return kept[key]
-
-    return made
-
-
 def guidance(
-    model: Model,
-    one: Settings,
-    sigmas: Tensor,
-    concat: Tensor | None = None,
-    underlay: Underlay | None = None,
+    model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None, underlay: Underlay | None = None,
     after: int = 0,
-) -> Guidance:
+) -> Guidance:  # fmt: skip
     """The guidance of one picture, towards its prompt and away from its negative one, over a list of noise levels.
 
     See `conditioning` for the arguments, and there and at `guided` for what is raised.
@@ -64,13 +35,9 @@ def guidance(
 
 
 def conditioning(
-    model: Model,
-    one: Settings,
-    sigmas: Tensor,
-    concat: Tensor | None = None,
-    underlay: Underlay | None = None,
+    model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None, underlay: Underlay | None = None,
     after: int = 0,
-) -> PromptConditioning:
+) -> PromptConditioning:  # fmt: skip
     """The conditioning of one picture over a list of noise levels, given its own settings (see `of_picture`).
 
     `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
+from typing import TypeVar
 
 from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.driver import Failed, Finished, Job, Step, drive
 from sfumato.diffusion.guidance import Guidance
-from sfumato.pipeline.conditioning import per_picture
 from sfumato.pipeline.events import Events, Picture, Progress
 from sfumato.pipeline.latents import decode, preview
 from sfumato.pipeline.metadata import describe
@@ -26,6 +26,8 @@ from sfumato.settings.settings import Pair, Settings
 Metadata = Mapping[str, object]
 Postprocess = Callable[[Image.Image], Image.Image]
 NOTHING: Metadata = MappingProxyType({})
+Made = TypeVar("Made")
+MAX_KEPT = 32  # conditionings of different words
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +69,31 @@ class Plan:
             return run.job(guidance(one), one, init_latents)
 
         def finish(x: Tensor) -> Image.Image:
-            image = decode(model.vae, run.final_latents(x))
+            image = decode(model.vae, x)
             return image if postprocess is None else postprocess(image)
 
         height, width = (model.spec.vae.factor * side for side in run.shape[2:])
         return cls(job, finish, (width, height), restore_unmasked, metadata)
+
+
+def per_picture(model: Model, make: Callable[[Settings], Made]) -> Callable[[Settings], Made]:
+    """`make`, called with the settings of one picture, and once for all pictures that are conditioned alike.
+
+    Pictures of equal prompts are; with a prior, which decides from a picture's seed and size what its prompt leaves
+    open, only those of equal seeds and sizes as well. Everything that tasks make of prompts goes through here.
+    """
+    has_prior = model.spec.prior is not None
+    kept: dict[tuple[object, ...], Made] = {}
+
+    def made(one: Settings) -> Made:
+        key = one.prompt, one.negative, *((one.seed, one.width, one.height) if has_prior else ())
+        if key not in kept:
+            if len(kept) >= MAX_KEPT:
+                kept.pop(next(iter(kept)))
+            kept[key] = make(one)
+        return kept[key]
+
+    return made
 
 
 def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Settings] | None = None) -> Events:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sfumato.diffusion.driver import Score
 from sfumato.diffusion.guidance import (
+    EVERYWHERE,
     Guidance,
     Guide,
     apg,
@@ -30,7 +31,6 @@ from sfumato.settings.settings import Settings
 from sfumato.spec import SkipLayers
 
 Wrap = Callable[[Guide], Guide]
-EVERYWHERE = (0.0, float("inf"))
 
 
 def guided(model: Model, settings: Settings, sigmas: Tensor, prompts: PromptConditioning) -> Guidance:

@@ -68,7 +68,7 @@ class SamplingRun:
         """The sampler at work on one picture, given its own settings.
 
         Its first noise is that of its seed, turned towards that of its variation seed. It is laid over `init_latents`
-        (1, C, h, w), unless the list begins with noise alone.
+        (1, C, h, w), unless the list begins with noise alone. The job returns latents as the autoencoder takes them.
         """
         stream = self.stream(one.seed)
         first = stream.normal()
@@ -76,7 +76,12 @@ class SamplingRun:
             first = slerp(first, self.stream(one.variation_seed).normal(), one.variation_strength)
         x = self.initial_latents(first, init_latents)
         guidance = self.constrained(guidance, first, init_latents)
-        return self.sampler.job(guidance, x, self.sigmas, self.path, stream, self.table, self.options)
+        sampling = self.sampler.job(guidance, x, self.sigmas, self.path, stream, self.table, self.options)
+        return self._finished(sampling, init_latents)
+
+    def _finished(self, sampling: Job, init_latents: Tensor | None) -> Job:
+        x = yield from sampling
+        return self.final_latents(x, init_latents)
 
     def constrained(self, guidance: Guidance, noise: Tensor, init_latents: Tensor | None) -> Guidance:
         """The guidance, with what must stay as it is held in place; here nothing must."""
@@ -92,8 +97,8 @@ class SamplingRun:
             else init_latents.to(noise)
         )
 
-    def final_latents(self, x: Tensor) -> Tensor:
-        """What the job returned, as the autoencoder takes it."""
+    def final_latents(self, x: Tensor, init_latents: Tensor | None) -> Tensor:
+        """What the sampler returned, as the autoencoder takes it."""
         return last_latents(x, self.sigmas, self.sampler, self.path) if len(self.sigmas) > 1 else x
 
 

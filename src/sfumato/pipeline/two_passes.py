@@ -36,7 +36,7 @@ class TwoPasses:
         steps = len(self.first.sigmas) - 1
         total = steps + len(self.second.sigmas) - 1
         x = yield from with_steps(self.first.job(guidance, one), lambda step: replace(step, total=total))
-        start = self.enlarged(self.first.final_latents(x))
+        start = self.enlarged(x)
         second = self.second.job(again, replace(one, variation_seed=None), start)
         return (yield from with_steps(second, lambda step: replace(step, index=steps + step.index, total=total)))
 

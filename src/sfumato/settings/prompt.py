@@ -10,8 +10,7 @@ from sfumato.settings.kinds import Choice, Names, Text
 from sfumato.settings.option import checked, option, options_in
 from sfumato.text.prompt.emphasis import EMPHASES, Emphasis
 from sfumato.text.prompt.styles import apply_styles, find_styles
-from sfumato.text.prompt.syntax import SYNTAXES, WITH_CHANCE, Syntax
-from sfumato.text.prompt.template import expand
+from sfumato.text.prompt.syntax import SYNTAXES, Syntax
 from sfumato.user_config import folder
 
 
@@ -34,11 +33,11 @@ class WordSettings:
         absent="wildcards/ in sfumato's configuration",
     )  # fmt: skip
 
-    def without_chance(self, prompt: str, seed: int | str) -> str:
-        """What the seed draws from a prompt with choices and wildcards. Raises SfumatoError as `template.expand`."""
-        if self.prompt_syntax not in WITH_CHANCE:
-            return prompt
-        return expand(prompt, seed, wildcard_folder(self.wildcards))
+    @property
+    def wildcard_folder(self) -> Path | None:
+        """The folder that is given; else the user's own, if it is there."""
+        own = folder("config") / "wildcards"
+        return Path(self.wildcards) if self.wildcards is not None else own if own.is_dir() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +52,6 @@ class StyleOptions:
     styles_file: str | None = option(
         None, Text("FILE"), "A styles.csv as web UIs have it.", absent="styles.csv in sfumato's configuration"
     )
-
-
-def wildcard_folder(given: str | None) -> Path | None:
-    """The folder that is given; else the user's own, if it is there."""
-    own = folder("config") / "wildcards"
-    return Path(given) if given is not None else own if own.is_dir() else None
 
 
 def styled(prompt: str, negative: str, options: dict[str, Any]) -> tuple[str, str]:

@@ -29,6 +29,8 @@ from sfumato.settings.prompt import WordSettings, styled
 from sfumato.settings.sampling import MAX_PICTURES, MAX_SCALE, SamplingSettings
 from sfumato.settings.table import ARGUMENTS, OPTIONS
 from sfumato.spec import Spec
+from sfumato.text.prompt.syntax import WITH_CHANCE
+from sfumato.text.prompt.template import expand
 
 __all__ = ["MAX_PICTURES", "MAX_SCALE", "MAX_SEED", "Options", "Pair", "Settings", "Tiling", "sized"]
 
@@ -65,9 +67,11 @@ class Settings(
         The words of a seed are always the same. Raises SfumatoError for wildcards that cannot be read.
         """
         seed, variation_seed = self.seeds(picture)
-        prompt = self.without_chance(self.prompt, seed)
-        negative = self.without_chance(self.negative, f"{seed} negative")
-        return replace(self, prompt=prompt, negative=negative, seed=seed, variation_seed=variation_seed)
+        one = replace(self, seed=seed, variation_seed=variation_seed)
+        if self.prompt_syntax not in WITH_CHANCE:
+            return one
+        prompt = expand(self.prompt, seed, self.wildcard_folder)
+        return replace(one, prompt=prompt, negative=expand(self.negative, f"{seed} negative", self.wildcard_folder))
 
     @classmethod
     def of(
@@ -83,7 +87,8 @@ class Settings(
             if name not in OPTIONS:
                 raise OptionError(f"unknown option {name!r}; {unknown_option(name, OPTIONS, ARGUMENTS, ())}")
         _check_texts(prompt, negative)
-        prompt, negative = styled(prompt, negative, given)
+        if "styles" in given or "styles_file" in given:
+            prompt, negative = styled(prompt, negative, given)
         for name in ("seed", "variation_seed") if given.get("variation_strength") else ("seed",):
             if given.get(name, -1) == -1:
                 given[name] = secrets.randbelow(2**32)

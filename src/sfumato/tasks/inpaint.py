@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion import guidance as guides
-from sfumato.diffusion.driver import Job
 from sfumato.diffusion.guidance import Guidance
 from sfumato.images.mask import edge, filled, from_picture, touched
 from sfumato.images.region import Region
@@ -73,11 +72,6 @@ class MaskedSamplingRun(SamplingRun):
     by_channels: bool = False
     noisy: bool = False
 
-    def job(self, guidance: Guidance, one: Settings, init_latents: Tensor | None = None) -> Job:
-        x = yield from super().job(guidance, one, init_latents)
-        # Lists that end above zero leave noise on what stays.
-        return x if init_latents is None or self.by_channels else x.where(self.free_at > 0, init_latents)
-
     def constrained(self, guidance: Guidance, noise: Tensor, init_latents: Tensor | None) -> Guidance:
         if init_latents is None or self.by_channels:
             return guidance
@@ -94,6 +88,11 @@ class MaskedSamplingRun(SamplingRun):
         if self.noisy and len(self.sigmas) > 1:  # noise on noise is noise of the sum of their variances
             return (math.hypot(self.path.alpha(level), level) * noise).where(self.free_at > 0, x)
         return x
+
+    def final_latents(self, x: Tensor, init_latents: Tensor | None) -> Tensor:
+        if init_latents is not None and not self.by_channels:  # lists that end above zero leave noise on what stays
+            x = x.where(self.free_at > 0, init_latents)
+        return super().final_latents(x, init_latents)
 
 
 def inpaint(model: Model, image: Image.Image, mask: Image.Image, settings: Settings, how: InpaintOptions) -> Events:

@@ -120,7 +120,7 @@ def interpolate(
     frame_of = {id(one): frame for one, frame in zip(pictures, plan, strict=True)}
     drawn = Plan(
         lambda one: job(frame_of[id(one)], one),
-        lambda x: decode(model.vae, run.final_latents(x)),
+        lambda x: decode(model.vae, x),
         (settings.width, settings.height),
         metadata=metadata,
     )

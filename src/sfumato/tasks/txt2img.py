@@ -12,9 +12,9 @@ from sfumato.diffusion.driver import Job
 from sfumato.diffusion.guidance import Guidance, switch_at
 from sfumato.diffusion.noise_schedule import Table
 from sfumato.errors import SfumatoError
-from sfumato.pipeline.conditioning import guidance, per_picture
+from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.events import Events
-from sfumato.pipeline.generate import NOTHING, Plan, generate
+from sfumato.pipeline.generate import NOTHING, Plan, generate, per_picture
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
 from sfumato.pipeline.two_passes import TwoPasses, described, enlarged, find_upscaler

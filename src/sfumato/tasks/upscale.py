@@ -19,10 +19,10 @@ from sfumato.errors import OptionError
 from sfumato.images.resize import padded
 from sfumato.images.tensors import to_pixels
 from sfumato.nets.prior import Underlay
-from sfumato.pipeline.conditioning import cond_of_window, guidance, per_picture
+from sfumato.pipeline.conditioning import cond_of_window, guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.events import Events
-from sfumato.pipeline.generate import Plan, generate
+from sfumato.pipeline.generate import Plan, generate, per_picture
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model

@@ -64,14 +64,9 @@ class DistilTraining:
 
 
 def make(
-    cfg: DistilTraining,
-    data: TrainingSet,
-    folder: Path,
-    device: torch.device,
-    *,
-    init: str | None = None,
+    cfg: DistilTraining, data: TrainingSet, folder: Path, device: torch.device, *, init: str | None = None,
     adapter: Path | None = None,
-) -> DistilTask:
+) -> DistilTask:  # fmt: skip
     """Returns the task of a run in `folder`; the inputs are described in `train.registry`."""
     return DistilTask(replace(cfg, init=init or cfg.init), data, folder, device, adapter)
 

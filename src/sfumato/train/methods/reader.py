@@ -35,28 +35,18 @@ from sfumato.nets.lexicon import Lexicon
 from sfumato.nets.prior import LEXICON
 from sfumato.nets.reader import Reader, Reading
 from sfumato.seeding import stream
-from sfumato.spec import CLIPTextConfig, PriorConfig
+from sfumato.spec import PriorConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.assemble import assemble
 from sfumato.train.clip_token_init import associations
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch
+from sfumato.train.text_tower import TowerSize, tower_config
 
 FILE = "reader.safetensors"
 CHUNK = 32  # texts of like length
 UNSAID = -100  # what a text leaves open is not learnt from
 BARE, KEYWORDS, NOTHING = 0.2, 0.22, 0.03  # shares of the texts; the rest are requests
-
-
-@dataclass(frozen=True)
-class TowerSize:
-    """Sizes of the text tower; its vocabulary is learnt from the wording."""
-
-    vocab_size: int = 8000
-    width: int = 192
-    layers: int = 4
-    heads: int = 6
-    max_length: int = 64
 
 
 @dataclass(frozen=True)
@@ -118,7 +108,7 @@ class ReaderTask:
         self.tokenizer.max_length = cfg.text.max_length
         self.tokenizer.emoji = False  # they are read by their names
         torch.manual_seed(cfg.loop.seed)
-        self.text = CLIPText(text_config(cfg.text, self.tokenizer))
+        self.text = CLIPText(tower_config(cfg.text, self.tokenizer))
         self.text.apply(_small_init)
         self.prior = PriorConfig(len(data.concepts), text_dim=cfg.text.width)
         self.reader = Reader(self.prior)
@@ -345,21 +335,6 @@ def lexicon_of(data: EmojiData) -> Lexicon:
     lexicon = Lexicon(len(said), len(data.concepts))
     lexicon.fill(said)
     return lexicon
-
-
-def text_config(size: TowerSize, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
-    """Sizes of the tower in CLIP's terms."""
-    return CLIPTextConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=size.width,
-        intermediate_size=4 * size.width,
-        layers=size.layers,
-        heads=size.heads,
-        max_length=size.max_length,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
