@@ -186,8 +186,8 @@ def test_styles_come_first(sd: StableDiffusion, tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"emphasis": "loud"}, "unknown emphasis 'loud'; choose one of a1111, plain, comfy, none"),
-        ({"prompt_syntax": "midjourney"}, "unknown prompt syntax"),
-        ({"styles": "ink"}, "give names of styles"),
+        ({"prompt_syntax": "midjourney"}, "unknown prompt_syntax"),
+        ({"styles": "ink"}, "give names in brackets"),
         ({"styles": ("ink",), "styles_file": "/none.csv"}, "no styles file at /none.csv"),
         ({"wildcards": "/none"}, "/none is no folder with wildcard files"),
     ],
