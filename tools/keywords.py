@@ -47,8 +47,8 @@ PAGE_HEAD = """<!-- Written by tools/keywords.py from the tables in src/sfumato/
 # Options of a picture
 
 Every task takes them: as keywords in Python, as options on the command line, and as fields in a picture's settings,
-from which `sfumato replay` reads them. Width and height are `--size` on the command line. What samplers and schedules have
-besides is listed by `sfumato samplers`.
+from which `sfumato replay` reads them. Width and height are `--size` on the command line. What samplers and schedules
+have besides is listed by `sfumato samplers`.
 """
 
 
