@@ -29,8 +29,6 @@ from sfumato.pipeline.clip_scorer import ClipScorer
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 
-COPIES = 200
-
 
 def measure(
     model: Model,
@@ -50,7 +48,8 @@ def measure(
     if len(run.chosen) < 2:
         raise SfumatoError(f"{data.path} has {len(run.chosen)} training pictures in {', '.join(plan.styles)}")
     reconstruction = {
-        split: measure_reconstruction(model.vae, data, numbers, watch) for split, numbers in run.splits.items()
+        split: measure_reconstruction(model.vae, data, spread(numbers, plan.real), watch)
+        for split, numbers in run.splits.items()
     }
     run.draw()
     singles = run.of("name")
@@ -154,7 +153,7 @@ def _scenes(run: Measurement) -> tuple[dict[str, Attributes], list[SceneSample]]
 
 
 def _originality(run: Measurement, drawn: Looks) -> Originality:
-    some = spread(run.train, COPIES)
+    some = spread(run.train, run.plan.real)
     copies = look(run.judge, some, (there_and_back(run.model.vae, x) for x in on_white(run.data, some)))
     unseen = {split: look(run.judge, numbers, on_white(run.data, numbers)) for split, numbers in run.splits.items()}
     return measure_originality(run.data, run.known, copies, {"drawn": drawn} | unseen)

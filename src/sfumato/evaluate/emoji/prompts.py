@@ -44,14 +44,15 @@ class EvaluationPrompt:
 class Plan:
     """How much is drawn: `names`, `sentences` and `keywords` in each language; `unseen` pictures in all, whose concept
     training saw in other styles; `scenes` of each kind in each language, in plain and in held wording each; `varied`
-    prompts with `seeds` seeds each."""
+    prompts with `seeds` seeds each. At most `real` pictures of a kind go through the autoencoder."""
 
-    names: int = 32
-    sentences: int = 16
-    keywords: int = 16
-    unseen: int = 60
-    scenes: int = 3
-    varied: int = 8
+    names: int = 50
+    sentences: int = 25
+    keywords: int = 25
+    unseen: int = 120
+    scenes: int = 5
+    varied: int = 12
+    real: int = 200
     seeds: int = 4
     styles: tuple[str, ...] = STYLES
     process_starts: int = 2
@@ -60,8 +61,9 @@ class Plan:
     def quick(cls, styles: tuple[str, ...] = STYLES) -> Plan:
         """What two cores draw in about two minutes; its intervals are wide."""
         return cls(
-            names=6, sentences=4, keywords=4, unseen=12, scenes=1, varied=3, seeds=3, styles=styles, process_starts=1
-        )
+            names=6, sentences=4, keywords=4, unseen=12, scenes=1, varied=3, seeds=3, real=24, styles=styles,
+            process_starts=1,
+        )  # fmt: skip
 
 
 def evaluation_prompts(
