@@ -5,7 +5,6 @@ All functions are pure; chance comes from the `random.Random` that the caller pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -240,19 +239,6 @@ def canonical(subject: str, style: str, language: str, background: Colour | None
     grammar = _GRAMMARS[language]
     phrase = f"{subject}{grammar.comma}{STYLE_WORDS[language][style][0]}"
     return phrase if background is None else _on(grammar.background[0], phrase, background, language)
-
-
-def phrases() -> Iterator[str]:
-    """Yields every style word, colour and sentence pattern of all languages, to train a tokenizer on."""
-    for code, grammar in _GRAMMARS.items():
-        words = [word for synonyms in STYLE_WORDS[code].values() for word in synonyms]
-        yield from words
-        for word in words:
-            for pattern in (*grammar.plain, *grammar.styled):
-                yield pattern.format(s="", y=word).strip()
-        for colour in COLOURS:
-            for pattern in grammar.background:
-                yield _on(pattern, "", colour, code).strip()
 
 
 def _on(pattern: str, phrase: str, colour: Colour, language: str) -> str:

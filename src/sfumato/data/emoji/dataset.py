@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from sfumato.data.emoji import captions
 from sfumato.data.emoji.build import FORMAT, MANIFEST
 from sfumato.data.emoji.captions import Concept
 from sfumato.data.protocol import Rgb
 from sfumato.errors import SfumatoError
-from sfumato.images.tensors import compose
 
 SPLITS = ("train", "unseen_concept", "unseen_picture")
 
@@ -137,14 +134,6 @@ class EmojiData:
         names = [self.split(i) for i in range(len(self))]
         return {split: np.array([i for i, name in enumerate(names) if name == split], np.int64) for split in SPLITS}
 
-    def sample(self, i: int, rng: Random) -> tuple[Tensor, str, str]:
-        """Draws a training sample of picture i: (3, size, size) in [-1, 1] on some background, caption, language."""
-        language = captions.language(rng)
-        colour = captions.background(rng)
-        rgb = colour.sample(rng) if colour else (255, 255, 255)
-        text = captions.caption(self.concept(i), self.style(i), language, rng, colour)
-        return compose(self.picture(i).copy(), rgb), text, language
-
     def _json(self, name: str) -> Any:
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
@@ -170,27 +159,6 @@ class EmojiData:
                 "build the set again"
             )
         return pictures
-
-
-def corpus(data: EmojiData, samples: int = 2, seed: int = 0) -> Iterator[str]:
-    """Yields text to train a tokenizer on: phrases of the grammar, names, keywords, and captions of the training
-    pictures.
-
-    Each training picture gets `samples` captions. Names of held-out concepts are left out.
-    """
-    yield from captions.phrases()
-    train = data.splits["train"]
-    for index in sorted({data.concept_index(int(i)) for i in train}):
-        concept = data.concepts[index]
-        for language in captions.LANGUAGES:
-            yield concept.names[language]
-            yield from concept.keywords[language]
-    rng = Random(seed)
-    for i in train:
-        for _ in range(samples):
-            language = rng.choice(captions.LANGUAGES)
-            colour = captions.background(rng)
-            yield captions.caption(data.concept(int(i)), data.style(int(i)), language, rng, colour)
 
 
 def _concept(entry: dict) -> Concept:

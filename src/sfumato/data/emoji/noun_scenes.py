@@ -1,6 +1,6 @@
-"""Scenes of one to four things of `nouns.tsv`, on which models are evaluated; `scene_captions` says them in words.
+"""Scenes of one to four things of `nouns.tsv`; `scene_captions` has the words for them.
 
-Only pictures of the training split take part: what is asked is whether a model composes what it knows.
+Only pictures of the training split take part.
 """
 
 from __future__ import annotations

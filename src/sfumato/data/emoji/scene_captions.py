@@ -95,12 +95,9 @@ def caption(scene: NounScene, language: str, rng: Random) -> str:
     return captions.with_style_and_background(phrase, style, language, rng, scene.background)
 
 
-def prompt(scene: NounScene, language: str, turned: bool = False) -> str:
-    """Returns the canonical prompt for evaluation: the things, the style, then the background if it has a name.
-
-    `turned` begins with the second of two things: what lies to the right, and not what lies to the left.
-    """
-    phrase = _phrase(scene, language, [thing.noun for thing in scene.objects], itemgetter(int(turned)), article=True)
+def prompt(scene: NounScene, language: str) -> str:
+    """Returns the canonical prompt for evaluation: the things, the style, then the background if it has a name."""
+    phrase = _phrase(scene, language, [thing.noun for thing in scene.objects], itemgetter(0), article=True)
     return captions.canonical(phrase, scene.style, language, scene.background)
 
 

@@ -1,8 +1,9 @@
 """Composed scenes: cut-out emoji on a plain background, of which everything is known.
 
 This file keeps the cut-outs, tints them, chooses backgrounds and draws. Two files decide what a scene shows, where it
-lies and which words say it. `noun_scenes` makes scenes of 118 things with hand-made words. `concept_scenes` makes
-scenes of all things of the set, from which models learn to draw and to read.
+lies and which words say it. `concept_scenes` makes scenes of all things of the set, from which models learn to draw and
+to read, and on which they are evaluated. `noun_scenes` makes simpler ones of 118 things with hand-made words, for
+denoisers that learn from captions, and for other trainers (`sfumato data build scenes`).
 """
 
 from __future__ import annotations
