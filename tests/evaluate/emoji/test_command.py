@@ -43,7 +43,7 @@ def test_json_has_every_figure_and_is_the_same_twice(run, squares: EmojiData):
     assert set(report["words"]) == {"real", "name", "sentence", "keywords"}
     assert report["words"]["sentence"]["ja"]["of_100"]["n"] == 2
     assert report["words"]["keywords"]["en"]["of_all"] is None  # one keyword each: no combination is new
-    assert report["unseen"]["style"]["n"] == report["unseen"]["real_style"]["n"] == 2
+    assert report["unseen"]["style"]["n"] == report["unseen"]["real_concept"]["of_100"]["n"] == 2
     assert report["scenes"] == {} and report["variety"]["between_seeds"]["n"] == 3 * 3
     assert set(report["originality"]["distances"]) == {"drawn", "unseen_picture", "unseen_concept", "copies"}
     assert report["settings"]["steps"] == 1 and report["settings"]["width"] == 32

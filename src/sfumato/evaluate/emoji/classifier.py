@@ -7,7 +7,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from sfumato.data.emoji.captions import STYLES, Concept, prompt
+from sfumato.data.emoji.captions import Concept, prompt
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.pipeline.clip_scorer import ClipScorer
 from sfumato.seeding import stream
@@ -37,11 +37,6 @@ class Classifier:
     def scores(self, vectors: Tensor, style: str | None) -> Tensor:
         """How well pictures with vectors (B, E) fit every concept: (B, C)."""
         return vectors @ self.captions(style).T
-
-    def styles(self, vectors: Tensor, concepts: Tensor) -> Tensor:
-        """In which of STYLES pictures with vectors (B, E) show their concepts (B,): int64 (B,)."""
-        captions = torch.stack([self.captions(style) for style in STYLES])[:, concepts]  # (S, B, E)
-        return (captions * vectors).sum(2).argmax(0)
 
     @cached_property
     def _order(self) -> list[list[int]]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sfumato.data.emoji.captions import LANGUAGES, STYLES
+from sfumato.data.emoji.captions import LANGUAGES
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.errors import SfumatoError
 from sfumato.evaluate.emoji.attributes import answers
@@ -17,6 +17,7 @@ from sfumato.evaluate.emoji.prompts import SCENES, WORDS, Plan
 from sfumato.evaluate.emoji.report import Concepts, Report, Unseen
 from sfumato.evaluate.emoji.samples import Samples, SceneSample, SingleSample, WordsSample
 from sfumato.evaluate.emoji.scores import Attributes, Examined, score_attributes
+from sfumato.evaluate.emoji.styles import styles_of
 from sfumato.evaluate.emoji.variety import measure_variety
 from sfumato.evaluate.intervals import Estimate
 from sfumato.evaluate.originality import Originality, measure_originality, to_known
@@ -63,7 +64,7 @@ def measure(
         words=words,
         unseen=_unseen(run),
         scenes=scenes,
-        variety=measure_variety(run.classifier, run.looks(run.of("varied")), run.known, plan.seeds),
+        variety=measure_variety(data, run.looks(run.of("varied")), run.known, plan.seeds),
         originality=_originality(run, looks),
     )
     varied: dict[str, list[Image.Image]] = {}
@@ -119,13 +120,14 @@ def _unseen(run: Measurement) -> Unseen:
     shown = run.of("unseen")
     drawn = run.looks(shown)
     real = look(run.judge, drawn.numbers, on_white(run.data, drawn.numbers))
-    concepts = torch.tensor([run.data.concept_index(int(i)) for i in drawn.numbers], dtype=torch.int64)
-    asked = torch.tensor([STYLES.index(run.data.style(int(i))) for i in drawn.numbers], dtype=torch.int64)
-    styles = [
-        Estimate.share((run.classifier.styles(looks.vectors, concepts) == asked).tolist()) if shown else None
-        for looks in (drawn, real)
-    ]
-    return Unseen(run.concepts(shown, drawn), styles[0], run.concepts(shown, real), styles[1])
+    artworks = Looks(
+        np.concatenate([run.known.numbers, real.numbers]),
+        torch.cat([run.known.vectors, real.vectors]),
+        torch.cat([run.known.thumbnails, real.thumbnails]),
+    )
+    styles = styles_of(run.data, drawn, artworks)
+    right = [style == run.data.style(int(i)) for style, i in zip(styles, drawn.numbers, strict=True)]
+    return Unseen(run.concepts(shown, drawn), Estimate.share(right), run.concepts(shown, real))
 
 
 def _scenes(run: Measurement) -> tuple[dict[str, Attributes], list[SceneSample]]:

@@ -23,13 +23,12 @@ class Concepts:
 
 @dataclass(frozen=True)
 class Unseen:
-    """Pictures of concepts in a style in which training never saw them: whether concept and style are right, and the
-    same of the real pictures."""
+    """Pictures of concepts in a style in which training never saw them: whether concept and style are right, and
+    whether the judge gets the concept of the real pictures right."""
 
     concept: Concepts
     style: Estimate | None
     real_concept: Concepts
-    real_style: Estimate | None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sfumato.evaluate.emoji.attributes import ATTRIBUTES, WHOLE, Answer
+from sfumato.evaluate.emoji.attributes import ATTRIBUTES, Answer
 from sfumato.evaluate.intervals import Estimate
 
 Matrix = dict[str, dict[str, int]]
@@ -82,6 +82,3 @@ def matrix(answers: Iterable[Answer], attribute: str) -> Matrix:
 def share_right(answers: Sequence[Answer]) -> float:
     """For ranking pictures: the share of right answers, the whole counting as one of them."""
     return sum(answer.right for answer in answers) / max(1, len(answers)) + (answers[-1].right if answers else 0) * 1e-3
-
-
-__all__ = ["WHOLE", "Attributes", "Examined", "Score", "matrix", "row_of", "score_attributes", "share_right"]

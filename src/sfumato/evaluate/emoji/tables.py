@@ -106,14 +106,13 @@ def _words(report: Report) -> Table:
 def _unseen(report: Report) -> Table:
     found = report.unseen
     rows = [["unseen combinations of concept and style, in %", "pictures", "concept of 100", "of all", "style"]]
-    for name, concept, style in (
-        ("drawn", found.concept, found.style),
-        ("real", found.real_concept, found.real_style),
-    ):
-        rows.append(
-            [name, str(style.n if style else 0), percent(concept.of_100), percent(concept.of_all), percent(style)]
-        )
-    return Table(rows, "such as a cat in flat style, of which training saw other styles only")
+    count = str(found.style.n if found.style else 0)
+    for name, concept, style in (("drawn", found.concept, percent(found.style)), ("real", found.real_concept, "")):
+        rows.append([name, count, percent(concept.of_100), percent(concept.of_all), style])
+    return Table(
+        rows,
+        "such as a cat in flat style of which training saw other styles; style: of the nearest artwork by pixels",
+    )
 
 
 def _attributes(title: str, found: Attributes) -> Table:

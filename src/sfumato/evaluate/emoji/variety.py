@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
-import torch
 from torch import Tensor
 
-from sfumato.evaluate.emoji.classifier import Classifier
+from sfumato.data.emoji.dataset import EmojiData
+from sfumato.evaluate.emoji.styles import artworks, distance, styles_of
 from sfumato.evaluate.intervals import Estimate
 from sfumato.evaluate.pictures import Looks
 
@@ -26,24 +26,21 @@ class Variety:
     seeds: int
 
 
-def measure_variety(classifier: Classifier, drawn: Looks, known: Looks, seeds: int) -> Variety:
+def measure_variety(data: EmojiData, drawn: Looks, known: Looks, seeds: int) -> Variety:
     """Of drawn pictures whose numbers are those of pictures of their concepts."""
-    data = classifier.data
-    concepts = torch.tensor([data.concept_index(int(i)) for i in drawn.numbers])
-    styles = classifier.styles(drawn.vectors, concepts)
-    apart, several = [], []
-    for concept in concepts.unique().tolist():
-        rows = (concepts == concept).nonzero()[:, 0]
-        apart += _distances(drawn.thumbnails[rows])
-        several.append(len(styles[rows].unique()))
-    wanted = set(concepts.tolist())
-    real: dict[int, list[Tensor]] = defaultdict(list)
-    for i, thumbnail in zip(known.numbers.tolist(), known.thumbnails, strict=True):
-        if data.concept_index(i) in wanted:
-            real[data.concept_index(i)].append(thumbnail)
-    between = [distance for some in real.values() for distance in _distances(torch.stack(some))]
-    return Variety(Estimate.mean_of(apart), Estimate.mean_of(between), Estimate.mean_of(several), seeds)
+    styles = styles_of(data, drawn, known)
+    rows: dict[int, list[int]] = defaultdict(list)
+    for k, number in enumerate(drawn.numbers.tolist()):
+        rows[data.concept_index(number)].append(k)
+    real = artworks(data, known)
+    return Variety(
+        Estimate.mean_of(_between([drawn.thumbnails[k] for k in group] for group in rows.values())),
+        Estimate.mean_of(_between(real[concept].values() for concept in rows)),
+        Estimate.mean_of(len({styles[k] for k in group}) for group in rows.values()),
+        seeds,
+    )
 
 
-def _distances(thumbnails: Tensor | Sequence[Tensor]) -> list[float]:
-    return [(a - b).square().mean().sqrt().item() / 2 for a, b in combinations(thumbnails, 2)]
+def _between(groups: Iterable[Iterable[Tensor]]) -> list[float]:
+    """The distances within each group."""
+    return [distance(a, b) for group in groups for a, b in combinations(group, 2)]
