@@ -40,7 +40,7 @@ class Cond:
         return Cond(**{name: change(value) for name, value in present.items()})
 
     def at(self, sigma: float) -> Cond:
-        """The same at every noise level."""
+        """Returns itself: it is the same at every noise level."""
         return self
 
     def select(self, rows: slice | Tensor) -> Cond:
@@ -48,11 +48,11 @@ class Cond:
         return self._map(lambda value: value[rows])
 
     def zeros(self) -> Cond:
-        """The same shapes, all zeros: what stands for no prompt."""
+        """Returns zeros of the same shapes, which stand for no prompt."""
         return self._map(torch.zeros_like)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Cond:
-        """The same conditioning elsewhere or in another precision; `ids` and `guidance` are numbers and stay exact."""
+        """Returns it elsewhere or in another precision; `ids` and `guidance` are numbers and stay exact."""
         moved = self._map(lambda value: value.to(device=device, dtype=dtype))
         exact = {name: value for name in ("ids", "guidance") if (value := getattr(self, name)) is not None}
         return replace(moved, **{name: value.to(device=device) for name, value in exact.items()})
@@ -66,7 +66,7 @@ class Cond:
 
 @dataclass(frozen=True, eq=False)
 class ScheduledCond:
-    """What is told step by step: `conds[i]` from the noise level `levels[i]`, where its step begins, to the next.
+    """Conditioning that changes over the steps: `conds[i]` holds from the noise level `levels[i]` to the next.
 
     The levels fall. Whoever asks says at which level, not which call it is: samplers ask several times a step, between
     steps, or again at levels that they have left.
@@ -76,11 +76,11 @@ class ScheduledCond:
     conds: tuple[Cond, ...]
 
     def at(self, sigma: float) -> Cond:
-        """What is told at a noise level."""
+        """Returns the conditioning at a noise level."""
         begun = sum(level >= sigma * (1 - ROUNDING) for level in self.levels)
         return self.conds[max(0, begun - 1)]
 
     def map(self, change: Callable[[Cond], Cond]) -> ScheduledCond:
-        """The same course of changed conditionings; what was one stays one, so that it is asked about once."""
+        """Changes each conditioning; equal ones stay one object, so that the network is asked about it once."""
         changed = {id(cond): change(cond) for cond in self.conds}
         return ScheduledCond(self.levels, tuple(changed[id(cond)] for cond in self.conds))

@@ -28,7 +28,7 @@ EVERYWHERE = (0.0, math.inf)  # an interval that holds every noise level
 
 @dataclass(frozen=True)
 class Guidance:
-    """What pictures are drawn with: `begin` makes the guide of one picture.
+    """Makes the guides of pictures: `begin` makes that of one picture.
 
     With an `unconditional` estimate, its noise is what samplers keep (CFG++, see `samplers.onestep.cfg_pp`).
     """
@@ -37,7 +37,7 @@ class Guidance:
     unconditional: Guide | None = None
 
     def through(self, wrap: Callable[..., Guide], *others: Guidance) -> Guidance:
-        """What `wrap` makes of the guides of this one, and of others with the same settings."""
+        """Returns the guidance whose guides are those that `wrap` makes of this one's, and of others'."""
         away = [one.unconditional for one in (self, *others)]
         return Guidance(
             lambda: wrap(self.begin(), *(other.begin() for other in others)),

@@ -80,7 +80,7 @@ class NoiseTable:
         return len(self.sigmas) - 1, 0
 
     def network_time(self, sigma: Tensor) -> Tensor:
-        """What the network is told at noise levels sigma."""
+        """Returns the times that the network is given for noise levels sigma."""
         return self.time(sigma)
 
     def nearest_time(self, sigma: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class ContinuousTable(NoiseTable):
     """Noise levels of a network that knows all between two ends and is told ln(sigma) / 4 (Karras et al. 2022)."""
 
     def network_time(self, sigma: Tensor) -> Tensor:
-        """What the network is told at noise levels sigma: c_noise of table 1."""
+        """Returns the times that the network is given for noise levels sigma: c_noise of table 1."""
         return sigma.to(torch.float64).log() / 4
 
 
@@ -133,7 +133,7 @@ class FlowTable:
         return sigma.to(torch.float64) * self.steps
 
     def network_time(self, sigma: Tensor) -> Tensor:
-        """What the network is told at noise levels sigma."""
+        """Returns the times that the network is given for noise levels sigma."""
         return self.time(sigma)
 
     @property

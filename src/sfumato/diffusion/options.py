@@ -85,7 +85,7 @@ class Option:
 
 
 def read_value(text: str) -> Value:
-    """What someone wrote: a number where it reads as one."""
+    """Returns a written value as a number where it reads as one, else as text."""
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)

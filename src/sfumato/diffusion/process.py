@@ -25,7 +25,7 @@ class ForwardProcess:
     c: float = 0.0
 
     def alpha(self, sigma: Level) -> Level:
-        """How much of the picture is left at noise level sigma."""
+        """Returns alpha, the share of the picture at noise level sigma."""
         return 1 - self.c * sigma
 
     def sigma_at(self, ratio: float) -> float:

@@ -72,7 +72,7 @@ class Sampler:
 
     @property
     def options(self) -> dict[str, Option]:
-        """What users may set of it. Where noise can be added, `s_noise` scales it."""
+        """Returns the options that users may set. Where noise can be added, `s_noise` scales it."""
         options = options_of(self.run)
         noisy = self.kind != "ODE" or "eta" in options or "s_churn" in options
         return options | {"s_noise": S_NOISE} if noisy else options
@@ -87,7 +87,7 @@ class Sampler:
         table: Table,
         options: Mapping[str, Value] = MappingProxyType({}),
     ) -> Job:
-        """At work on one picture from the first latents x (1, C, h, w), with its noise and some of its `options`."""
+        """Starts on one picture from the first latents x (1, C, h, w), with its noise and some of its `options`."""
         given: dict[str, Any] = dict(options)
         noise = scaled(BrownianPath(stream) if self.brownian else stream, given.pop("s_noise", S_NOISE.default))
         if self.timed:

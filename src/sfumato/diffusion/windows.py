@@ -83,7 +83,7 @@ def _cut(cond: Cond, window: Window) -> Cond:
 
 
 def _share(window: Window, overlap: int) -> Tensor:
-    """How much a window counts at each of its places: from its edges inwards it rises over `overlap`."""
+    """Returns the weight of a window at each of its places: it rises from the edges inwards over `overlap`."""
     ramps = []
     for stretch in window:
         length = stretch.stop - stretch.start

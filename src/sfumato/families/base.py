@@ -1,4 +1,4 @@
-"""What a family file declares."""
+"""The types by which a family file declares a release."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Family:
         return replace(spec, prediction=prediction) if variant is None else self.varied(spec, variant)
 
     def is_described(self, checkpoint: Checkpoint) -> bool:
-        """Whether a single file carries the JSON files of a folder of this family, which say all about it."""
+        """Returns whether a single file carries the JSON files of a folder of this family, which describe it fully."""
         config = f"{self.layouts['diffusers'].prefixes[self.denoiser]}config"
         return checkpoint.container != "folder" and {"model_index", config} <= checkpoint.configs.keys()
 

@@ -106,13 +106,13 @@ class LatentDiffusion:
 
     @property
     def in_file(self) -> dict[str, str]:
-        """What the names of each part begin with in a single file."""
+        """Returns the prefix of each part's names in a single file."""
         depth = {} if self.release.depth is None else {"depth": DEPTH}
         return {"unet": UNET, "vae": VAE_PREFIX, **{tower.part: tower.original for tower in self.towers}, **depth}
 
     @property
     def in_folder(self) -> dict[str, str]:
-        """The folder of each part."""
+        """Returns the folder of each part."""
         depth = {} if self.release.depth is None else {"depth": "depth_estimator/"}
         return {"unet": "unet/", "vae": "vae/", **{tower.part: tower.folder for tower in self.towers}, **depth}
 

@@ -1,4 +1,4 @@
-"""What the families share in finding out which sizes a file or folder has."""
+"""How families find out the sizes of the networks in a file or folder."""
 
 from __future__ import annotations
 

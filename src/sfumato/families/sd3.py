@@ -201,7 +201,7 @@ def folder_configs(spec: Spec) -> dict[str, diffusers_config.Config]:
 
 
 def _release_t5(release: Spec, transformer: MMDiTConfig) -> T5Config | None:
-    """What would fit where a model has no T5, of releases that have it."""
+    """Returns the sizes of a T5 that would fit, for a model without T5 of a release that has one."""
     return None if release.text_3 is None else T5Config(hidden_size=transformer.context_dim)
 
 
@@ -221,7 +221,7 @@ def _folder_text(tower: Tower, folder: Folder, release: Spec) -> CLIPTextConfig:
 
 
 def _further(shapes: Shapes, prefix: str) -> int:
-    """How many channels a transformer with a prior reads beside its latents and the draft of them."""
+    """Returns how many channels a transformer with a prior reads besides its latents and their draft."""
     first, last = ("x_embedder.proj.weight", "final_layer.linear.bias")
     if f"{prefix}pos_embed.proj.weight" in shapes:
         first, last = "pos_embed.proj.weight", "proj_out.bias"

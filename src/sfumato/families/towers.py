@@ -63,7 +63,7 @@ class Tower:
         return replace(_with_release_padding(usual, read), skip=skip)
 
     def folder_sizes(self, shapes: Shapes, release: Spec) -> CLIPTextConfig:
-        """The same of a folder's tensors without their JSON file."""
+        """Returns the sizes from a folder's tensors, where their JSON file is missing."""
         read, usual = clip_text.sizes(shapes, self.folder), self.config(release)
         skip = 1 if usual.normalised else usual.skip
         return replace(_with_release_padding(usual, read), activation=usual.activation, skip=skip)
@@ -85,7 +85,7 @@ class Tower:
 
 
 def _is_cut(read: CLIPTextConfig, usual: CLIPTextConfig, logit_scale: bool) -> bool:
-    """Whether a tower in OpenCLIP's names ends with the layer that is read, as after a conversion from a folder.
+    """Returns whether a tower in OpenCLIP's names ends with the layer that is read, as one converted from a folder.
 
     At a release's size the number of layers tells; else that the conversion lost the projection and CLIP's scale too.
     """
@@ -96,7 +96,7 @@ def _is_cut(read: CLIPTextConfig, usual: CLIPTextConfig, logit_scale: bool) -> b
 
 
 def _with_release_padding(usual: CLIPTextConfig, read: CLIPTextConfig) -> CLIPTextConfig:
-    """What every layout leaves to the release: by what a prompt is padded and what of its states is read."""
+    """Adds what no layout states: the padding token of the release, and which of the states it reads."""
     pad = read.eos_token_id if usual.pad_token_id == usual.eos_token_id else usual.pad_token_id
     return replace(read, normalised=usual.normalised, pooled=read.pooled or usual.pooled, pad_token_id=pad)
 

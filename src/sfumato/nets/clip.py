@@ -27,7 +27,7 @@ class TextStates:
         return self.final_norm(self.hidden[-clip_skip])
 
     def read(self, clip_skip: int = 1) -> Tensor:
-        """What conditions a network (B, L, D): the layer that the release reads, or with `clip_skip` an earlier one."""
+        """Returns the states (B, L, D) that condition a network: of the release's layer, or of an earlier one."""
         layer = self.hidden[1 - self.cfg.skip - clip_skip]
         return self.final_norm(layer) if self.cfg.normalised else layer
 
@@ -43,7 +43,7 @@ class TextStates:
 
     @property
     def vector(self) -> Tensor | None:
-        """What conditions a network as a whole (B, P), if the release uses it."""
+        """Returns the vector (B, P) of the whole text that conditions a network, if the release uses one."""
         if self.cfg.pooled is None:
             return None
         return self.pooled if self.cfg.pooled == "plain" else self.projected

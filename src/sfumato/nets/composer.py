@@ -28,7 +28,7 @@ WAVES = 4  # octaves in which places are said
 
 @dataclass(frozen=True, eq=False)
 class Things:
-    """What is in B pictures, up to M things each.
+    """Describes B pictures of up to M things each.
 
     `codes` (B, M, K), `tint` (B, M) 0 for none, `spot` (B, M, 5): middle x and y, longer edge, degrees clockwise,
     1 if mirrored, see `nets.layout.Spot`; `present` (B, M), bool. `ground` (B,): a colour, `grounds - 1` for white that
@@ -151,7 +151,7 @@ class _Frame:
         return 0.5 + OUTLINE * self._own(grid.flatten(0, 1)).unflatten(1, (rows * columns, n * n))
 
     def near(self, rows: int, columns: int) -> Tensor:
-        """Whether a patch lies in a thing or near it, bool (N, rows * columns)."""
+        """Returns which patches lie in a thing or near it, bool (N, rows * columns)."""
         y = (torch.arange(rows, device=self.spot.device) + 0.5) / rows
         x = (torch.arange(columns, device=self.spot.device) + 0.5) / columns
         middle = torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], -1).flatten(0, 1)
@@ -175,7 +175,7 @@ def _read(canvas: Tensor, points: Tensor) -> Tensor:
 
 
 def _places(n: int) -> int:
-    """How many numbers `_waves` makes of n."""
+    """Returns how many numbers `_waves` makes of n."""
     return 2 * WAVES * n
 
 

@@ -42,7 +42,7 @@ class Lexicon(nn.Module):
         self.entries.copy_(torch.tensor(rows, dtype=self.entries.dtype).view_as(self.entries))
 
     def scores(self, text: str) -> Tensor:
-        """How much the phrases of a text speak of each concept: (C,), 0 for most."""
+        """Returns how strongly the phrases of a text speak for each concept: (C,), 0 for most."""
         result = torch.zeros(self.concepts)
         for key in self._longest(normalised(text)):
             said = self._table[key]
@@ -98,7 +98,7 @@ def _digits(phrase: str, concept: int, name: bool) -> list[int]:
 
 
 def _edge(text: str, k: int) -> bool:
-    """Whether a phrase may begin or end before character k: not inside a word, where words are written apart."""
+    """Returns whether a phrase may begin or end before character k, which must not lie inside a word."""
     if k in (0, len(text)):
         return True
     return not (_spaced(text[k - 1]) and _spaced(text[k]))

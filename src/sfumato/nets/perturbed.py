@@ -1,4 +1,4 @@
-"""The same network on the same weights, made worse on purpose: what guidance leads away from."""
+"""Networks that are degraded on purpose, on the same weights: guidance leads away from their estimates."""
 
 from __future__ import annotations
 

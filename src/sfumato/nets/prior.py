@@ -77,7 +77,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Understood:
-    """What a prompt asks for. `style` None: none is said. `ground` is a number as in `Things`."""
+    """Says what a prompt asks for. `style` is None where the prompt names none. `ground` is a number as in `Things`."""
 
     things: tuple[Named, ...]
     arrangement: Arrangement
@@ -145,7 +145,7 @@ class ScenePrior(nn.Module):
         return self.composer(self.things([understood], [rng], underlay.region), height, width, latents)
 
     def understand(self, words: Words) -> Understood:
-        """What a prompt asks for."""
+        """Reads what a prompt asks for."""
         reading = self.reader(words.states, words.embeddings, words.weights)
         said = LEXICON * self.lexicon.scores(words.text).to(reading.concept.device)
         reading = replace(reading, concept=reading.concept.float().log_softmax(-1) + said)

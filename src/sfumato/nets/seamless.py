@@ -73,7 +73,7 @@ class Rolled(nn.Module):
 
 
 def _middle(length: int, wraps: bool, like: Tensor) -> Tensor:
-    """How much each place (length,) of a side that wraps counts, most in the middle; 1 of one that does not."""
+    """Returns the weight of each place (length,) of a side: largest in the middle if it wraps, else 1 everywhere."""
     places = (torch.arange(length, dtype=torch.float64) + 0.5) / length
     return (places.mul(math.pi).sin().square() if wraps else torch.ones_like(places)).to(like)
 

@@ -1,4 +1,4 @@
-"""The same network again, with some of its modules changed and none of its weights copied."""
+"""Copies of a network that share its weights and in which some modules are changed."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def decode(vae: VAE, z: Tensor) -> Tensor:
 
 
 def encoder_halo(cfg: VAEConfig) -> int:
-    """How many pixels beyond its own what `Encoder.start` makes of a place depends on, whole latents."""
+    """Returns how many pixels around its own a result of `Encoder.start` depends on, in whole latents."""
     reach = 0
     for _ in cfg.channels[1:]:
         reach = 2 * reach + 1 + 2 * cfg.blocks  # a strided convolution and the residual blocks before it
@@ -48,7 +48,7 @@ def encoder_halo(cfg: VAEConfig) -> int:
 
 
 def decoder_halo(cfg: VAEConfig) -> int:
-    """How many places of the lowest resolution beyond its own what `Decoder.finish` makes of one depends on."""
+    """Returns how many places around its own, at the lowest resolution, a result of `Decoder.finish` depends on."""
     reach = 1
     for _ in cfg.channels[1:]:
         reach = -(-(reach + 2 * (cfg.blocks + 1) + 1) // 2)  # residual blocks and the convolution after doubling
@@ -81,7 +81,7 @@ class _Norm(nn.Module):
 
 
 def _tiled(half: nn.Module, layers: str, x: Tensor, cut: Sequence[Tile]) -> Tensor:
-    """What a method of one half of the autoencoder would make of a whole map x (1, C, h, w)."""
+    """Runs a method of one half of the autoencoder on x (1, C, h, w) in tiles; the result is that of the whole."""
     shared = with_shared_weights(half, lambda module: _Norm(module) if isinstance(module, nn.GroupNorm) else module)
     norms = [module for module in shared.modules() if isinstance(module, _Norm)]
     run: Callable[[Tensor], Tensor] = getattr(shared, layers)

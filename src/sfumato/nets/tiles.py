@@ -18,12 +18,12 @@ class Span:
     last: int
 
     def inner(self, length: int) -> slice:
-        """Where the tile's own part lies in what the network made of all it saw, which is `length` long."""
+        """Returns where the tile's own part lies in the network's result, which is `length` long."""
         seen = self.last - self.first
         return slice((self.start - self.first) * length // seen, (self.stop - self.first) * length // seen)
 
     def outer(self, length: int, whole: int) -> slice:
-        """Where that part lies in the result for a side of `whole`, which is `length` long."""
+        """Returns where that part lies in the result for a side of `whole`, which is `length` long."""
         return slice(self.start * length // whole, self.stop * length // whole)
 
 
@@ -40,7 +40,7 @@ class Tile:
     columns: Span
 
     def seen(self, x: Tensor) -> Tensor:
-        """What the network sees of a map (B, C, h, w): the tile and its margin."""
+        """Returns what the network sees of a map (B, C, h, w): the tile and its margin."""
         return x[..., self.rows.first : self.rows.last, self.columns.first : self.columns.last]
 
     def inner(self, y: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Tile:
         return y[..., self.rows.inner(y.shape[-2]), self.columns.inner(y.shape[-1])]
 
     def place(self, result: Tensor, size: Sequence[int]) -> Tensor:
-        """Where that part belongs in what is made of a whole map of `size` (h, w)."""
+        """Returns where that part belongs in the result for a map of `size` (h, w)."""
         (height, width), (h, w) = result.shape[-2:], size
         return result[..., self.rows.outer(height, h), self.columns.outer(width, w)]
 

@@ -100,14 +100,14 @@ class Encoder(nn.Module):
         return self.finish(self.start(x))
 
     def start(self, x: Tensor) -> Tensor:
-        """Down to the lowest resolution."""
+        """Computes the higher resolutions."""
         x = self.conv_in(x)
         for level in self.down_blocks[:-1]:
             x = level(x)
         return x
 
     def finish(self, x: Tensor) -> Tensor:
-        """What happens there."""
+        """Computes the lowest resolution and returns the moments."""
         x = self.mid_block(self.down_blocks[-1](x))
         return self.conv_out(norm_silu(self.conv_norm_out, x))
 
@@ -131,11 +131,11 @@ class Decoder(nn.Module):
         return self.finish(self.start(z))
 
     def start(self, z: Tensor) -> Tensor:
-        """What happens at the lowest resolution."""
+        """Computes the lowest resolution."""
         return cast(Level, self.up_blocks[0]).blocks(self.mid_block(self.conv_in(z)))
 
     def finish(self, x: Tensor) -> Tensor:
-        """Up from there."""
+        """Computes the higher resolutions and returns pixels."""
         x = cast(Level, self.up_blocks[0]).step(x)
         for level in self.up_blocks[1:]:
             x = level(x)
@@ -160,7 +160,7 @@ class VAE(nn.Module):
 
     @cached_property
     def in_full(self) -> VAE:
-        """The same autoencoder in float32, made when first asked for and kept."""
+        """Returns this autoencoder in float32, which is made once and kept."""
         return copy.deepcopy(self).float()
 
     def encode(self, x: Tensor) -> Tensor:

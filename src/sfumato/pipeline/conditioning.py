@@ -1,4 +1,4 @@
-"""What a network is conditioned on besides the noisy latents: prompts, sizes, and the picture that it works from."""
+"""Makes what a network is conditioned on: prompts, sizes, and the picture that it works from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def guidance(
     model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None, underlay: Underlay | None = None,
     after: int = 0,
 ) -> Guidance:  # fmt: skip
-    """The guidance of one picture, towards its prompt and away from its negative one, over a list of noise levels.
+    """Returns the guidance of one picture, towards its prompt and away from its negative one, over noise levels.
 
     See `conditioning` for the arguments, and there and at `guided` for what is raised.
     """
@@ -38,7 +38,7 @@ def conditioning(
     model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None, underlay: Underlay | None = None,
     after: int = 0,
 ) -> PromptConditioning:  # fmt: skip
-    """The conditioning of one picture over a list of noise levels, given its own settings (see `of_picture`).
+    """Returns the conditioning of one picture over a list of noise levels, given its own settings (see `of_picture`).
 
     `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no
     picture. `underlay` is a picture that is drawn on, for models with a prior. `after` is the number of steps of a
@@ -57,7 +57,7 @@ def conditioning(
 
 
 def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None, scale: Tensor | None) -> Cond:
-    """The conditioning with sizes, and with what the network sees beside the latents after a prior's draft, if any."""
+    """Adds sizes to a conditioning, and the channels beside the latents, after a prior's draft if there is one."""
     if concat is None:
         concat = cond.concat
     elif cond.concat is not None:
@@ -66,7 +66,7 @@ def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None, scale: Tensor |
 
 
 def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | None:
-    """The numbers (1, K) that condition an XL model on a picture's sizes and score; None for other models."""
+    """Returns the numbers (1, K) that condition an XL model on a picture's sizes and score; None for other models."""
     drawn = settings.width, settings.height
     numbers = {  # vertical before horizontal
         "original_size": (settings.original_size or drawn)[::-1],
@@ -79,7 +79,7 @@ def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | No
 
 
 def cond_of_window(spec: Spec, cond: Cond, window: Window) -> Cond:
-    """A conditioning whose numbers (see `size_ids`) are of a whole picture, for a window of its latents."""
+    """Changes the sizes of a whole picture's conditioning (see `size_ids`) to those of a window of its latents."""
     if cond.ids is None or "crop" not in spec.micro_conditioning:
         return cond
     ids, column = cond.ids.clone(), 0
@@ -93,7 +93,7 @@ def cond_of_window(spec: Spec, cond: Cond, window: Window) -> Cond:
 
 
 def _concat_without_picture(model: Model, settings: Settings) -> Tensor:
-    """What a network that works from a picture is told where there is none."""
+    """Returns the channels beside the latents for a network that works from a picture, where there is no picture."""
     if model.spec.low_res is not None:
         what = f"{model.name} is {model.spec.title}, which draws a picture larger and nothing from words alone"
         raise SfumatoError(f"{what}; use `sfumato upscale` or sd.upscale")
@@ -104,7 +104,7 @@ def _concat_without_picture(model: Model, settings: Settings) -> Tensor:
 
 
 def _concat_of_full_mask(model: Model, settings: Settings) -> Tensor:
-    """What an inpainting model is told when all is to be drawn: a full mask, and the latents of a grey picture."""
+    """Returns what makes an inpainting model draw everything: a full mask, and the latents of a grey picture."""
     grey = torch.zeros(1, model.spec.vae.in_channels, settings.height, settings.width)
     latents = encode(model.vae, grey)
     return torch.cat([torch.ones_like(latents[:, :1]), latents], 1)

@@ -1,4 +1,4 @@
-"""What a network that is told depth is told of a picture (Stability AI's depth2img)."""
+"""Makes depth maps of pictures, for networks that are conditioned on depth (Stability AI's depth2img)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _rounded(side: float, multiple: int) -> int:
 
 
 def prepared(image: Image.Image, side: int, multiple: int) -> Tensor:
-    """The picture as depth networks take it (1, 3, H, W) in [-1, 1], resized by cubic convolution without smoothing."""
+    """Returns the picture for depth networks, (1, 3, H, W) in [-1, 1], resized bicubically without smoothing."""
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
     width, height = seen_size(image.width, image.height, side, multiple)
     return F.interpolate(pixels, (height, width), mode="bicubic", align_corners=False) * 2 - 1
@@ -53,7 +53,7 @@ def normalised(depth: Tensor) -> Tensor:
 
 
 def depth_map(model: Model, image: Image.Image | None, depth: Image.Image | None, shape: tuple[int, int]) -> Tensor:
-    """What the model is told (1, 1, h, w) in [-1, 1]: a given picture of depth, else what its network sees."""
+    """Returns the depth map (1, 1, h, w) in [-1, 1] that the model is given: a picture of depth, or its network's."""
     if depth is not None:
         grey = to_pixels(depth).mean(1, keepdim=True)
         return normalised(F.interpolate(grey, shape, mode="area"))
@@ -63,6 +63,6 @@ def depth_map(model: Model, image: Image.Image | None, depth: Image.Image | None
 
 
 def shown(depth: Tensor, width: int, height: int) -> Image.Image:
-    """A map (1, 1, h, w) in [-1, 1] as a picture, the nearest brightest."""
+    """Returns a depth map (1, 1, h, w) in [-1, 1] as a picture in which near is bright."""
     large = F.interpolate(depth, (height, width), mode="bilinear", align_corners=False)
     return to_images(torch.cat([large] * 3, 1))[0]

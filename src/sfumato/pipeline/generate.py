@@ -1,4 +1,4 @@
-"""The one loop, and the one epilogue, of every task: from the settings of pictures to finished pictures."""
+"""Draws pictures for every task: the one loop over jobs, and what is done with each picture at its end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_KEPT = 32  # conditionings of different words
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How a task draws: what `generate` asks of it.
+    """Says how a task draws; `generate` carries it out.
 
     `job` starts the sampler on one picture, given that picture's own settings: its prompts without chance, its seeds,
     its size. `finish` makes a picture of what the job returns. `size` is the (width, height) in pixels that is drawn
@@ -58,7 +58,7 @@ class Plan:
         restore_unmasked: Postprocess | None = None,
         metadata: Metadata | Callable[[int], Metadata] = NOTHING,
     ) -> Plan:
-        """The plan of one sampling run from noise, or over the latents `init_latents` (1, C, h, w) of a picture.
+        """Returns the plan of one sampling run, from noise or over a picture's latents `init_latents` (1, C, h, w).
 
         `guidance` makes what a picture is drawn with from its settings, see `per_picture`. `postprocess` changes a
         picture after it is decoded, before the watermark.
@@ -77,7 +77,7 @@ class Plan:
 
 
 def per_picture(model: Model, make: Callable[[Settings], Made]) -> Callable[[Settings], Made]:
-    """`make`, called with the settings of one picture, and once for all pictures that are conditioned alike.
+    """Wraps `make` so that it is called once for all pictures that are conditioned alike.
 
     Pictures of equal prompts are; with a prior, which decides from a picture's seed and size what its prompt leaves
     open, only those of equal seeds and sizes as well. Everything that tasks make of prompts goes through here.
@@ -129,7 +129,7 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
 
 
 def _templates(templates: Settings | None, one: Settings) -> Metadata:
-    """What the words of a picture were drawn from by chance."""
+    """Returns the templates from which chance drew a picture's prompts, where there are any."""
     if templates is None:
         return NOTHING
     return {

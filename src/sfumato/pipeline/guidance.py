@@ -34,7 +34,7 @@ Wrap = Callable[[Guide], Guide]
 
 
 def guided(model: Model, settings: Settings, sigmas: Tensor, prompts: PromptConditioning) -> Guidance:
-    """The guides that settings ask for, over a list of noise levels, one inside the other.
+    """Returns the guides that settings ask for, over a list of noise levels, one inside the other.
 
     From within: classifier-free or projected guidance; away from the network without layers, then without
     self-attention; rescaled; thresholded; up the slope of CLIP's score. Raises SfumatoError for layers that the network
@@ -108,14 +108,14 @@ def _levels(interval: str | None, sigmas: Tensor) -> tuple[float, float]:
 
 
 def skipping(skip: SkipLayers, sigmas: Tensor) -> tuple[float, float]:
-    """The lowest and the highest noise level of the steps at which authors skip layers; `NOWHERE` if there is none."""
+    """Returns the lowest and the highest noise level at which a model's authors skip layers, or `NOWHERE`."""
     steps = len(sigmas) - 1
     levels = [sigma for i, sigma in enumerate(sigmas.tolist()) if skip.start * steps < i < skip.end * steps]
     return (levels[-1], levels[0]) if levels else NOWHERE
 
 
 def clip_score(model: Model, prompt: str) -> Score:
-    """How well the perceptor finds that latents, decoded, fit the prompt: the cosine of its two vectors."""
+    """Returns a score of latents: the cosine of the perceptor's vectors of the decoded picture and of the prompt."""
     perceptor, weight = model.perceptor, model.vae.decoder.conv_in.weight
     caption = perceptor.encode_text([prompt]).to(model.device)
 

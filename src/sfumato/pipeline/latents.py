@@ -17,7 +17,7 @@ TILED_ABOVE = 1536 * 1536  # pixels; whole, 1.x's autoencoder then takes 10 GB i
 
 
 def decode(vae: VAE, latents: Tensor) -> Image.Image:
-    """One picture from its latents (1, C, h, w), in the denoising network's units.
+    """Returns the picture of latents (1, C, h, w), which are in the denoising network's units.
 
     Raises SfumatoError for latents that are not finite, and where not even float32 makes a picture of them.
     """
@@ -52,7 +52,7 @@ def _finite(x: Tensor) -> bool:
 
 @torch.no_grad()
 def _through(vae: VAE, direction: Callable[[VAE, Tensor], Tensor], x: Tensor) -> Tensor:
-    """What one direction of the autoencoder makes of x, as float32.
+    """Runs one direction of the autoencoder on x and returns its result as float32.
 
     One that overflows in half precision, as XL's does, is run again in float32, and from then on at once.
     """
@@ -67,7 +67,7 @@ def _through(vae: VAE, direction: Callable[[VAE, Tensor], Tensor], x: Tensor) ->
 
 @torch.no_grad()
 def preview_colours(vae: VAE) -> Tensor:
-    """The colour of flat latents: a linear map (C + 1, 3) fitted to what the decoder makes of a few, last row constant.
+    """Fits a linear map (C + 1, 3) from latents to colours, its last row constant, to what the decoder makes of a few.
 
     A product with it is a thousand times cheaper than the decoder and good enough to watch a picture appear.
     """
@@ -79,6 +79,6 @@ def preview_colours(vae: VAE) -> Tensor:
 
 
 def preview(latents: Tensor, colours: Tensor) -> Image.Image:
-    """One pixel for every latent of (1, C, h, w)."""
+    """Returns a picture with one pixel for every place of latents (1, C, h, w)."""
     flat = torch.einsum("bchw,cd->bdhw", latents.float().cpu(), colours[:-1]) + colours[-1][:, None, None]
     return to_images(flat)[0]

@@ -24,7 +24,7 @@ from sfumato.text.tokenizer import CLIPTokenizer
 
 
 def _located(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
-    """The file or folder that a path or a name means, and the variant of an official file, which cannot say it."""
+    """Returns the file or folder that a path or a name means, and the variant if it is a file of a known release."""
     try:
         path = Path(name).expanduser()
         if name != "" and path.exists():
@@ -102,7 +102,7 @@ def load(
 
 
 def assemble(parts: Parts, t5_tokenizer: T5Tokenizer | None = None, tokenizer: CLIPTokenizer | None = None) -> Model:
-    """A model of its loaded parts; `tokenizer` None takes the one that they bring, or CLIP's own.
+    """Makes a model of its loaded parts; `tokenizer` None takes the one that they bring, or CLIP's own.
 
     Raises SfumatoError for a tokenizer that does not fit. SfumatoWarning says where T5 is missing.
     """

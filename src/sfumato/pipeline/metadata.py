@@ -1,4 +1,4 @@
-"""The settings of one picture as the text that its file carries."""
+"""Writes the settings of one picture as the text that its file carries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAST_BEFORE_MODEL = OPTIONS["width"].infotext
 
 
 def describe(model: Model, one: Settings, metadata: Mapping[str, object]) -> str:
-    """The settings of one picture in the community's syntax, with the `metadata` of a task."""
+    """Returns the settings of one picture in the syntax of web UIs, with the `metadata` of a task."""
     fields: dict[str, object] = {}
     for group in DESCRIBED:
         for name, value in written(group, one, model.spec.defaults).items():

@@ -32,7 +32,7 @@ MAX_VIEWS = 16  # that are kept; each costs its modules, and no weights
 
 @dataclass(frozen=True)
 class View:
-    """What a request changes about a model's networks. Equal views are the same networks, so they share batches.
+    """Names what a request changes about a model's networks. Equal views are the same networks, so they share batches.
 
     `tiling` draws pictures whose opposite edges fit together. `without_layers` are blocks of a transformer that are
     left out (skip-layer guidance), `without_self_attention` names of modules whose self-attention is the identity
@@ -96,7 +96,7 @@ class Model:
 
     @property
     def loaded(self) -> Denoiser:
-        """The denoiser as it was loaded, without what this view changes."""
+        """Returns the denoiser as it was loaded, without what this view changes."""
         return self._shared.made[View()][0]
 
     @property
@@ -108,7 +108,7 @@ class Model:
         return self.denoiser.table
 
     def table_for(self, width: int, height: int) -> Table:
-        """The noise levels for a picture of this size in pixels; most models have the same for all."""
+        """Returns the noise levels for a picture of this size in pixels; most models have the same for all."""
         if self.spec.noise.log_shift is None:
             return self.table
         patches = (width // self.spec.multiple) * (height // self.spec.multiple)
@@ -131,7 +131,7 @@ class Model:
 
 
 class _Shared:
-    """What all views of a model have in common, made when it is first asked for."""
+    """Holds what all views of a model share; each part is made when it is first asked for."""
 
     def __init__(self, denoiser: Denoiser, vae: VAE, path: Path):
         self.path = path

@@ -59,7 +59,7 @@ def _described(text: str, upscaler: PixelUpscaler, scale: float, size: tuple[int
 
 
 def resized(image: Image.Image, width: int, height: int, upscaler: PixelUpscaler | None = None) -> Image.Image:
-    """An RGB picture at another size in pixels, by Lanczos' filter after as many passes of an upscaler as it takes.
+    """Resizes an RGB picture to a size in pixels: passes of an upscaler until it is large enough, then Lanczos' filter.
 
     Raises SfumatoError where memory runs out or the network overflows.
     """
@@ -72,7 +72,7 @@ def resized(image: Image.Image, width: int, height: int, upscaler: PixelUpscaler
 
 
 def enlarged(image: Image.Image, upscaler: PixelUpscaler) -> Image.Image:
-    """What one pass of the network makes of an RGB picture; raises as `resized`."""
+    """Runs one pass of the network on an RGB picture and returns the result; raises as `resized`."""
     return resized(image, upscaler.scale * image.width, upscaler.scale * image.height, upscaler)
 
 

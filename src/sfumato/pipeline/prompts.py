@@ -26,7 +26,7 @@ EXCERPT = 24  # characters of a prompt that a note about it shows
 
 @dataclass(frozen=True, eq=False)
 class PromptConditioning:
-    """The encoded prompts of one picture: those that AND joins with their weights, and the negative one.
+    """Holds the encoded prompts of one picture: those that AND joins with their weights, and the negative one.
 
     `caption` is the first prompt in plain words, as it reads at the last step.
     """
@@ -36,16 +36,16 @@ class PromptConditioning:
     caption: str
 
     def positive_guide(self, denoiser: Denoiser) -> Guide:
-        """The estimate of a network under all prompts."""
+        """Returns a guide to the estimate of a network under all prompts."""
         parts = [(network_guide(denoiser, cond), weight) for cond, weight in self.branches]
         return composed(parts, self.negative_guide(denoiser))
 
     def negative_guide(self, denoiser: Denoiser) -> Guide:
-        """The estimate of a network under the negative prompt."""
+        """Returns a guide to the estimate of a network under the negative prompt."""
         return network_guide(denoiser, self.negative)
 
     def map(self, positive: Callable[[Cond], Cond], negative: Callable[[Cond], Cond]) -> PromptConditioning:
-        """The same prompts with changed conditionings, such as sizes and a depth map added."""
+        """Returns the same prompts with changed conditionings, for example with sizes or a depth map added."""
         branches = tuple((scheduled.map(positive), weight) for scheduled, weight in self.branches)
         return PromptConditioning(branches, self.negative.map(negative), self.caption)
 
@@ -55,9 +55,9 @@ def encode_prompts(
 ) -> PromptConditioning:
     """Encode the prompts of one picture over a list of noise levels; a prior drafts them on the `underlay`, if any.
 
-    `after` is the number of steps of a first pass, if this is the second. What is odd about a prompt is an
-    SfumatoWarning. Raises SfumatoError for a prompt that is too long or names an adapter, and for a clip skip that the
-    model lacks.
+    `after` is the number of steps of a first pass, if this is the second. An SfumatoWarning says where a prompt may not
+    mean what it seems to. Raises SfumatoError for a prompt that is too long or names an adapter, and for a clip skip
+    that the model lacks.
     """
     syntax = settings.prompt_syntax
     levels = tuple(sigmas[:-1].tolist())
@@ -78,7 +78,7 @@ def encode_prompts(
 
 
 def _encoded(model: Model, settings: Settings, texts: Sequence[Spans], underlay: Underlay | None) -> list[Cond]:
-    """What the texts become: by the text encoders, or where the model has a prior by that, for this seed and size."""
+    """Encodes texts with the text encoders, or with the model's prior, if it has one, for this seed and size."""
     if model.prior is None:
         return model.encode(texts, settings.clip_skip, settings.emphasis)
     factor = model.spec.vae.factor

@@ -1,4 +1,4 @@
-"""The best of many pictures, by how well CLIP finds that they fit the prompt (Radford et al. 2021)."""
+"""Keeps the best of many pictures: those whose CLIP vector is nearest to the prompt's (Radford et al. 2021)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Ranking:
-    """How a prompt's pictures are scored, and how many of them are kept."""
+    """Scores a prompt's pictures and keeps some of them."""
 
     scorer: Scorer
     kept: int
 
     def score(self, image: Image.Image, prompt: str) -> float:
-        """The cosine of the scorer's vectors of a picture and its prompt, to four places."""
+        """Returns the cosine of the scorer's vectors of a picture and its prompt, to four places."""
         return round(self.scorer.scores(image, self.scorer.encode_text([prompt]))[0], 4)
 
     def best(self, events: Events) -> Events:

@@ -1,4 +1,4 @@
-"""One picture from first latents to last: a sampler on its list of noise levels."""
+"""Takes one picture from its first latents to its last: a sampler on a list of noise levels."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SamplingRun:
         return NoiseStream(seed, self.shape, self.device, self.rng)
 
     def from_strength(self, strength: float) -> SamplingRun:
-        """The last share `strength` of the steps, for given latents, see `steps_taken`; 1 begins with noise alone.
+        """Returns the run of the last share `strength` of the steps, for given latents; 1 begins with noise alone.
 
         SDEdit (Meng et al. 2022) as the original img2img has it.
         """
@@ -65,7 +65,7 @@ class SamplingRun:
         return replace(self, sigmas=self.sigmas[steps - steps_taken(strength, steps) :], from_noise=False)
 
     def job(self, guidance: Guidance, one: Settings, init_latents: Tensor | None = None) -> Job:
-        """The sampler at work on one picture, given its own settings.
+        """Starts the sampler on one picture, given that picture's own settings.
 
         Its first noise is that of its seed, turned towards that of its variation seed. It is laid over `init_latents`
         (1, C, h, w), unless the list begins with noise alone. The job returns latents as the autoencoder takes them.
@@ -84,11 +84,11 @@ class SamplingRun:
         return self.final_latents(x, init_latents)
 
     def constrained(self, guidance: Guidance, noise: Tensor, init_latents: Tensor | None) -> Guidance:
-        """The guidance, with what must stay as it is held in place; here nothing must."""
+        """Returns the guidance that holds in place what must not change; here nothing is held."""
         return guidance
 
     def initial_latents(self, noise: Tensor, init_latents: Tensor | None) -> Tensor:
-        """Where sampling starts, made of unit noise and of the latents of a picture; see `job`."""
+        """Returns the first latents (1, C, h, w), from unit noise and a picture's latents; see `job`."""
         if init_latents is None or self.from_noise:
             return first_latents(noise, self.sigmas, self.sampler, self.path)
         return (
@@ -98,17 +98,17 @@ class SamplingRun:
         )
 
     def final_latents(self, x: Tensor, init_latents: Tensor | None) -> Tensor:
-        """What the sampler returned, as the autoencoder takes it."""
+        """Returns the latents (1, C, h, w) that the autoencoder takes, from those that the sampler returned."""
         return last_latents(x, self.sigmas, self.sampler, self.path) if len(self.sigmas) > 1 else x
 
 
 def steps_taken(strength: float, steps: int) -> int:
-    """How many of so many steps a strength from 0 to 1 takes: its share rounded down, but at least one above 0."""
+    """Returns how many of `steps` a strength from 0 to 1 takes: its share rounded down, but at least one above 0."""
     return max(1, int(strength * steps + 1e-9)) if strength > 0 else 0
 
 
 def levels_of(settings: Settings, table: Table) -> Tensor:
-    """The noise levels (steps + 1,) that settings ask for. Raises SfumatoError where the table has none such."""
+    """Returns the noise levels (steps + 1,) that settings ask for. Raises SfumatoError if the table lacks them."""
     if settings.sigmas is not None:
         return own_list(settings.sigmas, table)
     options = chosen(settings, SIGMA_SCHEDULES[settings.schedule].options)
@@ -121,7 +121,7 @@ def chosen(settings: Settings, known: Container[str]) -> dict[str, Value]:
 
 
 def first_latents(noise: Tensor, sigmas: Tensor, sampler: Sampler, path: ForwardProcess = EXPLODING) -> Tensor:
-    """Where sampling starts: pure noise of the first level, or of variance 1 + sigma^2 as the original DDIM has it."""
+    """Scales unit noise to the first level, or to the variance 1 + sigma^2 as the original DDIM does."""
     sigma = sigmas[0].item()
     return noise * (math.sqrt(1 + sigma**2) if sampler.vp_init_noise and path == EXPLODING else sigma)
 

@@ -42,7 +42,7 @@ class TwoPasses:
 
 
 def find_upscaler(name: str, model: Model) -> PixelUpscaler | str:
-    """What a user means by `hires_upscaler`. Raises SfumatoError as `load_upscaler`."""
+    """Returns the upscaler that `hires_upscaler` names. Raises SfumatoError as `load_upscaler`."""
     return name.lower() if name.lower() in (LATENT, LANCZOS) else load_upscaler(name, model.device)
 
 
@@ -57,6 +57,6 @@ def enlarged(model: Model, upscaler: PixelUpscaler | str, shape: tuple[int, int,
 
 
 def described(settings: Settings, upscaler: PixelUpscaler | str) -> dict[str, object]:
-    """The fields by which web UIs describe a second pass."""
+    """Returns the fields by which web UIs describe a second pass."""
     name = upscaler.name if isinstance(upscaler, PixelUpscaler) else upscaler.capitalize()
     return written(HiresSettings, replace(settings, hires_upscaler=name))

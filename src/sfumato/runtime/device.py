@@ -43,7 +43,7 @@ def choose_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.
 
 
 def pictures_at_once(width: int, height: int, device: torch.device) -> int:
-    """How many pictures to draw side by side: as many as fill the device, no more than its memory holds."""
+    """Returns how many pictures to draw side by side: as many as fill the device, no more than its memory holds."""
     budget = 512 * 512 if device.type == "cpu" else 4 * 512 * 512
     return max(1, min(8, budget // (width * height)))
 

@@ -25,7 +25,7 @@ def wait_passively() -> None:
 
 
 def fitting_threads(parameters: int, now: int) -> int:
-    """How many threads a network of so many `parameters` shall have, where torch would take `now`.
+    """Returns how many threads a network of so many `parameters` should have, where torch would take `now`.
 
     What the user set by an environment variable stays.
     """

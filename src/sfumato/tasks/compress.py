@@ -37,7 +37,7 @@ _COARSEST, _FINEST = 0, 120
 def compress(
     model: Model, image: Image.Image, quality: float = QUALITY, size: int | None = None, prompt: str = ""
 ) -> bytes:
-    """The file of an RGB picture (see `codec.file`).
+    """Returns the file of an RGB picture (see `codec.file`).
 
     `quality` 50 quantises latents in steps of 1, which is their own spread, and every 20 more halve the steps; or
     `size` is the number of bytes that the file may have at most. The `prompt` costs its length and tells the decoder
@@ -63,7 +63,7 @@ def compress(
 
 
 def decompress(model: Model, data: bytes, steps: int = 1, noise: float = 0.0, seed: int = 0) -> Events:
-    """The picture in a file that `compress` made; yields steps and the picture.
+    """Draws the picture in a file that `compress` made; yields steps and the picture.
 
     Quantisation is noise of a known level (step / sqrt(12), Widrow 1956), so the network denoises it: in one step,
     which comes closest to the original, or in more. `noise` adds that much seeded noise in the units of latents, which
@@ -107,7 +107,7 @@ def fingerprint(vae: VAE) -> int:
 
 
 def _largest_within(size: int, at: Callable[[float], bytes]) -> bytes:
-    """The file of the highest quality that has at most `size` bytes."""
+    """Returns the file of the highest quality that has at most `size` bytes."""
     best = at(_COARSEST)
     if len(best) > size:
         raise SfumatoError(

@@ -48,7 +48,7 @@ class Depth2ImgRequest(Request):
         return {"strength": self.strength, "resize": self.resize}
 
     def map(self, model: Model, settings: Settings) -> Image.Image:
-        """What the model is told, as a picture, the nearest brightest."""
+        """Returns the depth map that the model is given, as a picture in which near is bright."""
         size, factor = (settings.width, settings.height), model.spec.vae.factor
         image, depth = (None if one is None else fitted(one, *size, self.resize) for one in (self.image, self.depth))
         return shown(depth_map(model, image, depth, (settings.height // factor, settings.width // factor)), *size)

@@ -1,4 +1,4 @@
-"""The same picture under many settings, as a labelled sheet and a table."""
+"""Draws one picture under many settings, as a labelled sheet and a table."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Grid:
             yield Cell(cell.place, cell.settings, cell.strength, picture)
 
     def table(self, cells: Sequence[Cell]) -> dict[str, Any]:
-        """What was drawn, as JSON has it."""
+        """Returns what was drawn, for JSON."""
         return {
             "axes": [asdict(axis) for axis in self.axes],
             "cells": [
@@ -176,7 +176,7 @@ class Grid:
         }
 
     def sheet(self, cells: Sequence[Cell]) -> Image.Image:
-        """The pictures in their places, with labels; places that are not drawn stay grey."""
+        """Returns the sheet: pictures in their places, with labels; places that are not drawn stay grey."""
         sizes = [cell.picture.image.size for cell in cells if cell.picture is not None] or [(64, 64)]
         width, height = (max(side) for side in zip(*sizes, strict=True))
         height_of_text = max(11, min(width, height) // 12)
@@ -212,7 +212,7 @@ def _widest(texts: Iterator[str] | list[str], font: Any) -> int:
 
 
 def _fitting(text: str, font: Any, width: int) -> str:
-    """The text, or as much of its beginning as fits."""
+    """Returns the text, cut to as much of its beginning as fits."""
     while len(text) > 1 and font.getlength(text) > width:
         text = text[:-2] + "…"
     return text

@@ -108,7 +108,7 @@ def inpaint(model: Model, image: Image.Image, mask: Image.Image, settings: Setti
 
 
 def plan(model: Model, image: Image.Image, mask: Image.Image, settings: Settings, how: InpaintOptions) -> Plan:
-    """How part of a picture is drawn; see `inpaint`."""
+    """Returns how part of a picture is drawn; see `inpaint`."""
     shares, drawn = from_picture(mask, *image.size, how.invert, how.grow), (settings.width, settings.height)
     soft_edge = edge(shares, how.blur)
     shares = shares * soft_edge
@@ -158,7 +158,7 @@ def _run(model: Model, settings: Settings, how: InpaintOptions, mask: Tensor) ->
 
 
 def _before(image: Image.Image, mask: Tensor, how: InpaintOptions) -> Tensor:
-    """What is there before, as pixels (1, 3, H, W); not the original where its latents would tell of what goes."""
+    """Returns the pixels (1, 3, H, W) that drawing starts on: the original only where a strength below 1 keeps some."""
     pixels = to_pixels(image)
     if how.start == "original" and how.strength < 1:
         return pixels
@@ -168,7 +168,7 @@ def _before(image: Image.Image, mask: Tensor, how: InpaintOptions) -> Tensor:
 
 
 def _concat(model: Model, image: Image.Image, mask: Tensor, run: SamplingRun) -> Tensor | None:
-    """What a network sees beside its latents (1, C, h, w): mask and picture without it, or the picture's depth."""
+    """Returns the channels beside the latents (1, C, h, w): the mask and the picture outside it, or its depth."""
     if model.spec.inpaints:
         pixels = to_pixels(image)
         rest = encode(model.vae, pixels.where(~touched(mask, image.height, image.width), 0))

@@ -128,14 +128,14 @@ def interpolate(
 
 
 def _one(start: Settings, end: Settings, share: float) -> Settings:
-    """The settings of a frame: those of the key before it, its noise turned towards that of the key after it."""
+    """Returns the settings of a frame: those of the key before it, with noise turned towards that of the key after."""
     if start.seed == end.seed or share == 0:
         return replace(start)
     return replace(start, variation_seed=end.seed, variation_strength=share)
 
 
 def mixed(a: PromptConditioning, b: PromptConditioning, share: float) -> PromptConditioning:
-    """What lies at `share` of the way from one conditioning to another.
+    """Returns the conditioning at `share` of the way from one to another.
 
     Raises SfumatoError for prompts of different numbers of parts (AND) or windows.
     """

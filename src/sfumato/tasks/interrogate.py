@@ -1,4 +1,4 @@
-"""What a picture shows: the captions of a list that CLIP finds nearest to it (Radford et al. 2021, section 3.1)."""
+"""Says what a picture shows: the captions of a list nearest to it by CLIP (Radford et al. 2021, section 3.1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Match:
 
 
 def interrogate(scorer: ClipScorer, image: Image.Image, captions: Sequence[str], top: int = 5) -> list[Match]:
-    """The `top` captions that fit an RGB picture best, best first.
+    """Returns the `top` captions that fit an RGB picture best, best first.
 
     Raises SfumatoError for no captions, one that is no text or empty, too many, and a `top` below 1.
     """
@@ -41,7 +41,7 @@ def interrogate(scorer: ClipScorer, image: Image.Image, captions: Sequence[str],
 
 
 def read_captions(file: str | Path) -> list[str]:
-    """The lines of a text file that are not empty. Raises SfumatoError for a file that is missing or no text."""
+    """Returns a text file's lines that are not empty. Raises SfumatoError for a file that is missing or no text."""
     lines = read_text(file).splitlines()
     captions = [line.strip() for line in lines if line.strip()]
     if not captions:

@@ -1,4 +1,4 @@
-"""A picture drawn on beyond its edges."""
+"""Extends a picture beyond its edges."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OutpaintMargins(Margins):
             raise OptionError("nothing is to be added; say how many pixels with `left`, `right`, `top` or `bottom`")
 
     def pieces(self, width: int, height: int) -> list[OutpaintMargins]:
-        """The same in pieces of one side each, as equal as they can be and at most so wide and high, sides in turn."""
+        """Divides the margins into pieces of one side each, at most `width` or `height` wide, sides in turn."""
         split = [
             _split(pixels, most) for pixels, most in zip(astuple(self), (width, width, height, height), strict=True)
         ]
@@ -78,14 +78,14 @@ class OutpaintRequest(Request):
 
 @dataclass(frozen=True)
 class Piece:
-    """What one piece adds to a picture of a size: the new picture's size, and the box in it that is looked at."""
+    """Says what one piece adds to a picture: the new picture's size, and the box in it that the model sees."""
 
     size: tuple[int, int]
     box: tuple[int, int, int, int]
 
     @classmethod
     def of(cls, size: tuple[int, int], sides: OutpaintMargins, width: int, height: int) -> Piece:
-        """The box lies at the new edge, of the model's `width` or `height` away from it, and all along it."""
+        """Returns the piece whose box lies along the new edge and reaches `width` or `height` pixels inwards."""
         wide, high = size[0] + sides.left + sides.right, size[1] + sides.top + sides.bottom
         box = (
             max(0, wide - width) if sides.right else 0,
@@ -143,7 +143,7 @@ def outpaint(
 def _drawn(
     model: Model, image: Image.Image, one: Settings, pieces: list[OutpaintMargins], overlap: int, first: _Canvas
 ) -> Job:
-    """The pieces one after the other; returns the large picture's pixels (1, 3, H, W)."""
+    """Draws the pieces one after the other; returns the large picture's pixels (1, 3, H, W)."""
     for number, piece in enumerate(pieces):
         seed = (one.seed + number * SEED_STEP) % MAX_SEED
         canvas = first if number == 0 else _Canvas.of(model, image, replace(one, seed=seed), piece, overlap)
@@ -181,7 +181,7 @@ class _Canvas:
         return self.plan.job(self.settings)
 
     def finish(self, x: Tensor) -> Image.Image:
-        """The canvas with the piece that was drawn."""
+        """Returns the canvas with the piece that was drawn."""
         assert self.plan.restore_unmasked is not None
         large = self.image.copy()
         large.paste(self.plan.restore_unmasked(self.plan.finish(x)), self.piece.box)
@@ -193,14 +193,14 @@ def _four(margins: OutpaintMargins) -> tuple[int, int, int, int]:
 
 
 def _inside(image: Image.Image, margins: OutpaintMargins, overlap: int) -> tuple[int, int, int, int]:
-    """The box, in the larger picture, of what of a picture stays: all but the overlap with what is added."""
+    """Returns the box, in the larger picture, of the part that does not change: all but the overlap."""
     left, top, right, bottom = (overlap if added else 0 for added in _four(margins))
     x, y = margins.left, margins.top
     return x + left, y + top, max(x + left, x + image.width - right), max(y + top, y + image.height - bottom)
 
 
 def _with_inside(large: Image.Image, image: Image.Image, margins: OutpaintMargins, overlap: int) -> Image.Image:
-    """The large picture with what stays of the other put back."""
+    """Puts the part that does not change back into the large picture."""
     left, top, right, bottom = _inside(image, margins, overlap)
     inner = image.crop((left - margins.left, top - margins.top, right - margins.left, bottom - margins.top))
     levels = np.array(large)

@@ -1,4 +1,4 @@
-"""A picture drawn again from what its file says, whichever program drew it."""
+"""Draws a picture again from what its file says, whichever program drew it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sfumato.tasks.txt2img import txt2img
 
 
 def model_of(recipe: Recipe) -> str:
-    """The name or path of the model that drew it. Raises SfumatoError where this machine does not have it."""
+    """Returns the name or path of the model that drew a picture. Raises SfumatoError where this machine lacks it."""
     if recipe.model == EMBEDDED:
         return EMBEDDED
     if recipe.model_hash:
@@ -35,7 +35,7 @@ def model_of(recipe: Recipe) -> str:
 
 
 def refiner_of(recipe: Recipe) -> str | None:
-    """The path of the refiner that went on, or None where there was none or this machine does not have it."""
+    """Returns the path of the refiner that finished a picture, or None if there was none or this machine lacks it."""
     try:
         return str(find(recipe.refiner).path) if recipe.refiner else None
     except SfumatoError:
@@ -50,7 +50,7 @@ def replay(
     refiner: Model | None = None,
     from_words: bool = False,
 ) -> tuple[Settings, Events]:
-    """The settings of a recipe, and the events of drawing it; what turns out impossible is added to its losses.
+    """Returns the settings of a recipe and the events of drawing it; what cannot be repeated is added to its losses.
 
     `image` is the RGB picture that it was drawn on, where it was; `from_words` says that it was not, whatever strength
     the file names. `refiner` goes on where the recipe says so. Raises SfumatoError at once where a picture is missing,
@@ -91,7 +91,7 @@ def _refiner(
     refiner: Model | None,
     strength: float | None,
 ) -> Model | None:
-    """The refiner where it can go on, with its share among the options; else what it did is lost."""
+    """Returns the refiner if it can go on, and sets its share in the options; else adds it to the recipe's losses."""
     if recipe.refiner is None:
         if refiner is not None:
             recipe.lost.append("the refiner that was given: the file does not say that any went on")
@@ -108,7 +108,7 @@ def _refiner(
 
 
 def _share_at(model: Model, recipe: Recipe, options: Options, step: int) -> float:
-    """The share of the training times, counted from noise, that lies just before a step of a list."""
+    """Returns the share of the training times, counted from noise, that lies just before a step of a list."""
     others = options.copy()
     others.pop("switch_at", None)
     settings = Settings.of(model.spec, recipe.prompt, recipe.negative, **others)
@@ -120,7 +120,7 @@ def _share_at(model: Model, recipe: Recipe, options: Options, step: int) -> floa
 
 
 def _part_of_list(model: Model, recipe: Recipe, options: Options) -> Options:
-    """The options with the levels themselves, where the picture was drawn between two places of their list."""
+    """Returns the options with noise levels in place of steps, for a picture drawn between two places of their list."""
     assert recipe.levels is not None
     settings = Settings.of(model.spec, recipe.prompt, recipe.negative, **options)
     levels = levels_of(settings, model.table_for(settings.width, settings.height)).tolist()

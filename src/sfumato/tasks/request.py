@@ -1,4 +1,4 @@
-"""What every task asks for; each adds its own fields. The Python API, the command line and the server build these."""
+"""The request types of tasks, which the Python API and the command line build; each task adds its own fields."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Request(ABC):
     options: Options = field(default_factory=Options)
 
     def settings(self, spec: Spec) -> Settings:
-        """The options filled in for a model and checked. Raises SfumatoError as `Settings.of`."""
+        """Fills in the options for a model and checks them. Raises SfumatoError as `Settings.of`."""
         return Settings.of(spec, self.prompt, self.negative, **self.options)
 
     @abstractmethod
@@ -30,7 +30,7 @@ class Request(ABC):
         """Yields steps and finished pictures, given what `settings` returned for this model."""
 
     def record(self) -> dict[str, Any]:
-        """The task's own settings, as JSON has them."""
+        """Returns the task's own settings, for JSON."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""What a model's text encoder would be given for a prompt, without drawing."""
+"""Shows the tokens that a model's text encoder reads of a prompt, without drawing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Tokens:
 
 
 def tokens(model: Model, settings: Settings) -> Tokens:
-    """How a model reads the prompt of the first picture that settings describe; the negative prompt is not looked at.
+    """Returns how a model reads the prompt of the first picture that settings describe, without the negative prompt.
 
     Raises SfumatoError for wildcards that cannot be read.
     """

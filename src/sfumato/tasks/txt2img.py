@@ -85,7 +85,7 @@ def _guidance(model: Model, refiner: Model | None, run: SamplingRun, one: Settin
 
 
 def switch_level(table: Table, share: float) -> float:
-    """The noise level below which the refiner goes on after that share of the training times, counted from noise.
+    """Returns the noise level below which the refiner takes over, after that share of the training times.
 
     Times, not steps: 0.8 of 1000 leaves it the times below 200, however many steps fall there, as diffusers'
     `denoising_end` and `denoising_start` have it.

@@ -1,4 +1,4 @@
-"""A picture drawn larger: by the x4 upscaler, which is made for it, or enlarged and drawn over by any model."""
+"""Draws a picture larger: by the x4 upscaler, which is made for it, or enlarged and drawn over by any model."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _redrawn(model: Model, image: Image.Image, settings: Settings, how: UpscaleO
 
 
 def in_windows(model: Model, settings: Settings, whole: Guidance, overlap: float = OVERLAP) -> Guidance:
-    """The guidance in windows of the size that the model draws by itself; as it is where that is enough.
+    """Divides guidance into windows of the size that the model draws by itself; returns it unchanged if one is enough.
 
     A model that is told sizes is told of each window as a crop of the whole picture.
     """
@@ -148,7 +148,7 @@ def in_windows(model: Model, settings: Settings, whole: Guidance, overlap: float
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LowResRun(SamplingRun):
-    """The x4 upscaler's: of a picture's noise the first goes to the small picture (1, 3, h, w) that it is shown."""
+    """The run of the x4 upscaler: a picture's first noise goes onto the small picture (1, 3, h, w) that it sees."""
 
     small: Tensor
 
@@ -192,6 +192,6 @@ def _four_times(model: Model, image: Image.Image, settings: Settings, how: Upsca
 
 
 def filled(image: Image.Image, multiple: int) -> Tensor:
-    """The picture (1, 3, H, W) in [-1, 1], its last row and column repeated up to multiples of `multiple`."""
+    """Returns the picture (1, 3, H, W) in [-1, 1], its last row and column repeated up to multiples of `multiple`."""
     right, below = -image.width % multiple, -image.height % multiple
     return F.pad(to_pixels(image), (0, right, 0, below), mode="replicate")

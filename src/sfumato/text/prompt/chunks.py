@@ -48,7 +48,7 @@ def windows(spans: Spans, encode: Callable[[str], list[int]], size: int) -> list
 
 
 def _after_comma(window: list[Token], comma: list[int]) -> int:
-    """How many tokens follow the window's last comma; 0 where it is too far from the end."""
+    """Returns how many tokens follow the window's last comma; 0 where it is too far from the end."""
     for count, token in enumerate(reversed(window[-COMMA_REACH:])):
         if [token.id] == comma:
             return count

@@ -1,4 +1,4 @@
-"""What a prompt says at each step."""
+"""The text of a prompt at each step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def stretches(nodes: Nodes, steps: int) -> list[Stretch]:
 
 
 def text_per_step(nodes: Nodes, steps: int) -> list[str]:
-    """What is read at each of the steps."""
+    """Returns the text that is read at each of the steps."""
     return [at_step(nodes, step, steps) for step in range(1, steps + 1)]
 
 
@@ -50,7 +50,7 @@ def _last(edit: Edit, steps: int) -> int:
 
 
 def after_first_pass(nodes: Nodes, steps: int) -> Nodes:
-    """What a prompt says in a second pass, as AUTOMATIC1111 has it since version 1.6.
+    """Returns what a prompt says in a second pass, as AUTOMATIC1111 has it since version 1.6.
 
     Numbers of steps go on from the `steps` of the first; shares up to 1 were of the first, those from 1 to 2 are of the
     second.

@@ -1,4 +1,4 @@
-"""How strongly each word of a prompt counts: `(word)`, `(word:1.3)`, `[word]`."""
+"""Weights of the words of a prompt: `(word)`, `(word:1.3)`, `[word]`."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class _Frame:
     marks: list[str] = field(default_factory=list)
 
     def nodes(self) -> Nodes:
-        """What is inside, with the marks as text."""
+        """Returns what is inside, with the marks as text."""
         inner = [*self.parts[0]]
         for mark, part in zip(self.marks, self.parts[1:], strict=True):
             inner += [Text(mark), *part]
@@ -76,7 +76,7 @@ class _Parser:
         self.blanked: list[str] = []  # the branch so far, with spaces for what holds no words
 
     def take(self, match: re.Match[str]) -> None:
-        """What is between the last mark and this one is words; then the mark itself."""
+        """Takes the text up to a mark as words, then the mark itself."""
         mark, (start, end) = match[0], match.span()
         if mark == "AND" and not self.compose:
             return
@@ -147,7 +147,7 @@ class _Parser:
         self.stack[-1].parts[-1] += self._bracketed(frame)
 
     def _bracketed(self, frame: _Frame) -> Nodes:
-        """What a pair of brackets means, now that it is closed: a change over the steps, or the brackets themselves."""
+        """Returns what a closed pair of brackets means: a change over the steps, or the brackets themselves."""
         parts = [_joined(part) for part in frame.parts]
         if frame.marks and set(frame.marks) == {"|"}:
             return (Alternate(tuple(parts)),)

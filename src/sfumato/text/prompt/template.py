@@ -63,7 +63,7 @@ def expand(template: str, seed: int | str, folder: Path | None = None) -> str:
 
 
 def expand_notes(text: str) -> Iterator[Note]:
-    """What of a text may have been meant as chance, and is drawn as it stands."""
+    """Yields notes on parts of a text that may have been meant as choices and are drawn as they stand."""
     yield from unmatched(text)
     for match in _FURTHER.finditer(text):
         if match["comment"] is not None:
@@ -113,7 +113,7 @@ class _Draw:
         return "".join((*pieces, text[at:]))
 
     def _choice(self, body: str) -> str:
-        """What `{body}` becomes."""
+        """Returns what `{body}` becomes."""
         if self.depth >= MAX_DEPTH:
             raise SfumatoError(f"the prompt has choices within choices {MAX_DEPTH} deep; make it simpler")
         self.depth += 1
@@ -156,7 +156,7 @@ class _Draw:
         return chosen
 
     def _line(self, name: str) -> str:
-        """What `__name__` becomes."""
+        """Returns what `__name__` becomes."""
         if name in self.inside:
             circle = " > ".join((*self.inside[self.inside.index(name) :], name))
             raise SfumatoError(f"wildcard files name each other without end: {circle}; break the circle")

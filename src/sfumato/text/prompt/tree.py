@@ -18,7 +18,7 @@ LARGEST = 1000.0  # weight or step; what is larger would only overflow
 
 @dataclass(frozen=True)
 class Note:
-    """What is remarkable about a text from `start` to `end`. Nothing that is noted keeps a picture from being drawn."""
+    """A remark on a text from `start` to `end`. It never keeps a picture from being drawn."""
 
     start: int
     end: int
@@ -75,12 +75,12 @@ class Adapter:
 
     @property
     def text_weight(self) -> float:
-        """How strongly the text encoder is adapted: the first number, or `te=`."""
+        """Returns how strongly the text encoder is adapted: the first number, or `te=`."""
         return self._weight("te", 0, 1.0)
 
     @property
     def network_weight(self) -> float:
-        """How strongly the denoising network is adapted: the second number, or `unet=`; else as the text encoder."""
+        """Returns how strongly the denoiser is adapted: the second number, or `unet=`; else as the text encoder."""
         return self._weight("unet", 1, self.text_weight)
 
     def _weight(self, name: str, place: int, default: float) -> float:
@@ -107,7 +107,7 @@ class Branch:
 
     @property
     def weight(self) -> float:
-        """How much it counts beside the others."""
+        """Returns how much it counts beside the others."""
         return within(float(self.written.strip(" \t\n:"))) if self.written else 1.0
 
 
