@@ -158,6 +158,47 @@ def test_threads_share_a_model(sd: StableDiffusion) -> None:
     assert together == [draw(seed) for seed in range(8)]
 
 
+def test_an_autoencoder_whose_numbers_leave_half_precision_stays_in_it(
+    sd: StableDiffusion, model: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    half = sfumato.load(model, dtype="float16")
+    for one in (half, sd):  # its streams then go to some 100,000, and every later layer begins with a norm
+        one.vae.decoder.up_blocks[0].upsamplers[0].conv.weight *= 2.0**11
+        one.vae.encoder.conv_in.weight *= 2.0**18
+    found, full = (one.txt2img("a cat", watermark=False, **SMALL)[0] for one in (half, sd))
+    assert np.abs(levels(found) - levels(full)).mean() < 4 and "in_range" in vars(half.vae)
+    pixels = torch.linspace(-1, 1, 768).reshape(1, 3, 16, 16)
+    assert torch.allclose(encode(half.vae, pixels), encode(sd.vae, pixels), atol=0.02)
+    assert not recwarn.list and "in_full" not in vars(half.vae)
+
+
+def test_smaller_numbers_inside_an_autoencoder_change_nothing(sd: StableDiffusion) -> None:
+    pixels = torch.linspace(-1, 1, 3072).reshape(1, 3, 32, 32)
+    with torch.no_grad():
+        moments = sd.vae.encode(pixels)
+        assert torch.equal(sd.vae.in_range.encode(pixels), moments)
+        latents = moments.chunk(2, 1)[0]
+        assert torch.equal(sd.vae.in_range.decode(latents), sd.vae.decode(latents))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_model_that_ships_draws_in_half_precision(
+    embedded: StableDiffusion, dtype: torch.dtype, recwarn: pytest.WarningsRecorder
+) -> None:
+    half, options = sfumato.load(dtype=dtype), {"seed": 5, "steps": 2}
+    for size in ({}, {"width": 128, "height": 192}):
+        found, full = (one.txt2img("a red heart", **options | size)[0] for one in (half, embedded))
+        assert np.abs(levels(found) - levels(full)).mean() < 3
+    found, full = (one.img2img(full, "a blue heart", strength=0.5, **options)[0] for one in (half, embedded))
+    assert np.abs(levels(found) - levels(full)).mean() < 3
+    assert not [one for one in recwarn.list if issubclass(one.category, SfumatoWarning)]
+
+
+@pytest.fixture(scope="module")
+def embedded() -> StableDiffusion:
+    return sfumato.load()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "BF16", torch.bfloat16])
 def test_half_precision_draws_nearly_the_same(sd: StableDiffusion, model: str, dtype: str | torch.dtype) -> None:
     half, full = (one.txt2img("a cat", **SMALL).images[0] for one in (sfumato.load(model, "cpu", dtype), sd))
@@ -168,12 +209,14 @@ def test_an_autoencoder_that_overflows_in_half_precision_decodes_in_full(sd: Sta
     half = sfumato.load(model, dtype="float16")
     for one in (half, sd):
         # Every later layer begins with a norm: in float32 this changes little.
+        one.vae.decoder.conv_in.weight *= 2.0**12
         one.vae.decoder.up_blocks[0].upsamplers[0].conv.weight *= 2.0**15
     tries = []
     half.vae.decoder.register_forward_hook(lambda _, z, pixels: tries.append(pixels.dtype))
     with pytest.warns(SfumatoWarning, match="runs in float32 from here on") as told:
         found = [one.txt2img("a cat", **SMALL, n=3, watermark=False).images for one in (half, sd)]
-    assert len(told) == tries.count(torch.float16) == 1 and tries.count(torch.float32) == 3
+    # As it is, with smaller numbers inside, and then in full.
+    assert len(told) == 1 and tries.count(torch.float16) == 2 and tries.count(torch.float32) == 3
     for ours, full in zip(*found, strict=True):
         assert levels(full).std() > 1
         assert np.abs(levels(ours) - levels(full)).mean() < 4
@@ -183,7 +226,7 @@ def test_an_autoencoder_that_overflows_in_half_precision_decodes_in_full(sd: Sta
 def test_an_autoencoder_that_overflows_in_half_precision_encodes_in_full(sd: StableDiffusion, model: str) -> None:
     half, pixels = sfumato.load(model, dtype="float16"), torch.linspace(-1, 1, 768).reshape(1, 3, 16, 16)
     for one in (half, sd):
-        one.vae.encoder.conv_in.weight *= 2.0**8
+        one.vae.encoder.conv_in.weight *= 2.0**15
         one.vae.encoder.down_blocks[0].downsamplers[0].conv.weight *= 2.0**15
     with pytest.warns(SfumatoWarning, match="runs in float32"):
         ours = encode(half.vae, pixels)

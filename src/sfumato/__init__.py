@@ -14,9 +14,24 @@ if TYPE_CHECKING:
     from sfumato.api import StableDiffusion, load
     from sfumato.hub.local_models import models
     from sfumato.hub.pull import pull
+    from sfumato.pipeline.events import Picture, Progress
+    from sfumato.tasks.result import Result
 
-__all__ = ["SfumatoError", "StableDiffusion", "__version__", "load", "models", "pull"]
+__all__ = [
+    "Picture",
+    "Progress",
+    "Result",
+    "SfumatoError",
+    "StableDiffusion",
+    "__version__",
+    "load",
+    "models",
+    "pull",
+]
 _HOMES = {
+    "Picture": "sfumato.pipeline.events",
+    "Progress": "sfumato.pipeline.events",
+    "Result": "sfumato.tasks.result",
     "StableDiffusion": "sfumato.api",
     "load": "sfumato.api",
     "models": "sfumato.hub.local_models",
@@ -30,3 +45,8 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'sfumato' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What a user may want, also what is not imported yet."""
+    return sorted(__all__)

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, Unpack
+from typing import Any, ParamSpec, Self, Unpack, cast
 
+import torch
 from PIL import Image
+from torch import Tensor
 
+from sfumato.diffusion.cond import Cond
+from sfumato.errors import SfumatoError
 from sfumato.files import read_bytes
 from sfumato.images.inputs import PictureLike, load_image, split_image_and_mask
-from sfumato.images.resize import Resize
+from sfumato.images.resize import Resize, fitted, natural_size
+from sfumato.images.tensors import to_pixels
 from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
 from sfumato.pipeline.events import Events, Picture
+from sfumato.pipeline.latents import decode, encode
 from sfumato.pipeline.load import load as load_model
 from sfumato.pipeline.model import Model
+from sfumato.pipeline.prompts import embeds_of
+from sfumato.pipeline.sampling import SamplingRun
+from sfumato.pipeline.save import save_model
 from sfumato.provenance.read import read
-from sfumato.settings.settings import Options, Settings
+from sfumato.runtime.device import choose_device, choose_dtype
+from sfumato.settings.settings import MAX_SEED, Options, Settings
 from sfumato.settings.task_options import InpaintOptions, Start, UpscaleOptions
+from sfumato.settings.tensors import Tensors
 from sfumato.tasks.augment import SLIGHTLY, augment
 from sfumato.tasks.compress import QUALITY, compress, decompress
 from sfumato.tasks.depth2img import STRENGTH as DEPTH_STRENGTH
@@ -33,25 +43,14 @@ from sfumato.tasks.interrogate import Match, interrogate
 from sfumato.tasks.outpaint import STEP, OutpaintMargins, OutpaintRequest
 from sfumato.tasks.replay import replay
 from sfumato.tasks.request import Request
+from sfumato.tasks.result import Result
 from sfumato.tasks.tokens import Tokens, tokens
 from sfumato.tasks.txt2img import Txt2ImgRequest
 from sfumato.tasks.upscale import OVERLAP, UpscaleRequest
 from sfumato.text.emoji_names import names
 
 Loading = ParamSpec("Loading")
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What a task drew: pictures by rising seed, the seeds that draw them again, and their settings as text.
-
-    With `best_of` the best is first, and there are scores.
-    """
-
-    images: list[Image.Image]
-    seeds: list[int]
-    infotexts: list[str]
-    scores: list[float | None] = field(default_factory=list)
+Embeds = Cond | Tensor
 
 
 class StableDiffusion(Model):
@@ -73,19 +72,68 @@ class StableDiffusion(Model):
 
         Close the iterator to cancel. What cannot be honoured is raised at once and not at the first step.
         """
-        return request.draw(self, request.settings(self.spec))
+        return request.draw(self, request.filled(self.spec))
 
     def stream(
-        self, prompt: str, negative: str = "", *, refiner: Model | None = None, **options: Unpack[Options]
+        self,
+        prompt: str = "",
+        negative: str = "",
+        *,
+        refiner: Model | None = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Embeds | None = None,
+        negative_embeds: Embeds | None = None,
+        **options: Unpack[Options],
     ) -> Events:
-        """Draw pictures from words and yield every step and every finished picture; see `events` and `txt2img`."""
-        return self.events(Txt2ImgRequest(prompt=prompt, negative=negative, refiner=refiner, options=options))
+        """Draw pictures from words and yield every step and every finished picture; see `events` and `txt2img`.
+
+        >>> import sfumato
+        >>> for event in sfumato.load().stream("a red heart", seed=5, steps=2, width=128, height=128):
+        ...     if isinstance(event, sfumato.Progress):
+        ...         print(event.step, "of", event.steps, event.sigma > 0, event.x.shape == event.x0.shape)
+        ...     else:
+        ...         print("finished:", event.image.size, event.seed)
+        1 of 2 True True
+        2 of 2 True True
+        finished: (128, 128) 5
+        """
+        tensors = Tensors.of(latents, prompt_embeds, negative_embeds)
+        return self.events(
+            Txt2ImgRequest(prompt=prompt, negative=negative, options=options, tensors=tensors, refiner=refiner)
+        )
 
     def txt2img(
-        self, prompt: str, negative: str = "", *, refiner: Model | None = None, **options: Unpack[Options]
+        self,
+        prompt: str | Sequence[str] = "",
+        negative: str | Sequence[str] = "",
+        *,
+        refiner: Model | None = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Embeds | None = None,
+        negative_embeds: Embeds | None = None,
+        **options: Unpack[Options],
     ) -> Result:
-        """Draw pictures from words; see `Options`. A `refiner` finishes what this model began."""
-        return self.run(Txt2ImgRequest(prompt=prompt, negative=negative, refiner=refiner, options=options))
+        """Draw pictures from words; see `Options`. A `refiner` finishes what this model began.
+
+        Of several prompts `n` pictures each are drawn, with seeds that count on; there is one negative prompt for all,
+        or as many. `latents` (1, C, h, w), or one row for each picture, are the first noise, of variance 1, in place of
+        the seed's. `prompt_embeds` and `negative_embeds` are encoded prompts, as `encode_prompt` returns them, in place
+        of texts. Raises SfumatoError for an option that cannot be honoured, and for tensors that do not fit the model.
+
+        >>> import sfumato
+        >>> sd = sfumato.load()
+        >>> sd.txt2img(["a red heart", "a blue heart"], seed=5, steps=2, width=128, height=128).seeds
+        [5, 6]
+        """
+        prompts, negatives = _texts(prompt, negative)
+        given = Tensors.of(latents, prompt_embeds, negative_embeds)
+        results, n = [], options.get("n") or 1
+        for k, (one, other) in enumerate(zip(prompts, negatives, strict=True)):
+            own = options if k == 0 or options.get("seed") in (None, -1) else _seed_later(options, k * n)
+            tensors = given if len(prompts) == 1 else given.rows(k * n, n)
+            request = Txt2ImgRequest(prompt=one, negative=other, options=own, tensors=tensors, refiner=refiner)
+            results.append(self.run(request))
+        return results[0] if len(results) == 1 else Result.joined(results)
 
     def img2img(
         self,
@@ -95,16 +143,20 @@ class StableDiffusion(Model):
         *,
         strength: float = STRENGTH,
         resize: Resize = "crop",
+        latents: Tensor | None = None,
+        prompt_embeds: Embeds | None = None,
+        negative_embeds: Embeds | None = None,
         **options: Unpack[Options],
     ) -> Result:
         """Draw on top of a picture (or the picture in a file); see `tasks.img2img` and `Options`.
 
-        Without a width or height the picture keeps its size, see `images.resize.natural_size`.
+        Without a width or height the picture keeps its size, see `images.resize.natural_size`. Tensors are as in
+        `txt2img`.
         """
         return self.run(
             Img2ImgRequest(
                 prompt=prompt, negative=negative, options=options, image=load_image(image), strength=strength,
-                resize=resize,
+                resize=resize, tensors=Tensors.of(latents, prompt_embeds, negative_embeds),
             )
         )  # fmt: skip
 
@@ -123,19 +175,25 @@ class StableDiffusion(Model):
         soft: bool = False,
         only_masked: bool = False,
         padding: int = InpaintOptions.padding,
+        latents: Tensor | None = None,
+        prompt_embeds: Embeds | None = None,
+        negative_embeds: Embeds | None = None,
         **options: Unpack[Options],
     ) -> Result:
         """Draw part of a picture anew; see `tasks.inpaint` and `Options`.
 
         `mask` is white, or if it has transparency transparent, where to draw; without one, what is transparent in the
         picture is drawn. Without a width or height the picture is drawn at its own size, see
-        `tasks.inpaint.drawn_size`.
+        `tasks.inpaint.drawn_size`. Tensors are as in `txt2img`.
         """
         how = InpaintOptions(strength, invert, grow, blur, start, only_masked, padding, soft)
         picture, where = split_image_and_mask(image, mask)
         return self.run(
-            InpaintRequest(prompt=prompt, negative=negative, options=options, image=picture, mask=where, how=how)
-        )
+            InpaintRequest(
+                prompt=prompt, negative=negative, options=options, image=picture, mask=where, how=how,
+                tensors=Tensors.of(latents, prompt_embeds, negative_embeds),
+            )
+        )  # fmt: skip
 
     def outpaint(
         self,
@@ -197,15 +255,21 @@ class StableDiffusion(Model):
         depth: PictureLike | None = None,
         strength: float = DEPTH_STRENGTH,
         resize: Resize = "crop",
+        latents: Tensor | None = None,
+        prompt_embeds: Embeds | None = None,
+        negative_embeds: Embeds | None = None,
         **options: Unpack[Options],
     ) -> Result:
-        """Draw pictures with the depth of a picture, or with a given `depth`; see `tasks.depth2img`."""
+        """Draw pictures with the depth of a picture, or with a given `depth`; see `tasks.depth2img`.
+
+        Tensors are as in `txt2img`.
+        """
         return self.run(
             Depth2ImgRequest(
                 prompt=prompt, negative=negative, options=options,
                 image=None if image is None else load_image(image),
                 depth=None if depth is None else load_image(depth, "the depth"),
-                strength=strength, resize=resize,
+                strength=strength, resize=resize, tensors=Tensors.of(latents, prompt_embeds, negative_embeds),
             )
         )  # fmt: skip
 
@@ -242,6 +306,71 @@ class StableDiffusion(Model):
         """
         under = None if image is None else load_image(image)
         return _collected(replay(self, read(file), under, refiner=refiner, from_words=from_words)[1])
+
+    def encode_prompt(self, prompt: str = "", negative: str = "", **options: Unpack[Options]) -> tuple[Cond, Cond]:
+        """A prompt and a negative prompt as the network is told them: `prompt_embeds` and `negative_embeds`.
+
+        Each is a `Cond`: `tokens` (1, L, D), and for models that have them `pooled` (1, P). What the embedded model is
+        told depends on seed and size as well, as its prior lays the picture out: give the same of them here as when
+        drawing. Raises SfumatoError for a prompt that changes over the steps, or that joins several by AND.
+
+        >>> import sfumato
+        >>> sd, options = sfumato.load(), {"seed": 5, "steps": 2, "width": 128, "height": 128}
+        >>> embeds, negative = sd.encode_prompt("a red heart", **options)
+        >>> drawn = sd.txt2img(prompt_embeds=embeds, negative_embeds=negative, **options)
+        >>> drawn[0] == sd.txt2img("a red heart", **options)[0]
+        True
+        """
+        settings = Settings.of(self.spec, prompt, negative, **options).of_picture(0)
+        return embeds_of(self, settings, SamplingRun.of(self, settings).sigmas)
+
+    def encode_image(self, image: PictureLike) -> Tensor:
+        """The latents (1, C, h, w) of a picture in the network's units, float32; its sides are cut to whole latents."""
+        picture = load_image(image)
+        return encode(self.vae, to_pixels(fitted(picture, *natural_size(picture, self.spec), "crop")))
+
+    def decode_latents(self, latents: Tensor) -> list[Image.Image]:
+        """The pictures of latents (n, C, h, w), such as `Result.latents` or what `encode_image` returns.
+
+        Raises SfumatoError for another shape, and for what is not finite.
+        """
+        channels = self.spec.vae.latent_channels
+        if not isinstance(latents, Tensor) or latents.ndim != 4 or latents.shape[1] != channels:
+            shape = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
+            raise SfumatoError(f"latents is {shape}; give a tensor (n, {channels}, height, width)")
+        return [decode(self.vae, row[None]) for row in latents.float()]
+
+    def to(self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Self:
+        """Move the model to a device ("cpu", "cuda", "mps"), or into another precision, in place; returns the model.
+
+        `device` and `dtype` None leave that as it is. A torch.dtype alone may stand first, as with torch's modules.
+        Pictures that are being drawn must be finished. Raises SfumatoError for what this machine does not have.
+
+        >>> import sfumato
+        >>> sfumato.load().to(dtype="bfloat16").dtype
+        torch.bfloat16
+        """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        where = None if device is None else choose_device(device)
+        return super().to(where, None if dtype is None else choose_dtype(dtype, where or self.device))
+
+    def save(self, path: str | Path, dtype: str | torch.dtype | None = None) -> Path:
+        """Write the model as it is now: a folder of diffusers' layout, or one .safetensors in the original layout.
+
+        `dtype` is the precision of the files, by default that of the model. Returns the path. Raises SfumatoError for a
+        path that is there already, for a model with T5 (whose tokenizer is not kept; use `sfumato convert` on its
+        files), and where it cannot be written.
+
+        >>> import sfumato, tempfile
+        >>> sfumato.load(sfumato.load().save(tempfile.mkdtemp() + "/mine"))
+        <StableDiffusion 'mine': ..., float32 on cpu>
+        """
+        return save_model(self, Path(path), choose_dtype(dtype or self.dtype, self.device))
+
+    def __repr__(self) -> str:
+        precision = str(self.dtype).removeprefix("torch.")
+        return f"<StableDiffusion {self.name!r}: {self.spec.title}, {precision} on {self.device}>"
 
     def grid(
         self,
@@ -292,16 +421,26 @@ class StableDiffusion(Model):
         return _collected(decompress(self, content, steps, noise, seed)).images[0]
 
 
+def _texts(prompt: str | Sequence[str], negative: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    """Prompts and as many negative ones. Raises SfumatoError for other numbers of them; texts are checked later."""
+    prompts, negatives = ([*one] if isinstance(one, list | tuple) else [cast(str, one)] for one in (prompt, negative))
+    if not prompts or len(negatives) not in (1, len(prompts)):
+        have = f"{len(prompts)} prompts and {len(negatives)} negative ones"
+        raise SfumatoError(f"there are {have}; give one negative prompt for all, or one for each")
+    return prompts, negatives * len(prompts) if len(negatives) == 1 else negatives
+
+
+def _seed_later(options: Options, pictures: int) -> Options:
+    """The options of the prompt after so many pictures."""
+    later = options.copy()
+    if isinstance(seed := later.get("seed"), int):
+        later["seed"] = (seed + pictures) % MAX_SEED
+    return later
+
+
 def _collected(events: Events) -> Result:
     with closing(events):
-        pictures = [event for event in events if isinstance(event, Picture)]
-    pictures.sort(key=lambda picture: picture.index)  # a sampler of adaptive steps finishes them in any order
-    return Result(
-        [picture.image for picture in pictures],
-        [picture.seed for picture in pictures],
-        [picture.infotext for picture in pictures],
-        [picture.score for picture in pictures],
-    )
+        return Result.of(event for event in events if isinstance(event, Picture))
 
 
 def _facade(load: Callable[Loading, Model]) -> Callable[Loading, StableDiffusion]:

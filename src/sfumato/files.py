@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sfumato.errors import SfumatoError
 
 MAX_FILE = 1 << 28  # bytes of a file that a user names, unless its reader knows better
 MAX_TEXT_FILE = 1 << 26
+MAX_TOML = 1 << 20
+_DOTTED = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){20}""")
 TEMPORARY = ".sfumato-part"  # the end of names of files that are being written
 _ABANDONED = 60  # seconds after which a temporary that nobody holds is swept
 _NAME_KEPT = 100  # letters of a name that its temporary has
@@ -59,6 +63,18 @@ def read_text(path: str | Path, most: int = MAX_TEXT_FILE) -> str:
     except UnicodeDecodeError as error:
         reason = f"it is no text in UTF-8 (byte {error.start})"
         raise SfumatoError(f"cannot read {short_path(path)}: {reason}; save it in that encoding") from None
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The table in a TOML file. Raises SfumatoError as `read_text`, and for what is no TOML or nested without sense."""
+    text = read_text(path, MAX_TOML)
+    try:
+        if _DOTTED.search(text):  # Python's reader takes the square of their number
+            raise ValueError("a name has more than 20 parts with dots between them")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise SfumatoError(f"{short_path(path)} is not valid TOML: {reason}; correct it") from error
 
 
 def check_writable(folder: Path, name: str = "") -> None:

@@ -307,6 +307,11 @@ class Spec:
         return self.beside_latents == self.vae.latent_channels + 1
 
     @property
+    def edits(self) -> bool:
+        """Whether the network sees the latents of a picture that it changes, beside its own."""
+        return self.prior is None and self.beside_latents == self.vae.latent_channels
+
+    @property
     def beside_latents(self) -> int:
         """How many channels the network sees beside its own latents and the prior's draft: a mask, depth, a picture."""
         draft = 0 if self.prior is None else self.prior.latent_channels

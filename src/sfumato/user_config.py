@@ -7,13 +7,12 @@ where the XDG base directories say, or in the one folder `SFUMATO_HOME`.
 from __future__ import annotations
 
 import os
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from sfumato.errors import SfumatoError
-from sfumato.files import read_text
+from sfumato.files import read_toml
 
 TRUE = ("1", "true", "yes", "on")
 BASES = {"data": ".local/share", "state": ".local/state", "cache": ".cache", "config": ".config"}
@@ -69,9 +68,9 @@ def _config() -> dict[str, Any]:
     try:
         if not os.path.lexists(path):
             return config
-        config |= tomllib.loads(read_text(path))
     except ValueError as error:
         raise SfumatoError(f"cannot read {path}: {error}; correct it or remove it") from error
+    config |= read_toml(path)
     models = config["models"]
     if set(config) != {"models", "offline"} or not isinstance(config["offline"], bool):
         raise SfumatoError(f"{path} may set models (a list of folders) and offline (true or false), and nothing else")

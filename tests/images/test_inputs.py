@@ -1,5 +1,6 @@
 """Pictures that users give: every kind means the same pixels, and what is no picture is refused in one line."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,10 @@ def kinds(tmp_path: Path) -> dict[str, object]:
         "path": tmp_path / "a.png",
         "open file": Image.open(tmp_path / "a.png"),
         "pillow": image,
+        "content": (tmp_path / "a.png").read_bytes(),
+        "content in memory": bytearray((tmp_path / "a.png").read_bytes()),
+        "BytesIO": io.BytesIO((tmp_path / "a.png").read_bytes()),
+        "file of Python": (tmp_path / "a.png").open("rb"),
         "bytes": LEVELS,
         "16 bit": LEVELS.astype(np.uint16) * 257,
         "float64": floats,
@@ -36,6 +41,32 @@ def test_every_kind_means_the_same_pixels(tmp_path: Path) -> None:
         image = load_image(value)
         assert image.mode == "RGB", kind
         assert np.array_equal(np.asarray(image), LEVELS), kind
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.png", "HTTP://x", "data:image/png;base64,AA", "s3://b/a.png"])
+def test_nothing_is_downloaded(url: str) -> None:
+    with pytest.raises(SfumatoError, match="is a web address, and nothing is downloaded; save the picture first"):
+        load_image(url)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b"no picture", "the picture is no PNG, JPEG, WebP, GIF or BMP picture"),
+        (b"", "the picture is no PNG"),
+        (io.BytesIO(b"GIF89a"), "the picture"),
+        (io.StringIO("a"), "the picture is StringIO; give a file, bytes"),
+        ("a\0b.png", "there is no file"),
+    ],
+)
+def test_bytes_that_are_no_picture(value: object, words: str) -> None:
+    with pytest.raises(SfumatoError, match=words):
+        load_image(value)
+
+
+def test_bytes_are_named_as_what_they_are_for() -> None:
+    with pytest.raises(SfumatoError, match="the mask is no PNG"):
+        load_mask(b"x")
 
 
 def test_halves_come_as_near_as_they_can() -> None:

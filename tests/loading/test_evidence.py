@@ -110,7 +110,7 @@ def test_contradictions_are_said(read: Read) -> None:
 
 
 def test_an_absurd_configuration_is_refused(read: Read) -> None:
-    with pytest.raises(SfumatoError, match="is over 1048576 bytes long"):
+    with pytest.raises(SfumatoError, match="has 1,048,577 bytes; the limit here is 1,048,576"):
         read("sd1", yaml="#" * (1 << 20 | 1))
 
 

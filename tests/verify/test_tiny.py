@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from sfumato.families import sd1
 from sfumato.spec import CLIPTextConfig, Spec, UNetConfig, VAEConfig
 from sfumato.verify import tiny
+from sfumato.verify.runs import called_at, drawing
 
 SPEC = Spec(
     family="sd1",
@@ -32,6 +33,11 @@ CONFIG = {
     "config": {"params": {"unet_config": {"params": {"num_heads": SPEC.unet.heads}}}},
     "text_config": {"num_attention_heads": SPEC.text.heads},
 }
+
+DRAWN = [
+    "e2e.ddim5_cfg4_eta0_latent", "e2e.plms5_cfg4_latent", "e2e.ddim5_cfg4_eta0_image", "e2e.ddim7_cfg2.5_eta0_latent",
+    "e2e.euler3_cfg1_image",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -60,7 +66,9 @@ def folder(tmp_path: Path) -> Path:
         "x_T": torch.randn(1, 4, 4, 4),
     }
     with torch.no_grad():
-        outputs = {name: ours() for name, ours in tiny._sd1(root / "sd1.safetensors", CONFIG, inputs).items()}
+        made = dict(tiny._sd1(root / "sd1.safetensors", CONFIG, inputs))
+        draw = made.pop("drawn")
+        outputs = {name: ours() for name, ours in made.items()} | {name: drawing(name, draw)() for name in DRAWN}
     named = {f"in.{name}": tensor for name, tensor in inputs.items()}
     named |= {f"out.{name}": tensor for name, tensor in outputs.items()}
     save_file({name: tensor.clone().contiguous() for name, tensor in named.items()}, root / "sd1.io.safetensors")
@@ -76,7 +84,7 @@ def folder(tmp_path: Path) -> Path:
 def test_every_output_of_a_complete_checkpoint(verify, folder: Path) -> None:
     outcome = verify(folder)
     assert outcome.code == 0 and not outcome.failed
-    assert "tiny/sd1/unet.out" in outcome.rows and len(outcome.rows) == 14
+    assert "tiny/sd1/unet.out" in outcome.rows and len(outcome.rows) == 11 + len(DRAWN)
 
 
 def test_a_wrong_output_is_found(verify, folder: Path) -> None:
@@ -105,7 +113,7 @@ def test_a_checkpoint_that_cannot_be_loaded_fails_every_output(verify, folder: P
     del tensors["model.diffusion_model.out.2.bias"]
     save_file(tensors, path)
     rows = verify(folder).rows
-    assert len(rows) == 14
+    assert len(rows) == 11 + len(DRAWN)
     assert all("1 missing (model.diffusion_model.out.2.bias)" in row["reason"] for row in rows.values())
     path.unlink()
     assert all("sd1.safetensors" in row["reason"] for row in verify(folder).rows.values())
@@ -132,3 +140,33 @@ def test_sinusoids_of_sizes_have_the_tolerance_of_a_frequency(output: str, off: 
     result = check()
     assert result.passed is passes and result.absolute == pytest.approx(off)
     assert ("1344" in result.reason) is (output == "cond.vector")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "facts", "notes", "time"),
+    [
+        ({"t_x_T": torch.tensor([421])}, {}, "", 421),
+        ({}, {"timestep": 421}, "", 421),
+        ({}, {"note": "t = 421"}, "", 421),
+        ({}, {}, ["e2e: the model is called with t = 421 and then with t=3"], 421),
+        ({"t": torch.tensor([981, 17])}, {}, "", 17),
+        ({"tokens": torch.arange(77)}, {"timestep": 5000}, "", 900),
+    ],
+)
+def test_a_model_is_called_at_the_time_that_the_reference_says(inputs, facts, notes, time: int) -> None:
+    """Of all numbers that may be the time the nearest is taken, and the usual one where nothing is said."""
+    entry, reference = {"outputs": {"e2e.a": facts}, "notes": notes}, torch.tensor([float(time)])
+    called = called_at("e2e.a", 900, lambda one: one.float(), entry, inputs | {"out.e2e.a": reference})
+    assert called.item() == time
+    assert called_at("e2e.a", 900, lambda one: one.float(), entry, inputs).item() == 900
+
+
+@pytest.mark.parametrize("output", ["e2e.ddim5_cfg4_eta1_latent", "e2e.magic5_cfg4_latent", "e2e.ddim0_cfg4_latent"])
+def test_runs_that_nobody_knows_fail(verify, folder: Path, output: str) -> None:
+    index = folder / "tiny/index.json"
+    data = json.loads(index.read_text())
+    data["cases"]["sd1"]["outputs"][output] = {"fp32_vs_fp64_max_abs_diff": 1e-7}
+    index.write_text(json.dumps(data))
+    tensors = load_file(folder / "tiny/sd1.io.safetensors")
+    save_file(tensors | {f"out.{output}": torch.zeros(1, 4, 4, 4)}, folder / "tiny/sd1.io.safetensors")
+    assert verify(folder).failed == [f"tiny/sd1/{output}"]

@@ -46,6 +46,7 @@ class WeightFile:
                 raise self.error("is empty; download it again")
             self.size = status.st_size
             self._identity = _identity(status)
+            self._place = status.st_dev, status.st_ino
             self._mapped: mmap.mmap | None = None
             self._block = 0, b""  # where the last read began, and what it gave
         except BaseException:
@@ -110,6 +111,16 @@ class WeightFile:
         if _identity(os.fstat(self.raw.fileno())) != self._identity:
             raise self.error("was changed while it was being read; wait until it is written and load it again")
 
+    def check_in_place(self) -> None:
+        """Raise SfumatoError when the file, which may be closed, was written into; one that was replaced is safe."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return  # it has no name any more, and lives on in its map
+        found = _identity(status)
+        if found != self._identity and (status.st_dev, status.st_ino) == self._place:
+            raise self.error("was written into since it was loaded, and with it the model; load it again")
+
     def close(self) -> None:
         """Close the file; the map lives on as long as a tensor views it."""
         self.raw.close()
@@ -138,7 +149,8 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 class Stored:
     """Where one tensor lies: `start` in bytes, `stride` in elements (None: contiguous).
 
-    `loose`: its kind of file leaves out dimensions of 1, or adds some.
+    `loose`: its kind of file leaves out dimensions of 1, or adds some. `check` raises SfumatoError where the file says
+    that its data are damaged.
     """
 
     file: WeightFile
@@ -147,6 +159,7 @@ class Stored:
     dtype: torch.dtype
     stride: tuple[int, ...] | None = None
     loose: bool = False
+    check: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
@@ -166,6 +179,8 @@ class Stored:
 
     def read(self) -> Tensor:
         """The tensor, contiguous: a view of the file where that is possible."""
+        if self.check is not None:
+            self.check()
         flat = self.file.view(self.start, self.span // self.dtype.itemsize, self.dtype)
         if self.stride is None or 0 in self.shape:
             return flat.reshape(self.shape)

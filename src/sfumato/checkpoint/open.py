@@ -56,6 +56,7 @@ DENOISERS = (
 WRAPPED = re.compile(
     r"((?:[\w-]{1,40}\.){0,4}?)(?:model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\."
 )
+MAX_SHARDS = 1000
 PLAIN = re.compile(r"((state_dict|module|model)\.)*")
 COMPONENT = r"^(unet|transformer|vae|text_encoder(?:_[23])?)\."
 
@@ -226,7 +227,10 @@ def shards(index: Path) -> list[Path]:
         isinstance(name, str) and Path(name).name == name for name in names.values()
     ):
         raise SfumatoError(f"{index} does not list weight files beside it; download it again")
-    return [index.parent / name for name in sorted(set(names.values()))]
+    files = sorted(set(names.values()))
+    if len(files) > MAX_SHARDS:
+        raise SfumatoError(f"{index} lists {len(files)} files, at most {MAX_SHARDS} are read; this is no model")
+    return [index.parent / name for name in files]
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ FAMILIES: tuple[Family, ...] = (
     sd1.FAMILY,
     sd1.INPAINTING_FAMILY,
     sd1.DEPTH_FAMILY,
+    sd1.EDITING_FAMILY,
     sd2.FAMILY,
     sd2.INPAINTING_FAMILY,
     sd2_depth.FAMILY,

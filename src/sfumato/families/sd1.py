@@ -15,6 +15,7 @@ from sfumato.families.unet_inputs import (
     unet_takes_depth,
     unet_takes_latents,
     unet_takes_mask,
+    unet_takes_picture,
 )
 from sfumato.spec import Defaults, DepthNetConfig, Spec, UNetConfig
 
@@ -35,6 +36,15 @@ DEPTH = replace(  # of no official release: what is trained here
     depth=DepthNetConfig(),
     licence="",
 )
+EDITING = replace(  # Brooks, Holynski, Efros 2023: changes a picture as it is told
+    SPEC,
+    family="sd1_editing",
+    title="InstructPix2Pix",
+    unet=UNetConfig(in_channels=8),
+    defaults=Defaults(steps=100, sampler="euler_ancestral", schedule="discrete"),
+    licence="",
+)
+EDIT_PIPELINE = {**PIPELINE, "_class_name": "StableDiffusionInstructPix2PixPipeline"}
 TEXT = "cond_stage_model.transformer."
 
 
@@ -63,5 +73,6 @@ INPAINTING_FAMILY = LatentDiffusion(
     INPAINTING, TOWERS, unet_takes_mask, is_original, is_folder, INPAINT_PIPELINE
 ).family()
 DEPTH_FAMILY = LatentDiffusion(DEPTH, TOWERS, unet_takes_depth, is_original, is_folder, DEPTH_PIPELINE).family()
+EDITING_FAMILY = LatentDiffusion(EDITING, TOWERS, unet_takes_picture, is_original, is_folder, EDIT_PIPELINE).family()
 networks = FAMILY.networks
 ORIGINAL = FAMILY.layouts["original"].prefixes

@@ -36,5 +36,5 @@ KNOWN = (
         "a model of 2.x that is shown a picture (Marigold and others)",
         lambda shapes: _edits(shapes) and any(is_second_line(shapes, prefix) for prefix in (UNET, "unet/")),
     ),
-    Known("InstructPix2Pix", _edits),
+    Known("a model that is shown a picture, of an unknown kind", _edits),
 )

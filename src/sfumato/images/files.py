@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
@@ -27,8 +29,10 @@ PNG_KEY = "parameters"
 # EXIF 2.3, section 4.6.5: UserComment begins with 8 bytes that name its character code.
 _UTF16 = b"UNICODE\0"
 
+_URL = re.compile(r"(?:https?|ftp|file|data|s3|gs):", re.IGNORECASE)
+
 # JPEG's usual halving of colour resolution would blur the small pictures drawn here; WebP can be exact.
-_OPTIONS: dict[str, dict[str, object]] = {
+_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
@@ -44,25 +48,28 @@ def encode(image: Image.Image, suffix: str = ".png", infotext: str | None = None
     kind = FORMATS.get(suffix.lower())
     if kind is None:
         raise SfumatoError(f"cannot write pictures as {suffix or 'a file without suffix'!r}; use {', '.join(FORMATS)}")
-    options = dict(_OPTIONS[kind])
-    if infotext is not None:
-        # Lone surrogates stand for bytes of the command line that were no text; no file format can hold them.
-        infotext = infotext.encode(errors="replace").decode()
-        if kind == "PNG":
-            chunks = PngInfo()
-            # The standard's plain chunks are Latin-1, but many hold UTF-8 and readers guess; this one says which it is.
-            (chunks.add_text if infotext.isascii() else chunks.add_itxt)(PNG_KEY, infotext)
-            options["pnginfo"] = chunks
-        else:
-            exif = Image.Exif()
-            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _UTF16 + infotext.encode("utf_16_be")
-            options["exif"] = exif
+    options = _OPTIONS[kind] | ({} if infotext is None else text_options(kind, infotext))
     file = io.BytesIO()
     try:
-        (image.convert("RGB") if kind == "JPEG" else image).save(file, kind, **options)
+        # Not the method of a picture that brings a text of its own.
+        Image.Image.save(image.convert("RGB") if kind == "JPEG" else image, file, kind, **options)
     except (OSError, ValueError) as error:
         raise SfumatoError(f"cannot write this picture as {kind}: {error}; PNG has room for it") from error
     return file.getvalue()
+
+
+def text_options(kind: str, infotext: str) -> dict[str, Any]:
+    """The arguments by which Pillow writes `infotext` into a PNG (as a text chunk), a JPEG or a WebP (in EXIF)."""
+    # Lone surrogates stand for bytes of the command line that were no text; no file format can hold them.
+    infotext = infotext.encode(errors="replace").decode()
+    if kind == "PNG":
+        chunks = PngInfo()
+        # The standard's plain chunks are Latin-1, but many hold UTF-8 and readers guess; this one says which it is.
+        (chunks.add_text if infotext.isascii() else chunks.add_itxt)(PNG_KEY, infotext)
+        return {"pnginfo": chunks}
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _UTF16 + infotext.encode("utf_16_be")
+    return {"exif": exif}
 
 
 def save(image: Image.Image, path: str | Path, infotext: str | None = None, replace: bool = True) -> None:
@@ -75,7 +82,7 @@ def save(image: Image.Image, path: str | Path, infotext: str | None = None, repl
         file.write(content)
 
 
-def open_image(path: str | Path) -> Image.Image:
+def open_image(path: str | Path | BinaryIO) -> Image.Image:
     """Read a file of one of the READABLE formats upright and in RGB; what is transparent becomes white.
 
     Of an animation the first frame is taken, which a SfumatoWarning says. Raises SfumatoError for other formats, for
@@ -84,11 +91,11 @@ def open_image(path: str | Path) -> Image.Image:
     return on_white(read_image(path))
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """As `open_image`, with transparency where there is any; see `upright`."""
-    with opened(path) as image:
+def read_image(path: str | Path | BinaryIO, what: str = "the picture") -> Image.Image:
+    """As `open_image`, with transparency where there is any; see `upright`. `what` names a file without a path."""
+    with opened(path, what) as image:
         if getattr(image, "is_animated", False) and image.format != "MPO":  # a photo with its thumbnail
-            warn(f"{path} is animated; its first frame is taken")
+            warn(f"{short_path(path) if isinstance(path, str | Path) else what} is animated; its first frame is taken")
         return upright(image)
 
 
@@ -129,17 +136,30 @@ def check_size(width: int, height: int, what: object) -> None:
         raise SfumatoError(f"{what} is {width}x{height} and has no pixels; give another one")
 
 
-@contextmanager
-def opened(path: str | Path | io.BytesIO, what: str = "the picture") -> Iterator[Image.Image]:
-    """A decoded picture within the limits, of a file or of `what` has these bytes; every failure becomes one line."""
-    source = path if isinstance(path, io.BytesIO) else Path(path)
-    path = Path(what) if isinstance(path, io.BytesIO) else Path(path)
+def _check_file(path: str | Path) -> Path:
+    """Raises SfumatoError for what is no file on this machine."""
+    if _URL.match(str(path)):
+        raise SfumatoError(f"{short_path(path)} is a web address, and nothing is downloaded; save the picture first")
+    path = Path(path)
     try:
-        if isinstance(source, Path) and not path.is_file():
+        if not path.is_file():
             there = path.exists()
             raise SfumatoError(f"{path} is not a file; expected a picture" if there else f"there is no file {path}")
-    except OSError as error:  # a name that is too long for any file
-        raise SfumatoError(f"cannot read {short_path(path)}: {error.strerror}; give the name of a picture") from None
+    except (OSError, ValueError) as error:  # a name that is too long for any file, or has a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise SfumatoError(f"cannot read {short_path(path)}: {reason}; give the name of a picture") from None
+    return path
+
+
+@contextmanager
+def opened(source: str | Path | BinaryIO, what: str = "the picture") -> Iterator[Image.Image]:
+    """A decoded picture within the limits, out of a file or what can be read like one, which `what` then names.
+
+    Every failure of the decoders becomes one line.
+    """
+    path: Path | str = what
+    if isinstance(source, str | Path):
+        source = path = _check_file(source)
     try:
         with warnings.catch_warnings():
             # Pillow's own limit only warns, and after ours nothing is left to warn of.

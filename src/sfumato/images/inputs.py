@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, BinaryIO, Union, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,8 +15,8 @@ from sfumato.images.files import check_size, on_white, read_image, upright
 if TYPE_CHECKING:
     from torch import Tensor
 
-PictureLike = Union[str, Path, Image.Image, np.ndarray, "Tensor"]
-"""A file, or numbers: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of numpy, channels first of torch.
+PictureLike = Union[str, Path, bytes, BinaryIO, Image.Image, np.ndarray, "Tensor"]
+"""A file, its bytes, an open file, or numbers: (H, W) or (H, W, C) of numpy, (H, W) or (C, H, W) of torch, C 1, 3 or 4.
 
 Numbers are bytes, 16-bit integers, booleans, or floats from 0 to 1.
 """
@@ -54,15 +55,19 @@ def load_rgba(value: PictureLike, what: str = "the picture") -> Image.Image:
     """What the user gave upright and in RGB, or in RGBA if any of it is transparent. Raises as `load_image`."""
     if isinstance(value, str | Path):
         return read_image(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        value = io.BytesIO(value)
+    if isinstance(value, io.IOBase) and value.readable() and not isinstance(value, io.TextIOBase):
+        return read_image(cast(BinaryIO, value), what)
     if isinstance(value, Image.Image) and value.mode != "F":
         return _loaded(value, what)
     if isinstance(value, Image.Image | np.ndarray):
         return upright(_of_numbers(np.asarray(value), what))
-    if hasattr(value, "detach"):  # a tensor, without the second that importing torch takes
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a tensor, without the second that importing torch takes
         tensor = value.detach().cpu()
         numbers = np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
         return upright(_of_numbers(np.moveaxis(numbers, 0, -1) if numbers.ndim == 3 else numbers, what))
-    raise SfumatoError(f"{what} is {type(value).__name__}; give a file, or a picture of Pillow, numpy or torch")
+    raise SfumatoError(f"{what} is {type(value).__name__}; give a file, bytes, or a picture of Pillow, numpy or torch")
 
 
 def _loaded(image: Image.Image, what: str) -> Image.Image:

@@ -16,6 +16,7 @@ from typing import Any
 from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.errors import SfumatoError, warn
 from sfumato.families import Family
+from sfumato.files import read_bytes
 from sfumato.spec import NoiseSchedule, Prediction, Spec
 
 MAX_SIGMA = 1e4
@@ -35,9 +36,9 @@ ARCHITECTURES = {
     "stable-diffusion-xl-v1-refiner": ("sdxl_refiner", None),
 }
 # Of the web UI's configurations, which are YAML: what is predicted, and the rescaled noise levels.
-PARAMETERIZATION = re.compile(r"^\s*parameterization\s*:\s*[\"']?(eps|v|x0)\b", re.M)
+PARAMETERIZATION = re.compile(r"^[ \t]*parameterization[ \t]*:[ \t]*[\"']?(eps|v|x0)\b", re.M)
 SCALING = re.compile(r"\b(Eps|V)Scaling\b")
-ZERO_SNR = re.compile(r"^\s*(?:zero_snr|zero_terminal_snr|use_zero_snr|ztsnr)\s*:\s*true\b", re.M | re.I)
+ZERO_SNR = re.compile(r"^[ \t]*(?:zero_snr|zero_terminal_snr|use_zero_snr|ztsnr)[ \t]*:[ \t]*true\b", re.M | re.I)
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,7 @@ def _yaml(path: Path) -> Iterator[Statement]:
     for beside in (path.with_suffix(".yaml"), path.with_suffix(".yml")):
         if not beside.is_file():
             continue
-        try:
-            with beside.open("rb") as file:
-                text = file.read(MAX_YAML + 1).decode("utf-8", "replace")
-        except OSError as error:
-            raise SfumatoError(f"cannot read {beside}: {error.strerror}; correct or remove it") from error
-        if len(text) > MAX_YAML:
-            raise SfumatoError(f"{beside} is over {MAX_YAML} bytes long, which is no configuration; remove it")
+        text = read_bytes(beside, MAX_YAML).decode("utf-8", "replace")
         if found := PARAMETERIZATION.search(text) or SCALING.search(text):
             yield Statement(beside.name, prediction=PREDICTIONS[found[1].lower()])
         if ZERO_SNR.search(text):

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sfumato.checkpoint.checkpoint import Checkpoint, Stored, quote
+from sfumato.checkpoint.checkpoint import Checkpoint, Stored, WeightFile, quote
 from sfumato.checkpoint.formats.fp8 import EIGHTS
 from sfumato.checkpoint.keymap import KeyMap, Match, holds
 from sfumato.errors import SfumatoError
@@ -48,6 +48,7 @@ class Parts:
     """A model's networks in evaluation mode, its spec, and its tokenizer if the checkpoint brings one.
 
     A folder brings it in the folder `tokenizer_folder`, a single file that was made of one as files in its header.
+    `files` are those that weights may be views of.
     """
 
     spec: Spec
@@ -55,6 +56,7 @@ class Parts:
     tokenizer_folder: Path | None
     tokenizer_files: Mapping[str, bytes] = field(repr=False)
     report: Report
+    files: tuple[WeightFile, ...] = field(default=(), repr=False)
 
     def tokenizer(self) -> CLIPTokenizer | None:
         """CLIP's tokenizer as the checkpoint brings it. Raises SfumatoError for a broken one."""
@@ -151,6 +153,7 @@ def load_parts(
                 ignored=tuple(match.ignored),
                 left_out=tuple(part for part in plan.networks if part in without),
             ),
+            tuple({stored.file.path: stored.file for stored in used}.values()),
         )
 
 

@@ -91,8 +91,22 @@ def resolve(
     if spec.family != family.name:
         wanted = family_named(spec.family).spec.title
         raise SfumatoError(f"{checkpoint.path} is {family.spec.title}, not {wanted}; give a file of that family")
+    _check_heads(spec, checkpoint.path)
     prefixes = family.layouts[layout].prefixes
     given = assign(spec, prefixes, vae, text_encoders)
     components = {**elsewhere(checkpoint, spec, prefixes), **given}
     checkpoint, spec = merge(checkpoint, spec, prefixes, components)
     return Resolved(checkpoint, family, layout, spec, components, frozenset(given))
+
+
+def _check_heads(spec: Spec, path: Path) -> None:
+    """Raises SfumatoError for widths that the heads of a network do not divide, which only drawing would show."""
+    texts = {name: one for name in ("text", "text_2") if (one := getattr(spec, name)) is not None}
+    widths = [(f"text encoder ({name})", one.hidden_size, one.heads) for name, one in texts.items()]
+    if spec.transformer is None:
+        unet = spec.unet
+        attending = [width for width, depth in zip(unet.channels, unet.depth, strict=True) if depth]
+        widths += [("U-Net", width, unet.heads_at(width)) for width in attending]
+    for what, width, heads in widths:
+        if not heads or width % heads:
+            raise SfumatoError(f"{path} has a {what} of {width} channels for {heads} heads, which do not divide them")

@@ -43,23 +43,26 @@ def save_folder(
     path: str | Path,
     spec: Spec,
     networks: Mapping[str, nn.Module],
-    tokenizer_folder: str | Path | None = None,
+    tokenizer_folder: str | Path | CLIPTokenizer | None = None,
     dtype: torch.dtype = torch.float32,
     max_file_size: int = MAX_FILE,
     in_eight_bits: Container[str] = (),
 ) -> None:
     """Write a model of any family that diffusers (and `load_parts`) opens.
 
-    `tokenizer_folder` None stands for CLIP's own vocabulary. `dtype` is that of the files, but for the tensors
-    `in_eight_bits` (by their names in this layout), which are stored as float8_e4m3fn. Weights beyond `max_file_size`
-    bytes are split over several files. model_index.json is written last, so that a half-written folder is not taken for
-    a model. Raises SfumatoError when the folder cannot be written, the model cannot be said in this layout, or a weight
-    does not fit in `dtype`.
+    `tokenizer_folder` may be a tokenizer itself, None stands for CLIP's own. `dtype` is that of the files, but for the
+    tensors `in_eight_bits` (by their names in this layout), which are stored as float8_e4m3fn. Weights beyond
+    `max_file_size` bytes are split over several files. model_index.json is written last, so that a half-written folder
+    is not taken for a model. Raises SfumatoError when the folder cannot be written, the model cannot be said in this
+    layout, or a weight does not fit in `dtype`.
     """
     owner = family(spec.family)
     layout = owner.layouts["diffusers"]
     spec = layout.fit(spec, {})
-    tokenizer = CLIPTokenizer.openai() if tokenizer_folder is None else CLIPTokenizer.from_folder(tokenizer_folder)
+    if isinstance(tokenizer_folder, CLIPTokenizer):
+        tokenizer = tokenizer_folder
+    else:
+        tokenizer = CLIPTokenizer.openai() if tokenizer_folder is None else CLIPTokenizer.from_folder(tokenizer_folder)
     files = folder_files(owner, spec, tokenizer)
     meta = owner.build(spec)
     keymap = owner.keymap(spec, "diffusers", meta)

@@ -102,5 +102,6 @@ def seamless(network: nn.Module, x: bool, y: bool) -> nn.Module:
     result = with_shared_weights(network, exchange)
     if isinstance(result, VAE):
         result.tiled = False
-        vars(result).pop("in_full", None)  # a copy with edges
+        for name in ("in_full", "in_range"):
+            vars(result).pop(name, None)  # a copy with edges
     return result

@@ -15,6 +15,7 @@ from sfumato.nets.layers import Linear
 from sfumato.spec import VAEConfig
 
 EPS = 1e-6
+STREAM = 2.0**-6  # the scale of `VAE.in_range`: what the blocks add up may be this much smaller without loss
 QUERIES = (
     128 * 128
 )  # places that ask at once, those of a picture of 1024 pixels: what attention takes for them is bounded
@@ -159,6 +160,14 @@ class VAE(nn.Module):
             self.post_quant_conv = nn.Conv2d(cfg.latent_channels, cfg.latent_channels, 1)
 
     @cached_property
+    def in_range(self) -> VAE:
+        """The same autoencoder with its streams `STREAM` times as large, so that half precision holds them; kept."""
+        result = copy.deepcopy(self)
+        for network in (result.encoder, result.decoder):
+            _scale_stream(network, STREAM)
+        return result
+
+    @cached_property
     def in_full(self) -> VAE:
         """Returns this autoencoder in float32, which is made once and kept."""
         return copy.deepcopy(self).float()
@@ -184,6 +193,32 @@ class VAE(nn.Module):
         if self.cfg.mean:
             mean = mean * per_channel(self.cfg.std, mean) + per_channel(self.cfg.mean, mean)
         return mean
+
+
+@torch.no_grad()
+def _scale_stream(network: Encoder | Decoder, factor: float) -> None:
+    """Scale all that the blocks of a network add up, in place; what the network returns stays the same.
+
+    Every block, and the last layer, begins with a norm, which does not see a scale once its epsilon has it too. A
+    power of two changes no digits of the weights.
+    """
+    norms, sources, linear = [network.conv_norm_out], [network.conv_in], list[nn.Module]()
+    for module in network.modules():
+        if isinstance(module, ResBlock):
+            norms.append(module.norm1)
+            sources.append(module.conv2)
+            linear += [] if module.conv_shortcut is None else [module.conv_shortcut]
+        elif isinstance(module, SpatialAttention):
+            norms.append(module.group_norm)
+            sources.append(cast(nn.Conv2d, module.to_out[0]))
+        elif isinstance(module, Upsample | Downsample):
+            linear.append(module.conv)
+    for norm in norms:
+        norm.eps *= factor**2
+    for layer in sources:
+        layer.weight.mul_(factor)
+    for module in (*sources, *linear):
+        cast(Tensor, module.bias).mul_(factor)
 
 
 def per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:

@@ -6,12 +6,14 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.guidance import Guidance
 from sfumato.diffusion.windows import Window
 from sfumato.errors import SfumatoError
+from sfumato.images.tensors import to_pixels
 from sfumato.nets.prior import Underlay
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.latents import encode
@@ -97,10 +99,21 @@ def _concat_without_picture(model: Model, settings: Settings) -> Tensor:
     if model.spec.low_res is not None:
         what = f"{model.name} is {model.spec.title}, which draws a picture larger and nothing from words alone"
         raise SfumatoError(f"{what}; use `sfumato upscale` or sd.upscale")
+    if model.spec.edits:
+        return _nothing(model, settings, model.spec.vae.latent_channels)
     if model.spec.depth is None:
         return _concat_of_full_mask(model, settings)
-    factor = model.spec.vae.factor  # depth runs from -1 to 1: a flat picture half way
-    return torch.zeros(1, 1, settings.height // factor, settings.width // factor)
+    return _nothing(model, settings, 1)  # depth runs from -1 to 1: a flat picture half way
+
+
+def _nothing(model: Model, settings: Settings, channels: int) -> Tensor:
+    factor = model.spec.vae.factor
+    return torch.zeros(1, channels, settings.height // factor, settings.width // factor)
+
+
+def editing(model: Model, image: Image.Image) -> Tensor:
+    """What a network that changes an RGB picture sees of it: its latents (1, C, h, w) as the autoencoder has them."""
+    return model.vae.from_latents(encode(model.vae, to_pixels(image)))
 
 
 def _concat_of_full_mask(model: Model, settings: Settings) -> Tensor:

@@ -6,27 +6,40 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from PIL import Image
+from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """One step of one picture was taken; `preview()` makes a small, rough picture of what it will become."""
+    """One step of one picture was taken; `preview()` makes a small, rough picture of what it will become.
+
+    The step left the latents `x` (1, C, h, w) of the noise level `sigma`, for which the network's estimate of the
+    finished latents was `x0`, of the same shape; these three are None where the step is none of a sampler's, as when
+    pixels are enlarged. Steps are counted from 1. The tensors are the sampler's own: copy what is to be changed.
+    """
 
     picture: int
     step: int
     steps: int
     preview: Callable[[], Image.Image]
+    sigma: float | None = None
+    x: Tensor | None = None
+    x0: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A finished picture, the seed that draws it again and its settings as text; its score if pictures are ranked."""
+    """A finished picture, the seed that draws it again and its settings as text; its score if pictures are ranked.
+
+    `latents` (1, C, h, w) are what it was decoded from, None where that were several.
+    """
 
     index: int
     image: Image.Image
     seed: int
     infotext: str
     score: float | None = None
+    latents: Tensor | None = None
 
 
 Events = Generator[Progress | Picture, None, None]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sfumato.diffusion.driver import Failed, Finished, Job, Step, drive
 from sfumato.diffusion.guidance import Guidance
+from sfumato.images.drawn import DrawnImage
 from sfumato.pipeline.events import Events, Picture, Progress
 from sfumato.pipeline.latents import decode, preview
 from sfumato.pipeline.metadata import describe
@@ -37,7 +38,8 @@ class Plan:
     `job` starts the sampler on one picture, given that picture's own settings: its prompts without chance, its seeds,
     its size. `finish` makes a picture of what the job returns. `size` is the (width, height) in pixels that is drawn
     at once. `restore_unmasked` puts back, after the watermark, what must not change. `metadata` are the task's own
-    fields of a picture's description, or a function that gives them by the picture's index.
+    fields of a picture's description, or a function that gives them by the picture's index. `in_latents`
+    says whether what the job returns are the latents (1, C, h, w) of the picture.
     """
 
     job: Callable[[Settings], Job]
@@ -45,6 +47,7 @@ class Plan:
     size: Pair
     restore_unmasked: Postprocess | None = None
     metadata: Metadata | Callable[[int], Metadata] = field(default_factory=dict)
+    in_latents: bool = False
 
     @classmethod
     def of(
@@ -73,7 +76,7 @@ class Plan:
             return image if postprocess is None else postprocess(image)
 
         height, width = (model.spec.vae.factor * side for side in run.shape[2:])
-        return cls(job, finish, (width, height), restore_unmasked, metadata)
+        return cls(job, finish, (width, height), restore_unmasked, metadata, in_latents=True)
 
 
 def per_picture(model: Model, make: Callable[[Settings], Made]) -> Callable[[Settings], Made]:
@@ -107,6 +110,7 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
     templates = settings if pictures is None else None
     if pictures is None:
         pictures = [settings.of_picture(index) for index in range(settings.draws)]
+    model.check_files()
     assert settings.tiling == model.key.tiling, "a task draws on the view that tiles, or refuses tiling"
     ranking = None if settings.best_of is None else Ranking(model.perceptor, settings.n)
     jobs: list[Callable[[], Job]] = [partial(plan.job, one) for one in pictures]
@@ -122,7 +126,8 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
         score = None if ranking is None else ranking.score(image, one.prompt)
         own = plan.metadata(index) if callable(plan.metadata) else plan.metadata
         told = {**_templates(templates, one), **own, "Best of": settings.best_of, "CLIP score": score}
-        return Picture(index, image, one.seed, describe(model, one, told), score)
+        text = describe(model, one, told)
+        return Picture(index, DrawnImage.of(image, text), one.seed, text, score, latents=x if plan.in_latents else None)
 
     events = run(jobs, finish, lambda: model.preview_colours, pictures_at_once(*plan.size, model.device))
     return events if ranking is None else ranking.best(events)
@@ -153,8 +158,9 @@ def run(
             group = [job() for job in jobs[start : start + at_once]]
             for number, event in drive(group, max_rows=2 * at_once):
                 match event:
-                    case Step(index=index, total=total, x0=x0):
-                        yield Progress(start + number, index + 1, total, partial(_preview, x0, colours))
+                    case Step(index=index, total=total, sigma=sigma, x=x, x0=x0):
+                        shown = partial(_preview, x0, colours)
+                        yield Progress(start + number, index + 1, total, shown, sigma, x, x0)
                     case Finished(x=x):
                         yield finish(start + number, x)
                     case Failed(error=error):

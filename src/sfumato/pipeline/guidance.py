@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.driver import Score
 from sfumato.diffusion.guidance import (
     EVERYWHERE,
@@ -31,18 +33,20 @@ from sfumato.settings.settings import Settings
 from sfumato.spec import SkipLayers
 
 Wrap = Callable[[Guide], Guide]
+PICTURE_SCALE = 1.5  # that the authors of InstructPix2Pix advise
 
 
 def guided(model: Model, settings: Settings, sigmas: Tensor, prompts: PromptConditioning) -> Guidance:
     """Returns the guides that settings ask for, over a list of noise levels, one inside the other.
 
-    From within: classifier-free or projected guidance; away from the network without layers, then without
-    self-attention; rescaled; thresholded; up the slope of CLIP's score. Raises SfumatoError for layers that the network
-    does not have.
+    From within: classifier-free or projected guidance; towards the picture that is changed; away from the network
+    without layers, then without self-attention; rescaled; thresholded; up the slope of CLIP's score. Raises
+    SfumatoError for layers that the network does not have.
     """
     p, n = prompts.positive_guide(model.denoiser), prompts.negative_guide(model.denoiser)
     interval = _levels(settings.cfg_interval, sigmas)
     wraps = [
+        *_towards_picture(model, prompts, n),
         *_away_from_degraded(model, settings, sigmas, prompts, p),
         lambda guide: rescale(guide, p, settings.cfg_rescale, model.denoiser.prediction),
         *_thresholded(model, settings, p, n),
@@ -62,6 +66,23 @@ def guided(model: Model, settings: Settings, sigmas: Tensor, prompts: PromptCond
         return guide
 
     return Guidance(begin, in_interval(*interval, n, p) if settings.cfg_pp else None)
+
+
+def _towards_picture(model: Model, prompts: PromptConditioning, negative: Guide) -> list[Wrap]:
+    """Of a network that changes a picture: away from what it draws without seeing it.
+
+    With n the estimate without words and e that without words and picture, g + (s - 1) (n - e), which is the sum of
+    Brooks et al. 2023, equation 3, for their s_I = s.
+    """
+    if not model.spec.edits:
+        return []
+    blind = prompts.map(lambda cond: cond, without_picture).negative_guide(model.denoiser)
+    return [lambda guide: push_away(guide, negative, blind, PICTURE_SCALE - 1)]
+
+
+def without_picture(cond: Cond) -> Cond:
+    """The conditioning with zeros in place of what is seen beside the latents."""
+    return cond if cond.concat is None else replace(cond, concat=torch.zeros_like(cond.concat))
 
 
 def _away_from_degraded(

@@ -54,15 +54,20 @@ def _finite(x: Tensor) -> bool:
 def _through(vae: VAE, direction: Callable[[VAE, Tensor], Tensor], x: Tensor) -> Tensor:
     """Runs one direction of the autoencoder on x and returns its result as float32.
 
-    One that overflows in half precision, as XL's does, is run again in float32, and from then on at once.
+    One that overflows in half precision, as XL's does, is run again with smaller numbers inside, then in float32, and
+    from then on at once.
     """
-    network = vae.in_full if "in_full" in vars(vae) else vae
-    weight = next(network.parameters())
-    result = direction(network, x.to(weight.device, weight.dtype)).float()
-    if weight.dtype == torch.float32 or _finite(result):
-        return result
-    warn("the autoencoder overflows in half precision, so it runs in float32 from here on")
-    return direction(vae.in_full, x.to(weight.device, torch.float32))
+    if "in_full" not in vars(vae):
+        half = vae.in_range if "in_range" in vars(vae) else vae
+        weight = next(vae.parameters())
+        result = direction(half, x.to(weight.device, weight.dtype)).float()
+        if weight.dtype == torch.float16 and half is vae and not _finite(result):
+            result = direction(vae.in_range, x.to(weight.device, weight.dtype)).float()
+        if weight.dtype == torch.float32 or _finite(result):
+            return result
+        warn("the autoencoder overflows in half precision, so it runs in float32 from here on")
+    weight = next(vae.in_full.parameters())
+    return direction(vae.in_full, x.to(weight.device, torch.float32)).float()
 
 
 @torch.no_grad()

@@ -55,6 +55,10 @@ def load(
 
     A name is looked up on this machine; nothing is downloaded.
 
+    How torch's threads wait is decided when torch is imported: they sleep while they wait, which keeps drawing fast on
+    a machine that does other work too, only if `sfumato` is imported before torch (or OMP_WAIT_POLICY=PASSIVE is set).
+    How many threads there are is left as it is; torch.set_num_threads changes it.
+
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere.
 
     Several releases have the same tensors. Official files are known by hash, or name and size; of others counts what
@@ -115,7 +119,7 @@ def assemble(parts: Parts, t5_tokenizer: T5Tokenizer | None = None, tokenizer: C
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
     text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
     denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.discrete_timesteps)
-    return Model(spec, denoiser, parts.vae, text, path, parts.depth, parts.prior)
+    return Model(spec, denoiser, parts.vae, text, path, parts.depth, parts.prior, parts.files)
 
 
 def _t5_reader(parts: Parts, tokenizer: T5Tokenizer | None) -> T5Reader | None:

@@ -22,4 +22,5 @@ def describe(model: Model, one: Settings, metadata: Mapping[str, object]) -> str
             fields[name] = value
             if name == LAST_BEFORE_MODEL:
                 fields |= {"Model hash": model.hash, "Model": model.name}
-    return infotext.write(one.prompt, one.negative, {**fields, **metadata, "Version": f"sfumato {__version__}"})
+    fields |= {**one.tensors.facts(), **metadata, "Version": f"sfumato {__version__}"}
+    return infotext.write(one.prompt, one.negative, fields)

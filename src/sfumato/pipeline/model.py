@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sfumato.checkpoint.checkpoint import WeightFile
 from sfumato.checkpoint.hashes import model_hash
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.noise_schedule import Table, table_of
+from sfumato.families import family
 from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.perturbed import without_layers, without_self_attention
@@ -60,6 +63,7 @@ class Model:
         path: Path,
         depth: DepthNetwork | None = None,
         prior: ScenePrior | None = None,
+        files: Sequence[WeightFile] = (),
     ):
         self.spec = spec
         self.denoiser = denoiser
@@ -68,6 +72,7 @@ class Model:
         self.path = path
         self.depth = depth
         self.prior = prior
+        self.files = files
         self.key = View()
         self._shared = _Shared(denoiser, vae, path)
 
@@ -102,6 +107,39 @@ class Model:
     @property
     def device(self) -> torch.device:
         return next(self.denoiser.network.parameters()).device
+
+    def check_files(self) -> None:
+        """Raise SfumatoError when a file that weights may be views of was written into since it was loaded."""
+        for file in self.files:
+            file.check_in_place()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the network that draws."""
+        return next(self.denoiser.network.parameters()).dtype
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Every network by the name of its part; changing one in place changes all views of the model."""
+        denoiser, vae = self._shared.made[View()]
+        texts = dict(zip(("text", "text_2"), self.encode.towers, strict=False))
+        t5 = self.encode.t5.network if self.encode.t5 is not None else None
+        drawing = {family(self.spec.family).denoiser: denoiser.network, "vae": vae}
+        parts = {**drawing, **texts, "text_3": t5, "depth": self.depth, "prior": self.prior}
+        return {part: network for part, network in parts.items() if network is not None}
+
+    def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move all networks to a device, or into a precision, in place; returns the model.
+
+        A prior and the text tower that it reads stay in float32, as when they are loaded.
+        """
+        for part, network in self.networks.items():
+            exact = self.spec.prior is not None and part not in (family(self.spec.family).denoiser, "vae")
+            network.to(device=device, dtype=None if exact else dtype)
+        for name in ("in_full", "in_range"):
+            vars(self.vae).pop(name, None)
+        self._shared.moved()
+        return self
 
     @property
     def table(self) -> Table:
@@ -144,6 +182,12 @@ class _Shared:
                 self.made.pop(next(one for one in self.made if one != View()))
             self.made[key] = self._make(key)
         return self.made[key]
+
+    def moved(self) -> None:
+        """Forget what was made of the networks as they were."""
+        self.made = {View(): self.made[View()]}
+        for name in ("preview_colours", "judge"):
+            vars(self).pop(name, None)
 
     def _make(self, key: View) -> tuple[Denoiser, VAE]:
         denoiser, vae = self.made[View()]

@@ -55,10 +55,12 @@ def encode_prompts(
 ) -> PromptConditioning:
     """Encode the prompts of one picture over a list of noise levels; a prior drafts them on the `underlay`, if any.
 
-    `after` is the number of steps of a first pass, if this is the second. An SfumatoWarning says where a prompt may not
-    mean what it seems to. Raises SfumatoError for a prompt that is too long or names an adapter, and for a clip skip
-    that the model lacks.
+    `after` is the number of steps of a first pass, if this is the second. Embeds that are given stand for their prompt.
+    An SfumatoWarning says where a prompt may not mean what it seems to. Raises SfumatoError for a prompt that is too
+    long or names an adapter, for a clip skip that the model lacks, and for embeds that do not fit.
     """
+    if settings.cfg == 0 and settings.prompt.strip():
+        warn("cfg 0 leaves the prompt out of the picture; a model that is to be drawn without guidance takes cfg 1")
     syntax = settings.prompt_syntax
     levels = tuple(sigmas[:-1].tolist())
     steps = max(1, len(levels))
@@ -74,7 +76,43 @@ def encode_prompts(
         negative_conds = conds
     branches = tuple((_scheduled(levels, [conds[spans] for spans in part.spans]), part.weight) for part in parts)
     caption = "".join(span.text for span in parts[0].spans[-1] if isinstance(span, Span))
-    return PromptConditioning(branches, _scheduled(levels, [negative_conds[spans] for spans in away.spans]), caption)
+    negative_cond = _scheduled(levels, [negative_conds[spans] for spans in away.spans])
+    given = settings.tensors
+    if given.prompt_embeds is not None:
+        branches = ((_given("prompt_embeds", given.prompt_embeds, conds[parts[0].spans[0]]), 1.0),)
+    if given.negative_embeds is not None:
+        negative_cond = _given("negative_embeds", given.negative_embeds, conds[away.spans[0]])
+    return PromptConditioning(branches, negative_cond, caption)
+
+
+def embeds_of(model: Model, settings: Settings, sigmas: Tensor) -> tuple[Cond, Cond]:
+    """The encoded prompt and negative prompt of one picture, as `Tensors` takes them.
+
+    Raises SfumatoError as `encode_prompts`, and for prompts that are more than one encoding.
+    """
+    made = encode_prompts(model, settings, sigmas)
+    (positive, _), *others = made.branches
+    if others or len(positive.conds) > 1 or len(made.negative.conds) > 1:
+        raise SfumatoError("the prompt changes over the steps or joins several by AND; encode each of its texts alone")
+    return positive.conds[0], made.negative.conds[0]
+
+
+def _given(name: str, cond: Cond, usual: Cond) -> ScheduledCond:
+    """Embeds at every step. Raises SfumatoError unless they are of the kind that the model's own are."""
+    for part in ("tokens", "pooled", "concat"):
+        theirs, ours = getattr(cond, part), getattr(usual, part)
+        fits = (theirs is None) == (ours is None) and (ours is None or _alike(theirs, ours, part))
+        if not fits:
+            has = "none" if theirs is None else f"those of the shape {tuple(theirs.shape)}"
+            needs = "none" if ours is None else f"those of a shape like {tuple(ours.shape)}"
+            raise SfumatoError(f"{name} has as {part} {has}, this model needs {needs}; make it with sd.encode_prompt")
+    return ScheduledCond((), (cond,))
+
+
+def _alike(theirs: Tensor, ours: Tensor, part: str) -> bool:
+    if part == "tokens":  # prompts may be of any length
+        return theirs.ndim == 3 and (len(theirs), theirs.shape[2]) == (len(ours), ours.shape[2])
+    return theirs.shape == ours.shape
 
 
 def _encoded(model: Model, settings: Settings, texts: Sequence[Spans], underlay: Underlay | None) -> list[Cond]:

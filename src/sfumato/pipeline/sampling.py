@@ -67,11 +67,12 @@ class SamplingRun:
     def job(self, guidance: Guidance, one: Settings, init_latents: Tensor | None = None) -> Job:
         """Starts the sampler on one picture, given that picture's own settings.
 
-        Its first noise is that of its seed, turned towards that of its variation seed. It is laid over `init_latents`
-        (1, C, h, w), unless the list begins with noise alone. The job returns latents as the autoencoder takes them.
+        Its first noise is given, or that of its seed, turned towards that of its variation seed. It is laid over the
+        `init_latents` (1, C, h, w), unless the list begins with noise alone. The job returns latents as the autoencoder
+        takes them.
         """
         stream = self.stream(one.seed)
-        first = stream.normal()
+        first = one.tensors.noise(stream.normal())
         if one.variation_seed is not None:
             first = slerp(first, self.stream(one.variation_seed).normal(), one.variation_strength)
         x = self.initial_latents(first, init_latents)

@@ -37,7 +37,8 @@ class TwoPasses:
         total = steps + len(self.second.sigmas) - 1
         x = yield from with_steps(self.first.job(guidance, one), lambda step: replace(step, total=total))
         start = self.enlarged(x)
-        second = self.second.job(again, replace(one, variation_seed=None), start)
+        own = replace(one, variation_seed=None, tensors=replace(one.tensors, latents=None))
+        second = self.second.job(again, own, start)
         return (yield from with_steps(second, lambda step: replace(step, index=steps + step.index, total=total)))
 
 

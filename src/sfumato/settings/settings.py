@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 from sfumato.diffusion.options import checked as checked_of
@@ -28,6 +28,7 @@ from sfumato.settings.picture import (
 from sfumato.settings.prompt import WordSettings, styled
 from sfumato.settings.sampling import MAX_PICTURES, MAX_SCALE, SamplingSettings
 from sfumato.settings.table import ARGUMENTS, OPTIONS
+from sfumato.settings.tensors import NO_TENSORS, Tensors
 from sfumato.spec import Spec
 from sfumato.text.prompt.syntax import WITH_CHANCE
 from sfumato.text.prompt.template import expand
@@ -49,6 +50,7 @@ class Settings(
 
     prompt: str
     negative: str
+    tensors: Tensors = field(default=NO_TENSORS, compare=False)
 
     @property
     def draws(self) -> int:
@@ -67,7 +69,8 @@ class Settings(
         The words of a seed are always the same. Raises SfumatoError for wildcards that cannot be read.
         """
         seed, variation_seed = self.seeds(picture)
-        one = replace(self, seed=seed, variation_seed=variation_seed)
+        tensors = self.tensors.of_picture(picture)
+        one = replace(self, seed=seed, variation_seed=variation_seed, tensors=tensors)
         if self.prompt_syntax not in WITH_CHANCE:
             return one
         prompt = expand(self.prompt, seed, self.wildcard_folder)

@@ -10,7 +10,7 @@ from PIL import Image
 from sfumato.images.resize import Resize, fitted, natural_size
 from sfumato.images.tensors import to_pixels
 from sfumato.nets.prior import Underlay
-from sfumato.pipeline.conditioning import guidance
+from sfumato.pipeline.conditioning import editing, guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate
@@ -51,9 +51,9 @@ def img2img(
 
     `strength` is the share of the steps, counted from the end, that are taken: 0 gives the picture back as the
     autoencoder has it, more takes at least one step, 1 begins with noise alone as txt2img does. The picture is brought
-    to the settings' size as `resize` says, see `fitted`. A model that is told depth is told that of the picture. Raises
-    SfumatoError at once for a strength outside 0 to 1, an unknown way to resize, options that are those of txt2img
-    alone, and as `conditioning`.
+    to the settings' size as `resize` says, see `fitted`. A model that is told depth is told that of the picture, and
+    one that changes pictures (InstructPix2Pix) sees it: the prompt says what to change. Raises SfumatoError at once for
+    a strength outside 0 to 1, an unknown way to resize, options that are those of txt2img alone, and as `conditioning`.
     """
     how = Img2ImgOptions(strength, resize)
     refuse(settings, "pictures on top of a picture are drawn", hires_scale=None)
@@ -62,6 +62,8 @@ def img2img(
     run = SamplingRun.of(model, settings).from_strength(strength)
     init_latents = encode(model.vae, to_pixels(start))
     concat = None if model.depth is None else depth_of(model.depth, start, *run.shape[2:])
+    if model.spec.edits:
+        concat = editing(model, start)
     return generate(
         model,
         settings,

@@ -18,7 +18,7 @@ from sfumato.images.mask import edge, filled, from_picture, touched
 from sfumato.images.region import Region
 from sfumato.images.resize import natural_size
 from sfumato.images.tensors import to_pixels
-from sfumato.pipeline.conditioning import guidance
+from sfumato.pipeline.conditioning import editing, guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate
@@ -173,4 +173,6 @@ def _concat(model: Model, image: Image.Image, mask: Tensor, run: SamplingRun) ->
         pixels = to_pixels(image)
         rest = encode(model.vae, pixels.where(~touched(mask, image.height, image.width), 0))
         return torch.cat([touched(mask, *run.shape[2:]).to(rest), rest], 1)
+    if model.spec.edits:
+        return editing(model, image)
     return None if model.depth is None else depth_of(model.depth, image, *run.shape[2:])

@@ -22,6 +22,7 @@ from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.checks import check_whole
 from sfumato.settings.settings import MAX_SEED, Settings
 from sfumato.settings.task_options import InterpolateOptions
+from sfumato.settings.tensors import NO_TENSORS
 from sfumato.spec import Spec
 from sfumato.tasks.request import Request, refuse
 
@@ -84,7 +85,9 @@ def interpolate(
     other numbers of seeds, fewer than two keys or frames, prompts whose encodings have no place in common, and options
     that this task does not honour.
     """
-    refuse(settings, "frames are drawn", hires_scale=None, best_of=None, n=1, variation_strength=0.0)
+    refuse(
+        settings, "frames are drawn", hires_scale=None, best_of=None, n=1, variation_strength=0.0, tensors=NO_TENSORS
+    )
     seeds = seeds or (settings.seed,)
     for k, seed in enumerate(seeds, 1):
         check_whole(f"seed {k}", seed, 0, MAX_SEED - 1)

@@ -23,6 +23,7 @@ from sfumato.settings.checks import check_whole
 from sfumato.settings.option import options_in, written
 from sfumato.settings.settings import MAX_SEED, Settings
 from sfumato.settings.task_options import InpaintOptions, Margins, OutpaintOptions
+from sfumato.settings.tensors import NO_TENSORS
 from sfumato.tasks import inpaint
 from sfumato.tasks.inpaint import drawn_size
 from sfumato.tasks.request import Request, refuse
@@ -113,7 +114,7 @@ def outpaint(
     a step outside 0.05 to 0.9, an overlap that leaves no room, a result that is too large, and options that this task
     does not honour; else as `inpaint`.
     """
-    refuse(settings, "a picture is drawn on beyond its edges", hires_scale=None, tiling=None)
+    refuse(settings, "a picture is drawn on beyond its edges", tensors=NO_TENSORS, hires_scale=None, tiling=None)
     OutpaintOptions(overlap, step)
     most = int((1 - step) * min(settings.width, settings.height))
     overlap = min(round(OVERLAP * min(settings.width, settings.height)), most) if overlap is None else overlap

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Options, Settings
+from sfumato.settings.tensors import NO_TENSORS, Tensors
 from sfumato.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Request(ABC):
-    """Prompts and options for any model."""
+    """Prompts and options for any model, and tensors that stand for prompts or seeds."""
 
     prompt: str = ""
     negative: str = ""
     options: Options = field(default_factory=Options)
+    tensors: Tensors = NO_TENSORS
+
+    def filled(self, spec: Spec) -> Settings:
+        """As `settings`, with the tensors. Raises SfumatoError for a text and a tensor that both stand for a prompt."""
+        self.tensors.check_prompts(self.prompt, self.negative)
+        return replace(self.settings(spec), tensors=self.tensors)
 
     def settings(self, spec: Spec) -> Settings:
         """Fills in the options for a model and checks them. Raises SfumatoError as `Settings.of`."""

@@ -32,6 +32,7 @@ from sfumato.pipeline.sampling import SamplingRun
 from sfumato.settings.option import options_in, written
 from sfumato.settings.settings import Options, Settings
 from sfumato.settings.task_options import UpscaleOptions
+from sfumato.settings.tensors import NO_TENSORS
 from sfumato.spec import Spec
 from sfumato.tasks.request import Request, refuse
 
@@ -103,7 +104,7 @@ def upscale(model: Model, image: Image.Image, settings: Settings, how: UpscaleOp
     `settings` are those of `settings_of`. Raises SfumatoError for a prompt that is too long, a clip skip that the
     model lacks, and options that this task does not honour.
     """
-    refuse(settings, "a picture is drawn larger", hires_scale=None, tiling=None)
+    refuse(settings, "a picture is drawn larger", tensors=NO_TENSORS, hires_scale=None, tiling=None)
     plan = (_redrawn if model.spec.low_res is None else _four_times)(model, image, settings, how)
     return generate(model, settings, plan)
 

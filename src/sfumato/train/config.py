@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from sfumato.errors import SfumatoError
-from sfumato.files import read_text
+from sfumato.files import read_toml
 from sfumato.typed import build as build
 
 T = TypeVar("T")
@@ -68,15 +68,11 @@ def read_config(name: str | Path, kind: type[T]) -> T:
     path = Path(name)
     shipped = {Path(file.name).stem: file for file in resources.files("sfumato.train").joinpath("configs").iterdir()}
     if name in shipped:
-        text = shipped[str(name)].read_text(encoding="utf-8")
+        table = tomllib.loads(shipped[str(name)].read_text(encoding="utf-8"))
     else:
         try:
-            text = read_text(path)
+            table = read_toml(path)
         except SfumatoError as error:
             names = ", ".join(sorted(shipped))
             raise SfumatoError(f"{error}; a config is a TOML file or one of {names}") from error
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SfumatoError(f"{path} is not valid TOML: {error}") from error
     return build(kind, table, str(path))

@@ -40,6 +40,7 @@ from sfumato.verify.toy import Toy, label, to_vp
 
 SD = NoiseTable(training_sigmas(NoiseSchedule()))
 EDM_RANGE = (0.0292, 14.6146)  # of generative-models' EDMDiscretization
+MOST_SKIPPED = 5  # times as long as a run may the list be of whose end it is
 SAME_LEVEL = 1e-6  # relative: two noise levels are the same one
 
 Entry = Mapping[str, Any]
@@ -242,7 +243,8 @@ def _k_diffusion(name: str, entry: Entry, tensors: Tensors) -> Run:
         sigmas[0] = ends[1]
     else:
         sigmas = _list(entry["sigmas"])
-        _require_own(sigmas, (sigma_list(schedule, SD, 10) for schedule in SIGMA_SCHEDULES))
+        counts = range(len(sigmas) - 1, MOST_SKIPPED * len(sigmas))  # a run on a picture has the end of a longer list
+        _require_own(sigmas, (sigma_list(schedule, SD, n) for n in counts for schedule in SIGMA_SCHEDULES))
     start = tensors["x_T_unit"] * sigmas[0]
     return Run(_sampler(_name(entry["sampler"]), given), sigmas, start, given, s_noise=s_noise, at_calls=False)
 

@@ -61,8 +61,10 @@ def _training(path: Path) -> Iterator[Case]:
     }
     for name, reference in data.items():
         if isinstance(reference, list):
-            tolerance = FLOAT32 if "float32" in name else FLOAT64
-            yield _case(path, name, ours[name], reference, tolerance)
+            if name not in ours:
+                yield failing(f"schedules/{path.stem}/{name}", UNKNOWN)
+                continue
+            yield _case(path, name, ours[name], reference, FLOAT32 if "float32" in name else FLOAT64)
 
 
 def _k_diffusion(path: Path) -> Iterator[Case]:
@@ -76,29 +78,38 @@ def _k_diffusion(path: Path) -> Iterator[Case]:
         "vp_continuous": vp,
     }
     data = read_json(path)
-    for n, lists in data["lists"].items():
+    for n, lists in data.get("lists", {}).items():
         for name, reference in lists.items():
             if name in ours:
                 yield _case(path, f"{n}/{name}", partial(ours[name], int(n)), reference, FLOAT64)
             else:
                 yield failing(f"schedules/{path.stem}/{n}/{name}", UNKNOWN)
-    maps = data["t_sigma_maps"]
-    sigma, t = (torch.tensor(maps[name], dtype=torch.float64) for name in ("sigma", "t"))
-    yield _case(path, "sigma_to_t_interpolated", lambda: SD.time(sigma), maps["sigma_to_t_interpolated"], FLOAT64)
-    yield _case(path, "sigma_to_t_quantized", lambda: SD.nearest_time(sigma), maps["sigma_to_t_quantized"], 0.0)
-    # k-diffusion rounds times to float32, as networks are given them.
-    yield _case(path, "t_to_sigma", lambda: SD.sigma(t.float()), maps["t_to_sigma"], FLOAT64)
+    maps = data.get("t_sigma_maps", {})
+    sigma, t = (torch.tensor(maps.get(name, []), dtype=torch.float64) for name in ("sigma", "t"))
+    between: dict[str, tuple[Callable[[], Tensor], float]] = {
+        "sigma_to_t_interpolated": (lambda: SD.time(sigma), FLOAT64),
+        "sigma_to_t_quantized": (lambda: SD.nearest_time(sigma), 0.0),
+        # k-diffusion rounds times to float32, as networks are given them.
+        "t_to_sigma": (lambda: SD.sigma(t.float()), FLOAT64),
+    }
+    for name in maps.keys() - {"sigma", "t"}:
+        if name not in between:
+            yield failing(f"schedules/{path.stem}/{name}", UNKNOWN)
+    for name, (made, tolerance) in between.items():
+        if name in maps:
+            yield _case(path, name, made, maps[name], tolerance)
 
 
 def _ddim(path: Path) -> Iterator[Case]:
     """Times, and the three tables of the original's step: abar before and after, and the noise added."""
     for n, lists in read_json(path)["by_n"].items():
         for kind, make in (("uniform", ddim_uniform), ("quad", ddim_quad)):
-            times = lists[f"timesteps_{kind}"]
-            yield _case(path, f"{n}/timesteps_{kind}", partial(_times, make, int(n)), times, 0.0)
-        reference = lists["params_uniform"]
-        yield _case(path, f"{n}/alphas", partial(_alphas, int(n), slice(1, None)), reference["alphas"], FLOAT64)
-        yield _case(path, f"{n}/alphas_prev", partial(_alphas, int(n), slice(-1)), reference["alphas_prev"], FLOAT64)
+            if (times := lists.get(f"timesteps_{kind}")) is not None:
+                yield _case(path, f"{n}/timesteps_{kind}", partial(_times, make, int(n)), times, 0.0)
+        reference = lists.get("params_uniform", {})
+        for name, which in (("alphas", slice(1, None)), ("alphas_prev", slice(-1))):
+            if name in reference:
+                yield _case(path, f"{n}/{name}", partial(_alphas, int(n), which), reference[name], FLOAT64)
         for eta in (key for key in reference if not key.startswith("alphas")):
             ours = partial(_added, int(n), float(eta))
             yield _case(path, f"{n}/sigmas_eta{eta}", ours, reference[eta]["sigmas"], FLOAT64)
@@ -124,17 +135,17 @@ def _added(n: int, eta: float) -> Tensor:
 
 def _sgm(path: Path) -> Iterator[Case]:
     data = read_json(path)
-    for n, reference in data["sigmas"].items():
+    for n, reference in data.get("sigmas", {}).items():
         yield _case(path, f"{n}/sigmas", partial(sgm_uniform, SD, int(n)), reference, FLOAT32)
-    for n, reference in data["timesteps"].items():
+    for n, reference in data.get("timesteps", {}).items():
         yield _case(path, f"{n}/timesteps", partial(_times, sgm_uniform, int(n)), reference, 0.0)
 
 
 def _flow(path: Path) -> Iterator[Case]:
     data = read_json(path)
-    for name, reference in data["table_1_to_1000"].items():
+    for name, reference in data.get("table_1_to_1000", {}).items():
         yield _case(path, f"{name}/table", partial(getattr, FlowTable(_shift(name)), "sigmas"), reference, FLOAT32)
-    for name, lists in data["sigmas"].items():
+    for name, lists in data.get("sigmas", {}).items():
         table = FlowTable(_shift(name))
         for n, reference in lists.items():
             yield _case(path, f"{name}/{n}", partial(discrete, table, int(n)), reference, FLOAT32)

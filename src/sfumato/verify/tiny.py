@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sfumato.checkpoint.keymap import KeyMap, Rule, Shapes, rename
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.driver import Denoiser, Failed, Finished, Job, drive
+from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.guidance import cfg, in_interval, network_guide, push_away
 from sfumato.diffusion.noise_schedule import FlowTable, NoiseTable, training_sigmas
 from sfumato.diffusion.process import diffused
@@ -31,7 +31,6 @@ from sfumato.nets.perturbed import without_layers
 from sfumato.nets.t5 import T5
 from sfumato.nets.unet import UNet, vector
 from sfumato.nets.vae import VAE
-from sfumato.pipeline.sampling import first_latents, last_latents
 from sfumato.spec import NoiseSchedule, T5Config
 from sfumato.verify.cases import (
     Case,
@@ -43,11 +42,12 @@ from sfumato.verify.cases import (
     read_tensors,
     unsupported,
 )
+from sfumato.verify.runs import Drawn, called_at, drawing, finish, sampled
 
 Outputs = Mapping[str, Callable[[], Tensor]]
 Tensors = Mapping[str, Tensor]
 SIZES = ("in.original_size", "in.crop_top_left", "in.target_size")
-V_TIME = 901  # at which the reference calls its v-predicting model; its file does not say so
+V_TIME = 901  # at which the reference calls its v-predicting model where its files do not say so
 Rules = Callable[[Iterable[str]], list[Rule]]
 
 
@@ -67,12 +67,10 @@ def _models(folder: Path, index: Path, known: set[str]) -> Iterator[Case]:
 
 def _check(output: str, tolerance: float, tensors: Callable, outputs: Callable) -> Callable[[], Result]:
     def check() -> Result:
-        ours = outputs()
-        if output not in ours:
-            raise unsupported(f"the output {output}")
+        made = outputs().get(output) or drawing(output, outputs().get("drawn"))
         if f"out.{output}" not in tensors():
             raise SfumatoError(f"the reference output {output} is missing")
-        result = close([(ours[output](), tensors()[f"out.{output}"])], tolerance)
+        result = close([(made(), tensors()[f"out.{output}"])], tolerance)
         if not output.endswith(".vector"):
             return result
         # Sizes reach the network as sinusoids: a frequency below 1 that is off by its last bit turns size 1344 by
@@ -89,7 +87,7 @@ def _check(output: str, tolerance: float, tensors: Callable, outputs: Callable) 
 def _outputs(folder: Path, name: str, entry: dict[str, Any], tensors: dict[str, Tensor]) -> Outputs:
     if name not in MODELS:
         raise unsupported(f"the model {name}")
-    inputs = {key.removeprefix("in."): value for key, value in tensors.items() if key.startswith("in.")}
+    inputs = {key.removeprefix("in."): value for key, value in tensors.items()}
     return MODELS[name](folder / entry["weights"], entry, inputs)
 
 
@@ -173,23 +171,23 @@ def _mmdit(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> O
     positive, negative = cond.select(slice(1)), Cond(inputs["context_uncond"], inputs["y_uncond"])
     h, w = (side // sizes.patch for side in inputs["x"].shape[2:])
 
-    def sampled(name: str, layer_scale: float = 0) -> Tensor:
-        sigmas = sigma_list("discrete", denoiser.table, 6)
+    def drawn(run: Drawn, end: str) -> Tensor:
+        if end != "latent":
+            raise unsupported("a picture of a transformer alone")
+        sigmas = sigma_list("discrete", denoiser.table, run.steps)
         wanted = network_guide(denoiser, positive)
-        guide = cfg(wanted, network_guide(denoiser, negative), 4)
-        if layer_scale:  # at every step but the first
+        guide = cfg(wanted, network_guide(denoiser, negative), run.scale)
+        if run.layer_scale:  # at every step but the first
             worse = network_guide(replace(denoiser, network=without_layers(net, (0,))), positive)
-            guide = in_interval(0, sigmas[1].item(), push_away(guide, wanted, worse, layer_scale), guide)
+            guide = in_interval(0, sigmas[1].item(), push_away(guide, wanted, worse, run.layer_scale), guide)
         start, stream = inputs["x_T"], NoiseStream(0, tuple(inputs["x_T"].shape))
-        return finish(find_sampler(name).run(guide, start, sigmas, denoiser.path, stream))
+        return finish(find_sampler(run.sampler).run(guide, start, sigmas, denoiser.path, stream))
 
     return {
         "mmdit.out": lambda: net(inputs["x"], inputs["t"], cond),
         "mmdit.out_skip_layer_0": lambda: without_layers(net, (0,))(inputs["x"], inputs["t"], cond),
         "mmdit.cropped_pos_embed": lambda: net.pos_embed.positions(h, w),
-        "e2e.euler6_cfg4_latent": lambda: sampled("euler"),
-        "e2e.dpmpp_2m6_cfg4_latent": lambda: sampled("dpmpp_2m"),
-        "e2e.euler6_cfg4_slg2.5_latent": lambda: sampled("euler", 2.5),
+        "drawn": drawn,
     }
 
 
@@ -245,10 +243,10 @@ def _sd2(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Out
         "text.last": lambda: text(inputs["tokens"]).last,
         "text.penultimate": lambda: text(inputs["tokens"]).skip(2),
         "unet.out": lambda: unet(inputs["x"], inputs["t"], Cond(inputs["context"])),
-        "e2e.v_apply_model": lambda: unet(inputs["x_T"], torch.tensor([V_TIME]), conds("tokens")),
-        "e2e.ddim5_cfg4_eta0_latent": lambda: _sampled(
-            denoiser, inputs["x_T"], conds("tokens"), conds("tokens_uncond"), "ddim", 5
+        "e2e.v_apply_model": lambda: called_at(
+            "e2e.v_apply_model", V_TIME, lambda time: unet(inputs["x_T"], time, conds("tokens")), entry, inputs
         ),
+        "drawn": lambda run, end: sampled(denoiser, inputs["x_T"], conds("tokens"), conds("tokens_uncond"), run),
     }
 
 
@@ -275,12 +273,12 @@ def _sdxl(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Ou
         ids = torch.cat([inputs["original_size"], inputs["crop_top_left"], last], 1)
         return Cond(torch.cat([*read, states.hidden[-2]], -1), states.projected, ids)
 
-    def sampled() -> Tensor:
-        sigmas = sigma_list("sgm_uniform", denoiser.table, 4)
-        guide = cfg(network_guide(denoiser, cond("")), network_guide(denoiser, cond("_uncond")), 4)
+    def drawn(run: Drawn, end: str) -> Tensor:
+        sigmas = sigma_list("sgm_uniform", denoiser.table, run.steps)
+        guide = cfg(network_guide(denoiser, cond("")), network_guide(denoiser, cond("_uncond")), run.scale)
         start = inputs["x_T"] * (1 + sigmas[0].item() ** 2) ** 0.5
         stream = NoiseStream(0, tuple(start.shape))
-        return finish(find_sampler("euler").run(guide, start, sigmas, denoiser.path, stream))
+        return finish(find_sampler(run.sampler).run(guide, start, sigmas, denoiser.path, stream))
 
     return {
         "cond.crossattn": lambda: cond("").tokens,
@@ -291,7 +289,7 @@ def _sdxl(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Ou
         "e2e.denoised_at_sigma": lambda: denoiser(
             3 * inputs["x_T"], torch.tensor([3.0], dtype=torch.float64), cond("")
         ),
-        "e2e.euler_edm4_cfg4_latent": sampled,
+        "drawn": drawn,
     }
 
 
@@ -304,7 +302,7 @@ def _sd1(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Out
     spec = replace(read, unet=replace(read.unet, heads=heads), text=replace(read.text, heads=text_heads))
     parts = load_parts(weights, spec=spec)
     vae, states = parts.vae, parts.text(inputs["tokens"])
-    latent = cache(lambda sampler: _latent(parts, inputs, sampler))
+    latent = cache(lambda run: _latent(parts, inputs, run))
     prompt = cache(lambda: parts.text(inputs["tokens"][:1]).last)
     moments = cache(lambda: vae.encode(inputs["image"]))
     return {
@@ -318,37 +316,22 @@ def _sd1(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Out
         "vae.decode": lambda: vae.decode(inputs["z"]),
         "vae.decode_first_stage_of_scaled": lambda: vae.decode(vae.from_latents(inputs["z_scaled"])),
         "unet.out": lambda: parts.unet(inputs["x"], inputs["t"], Cond(inputs["context"])),
-        "e2e.eps_apply_model": lambda: parts.unet(inputs["x_T"], inputs["t"][:1], Cond(prompt())),
-        "e2e.ddim5_cfg4_eta0_latent": lambda: latent("ddim"),
-        "e2e.plms5_cfg4_latent": lambda: latent("plms"),
-        "e2e.ddim5_cfg4_eta0_image": lambda: vae.decode(vae.from_latents(latent("ddim"))),
+        "e2e.eps_apply_model": lambda: called_at(
+            "e2e.eps_apply_model",
+            int(inputs["t"][0]),
+            lambda time: parts.unet(inputs["x_T"], time, Cond(prompt())),
+            entry,
+            inputs,
+        ),
+        "drawn": lambda run, end: vae.decode(vae.from_latents(latent(run))) if end == "image" else latent(run),
     }
 
 
-def _latent(parts: Parts, inputs: dict[str, Tensor], name: str) -> Tensor:
-    """Five steps of the original's sampler, from prompts."""
+def _latent(parts: Parts, inputs: dict[str, Tensor], run: Drawn) -> Tensor:
+    """What one of the original's samplers makes of prompts."""
     denoiser = Denoiser(parts.unet, parts.spec.prediction, NoiseTable(training_sigmas(parts.spec.noise)))
     positive, negative = (Cond(parts.text(ids).last) for ids in (inputs["tokens"][:1], inputs["tokens_uncond"]))
-    return _sampled(denoiser, inputs["x_T"], positive, negative, name, 5)
-
-
-def _sampled(denoiser: Denoiser, noise: Tensor, positive: Cond, negative: Cond, name: str, steps: int) -> Tensor:
-    """Latents at guidance 4, the way every picture is drawn, from unit noise."""
-    sampler = find_sampler(name)
-    sigmas = sigma_list(sampler.schedule, denoiser.table, steps)
-    guide = cfg(network_guide(denoiser, positive), network_guide(denoiser, negative), 4)
-    x, stream = first_latents(noise, sigmas, sampler), NoiseStream(0, tuple(noise.shape))
-    return last_latents(finish(sampler.run(guide, x, sigmas, denoiser.path, stream)), sigmas, sampler)
-
-
-def finish(job: Job) -> Tensor:
-    """Drive one job to its end. Raises what the job raises."""
-    for _, event in drive([job]):
-        if isinstance(event, Failed):
-            raise event.error
-        if isinstance(event, Finished):
-            return event.x
-    raise SfumatoError("the sampler ended without a result")
+    return sampled(denoiser, inputs["x_T"], positive, negative, run)
 
 
 MODELS: dict[str, Callable[[Path, dict[str, Any], dict[str, Tensor]], Outputs]] = {

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from growth import MOST, instructions
 from sfumato.checkpoint.formats import gguf_file
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
@@ -218,3 +219,33 @@ def test_no_changed_byte_leads_to_another_error(place, value, whole, tmp_path_fa
                 checkpoint.read(name)
     except SfumatoError as error:
         assert "\n" not in str(error)
+
+
+def listed(path: Path, lists: int, count: int, kind: int = 8, item: bytes = bytes(8)) -> Path:
+    """A file whose metadata are lists of so many values."""
+    entries = (
+        struct.pack("<Q", 4) + f"k{k:03}".encode() + struct.pack("<IIQ", 9, kind, count) + item * count
+        for k in range(lists)
+    )
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, lists) + b"".join(entries) + bytes(64))
+    return path
+
+
+@pytest.mark.parametrize(("kind", "item"), [(8, bytes(8)), (0, b"a"), (6, bytes(4)), (12, bytes(8))])
+@pytest.mark.parametrize("many", ["lists", "values"])
+def test_metadata_are_read_in_time_that_grows_as_they_do(kind: int, item: bytes, many: str, tmp_path: Path) -> None:
+    def taken(size: int) -> int:
+        lists, count = (size, 4) if many == "lists" else (4, size)
+        path = listed(tmp_path / "a.gguf", lists, count, kind, item)
+        return instructions(lambda: inspect_checkpoint(path))
+
+    assert taken(600) / taken(300) <= MOST
+
+
+def test_long_lists_of_numbers_are_passed_over(tmp_path: Path) -> None:
+    short, long = (listed(tmp_path / f"{n}.gguf", 8, n, 0, b"a") for n in (100, 500_000))
+    assert instructions(lambda: inspect_checkpoint(long)) < 1.5 * instructions(lambda: inspect_checkpoint(short))
+    with pytest.raises(SfumatoError, match="more than 1048576 values in its metadata"):
+        inspect_checkpoint(listed(tmp_path / "a.gguf", 7, 200_000))
+    with pytest.raises(SfumatoError, match="cut short"):
+        inspect_checkpoint(listed(tmp_path / "b.gguf", 1, 1_000_000, 12, b""))

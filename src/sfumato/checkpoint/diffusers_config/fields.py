@@ -83,6 +83,12 @@ class Fields:
     def optional(self, name: str) -> int | None:
         return None if self.config.get(name) is None else self.integer(name, 0)
 
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.config.get(name, default)
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false")
+        return value
+
     def flags(self, name: str, count: int) -> tuple[bool, ...]:
         """A list, or one value that holds for all."""
         value = self.config.get(name, False)

@@ -34,12 +34,18 @@ def clip_from(config: Config, where: str = "text_encoder/config.json") -> CLIPTe
     end = fields.integer("eos_token_id", 49407)
     legacy = end == 2
     projected = PROJECTED in fields.names("architectures", ())
+    width, heads = fields.integer("hidden_size", 512), fields.integer("num_attention_heads", 8)
+    if not heads or width % heads:
+        raise fields.wrong("num_attention_heads", f"a number that divides the hidden_size {width}")
+    for name, usual in (("bos_token_id", 49406), ("eos_token_id", 49407), ("pad_token_id", end)):
+        if not legacy and fields.integer(name, usual) >= vocabulary:
+            raise fields.wrong(name, f"a token below the vocab_size {vocabulary}")
     return CLIPTextConfig(
         vocab_size=vocabulary,
-        hidden_size=fields.integer("hidden_size", 512),
+        hidden_size=width,
         intermediate_size=fields.integer("intermediate_size", 2048),
         layers=fields.integer("num_hidden_layers", 12),
-        heads=fields.integer("num_attention_heads", 8),
+        heads=heads,
         max_length=fields.integer("max_position_embeddings", 77),
         activation=config.get("hidden_act", "quick_gelu"),
         bos_token_id=vocabulary - 2 if legacy else fields.integer("bos_token_id", 49406),

@@ -75,7 +75,7 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
         context_dim=fields.integer("cross_attention_dim", 1280),
         heads=heads,
         head_dim=head_dim,
-        linear_projection=config.get("use_linear_projection", False) is True,
+        linear_projection=fields.flag("use_linear_projection", False),
         groups=fields.integer("norm_num_groups", 32),
         vector_dim=fields.integer("projection_class_embeddings_input_dim", 0) if embeds_text else None,
         classes=fields.optional("num_class_embeds"),
@@ -119,6 +119,8 @@ def _heads(fields: Fields, channels: tuple[int, ...]) -> tuple[int | None, int |
     """Number of heads, or width of a head. `attention_head_dim` in these files is the number of heads."""
     name = "num_attention_heads" if fields.config.get("num_attention_heads") is not None else "attention_head_dim"
     heads = fields.integers(name, (8,) * len(channels), len(channels))
+    if any(width % n for width, n in zip(channels, heads, strict=True)):
+        raise fields.wrong(name, f"numbers that divide the channels {channels}")
     if len(set(heads)) == 1:
         return heads[0], None
     widths = {width / n for width, n in zip(channels, heads, strict=True)}

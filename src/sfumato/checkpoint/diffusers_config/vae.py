@@ -31,15 +31,18 @@ def vae_from(config: Config, where: str = "vae/config.json") -> VAEConfig:
     mean, std = (_of_channels(fields, name) for name in ("latents_mean", "latents_std"))
     if len(mean) != len(std) or not all(std):
         raise fields.wrong("latents_std", "a number above 0 for each of latents_mean")
+    scale = fields.number("scaling_factor", 0.18215)
+    if scale <= 0:
+        raise fields.wrong("scaling_factor", "a number above 0")
     return VAEConfig(
         in_channels=fields.integer("in_channels", 3),
         latent_channels=fields.integer("latent_channels", 4),
         channels=channels,
         blocks=fields.integer("layers_per_block", 1),
         groups=fields.integer("norm_num_groups", 32),
-        scale=fields.number("scaling_factor", 0.18215),
+        scale=scale,
         shift=0.0 if config.get("shift_factor") is None else fields.number("shift_factor", 0.0),
-        quant_convs=config.get("use_quant_conv", True),
+        quant_convs=fields.flag("use_quant_conv", True),
         mean=mean,
         std=std,
     )

@@ -25,7 +25,8 @@ from sfumato.checkpoint.checkpoint import (
 
 MAGIC = b"GGUF"
 MAX_HEADER = 64 << 20  # a language model's vocabulary takes 10 MB
-MAX_ITEMS = 1 << 20
+MAX_ITEMS = 1 << 20  # values in all of the metadata; those of long lists of numbers are passed over
+MAX_KEPT = 64  # numbers of a list that are kept
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."  # of tensors that were reshaped to rows of whole blocks
 
 PLAIN = {
@@ -69,13 +70,17 @@ class _Header:
     """A place in the header that moves on as it is read; whatever goes beyond its bounds raises SfumatoError."""
 
     def __init__(self, file: WeightFile, place: int = 0):
-        self.file, self.place = file, place
+        self.file, self.place, self.values = file, place, 0
 
-    def take(self, size: int) -> bytes:
+    def skip(self, size: int) -> int:
+        """Move on; the place before."""
         if self.place + size > min(self.file.size, MAX_HEADER):
             raise self.file.error("is cut short within its header, or is no model; download it again")
         self.place += size
-        return self.file.read(self.place - size, size)
+        return self.place - size
+
+    def take(self, size: int) -> bytes:
+        return self.file.read(self.skip(size), size)
 
     def number(self, letter: str) -> int | float:
         return struct.unpack(f"<{letter}", self.take(struct.calcsize(f"<{letter}")))[0]
@@ -99,9 +104,16 @@ class _Header:
         if kind != ARRAY:
             return self._scalar(int(kind))
         kind = int(self.number("I"))
-        return [self._scalar(kind) for _ in range(self.count("Q", MAX_ITEMS, "values in a list"))]
+        count = self.count("Q", MAX_ITEMS, "values in a list")
+        if kind in NUMBERS and count > MAX_KEPT:
+            self.skip(count * struct.calcsize(f"<{NUMBERS[kind]}"))
+            return []
+        return [self._scalar(kind) for _ in range(count)]
 
     def _scalar(self, kind: int) -> str | int | float:
+        self.values += 1
+        if self.values > MAX_ITEMS:
+            raise self.file.error(f"has more than {MAX_ITEMS} values in its metadata; it is broken or no model")
         if kind == STRING:
             return self.text()
         if kind not in NUMBERS:
@@ -134,6 +146,13 @@ def parse(file: WeightFile) -> tuple[dict[str, Stored], dict[str, str]]:
         if not isinstance(original, list) or not all(isinstance(n, int) and n > 0 for n in original):
             raise file.error(f"gives the tensor {quote(name)} a wrong original shape; it is broken, download it again")
         result[name] = _stored(file, name, shape, tuple(int(n) for n in original), kind, base + offset)
+    end = base
+    for stored in sorted(result.values(), key=lambda stored: stored.start):
+        if not end <= stored.start <= end + alignment:
+            raise file.error("has tensors that overlap or leave gaps; it is broken, do not use it")
+        end = stored.start + stored.span
+    if result and file.size > end + alignment:
+        raise file.error(f"goes on for {file.size - end} bytes after its tensors; it is broken, do not use it")
     return result, {key: value for key, value in values.items() if isinstance(value, str) and len(value) <= 4096}
 
 
@@ -159,7 +178,10 @@ def _stored(
     else:
         packed = prod(shape) // block * size
         rows = prod(shape[:-1])
-        stored = Packed(file, start, original, torch.float32, None, True, packed, label, _unpacker(file, kind, rows))
+        stored = Packed(
+            file, start, original, torch.float32, loose=True, packed=packed, format=label,
+            unpack=_unpacker(file, kind, rows),
+        )  # fmt: skip
     if start + stored.span > file.size:
         raise file.error(f"is cut short: the tensor {quote(name)} lies beyond its end; download it again")
     return stored

@@ -8,6 +8,11 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 
 from sfumato.checkpoint.checkpoint import MAX_TENSORS, Stored, WeightFile, check_names
@@ -17,6 +22,7 @@ from sfumato.errors import SfumatoError
 MAX_PICKLE = 16 << 20
 MAX_DIRECTORY = 16 << 20
 MAX_NESTING = 6
+CHUNK = 1 << 24  # bytes whose sum is taken at once
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -41,14 +47,30 @@ def parse_zip(file: WeightFile) -> tuple[dict[str, Stored], dict[str, str]]:
     if folder + "byteorder" in entries and _content(file, entries[folder + "byteorder"]) != b"little":
         raise file.error("was written on a big-endian machine; convert it there")
 
+    sums: dict[int, Callable[[], None]] = {}
+
     def place(storage: StorageRef) -> tuple[int, int]:
         entry = entries.get(f"{folder}data/{storage.key}")
         if entry is None:
             raise file.error(f"lacks the data of a tensor ({storage.key[:40]}); it is not whole, download it again")
-        return _data_start(file, entry), entry.file_size
+        start = _data_start(file, entry)
+        sums[start] = cache(partial(_check_sum, file, start, entry))  # several tensors may share a storage
+        return start, entry.file_size
 
     root = _unpickled(file, io.BytesIO(_content(file, index)))
-    return _collect(file, root, place)
+    return _collect(file, root, place, sums)
+
+
+def _check_sum(file: WeightFile, start: int, entry: zipfile.ZipInfo) -> None:
+    """Raises SfumatoError for data that are not those whose sum (CRC-32) the archive states; 0 states none."""
+    found, place, end = 0, start, start + entry.file_size
+    while entry.CRC and place < end:
+        part = file.read(place, min(CHUNK, end - place))
+        if not part:
+            break
+        found, place = zlib.crc32(part, found), place + len(part)
+    if entry.CRC and found != entry.CRC:
+        raise file.error(f"holds damaged data ({entry.filename[-60:]}: the sums differ); download it again")
 
 
 def _entries(file: WeightFile) -> dict[str, zipfile.ZipInfo]:
@@ -59,6 +81,8 @@ def _entries(file: WeightFile) -> dict[str, zipfile.ZipInfo]:
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) - at < 22:
         raise file.error("is cut short (a zip archive without its directory); download it again")
+    if at + 22 + struct.unpack_from("<H", tail, at + 20)[0] != len(tail):
+        raise file.error("goes on after the end of its archive; it is broken or malicious, do not use it")
     count, size = struct.unpack_from("<HI", tail, at + 10)
     if at >= 20 and tail[at - 20 : at - 16] == b"PK\x06\x07":
         record = file.read(struct.unpack_from("<Q", tail, at - 12)[0], 56)
@@ -79,6 +103,11 @@ def _entries(file: WeightFile) -> dict[str, zipfile.ZipInfo]:
             raise file.error("is a compressed or encrypted archive, which torch never writes; unpack it first")
     if sum(entry.file_size for entry in listing) > file.size:
         raise file.error("declares more data than it holds; it is broken or malicious, do not use it")
+    end = 0
+    for entry in sorted(listing, key=lambda entry: entry.header_offset):
+        if entry.header_offset < end or (not end and entry.header_offset):
+            raise file.error("holds data outside or on top of its entries; it is broken or malicious, do not use it")
+        end = entry.header_offset + 30 + entry.file_size
     entries = {entry.filename: entry for entry in listing}
     if len(entries) != len(listing):
         raise file.error("holds two entries of one name; it is broken or malicious, do not use it")
@@ -150,8 +179,13 @@ def _unpickled(file: WeightFile, stream: io.BytesIO, storages: dict[str, Storage
         raise SfumatoError(f"{file.path} {error}") from error
 
 
-def _collect(file: WeightFile, root: Any, place: Any) -> tuple[dict[str, Stored], dict[str, str]]:
-    """All tensors below `root` under dotted names; those of a nested `state_dict` alone where there is one."""
+def _collect(
+    file: WeightFile, root: Any, place: Any, sums: Mapping[int, Callable[[], None]] = MappingProxyType({})
+) -> tuple[dict[str, Stored], dict[str, str]]:
+    """All tensors below `root` under dotted names; those of a nested `state_dict` alone where there is one.
+
+    `sums` are checks of the storages that begin at these places, before a tensor is read.
+    """
     metadata: dict[str, str] = {}
     if isinstance(root, dict):
         metadata = {str(key): str(value)[:1000] for key, value in root.items() if isinstance(value, str | int | float)}
@@ -176,7 +210,9 @@ def _collect(file: WeightFile, root: Any, place: Any) -> tuple[dict[str, Stored]
     if len(found) > MAX_TENSORS:
         raise file.error(f"holds {len(found)} tensors, at most {MAX_TENSORS} are read; this is no model")
     check_names(file, found)
-    return {name: _stored(file, reference, *place(reference.storage)) for name, reference in found.items()}, metadata
+    places = {name: place(reference.storage) for name, reference in found.items()}
+    stored = {name: _stored(file, reference, *places[name]) for name, reference in found.items()}
+    return {name: replace(one, check=sums.get(places[name][0])) for name, one in stored.items()}, metadata
 
 
 def _stored(file: WeightFile, reference: TensorRef, start: int, size: int) -> Stored:

@@ -1,0 +1,42 @@
+"""A loaded model written to files, as it is in memory."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+
+from sfumato.errors import SfumatoError
+from sfumato.files import check_writable
+from sfumato.loading.convert import convert
+from sfumato.loading.save import save_folder
+from sfumato.pipeline.model import Model
+
+
+def save_model(model: Model, path: Path, dtype: torch.dtype) -> Path:
+    """Write a folder of diffusers' layout, or a file in the original layout if `path` ends in .safetensors.
+
+    Returns the path. Raises SfumatoError for a path that is there already or has another suffix, and for a model with
+    T5, whose tokenizer is not kept.
+    """
+    if path.exists():
+        raise SfumatoError(f"{path} is there already; choose another name")
+    if path.suffix not in ("", ".safetensors"):
+        raise SfumatoError(f"cannot write a model as {path.name}; give a folder, or a name that ends in .safetensors")
+    if model.encode.t5 is not None and model.encode.t5.network is not None:
+        raise SfumatoError(f"{model.name} has T5, whose tokenizer is not kept; use `sfumato convert` on its files")
+    check_writable(path.parent, path.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        folder = draft / "model"
+        save_folder(folder, model.spec, model.networks, model.encode.tokenizer, dtype)
+        if path.suffix:
+            convert(folder, path, "original")
+        else:
+            folder.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return path
