@@ -44,7 +44,7 @@ from sfumato.verify.cases import (
 )
 from sfumato.verify.runs import Drawn, called_at, drawing, finish, sampled
 
-Outputs = Mapping[str, Callable[[], Tensor]]
+Outputs = Mapping[str, Callable[..., Tensor]]  # "drawn", where a model has one, takes a run and its end
 Tensors = Mapping[str, Tensor]
 SIZES = ("in.original_size", "in.crop_top_left", "in.target_size")
 V_TIME = 901  # at which the reference calls its v-predicting model where its files do not say so
