@@ -42,7 +42,7 @@ FORMS = (
     TextStates, SamplingRun, Row, Step, Progress, Image.Image, GeneratorType,
 )  # fmt: skip
 # What is no station though it gives the request on: values that know themselves, and arithmetic on tensors.
-VALUES = {"diffusion/cond.py", "text/prompt/tree.py"}
+VALUES = {"diffusion/cond.py", "settings/tensors.py", "text/prompt/tree.py"}
 ARITHMETIC = {
     "diffusion/predict.py", "diffusion/process.py", "diffusion/rng.py", "diffusion/samplers/common.py",
     "images/tensors.py",
