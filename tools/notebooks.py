@@ -19,6 +19,7 @@ import json
 import math
 import re
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -171,6 +172,24 @@ def offline() -> None:
     socket.socket.connect = refuse  # type: ignore[method-assign,assignment]
 
 
+def shown(page: Path, refresh: bool) -> int:
+    """Run a page offline, and put what it shows into it or compare: the number of differences, which are printed."""
+    offline()
+    content, started, at, parts, wrong = page.read_text("utf-8"), time.process_time(), 0, [], 0
+    for cell, text, picture in run(content, str(page)):
+        if refresh:
+            parts += [content[at : cell.start], refreshed(cell, text, picture, page.parent)]
+        else:
+            for difference in differences(cell, text, picture, page.parent):
+                wrong += 1
+                print(f"{page.name}: {difference}; tools/notebooks.py refresh puts it right")
+        at = cell.end
+    if refresh:
+        page.write_text("".join(parts) + content[at:], "utf-8")
+    print(f"{page.stem}: {time.process_time() - started:.0f} s of one core")
+    return wrong
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("what", choices=("write", "check", "refresh"))
@@ -185,22 +204,12 @@ def main() -> None:
             content = json.dumps(notebook(page.read_text("utf-8")), indent=1, ensure_ascii=False)
             (Path(folder) / f"{page.stem}.ipynb").write_text(content + "\n", "utf-8")
         return
-    offline()
-    wrong = 0
-    for page in chapters(given.names):
-        content, started, at, parts = page.read_text("utf-8"), time.process_time(), 0, []
-        for cell, text, picture in run(content, str(page)):
-            if given.what == "refresh":
-                parts += [content[at : cell.start], refreshed(cell, text, picture, page.parent)]
-            else:
-                for difference in differences(cell, text, picture, page.parent):
-                    wrong += 1
-                    print(f"{page.name}: {difference}; tools/notebooks.py refresh puts it right")
-            at = cell.end
-        if given.what == "refresh":
-            page.write_text("".join(parts) + content[at:], "utf-8")
-        print(f"{page.stem}: {time.process_time() - started:.0f} s of one core")
-    sys.exit(1 if wrong else 0)
+    pages = chapters(given.names)
+    if len(pages) == 1:
+        sys.exit(1 if shown(pages[0], given.what == "refresh") else 0)
+    # Each in a process of its own: what a chapter sets in torch must not reach the next.
+    done = [subprocess.run([sys.executable, __file__, given.what, page.stem]).returncode for page in pages]
+    sys.exit(max(done))
 
 
 if __name__ == "__main__":
