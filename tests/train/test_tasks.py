@@ -260,6 +260,7 @@ def test_scenes_share_the_batch_with_single_pictures(make_ldm, emoji: EmojiData)
     assert make_ldm().batch(2)["x0"].shape == batch["x0"].shape
 
 
+@pytest.mark.slow
 def test_the_text_tower_learns_from_scenes_and_its_average_is_what_is_left(make_ldm, tmp_path: Path):
     task = make_ldm(SCENES_RECIPE)
     before = task.validate()["x0_scenes"]
@@ -272,6 +273,7 @@ def test_the_text_tower_learns_from_scenes_and_its_average_is_what_is_left(make_
         torch.testing.assert_close(value, average[f"text.{name}"], atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_folder(make_ldm, emoji: EmojiData, tmp_path: Path):
     run(make_ldm(), LDM_RECIPE, tmp_path / "first", 10)
     folder = tmp_path / "first/export"

@@ -94,6 +94,7 @@ def test_a_model_that_is_told_depth_brings_its_depth_network(make, tmp_path: Pat
     assert depth.shape == (1, 1, 8, 8) and (depth.min(), depth.max()) == (-1, 1)
 
 
+@pytest.mark.slow
 def test_few_steps_come_closer_to_where_paths_end(make, tmp_path: Path) -> None:
     task = make(FAST)
     before = task.validate()
@@ -166,6 +167,7 @@ def test_a_model_with_a_prior_has_variants_too(emoji: EmojiData, with_prior: str
         )
 
 
+@pytest.mark.slow
 def test_another_denoiser_for_the_parts_of_a_model(emoji: EmojiData, with_prior: str, tmp_path: Path) -> None:
     net = UNetConfig(channels=(16, 32), blocks=1, depth=(0, 1), heads=2, groups=8)
     recipe = LDMTraining(LOOP, net, length=77, held_out=4, sheet_steps=2, prompts=("a red circle",))
