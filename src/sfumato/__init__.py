@@ -12,9 +12,12 @@ wait_passively()  # before anything imports torch
 
 if TYPE_CHECKING:
     from sfumato.api import StableDiffusion, load
+    from sfumato.diffusion.sample import add_sampler
+    from sfumato.diffusion.sigma_schedules import add_sigma_schedule
     from sfumato.hub.local_models import models
     from sfumato.hub.pull import pull
     from sfumato.pipeline.events import Picture, Progress
+    from sfumato.pipeline.guides import add_guide
     from sfumato.tasks.result import Result
 
 __all__ = [
@@ -24,6 +27,9 @@ __all__ = [
     "SfumatoError",
     "StableDiffusion",
     "__version__",
+    "add_guide",
+    "add_sampler",
+    "add_sigma_schedule",
     "load",
     "models",
     "pull",
@@ -33,6 +39,9 @@ _HOMES = {
     "Progress": "sfumato.pipeline.events",
     "Result": "sfumato.tasks.result",
     "StableDiffusion": "sfumato.api",
+    "add_guide": "sfumato.pipeline.guides",
+    "add_sampler": "sfumato.diffusion.sample",
+    "add_sigma_schedule": "sfumato.diffusion.sigma_schedules",
     "load": "sfumato.api",
     "models": "sfumato.hub.local_models",
     "pull": "sfumato.hub.pull",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import wraps
@@ -20,6 +21,7 @@ from sfumato.images.resize import Resize, fitted, natural_size
 from sfumato.images.tensors import to_pixels
 from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
 from sfumato.pipeline.events import Events, Picture
+from sfumato.pipeline.guides import Wrap, find_guide
 from sfumato.pipeline.latents import decode, encode
 from sfumato.pipeline.load import load as load_model
 from sfumato.pipeline.model import Model
@@ -354,6 +356,16 @@ class StableDiffusion(Model):
             device, dtype = None, device
         where = None if device is None else choose_device(device)
         return super().to(where, None if dtype is None else choose_dtype(dtype, where or self.device))
+
+    def guided_by(self, *guides: str | Wrap) -> StableDiffusion:
+        """This model, on the same weights, with further guides around those of the options; see docs/samplers.md.
+
+        A guide is a function `(guide, positive, negative) -> guide`, or the name of one that `add_guide` or another
+        package (entry point group `sfumato.guides`) offers. Raises SfumatoError for a name that nobody offers.
+        """
+        result = copy.copy(self)
+        result.guides = (*self.guides, *map(find_guide, guides))
+        return result
 
     def save(self, path: str | Path, dtype: str | torch.dtype | None = None) -> Path:
         """Write the model as it is now: a folder of diffusers' layout, or one .safetensors in the original layout.

@@ -41,7 +41,8 @@ FIELDS = {
 
 def field_of(sampler: str, option: str) -> str:
     """The name of an option in a picture's settings."""
-    return FIELDS.get(f"{sampler} {option}", FIELDS[option])
+    own = option.replace("_", " ").capitalize()  # of a sampler that a user made
+    return FIELDS.get(f"{sampler} {option}", FIELDS.get(option, own))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
@@ -14,9 +14,10 @@ from sfumato.diffusion.driver import Job
 from sfumato.diffusion.guidance import Guidance
 from sfumato.diffusion.noise_schedule import Table
 from sfumato.diffusion.options import Option, Range, Value, options_of
+from sfumato.diffusion.plugins import checked_name
 from sfumato.diffusion.process import ForwardProcess
 from sfumato.diffusion.rng import BrownianPath, NoiseStream, scaled
-from sfumato.diffusion.sampler_names import SAMPLER_NAMES, sampler_name
+from sfumato.diffusion.sampler_names import ADD, SAMPLER_NAMES, Names, sampler_name
 from sfumato.diffusion.samplers.multistep import (
     deis,
     dpm_solver,
@@ -144,3 +145,27 @@ SAMPLERS: dict[str, Sampler] = {
 def find_sampler(name: str) -> Sampler:
     """A sampler by any of its names, see `sampler_names.sampler_name`. Raises SfumatoError."""
     return SAMPLERS[sampler_name(name)]
+
+
+def add_sampler(
+    name: str, sampler: object, label: str | None = None, aliases: tuple[str, ...] = (), **facts: Any
+) -> Sampler:
+    """Offer a sampler under a new name to this process, as the option `sampler`; returns it.
+
+    `sampler` is a generator function with the arguments of those in `samplers/`, or a whole `Sampler`; `facts` are
+    fields of `Sampler`, such as schedule="karras" or kind="ancestral". What the function takes besides, annotated with
+    what it may be (see `options`), are its options. `label` is what pictures' settings call it. Raises ValueError for a
+    name that is taken or no plain word, and for what is no function.
+    """
+    name = checked_name("sampler", name, name in SAMPLERS)
+    if not isinstance(sampler, Sampler):
+        if not callable(sampler):
+            raise ValueError(f"the sampler {name} is {sampler!r}; give a generator function")
+        own: dict[str, Any] = {"order": 1} | facts
+        sampler = Sampler(name=name, run=sampler, **own)
+    SAMPLER_NAMES[name] = Names(label or name, aliases)
+    SAMPLERS[name] = replace(sampler, name=name)
+    return SAMPLERS[name]
+
+
+ADD["sampler"] = add_sampler

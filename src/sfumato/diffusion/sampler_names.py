@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 
 from sfumato.diffusion.lookup import key_of, plain
+from sfumato.diffusion.plugins import brought
 from sfumato.errors import OptionError, shortened, unknown
 
 
@@ -96,6 +98,12 @@ HINTS = {
     "UnCLIPScheduler": "the nearest that is here is ddpm",
     "RePaintScheduler": "inpainting takes any sampler here",
 }
+# Where the tables of each kind are, which need torch, and the entry points of other packages; and what adds to them.
+HOMES = {
+    "sampler": ("sfumato.diffusion.sample", "sfumato.samplers"),
+    "schedule": ("sfumato.diffusion.sigma_schedules", "sfumato.sigma_schedules"),
+}
+ADD: dict[str, Callable[[str, object], object]] = {}
 LISTED = "`sfumato samplers` lists them all"
 _CFG_PP = re.compile(r"[ _]*cfg(?:[ _]*pp|\+\+)", re.IGNORECASE)
 LONGEST = 60  # characters of a name that are looked at
@@ -141,8 +149,19 @@ def _spelled(names: dict[str, Names]) -> dict[str, tuple[str, ...]]:
     return {name: (one.label, *one.aliases) for name, one in names.items()}
 
 
+def _take_in(kind: str) -> None:
+    """Take in what other packages bring, the first time that a name is none of ours."""
+    module, group = HOMES[kind]
+    for name, one in brought(group):
+        import_module(module)
+        ADD[kind](name, one)
+
+
 def _found(kind: str, name: object, names: dict[str, Names]) -> str:
     found = key_of(name, _spelled(names))
+    if found is None:
+        _take_in(kind)
+        found = key_of(name, _spelled(names))
     if found is not None:
         return found
     hints = {plain(one): text for one, text in HINTS.items()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sfumato.diffusion.noise_schedule import FlowTable, Table
 from sfumato.diffusion.options import Option, Positive, Range, Share, Value, options_of
-from sfumato.diffusion.sampler_names import SCHEDULE_NAMES, schedule_name
+from sfumato.diffusion.plugins import checked_name
+from sfumato.diffusion.sampler_names import ADD, SCHEDULE_NAMES, Names, schedule_name
 from sfumato.errors import SfumatoError
 
 Shape = Annotated[float, Range(0.1, 10)]
@@ -231,6 +232,27 @@ def find_schedule(name: str, xl: bool = False) -> Spacing:
     """
     found = schedule_name(name)
     return SIGMA_SCHEDULES["align_your_steps_xl" if xl and found == "align_your_steps" else found]
+
+
+def add_sigma_schedule(
+    name: str, levels: object, label: str | None = None, aliases: tuple[str, ...] = (), **facts: Any
+) -> Spacing:
+    """Offer a schedule under a new name to this process, as the option `schedule`; returns it.
+
+    `levels(table, steps)` returns the falling noise levels (steps + 1,), float64, from within the table to 0; `facts`
+    are fields of `Spacing`. `label` is what pictures' settings call it. Raises ValueError as `sample.add_sampler`.
+    """
+    name = checked_name("schedule", name, name in SIGMA_SCHEDULES)
+    if not isinstance(levels, Spacing):
+        if not callable(levels):
+            raise ValueError(f"the schedule {name} is {levels!r}; give a function of a table and a number of steps")
+        levels = Spacing(name=name, levels=levels, **facts)
+    SCHEDULE_NAMES[name] = Names(label or name, aliases)
+    SIGMA_SCHEDULES[name] = replace(levels, name=name)
+    return SIGMA_SCHEDULES[name]
+
+
+ADD["schedule"] = add_sigma_schedule
 
 
 def sigma_list(name: str, table: Table, steps: int, **options: Value) -> Tensor:

@@ -40,8 +40,8 @@ def guided(model: Model, settings: Settings, sigmas: Tensor, prompts: PromptCond
     """Returns the guides that settings ask for, over a list of noise levels, one inside the other.
 
     From within: classifier-free or projected guidance; towards the picture that is changed; away from the network
-    without layers, then without self-attention; rescaled; thresholded; up the slope of CLIP's score. Raises
-    SfumatoError for layers that the network does not have.
+    without layers, then without self-attention; rescaled; thresholded; up the slope of CLIP's score; the
+    guides of the user's own. Raises SfumatoError for layers that the network does not have.
     """
     p, n = prompts.positive_guide(model.denoiser), prompts.negative_guide(model.denoiser)
     interval = _levels(settings.cfg_interval, sigmas)
@@ -63,6 +63,8 @@ def guided(model: Model, settings: Settings, sigmas: Tensor, prompts: PromptCond
         guide = in_interval(*interval, guide, p)
         for wrap in wraps:
             guide = wrap(guide)
+        for _, own in model.guides:
+            guide = own(guide, p, n)
         return guide
 
     return Guidance(begin, in_interval(*interval, n, p) if settings.cfg_pp else None)

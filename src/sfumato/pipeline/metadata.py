@@ -22,5 +22,6 @@ def describe(model: Model, one: Settings, metadata: Mapping[str, object]) -> str
             fields[name] = value
             if name == LAST_BEFORE_MODEL:
                 fields |= {"Model hash": model.hash, "Model": model.name}
-    fields |= {**one.tensors.facts(), **metadata, "Version": f"sfumato {__version__}"}
+    guides = ", ".join(name for name, _ in model.guides) or None
+    fields |= {**one.tensors.facts(), "Guides": guides, **metadata, "Version": f"sfumato {__version__}"}
     return infotext.write(one.prompt, one.negative, fields)

@@ -25,6 +25,7 @@ from sfumato.nets.prior import ScenePrior
 from sfumato.nets.seamless import seamless
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.clip_scorer import PERCEPTOR, ClipScorer, load_scorer
+from sfumato.pipeline.guides import Wrap
 from sfumato.pipeline.latents import preview_colours
 from sfumato.settings.settings import Tiling
 from sfumato.spec import Spec
@@ -73,6 +74,7 @@ class Model:
         self.depth = depth
         self.prior = prior
         self.files = files
+        self.guides: tuple[tuple[str, Wrap], ...] = ()
         self.key = View()
         self._shared = _Shared(denoiser, vae, path)
 
