@@ -27,7 +27,7 @@ def test_a_folder_becomes_a_file_and_comes_back(run, model: str, tmp_path: Path)
 def test_failures_are_one_line(run, refused, model: str, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     refused(run("convert", model, "there", "--layout", "diffusers"), "exists", "--overwrite")
-    refused(run("convert", model, "x.safetensors", "--layout", "onnx"), "no layout 'onnx'", "original or diffusers")
+    refused(run("convert", model, "x.safetensors", "--layout", "onnx"), "unknown layout 'onnx'", "original, diffusers")
     refused(run("convert", model, "x", "--layout", "diffusers", "--dtype", "int4"), "float32, float16")
     refused(run("convert", "none", "x", "--layout", "diffusers"), "none")
     refused(run("convert", model, "x", "--layout", "diffusers", "--ema"), "holds no averaged")

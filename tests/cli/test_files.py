@@ -48,7 +48,8 @@ def test_the_same_rule_for_sheets_and_films(draw: Run, refused: Callable, tmp_pa
     words = {"grid": ("a cat", "--x", "cfg=1,2"), "interpolate": ("a cat", "a dog", "--frames", 2)}[command]
     file = tmp_path / {"grid": "grid.png", "interpolate": "motion.gif"}[command]
     file.write_text("mine")
-    refused(draw(command, *words), f"{file.name} exists", "--overwrite")
+    refused(draw(command, *words, "--out", file.name), f"{file.name} exists", "--overwrite")
+    assert draw(command, *words).stdout == f"{file.stem}-2{file.suffix}\n"  # a name that nobody gave
     assert file.read_text() == "mine"
     assert draw(command, *words, "--overwrite").exit_code == 0
     assert file.read_bytes()[:4] != b"mine"
@@ -189,3 +190,32 @@ def test_missing_pictures_are_told(draw: Run, refused: Callable) -> None:
     refused(draw("img2img", "no.png", "a cat"), "there is no file no.png")
     with pytest.raises(SfumatoError, match="no file fits"):
         pictures_and_prompt(["no/*.png"])
+
+
+def test_names_of_models_are_taken_wherever_one_is_given(run: Run, refused: Callable, tmp_path: Path) -> None:
+    assert "usable     yes" in run("inspect", "emoji").stdout
+    done = run("convert", "emoji", "copy.safetensors", "--layout", "original", "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["exact"]
+    refused(run("inspect", "emojj"), "no model at 'emojj'", "such as emoji")
+    refused(run("convert", "emojj", "x", "--layout", "diffusers"), "no model at 'emojj'")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("txt2img cat --dtype flot16", "did you mean 'float16'?"),
+        ("convert emoji x --layout difusers", "did you mean 'diffusers'?"),
+        ("convert emoji x --layout diffusers --dtype float23", "unknown --dtype 'float23'; did you mean 'float32'?"),
+        ("img2img one.png --resize padd", "unknown --resize 'padd'; did you mean 'pad'?"),
+        ("inpaint one.png --start orignal", "unknown --start 'orignal'; did you mean 'original'?"),
+        ("interrogate one.png --language eng", "did you mean 'en'?"),
+        ("train lmd", "Did you mean 'ldm'?"),
+        ("txt2img cat --style inc --styles-file styles.csv", "did you mean 'ink'?"),
+    ],
+)
+def test_wrong_values_are_answered_with_the_nearest(
+    run: Run, refused: Callable, tmp_path: Path, words: str, said: str
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    (tmp_path / "styles.csv").write_text("name,prompt,negative_prompt\nink,ink drawing,\n")
+    refused(run(*words.split()), said)

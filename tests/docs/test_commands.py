@@ -45,6 +45,7 @@ SHORT = {
     "grid": ["--size", "64x64"],
     "interpolate": ["--steps", "2", "--size", "64x64", "--frames", "3"],
 }
+WRITES = {*SHORT, "replay", "compress", "decompress"} - {"augment", "anonymise"}
 
 
 def blocks(page: str, *languages: str) -> list[str]:
@@ -84,6 +85,8 @@ def _sfumato(words: list[str]) -> None:
         words = [STANDS_FOR.get(word, word) for word in words]
     options = SHORT.get(words[0], [])
     given = set(words) | ({"--steps"} if {"--sigmas", "--upscaler"} & set(words) else set())
+    if words[0] in WRITES:  # the folder has pictures of all names that pages speak of
+        words = [*words, "--overwrite"]
     short = [word for k in range(0, len(options), 2) if options[k] not in given for word in options[k : k + 2]]
     result = CliRunner().invoke(app, [*words, *short], prog_name="sfumato")
     assert result.exit_code == 0, f"sfumato {shlex.join(words)}\n{result.output}\n{result.exception!r}"

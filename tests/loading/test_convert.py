@@ -366,7 +366,7 @@ def test_places(sd1: Released, tmp_path: Path, monkeypatch) -> None:
     refused("lies within the input", lambda: convert(folder, folder / "new.safetensors", "original"))
     refused("name a folder", lambda: convert(source, tmp_path / "x.safetensors", "diffusers"))
     refused("is no .safetensors", lambda: convert(source, tmp_path / "x.ckpt", "original"))
-    refused("no layout 'onnx'; choose original or diffusers", lambda: convert(source, tmp_path / "x", "onnx"))
+    refused("unknown layout 'onnx'; choose one of original, diffusers", lambda: convert(source, tmp_path / "x", "onnx"))
     refused("cannot open", lambda: convert(tmp_path / "none", tmp_path / "x", "diffusers"))
     lost = "first_stage_model.decoder.conv_out.bias"
     state = {name: tensor for name, tensor in sd1.state.items() if name != lost}

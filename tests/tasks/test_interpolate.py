@@ -103,7 +103,9 @@ def test_the_command(run: Callable, refused: Callable, model: str, tmp_path: Pat
         assert image.n_frames == 3
     assert run("interpolate", "a cat", "a dog", *options, "--out", "frames/").exit_code == 0
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["0000.png", "0001.png", "0002.png"]
-    refused(run("interpolate", "a cat", "a dog", *options), "motion.gif exists; give another name, or --overwrite")
+    refused(
+        run("interpolate", "a cat", "a dog", *options, "--out", "motion.gif"), "motion.gif exists; give another name"
+    )
     refused(run("interpolate", "a cat", *options, "--overwrite"), "lead nowhere")
     refused(run("interpolate", "a cat", "--seeds", "1,x", *options, "--overwrite"), "the seeds are '1,x'")
     refused(run("interpolate", "a cat", "a dog", *options, "--out", "a.avi"), "moving pictures as '.avi'")

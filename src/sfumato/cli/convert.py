@@ -10,17 +10,27 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from sfumato.cli.options import Prediction, TextEncoders, Vae, ZeroSnr
-from sfumato.errors import SfumatoError
+from sfumato.cli.from_table import completion
+from sfumato.cli.options import Prediction, TextEncoders, Vae, ZeroSnr, model_names
+from sfumato.errors import SfumatoError, unknown
 from sfumato.files import atomic_write
 
 if TYPE_CHECKING:
     from sfumato.loading.convert import Proof
     from sfumato.spec import Prediction as Kind
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="IN",
+        help="A .safetensors, a .ckpt, a diffusers folder, or the name of a model on this machine.",
+        autocompletion=completion(model_names),
+    ),
+]
+
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A .safetensors, a .ckpt, or a diffusers folder.")],
+    source: Source,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors, or a folder for the layout diffusers.")],
     layout: Annotated[
         str, typer.Option(help="original (one file, as the authors publish it) or diffusers (a folder).")
@@ -56,11 +66,13 @@ def convert(
     import rich.progress
     from rich.console import Console
 
+    from sfumato.hub.local_models import locate
     from sfumato.loading.convert import DTYPES
     from sfumato.loading.convert import convert as run
 
     if dtype not in DTYPES:
-        raise SfumatoError(f"the type is {dtype!r}; choose {', '.join(DTYPES)}")
+        raise unknown("--dtype", dtype, DTYPES)
+    path, known = locate(source)
     console = Console(stderr=True)
     columns = (
         rich.progress.TextColumn("{task.description}"),
@@ -71,16 +83,16 @@ def convert(
     with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
         result = run(
-            source,
+            path,
             out,
             layout,
             dtype=DTYPES[dtype],
             ema=ema,
-            variant=variant,
+            variant=variant or known,
             prediction=cast("Kind | None", prediction),
             zero_snr=zero_snr,
-            vae=vae,
-            text_encoders=text_encoder or (),
+            vae=None if vae is None else locate(vae, "vae")[0],
+            text_encoders=[locate(one, "text encoder")[0] for one in text_encoder or ()],
             tokenizer=tokenizer,
             force=force,
             progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
@@ -88,7 +100,7 @@ def convert(
     with atomic_write(table) as file:
         file.write(result.table().encode())
     if as_json:
-        record = dataclasses.asdict(result) | {"source": str(source), "out": str(out), "exact": result.exact}
+        record = dataclasses.asdict(result) | {"source": source, "out": str(out), "exact": result.exact}
         typer.echo(json.dumps(record | {"proof": str(table)}))
     else:
         _summary(result, table)

@@ -22,7 +22,7 @@ PictureFile = Annotated[
     str | None, typer.Option("--picture", metavar="FILE", help="Draw on top of this, as img2img does.")
 ]
 Out = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="FILE", help="The sheet; its table is written beside it, as .json. Default: grid.png.",
         rich_help_panel=BASIC, show_default=False,
@@ -42,7 +42,7 @@ def grid(
     loading: Loading,
     drawing: Drawing,
     cells: Cells = None,
-    out: Out = "grid.png",
+    out: Out = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +50,7 @@ def grid(
 
     "words" replaces its first value in the prompts by each of the others. Ctrl-C stops and keeps what is drawn.
     """
-    from sfumato.cli.output import Destination, check_free
+    from sfumato.cli.output import Destination, check_free, free_name
     from sfumato.files import atomic_write
     from sfumato.images.files import save
     from sfumato.images.inputs import load_image
@@ -58,6 +58,7 @@ def grid(
     if drawing.n != 1:
         raise SfumatoError("a grid has one picture a cell; leave --number out, or make seed an axis")
     options = drawing.options
+    out = free_name("grid.png", overwrite) if out is None else out
     sheet = Destination.of(out, 1, overwrite=overwrite)
     sheet.check()
     check_free(Path(out).with_suffix(".json"), overwrite)

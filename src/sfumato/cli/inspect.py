@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from sfumato.cli.options import Prediction, TextEncoders, Vae, Variant, ZeroSnr
+from sfumato.cli.from_table import completion
+from sfumato.cli.options import Prediction, TextEncoders, Vae, Variant, ZeroSnr, model_names
 
 if TYPE_CHECKING:
     from sfumato.spec import Prediction as Kind
@@ -17,7 +18,13 @@ SHOWN = 10
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A .safetensors, a .ckpt or .pt, or a diffusers folder.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A .safetensors, a .ckpt or .pt, a diffusers folder, or the name of a model on this machine.",
+            autocompletion=completion(model_names),
+        ),
+    ],
     variant: Variant = None,
     prediction: Prediction = None,
     zero_snr: ZeroSnr = None,
@@ -35,13 +42,16 @@ def inspect(
     whether or not it can be drawn with, and with 2 when it cannot be read.
     """
     if plan:
-        _print_plan(file, dtype, vae, text_encoder or [], as_json)
+        _print_plan(Path(file), dtype, vae, text_encoder or [], as_json)
         return
+    from sfumato.hub.local_models import locate
     from sfumato.loading.inspect import inspect_checkpoint
     from sfumato.loading.resolve import Overrides
 
-    overrides = Overrides(variant, cast("Kind | None", prediction), zero_snr)
-    found = inspect_checkpoint(file, vae, text_encoder or (), overrides)
+    path, known = locate(file)
+    overrides = Overrides(variant or known, cast("Kind | None", prediction), zero_snr)
+    encoders = [locate(one, "text encoder")[0] for one in text_encoder or ()]
+    found = inspect_checkpoint(path, None if vae is None else locate(vae, "vae")[0], encoders, overrides)
     if as_json:
         typer.echo(json.dumps(found.record()))
         return

@@ -22,7 +22,7 @@ Seeds = Annotated[
 ]
 Fps = Annotated[float, typer.Option(min=0.1, max=240, help="How many of them are shown in a second.")]
 Out = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="FILE|FOLDER", help="A .gif, .webp, .png (moving) or .mp4 file; or a folder for frames. "
         "Default: motion.gif.", rich_help_panel=BASIC, show_default=False,
@@ -39,7 +39,7 @@ def interpolate(
     way: InterpolateOptions,
     loading: Loading,
     drawing: Drawing,
-    out: Out = "motion.gif",
+    out: Out = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +47,7 @@ def interpolate(
 
     A sampler that adds noise on the way (those in "a" or "SDE") makes frames jump.
     """
-    from sfumato.cli.output import check_free
+    from sfumato.cli.output import check_free, free_name
     from sfumato.files import check_writable
     from sfumato.images.files import save
     from sfumato.images.video import check_motion, save_motion
@@ -55,6 +55,7 @@ def interpolate(
     options = drawing.options
     if drawing.n != 1:
         raise SfumatoError("every frame is one picture; leave --number out, and say --frames")
+    out = free_name("motion.gif", overwrite) if out is None else out
     path, moving = Path(out), bool(Path(out).suffix) and not out.endswith("/")
     if moving:
         check_motion(path)

@@ -42,7 +42,8 @@ _machine = partial(typer.Option, rich_help_panel=MACHINE)
 _output = partial(typer.Option, rich_help_panel=OUTPUT)
 
 
-def _model_names() -> list[str]:
+def model_names() -> list[str]:
+    """The models on this machine."""
     from sfumato.hub.local_models import models
 
     return [one.name for one in models() if one.path is not None]
@@ -57,7 +58,7 @@ Model = Annotated[
         help="A checkpoint file (.safetensors, .ckpt), a diffusers folder, or the name of one on this machine, such as "
         "sd1.5 (`sfumato models` lists them). Default: the embedded model.",
         rich_help_panel=BASIC,
-        autocompletion=completion(_model_names),
+        autocompletion=completion(model_names),
     ),
 ]
 Variant = Annotated[

@@ -28,6 +28,11 @@ def check_free(path: Path, overwrite: bool) -> None:
         raise SfumatoError(f"{path} exists; give another name, or --overwrite to replace it")
 
 
+def free_name(name: str, overwrite: bool) -> str:
+    """A name that nobody gave, with a number where a file has it already that may not be replaced."""
+    return name if overwrite else next(one for one in _again(name) if not os.path.lexists(one))
+
+
 @dataclass(frozen=True)
 class Destination:
     """A folder, and what the pictures in it are called.

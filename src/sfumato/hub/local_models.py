@@ -262,3 +262,23 @@ def _described(one: Found) -> Model:
         dtype=kinds.most_common(1)[0][0] if kinds else None,
         licence=model.licence or (family.spec.licence if family else None) or None,
     )
+
+
+def locate(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
+    """Returns the file or folder that a path or a name means, and the variant if it is a file of a known release.
+
+    Raises SfumatoError for what is neither.
+    """
+    if name == EMBEDDED and kind == "model":
+        return embedded_model(), None
+    try:
+        path = Path(name).expanduser()
+        if name != "" and path.exists():
+            release = release_of(path)
+            return path, release.variant if release else None
+    except (TypeError, ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
+        pass
+    if not isinstance(name, str) or not name.strip() or os.path.isabs(name):
+        raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
+    found = find(name, kind)
+    return found.path, found.release.variant if found.release and found.path.is_file() else None

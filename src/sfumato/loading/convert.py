@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from sfumato.errors import SfumatoError
+from sfumato.errors import unknown
 from sfumato.loading.conversion.account import Account, Row, Source
 from sfumato.loading.conversion.proof import Proof, prove
 from sfumato.loading.conversion.writing import (
@@ -70,7 +70,7 @@ def convert(
     with opened_model(source, vae, text_encoders, overrides) as model:
         checkpoint, family, found, spec = model.checkpoint, model.family, model.layout, model.spec
         if layout not in family.layouts:
-            raise SfumatoError(f"there is no layout {layout!r}; choose {' or '.join(family.layouts)}")
+            raise unknown("layout", layout, family.layouts)
         plan = compare(model, ema)
         require_complete(checkpoint, family, plan)
         origin = Source(checkpoint, family, found, spec, plan, ema, dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.noise_schedule import table_of
 from sfumato.errors import SfumatoError, warn
-from sfumato.hub.local_models import EMBEDDED, embedded_model, find, release_of
+from sfumato.hub.local_models import EMBEDDED, locate
 from sfumato.loading.load import Parts, load_parts
 from sfumato.nets.t5 import T5
 from sfumato.pipeline.model import Model
@@ -21,21 +20,6 @@ from sfumato.spec import Prediction
 from sfumato.text.encode import MAX_T5, T5Reader, TextEncoder
 from sfumato.text.t5_tokenizer import T5Tokenizer, find_t5_tokenizer
 from sfumato.text.tokenizer import CLIPTokenizer
-
-
-def _located(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
-    """Returns the file or folder that a path or a name means, and the variant if it is a file of a known release."""
-    try:
-        path = Path(name).expanduser()
-        if name != "" and path.exists():
-            release = release_of(path)
-            return path, release.variant if release else None
-    except (TypeError, ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
-        pass
-    if not isinstance(name, str) or not name.strip() or os.path.isabs(name):
-        raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
-    found = find(name, kind)
-    return found.path, found.release.variant if found.release and found.path.is_file() else None
 
 
 def load(
@@ -76,22 +60,19 @@ def load(
     Raises SfumatoError for a file that is missing, broken or no Stable Diffusion model, for a part that does not fit or
     that nothing gives, and for a variant that its family does not have.
     """
-    if name_or_path is None or name_or_path == EMBEDDED:
-        path = embedded_model()
-    else:
-        path, known = _located(name_or_path)
-        variant = known if variant is None else variant
+    path, known = locate(EMBEDDED if name_or_path is None else name_or_path)
+    variant = known if variant is None else variant
     where = choose_device(device)
     if isinstance(text_encoders, str | Path):
         text_encoders = (text_encoders,)
-    encoders = [_located(one, "text encoder")[0] for one in text_encoders]
+    encoders = [locate(one, "text encoder")[0] for one in text_encoders]
     beside = (found for one in (path, *encoders) if (found := find_t5_tokenizer(one)) is not None)
     pieces = next(beside, None) if t5_tokenizer is None else Path(t5_tokenizer)
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
         parts = load_parts(
             path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
             zero_snr=zero_snr,
-            vae=None if vae is None else _located(vae, "vae")[0], text_encoders=encoders,
+            vae=None if vae is None else locate(vae, "vae")[0], text_encoders=encoders,
             without=("text_3",) if pieces is None else (),
         )  # fmt: skip
     if parts.spec.text_3 is None and (t5_tokenizer is not None or t5_length is not None):

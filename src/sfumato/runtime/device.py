@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, unknown
 
 DTYPES = {
     "float32": torch.float32, "fp32": torch.float32,
@@ -39,7 +39,7 @@ def choose_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.
             return name
     elif isinstance(name, str) and name.lower() in DTYPES:
         return DTYPES[name.lower()]
-    raise SfumatoError(f"unknown dtype '{name}'; choose float32, float16 or bfloat16")
+    raise unknown("dtype", name, ("float32", "float16", "bfloat16"))
 
 
 def pictures_at_once(width: int, height: int, device: torch.device) -> int:

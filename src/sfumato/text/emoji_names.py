@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 from importlib import resources
 
-from sfumato.errors import SfumatoError
+from sfumato.errors import unknown
 
 LANGUAGES = ("en", "th", "zh", "id", "uk", "ja")
 
@@ -13,7 +13,7 @@ LANGUAGES = ("en", "th", "zh", "id", "uk", "ja")
 def names(language: str = "en") -> list[str]:
     """The names in one language, without doubles. Raises SfumatoError for a language that they do not have."""
     if language not in LANGUAGES:
-        raise SfumatoError(f"no captions in the language {language!r}; choose from {', '.join(LANGUAGES)}")
+        raise unknown("language", language, LANGUAGES)
     return list(dict.fromkeys(_blocks()[LANGUAGES.index(language)]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
@@ -73,6 +74,8 @@ def read_config(name: str | Path, kind: type[T]) -> T:
         try:
             table = read_toml(path)
         except SfumatoError as error:
+            near = get_close_matches(str(name), shipped, 1)
+            guess = f"did you mean {near[0]!r}? " if near else ""
             names = ", ".join(sorted(shipped))
-            raise SfumatoError(f"{error}; a config is a TOML file or one of {names}") from error
+            raise SfumatoError(f"{error}; {guess}a config is a TOML file or one of {names}") from error
     return build(kind, table, str(path))

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
@@ -50,7 +51,9 @@ def find_styles(names: Iterable[str], path: Path) -> list[Style]:
     known = read_styles(path)
     missing = next((name for name in names if name not in known), None)
     if missing is not None:
-        raise SfumatoError(f"no style {missing!r} in {path}; it has {', '.join(known) or 'none'}")
+        near = get_close_matches(missing, known, 1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise SfumatoError(f"no style {missing!r} in {path}; {guess}it has {', '.join(known) or 'none'}")
     return [known[name] for name in names]
 
 
