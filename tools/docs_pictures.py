@@ -334,16 +334,16 @@ SMALLEST = 1000  # bytes in which WebP and JPEG can hold these pictures at all
 
 def curve() -> Figure:
     """The chart of `bench/sampler-curve.json`; `python bench/sampler_curve.py` measures it anew."""
-    draw = partial(sampler_curve.chart, sampler_curve.kept())
-    return Figure(
-        [[Cell(draw, aspect=sampler_curve.WIDTH / sampler_curve.HEIGHT)]], sampler_curve.HEIGHT, lossless=True
-    )
+    width, height = sampler_curve.SIZE
+    chart = Cell(lambda: sampler_curve.chart(sampler_curve.kept()), aspect=width / height)
+    return Figure([[chart]], height, lossless=True)
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "sheet": sheet, "languages": languages, "scenes": scenes, "img2img": img2img, "variations": variations,
     "grid": grid, "augment": augment, "interpolate": interpolate, "inpaint": inpaint, "outpaint": outpaint,
     "hires": hires, "upscale": upscale, "tiling": tiling, "prompts": prompts, "guidance": guidance, "codec": codec,
+    "sampler-curve": curve,
 }  # fmt: skip
 
 
