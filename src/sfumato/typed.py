@@ -68,6 +68,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return value
         raise SfumatoError(f"{where} is {value!r}; expected one of {', '.join(map(str, arguments))}")
     if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
         return _value(next(a for a in arguments if a is not type(None)), value, where)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, where)

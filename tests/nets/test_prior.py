@@ -10,7 +10,7 @@ from torch import Tensor
 from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import ARRANGEMENTS, Group, Region
 from sfumato.nets.prior import Named, ScenePrior, Underlay, Understood, Words, decided
-from sfumato.nets.reader import Reading
+from sfumato.nets.reader import Phrases, Reading
 from sfumato.spec import PriorConfig
 
 CFG = PriorConfig(
@@ -126,7 +126,7 @@ def prior() -> ScenePrior:
 def words(count: int = 4) -> Words:
     generator = torch.Generator().manual_seed(0)
     states, embeddings = (torch.randn(1, count, 12, generator=generator) for _ in range(2))
-    return Words(states, embeddings, torch.ones(1, count))
+    return Words(states, embeddings, torch.ones(1, count), "", (0,) * count)
 
 
 def test_a_seed_lays_out_always_alike_and_seeds_differ(prior):
@@ -140,10 +140,10 @@ def test_a_word_without_weight_is_not_read(prior):
     muted = replace(some, weights=torch.tensor([[1.0, 1, 0, 1]]))
     states = some.states.clone()
     states[:, 2] = 7.0
-    first, second = (prior.reader(one, some.embeddings, muted.weights).concept for one in (some.states, states))
-    assert torch.equal(first, second) and not torch.equal(
-        first, prior.reader(states, some.embeddings, some.weights).concept
-    )
+    none = Phrases.of([prior.lexicon.find("", some.lengths)])
+    first, second = (prior.reader(one, some.embeddings, muted.weights, none).concept for one in (some.states, states))
+    heard = prior.reader(states, some.embeddings, some.weights, none).concept
+    assert torch.equal(first, second) and not torch.equal(first, heard)
 
 
 def test_things_go_into_a_region_and_stand_on_its_ground(prior):

@@ -17,7 +17,7 @@ from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.nouns import TINTS
 from sfumato.loading.exports import VAE_FILE, write_export
 from sfumato.spec import MMDiTConfig, VAEConfig
-from sfumato.train.assemble import completed
+from sfumato.train.assemble import SCENES_FILE, completed
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, scene_latents
 from sfumato.train.loop import Task, train
@@ -75,7 +75,7 @@ def test_an_interrupted_run_goes_on_exactly(emoji, vae, latents, tmp_path):
     for name, parts in (("whole", (4,)), ("parts", (2, 4))):
         for steps in parts:
             run(SceneTask(DRAWING, emoji, vae, latents, CPU), DRAWING, tmp_path / name, steps)
-    whole, parts = (load_file(tmp_path / name / "export" / scenes.FILE) for name in ("whole", "parts"))
+    whole, parts = (load_file(tmp_path / name / "export" / SCENES_FILE) for name in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
@@ -116,17 +116,27 @@ def test_guesses_fill_the_styles_that_are_lacking():
     assert (found[:4, 1] - codes[:4, 1]).square().mean() < 0.02 * codes.square().mean()
 
 
-def test_the_two_runs_become_a_model_that_loads_and_draws(emoji, vae, drawing, tmp_path):
+def test_the_two_runs_become_a_model_that_loads_and_draws(emoji, vae, latents, drawing, tmp_path):
     write_export(tmp_path / "vae" / VAE_FILE, vae, dataclasses.asdict(vae.cfg))
-    task = ReaderTask(READING, emoji, tmp_path / "run", drawing, tmp_path / "vae")
+    task = ReaderTask(READING, emoji, tmp_path / "run", scenes=drawing, vae=tmp_path / "vae")
     run(task, READING, tmp_path / "run", 4)
     made = sfumato.load(tmp_path / "run" / "export", device="cpu")
     assert made.spec.family == "sd3_prior" and made.prior is not None
     known = {(emoji.concept_index(int(i)), STYLES.index(emoji.style(int(i)))) for i in emoji.splits["train"]}
     assert {tuple(place) for place in (made.prior.memory.known > 0).nonzero().tolist()} == known
-    stored = load_file(drawing / scenes.FILE)
+    stored = load_file(drawing / SCENES_FILE)
     number = int(emoji.splits["train"][0])
     place = emoji.concept_index(number), STYLES.index(emoji.style(number))
     codes = stored["codes"][number]
     assert (made.prior.memory.codes[place] - codes).square().mean() < 0.01 * codes.square().mean(), "eight bits"
     assert made.txt2img("a red circle", width=32, height=32, steps=2).images[0].size == (32, 32)
+    whole = str(tmp_path / "run" / "export")
+    run(ReaderTask(READING, emoji, tmp_path / "more", init=whole), READING, tmp_path / "more", 2)
+    more = sfumato.load(tmp_path / "more" / "export", device="cpu")
+    assert torch.equal(more.prior.memory.codes, made.prior.memory.codes) and more.prior.lexicon.entries.any()
+    assert not torch.equal(more.prior.reader.queries, made.prior.reader.queries)
+    drawing_on = SceneTask(DRAWING, emoji, made.vae, latents, CPU, sfumato.load(whole, device="cpu"))
+    run(drawing_on, DRAWING, tmp_path / "drawing-on", 2)
+    drawn = sfumato.load(tmp_path / "drawing-on" / "export", device="cpu")
+    assert torch.equal(drawn.prior.memory.codes, made.prior.memory.codes)
+    assert not torch.equal(drawn.denoiser.network.proj_out.weight, made.denoiser.network.proj_out.weight)

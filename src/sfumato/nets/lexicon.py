@@ -2,7 +2,7 @@
 
 A small text tower misreads a name beside words that it never saw. A table does not: it finds the longest known phrases
 of a prompt, wherever they stand, and says how much each tells (by the inverse frequency of Spärck Jones 1972). The
-reader's own view is added to that, so both count.
+reader decides which thing of the picture each phrase belongs to, and adds its own view of the words.
 
 The table is kept as numbers, as all is that a model knows: of each pair of a phrase and a concept 36 bits of the
 phrase's hash, the concept's number, and whether the phrase is its name, in digits 0 to 15, which every precision holds.
@@ -14,8 +14,10 @@ import hashlib
 import math
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,16 @@ HASH, DIGITS = 9, 12  # hexadecimal digits of a phrase, and of a whole row
 NAME_BIT = 1 << 11
 LONGEST = 40  # characters of a phrase
 NAMED = 1.5  # how much more a name tells than a keyword
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The P known phrases of a text of L tokens: `tokens` (P, L), 1 where a token belongs to a phrase; `scores` (P, C),
+    how much a phrase speaks of each concept, 0 for most; `named` (P,), 1 where a phrase is a name."""
+
+    tokens: Tensor
+    scores: Tensor
+    named: Tensor
 
 
 class Lexicon(nn.Module):
@@ -41,25 +53,31 @@ class Lexicon(nn.Module):
         rows = [_digits(phrase, concept, name) for phrase, concept, name in phrases]
         self.entries.copy_(torch.tensor(rows, dtype=self.entries.dtype).view_as(self.entries))
 
-    def scores(self, text: str) -> Tensor:
-        """Returns how strongly the phrases of a text speak for each concept: (C,), 0 for most."""
-        result = torch.zeros(self.concepts)
-        for key in self._longest(normalised(text)):
+    def find(self, text: str, lengths: Sequence[int]) -> Found:
+        """Returns the known phrases of a text, the longest first, none inside or across another.
+
+        `lengths` says how many bytes of the text, in UTF-8 and without white space, each token stands for (0: none,
+        as for a start token).
+        """
+        text = normalised(text)
+        spans = self._longest(text)
+        scores, named = torch.zeros(len(spans), self.concepts), torch.zeros(len(spans))
+        for row, (_, _, key) in enumerate(spans):
             said = self._table[key]
             tells = 1 - math.log(len(said)) / math.log(max(2, self.concepts))
             for concept, name in said.items():
-                result[concept] += tells * (NAMED if name else 1.0)
-        return result
+                scores[row, concept] = tells * (NAMED if name else 1.0)
+            named[row] = any(said.values())
+        return Found(_covered(text, [span[:2] for span in spans], lengths), scores, named)
 
-    def _longest(self, text: str) -> list[int]:
-        """The known phrases of a text, longer ones first, none inside or across another."""
-        found = sorted(self._found(text), key=lambda entry: entry[0] - entry[1])
-        taken, keys = [False] * len(text), []
-        for start, end, key in found:
+    def _longest(self, text: str) -> list[tuple[int, int, int]]:
+        """The known phrases of a text: first and last character, and key."""
+        taken, spans = [False] * len(text), []
+        for start, end, key in sorted(self._found(text), key=lambda entry: entry[0] - entry[1]):
             if not any(taken[start:end]):
                 taken[start:end] = [True] * (end - start)
-                keys.append(key)
-        return keys
+                spans.append((start, end, key))
+        return spans
 
     def _found(self, text: str) -> Iterator[tuple[int, int, int]]:
         edges = [k for k in range(len(text) + 1) if _edge(text, k)]
@@ -81,6 +99,25 @@ class Lexicon(nn.Module):
             concept, name = value % NAME_BIT, value >= NAME_BIT
             table[key][concept] = table[key].get(concept, False) or name
         return dict(table)
+
+
+def _covered(text: str, spans: Sequence[tuple[int, int]], lengths: Sequence[int]) -> Tensor:
+    """Which tokens lie in which span of characters of a text: (spans, tokens), 0 or 1.
+
+    Texts are compared by their bytes without white space. Where tokens and text have another number of them, since
+    tokenizers repair texts in their own ways, places are scaled.
+    """
+    sizes = [0 if char.isspace() else len(char.encode()) for char in text]
+    before = [0, *accumulate(sizes)]  # bytes before each character
+    ends = list(accumulate(lengths))
+    scale = before[-1] / ends[-1] if ends and ends[-1] else 0.0
+    middles = [scale * (end - length / 2) for end, length in zip(ends, lengths, strict=True)]
+    covered = torch.zeros(len(spans), len(lengths))
+    for row, (start, end) in enumerate(spans):
+        for token, middle in enumerate(middles):
+            if lengths[token] and before[start] < middle < before[end]:
+                covered[row, token] = 1.0
+    return covered
 
 
 def normalised(text: str) -> str:

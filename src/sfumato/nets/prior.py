@@ -31,23 +31,27 @@ from sfumato.nets.layout import (
     spots,
 )
 from sfumato.nets.lexicon import Lexicon
-from sfumato.nets.reader import Reader, Reading
+from sfumato.nets.reader import Phrases, Reader, Reading
 from sfumato.spec import PriorConfig
 
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """A prompt as a text tower hands it on: `states` and `embeddings` (1, L, D) of its tokens, the latter without their
-    positions, `weights` (1, L): how much a token counts, 0 for padding; and the `text` itself, for the lexicon."""
+    """A prompt as a text tower hands it on.
+
+    `states` and `embeddings` (1, L, D) of its tokens, the latter without their positions; `weights` (1, L), how much a
+    token counts, 0 for padding; for the lexicon the `text` itself, and `lengths`, how many of its bytes each token
+    stands for.
+    """
 
     states: Tensor
     embeddings: Tensor
     weights: Tensor
-    text: str = ""
+    text: str
+    lengths: tuple[int, ...]
 
 
 ONE = Group()
-LEXICON = 5.0  # how much a phrase that speaks of one concept alone adds to its logarithmic probability
 REPEATED = 6.0  # how much less likely a concept is that another group has already
 
 
@@ -146,9 +150,8 @@ class ScenePrior(nn.Module):
 
     def understand(self, words: Words) -> Understood:
         """Reads what a prompt asks for."""
-        reading = self.reader(words.states, words.embeddings, words.weights)
-        said = LEXICON * self.lexicon.scores(words.text).to(reading.concept.device)
-        reading = replace(reading, concept=reading.concept.float().log_softmax(-1) + said)
+        found = Phrases.of([self.lexicon.find(words.text, words.lengths)]).to(words.states.device)
+        reading = self.reader(words.states, words.embeddings, words.weights, found)
         return decided(reading, self.cfg, self.memory.known > 0)
 
     def things(self, asked: Sequence[Understood], rngs: Sequence[Random], within: Region | None = None) -> Things:

@@ -2,11 +2,14 @@
 
 A few learnt queries look at the words (a perceiver's cross-attention, Jaegle et al. 2021), one for the picture as a
 whole and one for each group of equal things. They see every word twice, as the tower understands it in its sentence and
-as it stands in the dictionary, so that words that were never seen beside it do not hide a name.
+as it stands in the dictionary, so that words that were never seen beside it do not hide a name; and they see which
+words are phrases of the lexicon. Each phrase is then given to one of the groups, or to none, and speaks for its
+concepts there, as pointer networks copy words of a text (Vinyals et al. 2015).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 
 from sfumato.nets.layers import Linear
 from sfumato.nets.layout import ARRANGEMENTS, MAX_COUNT, MAX_GROUPS, PLACES, POSES, SIZES
+from sfumato.nets.lexicon import Found
 from sfumato.spec import PriorConfig
 
 
@@ -42,8 +46,44 @@ WHOLE = {"arrangement": len(ARRANGEMENTS), "place": len(PLACES) + 1}
 GROUP = {"count": MAX_COUNT + 1, "size": len(SIZES) + 1, "pose": len(POSES) + 1}
 
 
+LEXICON = 5.0  # how much a phrase that speaks of one concept alone adds to its logit
+MARKS = 3  # of a token: whether it is in a name, in a keyword, and begins a phrase
+
+
+@dataclass(frozen=True, eq=False)
+class Phrases:
+    """The phrases of B texts that a lexicon knows, P of each at most: `tokens` (B, P, L), `scores` (B, P, C) and
+    `named` (B, P), see `nets.lexicon.Found`; all zeros where a text has fewer."""
+
+    tokens: Tensor
+    scores: Tensor
+    named: Tensor
+
+    @classmethod
+    def of(cls, found: Sequence[Found]) -> Phrases:
+        """The phrases of texts whose token rows may have different lengths."""
+        most = max(1, *(len(each.named) for each in found))
+        length = max(each.tokens.shape[1] for each in found)
+        return cls(
+            torch.stack([F.pad(f.tokens, (0, length - f.tokens.shape[1], 0, most - len(f.tokens))) for f in found]),
+            torch.stack([F.pad(f.scores, (0, 0, 0, most - len(f.scores))) for f in found]),
+            torch.stack([F.pad(f.named, (0, most - len(f.named))) for f in found]),
+        )
+
+    def to(self, device: torch.device) -> Phrases:
+        return Phrases(self.tokens.to(device), self.scores.to(device), self.named.to(device))
+
+    def marks(self) -> Tensor:
+        """What is known of each token (B, L, MARKS)."""
+        names = (self.tokens * self.named[..., None]).amax(1)
+        keywords = (self.tokens * (1 - self.named[..., None])).amax(1)
+        first = (self.tokens.cumsum(2) * self.tokens == 1).any(1).to(names.dtype)
+        return torch.stack([names, keywords, first], -1)
+
+
 class Reader(nn.Module):
-    """States and embeddings (B, L, D) of words, and how much each counts (B, L), 0 for padding -> Reading."""
+    """States and embeddings (B, L, D) of words, how much each counts (B, L), 0 for padding, and the known phrases among
+    them -> Reading."""
 
     def __init__(self, cfg: PriorConfig):
         super().__init__()
@@ -58,17 +98,35 @@ class Reader(nn.Module):
         self.group = nn.ModuleDict({name: Linear(d, size) for name, size in (GROUP | {"tint": cfg.tints}).items()})
         self.name = Linear(d, d)
         self.concepts = Linear(d, cfg.concepts)
+        self.from_marks = Linear(MARKS, d)
+        self.phrase_norm = nn.LayerNorm(d)
+        self.phrase, self.owner = Linear(d, d), Linear(d, d)
+        self.unowned = Linear(d, 1)
 
-    def forward(self, states: Tensor, words: Tensor, weights: Tensor) -> Reading:
+    def forward(self, states: Tensor, words: Tensor, weights: Tensor, phrases: Phrases) -> Reading:
         there = weights.clamp(min=0).log()[:, None, None]  # (B, 1, 1, L), added to the attention's logits
         seen = self.from_state(self.state_norm(states)) + self.from_word(self.word_norm(words))
+        seen = seen + self.from_marks(phrases.marks().to(seen.dtype))
         x = self.queries.to(seen.dtype).expand(len(states), -1, -1)
         for layer in self.layers:
             x = layer(x, seen, there)
         x = self.norm(x)
         whole = {name: head(x[:, 0]) for name, head in self.whole.items()}
         group = {name: head(x[:, 1:]) for name, head in self.group.items()}
-        return Reading(**whole, **group, concept=self.concepts(self.name(x[:, 1:])))
+        concept = self.concepts(self.name(x[:, 1:])).float().log_softmax(-1)
+        owned = self._owners(x[:, 1:], seen, phrases, weights).float()
+        concept = concept + LEXICON * torch.einsum("bpg,bpc->bgc", owned, phrases.scores.float())
+        return Reading(**whole, **group, concept=concept)
+
+    def _owners(self, groups: Tensor, seen: Tensor, phrases: Phrases, weights: Tensor) -> Tensor:
+        """The share of each phrase that belongs to each group: (B, P, 4), at most 1 together."""
+        tokens = phrases.tokens.to(seen.dtype)
+        size = tokens.sum(2, keepdim=True).clamp(min=1)
+        h = self.phrase_norm(tokens @ seen / size)  # (B, P, d), the mean of its tokens
+        logits = self.phrase(h) @ self.owner(groups).transpose(1, 2) / h.shape[-1] ** 0.5
+        shares = torch.cat([logits, self.unowned(h)], -1).softmax(-1)[..., :-1]
+        heard = (tokens @ weights.clamp(0, 1).to(seen.dtype)[..., None]) / size
+        return shares * heard
 
 
 class ReaderLayer(nn.Module):

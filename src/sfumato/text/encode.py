@@ -136,9 +136,10 @@ class TextEncoder:
         flat = states.read(clip_skip).flatten(0, 1), embeddings.flatten(0, 1), weights.flatten()
         there = flat[2] != 0
         read, known, counts = (value[there][None] for value in flat)
+        lengths = tuple(self.tokenizer.byte_lengths(ids.flatten()[there].tolist()))
         pieces = (Span(prompt),) if isinstance(prompt, str) else prompt
         text = " ".join(piece.text for piece in pieces if isinstance(piece, Span) and piece.weight > 0)
-        return Words(read, known, counts, spelled_out(text))
+        return Words(read, known, counts, spelled_out(text), lengths)
 
     def _states(self, tower: CLIPText, rows: list[list[Token]]) -> TextStates:
         return tower(self._ids(tower, rows))

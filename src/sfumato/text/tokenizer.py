@@ -203,6 +203,12 @@ class CLIPTokenizer:
         """Text of `ids`, one space between words; bytes that are not UTF-8 become U+FFFD."""
         return self._backend.decode(list(ids), skip_special_tokens=False).replace(END_OF_WORD, " ").rstrip(" ")
 
+    def byte_lengths(self, ids: Sequence[int]) -> list[int]:
+        """Returns how many bytes of text, in UTF-8 and without white space, each id stands for; 0 for bos and eos."""
+        special = self._special.values()
+        symbols = ("" if id in special else self._backend.id_to_token(id) or "" for id in ids)
+        return [len(symbol.removesuffix(END_OF_WORD)) for symbol in symbols]
+
     def pad(self, ids: Sequence[int], length: int | None = None, pad_id: int | None = None) -> list[int]:
         """bos, the first `length - 2` ids, eos, then `pad_id` up to `length` (defaults: the tokenizer's own)."""
         length = self.max_length if length is None else length

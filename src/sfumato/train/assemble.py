@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfumato.data.protocol import Dataset
+from sfumato.errors import SfumatoError
 from sfumato.families import sd3
 from sfumato.loading.exports import filled, load_vae, read_export
 from sfumato.loading.save import save_folder
@@ -18,10 +19,11 @@ from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.reader import Reader
 from sfumato.pipeline.load import load
+from sfumato.pipeline.model import Model
 from sfumato.spec import Defaults, MMDiTConfig, PriorConfig
-from sfumato.train.methods import scenes
 from sfumato.typed import build
 
+SCENES_FILE = "scenes.safetensors"  # what a run of `sfumato train scenes` exports
 RIDGE = 60.0  # against fitting the chance of some 1,400 pairs of pictures with 192 numbers each
 MAX_FILE = 16 << 20
 # Codes lose less than a thousandth of their variance by it, what is known and digits nothing.
@@ -45,8 +47,8 @@ def assemble(
     autoencoder that ships. `data` is the set whose pictures the model remembers. `folder` holds the tokenizer already.
     Weights are written as float16. Raises SfumatoError if an export is missing or has other sizes.
     """
-    config, tensors = read_export(drawing, scenes.FILE, "scenes")
-    where = f"{drawing}/{scenes.FILE}"
+    config, tensors = read_export(drawing, SCENES_FILE, "scenes")
+    where = f"{drawing}/{SCENES_FILE}"
     transformer = MMDiT(build(MMDiTConfig, config["transformer"], where))
     filled(transformer, _part(tensors, "transformer"), where)
     sizes = build(PriorConfig, config["prior"], where)
@@ -67,6 +69,40 @@ def assemble(
     )
     networks = {"transformer": transformer, "vae": autoencoder, "text": text, "prior": prior}
     save_folder(folder, spec, networks, folder / "tokenizer", torch.float16, MAX_FILE, EIGHT_BITS)
+
+
+def rewrite(folder: Path, model: Model, **changed: nn.Module) -> None:
+    """Writes `model` to a folder with some networks exchanged.
+
+    These are "transformer", "vae" and "text", and of its prior "reader" and "composer".
+
+    The folder gets the model's tokenizer as well. Raises SfumatoError for a model without a prior.
+    """
+    if model.prior is None:
+        raise SfumatoError(f"{model.path} has no scene prior; give a model that has one, such as emoji")
+    for name in ("reader", "composer"):
+        if name in changed:
+            getattr(model.prior, name).load_state_dict(changed.pop(name).state_dict())
+    model.encode.tokenizer.save(folder / "tokenizer")
+    own = {"transformer": model.denoiser.network, "vae": model.vae, "text": model.encode.towers[0]}
+    networks = own | {"prior": model.prior} | changed
+    save_folder(folder, model.spec, networks, folder / "tokenizer", torch.float16, MAX_FILE, EIGHT_BITS)
+
+
+def remembered(prior: ScenePrior, data: Dataset) -> Tensor:
+    """Returns the codes (N, K) that a prior has of all pictures of a set.
+
+    Raises SfumatoError for a prior of another number of things or of groups.
+    """
+    known, expected = tuple(prior.memory.known.shape), (data.subjects, len(data.groups))
+    if known != expected:
+        raise SfumatoError(
+            f"the model remembers {known[0]} things in {known[1]} groups, the data set has {expected[0]} in "
+            f"{expected[1]}; give the data that the model was made of"
+        )
+    numbers, groups = range(len(data)), {group: place for place, group in enumerate(data.groups)}
+    subject, group = [data.subject(i) for i in numbers], [groups[data.group(i)] for i in numbers]
+    return prior.memory(torch.tensor(subject), torch.tensor(group))
 
 
 def remember(prior: ScenePrior, data: Dataset, codes: Tensor) -> None:

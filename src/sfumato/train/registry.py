@@ -74,6 +74,7 @@ class Method:
 
 
 INIT = Input("init", str, "Model to change: a path, or a name such as emoji; else the recipe's.")
+LEARNS_ON = Input("init", str, "Model with a scene prior that learns on, such as emoji; it gives all other parts.")
 ADAPTER = Input("adapter", Path, "Variant whose differences are the first ones.", "FILE")
 DEPTH_NET = Input("depth_net", Path, "Export folder of `sfumato train depth-net`, which a depth variant brings along.")
 
@@ -111,10 +112,10 @@ METHODS: tuple[Method, ...] = (
         learns="a transformer that draws things in places, and the composer that tells it what is where",
         batch="latents of things alone and of composed scenes of which everything is known, no words",
         loss="squared error of the flow, and of the composer's own draft",
-        export="both networks and the codes of all pictures, one file",
+        export="with --init a complete model, a diffusers folder; else both networks and all codes, one file",
         inputs=(
             Input("vae", Path, "Export folder of `sfumato train vae`; default: the autoencoder that ships."),
-            Input("init", Path, "Export folder of an earlier run to continue from."),
+            LEARNS_ON,
             Input("latents", Path, "Folder that keeps encoded pictures; default: the run."),
         ),
     ),
@@ -123,8 +124,9 @@ METHODS: tuple[Method, ...] = (
         learns="a text tower and the reader that finds the things which a prompt names",
         batch="names, keywords and free requests in six languages, no pictures",
         loss="cross-entropy of concepts, numbers, colours, sizes, poses, places, style and ground",
-        export="with --scenes a complete model, a diffusers folder; else both networks, one file",
+        export="with --init or --scenes a complete model, a diffusers folder; else both networks, one file",
         inputs=(
+            LEARNS_ON,
             Input("scenes", Path, "Export folder of `sfumato train scenes`, to complete the model with."),
             Input("vae", Path, "Export folder of `sfumato train vae`; default: the autoencoder that ships."),
         ),

@@ -6,7 +6,7 @@ every style. Where things lie is decided by `nets.layout`, as when a model lays 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
@@ -113,9 +113,12 @@ class ConceptScenes(ComposedScenes[PlacedConcept]):
         return rgba, round(spot.x * side - width / 2), round(spot.y * side - height / 2)
 
 
-def invent_request(concepts: Sequence[Concept], rng: Random) -> Asked:
-    """Invents a request for any of the concepts, in any colours, style and background; it need not have a picture."""
-    kind = _kind(rng)
+def invent_request(concepts: Sequence[Concept], rng: Random, kinds: Mapping[Kind, float] = KINDS) -> Asked:
+    """Invents a request for any of the concepts, in any colours, style and background; it need not have a picture.
+
+    `kinds` says how often each kind of scene is asked for.
+    """
+    kind = _kind(rng, kinds)
     things = rng.sample(concepts, _groups(kind, rng))
     tints = [named_colour(rng.choice(TINTS)) if rng.random() < TINT_SHARE else None for _ in things]
     style = rng.choice(STYLES) if rng.random() < STYLE_SHARE else None
@@ -123,8 +126,8 @@ def invent_request(concepts: Sequence[Concept], rng: Random) -> Asked:
     return replace(_asked(kind, things, tints, rng), style=style, ground=ground)
 
 
-def _kind(rng: Random) -> Kind:
-    return rng.choices(list(KINDS), list(KINDS.values()))[0]
+def _kind(rng: Random, kinds: Mapping[Kind, float] = KINDS) -> Kind:
+    return rng.choices(list(kinds), list(kinds.values()))[0]
 
 
 def _groups(kind: Kind, rng: Random) -> int:

@@ -51,20 +51,12 @@ def _telling(hex: str, words: tuple[str, ...], language: str) -> tuple[str, ...]
 
 
 def say_keywords(words: Sequence[str], language: str, rng: Random) -> str:
-    """Keywords as people type them: "royal, card", "card royal", sometimes in a sentence."""
-    order = rng.sample(list(words), len(words))
-    tables = loose(language)
-    chance = rng.random()
-    if chance < 0.3:
-        text = COMMAS[language].join(order)
-    elif chance < 0.55:
-        text = " ".join(order)
-    elif chance < 0.65:
-        text = ", ".join(order)
-    else:
-        between = rng.choice(tables["between"])
-        text = rng.choice(tables["keywords"]).format(w=between.join(order))
-    return text
+    """Keywords as people type them: "royal, card", "card royal", sometimes in a sentence.
+
+    Never joined by "and" or "with": those join several things.
+    """
+    text = rng.choices((COMMAS[language], " ", ", "), (0.45, 0.4, 0.15))[0].join(rng.sample(list(words), len(words)))
+    return text if rng.random() < 0.65 else rng.choice(loose(language)["keywords"]).format(w=text)
 
 
 def nothing(language: str, rng: Random) -> str:

@@ -50,6 +50,11 @@ class Template:
     def slots(self) -> frozenset[str]:
         return frozenset(slot for _, slot in self.parts if slot)
 
+    @property
+    def bare(self) -> bool:
+        """Whether it is nothing but its subject."""
+        return self.parts in ((("", "x"),), (("", "s"),))
+
 
 @dataclass(frozen=True)
 class Modifiers:

@@ -50,9 +50,10 @@ JOINERS = {"zh": "的}", "ja": "のないたき}"}
 SPACELESS = ("th", "zh", "ja")
 
 
-def say(asked: Asked, language: str, rng: Random, held: bool = False) -> str:
-    """One way a person might ask for this; `held` takes only wording that training never uses."""
-    return _Speaker(asked, language, rng, held).say()
+def say(asked: Asked, language: str, rng: Random, held: bool = False, plain: bool = False) -> str:
+    """One way a person might ask for this; `held` takes only wording that training never uses, `plain` says nothing
+    but what is asked for."""
+    return _Speaker(asked, language, rng, held, plain).say()
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class _Phrase:
 class _Speaker:
     """One request on its way into words."""
 
-    def __init__(self, asked: Asked, language: str, rng: Random, held: bool) -> None:
-        self.asked, self.language, self.rng, self.held = asked, language, rng, held
+    def __init__(self, asked: Asked, language: str, rng: Random, held: bool, plain: bool) -> None:
+        self.asked, self.language, self.rng, self.held, self.plain = asked, language, rng, held, plain
         self.half: Half = lexicon(language, held)
         self.several = len(asked.things) > 1
         self.way = rng.choices(WAYS, WAY_WEIGHTS[self.several])[0] if asked.style else None
@@ -76,7 +77,7 @@ class _Speaker:
         self.article = rng.choice(ARTICLES)
         self.pattern = f"places.{asked.place}" if asked.place else f"relations.{asked.arrangement}"
         clauses = f"{self.pattern}_clause" in self.half.tables and self.way != "picture"
-        self.clause = clauses and rng.random() < CLAUSE_SHARE
+        self.clause = clauses and not plain and rng.random() < CLAUSE_SHARE
         if self.clause and language in BEFORE:
             self.way = "comma" if self.way == "tail" else self.way
             self.ground_way = "comma" if self.ground_way == "tail" else self.ground_way
@@ -96,7 +97,7 @@ class _Speaker:
             values["p"] = self._with_article(picture)
         text = self.half.render(frame, values, rng)
         text = self._dressed(text, ("head",) if spoken == "ask" else ("comma", "head"))
-        if not self.held and rng.random() < NOISE_SHARE[self.several]:
+        if not (self.held or self.plain) and rng.random() < NOISE_SHARE[self.several]:
             text = noisy(text, self.language, rng)
         return self._finished(text)
 
@@ -107,6 +108,8 @@ class _Speaker:
         if self.way == "picture":
             group = "pictures"
         frames = self.half.frames[group]
+        if self.plain and self.way != "picture":
+            frames = tuple(frame for frame in self.half.frames["plain"] if frame.bare)
         for _ in range(CASE_TRIES):
             frame = self.rng.choice(frames)
             case = next(iter(frame.slots & CASES), None)
@@ -187,6 +190,8 @@ class _Speaker:
         if self.way == "near" and self.asked.style:
             text = _put(rng.choice(modifiers.styles[self.asked.style]), text)
         chance = rng.random()
+        if self.plain:
+            return text, tail
         if chance < ADJECTIVE_SHARE[self.several]:
             text = _put(rng.choice(modifiers.adjectives), text)
             if not self.several and rng.random() < SECOND_ADJECTIVE_SHARE:

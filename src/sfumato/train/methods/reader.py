@@ -23,21 +23,26 @@ from torch import Tensor, nn
 from sfumato.data import wording
 from sfumato.data.emoji import captions
 from sfumato.data.emoji.captions import LANGUAGES, STYLES
-from sfumato.data.emoji.concept_scenes import invent_request
+from sfumato.data.emoji.concept_scenes import Kind, invent_request
 from sfumato.data.emoji.dataset import EmojiData
+from sfumato.data.emoji.everyday import everyday
 from sfumato.data.emoji.labelled_scenes import COLOUR_NAMES, NO_GROUND
-from sfumato.data.emoji.nouns import TINTS
+from sfumato.data.emoji.nouns import TINTS, nouns
 from sfumato.data.wording import Asked, Thing
+from sfumato.errors import SfumatoError
 from sfumato.loading.exports import write_export
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, PLACES, POSES, SIZES
 from sfumato.nets.lexicon import Lexicon
-from sfumato.nets.prior import LEXICON
-from sfumato.nets.reader import Reader, Reading
+from sfumato.nets.prior import decided
+from sfumato.nets.reader import Phrases, Reader, Reading
+from sfumato.pipeline.load import load
+from sfumato.pipeline.model import Model
 from sfumato.seeding import stream
 from sfumato.spec import PriorConfig
+from sfumato.text.emoji import spelled_out
 from sfumato.text.tokenizer import CLIPTokenizer
-from sfumato.train.assemble import assemble
+from sfumato.train.assemble import assemble, rewrite
 from sfumato.train.clip_token_init import associations
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import Batch
@@ -46,7 +51,14 @@ from sfumato.train.text_tower import TowerSize, tower_config
 FILE = "reader.safetensors"
 CHUNK = 32  # texts of like length
 UNSAID = -100  # what a text leaves open is not learnt from
-BARE, KEYWORDS, NOTHING = 0.2, 0.22, 0.03  # shares of the texts; the rest are requests
+# Shares of the texts; the rest are requests. Plain requests say nothing but what is asked for, and seldom a style or a
+# ground: the shortest texts are not all names.
+BARE, KEYWORDS, NOTHING, PLAIN = 0.12, 0.15, 0.03, 0.3
+EVERYDAY = 0.35  # share of the requests that are for things of `data.nouns`, which people ask for most
+PLAIN_STYLE, PLAIN_GROUND = 0.3, 0.4  # shares of the styles and grounds that plain requests keep
+# How often requests are of each kind: more of several things than pictures have, since they are harder to read.
+KINDS: dict[Kind, float] = {"one": 0.36, "count": 0.16, "left": 0.18, "above": 0.14, "front": 0.06, "row": 0.1}
+UNKNOWN, ALL_UNKNOWN = 0.2, 0.08  # shares of phrases, and of whole texts, that the lexicon is kept from knowing
 
 
 @dataclass(frozen=True)
@@ -74,27 +86,38 @@ def make(
     folder: Path,
     device: torch.device,
     *,
+    init: str | None = None,
     scenes: Path | None = None,
     vae: Path | None = None,
 ) -> ReaderTask:
     """The task of a run in `folder`; the inputs are those of `train.registry`."""
-    return ReaderTask(cfg, data, folder, scenes, vae)
+    return ReaderTask(cfg, data, folder, init, scenes, vae)
 
 
 class ReaderTask:
     """See `loop.Task`; `networks` are the tower and the reader.
 
-    `scenes` is the export of the run that learnt to draw. With it, and the export of the autoencoder `vae` (None: that
-    of the model that ships), exports are complete models.
+    Exports are complete models in two cases. `init` is a model whose tokenizer, tower and reader learn on, and whose
+    other parts are kept. `scenes` is the export of the run that learnt to draw; with it goes the export of the
+    autoencoder `vae` (None: that of the model that ships).
     """
 
     def __init__(
-        self, cfg: ReaderTraining, data: EmojiData, run: Path, scenes: Path | None = None, vae: Path | None = None
+        self,
+        cfg: ReaderTraining,
+        data: EmojiData,
+        run: Path,
+        init: str | None = None,
+        scenes: Path | None = None,
+        vae: Path | None = None,
     ):
         self.cfg, self.data = cfg, data
         self._scenes, self._vae = scenes, vae
         self.texts = Texts(data)
+        self._init = None if init is None else load(init, "cpu", "float32")
         folder = run / "tokenizer"
+        if self._init is not None:
+            self._init.encode.tokenizer.save(folder)
         if not folder.is_dir():
             rng = Random(0)
             corpus = [self.texts.example(rng).text for _ in range(cfg.corpus)]
@@ -114,15 +137,25 @@ class ReaderTask:
         self.reader = Reader(self.prior)
         self.lexicon = lexicon_of(data)
         self.networks = nn.ModuleDict({"text": self.text, "reader": self.reader})
-        self._start_words()
+        if self._init is None:
+            self._start_words()
+        else:
+            self._carry_over(self._init)
 
     def batch(self, step: int) -> Batch:
         rng = Random(int(stream(self.cfg.loop.seed, "texts", step).integers(2**63)))
         examples = [self.texts.example(rng) for _ in range(self.cfg.loop.batch)]
-        return {"ids": self.ids([example.text for example in examples])} | self.texts.labels(examples)
+        inputs = self.inputs([example.text for example in examples])
+        for i in range(len(examples)):
+            unknown = [rng.random() < UNKNOWN for _ in range(inputs["phrases"].shape[1])]
+            if rng.random() < ALL_UNKNOWN:
+                unknown = [True] * len(unknown)
+            for name in ("phrases", "scores", "named"):
+                inputs[name][i, unknown] = 0
+        return inputs | self.texts.labels(examples)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        reading = self.read(batch["ids"])
+        reading = self.read(batch)
         terms = {name: _cross_entropy(getattr(reading, name), batch[name]) for name in LABELS if name != "concept"}
         log_p = F.log_softmax(reading.concept.float(), -1)
         first = log_p[:, 0].masked_fill(~batch["fitting"], float("-inf")).logsumexp(1)
@@ -133,23 +166,30 @@ class ReaderTask:
         total = terms["concept"] + 0.5 * sum(term for name, term in terms.items() if name != "concept")
         return total, {name: term.detach() for name, term in terms.items()}
 
-    def read(self, ids: Tensor) -> Reading:
-        """Of token ids (B, L). Texts of like length go through the tower together, which saves computing padding."""
-        ends = (ids == self.tokenizer.eos_token_id).int().argmax(1)
+    def read(self, inputs: Batch) -> Reading:
+        """Reads texts given as `inputs`. Those of like length go through the tower together, which saves computing
+        padding."""
+        ends = (inputs["ids"] == self.tokenizer.eos_token_id).int().argmax(1)
         order = ends.argsort()
-        parts = [self._read(ids[rows, : int(ends[rows].max()) + 1]) for rows in order.split(CHUNK)]
+        parts = [self._read(inputs, rows, int(ends[rows].max()) + 1) for rows in order.split(CHUNK)]
         back = order.argsort()
         names = (f.name for f in dataclasses.fields(Reading))
         return Reading(**{name: torch.cat([getattr(part, name) for part in parts])[back] for name in names})
 
-    def _read(self, ids: Tensor) -> Reading:
+    def _read(self, inputs: Batch, rows: Tensor, length: int) -> Reading:
+        ids = inputs["ids"][rows, :length]
         states = self.text(ids)
-        weights = (torch.arange(ids.shape[1], device=ids.device) <= states.ends[:, None]).float()
-        return self.reader(states.read(), self.text.text_model.embeddings.token_embedding(ids), weights)
+        weights = (torch.arange(length, device=ids.device) <= states.ends[:, None]).float()
+        phrases = Phrases(inputs["phrases"][rows, :, :length], inputs["scores"][rows], inputs["named"][rows])
+        return self.reader(states.read(), self.text.text_model.embeddings.token_embedding(ids), weights, phrases)
 
-    def ids(self, texts: Sequence[str]) -> Tensor:
-        """Token ids (B, L), no longer than the longest needs."""
-        return self.tokenizer.batch(texts)
+    def inputs(self, texts: Sequence[str]) -> Batch:
+        """Token `ids` (B, L), no longer than the longest text needs, and the known phrases, see `reader.Phrases`."""
+        ids = self.tokenizer.batch(texts)
+        lengths = map(self.tokenizer.byte_lengths, ids.tolist())
+        known = [self.lexicon.find(spelled_out(text), each) for text, each in zip(texts, lengths, strict=True)]
+        phrases = Phrases.of(known)
+        return {"ids": ids, "phrases": phrases.tokens, "scores": phrases.scores, "named": phrases.named}
 
     def validate(self) -> dict[str, float]:
         """Percent of texts that training never sees and that are read right, by kind and language, with the lexicon."""
@@ -159,7 +199,17 @@ class ReaderTask:
                 rng = Random(f"{kind}/{language}")
                 examples = [make(language, rng) for _ in range(self.cfg.tests)]
                 found |= {f"{kind}{what}_{language}": share for what, share in self.score(examples, kind).items()}
-        return found
+        return found | {f"everyday_{language}": self._everyday(language) for language in LANGUAGES}
+
+    def _everyday(self, language: str) -> float:
+        """Percent of the everyday requests of which all is understood."""
+        known = torch.zeros(len(self.data.concepts), 1, dtype=torch.bool)
+        known[[self.texts.number[concept.hex] for concept in self.texts.known]] = True
+        right = [
+            request.met_by(decided(self.read(self.inputs([request.texts[language]])), self.prior, known))
+            for request in everyday()
+        ]
+        return 100 * sum(right) / len(right)
 
     def score(self, examples: Sequence[Example], kind: str) -> dict[str, float]:
         """Percent: the concept of what is alone, or whether all that was asked for is read."""
@@ -167,10 +217,8 @@ class ReaderTask:
         order = np.argsort([len(example.text) for example in examples])
         guesses: dict[str, Tensor] = {}
         for part in np.array_split(order, max(1, len(examples) // 100)):
-            reading = self.read(self.ids([examples[k].text for k in part]))
-            said = torch.stack([self.lexicon.scores(examples[k].text) for k in part])[:, None]
-            concept = reading.concept.float().log_softmax(-1) + LEXICON * said.to(reading.concept.device)
-            reading = dataclasses.replace(reading, concept=concept)
+            inputs = self.inputs([examples[k].text for k in part])
+            reading = self.read({name: value.to(self.reader.queries.device) for name, value in inputs.items()})
             for name in LABELS:
                 value = getattr(reading, name).argmax(-1).cpu()
                 guesses.setdefault(name, torch.zeros(len(examples), *value.shape[1:], dtype=torch.int64))[part] = value
@@ -190,6 +238,9 @@ class ReaderTask:
 
     def export(self, folder: Path) -> None:
         """A complete model as a folder, or without `scenes` the weights in one file; the tokenizer."""
+        if self._init is not None:
+            rewrite(folder, self._init, text=self.text, reader=self.reader)
+            return
         self.tokenizer.save(folder / "tokenizer")
         if self._scenes is None:
             sizes = {"text": dataclasses.asdict(self.text.cfg), "prior": dataclasses.asdict(self.prior)}
@@ -222,6 +273,13 @@ class ReaderTask:
             return texts.keywords(language, rng, held=True)
 
         return {"bare": bare, "held": held, "keywords": keywords, "scene": scene, "scene_plain": plain}
+
+    def _carry_over(self, model: Model) -> None:
+        """Begin with the tower and the reader of a model."""
+        if model.prior is None:
+            raise SfumatoError(f"{model.path} has no scene prior; --init takes a model that has one, such as emoji")
+        self.text.load_state_dict(model.encode.towers[0].state_dict())
+        self.reader.load_state_dict(model.prior.reader.state_dict())
 
     def _start_words(self) -> None:
         """Token embeddings from what texts speak of, see `clip_token_init.associations`."""
@@ -267,6 +325,8 @@ class Texts:
         self.number = {concept.hex: k for k, concept in enumerate(data.concepts)}
         train = sorted({data.concept_index(int(i)) for i in data.splits["train"]})
         self.known = [data.concepts[k] for k in train]
+        everyday = {noun.hex for noun in nouns()}
+        self.everyday = [concept for concept in self.known if concept.hex in everyday] or self.known
         self._said_of: dict[tuple[str, str], set[int]] = defaultdict(set)
         for concept in self.known:
             for language in LANGUAGES:
@@ -288,8 +348,13 @@ class Texts:
             return self.keywords(language, rng)
         if u < BARE + KEYWORDS + NOTHING:
             return Example(wording.nothing(language, rng), Asked(()))
-        asked = invent_request(self.known, rng)
-        return Example(wording.say(asked, language, rng), asked)
+        asked = invent_request(self.everyday if rng.random() < EVERYDAY else self.known, rng, KINDS)
+        plain = u < BARE + KEYWORDS + NOTHING + PLAIN
+        if plain:
+            style = asked.style if rng.random() < PLAIN_STYLE else None
+            ground = asked.ground if rng.random() < PLAIN_GROUND else None
+            asked = dataclasses.replace(asked, style=style, ground=ground)
+        return Example(wording.say(asked, language, rng, plain=plain), asked)
 
     def keywords(self, language: str, rng: Random, held: bool = False) -> Example:
         """Keywords of a concept; whatever has them all fits."""

@@ -24,16 +24,19 @@ from sfumato.diffusion.noise_schedule import table_of
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.sigma_schedules import sigma_list
+from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
-from sfumato.loading.exports import filled, load_vae, read_export, write_export
+from sfumato.loading.exports import load_vae, write_export
 from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import MAX_THINGS, Spot
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.batch import decoded, latents_of
 from sfumato.pipeline.load import load
+from sfumato.pipeline.model import Model
 from sfumato.seeding import shuffled, stream
 from sfumato.spec import MMDiTConfig, NoiseSchedule, PriorConfig
+from sfumato.train.assemble import SCENES_FILE, remembered, rewrite
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, identity, scene_latents
 from sfumato.train.loop import Batch, arithmetic
@@ -43,7 +46,6 @@ from sfumato.train.preparation import Tensors
 from sfumato.train.sheet import sheet
 
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
-FILE = "scenes.safetensors"
 CANONICAL = Spot(0.5, 0.5, 0.92)  # where a thing lies in the picture that its code is made of
 
 
@@ -106,18 +108,22 @@ def make(
     device: torch.device,
     *,
     vae: Path | None = None,
-    init: Path | None = None,
+    init: str | None = None,
     latents: Path | None = None,
 ) -> SceneTask:
     """Returns the task of a run in `folder`; the inputs are described in `train.registry`."""
-    autoencoder = load(None, device, "float32").vae if vae is None else load_vae(vae)
-    return SceneTask(cfg, data, autoencoder, latents or folder, device, init)
+    model = None if init is None else load(init, device, "float32")
+    if model is not None and vae is not None:
+        raise SfumatoError("--init brings its autoencoder; leave --vae out")
+    autoencoder = (model or load(None, device, "float32")).vae if vae is None else load_vae(vae)
+    return SceneTask(cfg, data, autoencoder, latents or folder, device, model)
 
 
 class SceneTask:
     """Trains the transformer and the composer, see `loop.Task`.
 
-    `vae` encodes the pictures, whose latents are kept in the folder `latents`. `init` is the export of an earlier run.
+    `vae` encodes the pictures, whose latents are kept in the folder `latents`. `init` is a model with a scene prior
+    whose transformer and composer learn on; exports are then complete models.
     """
 
     def __init__(
@@ -127,8 +133,9 @@ class SceneTask:
         vae: VAE,
         latents: Path,
         device: torch.device,
-        init: Path | None = None,
+        init: Model | None = None,
     ):
+        self._init = init
         self.cfg, self.data, self.device, self.vae = cfg, data, device, vae.to(device)
         side = data.size // vae.cfg.factor
         self._singles = cached(latents, data.alone(CANONICAL), self.vae)
@@ -214,10 +221,14 @@ class SceneTask:
         return sheet(rows)
 
     def export(self, folder: Path) -> None:
-        """Writes the weights, their sizes and the codes to one file, which the reader's training makes a model of."""
+        """Writes a complete model; without an `init` the weights, their sizes and the codes to one file, which the
+        reader's training makes a model of."""
+        if self._init is not None:
+            rewrite(folder, self._init, transformer=self.transformer, composer=self.composer)
+            return
         parts = (("transformer", self.transformer.cfg), ("prior", self.composer.cfg))
         config = {name: dataclasses.asdict(cfg) for name, cfg in parts}
-        write_export(folder / FILE, self.networks, config, {"codes": self._codes.codes})
+        write_export(folder / SCENES_FILE, self.networks, config, {"codes": self._codes.codes})
 
     def things(self, rows: Tensors) -> Things:
         """Returns what the composer is told of labelled scenes."""
@@ -261,11 +272,18 @@ class SceneTask:
         spot[:, 0] = torch.tensor([CANONICAL.x, CANONICAL.y, CANONICAL.side, 0, 0])
         return rows | {"spot": spot, "ground": torch.full((n,), len(self.data.grounds))}
 
-    def _continue_from(self, init: Path) -> None:
-        _, tensors = read_export(init, FILE, "scenes")
-        codes = tensors.pop("codes")
-        filled(self.networks, tensors, f"{init}/{FILE}").train().requires_grad_(True)
-        self._codes = dataclasses.replace(self._codes, codes=codes)
+    def _continue_from(self, model: Model) -> None:
+        """Begins with the denoiser of a model, and with the codes that it remembers."""
+        network, own = model.denoiser.network, self.transformer.cfg
+        fits = isinstance(network, MMDiT) and dataclasses.replace(network.cfg, seen=own.seen) == own
+        if model.prior is None or not fits:
+            raise SfumatoError(
+                f"{model.path} has no scene prior, or its transformer has other sizes than the recipe's; give a model "
+                "that this recipe made, such as emoji"
+            )
+        self.transformer.load_state_dict(model.denoiser.network.state_dict())
+        self.composer.load_state_dict(model.prior.composer.state_dict())
+        self._codes = dataclasses.replace(self._codes, codes=remembered(model.prior, self.data))
 
     def _composer(self, prior: PriorConfig) -> Composer:
         """Returns a new composer; its basis is that of the codes, and its local network adds nothing yet."""

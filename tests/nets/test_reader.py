@@ -1,0 +1,98 @@
+"""The lexicon's phrases, the tokens that they cover, and the things that the reader gives them to."""
+
+import torch
+import torch.nn.functional as F
+
+from sfumato.nets.lexicon import Lexicon
+from sfumato.nets.reader import Phrases, Reader
+from sfumato.spec import PriorConfig
+from sfumato.text.tokenizer import CLIPTokenizer
+
+CAT, DOG, HOT_DOG, APPLE = range(4)
+SAID = [
+    ("cat", CAT, True), ("dog", DOG, True), ("hot dog", HOT_DOG, True), ("苹果", APPLE, True), ("แอปเปิล", APPLE, True),
+    ("fruit", APPLE, False), ("pet", CAT, False), ("pet", DOG, False),
+]  # fmt: skip
+CFG = PriorConfig(
+    concepts=4, styles=2, code=4, attributes=4, latent_channels=2, side=4, hidden=8, text_dim=32, reader=32,
+    reader_layers=2, reader_heads=2, phrases=len(SAID),
+)  # fmt: skip
+
+
+def lexicon() -> Lexicon:
+    result = Lexicon(len(SAID), 4)
+    result.fill(SAID)
+    return result
+
+
+def test_the_longest_phrase_is_found_and_none_inside_a_word():
+    found = lexicon().find("a hot dog, concatenated", [1, 3, 3, 1, 12])
+    assert found.scores.shape == (1, 4) and found.scores.argmax() == HOT_DOG
+    assert found.tokens.tolist() == [[0, 1, 1, 0, 0]]
+
+
+def test_a_name_tells_more_than_a_keyword_and_that_more_than_a_shared_one():
+    def told(text: str) -> float:
+        return lexicon().find(text, [len(text)]).scores.max().item()
+
+    assert told("cat") > told("fruit") > told("pet") > 0
+
+
+def test_phrases_cover_their_tokens_in_every_script():
+    tokenizer = CLIPTokenizer.openai()
+    for text, phrase in {"画一个苹果和 dog": "苹果", "วาดแอปเปิลสีแดง": "แอปเปิล", "A Hot  Dog!": "hotdog"}.items():
+        ids = tokenizer([text])[0].tolist()
+        lengths = tokenizer.byte_lengths(ids)
+        assert sum(lengths) == len("".join(text.split()).encode())
+        found = lexicon().find(text, lengths)
+        best = int(found.tokens.sum(1).argmax())
+        covered = [k for k, inside in enumerate(found.tokens[best].tolist()) if inside]
+        assert phrase in "".join(tokenizer.decode(ids[covered[0] : covered[-1] + 1]).split())
+
+
+def test_tokens_of_another_length_than_the_text_are_scaled():
+    found = lexicon().find("cat dog", [0, 6, 6, 0])
+    assert sorted(found.tokens.tolist()) == [[0, 0, 1, 0], [0, 1, 0, 0]]
+
+
+def test_texts_with_fewer_phrases_and_tokens_are_padded():
+    found = [lexicon().find("cat dog", [3, 3]), lexicon().find("tree", [4])]
+    phrases = Phrases.of(found)
+    assert phrases.tokens.shape == (2, 2, 2) and phrases.scores.shape == (2, 2, 4)
+    assert not phrases.tokens[1].any() and not phrases.scores[1].any()
+    marks = phrases.marks()
+    assert marks[0].tolist() == [[1, 0, 1], [1, 0, 1]] and not marks[1].any()
+
+
+def test_the_reader_learns_which_thing_each_phrase_belongs_to():
+    """From the order of words alone, for concepts that it never saw in this order."""
+    torch.manual_seed(0)
+    reader, words = Reader(CFG), torch.randn(3, 32)  # the states of a first, a second and another word
+    adam = torch.optim.Adam(reader.parameters(), 3e-3)
+    names = ("cat", "dog", "fruit")
+
+    def read(first: str, second: str) -> torch.Tensor:
+        text = f"{first} near {second}"
+        found = Phrases.of([lexicon().find(text, [len(word) for word in text.split()])])
+        states = torch.stack([words[0], words[2], words[1]])[None]
+        return reader(states, states, torch.ones(1, 3), found).concept[0, :2]
+
+    pairs = [(a, b) for a in names for b in names if a != b and (a, b) != ("dog", "cat")]
+    for step in range(120):
+        first, second = pairs[step % len(pairs)]
+        labels = torch.tensor([{"cat": CAT, "dog": DOG, "fruit": APPLE}[name] for name in (first, second)])
+        loss = F.cross_entropy(read(first, second), labels)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    assert read("dog", "cat").argmax(-1).tolist() == [DOG, CAT]
+
+
+def test_a_phrase_of_no_weight_does_not_count():
+    torch.manual_seed(0)
+    reader, states = Reader(CFG), torch.randn(1, 2, 32)
+    found = Phrases.of([lexicon().find("cat tree", [3, 4])])
+    none = Phrases.of([lexicon().find("bush tree", [4, 4])])
+    heard, muted = (reader(states, states, torch.tensor([[w, 1.0]]), found).concept for w in (1.0, 0.0))
+    assert heard[0, :, CAT].sum() > reader(states, states, torch.ones(1, 2), none).concept[0, :, CAT].sum()
+    assert torch.allclose(muted, reader(states, states, torch.tensor([[0.0, 1.0]]), none).concept, atol=1e-5)
