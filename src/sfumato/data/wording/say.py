@@ -24,7 +24,7 @@ SECOND_ADJECTIVE_SHARE = 0.2
 NOISE_SHARE = {False: 0.12, True: 0.05}
 TAIL_SHARE = 0.25
 COLOUR_SYNONYM_SHARE = 0.25
-LOOSE_SHARE = {False: 0.3, True: 0.5}  # of plain requests for two things that lie side by side, "a cat and a dog"
+LOOSE_SHARE = 0.3
 CLAUSE_SHARE = 0.22
 CASE_TRIES = 5
 CASES = frozenset("vw")
@@ -270,7 +270,7 @@ class _Speaker:
                 return pattern.format(list=listed, comma=comma.join(parts), ands=last.join(parts))
             case _:
                 kind = "_clause" if self.clause else ""
-                if asked.arrangement == "left" and not self.clause and rng.random() < LOOSE_SHARE[self.plain]:
+                if asked.arrangement == "left" and not self.clause and rng.random() < LOOSE_SHARE:
                     kind = "_loose"
                 pattern = rng.choice(tables[self.pattern + kind])
                 return pattern.format(a=parts[0], b=parts[1])

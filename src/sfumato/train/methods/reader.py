@@ -53,12 +53,11 @@ CHUNK = 32  # texts of like length
 UNSAID = -100  # what a text leaves open is not learnt from
 # Shares of the texts; the rest are requests. Plain requests say nothing but what is asked for, and seldom a style or a
 # ground: the shortest texts are not all names.
-BARE, KEYWORDS, NOTHING, PLAIN = 0.1, 0.13, 0.03, 0.42
+BARE, KEYWORDS, NOTHING, PLAIN = 0.12, 0.15, 0.03, 0.3
 EVERYDAY = 0.35  # share of the requests that are for things of `data.nouns`, which people ask for most
 PLAIN_STYLE, PLAIN_GROUND = 0.3, 0.4  # shares of the styles and grounds that plain requests keep
 # How often requests are of each kind: more of several things than pictures have, since they are harder to read.
 KINDS: dict[Kind, float] = {"one": 0.36, "count": 0.16, "left": 0.18, "above": 0.14, "front": 0.06, "row": 0.1}
-PLAIN_KINDS: dict[Kind, float] = {"one": 0.26, "count": 0.16, "left": 0.28, "above": 0.12, "front": 0.07, "row": 0.11}
 UNKNOWN, ALL_UNKNOWN = 0.2, 0.08  # shares of phrases, and of whole texts, that the lexicon is kept from knowing
 
 
@@ -351,7 +350,7 @@ class Texts:
             return Example(wording.nothing(language, rng), Asked(()))
         plain = u < BARE + KEYWORDS + NOTHING + PLAIN
         concepts = self.everyday if rng.random() < EVERYDAY else self.known
-        asked = invent_request(concepts, rng, PLAIN_KINDS if plain else KINDS)
+        asked = invent_request(concepts, rng, KINDS)
         if plain:
             style = asked.style if rng.random() < PLAIN_STYLE else None
             ground = asked.ground if rng.random() < PLAIN_GROUND else None
