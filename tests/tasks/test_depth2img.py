@@ -49,7 +49,7 @@ def test_depth_alone_is_enough(sd: StableDiffusion, picture: Image.Image) -> Non
 
 
 def test_bad_input_is_refused(sd: StableDiffusion, model: str, picture: Image.Image) -> None:
-    with pytest.raises(SfumatoError, match=r"tiny is .*, which is not told depth; give a model that is"):
+    with pytest.raises(SfumatoError, match=r"tiny is .*, which is not conditioned on depth; give a model that is"):
         sfumato.load(model).depth2img(picture, "a cat")
     with pytest.raises(SfumatoError, match="nothing to take depth from"):
         sd.depth2img(None, "a cat")
@@ -69,5 +69,5 @@ def test_the_command(run: Callable, refused: Callable, depth_model: Path, model:
         assert "Denoising strength: 0.9, Depth: yes" in out.info["parameters"]
     done = run("depth2img", "d.png", "a cat", "--is-depth", "--model", depth_model, *options, "--out", "more/")
     assert done.exit_code == 0, done.output
-    refused(run("depth2img", "in.png", "a cat", "--model", model), "which is not told depth")
+    refused(run("depth2img", "in.png", "a cat", "--model", model), "which is not conditioned on depth")
     refused(run("depth2img", "in.png", "a cat", "--depth", "no.png", "--model", depth_model), "no.png")

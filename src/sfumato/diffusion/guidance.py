@@ -146,15 +146,15 @@ def apg(positive: Guide, negative: Guide, scale: float, eta: float, norm: float,
     return denoise
 
 
-def push_away(guide: Guide, positive: Guide, worse: Guide, scale: float) -> Guide:
-    """Add `scale` times the way from a worse estimate to the positive one: x0 = g + scale (p - worse).
+def push_away(guide: Guide, positive: Guide, degraded: Guide, scale: float) -> Guide:
+    """Adds `scale` times the way from a degraded estimate d to the positive one: x0 = g + scale (p - d).
 
-    With a network that lacks some layers as the worse one this is the skip-layer guidance of 3.5; with one whose
+    With a network that lacks some layers as the degraded one this is the skip-layer guidance of 3.5; with one whose
     self-attentions are the identity, perturbed-attention guidance (Ahn et al. 2024).
     """
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
-        x0, good, bad = yield from gather(guide(x, sigma), positive(x, sigma), worse(x, sigma))
+        x0, good, bad = yield from gather(guide(x, sigma), positive(x, sigma), degraded(x, sigma))
         return x0 + scale * (good - bad)
 
     return denoise

@@ -90,7 +90,7 @@ class NoiseTable:
 
 @dataclass(frozen=True, eq=False)
 class ContinuousTable(NoiseTable):
-    """Noise levels of a network that knows all between two ends and is told ln(sigma) / 4 (Karras et al. 2022)."""
+    """Noise levels of a network that knows all between two ends and is given ln(sigma) / 4 (Karras et al. 2022)."""
 
     def network_time(self, sigma: Tensor) -> Tensor:
         """Returns the times that the network is given for noise levels sigma: c_noise of table 1."""
@@ -101,7 +101,7 @@ class ContinuousTable(NoiseTable):
 class FlowTable:
     """Noise levels of a rectified flow, shifted towards noise (Esser et al. 2024, equation 23).
 
-    The network is told 1000 sigma. `sigma` shifts the times it is given and `time` does not shift back: a list of
+    The network is given 1000 sigma. `sigma` shifts the times it is given and `time` does not shift back: a list of
     evenly spaced times is shifted once more at its lower end, as in SD3's own code, or with `once` it is not, as where
     the shift depends on the picture.
     """

@@ -45,11 +45,11 @@ def _stretches(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def windowed(
-    guide: Guide, where: Sequence[Window], overlap: int, told: Callable[[Cond, Window], Cond] = lambda cond, _: cond
+    guide: Guide, where: Sequence[Window], overlap: int, change: Callable[[Cond, Window], Cond] = lambda cond, _: cond
 ) -> Guide:
     """A guide whose every question about a whole map is asked about windows of it.
 
-    `told` changes the conditioning for a window; channels beside the latents (`Cond.concat`) are cut by themselves.
+    `change` changes the conditioning for a window; channels beside the latents (`Cond.concat`) are cut by themselves.
     """
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
@@ -64,7 +64,7 @@ def windowed(
             except StopIteration as stop:
                 return stop.value
             replies = yield [
-                replace(row, x=row.x[..., *window], cond=told(_cut(row.cond, window), window))
+                replace(row, x=row.x[..., *window], cond=change(_cut(row.cond, window), window))
                 for row in rows
                 for window in where
             ]

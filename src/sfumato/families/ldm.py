@@ -171,7 +171,7 @@ class LatentDiffusion:
             unet = self.with_release_attention(ldm_unet.sizes(shapes, UNET))
             return replace(
                 release,
-                defaults=_told_guidance(release.defaults) if unet.guidance_dim else release.defaults,
+                defaults=_guidance_distilled(release.defaults) if unet.guidance_dim else release.defaults,
                 unet=unet,
                 vae=replace(vae, **{name: getattr(release.vae, name) for name in UNSEEN}),
                 depth=depth_net.sizes(shapes, DEPTH) if release.depth and holds(shapes, DEPTH) else release.depth,
@@ -191,7 +191,7 @@ class LatentDiffusion:
             variant = _most_alike((release, *self.variants), prediction, sampling)
         steps, cfg = variant.defaults.steps, variant.defaults.cfg
         if unet.guidance_dim is not None:
-            sampling = _told_guidance(sampling)
+            sampling = _guidance_distilled(sampling)
             steps, cfg = sampling.steps, sampling.cfg
         index = checkpoint.configs.get(INDEX, {})
         depth, low_res = release.depth, release.low_res
@@ -275,8 +275,8 @@ class LatentDiffusion:
         }
 
 
-def _told_guidance(defaults: Defaults) -> Defaults:
-    """The defaults of a network that was distilled into one that is told the guidance scale (LCM, Luo et al. 2023)."""
+def _guidance_distilled(defaults: Defaults) -> Defaults:
+    """The defaults of a network that was distilled into one that takes the guidance scale (LCM, Luo et al. 2023)."""
     return replace(defaults, steps=4, cfg=8.0, sampler="lcm", schedule="trailing")
 
 

@@ -22,7 +22,7 @@ from sfumato.pipeline.prompts import PromptConditioning, encode_prompts
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
 
-GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner is told of a prompt and of a negative one
+GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner takes for a prompt and of a negative one
 
 
 def guidance(

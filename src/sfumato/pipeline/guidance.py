@@ -53,7 +53,7 @@ def guided(model: Model, settings: Settings, sigmas: Tensor, prompts: PromptCond
         *_towards_score(model, settings, sigmas, prompts),
     ]
 
-    scale = 1.0 if model.spec.embeds_guidance else settings.cfg  # a network that is told the scale applies it itself
+    scale = 1.0 if model.spec.embeds_guidance else settings.cfg  # a network that takes the scale applies it itself
 
     def begin() -> Guide:
         if settings.apg:

@@ -66,14 +66,14 @@ def depth2img(
 
     The depth is what the model's own network sees, or a picture of it in which the nearest is brightest. `strength` 1
     takes nothing but the depth, less keeps colours (see `img2img`). Without an `image` there is only the depth. Raises
-    SfumatoError at once for a model that is not told depth, where neither picture is given, and for options that this
-    task does not honour.
+    SfumatoError at once for a model that is not conditioned on depth, where neither picture is given, and for options
+    that this task does not honour.
     """
     Depth2ImgOptions(strength, resize)
     refuse(settings, "pictures of a depth are drawn", hires_scale=None, tiling=None)
     if model.spec.depth is None:
         raise SfumatoError(
-            f"{model.name} is {model.spec.title}, which is not told depth; give a model that is, such as "
+            f"{model.name} is {model.spec.title}, which is not conditioned on depth; give a model that is, such as "
             f"{EMBEDDED}-depth or Stable Diffusion 2.0 depth"
         )
     if image is None:

@@ -51,9 +51,10 @@ def img2img(
 
     `strength` is the share of the steps, counted from the end, that are taken: 0 gives the picture back as the
     autoencoder has it, more takes at least one step, 1 begins with noise alone as txt2img does. The picture is brought
-    to the settings' size as `resize` says, see `fitted`. A model that is told depth is told that of the picture, and
-    one that changes pictures (InstructPix2Pix) sees it: the prompt says what to change. Raises SfumatoError at once for
-    a strength outside 0 to 1, an unknown way to resize, options that are those of txt2img alone, and as `conditioning`.
+    to the settings' size as `resize` says, see `fitted`. A model that is conditioned on depth takes that of the
+    picture, and one that changes pictures (InstructPix2Pix) sees it: the prompt says what to change. Raises
+    SfumatoError at once for a strength outside 0 to 1, an unknown way to resize, options that are those of txt2img
+    alone, and as `conditioning`.
     """
     how = Img2ImgOptions(strength, resize)
     refuse(settings, "pictures on top of a picture are drawn", hires_scale=None)

@@ -134,7 +134,7 @@ def _redrawn(model: Model, image: Image.Image, settings: Settings, how: UpscaleO
 def in_windows(model: Model, settings: Settings, whole: Guidance, overlap: float = OVERLAP) -> Guidance:
     """Divides guidance into windows of the size that the model draws by itself; returns it unchanged if one is enough.
 
-    A model that is told sizes is told of each window as a crop of the whole picture.
+    A model that is conditioned on sizes gets those of each window as a crop of the whole picture.
     """
     spec = model.spec
     factor, step = spec.vae.factor, spec.multiple // spec.vae.factor
