@@ -82,11 +82,9 @@ class StableDiffusion(Model):
         negative: str = "",
         *,
         refiner: Model | None = None,
-        latents: Tensor | None = None,
-        prompt_embeds: Embeds | None = None,
-        negative_embeds: Embeds | None = None,
+        latents: Tensor | None = None, prompt_embeds: Embeds | None = None, negative_embeds: Embeds | None = None,
         **options: Unpack[Options],
-    ) -> Events:
+    ) -> Events:  # fmt: skip
         """Draw pictures from words and yield every step and every finished picture; see `events` and `txt2img`.
 
         >>> import sfumato
@@ -110,11 +108,9 @@ class StableDiffusion(Model):
         negative: str | Sequence[str] = "",
         *,
         refiner: Model | None = None,
-        latents: Tensor | None = None,
-        prompt_embeds: Embeds | None = None,
-        negative_embeds: Embeds | None = None,
+        latents: Tensor | None = None, prompt_embeds: Embeds | None = None, negative_embeds: Embeds | None = None,
         **options: Unpack[Options],
-    ) -> Result:
+    ) -> Result:  # fmt: skip
         """Draw pictures from words; see `Options`. A `refiner` finishes what this model began.
 
         Of several prompts `n` pictures each are drawn, with seeds that count on; there is one negative prompt for all,
@@ -145,11 +141,9 @@ class StableDiffusion(Model):
         *,
         strength: float = STRENGTH,
         resize: Resize = "crop",
-        latents: Tensor | None = None,
-        prompt_embeds: Embeds | None = None,
-        negative_embeds: Embeds | None = None,
+        latents: Tensor | None = None, prompt_embeds: Embeds | None = None, negative_embeds: Embeds | None = None,
         **options: Unpack[Options],
-    ) -> Result:
+    ) -> Result:  # fmt: skip
         """Draw on top of a picture (or the picture in a file); see `tasks.img2img` and `Options`.
 
         Without a width or height the picture keeps its size, see `images.resize.natural_size`. Tensors are as in
@@ -177,11 +171,9 @@ class StableDiffusion(Model):
         soft: bool = False,
         only_masked: bool = False,
         padding: int = InpaintOptions.padding,
-        latents: Tensor | None = None,
-        prompt_embeds: Embeds | None = None,
-        negative_embeds: Embeds | None = None,
+        latents: Tensor | None = None, prompt_embeds: Embeds | None = None, negative_embeds: Embeds | None = None,
         **options: Unpack[Options],
-    ) -> Result:
+    ) -> Result:  # fmt: skip
         """Draw part of a picture anew; see `tasks.inpaint` and `Options`.
 
         `mask` is white, or if it has transparency transparent, where to draw; without one, what is transparent in the
@@ -257,11 +249,9 @@ class StableDiffusion(Model):
         depth: PictureLike | None = None,
         strength: float = DEPTH_STRENGTH,
         resize: Resize = "crop",
-        latents: Tensor | None = None,
-        prompt_embeds: Embeds | None = None,
-        negative_embeds: Embeds | None = None,
+        latents: Tensor | None = None, prompt_embeds: Embeds | None = None, negative_embeds: Embeds | None = None,
         **options: Unpack[Options],
-    ) -> Result:
+    ) -> Result:  # fmt: skip
         """Draw pictures with the depth of a picture, or with a given `depth`; see `tasks.depth2img`.
 
         Tensors are as in `txt2img`.

@@ -39,7 +39,7 @@ class Denoiser:
         return process_for(self.prediction)
 
     def level(self, sigma: Tensor) -> Tensor:
-        """Returns the levels that the network gets for sigma (B,): with `discrete_timesteps` the nearest of the table."""
+        """Returns the levels that the network gets for sigma (B,); with `discrete_timesteps` the table's nearest."""
         if self.discrete_timesteps and isinstance(self.table, NoiseTable):
             return self.table.sigma(self.table.nearest_time(sigma))
         return sigma

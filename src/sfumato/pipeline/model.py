@@ -51,8 +51,8 @@ class View:
 class Model:
     """A loaded model, without a task of its own. Made by `pipeline.load.load`.
 
-    `encode` reads prompts, `depth` sees the depth of a picture for a network that is conditioned on it, `prior` lays out
-    what a prompt leaves open, `path` is where the model was loaded from.
+    `encode` reads prompts, `depth` sees the depth of a picture for a network that is conditioned on it, `prior` lays
+    out what a prompt leaves open, `path` is where the model was loaded from.
     """
 
     def __init__(
