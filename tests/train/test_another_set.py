@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.data.protocol import Example, LabelledPicture, TrainingSet
+from sfumato.data.protocol import Example, LabelledPicture, Prompt, RequestedThing, TrainingSet
 from sfumato.images.tensors import compose
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.nets.layout import MAX_THINGS, Spot
 from sfumato.spec import DepthNetConfig, MMDiTConfig, UNetConfig, VAEConfig
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import train
-from sfumato.train.methods import clip, concat, depth_net, distil, ldm, scenes, vae
+from sfumato.train.methods import clip, concat, depth_net, distil, ldm, reader, scenes, vae
 from sfumato.train.text_tower import TowerSize
 
 CPU, SIDE = torch.device("cpu"), 32
@@ -124,11 +124,39 @@ class Labels:
         return str(number)
 
 
+@dataclass(frozen=True)
+class Words:
+    """Names of the shapes, in a style or not."""
+
+    subjects: Sequence[int] = range(len(NAMES))
+    tests: Sequence[str] = ("bare",)
+
+    def training(self, rng: Random) -> Prompt:
+        subject, style = rng.randrange(len(NAMES)), rng.choice((None, 0, 1))
+        text = NAMES[subject] if style is None else f"{NAMES[subject]}, {GROUPS[style]}"
+        return Prompt(text, (RequestedThing(subject),), style=style, fitting=(subject,))
+
+    def held_out(self, kind: str, language: str, rng: Random) -> Prompt:
+        return self.training(rng)
+
+    def handwritten(self, language: str) -> list:
+        return [("a disc", lambda found: [thing.concept for thing in found.things] == [0])]
+
+    def words(self) -> Sequence[str]:
+        return NAMES
+
+    def sayings(self, rng: Random) -> list[Prompt]:
+        return [self.training(rng) for _ in range(20)]
+
+    def phrases(self) -> list[tuple[str, int, bool]]:
+        return [(name, number, True) for number, name in enumerate(NAMES)]
+
+
 class Shapes:
     """Three shapes in two groups, four of each, made when asked for: a `TrainingSet` that is no emoji set."""
 
     path, size, manifest, languages = Path("shapes"), SIDE, b"shapes", ("en",)
-    subjects, groups, grounds = len(NAMES), GROUPS, [(rgb, rgb) for rgb in GROUNDS]
+    subjects, groups, grounds, tints = len(NAMES), GROUPS, [(rgb, rgb) for rgb in GROUNDS], 0
     splits: Mapping[str, np.ndarray] = {
         "train": np.arange(20), "unseen_picture": np.arange(20, 24), "unseen_concept": np.arange(0),
     }  # fmt: skip
@@ -171,6 +199,9 @@ class Shapes:
     def labelled(self, seed: int) -> Labels:
         return Labels(self)
 
+    def prompts(self) -> Words:
+        return Words()
+
     def alone(self, spot: Spot) -> Shown:
         return Shown(self)
 
@@ -187,7 +218,7 @@ def run(task: Any, folder: Path) -> Path:
     return folder / "export"
 
 
-@pytest.mark.parametrize("method", ["clip", "ldm", "inpaint", "depth-net", "distil", "scenes"])
+@pytest.mark.parametrize("method", ["clip", "ldm", "inpaint", "depth-net", "distil", "reader", "scenes"])
 def test_a_method_learns_from_a_set_that_it_does_not_know(method: str, model: str, tmp_path: Path) -> None:
     match method:
         case "clip":
@@ -207,6 +238,9 @@ def test_a_method_learns_from_a_set_that_it_does_not_know(method: str, model: st
         case "distil":
             recipe = distil.DistilTraining(LOOP, rank=2, paths=8, held_out=2, teacher_steps=4, prompts=("disc",))
             task = distil.make(recipe, DATA, tmp_path, CPU, init=model)
+        case "reader":
+            size = TowerSize(vocab_size=520, width=16, layers=1, heads=2, max_length=16)
+            task = reader.make(reader.ReaderTraining(LOOP, size, corpus=20, tests=2), DATA, tmp_path, CPU)
         case _:
             net = MMDiTConfig(patch=2, hidden=32, heads=2, depth=1, positions=8)
             recipe = scenes.SceneTraining(LOOP, net, code=8, scenes=8, held_out=2, sheet_steps=1)

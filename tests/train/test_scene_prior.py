@@ -22,9 +22,10 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, scene_latents
 from sfumato.train.loop import Task, train
 from sfumato.train.methods import scenes
-from sfumato.train.methods.reader import ReaderTask, ReaderTraining, TowerSize
+from sfumato.train.methods.reader import ReaderTask, ReaderTraining
 from sfumato.train.methods.scenes import SceneTask, SceneTraining
 from sfumato.train.methods.vae import VAETask, VAETraining
+from sfumato.train.text_tower import TowerSize
 
 CPU = torch.device("cpu")
 LOOP = LoopConfig(steps=6, batch=8, lr=4e-3, warmup=2, log_every=3, validate_every=100, sample_every=100, ema=0.9)

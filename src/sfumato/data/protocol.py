@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from sfumato.nets.layout import Spot
+from sfumato.nets.layout import Arrangement, Place, Pose, Size, Spot
+from sfumato.nets.prior import Understood
 
 Rgb = tuple[int, int, int]
 
@@ -208,6 +209,69 @@ class LabelledPictures(Protocol):
         """Returns a name of picture `number` that stays the same if pictures are added to the set."""
 
 
+@dataclass(frozen=True)
+class RequestedThing:
+    """A group of equal things that a prompt asks for.
+
+    `subject` is what they are, `count` how many, `tint` their colour (counted from 1, 0 for none). `size` and `pose`
+    are None if no word says them.
+    """
+
+    subject: int
+    count: int = 1
+    tint: int = 0
+    size: Size | None = None
+    pose: Pose | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt, and what it asks for.
+
+    `things` are empty for a prompt that asks for nothing. `style` is a place in `Dataset.groups`, `ground` one in
+    `Dataset.grounds`; these and `place` are None if no word says them. `fitting` are all subjects that are equally
+    right for the first thing, such as those that share a keyword.
+    """
+
+    text: str
+    things: tuple[RequestedThing, ...]
+    arrangement: Arrangement = "one"
+    place: Place | None = None
+    style: int | None = None
+    ground: int | None = None
+    fitting: tuple[int, ...] = ()
+
+
+class Prompts(Protocol):
+    """Prompts in all languages of a set, for a reader of prompts to learn from."""
+
+    @property
+    def subjects(self) -> Sequence[int]:
+        """The subjects that prompts may name, ascending."""
+
+    @property
+    def tests(self) -> Sequence[str]:
+        """The kinds of held-out prompts; those of a name that begins with "scene" ask for more than one plain thing."""
+
+    def training(self, rng: Random) -> Prompt:
+        """Draws a prompt for training."""
+
+    def held_out(self, kind: str, language: str, rng: Random) -> Prompt:
+        """Draws a prompt of one of `tests`, in wording that training never sees."""
+
+    def handwritten(self, language: str) -> Sequence[tuple[str, Callable[[Understood], bool]]]:
+        """Returns prompts that people wrote, each with a function that says whether a reader understood it."""
+
+    def words(self) -> Iterable[str]:
+        """Returns names and keywords, for a tokenizer to learn besides the prompts."""
+
+    def sayings(self, rng: Random) -> Iterable[Prompt]:
+        """Returns some short prompts for every subject in every language."""
+
+    def phrases(self) -> Sequence[tuple[str, int, bool]]:
+        """Returns names and keywords in all their forms, each with a subject and whether it is a name of it."""
+
+
 class TrainingSet(Dataset, Protocol):
     """A set that training methods learn from; docs/data.md lists what each method asks for."""
 
@@ -235,3 +299,10 @@ class TrainingSet(Dataset, Protocol):
 
     def labelled(self, seed: int) -> LabelledPictures:
         """Returns pictures and texts with labels; the seed decides what is held out."""
+
+    @property
+    def tints(self) -> int:
+        """How many tints the things in scenes and prompts may have."""
+
+    def prompts(self) -> Prompts:
+        """Returns prompts for pictures of the training split."""

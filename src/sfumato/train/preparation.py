@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sfumato.files import atomic_write
 
 Tensors = dict[str, Tensor]
+T = TypeVar("T")
+
+
+def shown(parts: Collection[T], what: str) -> Iterable[T]:
+    """Returns the parts, and moves a bar on stderr while they are taken; it is shown if stderr is a terminal."""
+    console = Console(stderr=True)
+    return track(parts, what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def prepared(folder: Path, count: int, make: Callable[[range], Tensors], chunk: int, what: str) -> Tensors:

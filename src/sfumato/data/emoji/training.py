@@ -20,6 +20,8 @@ from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.labelled_pictures import LabelledEmoji
 from sfumato.data.emoji.labelled_scenes import LabelledConceptScenes
 from sfumato.data.emoji.noun_scenes import NounScene, NounScenes
+from sfumato.data.emoji.nouns import TINTS
+from sfumato.data.emoji.prompts import EmojiPrompts
 from sfumato.data.emoji.scenes import WHITE
 from sfumato.data.protocol import Example, PictureList
 from sfumato.errors import SfumatoError
@@ -86,6 +88,15 @@ class EmojiTrainingSet(EmojiData):
     def labelled(self, seed: int) -> LabelledEmoji:
         """See `protocol.TrainingSet`."""
         return LabelledEmoji(self, seed)
+
+    @property
+    def tints(self) -> int:
+        """See `protocol.TrainingSet`."""
+        return len(TINTS)
+
+    def prompts(self) -> EmojiPrompts:
+        """See `protocol.TrainingSet`."""
+        return EmojiPrompts(self)
 
     def alone(self, spot: Spot) -> AloneOnWhite:
         """See `protocol.TrainingSet`."""

@@ -140,7 +140,10 @@ class SceneTask:
         side = data.size // vae.cfg.factor
         self._singles = cached(latents, data.alone(CANONICAL), self.vae)
         self._train = data.splits["train"]
-        prior = PriorConfig(data.subjects, code=cfg.code, latent_channels=vae.cfg.latent_channels, side=side)
+        prior = PriorConfig(
+            data.subjects, len(data.groups), cfg.code, tints=1 + data.tints, grounds=1 + len(data.grounds),
+            latent_channels=vae.cfg.latent_channels, side=side,
+        )  # fmt: skip
         self._codes = _kept_codes(
             latents / f"codes-{identity(data, vae, CANONICAL, cfg.code)}.pt", self._singles, self._train, prior.code
         )
