@@ -125,7 +125,7 @@ def test_training_is_handed_its_data_set() -> None:
     assert not {
         name
         for name, others in imports().items()
-        if room(name) == "train" and any(other.startswith(("data.emoji", "data.wording")) for other in others)
+        if room(name) == "train" and any(other.startswith("data.emoji") for other in others)
     }
 
 

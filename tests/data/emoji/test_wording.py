@@ -7,10 +7,10 @@ import pytest
 
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES, Concept, prompt
 from sfumato.data.emoji.nouns import TINTS, nouns
-from sfumato.data.wording import Asked, Thing, canonical, is_held, keywords, nothing, say, say_keywords, typo
-from sfumato.data.wording.english import countable, plural, with_article
-from sfumato.data.wording.lexicon import agree, fillers, lexicon
-from sfumato.data.wording.ukrainian import accusative, gender, genitive
+from sfumato.data.emoji.wording import Asked, Thing, canonical, is_held, keywords, nothing, say, say_keywords, typo
+from sfumato.data.emoji.wording.english import countable, plural, with_article
+from sfumato.data.emoji.wording.lexicon import agree, fillers, lexicon
+from sfumato.data.emoji.wording.ukrainian import accusative, gender, genitive
 from sfumato.text import emoji_names
 from sfumato.text.emoji_names import names
 
@@ -347,7 +347,7 @@ def test_a_typo_is_one_slip(language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_both_halves_have_the_same_tables(language):
-    text = (resources.files("sfumato.data.wording") / f"{language}.toml").read_text(encoding="utf-8")
+    text = (resources.files("sfumato.data.emoji.wording") / f"{language}.toml").read_text(encoding="utf-8")
     train, held = (set(_leaves(tomllib.loads(text)[half])) for half in ("train", "held"))
     ours = {name for name in train | held if not name.startswith(("lists.", "colours.", "places."))}
     assert ours & train == ours & held

@@ -17,8 +17,8 @@ from sfumato.data.emoji.captions import COLOURS, STYLES, Colour, Concept
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.emoji.scenes import WHITE, ComposedScenes, named_colour, painted
+from sfumato.data.emoji.wording import Asked, Thing
 from sfumato.data.protocol import Rgb
-from sfumato.data.wording import Asked, Thing
 from sfumato.nets.layout import MAX_COUNT, MAX_THINGS, PLACES, Arrangement, Group, Pose, Size, Spot, spots
 
 Kind = Literal["one", "count", "left", "above", "front", "row"]

@@ -16,14 +16,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from sfumato.data import wording
-from sfumato.data.emoji import captions
+from sfumato.data.emoji import captions, wording
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES, Colour
 from sfumato.data.emoji.concept_scenes import ConceptScene, ConceptScenes, invent_request
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.nouns import TINTS
+from sfumato.data.emoji.wording import Asked, Thing
 from sfumato.data.protocol import UNKNOWN, LabelledPicture
-from sfumato.data.wording import Asked, Thing
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, MAX_THINGS
 
 COLOUR_NAMES = [colour.name for colour in COLOURS]

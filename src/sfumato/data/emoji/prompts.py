@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
-from sfumato.data import wording
-from sfumato.data.emoji import captions
+from sfumato.data.emoji import captions, wording
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES, Concept
 from sfumato.data.emoji.concept_scenes import Kind, invent_request
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.everyday import everyday
 from sfumato.data.emoji.nouns import TINTS, nouns
+from sfumato.data.emoji.wording import Asked, Thing
 from sfumato.data.protocol import Prompt, RequestedThing
-from sfumato.data.wording import Asked, Thing
 from sfumato.nets.prior import Understood
 
 # Shares of the prompts; the rest are requests. Plain requests say nothing but what is asked for, and seldom a style or

@@ -9,11 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from sfumato.data import wording
-from sfumato.data.emoji import captions
+from sfumato.data.emoji import captions, wording
 from sfumato.data.emoji.captions import LANGUAGES, STYLES
 from sfumato.data.emoji.dataset import EmojiData
-from sfumato.data.wording import Asked, Thing
+from sfumato.data.emoji.wording import Asked, Thing
 from sfumato.evaluate.emoji.questions import Question
 
 Kind = Literal["name", "sentence", "keywords", "unseen", "plain", "held", "varied"]

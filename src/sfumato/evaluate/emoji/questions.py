@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 
-from sfumato.data import wording
+from sfumato.data.emoji import wording
 from sfumato.data.emoji.concept_scenes import ConceptScene, ConceptScenes, PlacedConcept
-from sfumato.data.wording import Asked
+from sfumato.data.emoji.wording import Asked
 from sfumato.evaluate.emoji.poses import tellable
 from sfumato.nets.layout import MAX_COUNT
 

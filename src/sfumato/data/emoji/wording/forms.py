@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from sfumato.data.emoji.captions import Colour
 from sfumato.data.emoji.nouns import JAPANESE_ADJECTIVES
-from sfumato.data.wording import english
-from sfumato.data.wording.lexicon import agree
+from sfumato.data.emoji.wording import english
+from sfumato.data.emoji.wording.lexicon import agree
 
 COMMAS = {"en": ", ", "th": ", ", "zh": "，", "id": ", ", "uk": ", ", "ja": "、"}
 # Between things in a list, the plainest first, and lists that do not say that their things are in a row.

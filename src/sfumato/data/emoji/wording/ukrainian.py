@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from sfumato.data.wording.lexicon import agree
-from sfumato.data.wording.word_list import word_list
+from sfumato.data.emoji.wording.lexicon import agree
+from sfumato.data.emoji.wording.word_list import word_list
 
 _FEMININE = frozenset(
     [

@@ -9,7 +9,7 @@ from typing import Literal
 
 from sfumato.data.emoji.captions import Concept
 from sfumato.data.emoji.nouns import Noun, nouns
-from sfumato.data.wording import english, ukrainian
+from sfumato.data.emoji.wording import english, ukrainian
 
 TYPO_LANGUAGES = ("en", "id", "uk")
 EMOJI_SHARE = 0.04

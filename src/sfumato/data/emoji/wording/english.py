@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from sfumato.data.wording.word_list import word_list
+from sfumato.data.emoji.wording.word_list import word_list
 
 _LINKS = word_list(
     """

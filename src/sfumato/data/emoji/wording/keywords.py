@@ -8,8 +8,8 @@ from functools import cache
 from random import Random
 
 from sfumato.data.emoji.captions import KEYWORDS_LENGTH, Concept
-from sfumato.data.wording.lexicon import fillers, loose
-from sfumato.data.wording.pseudo import pseudo_word
+from sfumato.data.emoji.wording.lexicon import fillers, loose
+from sfumato.data.emoji.wording.pseudo import pseudo_word
 
 HELD_EVERY = 5
 TRIES = 12

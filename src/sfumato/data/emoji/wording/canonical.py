@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sfumato.data.wording import english
-from sfumato.data.wording.asked import Asked, Thing
-from sfumato.data.wording.forms import COMMAS, LIST_COMMAS, colour_words, row_patterns
-from sfumato.data.wording.lexicon import lexicon
-from sfumato.data.wording.names import names
+from sfumato.data.emoji.wording import english
+from sfumato.data.emoji.wording.asked import Asked, Thing
+from sfumato.data.emoji.wording.forms import COMMAS, LIST_COMMAS, colour_words, row_patterns
+from sfumato.data.emoji.wording.lexicon import lexicon
+from sfumato.data.emoji.wording.names import names
 
 # Where the background stands behind a comma and not in a phrase.
 BEHIND_COMMA = ("zh", "ja")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from sfumato.data.wording.lexicon import agree, loose
+from sfumato.data.emoji.wording.lexicon import agree, loose
 
 # Beginnings, middles and ends of a word; the ends of held words are never those of training.
 _PARTS: dict[str, tuple[str, str, str, str]] = {

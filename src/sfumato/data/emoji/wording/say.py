@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from random import Random
 
 from sfumato.data.emoji.captions import Colour
-from sfumato.data.wording import english
-from sfumato.data.wording.asked import Asked, Thing
-from sfumato.data.wording.forms import COMMAS, LIST_COMMAS, colour_words, row_patterns
-from sfumato.data.wording.lexicon import Half, Modifiers, Template, lexicon
-from sfumato.data.wording.names import EMOJI_BESIDE_SHARE, EMOJI_SHARE, OTHER_SHARE, TYPO_LANGUAGES, Name, names, typo
-from sfumato.data.wording.pseudo import noisy, pseudo_adjective
+from sfumato.data.emoji.wording import english
+from sfumato.data.emoji.wording.asked import Asked, Thing
+from sfumato.data.emoji.wording.forms import COMMAS, LIST_COMMAS, colour_words, row_patterns
+from sfumato.data.emoji.wording.lexicon import Half, Modifiers, Template, lexicon
+from sfumato.data.emoji.wording.names import (
+    EMOJI_BESIDE_SHARE,
+    EMOJI_SHARE,
+    OTHER_SHARE,
+    TYPO_LANGUAGES,
+    Name,
+    names,
+    typo,
+)
+from sfumato.data.emoji.wording.pseudo import noisy, pseudo_adjective
 
 TYPO_SHARE = 0.08
 WIDE_SHARE = 0.02

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLE_WORDS, Concept
-from sfumato.data.wording.names import names
+from sfumato.data.emoji.wording.names import names
 
 MOST = 100  # concepts that share a keyword; what more share tells next to nothing
 
