@@ -137,16 +137,14 @@ def _scenes(run: Measurement) -> tuple[dict[str, Attributes], list[SceneSample]]
     for done, (question, x) in enumerate(zip(run.asked, composed, strict=True), 1):
         real.append(answers(question, x, run.scenes, run.classifier))
         run.watch("composed scenes", done, len(run.asked))
-    places = [k for k, wanted in enumerate(run.wanted()) if wanted]
     found: dict[str, Attributes] = {}
     samples = []
     for wording in SCENES:
         shown, examined = run.of(wording), []
         for done, ((one, image), x) in enumerate(zip(shown, singly(shown), strict=True), 1):
-            place = places[one.place]
-            seen = answers(run.asked[place], x, run.scenes, run.classifier)
+            seen = answers(run.asked[one.place], x, run.scenes, run.classifier)
             examined.append(Examined(one.language, seen))
-            beside = to_images(composed[place][None])[0]
+            beside = to_images(composed[one.place][None])[0]
             samples.append(SceneSample(image, one.prompt, one.language, one.seed, beside, seen))
             run.watch(f"scenes in {wording} words", done, len(shown))
         if examined:

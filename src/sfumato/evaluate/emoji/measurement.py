@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sfumato.data.emoji.captions import LANGUAGES
 from sfumato.data.emoji.concept_scenes import ConceptScenes
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.evaluate.emoji.classifier import Classifier
@@ -70,7 +71,7 @@ class Measurement:
     def asked(self) -> list[Question]:
         if not self.plan.scenes:
             return []
-        return questions(self.scenes, self.plan.styles, max(self.plan.scenes, REAL_SCENES))
+        return questions(self.scenes, self.plan.styles, max(self.plan.scenes * len(LANGUAGES), REAL_SCENES))
 
     @cached_property
     def splits(self) -> dict[str, np.ndarray]:
@@ -85,8 +86,7 @@ class Measurement:
     def draw(self) -> None:
         """Draw all prompts."""
         unseen = choose(self.data, self.splits.get("unseen_picture", self.train[:0]), EVERYTHING, self.settings.seed)
-        asked = [question for question, wanted in zip(self.asked, self.wanted(), strict=True) if wanted]
-        wanted = evaluation_prompts(self.data, self.chosen, unseen, asked, self.plan, self.settings.seed)
+        wanted = evaluation_prompts(self.data, self.chosen, unseen, self.asked, self.plan, self.settings.seed)
         began, images = time.perf_counter(), {}
         size = (self.data.size, self.data.size)
         requests = [drawing.Request(one.prompt, one.seed) for one in wanted]
@@ -96,15 +96,6 @@ class Measurement:
                 self.watch("drawing", len(images), len(wanted))
         self.seconds = (time.perf_counter() - began) / len(wanted)
         self.drawn = [(one, images[k]) for k, one in enumerate(wanted)]
-
-    def wanted(self) -> list[bool]:
-        """Which questions are drawn: the first of each kind; the others only show what the check confuses."""
-        seen: dict[str, int] = {}
-        wanted = []
-        for question in self.asked:
-            seen[question.kind] = seen.get(question.kind, 0) + 1
-            wanted.append(seen[question.kind] <= self.plan.scenes)
-        return wanted
 
     def of(self, *kinds: str) -> Shown:
         """The drawn pictures of some kinds of prompts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -74,7 +75,7 @@ def evaluation_prompts(
         *_sentences(data, chosen, plan.sentences, seed),
         *_keywords(data, chosen, plan.keywords, seed),
         *_unseen(data, unseen[: plan.unseen]),
-        *_scenes(questions, seed),
+        *_scenes(questions, plan.scenes, seed),
     ]
     found = [replace(one, seed=seed + k) for k, one in enumerate(found)]
     return found + list(_varied(data, chosen, plan, seed))
@@ -119,10 +120,16 @@ def _unseen(data: EmojiData, numbers: np.ndarray) -> Iterator[EvaluationPrompt]:
         yield EvaluationPrompt("unseen", i, language, text, (data.concept_index(i),))
 
 
-def _scenes(questions: Sequence[Question], seed: int) -> Iterator[EvaluationPrompt]:
-    for kind in SCENES:
-        for language in LANGUAGES:
-            for k, question in enumerate(questions):
+def _scenes(questions: Sequence[Question], n: int, seed: int) -> Iterator[EvaluationPrompt]:
+    """The first n scenes of each kind for every language, in both wordings. Languages get different scenes, so that no
+    scene weighs six times."""
+    turns: Counter[str] = Counter()
+    for k, question in enumerate(questions):
+        turn = turns[question.kind]
+        turns[question.kind] += 1
+        if turn < n * len(LANGUAGES):
+            language = LANGUAGES[turn % len(LANGUAGES)]
+            for kind in SCENES:
                 yield EvaluationPrompt(kind, k, language, question.prompt(language, kind == "held", seed + k))
 
 
