@@ -53,7 +53,7 @@ def test_steps_are_streamed_and_the_best_come_last(sd) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"best_of": 2, "n": 3}, "best_of is 2; choose a whole number from 3"),
+        ({"best_of": 2, "n": 3}, "best_of is 2, but n is 3"),
         ({"best_of": 0}, "best_of is 0"),
         ({"best_of": "4"}, "best_of is '4'"),
         ({"best_of": 2, "prompt": " "}, "without a prompt there is no best picture"),
