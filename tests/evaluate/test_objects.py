@@ -70,4 +70,4 @@ def test_the_ground_is_seen_around_a_picture_and_under_noise():
     x[:, :, 6:-6, 6:-6] = -1
     noisy = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(ground(x), torch.full((2, 3), 191.25))
-    torch.testing.assert_close(ground(noisy), torch.full((2, 3), 191.25), atol=2, rtol=0)
+    torch.testing.assert_close(ground(noisy), torch.full((2, 3), 191.25), atol=5, rtol=0)
