@@ -64,4 +64,4 @@ def test_a_broken_configuration_is_one_line(run: Run, refused: Callable[..., Non
     (home / "config.toml").write_text("colour = 3")
     refused(run("models"), "and nothing else")
     (home / "config.toml").write_text("models =")
-    refused(run("models"), "cannot read", "config.toml")
+    refused(run("models"), "config.toml is not valid TOML")

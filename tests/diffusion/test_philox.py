@@ -52,5 +52,5 @@ def test_a_picture_from_the_numbers_of_a_gpu(model: str) -> None:
     drawn = [sd.txt2img("a cat", rng=rng, **small) for rng in ("cpu", "NV", "gpu")]
     assert drawn[0].images != drawn[1].images == drawn[2].images
     assert [infotext.parse(each.infotexts[0])[2]["RNG"] for each in drawn] == ["CPU", "NV", "NV"]
-    with pytest.raises(SfumatoError, match="unknown source of noise 'dice'; choose one of cpu, nv"):
+    with pytest.raises(SfumatoError, match="unknown rng 'dice'; choose one of cpu, nv"):
         sd.txt2img("a cat", rng="dice")

@@ -89,12 +89,12 @@ def test_opposite_edges_fit_together(tiling: str, axes: tuple[int, ...], model: 
 
 REFUSED = [
     (lambda sd: sd.txt2img("a cat", hires_strength=0.5), "hires_strength without hires_scale changes nothing"),
-    (lambda sd: sd.txt2img("a cat", hires_scale=0.5), "scale of the second pass is 0.5; choose a number from 1 to 8"),
-    (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_strength=1.7), "strength of the second pass is 1.7"),
-    (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_steps=0), "steps of the second pass is 0"),
+    (lambda sd: sd.txt2img("a cat", hires_scale=0.5), "hires_scale is 0.5; choose a number from 1 to 8"),
+    (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_strength=1.7), "hires_strength is 1.7"),
+    (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_steps=0), "hires_steps is 0"),
     (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_upscaler="no.pth"), "cannot open no.pth"),
     (lambda sd: sd.txt2img("a cat", hires_scale=8, width=4096), "draws at most 8192 a side"),
-    (lambda sd: sd.txt2img("a cat", tiling="z"), "tiling is 'z'; choose one of x, y, both"),
+    (lambda sd: sd.txt2img("a cat", tiling="z"), "unknown tiling 'z'; choose one of x, y, both"),
     (lambda sd: sd.img2img(Image.new("RGB", (32, 32)), hires_scale=2), "drawn without hires_scale; leave it out"),
     (lambda sd: sd.upscale(Image.new("RGB", (32, 32)), tiling="x"), "drawn larger without tiling; leave it out"),
 ]

@@ -74,6 +74,6 @@ def test_threads_of_the_command_line(run: Callable[..., Result], refused: Callab
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
-    assert run(*words).exit_code == 0
+    assert run(*words, "--overwrite").exit_code == 0
     assert torch.get_num_threads() == before
     refused(run(*words, "--threads", 0), "--threads")

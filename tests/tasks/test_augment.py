@@ -82,7 +82,7 @@ def test_bad_folders_are_refused(sd: StableDiffusion, folder: Path, tmp_path: Pa
     ):
         with pytest.raises(SfumatoError, match=words):
             sd.augment(source, target)
-    with pytest.raises(SfumatoError, match=r"the strength is 1.7"):
+    with pytest.raises(SfumatoError, match=r"strength is 1.7"):
         sd.augment(folder, tmp_path / "out", strength=1.7)
 
 

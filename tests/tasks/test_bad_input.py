@@ -104,5 +104,5 @@ def test_a_prompt_of_emoji_only_is_a_prompt(task: Task, levels: np.ndarray) -> N
 @pytest.mark.parametrize("name", ["img2img", "inpaint"])
 @pytest.mark.parametrize("strength", [1.7, -0.1, float("nan")])
 def test_strengths_outside_0_to_1_are_refused(model: str, levels: np.ndarray, name: str, strength: float) -> None:
-    with pytest.raises(SfumatoError, match=r"the strength is .*; choose a number from 0 to 1"):
+    with pytest.raises(SfumatoError, match=r"strength is .*; choose a number from 0 to 1"):
         TASKS[name](sfumato.load(model))(levels, strength=strength)

@@ -42,7 +42,7 @@ def test_xl_is_told_the_drawn_size_or_what_the_user_says() -> None:
     [
         (sd1.SPEC, {"original_size": (512, 512)}, "Stable Diffusion 1.x is not conditioned on original_size"),
         (sd1.SPEC, {"crop": (0, 0)}, "not conditioned on crop"),
-        (sdxl.SPEC, {"aesthetic_score": 7}, "Stable Diffusion XL is not conditioned on an aesthetic score"),
+        (sdxl.SPEC, {"aesthetic_score": 7}, "Stable Diffusion XL is not conditioned on aesthetic_score"),
         (sdxl.REFINER, {"target_size": (512, 512)}, "not conditioned on target_size"),
         (sdxl.REFINER, {"aesthetic_score": 11}, "from 0 to 10"),
         (sdxl.SPEC, {"crop": (-1, 0)}, "two numbers from 0"),

@@ -56,7 +56,7 @@ def is_original(shapes: Shapes) -> bool:
     cross = (shape[1:] for name, shape in shapes.items() if re.fullmatch(r"model\.diff.*\.attn2\.to_k\.weight", name))
     context = next(cross, (0,))
     tower = "cond_stage_model.model.transformer."
-    foreign = ("conditioner.", tower, "control_model.", f"{UNET}label_emb")
+    foreign = ("conditioner.", tower, "control_model.", "cc_projection.", f"{UNET}label_emb")
     return not holds(shapes, *foreign) and context == text[:1] and not is_second_line(shapes, UNET)
 
 

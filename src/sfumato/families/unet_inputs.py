@@ -63,7 +63,7 @@ def is_second_line(shapes: Shapes, prefix: str) -> bool:
 
 def is_standalone_unet(shapes: Shapes, prefix: str, release: Spec) -> bool:
     """The U-Net is conditioned as the release's, by the widths of what it reads, whatever text towers are beside it."""
-    if holds(shapes, "control_model.") or (prefix == "unet/" and holds(shapes, "text_encoder")):
+    if holds(shapes, "control_model.", "cc_projection.") or (prefix == "unet/" and holds(shapes, "text_encoder")):
         return False
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     vector = own.get("label_emb.0.0.weight") or own.get("add_embedding.linear_1.weight") or (release.unet.vector_dim,)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato.checkpoint.checkpoint import Checkpoint
+from sfumato.checkpoint.keymap import holds
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.families import Family
@@ -91,17 +92,21 @@ def resolve(
     if spec.family != family.name:
         wanted = family_named(spec.family).spec.title
         raise SfumatoError(f"{checkpoint.path} is {family.spec.title}, not {wanted}; give a file of that family")
-    _check_heads(spec, checkpoint.path)
     prefixes = family.layouts[layout].prefixes
     given = assign(spec, prefixes, vae, text_encoders)
     components = {**elsewhere(checkpoint, spec, prefixes), **given}
     checkpoint, spec = merge(checkpoint, spec, prefixes, components)
+    _check_heads(spec, checkpoint.path, {part for part in prefixes if holds(checkpoint.shapes, prefixes[part])})
     return Resolved(checkpoint, family, layout, spec, components, frozenset(given))
 
 
-def _check_heads(spec: Spec, path: Path) -> None:
-    """Raises SfumatoError for widths that the heads of a network do not divide, which only drawing would show."""
-    texts = {name: one for name in ("text", "text_2") if (one := getattr(spec, name)) is not None}
+def _check_heads(spec: Spec, path: Path, present: Container[str]) -> None:
+    """Raises SfumatoError for widths that the heads of a network do not divide, which only drawing would show.
+
+    Of text encoders only those that are `present` count: the sizes of others are guesses.
+    """
+    found = {name: getattr(spec, name) for name in ("text", "text_2") if name in present}
+    texts = {name: one for name, one in found.items() if one is not None}
     widths = [(f"text encoder ({name})", one.hidden_size, one.heads) for name, one in texts.items()]
     if spec.transformer is None:
         unet = spec.unet
