@@ -24,10 +24,9 @@ ALLOWED = {
     "text": ("checkpoint", "diffusion", "nets"),
     "images": (),
     "runtime": (),
-    "adapters": ("nets", "checkpoint"),
-    "adapt": ("nets", "checkpoint"),
     "families": ("checkpoint", "nets", "text", "diffusion"),
-    "loading": ("families", "checkpoint", "nets", "text", "diffusion", "adapters", "adapt", "runtime"),
+    "adapters": ("families", "checkpoint", "nets", "diffusion"),
+    "loading": ("families", "checkpoint", "nets", "text", "diffusion", "adapters", "runtime"),
     "hub": ("loading", "families", "checkpoint", "runtime"),
     "settings": ("diffusion", "text"),
     "provenance": ("settings", "diffusion", "text", "images"),
@@ -46,7 +45,7 @@ ALLOWED = {
     "data": ("nets", "images", "text", "diffusion"),
     "train": (
         "api", "pipeline", "loading", "data", "diffusion", "nets", "settings", "images", "runtime", "text",
-        "checkpoint", "adapters", "adapt", "families", "hub",
+        "checkpoint", "adapters", "families", "hub",
     ),
     "evaluate": (
         "api", "tasks", "pipeline", "settings", "data", "diffusion", "nets", "images", "loading", "runtime", "text",
@@ -55,7 +54,7 @@ ALLOWED = {
     "lineage": ("nets", "images", "checkpoint", "train"),
     "verify": (
         "api", "tasks", "pipeline", "settings", "provenance", "images", "loading", "families", "checkpoint", "text",
-        "diffusion", "nets", "runtime", "hub", "adapters", "adapt",
+        "diffusion", "nets", "runtime", "hub", "adapters",
     ),
     "server": (
         "api", "tasks", "pipeline", "settings", "provenance", "images", "hub", "runtime", "loading", "diffusion",
@@ -63,7 +62,7 @@ ALLOWED = {
     "cli": (
         "api", "tasks", "pipeline", "settings", "provenance", "images", "loading", "families", "checkpoint", "text",
         "diffusion", "runtime", "hub", "codec", "train", "data", "evaluate", "verify", "lineage", "server",
-        "adapters", "adapt",
+        "adapters",
     ),
 }  # fmt: skip
 # What still goes another way. Lines may only leave this list.

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sfumato.adapt.lowrank import Adapter
+from sfumato.adapters.lowrank import Adapter
 from sfumato.checkpoint import variant
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError

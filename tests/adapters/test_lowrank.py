@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from sfumato.adapt.lowrank import Adapter, delta
+from sfumato.adapters.lowrank import Adapter, delta
 from sfumato.diffusion.cond import Cond
 from sfumato.nets.unet import UNet
 from sfumato.spec import UNetConfig
