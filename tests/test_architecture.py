@@ -25,7 +25,7 @@ ALLOWED = {
     "images": (),
     "runtime": (),
     "families": ("checkpoint", "nets", "text", "diffusion"),
-    "adapters": ("families", "checkpoint", "nets", "diffusion"),
+    "adapters": ("families", "checkpoint", "nets", "diffusion", "text"),
     "loading": ("families", "checkpoint", "nets", "text", "diffusion", "adapters", "runtime"),
     "hub": ("loading", "families", "checkpoint", "runtime"),
     "settings": ("diffusion", "text"),

@@ -28,8 +28,8 @@ def encoder(model: str) -> TextEncoder:
 def ids(text: str, size: int = 75) -> list[list[int]]:
     """Windows of a prompt whose letters are tokens: 'a,b' -> [1, 44, 2]; spaces are none."""
 
-    def encode(words: str) -> list[int]:
-        return [44 if letter == "," else ord(letter) - 96 for letter in words if letter != " "]
+    def encode(words: str) -> list[tuple[int, ...]]:
+        return [(44 if letter == "," else ord(letter) - 96,) for letter in words if letter != " "]
 
     return [[token.id for token in window] for window in windows(emphasis.read(text)[0], encode, size)]
 

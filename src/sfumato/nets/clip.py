@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.nets.layers import Linear
+from sfumato.nets.layers import Linear, look_up
 from sfumato.spec import CLIPTextConfig
 
 
@@ -60,8 +60,8 @@ class Embeddings(nn.Module):
         self.token_embedding = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.position_embedding = nn.Embedding(cfg.max_length, cfg.hidden_size)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
+    def forward(self, ids: Tensor, further: Tensor | None = None) -> Tensor:
+        return look_up(self.token_embedding, ids, further) + self.position_embedding.weight[: ids.shape[1]]
 
 
 class SelfAttention(nn.Module):
@@ -120,7 +120,7 @@ class Transformer(nn.Module):
 
 
 class CLIPText(nn.Module):
-    """Token ids (B, L), L at most `cfg.max_length` -> TextStates."""
+    """Token ids (B, L), L at most `cfg.max_length` -> TextStates. For ids of `further` vectors (E, D) see `look_up`."""
 
     def __init__(self, cfg: CLIPTextConfig):
         super().__init__()
@@ -129,9 +129,9 @@ class CLIPText(nn.Module):
         if cfg.projection_dim is not None:
             self.text_projection = Linear(cfg.hidden_size, cfg.projection_dim, bias=False)
 
-    def forward(self, ids: Tensor) -> TextStates:
+    def forward(self, ids: Tensor, further: Tensor | None = None) -> TextStates:
         model = self.text_model
-        hidden = [model.embeddings(ids)]
+        hidden = [model.embeddings(ids, further)]
         for layer in model.encoder.layers:
             hidden.append(layer(hidden[-1]))
         # argmax finds the first end token; the padding after it is often the same token.

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FURTHER = 1 << 24  # ids from here on are no words of a vocabulary, but vectors that stand for words of a prompt
+
 _onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
@@ -44,6 +46,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
+
+
+def look_up(table: nn.Embedding, ids: Tensor, further: Tensor | None) -> Tensor:
+    """Rows (B, L, D) of a vocabulary's table by ids (B, L); those from `FURTHER` on are of `further` vectors (E, D)."""
+    if further is None:
+        return table(ids)
+    new = ids >= FURTHER
+    rows = table(ids.masked_fill(new, 0))
+    return torch.where(new[..., None], further.to(rows)[(ids - FURTHER).clamp(min=0)], rows)
 
 
 class Conv2d(nn.Conv2d):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.nets.layers import Linear
+from sfumato.nets.layers import Linear, look_up
 from sfumato.spec import T5Config
 
 BUCKETS, FARTHEST = 32, 128  # of relative positions; beyond the farthest all distances are one
@@ -110,7 +110,10 @@ class Encoder(nn.Module):
 
 
 class T5(nn.Module):
-    """Token ids (B, L) -> last states (B, L, D). Padding is attended to, as in the code of 3 and 3.5."""
+    """Token ids (B, L) -> last states (B, L, D). Padding is attended to, as in the code of 3 and 3.5.
+
+    For ids of `further` vectors (E, D) see `look_up`.
+    """
 
     def __init__(self, cfg: T5Config):
         super().__init__()
@@ -118,8 +121,8 @@ class T5(nn.Module):
         self.shared = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.encoder = Encoder(cfg)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        x = self.shared(ids)
+    def forward(self, ids: Tensor, further: Tensor | None = None) -> Tensor:
+        x = look_up(self.shared, ids, further)
         table = self.encoder.get_parameter(BIAS)
         bias = F.embedding(buckets(ids.shape[1]).to(ids.device), table).permute(2, 0, 1)[None]  # (1, nh, L, L)
         for block in self.encoder.block:

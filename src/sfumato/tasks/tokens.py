@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
+from sfumato.text.embeddings import Vocabulary
 from sfumato.text.encode import MAX_WINDOWS, T5Reader
 from sfumato.text.prompt import syntax
-from sfumato.text.prompt.chunks import windows
+from sfumato.text.prompt.chunks import Token, windows
 from sfumato.text.prompt.emphasis import Spans
 from sfumato.text.prompt.syntax import read
 from sfumato.text.prompt.tree import Note
@@ -84,16 +86,26 @@ def tokens(model: Model, settings: Settings) -> Tokens:
 
 def _readings(model: Model, part: syntax.Part) -> list[Reading]:
     encoder, found, step = model.encode, [], 0
+
+    def decode(id: int) -> str:
+        return encoder.tokenizer.decode([id])
+
     for (text, spans), same in groupby(zip(part.texts, part.spans, strict=True)):
         first, step = step + 1, step + len(list(same))
-        cut = windows(spans, encoder.tokenizer.encode, encoder.window)
-        pieces = tuple(tuple(Piece(encoder.tokenizer.decode([id]), id, weight) for id, weight in row) for row in cut)
+        cut = windows(spans, encoder.vocabulary.units, encoder.window)
+        pieces = tuple(tuple(_piece(encoder.vocabulary, decode, token) for token in row) for row in cut)
         found.append(Reading(first, step, text, pieces, _t5(encoder.t5, spans), sum(map(len, cut[MAX_WINDOWS:]))))
     return found
+
+
+def _piece(vocabulary: Vocabulary, decode: Callable[[int], str], token: Token) -> Piece:
+    """Vectors of an embedding are shown by its name."""
+    name = vocabulary.name_of(token.id)
+    return Piece(decode(token.id) if name is None else f"<{name}>", token.id, token.weight)
 
 
 def _t5(reader: T5Reader | None, spans: Spans) -> tuple[Piece, ...]:
     if reader is None or reader.tokenizer is None:
         return ()
     (row,) = reader.rows([spans])
-    return tuple(Piece(reader.tokenizer.piece(id), id, weight) for id, weight in row)
+    return tuple(_piece(reader.vocabulary, reader.tokenizer.piece, token) for token in row)

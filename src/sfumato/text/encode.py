@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +15,10 @@ from torch import Tensor
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import OptionError, SfumatoError
 from sfumato.nets.clip import CLIPText, TextStates
+from sfumato.nets.layers import FURTHER, look_up
 from sfumato.nets.prior import Words
 from sfumato.nets.t5 import T5
+from sfumato.text.embeddings import Embedding, Vocabulary, table
 from sfumato.text.emoji import spelled_out
 from sfumato.text.prompt.chunks import Token, tokens, windows
 from sfumato.text.prompt.emphasis import Emphasis, Span, Spans
@@ -26,19 +31,31 @@ MAX_T5 = 512  # tokens, of which most are padding
 
 @dataclass(frozen=True, eq=False)
 class T5Reader:
-    """T5 with its tokenizer, for a network whose text is `width` wide; without either of them it reads nothing."""
+    """T5 with its tokenizer, for a network whose text is `width` wide; without either of them it reads nothing.
+
+    `embeddings` are words that vectors stand for; it reads nothing of those that have none for it.
+    """
 
     width: int
     length: int
     tokenizer: T5Tokenizer | None = None
     network: T5 | None = None
+    embeddings: tuple[Embedding, ...] = ()
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tokenizer's words, and those of the embeddings."""
+        counts = {one.name: 0 if one.t5 is None else len(one.t5) for one in self.embeddings}
+        return Vocabulary(self._encode, counts)
+
+    def _encode(self, text: str) -> list[int]:
+        return [] if self.tokenizer is None else self.tokenizer.encode(text)[:-1]
 
     def rows(self, prompts: Sequence[Spans]) -> list[list[Token]]:
         """The tokens of each prompt, without its end; none where nothing is read. T5 has no windows to break."""
-        tokenizer = self.tokenizer
-        if self.network is None or tokenizer is None:
+        if self.network is None or self.tokenizer is None:
             return [[] for _ in prompts]
-        words = ((token for token in tokens(spans, lambda text: tokenizer.encode(text)[:-1])) for spans in prompts)
+        words = (tokens(spans, self.vocabulary.units) for spans in prompts)
         return [[token for token in row if isinstance(token, Token)] for row in words]
 
     def __call__(self, prompts: Sequence[Spans], emphasis: Emphasis = "a1111") -> Tensor:
@@ -51,11 +68,12 @@ class T5Reader:
             return torch.zeros(len(prompts), self.length, self.width)
         rows = self.rows(prompts)
         length = max(self.length, *(len(row) + 1 for row in rows))
+        further = table([one.t5 for one in self.embeddings if one.t5 is not None])
 
         def read(rows: Sequence[Sequence[Token]]) -> Tensor:
             ids = [[*(token.id for token in row), tokenizer.eos_token_id] for row in rows]
             ids = [row + [tokenizer.pad_token_id] * (length - len(row)) for row in ids]
-            return network(torch.tensor(ids, device=network.shared.weight.device))
+            return network(torch.tensor(ids, device=network.shared.weight.device), further)
 
         empty = read([[]]) if emphasis == "comfy" and any(map(_weighed, rows)) else None
         weights = [[token.weight for token in row] for row in rows]
@@ -64,11 +82,37 @@ class T5Reader:
 
 @dataclass(frozen=True, eq=False)
 class TextEncoder:
-    """A tokenizer with the CLIP text towers of a model, which are read side by side, and maybe T5 after them."""
+    """A tokenizer with the CLIP text towers of a model, which are read side by side, and maybe T5 after them.
+
+    `embeddings` are words that vectors stand for, see `with_embeddings`.
+    """
 
     tokenizer: CLIPTokenizer
     towers: tuple[CLIPText, ...]
     t5: T5Reader | None = None
+    embeddings: tuple[Embedding, ...] = ()
+
+    def with_embeddings(self, embeddings: Sequence[Embedding]) -> Self:
+        """This encoder, on the same networks, knowing these words and no others besides its tokenizer's.
+
+        Raises SfumatoError for vectors that do not fit the towers, or more than one window holds.
+        """
+        widths = [tower.cfg.hidden_size for tower in self.towers]
+        for one in embeddings:
+            if [part.shape[1] for part in one.clip] != widths:
+                found, fit = (" + ".join(map(str, each)) for each in ([part.shape[1] for part in one.clip], widths))
+                raise SfumatoError(f"the embedding {one.name} has vectors of {found} numbers, this model needs {fit}")
+            if one.count > self.window:
+                raise SfumatoError(
+                    f"the embedding {one.name} has {one.count} vectors; a prompt holds at most {self.window} together"
+                )
+        own = tuple(embeddings)
+        return replace(self, embeddings=own, t5=self.t5 and replace(self.t5, embeddings=own))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tokenizer's words, and those of the embeddings."""
+        return Vocabulary(self.tokenizer.encode, {one.name: one.count for one in self.embeddings})
 
     @property
     def window(self) -> int:
@@ -77,7 +121,7 @@ class TextEncoder:
 
     def windows(self, prompt: Spans) -> list[list[Token]]:
         """The prompt's tokens in windows, see `chunks.windows`. Raises SfumatoError for more than `MAX_WINDOWS`."""
-        cut = windows(prompt, self.tokenizer.encode, self.window)
+        cut = windows(prompt, self.vocabulary.units, self.window)
         if len(cut) > MAX_WINDOWS:
             most = f"{MAX_WINDOWS} windows of {self.window} tokens"
             raise SfumatoError(f"the prompt has {sum(map(len, cut))} tokens; shorten it to at most {most}")
@@ -98,7 +142,7 @@ class TextEncoder:
         count = max(map(len, cut))
         rows = [window for each in cut for window in each + [[]] * (count - len(each))]
         with torch.no_grad():
-            states = [self._states(tower, rows) for tower in self.towers]
+            states = [self._states(tower, rows, self._further(k)) for k, tower in enumerate(self.towers)]
             read = (
                 self._read(tower, each, rows, clip_skip, emphasis)
                 for tower, each in zip(self.towers, states, strict=True)
@@ -126,9 +170,9 @@ class TextEncoder:
         self._check(clip_skip)
         rows = self.windows((Span(prompt),) if isinstance(prompt, str) else prompt)
         with torch.no_grad():
-            ids = self._ids(tower, rows)
-            states = tower(ids)
-            embeddings = tower.text_model.embeddings.token_embedding(ids)
+            ids, further = self._ids(tower, rows), self._further(0)
+            states = tower(ids, further)
+            embeddings = look_up(tower.text_model.embeddings.token_embedding, ids, further)
         weights = (torch.arange(ids.shape[1], device=ids.device) <= states.ends[:, None]).float()
         if emphasis != "none":
             for i, row in enumerate(rows):
@@ -137,12 +181,25 @@ class TextEncoder:
         there = flat[2] != 0
         read, known, counts = (value[there][None] for value in flat)
         lengths = tuple(self.tokenizer.byte_lengths(ids.flatten()[there].tolist()))
-        pieces = (Span(prompt),) if isinstance(prompt, str) else prompt
-        text = " ".join(piece.text for piece in pieces if isinstance(piece, Span) and piece.weight > 0)
+        if any(id >= FURTHER for id in ids.flatten().tolist()):
+            text = " ".join(self._texts(token for row in rows for token in row if token.weight > 0))
+        else:
+            pieces = (Span(prompt),) if isinstance(prompt, str) else prompt
+            text = " ".join(piece.text for piece in pieces if isinstance(piece, Span) and piece.weight > 0)
         return Words(read, known, counts, spelled_out(text), lengths)
 
-    def _states(self, tower: CLIPText, rows: list[list[Token]]) -> TextStates:
-        return tower(self._ids(tower, rows))
+    def _texts(self, row: Iterable[Token]) -> Iterator[str]:
+        """What stands between the embeddings of a row."""
+        for new, run in groupby((token.id for token in row), key=lambda id: id >= FURTHER):
+            if not new:
+                yield self.tokenizer.decode(list(run))
+
+    def _further(self, tower: int) -> Tensor | None:
+        """The vectors of all embeddings for a tower (E, D); None without any."""
+        return table([one.clip[tower] for one in self.embeddings])
+
+    def _states(self, tower: CLIPText, rows: list[list[Token]], further: Tensor | None = None) -> TextStates:
+        return tower(self._ids(tower, rows), further)
 
     def _ids(self, tower: CLIPText, rows: list[list[Token]]) -> Tensor:
         """Token ids (rows, L), padded to the tower's length."""

@@ -105,7 +105,6 @@ INERT_NAMES = {
     ("torch", "device"),
     ("torch", "Generator"),
     ("torch.nn.parameter", "Parameter"),
-    ("torch.nn.modules.container", "ParameterDict"),
     ("typing", "Any"),
 }
 
@@ -160,7 +159,21 @@ def _encode(text: Any, encoding: Any = "latin1", *rest: Any) -> bytes:
     return text.encode("latin1", "replace") if isinstance(text, str) else b""
 
 
+class _Parameters(dict[Any, Any]):
+    """A ParameterDict of torch, which trainers of embeddings kept: its parameters by their names."""
+
+    def __init__(self, *arguments: Any):
+        super().__init__()
+
+    def fill(self, state: Any) -> None:
+        """Takes the parameters out of what the object had as its state."""
+        state = state[0] if isinstance(state, tuple) and state else state
+        held = state.get("_parameters") if isinstance(state, dict) else None
+        self.update(held if isinstance(held, dict) else {})
+
+
 CALLS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("torch.nn.modules.container", "ParameterDict"): _Parameters,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_tensor_v3"): _tensor_v3,
@@ -305,7 +318,9 @@ class _Machine:
                 arguments, function = pop(), pop()
                 push(_call(function, arguments))
             case "BUILD":
-                pop()  # the state of an object that is not built
+                state = pop()  # of an object that is not built
+                if isinstance(self.stack[-1], _Parameters):
+                    self.stack[-1].fill(state)
             case "BINPERSID":
                 push(self.persistent(pop()))
             case _:

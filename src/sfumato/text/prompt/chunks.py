@@ -10,29 +10,39 @@ from sfumato.text.prompt.emphasis import Break, Spans
 COMMA_REACH = 20  # tokens that move on to the next window so that it begins after a comma
 
 
+Encode = Callable[[str], list[tuple[int, ...]]]
+"""Text to ids, in units that no window divides: a token, or all vectors of an embedding."""
+
+
 class Token(NamedTuple):
-    """A symbol of the tokenizer with its weight."""
+    """A symbol of the tokenizer, or a vector of an embedding, with its weight.
+
+    `together` of the first vector of an embedding is how many there are; those after it have 0, a symbol has 1.
+    """
 
     id: int
     weight: float
+    together: int = 1
 
 
-def tokens(spans: Spans, encode: Callable[[str], list[int]]) -> Iterator[Token | Break]:
+def tokens(spans: Spans, encode: Encode) -> Iterator[Token | Break]:
     """Every span by itself, so that words of two weights never share a token."""
     for span in spans:
         if isinstance(span, Break):
             yield span
-        else:
-            yield from (Token(number, span.weight) for number in encode(span.text))
+            continue
+        for unit in encode(span.text):
+            yield from (Token(id, span.weight, 0 if place else len(unit)) for place, id in enumerate(unit))
 
 
-def windows(spans: Spans, encode: Callable[[str], list[int]], size: int) -> list[list[Token]]:
+def windows(spans: Spans, encode: Encode, size: int) -> list[list[Token]]:
     """The tokens in windows of at most `size`; at least one, any may be short.
 
     A BREAK ends its window. A window that is full does so after its last comma, where that is among its last 20
-    tokens: what belongs together stays together (AUTOMATIC1111's rule).
+    tokens: what belongs together stays together. An embedding that does not fit into the rest of a window begins the
+    next one (AUTOMATIC1111's rules).
     """
-    comma = encode(",")
+    comma = [id for unit in encode(",") for id in unit]
     found: list[list[Token]] = [[]]
     for token in tokens(spans, encode):
         window = found[-1]
@@ -43,6 +53,8 @@ def windows(spans: Spans, encode: Callable[[str], list[int]], size: int) -> list
             after = 0 if [token.id] == comma else _after_comma(window, comma)
             found.append(window[size - after :])
             del window[size - after :]
+        if found[-1] and len(found[-1]) + token.together > size:
+            found.append([])
         found[-1].append(token)
     return found if len(found) == 1 or found[-1] else found[:-1]
 
