@@ -197,13 +197,11 @@ def _inflated(data: bytes) -> bytes:
 def _hidden(pixels: np.ndarray) -> bytes:
     """The bytes that AUTOMATIC1111 hides in a picture (H, W, 3): their halves lie in two blocks, left and right of a
     black column each. Four bits of every value count, and are exclusive-ored with a stream of numbers."""
-    there = (pixels > 0).all(2)
-    rows, columns = there.any(1), there.any(0)
-    if not rows.any():
+    there = np.argwhere((pixels > 0).all(2))
+    if not len(there):
         raise ValueError("black")
-    inside = pixels[
-        rows.argmax() : len(rows) - rows[::-1].argmax(), columns.argmax() : len(columns) - columns[::-1].argmax()
-    ]
+    (top, left), (bottom, right) = there.min(0), there.max(0) + 1
+    inside = pixels[top:bottom, left:right]
     bits = inside & 15
     black = np.flatnonzero(bits.sum((0, 2)) == 0)
     if len(black) < 2:
