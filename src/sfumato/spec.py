@@ -80,7 +80,8 @@ class PriorConfig:
     """Sizes of a scene prior, see `nets.prior`: words -> things and places -> codes, a draft, and conditioning.
 
     It remembers pictures of `concepts` in `styles` as codes of `code` numbers each, from which a picture of
-    `latent_channels` channels and `side` x `side` latents is drafted. `attributes` numbers beside each code say where
+    `latent_channels` channels and `side` x `side` latents is drafted, with `detail` further numbers of four bits each
+    that only the draft shows. `attributes` numbers beside each code say where
     the thing lies and what colour it has. `tints` and `grounds` count the colours of things and of grounds, "none said"
     included. `text_dim` is the width of the text tower, of which a reader of width `reader` and `reader_layers` layers
     makes the things, with `phrases` rows of a lexicon. `hidden` is the width of the local network that fits a thing's
@@ -90,6 +91,7 @@ class PriorConfig:
     concepts: int
     styles: int = 6
     code: int = 192
+    detail: int = 0
     attributes: int = 64
     latent_channels: int = 16
     side: int = 16

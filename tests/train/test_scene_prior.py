@@ -17,7 +17,7 @@ from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.nouns import TINTS
 from sfumato.loading.exports import VAE_FILE, write_export
 from sfumato.spec import MMDiTConfig, VAEConfig
-from sfumato.train.assemble import SCENES_FILE, completed
+from sfumato.train.assemble import SCENES_FILE, completed, remembered
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, scene_latents
 from sfumato.train.loop import Task, train
@@ -141,3 +141,30 @@ def test_the_two_runs_become_a_model_that_loads_and_draws(emoji, vae, latents, d
     drawn = sfumato.load(tmp_path / "drawing-on" / "export", device="cpu")
     assert torch.equal(drawn.prior.memory.codes, made.prior.memory.codes)
     assert not torch.equal(drawn.denoiser.network.proj_out.weight, made.denoiser.network.proj_out.weight)
+
+
+def test_details_bring_drafts_nearer_and_blocks_may_be_left_out(emoji, vae, latents, drawing, tmp_path):
+    write_export(tmp_path / "vae" / VAE_FILE, vae, dataclasses.asdict(vae.cfg))
+    run(
+        ReaderTask(READING, emoji, tmp_path / "run", scenes=drawing, vae=tmp_path / "vae"), READING, tmp_path / "run", 1
+    )
+    whole = sfumato.load(tmp_path / "run" / "export", device="cpu")
+    finer = replace(DRAWING, detail=24, transformer=replace(DRAWING.transformer, depth=1))
+    task = SceneTask(finer, emoji, whole.vae, latents, CPU, whole)
+    run(task, finer, tmp_path / "finer", 1)
+    made = sfumato.load(tmp_path / "finer" / "export", device="cpu")
+    assert made.prior.cfg.detail == 24 and made.spec.transformer.depth == 1
+    assert torch.equal(made.prior.memory.codes, whole.prior.memory.codes)
+    numbers = emoji.splits["train"]
+    x = cached(latents, emoji.alone(scenes.CANONICAL), vae).float().flatten(1)
+    errors = []
+    for model in (whole, made):
+        codes = remembered(model.prior, emoji)
+        errors.append((model.prior.composer.alone(codes) - x)[numbers].square().mean())
+    assert errors[1] < 0.6 * errors[0], "details say what codes leave out"
+    again = SceneTask(finer, emoji, made.vae, latents, CPU, made)
+    run(again, finer, tmp_path / "again", 1)
+    more = sfumato.load(tmp_path / "again" / "export", device="cpu")
+    assert torch.equal(more.prior.memory.details, made.prior.memory.details)
+    with torch.no_grad():
+        assert made.txt2img("a red circle", width=32, height=32, steps=1).images[0].size == (32, 32)

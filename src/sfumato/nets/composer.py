@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
 from sfumato.nets.layers import Linear
+from sfumato.nets.packed import unpacked
 from sfumato.spec import PriorConfig
 
 OUTLINE = 0.92  # the longer edge of a thing in the picture that its code is made of
@@ -30,9 +31,10 @@ WAVES = 4  # octaves in which places are said
 class Things:
     """Describes B pictures of up to M things each.
 
-    `codes` (B, M, K), `tint` (B, M) 0 for none, `spot` (B, M, 5): middle x and y, longer edge, degrees clockwise,
-    1 if mirrored, see `nets.layout.Spot`; `present` (B, M), bool. `ground` (B,): a colour, `grounds - 1` for white that
-    nobody mentions, or `grounds` where nothing at all is known of the picture.
+    `codes` (B, M, K + D), whose last D numbers are details that only the draft shows; `tint` (B, M) 0 for none, `spot`
+    (B, M, 5): middle x and y, longer edge, degrees clockwise, 1 if mirrored, see `nets.layout.Spot`; `present` (B, M),
+    bool. `ground` (B,): a colour, `grounds - 1` for white that nobody mentions, or `grounds` where nothing at all is
+    known of the picture.
     """
 
     codes: Tensor
@@ -64,6 +66,9 @@ class Composer(nn.Module):
         self.cfg = cfg
         a, c = cfg.attributes, cfg.latent_channels
         self.basis = Linear(cfg.code, c * cfg.side**2)
+        if cfg.detail:
+            self.register_buffer("detail_basis", torch.zeros(cfg.detail, c * cfg.side**2 // 2))
+            self.register_buffer("detail_scale", torch.zeros(cfg.detail))
         self.white = nn.Parameter(torch.zeros(c))
         self.ground_latent = nn.Embedding(cfg.grounds + 1, c)
         self.ground_token = nn.Embedding(cfg.grounds + 1, a)
@@ -84,10 +89,11 @@ class Composer(nn.Module):
         spot, ground = things.spot, self.ground_token(things.ground)
         place = self.spot_token(torch.cat([_waves(spot[..., :3]), _turn(spot)], -1)) + self.tint_token(things.tint)
         place = torch.where(things.present[..., None], place, self.absent.to(place.dtype))
-        tokens = torch.cat([things.codes.to(place.dtype), place], -1)
-        last = torch.cat([torch.zeros_like(things.codes[:, 0]).to(ground.dtype), ground], -1)
+        codes = things.codes[..., : self.cfg.code]
+        tokens = torch.cat([codes.to(place.dtype), place], -1)
+        last = torch.cat([torch.zeros_like(codes[:, 0]).to(ground.dtype), ground], -1)
         count = things.present.sum(1, keepdim=True).clamp(min=1)
-        mean = (things.codes * things.present[..., None]).sum(1) / count
+        mean = (codes * things.present[..., None]).sum(1) / count
         return Cond(
             torch.cat([tokens, last[:, None]], 1),
             torch.cat([mean.to(ground.dtype), ground], -1),
@@ -98,6 +104,16 @@ class Composer(nn.Module):
         """The number of the plain ground whose latents (C,) are nearest; white is the one that nobody mentions."""
         plain = self.white + self.ground_latent.weight[:-1]
         return int((plain.float() - latents.float()).square().sum(1).argmin())
+
+    def alone(self, codes: Tensor) -> Tensor:
+        """Returns what codes (N, K + D) spell out: the latents (N, C h w) of pictures of one thing, float32."""
+        codes, details = codes.split([self.cfg.code, self.cfg.detail], -1)
+        canvas = self.basis(codes).float()
+        if self.cfg.detail:
+            basis = self.get_buffer("detail_scale").float()[:, None] * unpacked(self.get_buffer("detail_basis"))
+            with torch.autocast(canvas.device.type, enabled=False):
+                canvas = canvas + details.float() @ basis
+        return canvas
 
     def draft(self, things: Things, height: int, width: int, on: Tensor | None = None) -> Tensor:
         """A coarse picture of the things in their places: latents (B, C, height, width), float32; `on` as in a call."""
@@ -111,7 +127,8 @@ class Composer(nn.Module):
         picture, number = things.present.nonzero(as_tuple=True)
         if len(picture):
             codes, spot = things.codes[picture, number], things.spot[picture, number]
-            canvas = self.basis(codes).float().unflatten(1, (c, cfg.side, cfg.side))
+            canvas = self.alone(codes).unflatten(1, (c, cfg.side, cfg.side))
+            codes = codes[:, : cfg.code]
             where = _Frame(spot, height, width)
             thing, patch = where.near(rows, columns).nonzero(as_tuple=True)
             around = _read(canvas, where.points(rows, columns, POINTS))[thing, patch]  # (N, POINTS^2, C)

@@ -31,6 +31,7 @@ from sfumato.nets.layout import (
     spots,
 )
 from sfumato.nets.lexicon import Lexicon
+from sfumato.nets.packed import unpacked
 from sfumato.nets.reader import Phrases, Reader, Reading
 from sfumato.spec import PriorConfig
 
@@ -91,7 +92,7 @@ class Understood:
 
 
 class Memory(nn.Module):
-    """`codes` (C, S, K) of concepts in styles.
+    """`codes` (C, S, K) of concepts in styles, and D `details` each, two in a number: (C, S, D / 2), see `nets.packed`.
 
     `known` (C, S), 1 or 0, says which of them are of pictures; the others are guesses from the same concept in other
     styles, or zeros where the concept has no picture at all.
@@ -104,10 +105,15 @@ class Memory(nn.Module):
         super().__init__()
         self.register_buffer("codes", torch.zeros(cfg.concepts, cfg.styles, cfg.code))
         self.register_buffer("known", torch.zeros(cfg.concepts, cfg.styles))
+        if cfg.detail:
+            self.register_buffer("details", torch.zeros(cfg.concepts, cfg.styles, cfg.detail // 2))
 
     def forward(self, concepts: Tensor, styles: Tensor) -> Tensor:
-        """Codes (M, K) of M concepts in M styles."""
-        return self.codes[concepts, styles].float()
+        """Codes (M, K + D) of M concepts in M styles."""
+        codes = self.codes[concepts, styles].float()
+        if "details" not in self._buffers:
+            return codes
+        return torch.cat([codes, unpacked(self.get_buffer("details")[concepts, styles])], -1)
 
     def styles_of(self, concepts: Sequence[int]) -> list[int]:
         """The styles in which all of these concepts have pictures; failing that those in which the first has."""
@@ -158,7 +164,7 @@ class ScenePrior(nn.Module):
         """The things of B pictures in their places."""
         cfg, device, n = self.cfg, self.memory.codes.device, len(asked)
         out = Things(
-            torch.zeros(n, MAX_THINGS, cfg.code, device=device),
+            torch.zeros(n, MAX_THINGS, cfg.code + cfg.detail, device=device),
             torch.zeros(n, MAX_THINGS, dtype=torch.int64, device=device),
             torch.tensor([0.5, 0.5, 1.0, 0.0, 0.0], device=device).repeat(n, MAX_THINGS, 1),
             torch.zeros(n, MAX_THINGS, dtype=torch.bool, device=device),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +16,10 @@ from sfumato.families import sd3
 from sfumato.loading.exports import filled, load_vae, read_export
 from sfumato.loading.save import save_folder
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.composer import Composer
 from sfumato.nets.lexicon import Lexicon
 from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.packed import packed
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.reader import Reader
 from sfumato.pipeline.load import load
@@ -26,8 +30,14 @@ from sfumato.typed import build
 SCENES_FILE = "scenes.safetensors"  # what a run of `sfumato train scenes` exports
 RIDGE = 60.0  # against fitting the chance of some 1,400 pairs of pictures with 192 numbers each
 MAX_FILE = 16 << 20
-# Codes lose less than a thousandth of their variance by it, what is known and digits nothing.
-EIGHT_BITS = ("prior/memory.codes", "prior/memory.known", "prior/lexicon.entries")
+# Codes lose less than a thousandth of their variance by it, what is known, digits and what is packed nothing.
+EIGHT_BITS = (
+    "prior/memory.codes",
+    "prior/memory.known",
+    "prior/memory.details",
+    "prior/lexicon.entries",
+    "prior/composer.detail_basis",
+)
 STEPS, CFG, SAMPLER, SIGMA_SCHEDULE = 12, 1.5, "euler", "sgm_uniform"
 
 
@@ -74,23 +84,33 @@ def assemble(
 def rewrite(folder: Path, model: Model, **changed: nn.Module) -> None:
     """Writes `model` to a folder with some networks exchanged.
 
-    These are "transformer", "vae" and "text", and of its prior "reader" and "composer".
-
-    The folder gets the model's tokenizer as well. Raises SfumatoError for a model without a prior.
+    These are "transformer", "vae", "text" and "prior", and of its prior "reader". The folder gets the model's tokenizer
+    as well. Raises SfumatoError for a model without a prior.
     """
     if model.prior is None:
         raise SfumatoError(f"{model.path} has no scene prior; give a model that has one, such as emoji")
-    for name in ("reader", "composer"):
-        if name in changed:
-            getattr(model.prior, name).load_state_dict(changed.pop(name).state_dict())
+    if "reader" in changed:
+        model.prior.reader.load_state_dict(changed.pop("reader").state_dict())
     model.encode.tokenizer.save(folder / "tokenizer")
     own = {"transformer": model.denoiser.network, "vae": model.vae, "text": model.encode.towers[0]}
     networks = own | {"prior": model.prior} | changed
-    save_folder(folder, model.spec, networks, folder / "tokenizer", torch.float16, MAX_FILE, EIGHT_BITS)
+    sizes: dict[str, Any] = {part: networks[part].cfg for part in ("transformer", "prior")}
+    spec = replace(model.spec, **sizes)
+    save_folder(folder, spec, networks, folder / "tokenizer", torch.float16, MAX_FILE, EIGHT_BITS)
+
+
+def with_composer(prior: ScenePrior, composer: Composer, data: Dataset, codes: Tensor) -> ScenePrior:
+    """Returns the prior with another composer, which may read details that `prior` has not: those of the codes (N, K +
+    D) of the set's pictures."""
+    result = ScenePrior(composer.cfg)
+    own = {f"composer.{name}": value for name, value in composer.state_dict().items()}
+    result.load_state_dict(result.state_dict() | prior.state_dict() | own)
+    _remember_details(result, data, codes)
+    return result.eval().requires_grad_(False)
 
 
 def remembered(prior: ScenePrior, data: Dataset) -> Tensor:
-    """Returns the codes (N, K) that a prior has of all pictures of a set.
+    """Returns the codes (N, K + D) that a prior has of all pictures of a set.
 
     Raises SfumatoError for a prior of another number of things or of groups.
     """
@@ -106,15 +126,32 @@ def remembered(prior: ScenePrior, data: Dataset) -> Tensor:
 
 
 def remember(prior: ScenePrior, data: Dataset, codes: Tensor) -> None:
-    """Fills the memory of a prior with the codes (N, K) of the training pictures, and with guesses for the gaps."""
+    """Fills the memory of a prior with the codes (N, K + D) of the training pictures, and with guesses for the gaps.
+
+    Details are not guessed: there they are zeros.
+    """
     shape = prior.memory.codes.shape
     of_concept, known = torch.zeros(shape), torch.zeros(shape[:2], dtype=torch.bool)
-    for number in data.splits["train"].tolist():
-        place = data.subject(number), data.groups.index(data.group(number))
-        of_concept[place], known[place] = codes[number], True
+    for number, place in _places(data):
+        of_concept[place], known[place] = codes[number, : prior.cfg.code], True
+    _remember_details(prior, data, codes)
     prior.memory.codes.copy_(completed(of_concept, known))
     prior.memory.known.copy_(known)
     prior.eval().requires_grad_(False)
+
+
+def _remember_details(prior: ScenePrior, data: Dataset, codes: Tensor) -> None:
+    if not prior.cfg.detail:
+        return
+    details = prior.memory.get_buffer("details")
+    for number, place in _places(data):
+        details[place] = packed(codes[number, prior.cfg.code :])
+
+
+def _places(data: Dataset) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yields the number of every training picture, and its place in the memory."""
+    for number in data.splits["train"].tolist():
+        yield number, (data.subject(number), data.groups.index(data.group(number)))
 
 
 def completed(codes: Tensor, known: Tensor) -> Tensor:

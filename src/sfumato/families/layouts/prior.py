@@ -29,6 +29,7 @@ def sizes(shapes: Shapes, prefix: str) -> PriorConfig:
         concepts=concepts,
         styles=styles,
         code=code,
+        detail=2 * own.get("memory.details", (0,))[-1],
         attributes=attributes,
         latent_channels=channels,
         side=round((own["composer.basis.weight"][0] / channels) ** 0.5),

@@ -7,9 +7,12 @@ separately (`methods.reader`). Both use the codes of pictures, which `train.asse
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,13 +33,14 @@ from sfumato.loading.exports import load_vae, write_export
 from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import MAX_THINGS, Spot
 from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.packed import LARGEST, packed, unpacked
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.batch import decoded, latents_of
 from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 from sfumato.seeding import shuffled, stream
 from sfumato.spec import MMDiTConfig, NoiseSchedule, PriorConfig
-from sfumato.train.assemble import SCENES_FILE, remembered, rewrite
+from sfumato.train.assemble import SCENES_FILE, remembered, rewrite, with_composer
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, identity, scene_latents
 from sfumato.train.loop import Batch, arithmetic
@@ -46,6 +50,7 @@ from sfumato.train.preparation import Tensors
 from sfumato.train.sheet import sheet
 
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
+REACH = 3.0  # standard deviations that the largest of four bits stands for
 CANONICAL = Spot(0.5, 0.5, 0.92)  # where a thing lies in the picture that its code is made of
 
 
@@ -54,16 +59,17 @@ class SceneTraining:
     """Recipe of a denoiser of scenes.
 
     It learns from the first `scenes` of `scene_seed`, and from single things as they lie in the picture that their code
-    of `code` numbers is made of; these are the share `single` of every batch. Of the share `drop` of pictures the
-    network is told nothing. Times are sigmoid(shift + z) of normal z, stratified over the batch (Esser et al. 2024,
-    equation 19). `draft_weight` weighs the error of the composer's draft against that of the network. `code_noise` is
-    added to codes, so that codes which the memory has only approximately are drawn well too. Sheets take `sheet_steps`
-    steps.
+    of `code` numbers and `detail` smaller ones is made of; these are the share `single` of every batch. Of the share
+    `drop` of pictures the network is told nothing. Times are sigmoid(shift + z) of normal z, stratified over the batch
+    (Esser et al. 2024, equation 19). `draft_weight` weighs the error of the composer's draft against that of the
+    network. `code_noise` is added to codes, so that codes which the memory has only approximately are drawn well too.
+    Sheets take `sheet_steps` steps.
     """
 
     loop: LoopConfig
     transformer: MMDiTConfig = field(default_factory=MMDiTConfig)
     code: int = 192
+    detail: int = 0
     scenes: int = 24576
     scene_seed: int = 4242
     single: float = 0.35
@@ -99,6 +105,31 @@ class Codes:
         codes = (x - mean) @ basis[:, :count]
         scale = codes[train].std(0).mean()
         return cls(codes / scale, basis[:, :count] * scale, mean)
+
+
+@dataclass(frozen=True, eq=False)
+class Details:
+    """What codes leave out: whole numbers `numbers` (N, D) from -7 to 7 for every picture, on a `basis` (D, C h w / 2)
+    of packed rows (see `nets.packed`) of the scales `scale` (D,)."""
+
+    numbers: Tensor
+    basis: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, rest: Tensor, train: np.ndarray, count: int) -> Details:
+        """Returns the details of what codes leave out of latents, `rest` (N, C h w); the basis is the `count` first
+        principal components of the pictures `train` alone, in four bits."""
+        learnt = rest[train]
+        variances, directions = torch.linalg.eigh(learnt.T @ learnt / len(learnt))
+        directions = directions.flip(1)[:, :count].T * (variances.flip(0)[:count, None].clamp(min=1e-12)).sqrt()
+        rows = directions * (REACH / LARGEST)
+        scale = rows.square().mean(1).sqrt() * (REACH / LARGEST)
+        basis = packed(rows / scale[:, None])
+        rough = scale[:, None] * unpacked(basis)
+        gram = rough @ rough.T
+        fitted = torch.linalg.solve(gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram)), rough @ rest.T)
+        return cls(unpacked(packed(fitted.T)), basis, scale)
 
 
 def make(
@@ -144,8 +175,13 @@ class SceneTask:
             data.subjects, len(data.groups), cfg.code, tints=1 + data.tints, grounds=1 + len(data.grounds),
             latent_channels=vae.cfg.latent_channels, side=side,
         )  # fmt: skip
-        self._codes = _kept_codes(
-            latents / f"codes-{identity(data, vae, CANONICAL, cfg.code)}.pt", self._singles, self._train, prior.code
+        if init is not None and init.spec.prior is not None:
+            prior = init.spec.prior
+        prior = replace(prior, detail=cfg.detail)
+        self._codes = _kept(
+            latents / f"codes-{identity(data, vae, CANONICAL, cfg.code)}.pt",
+            Codes,
+            lambda: Codes.of(self._singles, self._train, cfg.code),
         )
         self._scenes = scene_latents(latents, data, self.vae, cfg.scenes, cfg.scene_seed)
         self._new = scene_latents(latents, data, self.vae, max(cfg.held_out, 1), -1)
@@ -154,6 +190,8 @@ class SceneTask:
         self.networks = nn.ModuleDict({"transformer": self.transformer, "composer": self.composer})
         if init is not None:
             self._continue_from(init)
+        if cfg.detail and not (init is not None and init.spec.prior is not None and init.spec.prior.detail):
+            self._add_details(latents / f"details-{identity(data, vae, CANONICAL, prior, init and init.hash)}.pt")
         self.table = table_of("flow", NoiseSchedule())
         self.denoiser = Denoiser(self.transformer, "flow", self.table)
 
@@ -182,7 +220,8 @@ class SceneTask:
         things = self.things(batch).dropped(batch["drop"], composer.cfg.grounds)
         if cfg.code_noise:
             noise = cfg.code_noise * torch.randn_like(things.codes) * things.present[..., None]
-            things = dataclasses.replace(things, codes=things.codes + noise)
+            noise[..., cfg.code :] = 0
+            things = replace(things, codes=things.codes + noise)
         cond = composer(things, *x0.shape[2:])
         error = denoising_losses(self.denoiser, x0, batch["noise"], batch["sigma"], cond)
         single = round(cfg.single * len(x0))
@@ -227,7 +266,9 @@ class SceneTask:
         """Writes a complete model; without an `init` the weights, their sizes and the codes to one file, which the
         reader's training makes a model of."""
         if self._init is not None:
-            rewrite(folder, self._init, transformer=self.transformer, composer=self.composer)
+            assert self._init.prior is not None, "checked where the weights were taken"
+            prior = with_composer(self._init.prior, self.composer, self.data, self._codes.codes)
+            rewrite(folder, self._init, transformer=self.transformer, prior=prior)
             return
         parts = (("transformer", self.transformer.cfg), ("prior", self.composer.cfg))
         config = {name: dataclasses.asdict(cfg) for name, cfg in parts}
@@ -278,15 +319,30 @@ class SceneTask:
     def _continue_from(self, model: Model) -> None:
         """Begins with the denoiser of a model, and with the codes that it remembers."""
         network, own = model.denoiser.network, self.transformer.cfg
-        fits = isinstance(network, MMDiT) and dataclasses.replace(network.cfg, seen=own.seen) == own
-        if model.prior is None or not fits:
+        fits = isinstance(network, MMDiT) and replace(network.cfg, seen=own.seen, depth=own.depth) == own
+        if model.prior is None or model.prior.cfg.detail not in (0, self.cfg.detail) or not fits:
             raise SfumatoError(
                 f"{model.path} has no scene prior, or its transformer has other sizes than the recipe's; give a model "
                 "that this recipe made, such as emoji"
             )
-        self.transformer.load_state_dict(model.denoiser.network.state_dict())
-        self.composer.load_state_dict(model.prior.composer.state_dict())
-        self._codes = dataclasses.replace(self._codes, codes=remembered(model.prior, self.data))
+        self.transformer.load_state_dict(with_fewer_blocks(network, own.depth))
+        kept = self.composer.state_dict() | model.prior.composer.state_dict()
+        self.composer.load_state_dict(kept)
+        self._codes = replace(self._codes, codes=remembered(model.prior, self.data))
+
+    def _add_details(self, path: Path) -> None:
+        """Appends to the codes what they leave out of the pictures, and gives the composer its basis."""
+        codes = self._codes.codes
+
+        def made() -> Details:
+            with torch.no_grad():
+                alone = self.composer.alone(torch.cat([codes, codes.new_zeros(len(codes), self.cfg.detail)], 1))
+            return Details.of(self._singles.float().flatten(1) - alone, self._train, self.cfg.detail)
+
+        details = _kept(path, Details, made)
+        self.composer.get_buffer("detail_basis").copy_(details.basis)
+        self.composer.get_buffer("detail_scale").copy_(details.scale)
+        self._codes = replace(self._codes, codes=torch.cat([codes, details.numbers], 1))
 
     def _composer(self, prior: PriorConfig) -> Composer:
         """Returns a new composer; its basis is that of the codes, and its local network adds nothing yet."""
@@ -314,7 +370,7 @@ class SceneTask:
 
 def scene_transformer(cfg: MMDiTConfig, prior: PriorConfig) -> MMDiT:
     """Returns a new transformer that reads the composer's tokens and its draft."""
-    sizes = dataclasses.replace(
+    sizes = replace(
         cfg,
         in_channels=2 * prior.latent_channels,
         out_channels=prior.latent_channels,
@@ -329,9 +385,27 @@ def concatenated(first: Tensors, second: Tensors) -> Tensors:
     return {name: torch.cat([first[name], second[name]]) for name in first}
 
 
-def _kept_codes(path: Path, latents: Tensor, train: np.ndarray, count: int) -> Codes:
+def with_fewer_blocks(network: MMDiT, depth: int) -> Tensors:
+    """Returns the weights of a transformer of `depth` blocks: the last and the first of the network's, and some of
+    those between, evenly spread."""
+    kept = np.linspace(network.cfg.depth - 1, 0, depth).round().astype(int).tolist()[::-1]
+    places = {f"transformer_blocks.{old}.": f"transformer_blocks.{new}." for new, old in enumerate(kept)}
+    state = {}
+    for name, value in network.state_dict().items():
+        block = re.match(r"transformer_blocks\.\d+\.", name)
+        if block is None:
+            state[name] = value
+        elif block[0] in places:
+            state[places[block[0]] + name[block.end() :]] = value
+    return state
+
+
+Kept = TypeVar("Kept", Codes, Details)
+
+
+def _kept(path: Path, kind: type[Kept], make: Callable[[], Kept]) -> Kept:
+    """Returns what `make` makes, from the file that an earlier run kept it in, if there is one."""
     if not path.is_file():
-        codes = Codes.of(latents, train, count)
         with atomic_write(path) as file:
-            torch.save(dataclasses.asdict(codes), file)
-    return Codes(**torch.load(path, weights_only=True))
+            torch.save(vars(make()), file)
+    return kind(**torch.load(path, weights_only=True))
