@@ -319,8 +319,9 @@ class SceneTask:
     def _continue_from(self, model: Model) -> None:
         """Begins with the denoiser of a model, and with the codes that it remembers."""
         network, own = model.denoiser.network, self.transformer.cfg
+        known = model.prior is not None and model.prior.cfg.detail in (0, self.cfg.detail)
         fits = isinstance(network, MMDiT) and replace(network.cfg, seen=own.seen, depth=own.depth) == own
-        if model.prior is None or model.prior.cfg.detail not in (0, self.cfg.detail) or not fits:
+        if not isinstance(network, MMDiT) or model.prior is None or not (known and fits):
             raise SfumatoError(
                 f"{model.path} has no scene prior, or its transformer has other sizes than the recipe's; give a model "
                 "that this recipe made, such as emoji"
