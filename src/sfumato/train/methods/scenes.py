@@ -62,8 +62,8 @@ class SceneTraining:
     of `code` numbers and `detail` smaller ones is made of; these are the share `single` of every batch. Of the share
     `drop` of pictures the network is told nothing. Times are sigmoid(shift + z) of normal z, stratified over the batch
     (Esser et al. 2024, equation 19). `draft_weight` weighs the error of the composer's draft against that of the
-    network. `code_noise` is added to codes, so that codes which the memory has only approximately are drawn well too.
-    Sheets take `sheet_steps` steps.
+    network. `code_noise` is added to codes, and the details of the share `blur` of pictures are left out, so that what
+    the memory has only approximately is drawn well too. Sheets take `sheet_steps` steps.
     """
 
     loop: LoopConfig
@@ -76,6 +76,7 @@ class SceneTraining:
     drop: float = 0.1
     draft_weight: float = 0.2
     code_noise: float = 0.0
+    blur: float = 0.0
     t_shift: float = 0.0
     held_out: int = 64
     sheet_steps: int = 12
@@ -196,7 +197,7 @@ class SceneTask:
         self.denoiser = Denoiser(self.transformer, "flow", self.table)
 
     def batch(self, step: int) -> Batch:
-        """Returns latents `x0` with their labels, `noise`, levels `sigma`, and the rows to `drop`."""
+        """Returns latents `x0` with their labels, `noise`, levels `sigma`, and the rows to `drop` and to `blur`."""
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed
         single = round(cfg.single * count)
         numbers = self._train[shuffled(seed, "pictures", step * single, single, len(self._train))]
@@ -212,12 +213,14 @@ class SceneTask:
             "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
             "sigma": share.clamp(1e-4, 1 - 1e-3),
             "drop": torch.from_numpy(chance.random(count) < cfg.drop),
+            "blur": torch.from_numpy(chance.random(count) < cfg.blur),
         }
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the mean squared error of the flow, plus that of the draft times its weight."""
         cfg, x0, composer = self.cfg, batch["x0"], self.composer
         things = self.things(batch).dropped(batch["drop"], composer.cfg.grounds)
+        things.codes[batch["blur"], :, cfg.code :] = 0
         if cfg.code_noise:
             noise = cfg.code_noise * torch.randn_like(things.codes) * things.present[..., None]
             noise[..., cfg.code :] = 0
