@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
-from sfumato.verify import manifests, samplers, schedules, text, tiny, watermark
+from sfumato.verify import embeddings, manifests, samplers, schedules, text, tiny, watermark
 from sfumato.verify.cases import UNKNOWN, Case, failing, files
 
 # A kind of case is a subfolder and the function that finds its cases. To add one, write its file and list it here.
 KINDS: dict[str, Callable[[Path], Iterator[Case]]] = {
+    "embeddings": embeddings.find,
     "manifests": manifests.find,
     "samplers": samplers.find,
     "schedules": schedules.find,
