@@ -28,6 +28,7 @@ ALLOWED = {
     "adapters": ("families", "checkpoint", "nets", "diffusion", "text"),
     "loading": ("families", "checkpoint", "nets", "text", "diffusion", "adapters", "runtime"),
     "hub": ("loading", "families", "checkpoint", "runtime"),
+    "merging": ("hub", "loading", "adapters", "families", "checkpoint", "nets"),
     "settings": ("diffusion", "text"),
     "provenance": ("settings", "diffusion", "text", "images"),
     "pipeline": (
@@ -61,7 +62,7 @@ ALLOWED = {
     ),
     "cli": (
         "api", "tasks", "pipeline", "settings", "provenance", "images", "loading", "families", "checkpoint", "text",
-        "diffusion", "runtime", "hub", "codec", "train", "data", "evaluate", "verify", "lineage", "server",
+        "diffusion", "runtime", "hub", "codec", "train", "data", "evaluate", "verify", "lineage", "server", "merging",
         "adapters",
     ),
 }  # fmt: skip

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sfumato.diffusion.sigma_schedules import add_sigma_schedule
     from sfumato.hub.local_models import models
     from sfumato.hub.pull import pull
+    from sfumato.merging.merge import merge
     from sfumato.pipeline.events import Picture, Progress
     from sfumato.pipeline.guides import add_guide
     from sfumato.tasks.result import Result
@@ -31,6 +32,7 @@ __all__ = [
     "add_sampler",
     "add_sigma_schedule",
     "load",
+    "merge",
     "models",
     "pull",
 ]
@@ -43,6 +45,7 @@ _HOMES = {
     "add_sampler": "sfumato.diffusion.sample",
     "add_sigma_schedule": "sfumato.diffusion.sigma_schedules",
     "load": "sfumato.api",
+    "merge": "sfumato.merging.merge",
     "models": "sfumato.hub.local_models",
     "pull": "sfumato.hub.pull",
 }

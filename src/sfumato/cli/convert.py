@@ -12,6 +12,7 @@ import typer
 
 from sfumato.cli.from_table import completion
 from sfumato.cli.options import Prediction, TextEncoders, Vae, ZeroSnr, model_names
+from sfumato.cli.progress import byte_bar
 from sfumato.errors import SfumatoError, unknown
 from sfumato.files import atomic_write
 
@@ -63,9 +64,6 @@ def convert(
     if table.exists() and not force:
         raise SfumatoError(f"{table} exists; name another file with --proof, or replace it with --overwrite")
 
-    import rich.progress
-    from rich.console import Console
-
     from sfumato.hub.local_models import locate
     from sfumato.loading.convert import DTYPES
     from sfumato.loading.convert import convert as run
@@ -73,15 +71,7 @@ def convert(
     if dtype not in DTYPES:
         raise unknown("--dtype", dtype, DTYPES)
     path, known = locate(source)
-    console = Console(stderr=True)
-    columns = (
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.DownloadColumn(),
-        rich.progress.TimeRemainingColumn(),
-    )
-    with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
+    with byte_bar() as progress:
         result = run(
             path,
             out,
@@ -95,7 +85,7 @@ def convert(
             text_encoders=[locate(one, "text encoder")[0] for one in text_encoder or ()],
             tokenizer=tokenizer,
             force=force,
-            progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
+            progress=progress,
         )
     with atomic_write(table) as file:
         file.write(result.table().encode())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sfumato.cli.progress import byte_bar
 from sfumato.cli.table import print_table
 
 if TYPE_CHECKING:
@@ -50,20 +51,20 @@ def _row(one: Model) -> tuple[str, ...]:
 
 
 def _hash_all() -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
     from sfumato.checkpoint.hashes import hashed_file, kept_sha256, sha256
     from sfumato.hub.local_models import found
 
     files = [file for one in found() if (file := hashed_file(one.path)) and kept_sha256(file) is None]
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=sum(file.stat().st_size for file in files))
+    total, done = sum(file.stat().st_size for file in files), 0
+    with byte_bar() as progress:
         for file in files:
-            bar.update(task, description=file.name)
-            sha256(file, lambda count: bar.advance(task, count))
+
+            def advance(count: int, name: str = file.name) -> None:
+                nonlocal done
+                done += count
+                progress(done, total, name)
+
+            sha256(file, advance)
 
 
 def _printable(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -183,8 +183,8 @@ def has_ema(checkpoint: Checkpoint, family: Family, layout: str) -> bool:
     )
 
 
-def compare(model: Resolved, ema: bool = False) -> Plan:
-    """Account for every tensor of a model's file and of the parts given apart.
+def compare(model: Resolved, ema: bool = False, without: Container[str] = ()) -> Plan:
+    """Account for every tensor of a model's file and of the parts given apart; those of parts `without` are ignored.
 
     Raises SfumatoError when a whole part is missing that the family needs, and when averaged weights are asked for but
     not there.
@@ -196,12 +196,13 @@ def compare(model: Resolved, ema: bool = False) -> Plan:
     networks = _build(family, spec, checkpoint)
     prefixes = family.layouts[layout].prefixes
     missing = [part for part in networks if part not in given and not holds(checkpoint.tensors, prefixes[part])]
-    if needed := [part for part in missing if part not in family.optional]:
+    missing += [part for part in networks if part in without]
+    if needed := [part for part in missing if part not in family.optional and part not in without]:
         raise lacking(checkpoint.path, [getattr(spec, part) for part in needed])
     networks = {part: network for part, network in networks.items() if part not in missing}
     keymap = family.keymap(spec, layout, networks, ema)
-    for part, found in given.items():
-        keymap = found.mapped(keymap, part, networks[part].state_dict())
+    for part in given.keys() & networks.keys():
+        keymap = given[part].mapped(keymap, part, networks[part].state_dict())
     expected = {
         name: tuple(tensor.shape)
         for part, network in networks.items()
@@ -211,9 +212,11 @@ def compare(model: Resolved, ema: bool = False) -> Plan:
         shape = expected.get(keymap.canonical(name), ())
         if stored.loose and _without_ones(stored.shape) == _without_ones(shape):
             checkpoint.tensors[name] = replace(stored, shape=shape)
+    unread = [prefixes[part] for part in prefixes if part in without]
+    unread += [found.label for part, found in given.items() if part in without]
     if ema:  # the plain weights of the denoiser stand beside the averaged ones and are not needed
-        prefix = prefixes[family.denoiser]
-        keymap = replace(keymap, ignored=(*keymap.ignored, re.escape(prefix) + ".*"))
+        unread.append(prefixes[family.denoiser])
+    keymap = replace(keymap, ignored=(*keymap.ignored, *(re.escape(prefix) + ".*" for prefix in unread)))
     return Plan(networks, keymap, _lenient(keymap.match(expected, checkpoint.shapes), model))
 
 

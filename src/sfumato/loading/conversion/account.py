@@ -76,7 +76,7 @@ class Source:
     def ours(self, rule: Rule) -> list[Tensor]:
         """The parameters that a rule gives, in the output's type."""
         names, dtype = self.names(rule), self.type_of(rule)
-        tensors = [_cast(checked(one, name), dtype, name) for one, name in zip(self.stored(rule), names, strict=True)]
+        tensors = [cast(checked(one, name), dtype, name) for one, name in zip(self.stored(rule), names, strict=True)]
         return list(rule.transform.to_ours(tensors))
 
 
@@ -210,14 +210,15 @@ def _raw(stored: Stored) -> Entry:
 
 
 def _read_as(stored: Stored, dtype: torch.dtype, name: str) -> Tensor:
-    return _cast(checked(stored, name), dtype, name)
+    return cast(checked(stored, name), dtype, name)
 
 
 def _itself(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+def cast(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """The tensor in another type. Raises SfumatoError, with its name, where a value does not fit."""
     result = tensor.to(dtype)
     narrower = dtype not in EIGHTS and torch.finfo(dtype).max < torch.finfo(tensor.dtype).max
     if narrower and result.numel() and not torch.stack(torch.aminmax(result)).isfinite().all():

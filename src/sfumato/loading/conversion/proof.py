@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
+from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.checkpoint.open import REMAINDER, open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.loading.conversion.account import Account, Row, Source, bytes_of, identical
-from sfumato.loading.load import compare, require_complete
+from sfumato.loading.load import Plan, compare, require_complete
 from sfumato.loading.resolve import resolve
 from sfumato.spec import Spec
 
@@ -48,12 +49,7 @@ class Proof:
 def prove(account: Account, draft: Path, steps: Progress) -> list[Row]:
     """Read the result back: the rows with what lies on disk. Raises SfumatoError where that is not the input."""
     with open_checkpoint(draft) as result:
-        written = resolve(result)
-        family, layout, read = written.family, written.layout, written.spec
-        if lost := _difference(_computed(account.spec), _computed(read)):
-            raise SfumatoError(f"the layout {layout} cannot say that this model has {lost}; nothing was written")
-        plan = compare(written)
-        require_complete(result, family, plan)
+        layout, plan = check_read_back(account, result)
         back = replace(account.source, checkpoint=result, layout=layout, plan=plan, dtype=None)
         errors = _round_trip(account.source, back)
         rows = []
@@ -69,6 +65,19 @@ def prove(account: Account, draft: Path, steps: Progress) -> list[Row]:
             stored.release()
             steps(stored.nbytes, 0, "proving")
         return rows
+
+
+def check_read_back(account: Account, result: Checkpoint) -> tuple[str, Plan]:
+    """The layout of what was written, and how its tensors compare with the model's; their values are not read.
+
+    Raises SfumatoError where it is not read as the model that was meant, whole.
+    """
+    written = resolve(result)
+    if lost := _difference(_computed(account.spec), _computed(written.spec)):
+        raise SfumatoError(f"the layout {written.layout} cannot say that this model has {lost}; nothing was written")
+    plan = compare(written)
+    require_complete(result, written.family, plan)
+    return written.layout, plan
 
 
 def _round_trip(source: Source, back: Source) -> dict[str, float]:
