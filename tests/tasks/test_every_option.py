@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 import sfumato
 import tiny
@@ -21,6 +22,7 @@ from sfumato.images.files import save
 from sfumato.nets.mmdit import MMDiT
 from sfumato.provenance.read import read
 from sfumato.settings.settings import Options
+from tiny.adapters import random_lora
 
 Load = Callable[[str], StableDiffusion]
 BASE = {"steps": 4, "cfg": 4.0, "seed": 7, "sampler": "euler", "schedule": "discrete"}
@@ -120,6 +122,14 @@ TRIED: dict[str, tuple[Any, dict[str, Any]]] = {
     "wildcards": (..., {"styles": ("chance",)}),
     "styles": (("plain",), {}),
     "styles_file": (..., {"styles": ("plain",)}),
+    "lora": (..., {}),
+    "lora_partial": (True, {"lora": ...}),
+}
+RELEASES = {
+    "txt2img xl": "sdxl",
+    "txt2img 3.5": "sd35_medium",
+    "depth2img": "sd2_depth",
+    "upscale x4": "sd2_upscaler",
 }
 IN_3_5 = {"pag_layers": ("transformer_blocks.0",), "sigmas": [0.9, 0.4, 0.0]}
 
@@ -142,7 +152,23 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asked(task: str, option: str, words: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+@pytest.fixture(scope="module")
+def lora(load: Load, words: Path) -> Callable[[str, bool], tuple[str]]:
+    """The name of a LoRA's file for the model of a task; `strange`: with a layer that no model has."""
+
+    @cache
+    def lora(task: str, strange: bool) -> tuple[str]:
+        names = ["no_layer"] if strange else []
+        tensors = random_lora(load(RELEASES.get(task, "sd1")).denoiser.network, 0.5, more=names)
+        save_file(tensors, words / f"{task} {strange}.safetensors")
+        return (f"{words}/{task} {strange}.safetensors:0.9",)
+
+    return lora
+
+
+def asked(
+    task: str, option: str, words: Path, lora: Callable[[str, bool], tuple[str]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options without the one that is tried, and with it."""
     value, context = TRIED[option]
     if task == "txt2img 3.5":
@@ -154,6 +180,10 @@ def asked(task: str, option: str, words: Path) -> tuple[dict[str, Any], dict[str
         without["wildcards"], value = str(words / "one"), str(words / "two")
     if option == "styles_file":
         value = str(words / "other.csv")
+    if option == "lora":
+        value = lora(task, False)
+    if option == "lora_partial":
+        without["lora"] = lora(task, True)
     if task.startswith("upscale"):  # the size follows from the picture's
         without = {name: value for name, value in without.items() if name not in ("width", "height")}
     return without, {**without, option: value}
@@ -162,9 +192,15 @@ def asked(task: str, option: str, words: Path) -> tuple[dict[str, Any], dict[str
 @pytest.mark.parametrize("option", TRIED)
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_honours_or_refuses_every_option(
-    task: str, option: str, load: Load, words: Path, drawn: dict[str, Any], tmp_path: Path
+    task: str,
+    option: str,
+    load: Load,
+    words: Path,
+    lora: Callable[[str, bool], tuple[str]],
+    drawn: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
-    without, given = asked(task, option, words)
+    without, given = asked(task, option, words, lora)
 
     def draw(options: dict[str, Any]) -> Result:
         key = task + repr(sorted(options.items(), key=lambda pair: pair[0]))

@@ -1,1 +1,1 @@
-"""Adapters: small sets of weights that change a network, low-rank ones so far."""
+"""Adapters: files that change a model a little, read as differences of its weights, and views of networks with them."""

@@ -70,7 +70,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     try:
-        checkpoint = _open_folder(path) if path.is_dir() else _with_base(_open_file(path))
+        checkpoint = _open_folder(path) if path.is_dir() else _with_base(open_file(path))
     except OSError as error:
         raise SfumatoError(f"cannot read {path}: {error.strerror}; give the path of a model") from error
     checkpoint.tensors = _with_folders(_unwrapped(checkpoint.tensors))
@@ -114,7 +114,8 @@ def _with_base(checkpoint: Checkpoint) -> Checkpoint:
         raise
 
 
-def _open_file(path: Path) -> Checkpoint:
+def open_file(path: Path) -> Checkpoint:
+    """Open a file of tensors as it is, whatever they are of. Raises SfumatoError as `open_checkpoint`."""
     file = WeightFile(path)
     try:
         container, parse = _format(file)
@@ -153,7 +154,7 @@ def _open_folder(path: Path) -> Checkpoint:
             if (path / DEFAULTS).is_file():
                 result.configs["defaults"] = read_json(path / DEFAULTS)
             if (path / REMAINDER).is_file():
-                rest = _open_file(path / REMAINDER)
+                rest = open_file(path / REMAINDER)
                 result.files += rest.files
                 result.remainder = rest.tensors
             for name, entry in index.items():
@@ -211,7 +212,7 @@ def _add_component(result: Checkpoint, folder: Path, prefix: str) -> None:
     for path in shards(found) if found.suffix == ".json" else [found]:
         if not path.is_file():
             raise SfumatoError(f"{folder} lacks {path.name}, which {found.name} lists; fetch the whole folder")
-        part = _open_file(path)
+        part = open_file(path)
         result.files += part.files
         result.metadata |= part.metadata
         for name, stored in part.tensors.items():

@@ -28,6 +28,9 @@ ROOMS = {
     "text_encoder": "text encoder",
     "text_encoders": "text encoder",
     "clip": "text encoder",
+    "Lora": "lora",
+    "LyCORIS": "lora",
+    "loras": "lora",
 }
 
 
@@ -159,7 +162,8 @@ def _once(several: Iterable[Found]) -> list[Found]:
 def _in_own_folder() -> Iterator[Found]:
     for path in _weights(settings.own_models()):
         known = release(path.name) if path.is_dir() else release_of(path)
-        yield Found(path, _plain_name(path), (known and known.part) or "model", known)
+        room = path.relative_to(settings.own_models()).parts[0]
+        yield Found(path, _plain_name(path), (known and known.part) or ROOMS.get(room, "model"), known)
 
 
 def _in_folders() -> Iterator[Found]:

@@ -33,6 +33,7 @@ def guidance(
 
     See `conditioning` for the arguments, and there and at `guided` for what is raised.
     """
+    model = model.for_picture(one)
     return guided(model, one, sigmas, conditioning(model, one, sigmas, concat, underlay, after))
 
 

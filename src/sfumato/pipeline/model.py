@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
+from sfumato.adapters.merged import merged
+from sfumato.adapters.use import Use
 from sfumato.checkpoint.checkpoint import WeightFile
 from sfumato.checkpoint.hashes import model_hash
 from sfumato.diffusion.driver import Denoiser
@@ -24,14 +26,16 @@ from sfumato.nets.perturbed import without_layers, without_self_attention
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.seamless import seamless
 from sfumato.nets.vae import VAE
+from sfumato.pipeline.adapters import Adapters
 from sfumato.pipeline.clip_scorer import PERCEPTOR, ClipScorer, load_scorer
 from sfumato.pipeline.guides import Wrap
 from sfumato.pipeline.latents import preview_colours
-from sfumato.settings.settings import Tiling
+from sfumato.settings.settings import Settings, Tiling
 from sfumato.spec import Spec
 from sfumato.text.encode import TextEncoder
 
 MAX_VIEWS = 16  # that are kept; each costs its modules, and no weights
+MAX_ADAPTED = 2  # sets of adapters whose networks are kept; each costs the weights that they change
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,11 @@ class View:
 
     `tiling` draws pictures whose opposite edges fit together. `without_layers` are blocks of a transformer that are
     left out (skip-layer guidance), `without_self_attention` names of modules whose self-attention is the identity
-    (perturbed-attention guidance).
+    (perturbed-attention guidance). `adapters` are LoRAs and the like, whose differences are added to the weights of the
+    network and of the text encoders.
     """
 
+    adapters: tuple[Use, ...] = ()
     tiling: Tiling | None = None
     without_layers: tuple[int, ...] = ()
     without_self_attention: tuple[str, ...] = ()
@@ -76,7 +82,8 @@ class Model:
         self.files = files
         self.guides: tuple[tuple[str, Wrap], ...] = ()
         self.key = View()
-        self._shared = _Shared(denoiser, vae, path)
+        self.adapters = Adapters(spec)
+        self._shared = _Shared(spec, denoiser, vae, text, path)
 
     @property
     def name(self) -> str:
@@ -94,17 +101,24 @@ class Model:
             return self
         result = copy.copy(self)
         result.key = key
-        result.denoiser, result.vae = self._shared.networks(key)
+        result.denoiser, result.vae, result.encode = self._shared.networks(key)
         return result
 
-    def tiled(self, tiling: Tiling | None) -> Self:
-        """This model as one whose pictures tile."""
-        return self.view(replace(self.key, tiling=tiling))
+    def for_request(self, settings: Settings) -> Self:
+        """This model as a request asks for it: for pictures that tile, with its adapters.
+
+        Raises SfumatoError for an adapter that is not here or does not fit.
+        """
+        return self.view(replace(self.key, tiling=settings.tiling, adapters=self.adapters.uses(settings)))
+
+    def for_picture(self, one: Settings) -> Self:
+        """This model with the adapters of one picture of a request, whose words may be other than its neighbours'."""
+        return self.view(replace(self.key, adapters=self.adapters.uses(one)))
 
     @property
     def loaded(self) -> Denoiser:
         """Returns the denoiser as it was loaded, without what this view changes."""
-        return self._shared.made[View()][0]
+        return self._shared.made[View()].denoiser
 
     @property
     def device(self) -> torch.device:
@@ -123,9 +137,9 @@ class Model:
     @property
     def networks(self) -> dict[str, nn.Module]:
         """Every network by the name of its part; changing one in place changes all views of the model."""
-        denoiser, vae = self._shared.made[View()]
-        texts = dict(zip(("text", "text_2"), self.encode.towers, strict=False))
-        t5 = self.encode.t5.network if self.encode.t5 is not None else None
+        denoiser, vae, encode = self._shared.made[View()]
+        texts = dict(zip(("text", "text_2"), encode.towers, strict=False))
+        t5 = encode.t5.network if encode.t5 is not None else None
         drawing = {family(self.spec.family).denoiser: denoiser.network, "vae": vae}
         parts = {**drawing, **texts, "text_3": t5, "depth": self.depth, "prior": self.prior}
         return {part: network for part, network in parts.items() if network is not None}
@@ -141,6 +155,7 @@ class Model:
         for name in ("in_full", "in_range"):
             vars(self.vae).pop(name, None)
         self._shared.moved()
+        self.denoiser, self.vae, self.encode = self._shared.networks(self.key)
         return self
 
     @property
@@ -170,29 +185,47 @@ class Model:
         return self._shared.perceptor
 
 
+class _Networks(NamedTuple):
+    """What of a model's parts a view changes."""
+
+    denoiser: Denoiser
+    vae: VAE
+    encode: TextEncoder
+
+
 class _Shared:
     """Holds what all views of a model share; each part is made when it is first asked for."""
 
-    def __init__(self, denoiser: Denoiser, vae: VAE, path: Path):
-        self.path = path
-        self.made: dict[View, tuple[Denoiser, VAE]] = {View(): (denoiser, vae)}
+    def __init__(self, spec: Spec, denoiser: Denoiser, vae: VAE, encode: TextEncoder, path: Path):
+        self.spec, self.path = spec, path
+        self.made: dict[View, _Networks] = {View(): _Networks(denoiser, vae, encode)}
 
-    def networks(self, key: View) -> tuple[Denoiser, VAE]:
-        """Denoiser and autoencoder of a view, the same objects for equal keys."""
+    def networks(self, key: View) -> _Networks:
+        """Denoiser, autoencoder and text encoder of a view, the same objects for equal keys."""
         if key not in self.made:
-            if len(self.made) > MAX_VIEWS:
-                self.made.pop(next(one for one in self.made if one != View()))
+            self._make_room(key)
             self.made[key] = self._make(key)
         return self.made[key]
+
+    def _make_room(self, key: View) -> None:
+        """Forget the oldest views where there are too many, or too many sets of adapters beside that of `key`."""
+        if len(self.made) > MAX_VIEWS:
+            self.made.pop(next(one for one in self.made if one != View()))
+        adapted = [*dict.fromkeys(one.adapters for one in self.made if one.adapters not in ((), key.adapters))]
+        gone = adapted[: max(0, len(adapted) - MAX_ADAPTED + 1)] if key.adapters else []
+        self.made = {one: networks for one, networks in self.made.items() if one.adapters not in gone}
 
     def moved(self) -> None:
         """Forget what was made of the networks as they were."""
         self.made = {View(): self.made[View()]}
-        for name in ("preview_colours", "judge"):
+        for name in ("preview_colours", "perceptor"):
             vars(self).pop(name, None)
 
-    def _make(self, key: View) -> tuple[Denoiser, VAE]:
-        denoiser, vae = self.made[View()]
+    def _make(self, key: View) -> _Networks:
+        adapted = View(adapters=key.adapters)
+        if key == adapted:
+            return self._adapted(key.adapters)
+        denoiser, vae, encode = self.networks(adapted)
         network = denoiser.network
         if key.without_layers:
             if not isinstance(network, MMDiT):
@@ -203,7 +236,20 @@ class _Shared:
         if key.tiling is not None:
             axes = key.tiling in ("x", "both"), key.tiling in ("y", "both")
             network, vae = seamless(network, *axes), seamless(vae, *axes)
-        return replace(denoiser, network=network), vae
+        return _Networks(replace(denoiser, network=network), vae, encode)
+
+    def _adapted(self, uses: tuple[Use, ...]) -> _Networks:
+        """The networks with adapters added, whose other weights are those that were loaded."""
+        denoiser, vae, encode = self.made[View()]
+        drawing = family(self.spec.family).denoiser
+        network = merged(denoiser.network, drawing, uses, self.spec)
+        towers = tuple(
+            merged(tower, part, uses, self.spec) for part, tower in zip(("text", "text_2"), encode.towers, strict=False)
+        )
+        t5 = encode.t5
+        if t5 is not None and t5.network is not None:
+            t5 = replace(t5, network=merged(t5.network, "text_3", uses, self.spec))
+        return _Networks(replace(denoiser, network=network), vae, replace(encode, towers=towers, t5=t5))
 
     @cached_property
     def hash(self) -> str | None:
@@ -211,8 +257,8 @@ class _Shared:
 
     @cached_property
     def preview_colours(self) -> Tensor:
-        return preview_colours(self.made[View()][1])
+        return preview_colours(self.made[View()].vae)
 
     @cached_property
     def perceptor(self) -> ClipScorer:
-        return load_scorer(PERCEPTOR, next(self.made[View()][0].network.parameters()).device)
+        return load_scorer(PERCEPTOR, next(self.made[View()].denoiser.network.parameters()).device)

@@ -80,6 +80,11 @@ class Options(TypedDict, total=False):
     styles: Sequence[str] | None
     # A styles.csv as web UIs have it. Default: styles.csv in sfumato's configuration.
     styles_file: str | Path | None
+    # Draw with a LoRA or one of its kin, as <lora:NAME:WEIGHT> in a prompt: a file, or the name of
+    # one in the model folders.
+    lora: Sequence[str] | None
+    # Use what fits of a LoRA that fits the model only in part.
+    lora_partial: bool | None
     # How many pictures. Default: 1.
     n: int | None
     # Draw so many, and keep those that the embedded CLIP finds nearest to the prompt.

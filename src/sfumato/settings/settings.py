@@ -12,6 +12,7 @@ from sfumato.diffusion.sample import SAMPLERS, find_sampler
 from sfumato.diffusion.sampler_names import schedule_name, split_sampler_name
 from sfumato.diffusion.sigma_schedules import find_schedule
 from sfumato.errors import OptionError, SfumatoError
+from sfumato.settings.adapters import AdapterSettings
 from sfumato.settings.guidance import CFG_PP_SCALE, GuidanceSettings, has_no_cfg_pp
 from sfumato.settings.keywords import Options
 from sfumato.settings.kinds import MAX_SEED
@@ -42,6 +43,7 @@ class Settings(
     RefinerSettings,
     SizeConditioning,
     PictureSettings,
+    AdapterSettings,
     WordSettings,
     GuidanceSettings,
     SamplingSettings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sfumato.settings.adapters import AdapterSettings
 from sfumato.settings.guidance import GuidanceSettings
 from sfumato.settings.option import Option, options_in
 from sfumato.settings.picture import HiresSettings, PictureSettings, RefinerSettings, SizeConditioning
@@ -13,6 +14,7 @@ GROUPS = (
     GuidanceSettings,
     WordSettings,
     StyleOptions,
+    AdapterSettings,
     PictureSettings,
     SizeConditioning,
     RefinerSettings,

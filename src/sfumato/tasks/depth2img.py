@@ -71,6 +71,7 @@ def depth2img(
     """
     Depth2ImgOptions(strength, resize)
     refuse(settings, "pictures of a depth are drawn", hires_scale=None, tiling=None)
+    model = model.for_request(settings)
     if model.spec.depth is None:
         raise SfumatoError(
             f"{model.name} is {model.spec.title}, which is not conditioned on depth; give a model that is, such as "

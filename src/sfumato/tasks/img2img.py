@@ -58,7 +58,7 @@ def img2img(
     """
     how = Img2ImgOptions(strength, resize)
     refuse(settings, "pictures on top of a picture are drawn", hires_scale=None)
-    model = model.tiled(settings.tiling)
+    model = model.for_request(settings)
     start = fitted(image, settings.width, settings.height, resize)
     run = SamplingRun.of(model, settings).from_strength(strength)
     init_latents = encode(model.vae, to_pixels(start))

@@ -104,6 +104,7 @@ def inpaint(model: Model, image: Image.Image, mask: Image.Image, settings: Setti
     size or an empty one, for options that this task does not honour, and as `conditioning`.
     """
     refuse(settings, "part of a picture is drawn", hires_scale=None, tiling=None)
+    model = model.for_request(settings)
     return generate(model, settings, plan(model, image, mask, settings, how))
 
 

@@ -10,7 +10,7 @@ import torch
 
 from sfumato.diffusion.cond import Cond, ScheduledCond
 from sfumato.diffusion.driver import Job
-from sfumato.errors import SfumatoError
+from sfumato.errors import OptionError, SfumatoError
 from sfumato.pipeline.conditioning import conditioning
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate
@@ -98,11 +98,13 @@ def interpolate(
             "of the other"
         )
     InterpolateOptions(frames, loop)
-    model = model.tiled(settings.tiling)
+    model = model.for_request(settings)
     each = [
         replace(settings, prompt=prompts[k % len(prompts)], seed=seeds[k % len(seeds)]).of_picture(0)
         for k in range(keys)
     ]
+    if any(model.adapters.uses(key) != model.key.adapters for key in each):
+        raise OptionError("the prompts ask for different adapters; give all of them the same, or name them by `lora`")
     run = SamplingRun.of(model, settings)
     conds = [conditioning(model, key, run.sigmas) for key in each]
     plan = frames_between(keys, frames, loop)

@@ -115,6 +115,7 @@ def outpaint(
     does not honour; else as `inpaint`.
     """
     refuse(settings, "a picture is drawn on beyond its edges", tensors=NO_TENSORS, hires_scale=None, tiling=None)
+    model = model.for_request(settings)
     OutpaintOptions(overlap, step)
     most = int((1 - step) * min(settings.width, settings.height))
     overlap = min(round(OVERLAP * min(settings.width, settings.height)), most) if overlap is None else overlap

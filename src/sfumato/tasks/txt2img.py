@@ -48,11 +48,11 @@ def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> E
     long, a clip skip that a model lacks, a refiner of other latents, an upscaler for the second pass that is none,
     or a model that needs a picture.
     """
-    model = model.tiled(settings.tiling)
+    model = model.for_request(settings)
     metadata = NOTHING
     if refiner is not None and settings.switch_at is not None:
         _check_latents(model, refiner)
-        refiner = refiner.tiled(settings.tiling)
+        refiner = refiner.view(replace(refiner.key, tiling=settings.tiling))
         metadata = {"Refiner": _named(refiner), **written(RefinerSettings, settings)}
     run = SamplingRun.of(model, settings)
     once = partial(_guidance, model, refiner, run)

@@ -105,6 +105,7 @@ def upscale(model: Model, image: Image.Image, settings: Settings, how: UpscaleOp
     model lacks, and options that this task does not honour.
     """
     refuse(settings, "a picture is drawn larger", tensors=NO_TENSORS, hires_scale=None, tiling=None)
+    model = model.for_request(settings)
     plan = (_redrawn if model.spec.low_res is None else _four_times)(model, image, settings, how)
     return generate(model, settings, plan)
 
@@ -173,12 +174,12 @@ def _four_times(model: Model, image: Image.Image, settings: Settings, how: Upsca
     if small.shape[2] * small.shape[3] > WHOLE**2:
         cut = windows(small.shape[2:], WINDOW, round(how.overlap * WINDOW))
     level = torch.tensor([noise_level])
-    prompts = per_picture(model, lambda one: encode_prompts(model, one, run.sigmas))
+    prompts = per_picture(model, lambda one: encode_prompts(model.for_picture(one), one, run.sigmas))
 
     def guide(one: Settings) -> Guidance:
         shown = diffused(small, run.noise_of_small(one.seed), level, schedule)
         add = partial(replace, ids=level[:, None], concat=shown)
-        whole = guided(model, one, run.sigmas, prompts(one).map(add, add))
+        whole = guided(model.for_picture(one), one, run.sigmas, prompts(one).map(add, add))
         return whole.through(lambda guide: windowed(guide, cut, round(how.overlap * WINDOW))) if cut else whole
 
     plan = Plan.of(

@@ -1,0 +1,189 @@
+"""The tensors of which a difference consists in files, under the names of all trainers, brought to one name each."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from sfumato.adapters.deltas import (
+    Butterfly,
+    Decomposed,
+    Delta,
+    Full,
+    Generalised,
+    Hadamard,
+    Kronecker,
+    LowRank,
+    Rotated,
+    Scaled,
+    Sum,
+)
+from sfumato.checkpoint.keymap import Shapes
+from sfumato.errors import SfumatoError
+
+# What names of tensors end in, and what the component is called here.
+ENDINGS = {
+    "lora_up.weight": "up",
+    "lora_down.weight": "down",
+    "lora_mid.weight": "mid",
+    "lora_up.bias": "up_bias",
+    "lora.up.weight": "up",
+    "lora.down.weight": "down",
+    "lora.up.bias": "up_bias",
+    "lora_linear_layer.up.weight": "up",
+    "lora_linear_layer.down.weight": "down",
+    "lora_B.weight": "up",
+    "lora_A.weight": "down",
+    "lora_B.bias": "up_bias",
+    "lora_B.default.weight": "up",
+    "lora_A.default.weight": "down",
+    "lora_B.default.bias": "up_bias",
+    "lora_B": "up",
+    "lora_A": "down",
+    "dora_scale": "magnitude",
+    "lora_magnitude_vector": "rows",
+    "lora_magnitude_vector.weight": "rows",
+    "lora_magnitude_vector.default.weight": "rows",
+    "alpha": "alpha",
+    "scalar": "scalar",
+    **{f"hada_{name}": f"hada_{name}" for name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
+    **{f"lokr_{name}": f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")},
+    **{f"{name}.weight": f"glora_{name}" for name in ("a1", "a2", "b1", "b2")},
+    "oft_blocks": "oft_blocks",
+    "rescale": "rescale",
+    "diff": "diff",
+    "diff_b": "diff_b",
+    "w_norm": "diff",
+    "b_norm": "diff_b",
+    "on_input": "on_input",
+    "bias_indices": "sparse_indices",
+    "bias_values": "sparse_values",
+    "bias_size": "sparse_size",
+}
+LONGEST = 3  # parts of an ending, between dots
+# The oldest names of diffusers: the processor of an attention held what belongs to its layers.
+OLD = {f"to_{one}_lora": f"to_{one}" for one in "qkv"} | {"to_out_lora": "to_out.0"}
+MARKS = {"up", "down", "hada_w1_a", "lokr_w1", "lokr_w1_a", "glora_a1", "oft_blocks", "diff", "diff_b", "on_input"}
+
+
+def split(name: str) -> tuple[str, str] | None:
+    """The layer and the component that a tensor's name says; None for what is no part of a difference."""
+    parts = name.split(".")
+    if len(parts) > 3 and parts[-3] in OLD and parts[-2] in ("up", "down"):
+        layer = [part for part in parts[:-3] if part != "processor"]
+        return ".".join((*layer, OLD[parts[-3]])), parts[-2]
+    for length in range(min(LONGEST, len(parts) - 1), 0, -1):
+        component = ENDINGS.get(".".join(parts[-length:]))
+        if component is not None:
+            return ".".join(parts[:-length]), component
+    return None
+
+
+def holds_differences(shapes: Shapes) -> bool:
+    """Whether some tensor can only be part of a difference."""
+    return any((found := split(name)) is not None and found[1] in MARKS for name in shapes)
+
+
+def by_layer(names: Mapping[str, object]) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The tensors' names by layer and component, and the names that are part of no difference.
+
+    IA3 calls its vector plainly `weight`, which it is only beside `on_input`.
+    """
+    layers: dict[str, dict[str, str]] = defaultdict(dict)
+    others = []
+    for name in names:
+        found = split(name)
+        if found is not None:
+            layers[found[0]][found[1]] = name
+        elif name.endswith(".weight") and f"{name.removesuffix('weight')}on_input" in names:
+            layers[name.removesuffix(".weight")]["factor"] = name
+        else:
+            others.append(name)
+    return dict(layers), others
+
+
+def differences(layer: str, parts: Mapping[str, str], read: Callable[[str], Tensor]) -> dict[str, Delta]:
+    """The differences of a layer's "weight" and "bias", of the components `parts` that `read` gives.
+
+    Raises SfumatoError for components that do not belong together.
+    """
+    held = {component: read(name) for component, name in parts.items()}
+    result: dict[str, Delta] = {}
+    weight = _weight(held)
+    if weight is not None and "sparse_values" in held:
+        size = [int(one) for one in held["sparse_size"].tolist()]
+        values = torch.sparse_coo_tensor(held["sparse_indices"].long(), held["sparse_values"].float(), size)
+        weight = Sum((weight, Full(values.to_dense())))
+    if weight is not None and "rows" in held:
+        weight = Decomposed(weight, held["rows"].flatten())
+    elif weight is not None and "magnitude" in held:
+        weight = Decomposed(weight, held["magnitude"])
+    if weight is not None:
+        result["weight"] = weight
+    if "diff_b" in held:
+        result["bias"] = Full(held["diff_b"])
+    elif "up_bias" in held:
+        result["bias"] = Full(held["up_bias"].float() * _scale(held, len(held["down"])))
+    if not result:
+        raise SfumatoError(f"the layer {layer} has {', '.join(sorted(held))}, of which no difference can be made")
+    return result
+
+
+def _weight(held: Mapping[str, Tensor]) -> Delta | None:
+    names = held.keys()
+    if {"up", "down"} <= names:
+        return LowRank(held["up"], held["down"], held.get("mid"), _scale(held, len(held["down"])))
+    if {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"} <= names:
+        a1, b1, a2, b2 = (held[f"hada_{name}"] for name in ("w1_a", "w1_b", "w2_a", "w2_b"))
+        return Hadamard(a1, b1, a2, b2, held.get("hada_t1"), held.get("hada_t2"), _scale(held, len(b1)))
+    if any(name.startswith("lokr_") for name in names):
+        return _kronecker(held)
+    if {"glora_a1", "glora_a2", "glora_b1", "glora_b2"} <= names:
+        return _generalised(held)
+    if "oft_blocks" in names:
+        kind = Butterfly if held["oft_blocks"].dim() == 4 else Rotated
+        return kind(held["oft_blocks"], held.get("rescale"), _number(held, "alpha") or 0.0)
+    if "factor" in names:
+        return Scaled(held["factor"], bool(held["on_input"].item()))
+    if "diff" in names:
+        return Full(held["diff"])
+    return None
+
+
+def _kronecker(held: Mapping[str, Tensor]) -> Delta | None:
+    def side(name: str) -> Tensor | tuple[Tensor, Tensor] | None:
+        if f"lokr_{name}" in held:
+            return held[f"lokr_{name}"]
+        factors = [held.get(f"lokr_{name}_{end}") for end in "ab"]
+        return None if factors[0] is None or factors[1] is None else (factors[0], factors[1])
+
+    w1, w2 = side("w1"), side("w2")
+    if w1 is None or w2 is None:
+        return None
+    factored = next((one for one in (w2, w1) if isinstance(one, tuple)), None)  # without one, alpha means nothing
+    scale = 1.0 if factored is None else _scale(held, len(factored[1]))
+    return Kronecker(w1, w2, held.get("lokr_t2"), scale)
+
+
+def _generalised(held: Mapping[str, Tensor]) -> Delta:
+    """Older files have the factors of each product the other way round: rank first where now it is last."""
+    a1, a2, b1, b2 = (held[f"glora_{name}"] for name in ("a1", "a2", "b1", "b2"))
+    older = len(a1) == a2.shape[1] == len(b1) == b2.shape[1] and not a1.shape[1] == len(a2) == b1.shape[1] == len(b2)
+    if older:
+        a1, a2, b1, b2 = a2, a1, b2, b1
+    return Generalised(a1, a2, b1, b2, _scale(held, len(a2)))
+
+
+def _scale(held: Mapping[str, Tensor], rank: int) -> float:
+    """alpha / rank; 1 where the file has no alpha, or one that is no number."""
+    alpha, scalar = _number(held, "alpha"), _number(held, "scalar")
+    return (1.0 if alpha is None else alpha / rank) * (1.0 if scalar is None else scalar)
+
+
+def _number(held: Mapping[str, Tensor], name: str) -> float | None:
+    value = float(held[name].float().flatten()[0]) if name in held and held[name].numel() else math.nan
+    return value if math.isfinite(value) else None

@@ -1,0 +1,60 @@
+"""The options about adapters; an adapter is written as between the brackets of `<lora:style:0.8>`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sfumato.settings.kinds import Names, Switch
+from sfumato.settings.option import option
+from sfumato.text.prompt.tree import NUMBER, Adapter
+
+OPTIONS = ("te", "unet")  # that an adapter may have by name
+
+
+def read_lora(text: str) -> Adapter:
+    """The adapter that a text such as "style:0.8" or "folder/style.safetensors:0.8:0.5" names. Raises ValueError."""
+    parts = text.strip().split(":")
+    options = [parts.pop() for _ in parts[1:] if _is_option(parts[-1])]  # a path may have colons, too
+    name = ":".join(parts)
+    if not name or sum("=" not in one for one in options) > 2:
+        raise ValueError(f"{{name}} is {text!r}; give a name or path with its strength, such as style:0.8")
+    return Adapter("lora", name, tuple(reversed(options)))
+
+
+def _is_option(text: str) -> bool:
+    name, _, value = text.rpartition("=")
+    return NUMBER.fullmatch(value) is not None and name in ("", *OPTIONS)
+
+
+@dataclass(frozen=True)
+class Loras(Names):
+    """Several adapters with their strengths."""
+
+    def checked(self, value: Any, spec: Any) -> tuple[str, ...]:
+        texts = super().checked([value] if isinstance(value, str) else value, spec)
+        for text in texts:
+            read_lora(text)
+        return texts
+
+    def read(self, text: str) -> tuple[str, ...]:
+        return tuple(one.strip() for one in text.split(", "))
+
+    def written(self, value: Sequence[str]) -> str | None:
+        return ", ".join(value) or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterSettings:
+    """Which adapters a picture is drawn with, besides those that its prompt and the model name."""
+
+    PANEL: ClassVar[str] = "Adapters"
+
+    lora: tuple[str, ...] = option(
+        (), Loras("style:0.8", "NAME[:WEIGHT]"), "Draw with a LoRA or one of its kin, as <lora:NAME:WEIGHT> in a "
+        "prompt: a file, or the name of one in the model folders.", "Lora", also=("loras",),
+    )  # fmt: skip
+    lora_partial: bool = option(
+        False, Switch(), "Use what fits of a LoRA that fits the model only in part.", needs="lora"
+    )
