@@ -49,7 +49,7 @@ def test_what_is_too_long_is_counted(run: Run, model: str) -> None:
 def test_an_adapter_ends_a_drawing_in_one_line(run: Run, model: str) -> None:
     result = run("txt2img", "a <lora:fur:0.5>", "--model", model, "--size", "64x64")
     assert result.exit_code == 2 and len(result.stderr.strip().splitlines()) == 1
-    assert "no adapter of that name" in result.stderr
+    assert "no adapter 'fur'" in result.stderr
 
 
 def test_styles_and_plain_words_are_drawn(run: Run, model: str, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_json_says_everything(draw: Run, tmp_path: Path) -> None:
         "a cat", "a dog", steps=2, cfg=3.5, seed=7, width=32, height=32, sampler="euler_ancestral", schedule="karras",
         clip_skip=2, n=2, watermark=False, slg=0.0, cfg_rescale=0.0,
     )  # fmt: skip
-    assert said["settings"] == {"model": "tiny", **asdict(settings)}
+    assert said["settings"] == {"model": "tiny", **json.loads(json.dumps(asdict(settings)))}
 
 
 def test_a_seed_is_drawn_and_told(draw: Run) -> None:

@@ -128,6 +128,7 @@ SAID = {
     "tiling": "x", "variation_seed": 0, "variation_strength": 0.25, "original_size": (64, 32), "crop": (8, 0),
     "target_size": (32, 64), "aesthetic_score": 5.5, "switch_at": 0.75, "hires_scale": 2.0, "hires_strength": 0.25,
     "hires_steps": 4, "hires_upscaler": "lanczos", "cfg_pp": True,
+    "lora": ("style:0.8", "folder/other.safetensors:1:0.5"), "lora_partial": True,
 }  # fmt: skip
 WITH = {
     "slg_interval": ("slg",), "apg_eta": ("apg",), "apg_norm": ("apg",), "apg_momentum": ("apg",),
@@ -135,6 +136,7 @@ WITH = {
     "pag_interval": ("pag",), "clip_interval": ("clip_guidance",), "variation_seed": ("variation_strength",),
     "variation_strength": ("variation_seed",), "hires_strength": ("hires_scale",), "hires_steps": ("hires_scale",),
     "hires_upscaler": ("hires_scale",), "hires_scale": ("hires_strength",),
+    "lora_partial": ("lora",),
 }  # fmt: skip
 # Which is part of the prompt by then, or says how many pictures there are and not what one is.
 UNSAID = {"n", "best_of", "wildcards", "styles", "styles_file"}

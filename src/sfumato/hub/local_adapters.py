@@ -16,8 +16,10 @@ HASH = re.compile(r"[0-9a-fA-F]{8,64}")
 MAX_HEADER = 64 << 20
 
 
-def find_adapter(name: str, kind: str) -> Path:
+def find_adapter(name: str, kind: str, else_do: str = "") -> Path:
     """The file that a path or name means. Raises SfumatoError for what is not here, or may mean several files.
+
+    `else_do` is what a user may do besides giving another.
 
     Names are those of files, with or without ending, then what trainers called them (`ss_output_name`), then the first
     digits of a hash: of the file, or of its tensors alone.
@@ -34,10 +36,11 @@ def find_adapter(name: str, kind: str) -> Path:
             return several[0].path
         if several:
             paths = ", ".join(str(one.path) for one in several)
-            raise SfumatoError(f"the {kind} {name!r} may mean {paths}; give the path of one of them")
+            raise SfumatoError(f"the adapter {name!r} may mean {paths}; give the path of one of them")
     near = difflib.get_close_matches(name, [one.name for one in here], n=3)
-    hint = f"such as {' or '.join(near)}" if near else f"{len(here)} are there"
-    raise SfumatoError(f"there is no {kind} {name!r}; give a file, or the name of one in the model folders ({hint})")
+    hint = f"such as {' or '.join(near)}" if near else f"there are {len(here)}"
+    give = f"give a file, or the name of one in the model folders ({hint})"
+    raise SfumatoError(f"there is no adapter {name!r}; {'; '.join(filter(None, (give, else_do)))}")
 
 
 def _has_name(one: Found, name: str) -> bool:

@@ -74,10 +74,12 @@ class Adapters:
         Raises SfumatoError as `add`.
         """
         result = list(self._uses.values())
-        asked = [read_lora(text) for text in one.lora]
-        asked += [tag for tag in parsed(one.prompt_syntax, one.prompt).adapters if tag.kind in LORAS]
-        for tag in asked:
-            file = self._uses[tag.name].file if tag.name in self._uses else _opened(tag.name, None)
+        asked = [(read_lora(text), "take it out") for text in one.lora]
+        for tag in parsed(one.prompt_syntax, one.prompt).adapters if "<" in one.prompt else ():
+            if tag.kind in LORAS:
+                asked.append((tag, f"take it out of the prompt, or write \\{tag} to have it read as words"))
+        for tag, fix in asked:
+            file = self._uses[tag.name].file if tag.name in self._uses else _opened(tag.name, None, fix)
             _check(file, self.spec, not one.lora_partial)
             result.append(Use(file, tag.network_weight, tag.text_weight))
         return tuple(replace(use, text=None) if use.text == use.network else use for use in result)
@@ -99,8 +101,8 @@ class Adapters:
         return f"<Adapters: {', '.join(listed) or 'none'}>"
 
 
-def _opened(name: str, called: str | None) -> AdapterFile:
-    path = find_adapter(name, "lora")
+def _opened(name: str, called: str | None = None, else_do: str = "") -> AdapterFile:
+    path = find_adapter(name, "lora", else_do)
     status = path.stat()
     return _open(path, called, (status.st_mtime_ns, status.st_size))
 
