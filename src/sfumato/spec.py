@@ -76,6 +76,61 @@ class MMDiTConfig:
 
 
 @dataclass(frozen=True)
+class ControlNetConfig:
+    """Sizes of a ControlNet for a U-Net (Zhang et al. 2023): those of the U-Net whose way down it has a copy of, and
+    the channels of the convolutions that its hint goes through, the hint's own first.
+
+    A ControlNet-Union tells `kinds` of hints apart, by a vector of `kind_width` for each, which goes through
+    `kind_layers` small layers; 0 kinds are a ControlNet for one. `pooled` ones give the mean of each map.
+    """
+
+    unet: UNetConfig
+    hint: tuple[int, ...] = (3, 16, 32, 96, 256)
+    kinds: int = 0
+    kind_width: int = 320
+    kind_layers: int = 1
+    pooled: bool = False
+
+
+@dataclass(frozen=True)
+class T2IAdapterConfig:
+    """Sizes of a T2I-Adapter (Mou et al. 2023): channels of its maps, one a level, each after `blocks` small blocks.
+
+    `unshuffle` is the side of the squares of pixels that it takes as channels. `halves[i]` says whether map i has half
+    the sides of the one before. `light` ones have a quarter of the channels inside their blocks.
+    """
+
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    blocks: int = 2
+    hint_channels: int = 3
+    unshuffle: int = 8
+    halves: tuple[bool, ...] = (False, True, True, True)
+    light: bool = False
+
+
+@dataclass(frozen=True)
+class MMDiTControlConfig:
+    """Sizes of a ControlNet for the transformer of 3 and 3.5.
+
+    `transformer` are those of its own blocks, `width` that of the transformer which it controls. `hint_channels` are
+    those of the hint's latents. `joint` blocks read the text as well. `own_patches` make tokens of the latents, with
+    `positions` added or without; else the controlled transformer's do. With `chained` each block goes on from the one
+    before. `own_pooled` ones read the pooled text, others what the controlled transformer has made of it; with
+    `zero_pooled` they read zeros in its place.
+    """
+
+    transformer: MMDiTConfig
+    width: int
+    hint_channels: int = 16
+    joint: bool = True
+    own_patches: bool = True
+    positions: bool = True
+    chained: bool = True
+    own_pooled: bool = True
+    zero_pooled: bool = False
+
+
+@dataclass(frozen=True)
 class PriorConfig:
     """Sizes of a scene prior, see `nets.prior`: words -> things and places -> codes, a draft, and conditioning.
 

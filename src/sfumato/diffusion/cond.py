@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ class Cond:
 
     tokens: text (B, L, D). pooled: whole-prompt vector (B, P). ids: size, crop or noise level (B, K).
     concat: extra input channels such as mask or depth (B, C, h, w). guidance: scale minus 1 (B,), for LCM's networks.
+    hints: what ControlNets and their like made of their hints, each with B rows, and hint_weights: for each of these
+    networks the strength of each of its residuals (B, N); see `nets.controlled`.
     """
 
     tokens: Tensor
@@ -24,20 +27,36 @@ class Cond:
     ids: Tensor | None = None
     concat: Tensor | None = None
     guidance: Tensor | None = None
+    hints: tuple[Tensor, ...] = ()
+    hint_weights: tuple[Tensor, ...] = ()
 
     @property
     def batch(self) -> int:
         return self.tokens.shape[0]
 
     @property
-    def shapes(self) -> tuple[torch.Size | None, ...]:
+    def shapes(self) -> tuple[torch.Size | tuple[torch.Size, ...] | None, ...]:
         """Conditionings with equal shapes can be stacked."""
         values = (getattr(self, f.name) for f in fields(self))
-        return tuple(None if value is None else value.shape for value in values)
+        return tuple(
+            None if value is None else value.shape if isinstance(value, Tensor) else tuple(one.shape for one in value)
+            for value in values
+        )
+
+    @staticmethod
+    def combined(conds: Sequence[Cond], change: Callable[[Sequence[Tensor]], Tensor]) -> Cond:
+        """The conditioning whose every tensor `change` makes of those of `conds`, which must have the same fields."""
+        made: dict[str, Any] = {}
+        for name in (f.name for f in fields(Cond)):
+            values = [getattr(cond, name) for cond in conds]
+            if isinstance(values[0], Tensor):
+                made[name] = change(values)
+            elif values[0] is not None:
+                made[name] = tuple(change(parts) for parts in zip(*values, strict=True))
+        return Cond(**made)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Cond:
-        present = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        return Cond(**{name: change(value) for name, value in present.items()})
+        return Cond.combined([self], lambda values: change(values[0]))
 
     def at(self, sigma: float) -> Cond:
         """Returns itself: it is the same at every noise level."""
@@ -60,8 +79,7 @@ class Cond:
     @staticmethod
     def cat(conds: Sequence[Cond]) -> Cond:
         """Stack along the batch. All must have the same fields and the same token length."""
-        names = [f.name for f in fields(Cond) if getattr(conds[0], f.name) is not None]
-        return Cond(**{name: torch.cat([getattr(cond, name) for cond in conds]) for name in names})
+        return Cond.combined(conds, lambda values: torch.cat(list(values)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -149,6 +149,22 @@ class Block(nn.Module):
         return x, text + gate_ff * self.ff_context(modulated(text, shift_ff, scale_ff))
 
 
+class SingleBlock(nn.Module):
+    """One stream, the picture's, in some of the ControlNets."""
+
+    def __init__(self, cfg: MMDiTConfig):
+        super().__init__()
+        self.norm1 = Modulation(cfg.hidden, 6)
+        self.attn = Attention(cfg, joint=False)
+        self.ff = FeedForward(cfg.hidden)
+
+    def forward(self, x: Tensor, vector: Tensor) -> Tensor:
+        shift, scale, gate, shift_ff, scale_ff, gate_ff = self.norm1(vector)
+        h, _ = self.attn(modulated(x, shift, scale))
+        x = x + gate * h
+        return x + gate_ff * self.ff(modulated(x, shift_ff, scale_ff))
+
+
 class Patches(nn.Module):
     """Latents (B, C, h, w) -> tokens (B, hw/p^2, D), with the positions of the middle of a square table added."""
 

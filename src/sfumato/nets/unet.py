@@ -181,14 +181,21 @@ class DownLevel(Level):
             self.downsamplers = nn.ModuleList([Downsample(cfg.channels[level])])
         self.last = last
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> list[Tensor]:
-        """Every feature map that a skip connection carries; the last is the level's output."""
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, added: Tensor | None = None) -> list[Tensor]:
+        """Every feature map that a skip connection carries; the last is the level's output.
+
+        `added` joins the map of the last block. In a level without attention that halves the map it joins the halved.
+        """
         maps = []
+        halved = not self.last and not self.attends
         for i in range(len(self.resnets)):
             x = self.block(i, x, embedding, context)
+            if added is not None and not halved and i == len(self.resnets) - 1:
+                x = x + added
             maps.append(x)
         if not self.last:
-            maps.append(self.downsamplers[0](x))
+            x = self.downsamplers[0](x)
+            maps.append(x if added is None or not halved else x + added)
         return maps
 
 
@@ -239,13 +246,10 @@ def vector(cond: Cond) -> Tensor:
     return torch.cat([cond.pooled, numbers.to(cond.pooled.dtype)], 1)
 
 
-class UNet(nn.Module):
-    """x (B, C, h, w), t (B,) in training steps, cond -> (B, out, h, w).
+class UNetEncoder(nn.Module):
+    """The way down of a U-Net and its middle, which a ControlNet has a copy of.
 
-    `cond.concat` joins x along the channels. Where the configuration says so, a vector of `cond.pooled` and `cond.ids`
-    or a class `cond.ids` (B, 1) joins the time, and the guidance scale `cond.guidance`. `control` adds a feature map to
-    every skip connection, in the order in which the encoder makes them, and its last one to the middle (Zhang et al.
-    2023).
+    `skips` are the channels of the skip connections, in the order in which they are made.
     """
 
     def __init__(self, cfg: UNetConfig):
@@ -259,15 +263,56 @@ class UNet(nn.Module):
         if cfg.classes is not None:
             self.class_embedding = nn.Embedding(cfg.classes, 4 * widths[0])
 
-        skips = [widths[0]]  # channels of the skip connections, in the order they are made
+        self.skips = [widths[0]]
         self.down_blocks = nn.ModuleList()
         for i, width in enumerate(widths):
             cins = [widths[max(i - 1, 0)]] + [width] * (cfg.blocks - 1)
             self.down_blocks.append(DownLevel(cins, i, cfg, last=i == last))
-            skips += [width] * (cfg.blocks + (i < last))
+            self.skips += [width] * (cfg.blocks + (i < last))
 
         self.mid_block = Middle(widths[-1], cfg)
 
+    def embedding(self, t: Tensor, cond: Cond, dtype: torch.dtype) -> Tensor:
+        """Times (B,), with what conditions the whole picture -> (B, 4 channels[0])."""
+        guidance = None
+        if self.cfg.guidance_dim is not None and cond.guidance is not None:
+            guidance = guidance_embedding(cond.guidance, self.cfg.guidance_dim).to(dtype)
+        embedding = self.time_embedding(sinusoidal(t, self.cfg.channels[0]).to(dtype), guidance)
+        if self.cfg.vector_dim is not None:
+            embedding = embedding + self.add_embedding(vector(cond))
+        if self.cfg.classes is not None:
+            if cond.ids is None:
+                raise ValueError("this U-Net is conditioned on a class; the conditioning has none")
+            embedding = embedding + self.class_embedding(cond.ids[:, 0].long())
+        return embedding
+
+    def encode(
+        self, x: Tensor, embedding: Tensor, context: Tensor, features: tuple[Tensor, ...] = ()
+    ) -> tuple[list[Tensor], Tensor]:
+        """What `conv_in` returned (B, C, h, w) -> the maps of all skip connections, and that of the middle.
+
+        `features` are those of a T2I-Adapter: one for each level, where `DownLevel` adds it, and if there is one more,
+        for the middle (Mou et al. 2023).
+        """
+        skips, levels = [x], len(self.down_blocks)
+        for i, level in enumerate(self.down_blocks):
+            skips += level(skips[-1], embedding, context, features[i] if features else None)
+        x = self.mid_block(skips[-1], embedding, context)
+        return skips, x + features[levels] if len(features) > levels else x
+
+
+class UNet(UNetEncoder):
+    """x (B, C, h, w), t (B,) in training steps, cond -> (B, out, h, w).
+
+    `cond.concat` joins x along the channels. Where the configuration says so, a vector of `cond.pooled` and `cond.ids`
+    or a class `cond.ids` (B, 1) joins the time, and the guidance scale `cond.guidance`. `control` adds a feature map to
+    every skip connection, in the order in which the encoder makes them, and its last one to the middle (Zhang et al.
+    2023). `features` are as in `UNetEncoder.encode`.
+    """
+
+    def __init__(self, cfg: UNetConfig):
+        super().__init__(cfg)
+        widths, last, skips = cfg.channels, len(cfg.channels) - 1, list(self.skips)
         self.up_blocks = nn.ModuleList()
         below = widths[-1]
         for i in range(last, -1, -1):
@@ -278,24 +323,13 @@ class UNet(nn.Module):
         self.conv_norm_out = nn.GroupNorm(cfg.groups, widths[0], eps=1e-5)
         self.conv_out = nn.Conv2d(widths[0], cfg.out_channels, 3, padding=1)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
-        guidance = None
-        if self.cfg.guidance_dim is not None and cond.guidance is not None:
-            guidance = guidance_embedding(cond.guidance, self.cfg.guidance_dim).to(x.dtype)
-        embedding = self.time_embedding(sinusoidal(t, self.cfg.channels[0]).to(x.dtype), guidance)
-        if self.cfg.vector_dim is not None:
-            embedding = embedding + self.add_embedding(vector(cond))
-        if self.cfg.classes is not None:
-            if cond.ids is None:
-                raise ValueError("this U-Net is conditioned on a class; the conditioning has none")
-            embedding = embedding + self.class_embedding(cond.ids[:, 0].long())
+    def forward(
+        self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = (), features: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        embedding = self.embedding(t, cond, x.dtype)
         if cond.concat is not None:
             x = torch.cat([x, cond.concat], 1)
-
-        skips = [self.conv_in(x)]
-        for level in self.down_blocks:
-            skips += level(skips[-1], embedding, cond.tokens)
-        x = self.mid_block(skips[-1], embedding, cond.tokens)
+        skips, x = self.encode(self.conv_in(x), embedding, cond.tokens, features)
         if control:
             x = x + control[-1]
             skips = [skip + extra for skip, extra in zip(skips, control[:-1], strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -167,5 +167,4 @@ def _cond(a: Cond, b: Cond, share: float) -> Cond:
             f"the prompts are {a.tokens.shape[1]} and {b.tokens.shape[1]} tokens long; only prompts of as many windows "
             "can be mixed, so shorten the longer one"
         )
-    values = {f.name: (getattr(a, f.name), getattr(b, f.name)) for f in fields(Cond)}
-    return Cond(**{name: torch.lerp(one, other, share) for name, (one, other) in values.items() if one is not None})
+    return Cond.combined([a, b], lambda values: torch.lerp(values[0], values[1], share))

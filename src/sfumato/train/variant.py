@@ -88,7 +88,9 @@ class Variant:
 
     def cond(self, fields: Tensors, concat: Tensor | None = None) -> Cond:
         """Returns the Cond of rows of `conds`, with further input channels `concat` (B, C, h, w) if given."""
-        moved = {name: value.float().to(self.base.device) for name, value in fields.items() if name in FIELDS}
+        moved: dict[str, Any] = {
+            name: value.float().to(self.base.device) for name, value in fields.items() if name in FIELDS
+        }
         if concat is not None:
             moved["concat"] = torch.cat([moved["concat"], concat], 1) if "concat" in moved else concat
         return Cond(**moved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -13,18 +13,19 @@ import torch
 from torch import nn
 
 from sfumato.checkpoint import diffusers_config
-from sfumato.checkpoint.keymap import KeyMap
+from sfumato.checkpoint.keymap import KeyMap, Rule
 from sfumato.families import family, sd2, sdxl
-from sfumato.families.layouts import midas
+from sfumato.families.layouts import controlnet, midas
 from sfumato.families.layouts.open_clip import LOGIT_SCALE
 from sfumato.families.ldm import DEPTH
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.controlnet import ControlNet
 from sfumato.nets.dpt import DPT
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.t5 import T5
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
-from sfumato.spec import Spec
+from sfumato.spec import ControlNetConfig, Spec
 from sfumato.verify.cases import Case, Result, counted, files, listed, read_json, stem, strangers, unsupported
 
 Shapes = dict[str, tuple[int, ...]]
@@ -49,9 +50,12 @@ class Release:
 
 
 MMDIT = {"transformer": "mmdit", "vae": "vae"}  # the text encoders are in a manifest of their own
+CONTROL = {"control": "control_model"}
 OPEN_CLIP = {"text": (sd2.TEXT + LOGIT_SCALE,)}
 ORIGINAL = {
     "sd1": Release(family("sd1").spec),
+    "controlnet_sd15": Release(family("sd1").spec, PART_NAMES | CONTROL),
+    "controlnet_sd21": Release(family("sd2").spec, PART_NAMES | CONTROL, unused=OPEN_CLIP),
     "sd1_model_ema": Release(family("sd1").spec, ema_only=True),
     "sd15_inpainting": Release(family("sd1_inpainting").spec),
     "sd20_base_sd21_base": Release(family("sd2").spec, unused=OPEN_CLIP),
@@ -84,6 +88,7 @@ ORIGINAL = {
 # The classes of a folder's components that our networks read, and how.
 COMPONENTS: Mapping[str, Callable[[dict[str, Any]], nn.Module]] = {
     "UNet2DConditionModel": lambda config: UNet(diffusers_config.unet_from(config)),
+    "ControlNetModel": lambda config: ControlNet(_control_sizes(config)),
     "SD3Transformer2DModel": lambda config: MMDiT(diffusers_config.mmdit_from(config)),
     "DPTForDepthEstimation": lambda config: DPT(diffusers_config.dpt_from(config)),
     "T5EncoderModel": lambda config: T5(diffusers_config.t5_from(config)),
@@ -129,6 +134,9 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
     if release.ema_only:
         networks = {owner.denoiser: networks[owner.denoiser]}
     keymap = owner.keymap(release.spec, "original", networks, ema=release.ema_only)
+    if "control" in release.parts:
+        networks["control"], rules = _control(release.spec)
+        keymap = replace(keymap, parts={**keymap.parts, "control": rules})
     expected = {
         theirs: tuple(tensor.shape)
         for part, network in networks.items()
@@ -155,6 +163,20 @@ def _original(name: str, manifest: dict[str, Any]) -> Result:
         for part, network in networks.items()
     }
     return _compare(keymap, expected, found, buffers - expected.keys(), counts)
+
+
+def _control(spec: Spec) -> tuple[nn.Module, tuple[Rule, ...]]:
+    """The ControlNet of a release, without memory, and its names beside the model that it was trained with."""
+    sizes = ControlNetConfig(spec.unet)
+    with torch.device("meta"):
+        network = ControlNet(sizes)
+    return network, tuple(controlnet.unet_rules(sizes, network.state_dict(), "control_model."))
+
+
+def _control_sizes(config: dict[str, Any]) -> ControlNetConfig:
+    hint = (3, *config["conditioning_embedding_out_channels"])
+    others = {name: value for name, value in config.items() if not name.startswith(("_class", "conditioning"))}
+    return ControlNetConfig(diffusers_config.unet_from(others), hint)
 
 
 def _placed(key: str, before: str) -> str:

@@ -22,10 +22,11 @@ from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.errors import SfumatoError
 from sfumato.families import sd2, sdxl
-from sfumato.families.layouts import clip_text, ldm_unet, ldm_vae, open_clip, sd3_mmdit
+from sfumato.families.layouts import clip_text, controlnet, ldm_unet, ldm_vae, open_clip, sd3_mmdit
 from sfumato.families.unet_inputs import UNET, VAE_PREFIX
 from sfumato.loading.load import Parts, load_parts
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.controlnet import ControlNet
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.perturbed import without_layers
 from sfumato.nets.t5 import T5
@@ -118,6 +119,27 @@ def _unet(weights: Tensors, params: Mapping[str, Any]) -> UNet:
         cross_only=tuple(off and depth > 0 for off, depth in zip(alone, sizes.depth, strict=bool(alone))),
     )
     return cast(UNet, _network(UNet(cfg), lambda names: ldm_unet.rules(cfg, names, UNET), weights, UNET))
+
+
+def _controlnet(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
+    """A ControlNet, and the U-Net that it steers."""
+    tensors, prefix = read_tensors(weights), "control_model."
+    unet = _unet(tensors, entry["config"]["params"]["unet_config"]["params"])
+    sizes = controlnet.unet_sizes(_shapes(tensors), prefix, unet.cfg)
+    built = _network(ControlNet(sizes), lambda n: controlnet.unet_rules(sizes, n, prefix), tensors, prefix)
+    network, cond = cast(ControlNet, built), Cond(inputs["context"])
+    asked = (inputs["x"], inputs["t"], cond)
+    residuals = network(*asked, network.prepare(inputs["hint"]))
+    scales = [0.7 * 0.825**k for k in reversed(range(len(residuals)))]
+    scaled = tuple(scale * one for scale, one in zip(scales, residuals, strict=True))
+    middle = (*(torch.zeros_like(one) for one in residuals[:-1]), residuals[-1])
+    return {
+        **{f"control.{i:02}": lambda one=one: one for i, one in enumerate(residuals)},
+        "unet.no_control": lambda: unet(*asked),
+        "unet.controlled": lambda: unet(*asked, residuals),
+        "unet.controlled_strength0.7_guess_mode_scales": lambda: unet(*asked, scaled),
+        "unet.only_mid_control": lambda: unet(*asked, middle),
+    }
 
 
 def _open_clip(weights: Tensors, prefix: str, heads: int) -> CLIPText:
@@ -336,6 +358,7 @@ def _latent(parts: Parts, inputs: dict[str, Tensor], run: Drawn) -> Tensor:
 
 MODELS: dict[str, Callable[[Path, dict[str, Any], dict[str, Tensor]], Outputs]] = {
     "sd1": _sd1,
+    "controlnet_sd15": _controlnet,
     "sd1_inpainting_unet": _unet_alone,
     "sd2_v": _sd2,
     "sd2_inpainting_unet": _unet_alone,
