@@ -216,6 +216,23 @@ class CLIPTextConfig:
 
 
 @dataclass(frozen=True)
+class CLIPVisionConfig:
+    """Sizes of CLIP's vision transformer for pictures of `size` x `size` pixels, cut into patches; ViT-H/14 by default.
+
+    `projection_dim` is the width of the space that it shares with a text tower, None where nothing projects.
+    """
+
+    hidden_size: int = 1280
+    intermediate_size: int = 5120
+    layers: int = 32
+    heads: int = 16
+    size: int = 224
+    patch: int = 14
+    activation: Literal["quick_gelu", "gelu"] = "gelu"
+    projection_dim: int | None = 1024
+
+
+@dataclass(frozen=True)
 class T5Config:
     """Sizes of a T5 encoder (Raffel et al. 2020); XXL by default. Prompts are padded to `length` tokens, never cut."""
 

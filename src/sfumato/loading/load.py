@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sfumato.checkpoint.checkpoint import Checkpoint, Stored, WeightFile, quote
 from sfumato.checkpoint.formats.fp8 import EIGHTS
-from sfumato.checkpoint.keymap import KeyMap, Match, holds
+from sfumato.checkpoint.keymap import KeyMap, Match, Rule, holds
 from sfumato.errors import SfumatoError
 from sfumato.families import family as family_named
 from sfumato.families.base import Family
@@ -280,6 +280,23 @@ def fill(
         state |= zip(rule.ours, tensors, strict=True)
     network.load_state_dict(state, strict=True, assign=True)
     network.eval().requires_grad_(False)
+
+
+def fill_alone(
+    network: nn.Module, rules: Sequence[Rule], checkpoint: Checkpoint, what: str, dtype: torch.dtype | None,
+    device: torch.device,
+) -> None:  # fmt: skip
+    """Give a network that was built on the meta device the parameters of a file of its own; `what` is a noun phrase.
+
+    Raises SfumatoError for a file with other tensors than the rules name.
+    """
+    keymap = KeyMap({"network": tuple(rules)})
+    expected = {name: tuple(one.shape) for name, one in keymap.to_theirs("network", network.state_dict()).items()}
+    match = keymap.match(expected, checkpoint.shapes)
+    if not match.complete:
+        raise SfumatoError(f"{checkpoint.path} is no complete {what}: {differences(match)}")
+    fill(network, "network", Plan({"network": network}, keymap, match), checkpoint, dtype, device)
+    checkpoint.check_unchanged()
 
 
 def checked(stored: Stored, name: str) -> Tensor:

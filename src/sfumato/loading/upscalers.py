@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfumato.checkpoint.checkpoint import Checkpoint
-from sfumato.checkpoint.keymap import KeyMap, Shapes, rename
+from sfumato.checkpoint.keymap import Shapes, rename
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.loading.detect import identify
-from sfumato.loading.load import Plan, checked, differences, fill
+from sfumato.loading.load import checked, fill_alone
 from sfumato.nets.rrdb import RRDBNet
 from sfumato.nets.srvgg import SRVGGNetCompact
 from sfumato.runtime.device import choose_device, choose_dtype
@@ -65,7 +65,8 @@ def load_upscaler(
         if found is None:
             return _foreign(checkpoint, name, where)
         network, layout = found
-        _load(network, layout, checkpoint, precision, where)
+        rules = rename(network.state_dict(), layout)
+        fill_alone(network, rules, checkpoint, "upscaler of the ESRGAN kind", precision, where)
         if isinstance(network, RRDBNet):
             scale = 2 ** len(network.doublings) // network.unshuffle
             return PixelUpscaler(name, network, scale, _reach(network), where, precision, network.unshuffle)
@@ -75,16 +76,6 @@ def load_upscaler(
 def _reach(network: RRDBNet) -> int:
     reach = 15 * len(network.body) + 3 + len(network.doublings)
     return min(reach, RRDB_HALO) * network.unshuffle
-
-
-def _load(network: nn.Module, layout: Layout, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
-    state = network.state_dict()
-    keymap = KeyMap({"network": tuple(rename(state, layout))})
-    match = keymap.match({layout(name): tuple(like.shape) for name, like in state.items()}, checkpoint.shapes)
-    if not match.complete:
-        raise SfumatoError(f"{checkpoint.path} is no complete upscaler of the ESRGAN kind: {differences(match)}")
-    fill(network, "network", Plan({"network": network}, keymap, match), checkpoint, dtype, device)
-    checkpoint.check_unchanged()
 
 
 def _same(name: str) -> str:

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.nets.layers import Linear, look_up
-from sfumato.spec import CLIPTextConfig
+from sfumato.spec import CLIPTextConfig, CLIPVisionConfig
+
+Config = CLIPTextConfig | CLIPVisionConfig
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ class Embeddings(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, cfg: CLIPTextConfig):
+    """Words look at those before them and at themselves, patches of a picture at all of them."""
+
+    def __init__(self, cfg: Config):
         super().__init__()
-        self.heads = cfg.heads
+        self.heads, self.causal = cfg.heads, isinstance(cfg, CLIPTextConfig)
         d = cfg.hidden_size
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (Linear(d, d) for _ in range(4))
 
@@ -76,12 +80,12 @@ class SelfAttention(nn.Module):
             project(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, nh, L, hs)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        h = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out_proj(h.transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):
-    def __init__(self, cfg: CLIPTextConfig):
+    def __init__(self, cfg: Config):
         super().__init__()
         self.quick = cfg.activation == "quick_gelu"
         self.fc1 = Linear(cfg.hidden_size, cfg.intermediate_size)
@@ -93,7 +97,7 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, cfg: CLIPTextConfig):
+    def __init__(self, cfg: Config):
         super().__init__()
         self.layer_norm1 = nn.LayerNorm(cfg.hidden_size)
         self.self_attn = SelfAttention(cfg)
@@ -106,7 +110,7 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    def __init__(self, cfg: CLIPTextConfig):
+    def __init__(self, cfg: Config):
         super().__init__()
         self.layers = nn.ModuleList(Layer(cfg) for _ in range(cfg.layers))
 

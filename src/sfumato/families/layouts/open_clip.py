@@ -1,4 +1,4 @@
-"""OpenCLIP's text tower in its own names, which 2.x (ViT-H) and XL (ViT-bigG) keep in their original layout."""
+"""OpenCLIP's towers in their own names, in which the originals of 2.x (ViT-H) and XL (ViT-bigG) keep the text tower."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ LAYER = {
     "mlp.fc1": "mlp.c_fc",
     "mlp.fc2": "mlp.c_proj",
 }
-PROJECTION = "text_projection"
+VISION_ENDS = {
+    "vision_model.embeddings.class_embedding": "class_embedding",
+    "vision_model.embeddings.patch_embedding.weight": "conv1.weight",
+    "vision_model.embeddings.position_embedding.weight": "positional_embedding",
+    **{f"vision_model.{ours}.{kind}": f"{theirs}.{kind}" for kind in ("weight", "bias")
+       for ours, theirs in (("pre_layrnorm", "ln_pre"), ("post_layernorm", "ln_post"))},
+}  # fmt: skip
+PROJECTION, VISION_PROJECTION = "text_projection", "proj"
 LOGIT_SCALE = "logit_scale"  # steers only the training of the tower
 PAD = 0
 # ViT-bigG/14 as XL, 3 and 3.5 read it: at the last layer but one, without the final norm, and pooled.
@@ -41,14 +48,16 @@ BIG_G = CLIPTextConfig(
 
 
 def rules(names: Iterable[str], prefix: str) -> list[Rule]:
-    """The map of all parameters `names` of our tower; `prefix` stands before theirs."""
+    """The map of all parameters `names` of our text or vision tower; `prefix` stands before theirs."""
     result = []
+    ends = ENDS | VISION_ENDS
     for name in names:
-        layer = re.fullmatch(r"text_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name)
-        if name in ENDS:
-            result.append(Rule((name,), (prefix + ENDS[name],)))
+        layer = re.fullmatch(r"(?:text|vision)_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name)
+        if name in ends:
+            result.append(Rule((name,), (prefix + ends[name],)))
         elif layer is None:  # the projection, which they multiply from the other side
-            result.append(Rule((name,), (prefix + PROJECTION,), TRANSPOSE))
+            projection = VISION_PROJECTION if name.startswith("visual") else PROJECTION
+            result.append(Rule((name,), (prefix + projection,), TRANSPOSE))
         elif layer[2] in LAYER:
             result.append(Rule((name,), (f"{prefix}transformer.resblocks.{layer[1]}.{LAYER[layer[2]]}.{layer[3]}",)))
         elif layer[2] == "self_attn.q_proj":
