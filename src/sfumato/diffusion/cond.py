@@ -18,6 +18,8 @@ class Cond:
 
     tokens: text (B, L, D). pooled: whole-prompt vector (B, P). ids: size, crop or noise level (B, K).
     concat: extra input channels such as mask or depth (B, C, h, w). guidance: scale minus 1 (B,), for LCM's networks.
+    image_tokens: those of pictures that stand for words, of all IP-Adapters (B, N, D), and image_strengths: how much
+    each adapter counts (B, adapters).
     hints: what ControlNets and their like made of their hints, each with B rows, and hint_weights: for each of these
     networks the strength of each of its residuals (B, N); see `nets.controlled`.
     """
@@ -27,6 +29,8 @@ class Cond:
     ids: Tensor | None = None
     concat: Tensor | None = None
     guidance: Tensor | None = None
+    image_tokens: Tensor | None = None
+    image_strengths: Tensor | None = None
     hints: tuple[Tensor, ...] = ()
     hint_weights: tuple[Tensor, ...] = ()
 

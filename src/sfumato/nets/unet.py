@@ -71,11 +71,18 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         context = x if context is None else context
-        q, k, v = (
-            y.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, nh, L, hs)
-            for y in (self.to_q(x), self.to_k(context), self.to_v(context))
-        )
-        h = v if self.identity else F.scaled_dot_product_attention(q, k, v)
+        k, v = self.to_k(context), self.to_v(context)
+        return self.put_out(self.in_heads(v) if self.identity else self.looked(self.in_heads(self.to_q(x)), k, v))
+
+    def in_heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, L, C) -> (B, nh, L, hs)
+
+    def looked(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries (B, nh, L, hs) look at keys and values (B, M, C) -> (B, nh, L, hs)."""
+        return F.scaled_dot_product_attention(q, self.in_heads(k), self.in_heads(v))
+
+    def put_out(self, h: Tensor) -> Tensor:
+        """What all heads saw (B, nh, L, hs) -> (B, L, C)."""
         return self.to_out[0](h.transpose(1, 2).flatten(2))
 
 
@@ -246,6 +253,16 @@ def vector(cond: Cond) -> Tensor:
     return torch.cat([cond.pooled, numbers.to(cond.pooled.dtype)], 1)
 
 
+def context_of(cond: Cond) -> Tensor:
+    """What cross-attentions look at: the text (B, L, D); where there are pictures, their tokens after it, and then a
+    row that begins with the strengths (see `ip_adapter.SeesImages`)."""
+    if cond.image_tokens is None or cond.image_strengths is None:
+        return cond.tokens
+    images, strengths = cond.image_tokens, cond.image_strengths
+    row = F.pad(strengths, (0, images.shape[2] - strengths.shape[1]))[:, None]
+    return torch.cat([cond.tokens, images.to(cond.tokens), row.to(cond.tokens)], 1)
+
+
 class UNetEncoder(nn.Module):
     """The way down of a U-Net and its middle, which a ControlNet has a copy of.
 
@@ -329,10 +346,11 @@ class UNet(UNetEncoder):
         embedding = self.embedding(t, cond, x.dtype)
         if cond.concat is not None:
             x = torch.cat([x, cond.concat], 1)
-        skips, x = self.encode(self.conv_in(x), embedding, cond.tokens, features)
+        context = context_of(cond)
+        skips, x = self.encode(self.conv_in(x), embedding, context, features)
         if control:
             x = x + control[-1]
             skips = [skip + extra for skip, extra in zip(skips, control[:-1], strict=True)]
         for level in self.up_blocks:
-            x = level(x, skips, embedding, cond.tokens)
+            x = level(x, skips, embedding, context)
         return self.conv_out(norm_silu(self.conv_norm_out, x))
