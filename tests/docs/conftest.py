@@ -62,7 +62,8 @@ def _models(folder: Path) -> None:
         networks = tiny.random_networks(family(release), spec)
         save_folder(folder / "models" / name, spec, networks, tokenizer_folder=folder / "models" / "words")
     convert(folder / "models" / "v1-5", folder / "v1-5.safetensors", "original")
-    shutil.copy(folder / "v1-5.safetensors", folder / "v1-5-pruned.ckpt")
+    for name in ("v1-5-pruned.ckpt", "portrait.safetensors", "anime.safetensors"):
+        shutil.copy(folder / "v1-5.safetensors", folder / name)
     torch.save(tiny.randomise(RRDBNet(3, 8, 4, 2, 2)).state_dict(), folder / "4x-esrgan.pth")
 
 

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from sfumato.seeding import stream
 
-PIECE = 1 << 22  # elements that are computed with at once
+PIECE = 1 << 18  # elements that are computed with at once: what a processor keeps near
 PARALLEL = 0.9995  # cosine from which slerp is a weighted sum (Shoemake 1985 divides by the sine, which is then 0)
 
 Combine = Callable[[Sequence[Tensor], int], Tensor]  # the pieces of all tensors, and the piece's number -> the result
+
+Store = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,19 @@ class Method:
         return (1 / count if self.weight is None else self.weight,) * count
 
 
-def combine(method: Method, tensors: Sequence[Tensor], how: How, name: str) -> Tensor:
-    """The tensor that a method makes of tensors of one shape, in float32 (of any float64 in float64).
+def combine(
+    method: Method, tensors: Sequence[Tensor], how: How, name: str, store: Store = lambda piece: piece
+) -> Tensor:
+    """The tensor that a method makes of tensors of one shape, computed in float32 (of any float64 in float64).
 
-    `name` is the tensor's; random choices depend on it, and not on the order in which tensors come.
+    `name` is the tensor's; random choices depend on it, and not on the order in which tensors come. `store` gives each
+    piece of the result the type that it shall have.
     """
     flat = [tensor.reshape(-1) for tensor in tensors]
     apply = method.prepare(flat, how, name)
-    result = torch.empty(flat[0].numel(), dtype=_precision(flat))
+    result = torch.empty(flat[0].numel(), dtype=store(torch.empty(0, dtype=_precision(flat))).dtype)
     for number, pieces in enumerate(_pieces(flat)):
-        result[number * PIECE : number * PIECE + len(pieces[0])] = apply(pieces, number)
+        result[number * PIECE : number * PIECE + len(pieces[0])] = store(apply(pieces, number))
     return result.reshape(tensors[0].shape)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from sfumato.loading.conversion.writing import (
 from sfumato.loading.convert import DTYPES
 from sfumato.loading.save import MAX_FILE, to_json
 from sfumato.merging.blocks import Blocks, BlockWeights, Said
-from sfumato.merging.formulas import METHODS, How, Method, combine
+from sfumato.merging.formulas import METHODS, How, Method, Store, combine
 from sfumato.merging.inputs import Input, Parameter, opened_inputs
 
 RECIPE, MODELS = "sd_merge_recipe", "sd_merge_models"  # where A1111 writes them in a header
@@ -186,24 +187,24 @@ class _Job:
         dtype = self.inputs[0].source.dtype or (torch.float16 if stored.dtype in EIGHTS else stored.dtype)
 
         def make() -> Tensor:
-            ours = [self.parameter((part, own)) for own in rule.ours]
-            return cast(rule.transform.to_theirs(ours)[i], dtype, name)
+            store = partial(cast, dtype=dtype, name=name)
+            return rule.transform.to_theirs([self.parameter((part, own), store) for own in rule.ours])[i]
 
         return _Computed(stored.file, 0, stored.shape, dtype, make=make)
 
-    def parameter(self, key: Parameter) -> Tensor:
-        """One parameter of the result."""
+    def parameter(self, key: Parameter, store: Store) -> Tensor:
+        """One parameter of the result, in the type that `store` gives it."""
         having = [one for one in self.inputs if key in one.source.params]
         tensors = [one.read(key) for one in having]
         try:
             if len(having) < len(self.inputs):  # nothing reads it, and some layouts leave it out
-                return tensors[0].float().clone()
+                return store(tensors[0].clone())
             how, name = self._how(key), ".".join(key)
             if all(one.shape == tensors[0].shape for one in tensors):
-                return combine(self.method, tensors, how, name)
+                return combine(self.method, tensors, how, name, store)
             channels = min(one.shape[1] for one in tensors)  # of an inpainting model and its base
-            result = tensors[0].float().clone()
-            result[:, :channels] = combine(self.method, [one[:, :channels] for one in tensors], how, name)
+            result = store(tensors[0].clone())
+            result[:, :channels] = combine(self.method, [one[:, :channels] for one in tensors], how, name, store)
             return result
         finally:
             del tensors
