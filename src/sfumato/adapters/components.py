@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
 from sfumato.adapters.deltas import (
@@ -20,6 +19,7 @@ from sfumato.adapters.deltas import (
     LowRank,
     Rotated,
     Scaled,
+    Sparse,
     Sum,
 )
 from sfumato.checkpoint.keymap import Shapes
@@ -106,6 +106,37 @@ def by_layer(names: Mapping[str, object]) -> tuple[dict[str, dict[str, str]], li
     return dict(layers), others
 
 
+def fits(parts: Mapping[str, tuple[int, ...]], shape: tuple[int, ...]) -> bool:
+    """Whether components of these shapes make the difference of a weight of this shape."""
+    rows, columns = shape[0] if shape else 1, math.prod(shape[1:])
+
+    def factors(a: str, b: str, core: str) -> tuple[int, int]:
+        """Rows and columns of a product; with a core both factors lie on their side."""
+        if core in parts:
+            return parts[a][-1], parts[b][1] * math.prod(parts[core][2:])
+        return parts[a][0], math.prod(parts[b][1:])
+
+    if {"up", "down"} <= parts.keys():
+        kernel = math.prod(parts["mid"][2:]) if "mid" in parts else 1
+        return (parts["up"][0], math.prod(parts["down"][1:]) * kernel) == (rows, columns)
+    if {"hada_w1_a", "hada_w1_b"} <= parts.keys():
+        return factors("hada_w1_a", "hada_w1_b", "hada_t1") == (rows, columns)
+    if "lokr_w1" in parts or "lokr_w1_a" in parts:
+        first = parts["lokr_w1"] if "lokr_w1" in parts else factors("lokr_w1_a", "lokr_w1_b", "")
+        whole = "lokr_w2" in parts
+        second = parts["lokr_w2"] if whole else factors("lokr_w2_a", "lokr_w2_b", "lokr_t2")
+        return (first[0] * second[0], first[1] * math.prod(second[1:])) == (rows, columns)
+    if {"glora_b1", "glora_b2"} <= parts.keys():
+        sides = {parts["glora_b1"][0], math.prod(parts["glora_b2"][1:]), parts["glora_b2"][0]}
+        return {rows, columns} <= sides | {math.prod(parts["glora_b1"][1:])}
+    if "oft_blocks" in parts:
+        return math.prod(parts["oft_blocks"][-3:-1]) == rows
+    if "factor" in parts:
+        return math.prod(parts["factor"]) in shape[:2]
+    kept = parts.get("diff", parts.get("diff_b"))
+    return kept is not None and math.prod(kept) in (rows * columns, rows)
+
+
 def differences(layer: str, parts: Mapping[str, str], read: Callable[[str], Tensor]) -> dict[str, Delta]:
     """The differences of a layer's "weight" and "bias", of the components `parts` that `read` gives.
 
@@ -115,9 +146,8 @@ def differences(layer: str, parts: Mapping[str, str], read: Callable[[str], Tens
     result: dict[str, Delta] = {}
     weight = _weight(held)
     if weight is not None and "sparse_values" in held:
-        size = [int(one) for one in held["sparse_size"].tolist()]
-        values = torch.sparse_coo_tensor(held["sparse_indices"].long(), held["sparse_values"].float(), size)
-        weight = Sum((weight, Full(values.to_dense())))
+        size = tuple(map(int, held["sparse_size"].tolist()))
+        weight = Sum((weight, Sparse(held["sparse_indices"], held["sparse_values"], size)))
     if weight is not None and "rows" in held:
         weight = Decomposed(weight, held["rows"].flatten())
     elif weight is not None and "magnitude" in held:

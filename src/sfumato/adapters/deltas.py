@@ -59,6 +59,20 @@ class Full(Delta):
 
 
 @dataclass(frozen=True, eq=False)
+class Sparse(Delta):
+    """The difference of some entries: their places (d, n) in a weight of the shape `size`, and values (n,)."""
+
+    places: Tensor
+    values: Tensor
+    size: tuple[int, ...]
+
+    def delta(self, weight: Tensor, strength: float = 1.0) -> Tensor:
+        result = torch.zeros_like(weight).reshape(self.size)
+        result.index_put_(tuple(self.places.long()), self.values.to(weight) * strength, accumulate=True)
+        return result.reshape(weight.shape)
+
+
+@dataclass(frozen=True, eq=False)
 class Sum(Delta):
     """Several differences of the same weight."""
 
@@ -131,7 +145,7 @@ class Decomposed(Delta):
         changed, magnitude = weight + self.inner.delta(weight), self.magnitude.to(weight)
         rows = magnitude.dim() == 1 or len(magnitude) == len(weight)
         axes = [axis for axis in range(weight.dim()) if axis != (0 if rows else 1)]
-        lengths = changed.norm(dim=axes, keepdim=True) + torch.finfo(weight.dtype).eps
+        lengths = torch.linalg.vector_norm(changed, dim=axes, keepdim=True) + torch.finfo(weight.dtype).eps
         return (changed * (magnitude.reshape(lengths.shape) / lengths) - weight) * strength
 
 
@@ -179,12 +193,10 @@ def rotations(blocks: Tensor, limit: float) -> Tensor:
     return (one + skew) @ torch.linalg.inv(one - skew)
 
 
-def _rescaled(difference: Tensor, weight: Tensor, rescale: Tensor | None) -> Tensor:
-    """The difference of the rotated weight, after its rows are scaled too."""
-    if rescale is None:
-        return difference
-    factor = rescale.to(weight).reshape(-1, *[1] * (weight.dim() - 1))
-    return factor * difference + (factor - 1) * weight
+def _rescaled(turned: Tensor, weight: Tensor, rescale: Tensor | None) -> Tensor:
+    """Returns how the turned weight, its rows maybe scaled, differs from the weight."""
+    factor = 1 if rescale is None else rescale.to(weight).reshape(-1, *[1] * (weight.dim() - 1))
+    return factor * turned - weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,15 +209,15 @@ class Rotated(Delta):
 
     def delta(self, weight: Tensor, strength: float = 1.0) -> Tensor:
         turn = rotations(self.blocks.to(weight), self.limit * len(weight))
-        turn = (turn - torch.eye(turn.shape[-1], device=turn.device)) * strength
         rows = weight.unflatten(0, turn.shape[:2])
-        return _rescaled(torch.einsum("knm,kn...->km...", turn, rows).flatten(0, 1), weight, self.rescale)
+        turned = torch.einsum("knm,kn...->km...", turn, rows).flatten(0, 1)
+        return _rescaled(turned, weight, self.rescale) * strength
 
 
 @dataclass(frozen=True, eq=False)
 class Butterfly(Delta):
     """The weight's rows turned in several stages (s, n, b, b), each of which mixes rows farther apart (BOFT; Liu et al.
-    2023). The strength draws every stage towards no turn, as in LyCORIS."""
+    2023), and maybe rescaled. The strength draws every stage towards no turn, as in LyCORIS."""
 
     linear = False
     blocks: Tensor
@@ -222,4 +234,5 @@ class Butterfly(Delta):
             rows = rows.unflatten(0, (-1, 2, apart)).transpose(1, 2).flatten(0, 2).unflatten(0, (-1, size))
             rows = torch.einsum("kij,kj...->ki...", turn, rows).flatten(0, 1)
             rows = rows.unflatten(0, (-1, apart, 2)).transpose(1, 2).flatten(0, 2)
-        return _rescaled(rows - weight, weight, self.rescale)
+        rescale = None if self.rescale is None else 1 + strength * (self.rescale.to(weight) - 1)
+        return _rescaled(rows, weight, rescale)

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
-from sfumato.verify import embeddings, manifests, samplers, schedules, text, tiny, watermark
+from sfumato.verify import embeddings, lora, manifests, samplers, schedules, text, tiny, watermark
 from sfumato.verify.cases import UNKNOWN, Case, failing, files
 
 # A kind of case is a subfolder and the function that finds its cases. To add one, write its file and list it here.
 KINDS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "embeddings": embeddings.find,
+    "lora": lora.find,
     "manifests": manifests.find,
     "samplers": samplers.find,
     "schedules": schedules.find,

@@ -108,7 +108,7 @@ def _shapes(weights: Tensors) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
-def _unet(weights: Tensors, params: Mapping[str, Any]) -> UNet:
+def small_unet(weights: Tensors, params: Mapping[str, Any]) -> UNet:
     """A U-Net; what shapes do not show is in its configuration."""
     sizes = ldm_unet.sizes(_shapes(weights), UNET)
     alone = params.get("disable_self_attentions") or ()
@@ -151,7 +151,7 @@ def _open_clip(weights: Tensors, prefix: str, heads: int) -> CLIPText:
 
 
 def _unet_alone(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
-    unet = _unet(read_tensors(weights), entry["config"])
+    unet = small_unet(read_tensors(weights), entry["config"])
     level = inputs["noise_level"][:, None] if "noise_level" in inputs else None
     return {"unet.out": lambda: unet(inputs["x"], inputs["t"], Cond(inputs["context"], ids=level))}
 
@@ -257,7 +257,7 @@ def _habits(config: Mapping[str, Any]) -> dict[str, Any]:
 def _sd2(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
     """Text tower and U-Net of a 2.x checkpoint, which predicts v."""
     params, tensors = entry["config"]["params"], read_tensors(weights)
-    unet = _unet(tensors, params["unet_config"]["params"])
+    unet = small_unet(tensors, params["unet_config"]["params"])
     text = _open_clip(tensors, sd2.TEXT, entry["text_config"]["text_cfg"]["heads"])
     conds = cache(lambda name: Cond(text(inputs[name][:1]).skip(2)))
     denoiser = Denoiser(unet, "v", NoiseTable(training_sigmas(sd2.SPEC.noise)))
@@ -280,7 +280,7 @@ def _clip(weights: Tensors, prefix: str, **habits: Any) -> CLIPText:
 def _sdxl(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
     """Text towers, conditioning vector, U-Net and sampler of an XL base or refiner."""
     tensors, texts = read_tensors(weights), entry["text_config"]
-    unet = _unet(tensors, entry["config"]["params"]["network_config"]["params"])
+    unet = small_unet(tensors, entry["config"]["params"]["network_config"]["params"])
     base, heads = any(name.startswith(sdxl.CLIP_L) for name in tensors), texts["open_clip_g"]["text_cfg"]["heads"]
     big_g = _open_clip(tensors, sdxl.BIG_G if base else sdxl.REFINER_BIG_G, heads)
     clip_l = _clip(tensors, sdxl.CLIP_L, heads=texts["clip_l"]["num_attention_heads"]) if base else None

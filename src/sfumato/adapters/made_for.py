@@ -1,0 +1,41 @@
+"""Which family of models an adapter was made for: by what its file says, else by its layers and their shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sfumato.adapters.components import by_layer, fits
+from sfumato.adapters.layer_names import LayerNames, layer_names
+from sfumato.checkpoint.keymap import Shapes
+from sfumato.families import FAMILIES
+from sfumato.spec import Spec
+
+ENOUGH = 0.9  # share of its layers that a family must have, of the right shapes
+# What trainers call the families: kohya in `ss_base_model_version`, others in `modelspec.architecture`.
+SAID = (
+    ("sdxl_base", "sdxl"), ("stable-diffusion-xl-v1-base", "sdxl"), ("stable-diffusion-xl", "sdxl"),
+    ("sd_v1", "sd1"), ("stable-diffusion-v1", "sd1"), ("sd_v2", "sd2"), ("stable-diffusion-v2", "sd2"),
+)  # fmt: skip
+
+
+def made_for(shapes: Shapes, metadata: Mapping[str, str]) -> Spec | None:
+    """The release that fits these tensors best; None where no family has nearly all of their layers."""
+    said = (metadata.get(name, "") for name in ("ss_base_model_version", "modelspec.architecture"))
+    named = next((family for text in said for start, family in SAID if text.startswith(start)), None)
+    layers, _ = by_layer(shapes)
+    held = {name: {component: shapes[tensor] for component, tensor in parts.items()} for name, parts in layers.items()}
+    order = sorted(FAMILIES, key=lambda family: family.name != named)  # stable: else as they are listed
+    best, most = None, ENOUGH
+    for family in order:
+        share = fitting(held, layer_names(family.spec))
+        if share == 1:
+            return family.spec
+        if share > most:
+            best, most = family.spec, share
+    return best
+
+
+def fitting(layers: Mapping[str, Mapping[str, tuple[int, ...]]], known: LayerNames) -> float:
+    """The share of layers, given as shapes of their components, that a model has with fitting shapes."""
+    found = ((known.find(name, "weight") or known.find(name, "bias"), parts) for name, parts in layers.items())
+    return sum(layer is not None and fits(parts, layer.shape) for layer, parts in found) / max(1, len(layers))
