@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 # Everything that this version supports and that the part of the reference data in the repository holds.
 SUPPORTED = (
     "embeddings",
+    "lora",
     "samplers",
     "schedules",
     "watermark",

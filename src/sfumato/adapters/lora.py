@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sfumato.adapters.components import by_layer, differences
+from sfumato.adapters.components import by_layer, differences, fits
 from sfumato.adapters.deltas import Delta
 from sfumato.adapters.file import AdapterFile
 from sfumato.adapters.layer_names import Layer, layer_names
-from sfumato.errors import OptionError
+from sfumato.adapters.made_for import made_for
+from sfumato.errors import OptionError, SfumatoError
 from sfumato.spec import Spec
 
 SHOWN = 3  # names in a message
@@ -27,22 +27,30 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Differences:
-    """What a LoRA's file changes about a model, and the names of those of its layers that the model does not have."""
+    """What a LoRA's file changes about a model.
+
+    `strange` are the names of its layers that the model does not have, or has in another shape; `layers` counts all.
+    """
 
     file: AdapterFile
     changes: tuple[Change, ...]
     strange: tuple[str, ...]
+    layers: int
 
-    def check(self, spec: Spec) -> None:
-        """Raises OptionError unless every layer of the file is one of the model's."""
-        if not self.strange:
+    def check(self, spec: Spec, partial: bool = False) -> None:
+        """Raises SfumatoError unless every layer of the file fits the model, or with `partial` some."""
+        if not self.strange or (partial and self.changes):
             return
-        total = len(self.strange) + len({change.layer.name for change in self.changes})
+        with self.file.checkpoint() as checkpoint:
+            family = made_for(checkpoint.shapes, self.file.metadata)
+        title = f"{self.file.path} does not fit"
+        if family is not None and family.title != spec.title:
+            raise SfumatoError(f"{title}: it was made for {family.title}, this is {spec.title}; give another")
         shown = ", ".join(self.strange[:SHOWN]) + (" ..." if len(self.strange) > SHOWN else "")
-        which = f"{len(self.strange)} of its {total} layers" if self.changes else f"none of its {total} layers"
-        verb = "are not in" if self.changes else "is in"
-        fits = f"{self.file.path} does not fit: {which} {verb} {spec.title} ({shown})"
-        raise OptionError(f"{fits}; give another, or `lora_partial` to use what fits" if self.changes else fits)
+        if not self.changes:
+            raise SfumatoError(f"{title}: none of its {self.layers} layers is in {spec.title} ({shown}); give another")
+        lost = f"{len(self.strange)} of its {self.layers} layers are not in {spec.title} ({shown})"
+        raise OptionError(f"{title}: {lost}; give another, or `lora_partial` to use what fits")
 
 
 @lru_cache(maxsize=8)
@@ -50,21 +58,19 @@ def read(file: AdapterFile, spec: Spec) -> Differences:
     """The differences that a file holds for a model. Raises SfumatoError for a file that cannot be read."""
     known = layer_names(spec)
     changes: list[Change] = []
-    strange: list[str] = []
     with file.checkpoint() as checkpoint:
         layers, others = by_layer(checkpoint.tensors)
-        strange += [name for name in others if not name.startswith(BUNDLED)]
+        strange = [name for name in others if not name.startswith(BUNDLED)]
         for name, parts in layers.items():
+            shapes = {component: checkpoint.tensors[tensor].shape for component, tensor in parts.items()}
+            found = known.find(name, "weight")
+            if found is not None and not fits(shapes, found.shape):
+                strange.append(name)
+                continue
             for tensor, delta in differences(name, parts, checkpoint.read).items():
                 layer = known.find(name, tensor)
                 if layer is None:
                     strange.append(name)
                 else:
                     changes.append(Change(layer, delta))
-    return Differences(file, tuple(changes), tuple(dict.fromkeys(strange)))
-
-
-def of_part(every: Sequence[Differences], part: str) -> list[tuple[Differences, list[Change]]]:
-    """The changes of each file to one part of the model, without files that leave it as it is."""
-    found = [(one, [change for change in one.changes if change.layer.part == part]) for one in every]
-    return [(one, changes) for one, changes in found if changes]
+    return Differences(file, tuple(changes), tuple(dict.fromkeys(strange)), len(layers) + len(others))

@@ -43,7 +43,7 @@ class Adapters:
         SfumatoError for what is not here, is no adapter or does not fit.
         """
         file = _opened(str(adapter), name)
-        _check(file, self.spec, strict)
+        lora.read(file, self.spec).check(self.spec, partial=not strict)
         self._uses[file.name] = Use(file, weight, text_weight)
         return file
 
@@ -71,18 +71,23 @@ class Adapters:
     def uses(self, one: Settings) -> tuple[Use, ...]:
         """What a picture of these settings is drawn with: what was added, what options and what the prompt ask for.
 
-        Raises SfumatoError as `add`.
+        Who asks for one that was added asks for it at another strength. Raises SfumatoError as `add`.
         """
-        result = list(self._uses.values())
+        added, result = dict(self._uses), list[Use]()
         asked = [(read_lora(text), "take it out") for text in one.lora]
         for tag in parsed(one.prompt_syntax, one.prompt).adapters if "<" in one.prompt else ():
             if tag.kind in LORAS:
                 asked.append((tag, f"take it out of the prompt, or write \\{tag} to have it read as words"))
         for tag, fix in asked:
-            file = self._uses[tag.name].file if tag.name in self._uses else _opened(tag.name, None, fix)
-            _check(file, self.spec, not one.lora_partial)
+            if tag.name in self._uses:
+                added.pop(tag.name, None)
+                file = self._uses[tag.name].file
+            else:
+                file = _opened(tag.name, None, fix)
+                lora.read(file, self.spec).check(self.spec, one.lora_partial)
             result.append(Use(file, tag.network_weight, tag.text_weight))
-        return tuple(replace(use, text=None) if use.text == use.network else use for use in result)
+        uses = (*added.values(), *result)
+        return tuple(replace(use, text=None) if use.text == use.network else use for use in uses)
 
     def _listed(self) -> str:
         return f"there are {', '.join(self._uses)}" if self._uses else "there are none"
@@ -111,9 +116,3 @@ def _opened(name: str, called: str | None = None, else_do: str = "") -> AdapterF
 def _open(path: Path, called: str | None, state: tuple[int, int]) -> AdapterFile:
     """The file, which is opened again when its `state` has changed."""
     return AdapterFile.open(path, called)
-
-
-def _check(file: AdapterFile, spec: Spec, strict: bool) -> None:
-    found = lora.read(file, spec)
-    if strict or not found.changes:
-        found.check(spec)

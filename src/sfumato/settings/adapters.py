@@ -56,5 +56,6 @@ class AdapterSettings:
         "prompt: a file, or the name of one in the model folders.", "Lora", also=("loras",),
     )  # fmt: skip
     lora_partial: bool = option(
-        False, Switch(), "Use what fits of a LoRA that fits the model only in part.", "Lora partial", needs="lora"
-    )
+        False, Switch(), "Use what fits of a LoRA that fits the model only in part.", "Lora partial", needs="lora",
+        write=lambda one: one.lora_partial or None,
+    )  # fmt: skip

@@ -124,7 +124,7 @@ def small_unet(weights: Tensors, params: Mapping[str, Any]) -> UNet:
 def _controlnet(weights: Path, entry: dict[str, Any], inputs: dict[str, Tensor]) -> Outputs:
     """A ControlNet, and the U-Net that it steers."""
     tensors, prefix = read_tensors(weights), "control_model."
-    unet = _unet(tensors, entry["config"]["params"]["unet_config"]["params"])
+    unet = small_unet(tensors, entry["config"]["params"]["unet_config"]["params"])
     sizes = controlnet.unet_sizes(_shapes(tensors), prefix, unet.cfg)
     built = _network(ControlNet(sizes), lambda n: controlnet.unet_rules(sizes, n, prefix), tensors, prefix)
     network, cond = cast(ControlNet, built), Cond(inputs["context"])
