@@ -1,6 +1,7 @@
 """Hypernetworks: read from files of every structure, and put before the attentions of a view."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from sfumato.adapters.hypernetwork import check, is_hypernetwork, read
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
-from sfumato.nets.hypernetwork import ACTIVATIONS, Hypernetwork, with_hypernetworks
-from sfumato.nets.mmdit import MMDiT
-from sfumato.nets.unet import UNet
-from sfumato.spec import MMDiTConfig, UNetConfig
+from sfumato.families import family
+from sfumato.nets.hypernetwork import ACTIVATIONS, Hypernetwork, attention_widths, with_hypernetworks
+from sfumato.nets.unet import Attention, UNet
+from sfumato.spec import UNetConfig
 
 SMALL = UNetConfig(channels=(32, 64), depth=(1, 1), blocks=1, context_dim=48, heads=4)
 
@@ -151,12 +152,19 @@ def test_a_view_shares_all_weights(unet: UNet) -> None:
 
 
 def test_those_of_other_families_are_named(unet: UNet) -> None:
-    where = Path("h.pt")
-    check(hypernetwork(32, 48), unet, where, "1.5")
-    with pytest.raises(SfumatoError, match=r"h.pt does not fit 1.5: it was made for 2.x; its layers .* 1024 wide"):
-        check(hypernetwork(32, 1024), unet, where, "1.5")
-    with pytest.raises(SfumatoError, match="changes attentions of a U-Net"):
-        check(hypernetwork(32), MMDiT(MMDiTConfig(hidden=64, heads=1, depth=1, positions=8)), where, "3.5")
+    spec, where = replace(family("sd1").spec, unet=SMALL), Path("h.pt")
+    check(hypernetwork(32, 48), spec, where)
+    with pytest.raises(SfumatoError, match=r"h.pt does not fit .*1.5: it was made for 2.x; its layers .* 1024 wide"):
+        check(hypernetwork(32, 1024), spec, where)
+    with pytest.raises(SfumatoError, match=r"changes attentions of a U-Net; .*3.5.* has none"):
+        check(hypernetwork(32), family("sd35_medium").spec, where)
+
+
+@pytest.mark.parametrize("name", ["sd1", "sd2", "sdxl"])
+def test_the_widths_of_a_network_follow_from_its_sizes(name: str) -> None:
+    spec = family(name).spec
+    attentions = [one for one in family(name).build(spec)["unet"].modules() if isinstance(one, Attention)]
+    assert {one.to_k.in_features for one in attentions} == attention_widths(spec.unet)
 
 
 def broken(change: Callable[[dict[str, Tensor]], object], **said: Any) -> dict[Any, Any]:

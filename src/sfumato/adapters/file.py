@@ -8,16 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sfumato.adapters import components
+from sfumato.adapters import components, hypernetwork, textual_inversion
 from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.checkpoint.hashes import sha256
 from sfumato.checkpoint.keymap import Shapes
 from sfumato.checkpoint.open import open_file
 from sfumato.errors import SfumatoError
 
-Kind = Literal["lora"]
-RECOGNISED: tuple[tuple[Kind, Callable[[Shapes], bool]], ...] = (("lora", components.holds_differences),)
-NAMED: Mapping[Kind, str] = {"lora": "a LoRA or one of its kin"}
+Kind = Literal["lora", "hypernetwork", "embedding"]
+RECOGNISED: tuple[tuple[Kind, Callable[[Shapes], bool]], ...] = (
+    ("lora", components.holds_differences),
+    ("hypernetwork", hypernetwork.is_hypernetwork),
+    ("embedding", textual_inversion.is_textual_inversion),
+)
+NAMED: Mapping[Kind, str] = {
+    "lora": "a LoRA or one of its kin", "hypernetwork": "a hypernetwork", "embedding": "an embedding",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,13 +42,17 @@ class AdapterFile:
     @classmethod
     def open(cls, path: Path, name: str | None = None) -> AdapterFile:
         """Tell by its content what a file is. Raises SfumatoError for what is no adapter, or cannot be read."""
+        if path.suffix.lower() in textual_inversion.PICTURES:
+            found = textual_inversion.read(path, name)
+            return cls(found.sha256, path, found.name, "embedding")
         with open_file(path) as checkpoint:
             kind = kind_of(checkpoint.shapes)
             if kind is None:
                 known = " or ".join(NAMED.values())
                 raise SfumatoError(f"{path} is no adapter that is known here; give the file of {known}")
             metadata = checkpoint.metadata
-        return cls(sha256(path), path, plain_name(path) if name is None else name, kind, metadata)
+        own = textual_inversion.read(path).name if kind == "embedding" else plain_name(path)
+        return cls(sha256(path), path, own if name is None else name, kind, metadata)
 
     def checkpoint(self) -> Checkpoint:
         """Open the file again. Raises SfumatoError when it holds something else by now."""

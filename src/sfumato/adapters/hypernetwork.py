@@ -13,6 +13,7 @@ from sfumato.checkpoint.checkpoint import Checkpoint, quote
 from sfumato.errors import SfumatoError
 from sfumato.nets.hypernetwork import ACTIVATIONS, Hypernetwork, attention_widths
 from sfumato.nets.layers import Linear
+from sfumato.spec import Spec
 
 # WIDTH.0 are the layers before the keys, WIDTH.1 those before the values; the oldest files count linear1 and linear2.
 _NAME = re.compile(r"(?P<width>\d+)\.(?P<side>[01])\.linear(?:\.(?P<place>\d+)|(?P<old>[12]))\.(?P<kind>weight|bias)")
@@ -50,21 +51,18 @@ def read(checkpoint: Checkpoint) -> Hypernetwork:
     return Hypernetwork(keys, values).eval().requires_grad_(False)
 
 
-def check(hypernetwork: Hypernetwork, network: nn.Module, path: Path, title: str) -> None:
-    """Raises SfumatoError unless every width of a file is one that attentions of a network look at.
-
-    `title` is the model's.
-    """
-    here = attention_widths(network)
+def check(hypernetwork: Hypernetwork, spec: Spec, path: Path) -> None:
+    """Raises SfumatoError unless every width of a file is one that attentions of a model's network look at."""
+    if spec.transformer is not None:
+        raise SfumatoError(f"{path} is a hypernetwork, which changes attentions of a U-Net; {spec.title} has none")
+    here = attention_widths(spec.unet)
     strange = [width for width in hypernetwork.widths if width not in here]
-    if not here:
-        raise SfumatoError(f"{path} is a hypernetwork, which changes attentions of a U-Net; {title} has none")
     if strange:
         theirs = next((family for width, family in TEXT_WIDTHS.items() if width in strange), None)
         made_for = f"it was made for {theirs}; " if theirs else ""
         shown, known = (", ".join(map(str, sorted(some))) for some in (strange, here))
         raise SfumatoError(
-            f"{path} does not fit {title}: {made_for}its layers for attentions {shown} wide have no place there "
+            f"{path} does not fit {spec.title}: {made_for}its layers for attentions {shown} wide have no place there "
             f"({known}); take a hypernetwork that was made for this model"
         )
 

@@ -9,11 +9,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from sfumato.adapters import lora
+from sfumato.adapters import hypernetwork, lora
 from sfumato.adapters.lora import Change
 from sfumato.adapters.use import Use
 from sfumato.checkpoint.keymap import Rule
+from sfumato.nets.hypernetwork import with_hypernetworks
 from sfumato.nets.shared_weights import with_shared_weights
+from sfumato.nets.unet import UNet
 from sfumato.spec import Spec
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -26,7 +28,7 @@ def merged(network: Network, part: str, uses: Sequence[Use], spec: Spec) -> Netw
     The sum is computed in float32 and kept in the network's own precision.
     """
     changes: dict[Rule, list[tuple[Change, float]]] = defaultdict(list)
-    for use in uses:
+    for use in (use for use in uses if use.file.kind == "lora"):
         for change in lora.read(use.file, spec).changes:
             strength = use.strength(part)
             if change.layer.part == part and strength != 0:
@@ -51,6 +53,19 @@ def merged(network: Network, part: str, uses: Sequence[Use], spec: Spec) -> Netw
         else:
             module._buffers[leaf] = value
     return result
+
+
+def hyped(network: Network, uses: Sequence[Use]) -> Network:
+    """The network with hypernetworks before its attentions; the same object where there are none.
+
+    They are computed in the network's own precision, and in the order of `uses`.
+    """
+    several = []
+    for use in uses:
+        if use.file.kind == "hypernetwork" and use.network != 0:
+            with use.file.checkpoint() as checkpoint:
+                several.append((hypernetwork.read(checkpoint).to(next(network.parameters())), use.network))
+    return with_hypernetworks(network, several) if several and isinstance(network, UNet) else network
 
 
 def _places(network: nn.Module) -> dict[str, tuple[nn.Module, str]]:

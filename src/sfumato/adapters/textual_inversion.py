@@ -21,13 +21,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.checkpoint.checkpoint import Checkpoint, Stored
+from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.checkpoint.hashes import sha256
-from sfumato.checkpoint.open import open_checkpoint
+from sfumato.checkpoint.keymap import Shapes
+from sfumato.checkpoint.open import open_file
 from sfumato.errors import SfumatoError
 from sfumato.text.embeddings import Embedding
 
-SUFFIXES = (".safetensors", ".pt", ".bin", ".png", ".webp")
 PICTURES = (".png", ".webp")
 HASH = 12  # hexadecimal digits by which AUTOMATIC1111 names an embedding
 BUNDLE = "bundle_emb."  # before the names of embeddings inside a LoRA's file
@@ -101,12 +101,12 @@ class TextualInversion:
         return next((part for part in found if part.shape[1] == width), None)
 
 
-def is_textual_inversion(tensors: Mapping[str, Stored]) -> bool:
+def is_textual_inversion(shapes: Shapes) -> bool:
     """Whether names and shapes are those of a file that holds one embedding and nothing else."""
-    names = [name for name in tensors if not name.startswith("string_to_token")]
+    names = [name for name in shapes if not name.startswith("string_to_token")]
     if any(name.startswith("string_to_param") for name in names):
         return True
-    flat = all(len(tensors[name].shape) <= 2 for name in names)
+    flat = all(len(shapes[name]) <= 2 for name in names)
     return bool(names) and flat and (len(names) == 1 or all(name in TOWERS for name in names))
 
 
@@ -121,8 +121,8 @@ def read(path: str | Path, name: str | None = None) -> TextualInversion:
         said, tensors = _from_picture(path)
         own = said.get("name")
         return _made(name or (own if isinstance(own, str) and own else path.stem), path, tensors, said)
-    with open_checkpoint(path) as checkpoint:
-        if not is_textual_inversion(checkpoint.tensors):
+    with open_file(path) as checkpoint:
+        if not is_textual_inversion(checkpoint.shapes):
             raise SfumatoError(
                 f"{path} is no embedding: it holds {len(checkpoint.tensors)} tensors; an embedding holds one, "
                 "or one for each text encoder (clip_l, clip_g, t5xxl)"

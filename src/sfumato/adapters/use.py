@@ -11,12 +11,13 @@ from sfumato.adapters.file import AdapterFile
 class Use:
     """One adapter at its strengths: of the network that draws, and of the text encoders (None: the same).
 
-    Equal uses are equal changes, so views of a model are cached by them.
+    `word` is what prompts call an embedding. Equal uses are equal changes, so views of a model are cached by them.
     """
 
     file: AdapterFile
     network: float = 1.0
     text: float | None = None
+    word: str = ""
 
     @property
     def text_strength(self) -> float:

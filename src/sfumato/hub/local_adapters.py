@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Container
 from pathlib import Path
 
 from sfumato.checkpoint.formats.safetensors_file import looks_like
@@ -16,8 +17,11 @@ HASH = re.compile(r"[0-9a-fA-F]{8,64}")
 MAX_HEADER = 64 << 20
 
 
-def find_adapter(name: str, kind: str, else_do: str = "") -> Path:
-    """The file that a path or name means. Raises SfumatoError for what is not here, or may mean several files.
+KINDS = ("lora", "embedding", "hypernetwork")
+
+
+def find_adapter(name: str, kinds: Container[str] = KINDS, else_do: str = "") -> Path:
+    """The file of one of these kinds that a path or name means. Raises SfumatoError for what is not here, or may mean several files.
 
     `else_do` is what a user may do besides giving another.
 
@@ -29,7 +33,7 @@ def find_adapter(name: str, kind: str, else_do: str = "") -> Path:
             return Path(name).expanduser()
     except (ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
         pass
-    here = [one for one in found() if one.kind == kind]
+    here = [one for one in found() if one.kind in kinds]
     for alike in (_has_name, _has_lower_name, _has_trained_name, _has_hash):
         several = [one for one in here if alike(one, name)]
         if len(several) == 1:

@@ -17,6 +17,7 @@ from sfumato.hub.licences import EMBEDDED_LICENCE
 
 EMBEDDED, VARIANTS = "emoji", "variants"
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".gguf")
+PICTURES = (".png", ".webp")  # in which AUTOMATIC1111 hides embeddings
 # What the folders of A1111 and ComfyUI hold. A folder without any of them holds whole models.
 ROOMS = {
     "Stable-diffusion": "model",
@@ -31,6 +32,8 @@ ROOMS = {
     "Lora": "lora",
     "LyCORIS": "lora",
     "loras": "lora",
+    "embeddings": "embedding",
+    "hypernetworks": "hypernetwork",
 }
 
 
@@ -169,7 +172,7 @@ def _in_own_folder() -> Iterator[Found]:
 def _in_folders() -> Iterator[Found]:
     for root in settings.model_folders():
         for room, kind in _rooms(root):
-            for path in _weights(room):
+            for path in _weights(room, kind):
                 known = release_of(path)
                 yield Found(path, _plain_name(path), (known and known.part) or kind, known)
 
@@ -192,16 +195,30 @@ def _in_cache() -> Iterator[Found]:
             yield Found(path, name, (known and known.part) or "model", known)
 
 
+def in_rooms(kind: str) -> dict[str, Path]:
+    """The files by their names in all rooms of one kind, the first of each name. Nothing is opened."""
+    own = settings.own_models()
+    rooms = [own / name for name, held in ROOMS.items() if held == kind]
+    rooms += [room for root in settings.model_folders() for room, held in _rooms(root) if held == kind]
+    found: dict[str, Path] = {}
+    for path in (path for room in rooms if room.is_dir() for path in _weights(room, kind)):
+        found.setdefault(path.stem, path)
+    return found
+
+
 def _rooms(root: Path) -> list[tuple[Path, str]]:
-    for base in (root / "models", root):
-        rooms = [(base / name, kind) for name, kind in ROOMS.items() if (base / name).is_dir()]
-        if rooms and not (root / "model_index.json").is_file():
-            return rooms
-    return [(root, "model")]
+    """The rooms of a web UI's folder, of which A1111 keeps that of embeddings beside its models, not among them."""
+    bases = (root / "models", root)
+    rooms = [(base / name, kind) for base in bases for name, kind in ROOMS.items() if (base / name).is_dir()]
+    return rooms if rooms and not (root / "model_index.json").is_file() else [(root, "model")]
 
 
-def _weights(folder: Path) -> Iterator[Path]:
-    """Diffusers folders that hold weights, and single files; parts of folders are not looked at on their own."""
+def _weights(folder: Path, kind: str = "model") -> Iterator[Path]:
+    """Diffusers folders that hold weights, and single files; parts of folders are not looked at on their own.
+
+    Embeddings may lie in `.bin` files and in pictures.
+    """
+    suffixes = (*SUFFIXES, ".bin", *PICTURES) if kind == "embedding" else SUFFIXES
     seen: set[str] = set()
     for place, subfolders, files in os.walk(folder, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
@@ -214,7 +231,7 @@ def _weights(folder: Path) -> Iterator[Path]:
             if any(path.suffix in (".safetensors", ".bin") for path in Path(place).glob("*/*")):
                 yield Path(place)
         for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".") and os.path.isfile(f"{place}/{name}"):
+            if name.lower().endswith(suffixes) and not name.startswith(".") and os.path.isfile(f"{place}/{name}"):
                 yield Path(place, name)
 
 

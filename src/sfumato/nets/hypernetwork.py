@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sfumato.nets.shared_weights import with_shared_weights
 from sfumato.nets.unet import Attention, UNet
+from sfumato.spec import UNetConfig
 
 # By the names in files. "swish" is what the web UI calls so; the others are torch's classes in lower case.
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -53,9 +54,12 @@ class Preceded(nn.Module):
         return self.linear(c)
 
 
-def attention_widths(network: nn.Module) -> frozenset[int]:
-    """The widths of all that attentions of a network look at; those at which a hypernetwork acts."""
-    return frozenset(module.to_k.in_features for module in network.modules() if isinstance(module, Attention))
+def attention_widths(cfg: UNetConfig) -> frozenset[int]:
+    """The widths of all that the attentions of a U-Net look at, at which a hypernetwork may act."""
+    widths = {width for level, width in enumerate(cfg.channels) if cfg.depth[level] or any(cfg.up_depths(level))}
+    if cfg.middle_blocks == 2:
+        widths.add(cfg.channels[-1])
+    return frozenset(widths | {cfg.context_dim})
 
 
 def with_hypernetworks(network: UNet, several: Sequence[tuple[Hypernetwork, float]]) -> UNet:

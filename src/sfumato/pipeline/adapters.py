@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from sfumato.adapters import lora
-from sfumato.adapters.file import AdapterFile
+from sfumato.adapters import hypernetwork, lora
+from sfumato.adapters.file import NAMED, AdapterFile, Kind
 from sfumato.adapters.use import Use
-from sfumato.errors import SfumatoError
-from sfumato.hub.local_adapters import find_adapter
+from sfumato.adapters.words import embeddings
+from sfumato.errors import SfumatoError, warn
+from sfumato.hub.local_adapters import KINDS, find_adapter
+from sfumato.hub.local_models import in_rooms
 from sfumato.settings.adapters import read_lora
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
-from sfumato.text.prompt.syntax import parsed
+from sfumato.text.embeddings import known, marked
+from sfumato.text.prompt.syntax import WITH_CHANCE, parsed
+from sfumato.text.prompt.tree import Adapter
 
-LORAS = ("lora", "lyco")  # kinds of tags in prompts that mean the same
+TAGS: dict[str, Kind] = {"lora": "lora", "lyco": "lora", "hypernet": "hypernetwork"}  # in prompts
 
 
 class Adapters:
@@ -42,9 +45,8 @@ class Adapters:
         under the same name the last counts. `strict` False takes what fits of a file that fits in part. Raises
         SfumatoError for what is not here, is no adapter or does not fit.
         """
-        file = _opened(str(adapter), name)
-        lora.read(file, self.spec).check(self.spec, partial=not strict)
-        self._uses[file.name] = Use(file, weight, text_weight)
+        file = _opened(str(adapter), KINDS, name)
+        self._uses[file.name] = self._use(file, weight, text_weight, not strict)
         return file
 
     def remove(self, name: str) -> None:
@@ -74,20 +76,69 @@ class Adapters:
         Who asks for one that was added asks for it at another strength. Raises SfumatoError as `add`.
         """
         added, result = dict(self._uses), list[Use]()
-        asked = [(read_lora(text), "take it out") for text in one.lora]
+        asked: list[tuple[Kind, Adapter, str]] = [("lora", read_lora(text), "take it out") for text in one.lora]
+        asked += [("hypernetwork", read_lora(text), "take it out") for text in one.hypernetwork]
         for tag in parsed(one.prompt_syntax, one.prompt).adapters if "<" in one.prompt else ():
-            if tag.kind in LORAS:
-                asked.append((tag, f"take it out of the prompt, or write \\{tag} to have it read as words"))
-        for tag, fix in asked:
-            if tag.name in self._uses:
+            if tag.kind in TAGS:
+                fix = f"take it out of the prompt, or write \\{tag} to have it read as words"
+                asked.append((TAGS[tag.kind], tag, fix))
+        for kind, tag, fix in asked:
+            here = self._uses.get(tag.name)
+            if here is not None and here.file.kind == kind:
                 added.pop(tag.name, None)
-                file = self._uses[tag.name].file
+                file, partial = here.file, True
             else:
-                file = _opened(tag.name, None, fix)
-                lora.read(file, self.spec).check(self.spec, one.lora_partial)
-            result.append(Use(file, tag.network_weight, tag.text_weight))
+                file, partial = _opened(tag.name, (kind,), None, fix), one.lora_partial
+            result.append(self._use(file, tag.network_weight, tag.text_weight, partial))
         uses = (*added.values(), *result)
-        return tuple(replace(use, text=None) if use.text == use.network else use for use in uses)
+        return (*uses, *self._words(one, {word.name.lower() for word in embeddings(uses, self.spec)}))
+
+    def _use(self, file: AdapterFile, weight: float, text_weight: float | None, partial: bool) -> Use:
+        """An adapter at its strengths. Raises SfumatoError for one that does not fit, of LoRAs not even in part."""
+        if file.kind == "lora":
+            lora.read(file, self.spec).check(self.spec, partial)
+            return Use(file, weight, None if text_weight == weight else text_weight)
+        if file.kind == "hypernetwork":
+            with file.checkpoint() as checkpoint:
+                hypernetwork.check(hypernetwork.read(checkpoint), self.spec, file.path)
+            return Use(file, weight)
+        use = Use(file, word=file.name)
+        embeddings([use], self.spec)
+        return use
+
+    def _words(self, one: Settings, known_words: set[str]) -> Iterator[Use]:
+        """The embeddings that options and prompts name, but for those that are known; each once.
+
+        A name that stands among the words of a web UI's prompt, as its users write it, is one where such a file lies in
+        the folders; if that was made for another family, it is read as words.
+        """
+        texts = (one.prompt, one.negative)
+        words: dict[str, bool] = dict.fromkeys(one.embedding, True)  # whether it has to be there
+        here = in_rooms("embedding") if one.prompt_syntax != "plain" else {}
+        if one.prompt_syntax in WITH_CHANCE:
+            tags = [tag for text in texts if "embedding:" in text for tag in parsed(one.prompt_syntax, text).adapters]
+            words |= dict.fromkeys((tag.name for tag in tags if tag.kind == "embedding"), True)
+            said = "\n".join(texts).lower()
+            words = {name: False for name in here if name.lower() in said} | words
+        elif one.prompt_syntax != "plain":
+            sure, maybe = (sum(some, []) for some in zip(*map(marked, texts), strict=True))
+            words = {name: False for name in maybe if known(name, here)} | dict.fromkeys(sure, True) | words
+        for word, sure in words.items():
+            if word.lower() in known_words:
+                continue
+            try:
+                fix = f"take it out, or write \\embedding:{word} to have it read as words"
+                file = _opened(str(here.get(word, word)), ("embedding",), None, fix)
+                use = Use(file, word=file.name if word in one.embedding else word)
+                embeddings([use], self.spec)
+            except SfumatoError as error:
+                if sure:
+                    raise
+                warn(f"{error}; it is read as words")
+                continue
+            if use.word.lower() not in known_words:
+                known_words.add(use.word.lower())
+                yield use
 
     def _listed(self) -> str:
         return f"there are {', '.join(self._uses)}" if self._uses else "there are none"
@@ -106,10 +157,15 @@ class Adapters:
         return f"<Adapters: {', '.join(listed) or 'none'}>"
 
 
-def _opened(name: str, called: str | None = None, else_do: str = "") -> AdapterFile:
-    path = find_adapter(name, "lora", else_do)
+def _opened(name: str, kinds: Sequence[str], called: str | None = None, else_do: str = "") -> AdapterFile:
+    """The adapter of one of these kinds that a path or name means. Raises SfumatoError."""
+    path = find_adapter(name, kinds, else_do)
     status = path.stat()
-    return _open(path, called, (status.st_mtime_ns, status.st_size))
+    file = _open(path, called, (status.st_mtime_ns, status.st_size))
+    if file.kind not in kinds:
+        expected = " or ".join(name for kind, name in NAMED.items() if kind in kinds)
+        raise SfumatoError(f"{path} is {NAMED[file.kind]}; give {expected}")
+    return file
 
 
 @lru_cache(maxsize=256)

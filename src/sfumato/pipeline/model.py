@@ -13,8 +13,9 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from sfumato.adapters.merged import merged
+from sfumato.adapters.merged import hyped, merged
 from sfumato.adapters.use import Use
+from sfumato.adapters.words import embeddings
 from sfumato.checkpoint.checkpoint import WeightFile
 from sfumato.checkpoint.hashes import model_hash
 from sfumato.diffusion.driver import Denoiser
@@ -45,7 +46,7 @@ class View:
     `tiling` draws pictures whose opposite edges fit together. `without_layers` are blocks of a transformer that are
     left out (skip-layer guidance), `without_self_attention` names of modules whose self-attention is the identity
     (perturbed-attention guidance). `adapters` are LoRAs and the like, whose differences are added to the weights of the
-    network and of the text encoders.
+    network and of the text encoders, hypernetworks before its attentions, and words that the text encoders read.
     """
 
     adapters: tuple[Use, ...] = ()
@@ -242,14 +243,15 @@ class _Shared:
         """The networks with adapters added, whose other weights are those that were loaded."""
         denoiser, vae, encode = self.made[View()]
         drawing = family(self.spec.family).denoiser
-        network = merged(denoiser.network, drawing, uses, self.spec)
+        network = hyped(merged(denoiser.network, drawing, uses, self.spec), uses)
         towers = tuple(
             merged(tower, part, uses, self.spec) for part, tower in zip(("text", "text_2"), encode.towers, strict=False)
         )
         t5 = encode.t5
         if t5 is not None and t5.network is not None:
             t5 = replace(t5, network=merged(t5.network, "text_3", uses, self.spec))
-        return _Networks(replace(denoiser, network=network), vae, replace(encode, towers=towers, t5=t5))
+        encode = replace(encode, towers=towers, t5=t5).with_embeddings(embeddings(uses, self.spec))
+        return _Networks(replace(denoiser, network=network), vae, encode)
 
     @cached_property
     def hash(self) -> str | None:

@@ -14,7 +14,7 @@ from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.guidance import Guide, composed, network_guide
 from sfumato.errors import SfumatoError, warn
 from sfumato.nets.prior import Underlay
-from sfumato.pipeline.adapters import LORAS
+from sfumato.pipeline.adapters import TAGS
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 from sfumato.text.prompt.emphasis import Span, Spans
@@ -67,8 +67,8 @@ def encode_prompts(
     steps = max(1, len(levels))
     prompt, parts = read(syntax, settings.prompt, steps, after=after)
     negative, (away,) = read(syntax, settings.negative, steps, compose=False, after=after)
-    _check(prompt, settings.prompt, model)
-    _check(negative, settings.negative)
+    _check(prompt, settings.prompt, True)
+    _check(negative, settings.negative, False)
     every = list(dict.fromkeys(chain(*(part.spans for part in parts), away.spans)))
     conds = dict(zip(every, _encoded(model, settings, every, underlay), strict=True))
     if model.spec.zero_empty_negative and not settings.negative.strip():
@@ -126,12 +126,12 @@ def _encoded(model: Model, settings: Settings, texts: Sequence[Spans], underlay:
     return [model.prior(words, Random(settings.seed), *sides, underlay) for words in every]
 
 
-def _check(prompt: Prompt, text: str, model: Model | None = None) -> None:
-    """Warns of what may not be as meant. Raises SfumatoError for adapters of kinds that are not used here."""
+def _check(prompt: Prompt, text: str, positive: bool) -> None:
+    """Warns of what may not be as meant. Raises SfumatoError for what a negative prompt cannot ask for."""
     for adapter in prompt.adapters:
-        if model is None or adapter.kind not in LORAS:
-            fix = f"take it out, or write \\{adapter} to have it read as words"
-            raise SfumatoError(f"the prompt asks for {adapter}, and this model has no adapter of that name; {fix}")
+        if adapter.kind in TAGS and not positive:
+            fix = f"move it to the prompt, or write \\{adapter} to have it read as words"
+            raise SfumatoError(f"the negative prompt asks for {adapter}, which changes the whole picture; {fix}")
     for note in prompt.notes[:MOST_NOTES]:
         warn(f"the prompt at {text[note.start : note.start + EXCERPT]!r}: {note.text}")
     if len(prompt.notes) > MOST_NOTES:

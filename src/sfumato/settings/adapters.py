@@ -29,20 +29,28 @@ def _is_option(text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Loras(Names):
-    """Several adapters with their strengths."""
+class Files(Names):
+    """Several adapters: files, or names of those in the model folders."""
 
     def checked(self, value: Any, spec: Any) -> tuple[str, ...]:
-        texts = super().checked([value] if isinstance(value, str) else value, spec)
-        for text in texts:
-            read_lora(text)
-        return texts
+        return super().checked([value] if isinstance(value, str) else value, spec)
 
     def read(self, text: str) -> tuple[str, ...]:
         return tuple(one.strip() for one in text.split(", "))
 
     def written(self, value: Sequence[str]) -> str | None:
         return ", ".join(value) or None
+
+
+@dataclass(frozen=True)
+class Loras(Files):
+    """Several adapters with their strengths."""
+
+    def checked(self, value: Any, spec: Any) -> tuple[str, ...]:
+        texts = super().checked(value, spec)
+        for text in texts:
+            read_lora(text)
+        return texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,4 +66,12 @@ class AdapterSettings:
     lora_partial: bool = option(
         False, Switch(), "Use what fits of a LoRA that fits the model only in part.", "Lora partial", needs="lora",
         write=lambda one: one.lora_partial or None,
+    )  # fmt: skip
+    embedding: tuple[str, ...] = option(
+        (), Files("easynegative"), "Know an embedding's word in prompts: a file, or the name of one in the model "
+        "folders.", "Embedding", also=("embeddings", "textual_inversion"),
+    )  # fmt: skip
+    hypernetwork: tuple[str, ...] = option(
+        (), Loras("anime:0.8", "NAME[:WEIGHT]"), "Draw with a hypernetwork, as <hypernet:NAME:WEIGHT> in a prompt: a "
+        "file, or the name of one in the model folders.", "Hypernet", also=("hypernetworks",),
     )  # fmt: skip

@@ -85,6 +85,11 @@ class Options(TypedDict, total=False):
     lora: Sequence[str] | None
     # Use what fits of a LoRA that fits the model only in part.
     lora_partial: bool | None
+    # Know an embedding's word in prompts: a file, or the name of one in the model folders.
+    embedding: Sequence[str] | None
+    # Draw with a hypernetwork, as <hypernet:NAME:WEIGHT> in a prompt: a file, or the name of one in
+    # the model folders.
+    hypernetwork: Sequence[str] | None
     # How many pictures. Default: 1.
     n: int | None
     # Draw so many, and keep those that the embedded CLIP finds nearest to the prompt.

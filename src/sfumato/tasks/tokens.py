@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from sfumato.adapters.words import embeddings
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 from sfumato.text.embeddings import Vocabulary
-from sfumato.text.encode import MAX_WINDOWS, T5Reader
+from sfumato.text.encode import MAX_WINDOWS, T5Reader, TextEncoder
 from sfumato.text.prompt import syntax
 from sfumato.text.prompt.chunks import Token, windows
 from sfumato.text.prompt.emphasis import Spans
@@ -74,6 +75,7 @@ def tokens(model: Model, settings: Settings) -> Tokens:
     """
     one = settings.of_picture(0)
     prompt, parts = read(one.prompt_syntax, one.prompt, one.steps)
+    encoder = model.encode.with_embeddings(embeddings(model.adapters.uses(one), model.spec))
     return Tokens(
         settings.prompt,
         one.prompt,
@@ -84,8 +86,8 @@ def tokens(model: Model, settings: Settings) -> Tokens:
     )
 
 
-def _readings(model: Model, part: syntax.Part) -> list[Reading]:
-    encoder, found, step = model.encode, [], 0
+def _readings(encoder: TextEncoder, part: syntax.Part) -> list[Reading]:
+    found, step = [], 0
 
     def decode(id: int) -> str:
         return encoder.tokenizer.decode([id])

@@ -110,6 +110,14 @@ def known(name: str, names: Mapping[str, object]) -> str | None:
     return next((one for one in names if one.lower() == name.strip().lower()), None)
 
 
+def marked(text: str) -> tuple[list[str], list[str]]:
+    """The names that a text marks as embeddings, and those in `<...>`, which may be words as well."""
+    found = list(_MARK.finditer(text))
+    return [one["tag"] or one["plain"] for one in found if not one["bare"]], [
+        one["bare"] for one in found if one["bare"]
+    ]
+
+
 def table(parts: Sequence[Tensor]) -> Tensor | None:
     """The vectors of several embeddings as one table (E, D); None without any."""
     return torch.cat([part.float() for part in parts]) if parts else None

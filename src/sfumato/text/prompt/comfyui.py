@@ -17,7 +17,7 @@ from sfumato.text.prompt.weights import Weighing
 STEP = 1.1
 
 _MARK = re.compile(r"\\[()]|[()]")
-_EMBEDDING = re.compile(r"(?<!\S)embedding:([^\s,()]+)")
+_EMBEDDING = re.compile(r"(?<!\S)embedding:([^\s,():]+)")
 _MOST_UNCLOSED = 64
 _LONGEST = 40  # characters of a weight
 
