@@ -129,6 +129,7 @@ SAID = {
     "target_size": (32, 64), "aesthetic_score": 5.5, "switch_at": 0.75, "hires_scale": 2.0, "hires_strength": 0.25,
     "hires_steps": 4, "hires_upscaler": "lanczos", "cfg_pp": True,
     "lora": ("style:0.8", "folder/other.safetensors:1:0.5"), "lora_partial": True,
+    "embedding": ("easynegative", "folder/other.pt"), "hypernetwork": ("anime:0.8", "other:1"),
 }  # fmt: skip
 WITH = {
     "slg_interval": ("slg",), "apg_eta": ("apg",), "apg_norm": ("apg",), "apg_momentum": ("apg",),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -124,6 +125,8 @@ TRIED: dict[str, tuple[Any, dict[str, Any]]] = {
     "styles_file": (..., {"styles": ("plain",)}),
     "lora": (..., {}),
     "lora_partial": (True, {"lora": ...}),
+    "embedding": (..., {}),
+    "hypernetwork": (..., {}),
 }
 RELEASES = {
     "txt2img xl": "sdxl",
@@ -153,21 +156,37 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lora(load: Load, words: Path) -> Callable[[str, bool], tuple[str]]:
-    """The name of a LoRA's file for the model of a task; `strange`: with a layer that no model has."""
+def adapter(load: Load, words: Path) -> Callable[[str, str], tuple[str]]:
+    """The name of an adapter's file for the model of a task. A "strange" LoRA has a layer that no model has; the
+    embedding stands for a word of the prompt."""
 
     @cache
-    def lora(task: str, strange: bool) -> tuple[str]:
-        names = ["no_layer"] if strange else []
-        tensors = random_lora(load(RELEASES.get(task, "sd1")).denoiser.network, 0.5, more=names)
-        save_file(tensors, words / f"{task} {strange}.safetensors")
-        return (f"{words}/{task} {strange}.safetensors:0.9",)
+    def adapter(task: str, kind: str) -> tuple[str]:
+        model = load(RELEASES.get(task, "sd1"))
+        path, ending = words / task / kind / "red.safetensors", ""
+        path.parent.mkdir(parents=True)
+        if kind == "embedding":
+            widths = [tower.cfg.hidden_size for tower in model.encode.towers]
+            names = ("clip_l", "clip_g") if len(widths) > 1 else ("emb_params",)
+            save_file({name: torch.ones(2, width) for name, width in zip(names, widths, strict=True)}, path)
+        elif kind == "hypernetwork":
+            path, ending, width = path.with_suffix(".pt"), ":0.9", model.spec.unet.context_dim
+            layers = {
+                f"linear.{name}": one
+                for name, one in torch.nn.Sequential(torch.nn.Linear(width, width)).state_dict().items()
+            }
+            torch.save({width: (layers, layers)}, path)
+        else:
+            tensors = random_lora(model.denoiser.network, 0.5, more=["no_layer"] if kind == "strange" else [])
+            ending = ":0.9"
+            save_file(tensors, path)
+        return (f"{path}{ending}",)
 
-    return lora
+    return adapter
 
 
 def asked(
-    task: str, option: str, words: Path, lora: Callable[[str, bool], tuple[str]]
+    task: str, option: str, words: Path, adapter: Callable[[str, str], tuple[str]]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options without the one that is tried, and with it."""
     value, context = TRIED[option]
@@ -180,10 +199,10 @@ def asked(
         without["wildcards"], value = str(words / "one"), str(words / "two")
     if option == "styles_file":
         value = str(words / "other.csv")
-    if option == "lora":
-        value = lora(task, False)
+    if option in ("lora", "embedding", "hypernetwork"):
+        value = adapter(task, option)
     if option == "lora_partial":
-        without["lora"] = lora(task, True)
+        without["lora"] = adapter(task, "strange")
     if task.startswith("upscale"):  # the size follows from the picture's
         without = {name: value for name, value in without.items() if name not in ("width", "height")}
     return without, {**without, option: value}
@@ -196,11 +215,11 @@ def test_every_task_honours_or_refuses_every_option(
     option: str,
     load: Load,
     words: Path,
-    lora: Callable[[str, bool], tuple[str]],
+    adapter: Callable[[str, str], tuple[str]],
     drawn: dict[str, Any],
     tmp_path: Path,
 ) -> None:
-    without, given = asked(task, option, words, lora)
+    without, given = asked(task, option, words, adapter)
 
     def draw(options: dict[str, Any]) -> Result:
         key = task + repr(sorted(options.items(), key=lambda pair: pair[0]))

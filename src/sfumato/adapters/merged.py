@@ -55,7 +55,7 @@ def merged(network: Network, part: str, uses: Sequence[Use], spec: Spec) -> Netw
     return result
 
 
-def hyped(network: Network, uses: Sequence[Use]) -> Network:
+def hyped(network: nn.Module, uses: Sequence[Use]) -> nn.Module:
     """The network with hypernetworks before its attentions; the same object where there are none.
 
     They are computed in the network's own precision, and in the order of `uses`.

@@ -21,9 +21,10 @@ KINDS = ("lora", "embedding", "hypernetwork")
 
 
 def find_adapter(name: str, kinds: Container[str] = KINDS, else_do: str = "") -> Path:
-    """The file of one of these kinds that a path or name means. Raises SfumatoError for what is not here, or may mean several files.
+    """The file of one of these kinds that a path or name means.
 
-    `else_do` is what a user may do besides giving another.
+    `else_do` is what a user may do besides giving another. Raises SfumatoError for what is not here, or may mean
+    several files.
 
     Names are those of files, with or without ending, then what trainers called them (`ss_output_name`), then the first
     digits of a hash: of the file, or of its tensors alone.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sfumato.adapters import hypernetwork, lora
 from sfumato.adapters.file import NAMED, AdapterFile, Kind
+from sfumato.adapters.textual_inversion import HASH
 from sfumato.adapters.use import Use
 from sfumato.adapters.words import embeddings
 from sfumato.errors import SfumatoError, warn
@@ -17,7 +18,7 @@ from sfumato.hub.local_models import in_rooms
 from sfumato.settings.adapters import read_lora
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
-from sfumato.text.embeddings import known, marked
+from sfumato.text.embeddings import Embedding, known, marked
 from sfumato.text.prompt.syntax import WITH_CHANCE, parsed
 from sfumato.text.prompt.tree import Adapter
 
@@ -91,7 +92,22 @@ class Adapters:
                 file, partial = _opened(tag.name, (kind,), None, fix), one.lora_partial
             result.append(self._use(file, tag.network_weight, tag.text_weight, partial))
         uses = (*added.values(), *result)
-        return (*uses, *self._words(one, {word.name.lower() for word in embeddings(uses, self.spec)}))
+        return (*uses, *self._embeddings(one, uses))
+
+    def hashes(self, one: Settings) -> dict[str, str | None]:
+        """The fields of a picture's settings by which others find its embeddings and hypernetworks, as web UIs have
+        them: names, each with the first digits of its file's SHA-256."""
+        uses, said = self.uses(one), f"{one.prompt}\n{one.negative}".lower()
+        words = {use.word: use.file.sha256[:HASH] for use in uses if use.word and use.word.lower() in said}
+        nets = {use.file.name: use.file.sha256[:HASH] for use in uses if use.file.kind == "hypernetwork"}
+        fields = {"TI hashes": words, "Hypernet hashes": nets}
+        return {field: ", ".join(f"{name}: {value}" for name, value in named.items()) or None
+                for field, named in fields.items()}  # fmt: skip
+
+    def words(self, one: Settings) -> tuple[Embedding, ...]:
+        """The words that are read when a prompt is only looked at: those that were added, and those that are here."""
+        added = tuple(self._uses.values())
+        return embeddings((*added, *self._embeddings(one, added, needed=False)), self.spec)
 
     def _use(self, file: AdapterFile, weight: float, text_weight: float | None, partial: bool) -> Use:
         """An adapter at its strengths. Raises SfumatoError for one that does not fit, of LoRAs not even in part."""
@@ -106,25 +122,27 @@ class Adapters:
         embeddings([use], self.spec)
         return use
 
-    def _words(self, one: Settings, known_words: set[str]) -> Iterator[Use]:
-        """The embeddings that options and prompts name, but for those that are known; each once.
+    def _embeddings(self, one: Settings, uses: Sequence[Use], needed: bool = True) -> Iterator[Use]:
+        """The embeddings that options and prompts name, but for those that `uses` bring; each once.
 
         A name that stands among the words of a web UI's prompt, as its users write it, is one where such a file lies in
-        the folders; if that was made for another family, it is read as words.
+        the folders; if that was made for another family, it is read as words. With `needed` False so is all that is
+        not here, else SfumatoError is raised.
         """
+        there = {word.name.lower() for word in embeddings(uses, self.spec)}
         texts = (one.prompt, one.negative)
+        said = "\n".join(texts)
         words: dict[str, bool] = dict.fromkeys(one.embedding, True)  # whether it has to be there
         here = in_rooms("embedding") if one.prompt_syntax != "plain" else {}
         if one.prompt_syntax in WITH_CHANCE:
             tags = [tag for text in texts if "embedding:" in text for tag in parsed(one.prompt_syntax, text).adapters]
             words |= dict.fromkeys((tag.name for tag in tags if tag.kind == "embedding"), True)
-            said = "\n".join(texts).lower()
-            words = {name: False for name in here if name.lower() in said} | words
+            words = {name: False for name in here if name.lower() in said.lower()} | words
         elif one.prompt_syntax != "plain":
-            sure, maybe = (sum(some, []) for some in zip(*map(marked, texts), strict=True))
-            words = {name: False for name in maybe if known(name, here)} | dict.fromkeys(sure, True) | words
+            named, maybe = marked(said)
+            words = {name: False for name in maybe if known(name, here)} | dict.fromkeys(named, True) | words
         for word, sure in words.items():
-            if word.lower() in known_words:
+            if word.lower() in there:
                 continue
             try:
                 fix = f"take it out, or write \\embedding:{word} to have it read as words"
@@ -132,12 +150,12 @@ class Adapters:
                 use = Use(file, word=file.name if word in one.embedding else word)
                 embeddings([use], self.spec)
             except SfumatoError as error:
-                if sure:
+                if sure and needed:
                     raise
                 warn(f"{error}; it is read as words")
                 continue
-            if use.word.lower() not in known_words:
-                known_words.add(use.word.lower())
+            if use.word.lower() not in there:
+                there.add(use.word.lower())
                 yield use
 
     def _listed(self) -> str:

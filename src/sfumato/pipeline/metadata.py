@@ -23,5 +23,11 @@ def describe(model: Model, one: Settings, metadata: Mapping[str, object]) -> str
             if name == LAST_BEFORE_MODEL:
                 fields |= {"Model hash": model.hash, "Model": model.name}
     guides = ", ".join(name for name, _ in model.guides) or None
-    fields |= {**one.tensors.facts(), "Guides": guides, **metadata, "Version": f"sfumato {__version__}"}
+    fields |= {
+        **model.adapters.hashes(one),
+        **one.tensors.facts(),
+        "Guides": guides,
+        **metadata,
+        "Version": f"sfumato {__version__}",
+    }
     return infotext.write(one.prompt, one.negative, fields)

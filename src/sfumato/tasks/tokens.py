@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sfumato.adapters.words import embeddings
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 from sfumato.text.embeddings import Vocabulary
@@ -71,23 +70,25 @@ class Tokens:
 def tokens(model: Model, settings: Settings) -> Tokens:
     """Returns how a model reads the prompt of the first picture that settings describe, without the negative prompt.
 
-    Raises SfumatoError for wildcards that cannot be read.
+    LoRAs do not count here. Raises SfumatoError for wildcards that cannot be read; of an embedding that is not here,
+    SfumatoWarning says that it is read as words.
     """
     one = settings.of_picture(0)
     prompt, parts = read(one.prompt_syntax, one.prompt, one.steps)
-    encoder = model.encode.with_embeddings(embeddings(model.adapters.uses(one), model.spec))
+    encoder = model.encode.with_embeddings(model.adapters.words(one))
     return Tokens(
         settings.prompt,
         one.prompt,
         prompt.notes,
         tuple(map(str, prompt.adapters)),
         model.encode.window,
-        tuple(Part(part.weight, tuple(_readings(model, part))) for part in parts),
+        tuple(Part(part.weight, tuple(_readings(encoder, part))) for part in parts),
     )
 
 
 def _readings(encoder: TextEncoder, part: syntax.Part) -> list[Reading]:
-    found, step = [], 0
+    found: list[Reading] = []
+    step = 0
 
     def decode(id: int) -> str:
         return encoder.tokenizer.decode([id])

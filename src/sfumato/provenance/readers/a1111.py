@@ -36,7 +36,7 @@ _TOLD = {
     "Refiner", "Refiner switch at", "First pass size", "Refiner switch by sampling steps", "App", "Pipeline",
     "Operations", "Created Date", "Civitai resources", "Civitai metadata", "Hires resize", "Hires size", "HiRes mode",
     "Refine", "Base model", "Parser", "Backend", "Downcast alphas_cumprod", "Styles", "Discard penultimate sigma",
-    "Fooocus V2 Expansion",
+    "Fooocus V2 Expansion", "Hypernet hash", "Hypernet hashes",
 }  # fmt: skip
 # What the second pass may have of its own; equal to the first's it is none.
 _AGAIN = {
