@@ -100,14 +100,6 @@ def test_unknown_kinds_of_cases_fail_and_say_so(verify, part: Path) -> None:
     assert {outcome.rows[case]["reason"] for case in outcome.failed} == {"unknown kind of case"}
 
 
-def test_what_is_not_supported_yet_fails_and_says_so(verify, golden: Path) -> None:
-    outcome = verify(
-        golden, *only("manifests/original/controlnet_sd15", "manifests/diffusers/controlnet_sd15__controlnet")
-    )
-    assert outcome.code == 1 and len(outcome.failed) == 2
-    assert all(row["reason"].startswith("not supported yet: ") for row in outcome.rows.values())
-
-
 def test_a_wrong_value_fails_its_case_alone(verify, part: Path) -> None:
     path = part / "samplers/sd3.safetensors"
     tensors = load_file(path)
