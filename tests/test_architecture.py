@@ -28,8 +28,8 @@ ALLOWED = {
     "adapters": ("families", "checkpoint", "nets", "diffusion", "text"),
     "loading": ("families", "checkpoint", "nets", "text", "diffusion", "adapters", "runtime"),
     "hub": ("loading", "families", "checkpoint", "runtime"),
-    "merging": ("hub", "loading", "adapters", "families", "checkpoint", "nets"),
     "settings": ("diffusion", "text"),
+    "merging": ("settings", "hub", "loading", "adapters", "families", "checkpoint", "nets"),
     "provenance": ("settings", "diffusion", "text", "images"),
     "pipeline": (
         "settings", "provenance", "adapters", "loading", "text", "diffusion", "nets", "images", "runtime", "families",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sfumato.diffusion.sigma_schedules import add_sigma_schedule
     from sfumato.hub.local_models import models
     from sfumato.hub.pull import pull
+    from sfumato.merging.loras import extract_lora, merge_loras, resize_lora
     from sfumato.merging.merge import merge
     from sfumato.pipeline.events import Picture, Progress
     from sfumato.pipeline.guides import add_guide
@@ -31,10 +32,13 @@ __all__ = [
     "add_guide",
     "add_sampler",
     "add_sigma_schedule",
+    "extract_lora",
     "load",
     "merge",
+    "merge_loras",
     "models",
     "pull",
+    "resize_lora",
 ]
 _HOMES = {
     "Picture": "sfumato.pipeline.events",
@@ -44,10 +48,13 @@ _HOMES = {
     "add_guide": "sfumato.pipeline.guides",
     "add_sampler": "sfumato.diffusion.sample",
     "add_sigma_schedule": "sfumato.diffusion.sigma_schedules",
+    "extract_lora": "sfumato.merging.loras",
     "load": "sfumato.api",
     "merge": "sfumato.merging.merge",
+    "merge_loras": "sfumato.merging.loras",
     "models": "sfumato.hub.local_models",
     "pull": "sfumato.hub.pull",
+    "resize_lora": "sfumato.merging.loras",
 }
 __version__ = "0.1.0"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from safetensors import safe_open
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import tiny
@@ -15,6 +17,7 @@ from sfumato.cli.main import app
 from sfumato.families import family
 from sfumato.loading.convert import convert
 from sfumato.loading.save import save_folder
+from sfumato.merging.loras import extract_lora
 from sfumato.nets.rrdb import RRDBNet
 
 PICTURES = {
@@ -62,9 +65,21 @@ def _models(folder: Path) -> None:
         networks = tiny.random_networks(family(release), spec)
         save_folder(folder / "models" / name, spec, networks, tokenizer_folder=folder / "models" / "words")
     convert(folder / "models" / "v1-5", folder / "v1-5.safetensors", "original")
-    for name in ("v1-5-pruned.ckpt", "portrait.safetensors", "anime.safetensors"):
-        shutil.copy(folder / "v1-5.safetensors", folder / name)
+    shutil.copy(folder / "v1-5.safetensors", folder / "v1-5-pruned.ckpt")
+    for number, name in enumerate(("portrait", "anime"), 1):
+        _tuned(folder / "v1-5.safetensors", folder / f"{name}.safetensors", number)
+    extract_lora(folder / "anime.safetensors", folder / "v1-5.safetensors", folder / "style.safetensors", rank=8)
     torch.save(tiny.randomise(RRDBNet(3, 8, 4, 2, 2)).state_dict(), folder / "4x-esrgan.pth")
+
+
+def _tuned(source: Path, target: Path, number: int) -> None:
+    """A model as if it had been trained on: the larger weights are others."""
+    with safe_open(source, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    for tensor in tensors.values():
+        if tensor.ndim > 1 and tensor.is_floating_point():
+            tensor += 0.01 * number * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(number))
+    save_file(tensors, target, metadata)
 
 
 @pytest.fixture

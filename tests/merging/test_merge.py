@@ -20,7 +20,8 @@ from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.families import family
 from sfumato.loading.load import load_parts
 from sfumato.merging.blocks import Blocks
-from sfumato.merging.merge import MODELS, RECIPE, RECIPE_FILE, merge
+from sfumato.merging.merge import merge
+from sfumato.merging.recipe import MODELS, RECIPE, RECIPE_FILE
 from sfumato.spec import Spec
 from sfumato.text.tokenizer import CLIPTokenizer
 from tiny import WORDS
@@ -271,7 +272,9 @@ def test_a_value_that_does_not_fit_leaves_nothing(
         (2, {"blocks": "IN77=1"}, "the model has no block 'IN77'"),
         (2, {"blocks": "IN00=x"}, "the weight of block 'IN00' is 'x'; give a number"),
         (2, {"parts": ["unett"]}, "unknown part 'unett'; did you mean 'unet'?"),
-        (2, {"method": "mean", "blocks": "IN=1"}, "blocks has no meaning for the mean"),
+        (2, {"method": "mean", "blocks": "IN=1"}, "blocks has no meaning for the method mean"),
+        (1, {"loras": ["no-such-lora"]}, "there is no adapter 'no-such-lora'"),
+        (1, {"loras": ["x"], "weights": 0.5}, "weights have no meaning for one model"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_said(

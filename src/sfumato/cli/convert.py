@@ -12,7 +12,7 @@ import typer
 
 from sfumato.cli.from_table import completion
 from sfumato.cli.options import Prediction, TextEncoders, Vae, ZeroSnr, model_names
-from sfumato.cli.progress import byte_bar
+from sfumato.cli.progress import bar_of
 from sfumato.errors import SfumatoError, unknown
 from sfumato.files import atomic_write
 
@@ -71,7 +71,7 @@ def convert(
     if dtype not in DTYPES:
         raise unknown("--dtype", dtype, DTYPES)
     path, known = locate(source)
-    with byte_bar() as progress:
+    with bar_of() as progress:
         result = run(
             path,
             out,

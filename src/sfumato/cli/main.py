@@ -44,6 +44,7 @@ COMMANDS = {
     "inspect": ("sfumato.cli.inspect:inspect", "Say what a checkpoint is and what is missing in it."),
     "convert": ("sfumato.cli.convert:convert", "Write a checkpoint in another layout or precision, with proof."),
     "merge": ("sfumato.cli.merge:merge", "Make one model of several, by a formula."),
+    "lora": ("sfumato.cli.lora:app", "Make LoRAs: out of two models, or out of other LoRAs."),
     "watermark": ("sfumato.cli.watermark:app", "Read the invisible watermark of generated pictures."),
     "data": ("sfumato.cli.data:app", "Make the data sets that models are trained on."),
     "train": ("sfumato.cli.train:app", "Train the autoencoder, the text-and-image model or the denoiser."),

@@ -10,46 +10,60 @@ import typer
 
 from sfumato.cli.from_table import completion
 from sfumato.cli.options import TextEncoders, Vae, model_names
-from sfumato.cli.progress import byte_bar
+from sfumato.cli.progress import bar_of
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
     from sfumato.merging.merge import Merged
 
 
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="A B ...",
+        help="Checkpoint files, diffusers folders, or names of models on this machine. A gives what is not merged.",
+        autocompletion=completion(model_names),
+    ),
+]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        help="sum: A (1-w) + B w. difference: A + (B-C) w. slerp: along the arc from A to B. mean: of all. ties, "
+        "dare, dare-ties: A with the changes from A to all others."
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        "--weight",
+        help="The w of the formula, 0.5 for sum and slerp, 1 for difference; for mean, ties and dare one for all, "
+        "or one for each (of ties and dare none for A), such as 1,2,1.",
+    ),
+]
+BlockWeights = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights of single blocks: a number for each (of 1.x 25, of XL 19, or BASE first), or names, such as "
+        "IN00-IN05=0.2,M00=1,OUT=0.7,text=0."
+    ),
+]
+Loras = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[:WEIGHT]",
+        help="Add a LoRA to the result, or to A alone: a file or a name, with its weight as in prompts. "
+        "May be repeated.",
+    ),
+]
+
+
 def merge(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="A B ...",
-            help="Checkpoint files, diffusers folders, or names of models on this machine. A gives what is not merged.",
-            autocompletion=completion(model_names),
-        ),
-    ],
+    models: Models,
     out: Annotated[Path, typer.Option("--out", "-o", help="A .safetensors, or a folder for the layout diffusers.")],
-    method: Annotated[
-        str,
-        typer.Option(
-            help="sum: A (1-w) + B w. difference: A + (B-C) w. slerp: along the arc from A to B. mean: of all. ties, "
-            "dare, dare-ties: A with the changes from A to all others."
-        ),
-    ] = "sum",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            "--weight",
-            help="The w of the formula, 0.5 for sum and slerp, 1 for difference; for mean, ties and dare one for all, "
-            "or one for each (of ties and dare none for A), such as 1,2,1.",
-        ),
-    ] = None,
-    blocks: Annotated[
-        str | None,
-        typer.Option(
-            help="Weights of single blocks: a number for each (of 1.x 25, of XL 19, or BASE first), or names, such as "
-            "IN00-IN05=0.2,M00=1,OUT=0.7,text=0."
-        ),
-    ] = None,
+    method: MethodName = "sum",
+    weights: Weights = None,
+    blocks: BlockWeights = None,
     density: Annotated[
         float | None, typer.Option(help="The share of each change that ties (0.2) and dare (0.5) keep.")
     ] = None,
@@ -59,6 +73,10 @@ def merge(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float16, bfloat16, or keep for the types of A.")] = "keep",
     ema: Annotated[bool, typer.Option("--ema", help="Take the averaged weights of each file that has both.")] = False,
+    lora: Loras = None,
+    lora_partial: Annotated[
+        bool, typer.Option("--lora-partial", help="Use what fits of a LoRA that fits the model only in part.")
+    ] = False,
     vae: Vae = None,
     text_encoder: TextEncoders = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", "--force", help="Replace OUT if it exists.")] = False,
@@ -74,7 +92,7 @@ def merge(
     from sfumato.hub.local_models import locate
     from sfumato.merging.merge import merge as run
 
-    with byte_bar() as progress:
+    with bar_of() as progress:
         result = run(
             models,
             out,
@@ -88,6 +106,8 @@ def merge(
             ema=ema,
             vae=None if vae is None else locate(vae, "vae")[0],
             text_encoders=[locate(one, "text encoder")[0] for one in text_encoder or ()],
+            loras=lora or (),
+            lora_partial=lora_partial,
             overwrite=overwrite,
             progress=progress,
         )
@@ -108,9 +128,11 @@ def _summary(result: Merged) -> None:
     recipe = result.recipe
     names = zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", recipe["models"], strict=False)
     weights = ", ".join(f"{w:g}" for w in recipe["weights"])
+    formula = f"{recipe['formula']}, w = {weights}" if weights else recipe["formula"]
     lines = [
         *((name, f"{one['name']}  {(one['sha256'] or '')[:10]}") for name, one in names),
-        (recipe["method"], f"{recipe['formula']}, w = {weights}"),
+        (recipe["method"], formula),
+        *(("LoRA", f"{one['name']}  {one['sha256'][:10]}, {one['weight']:g}") for one in recipe.get("loras", ())),
         ("merged", f"{result.tensors:,} tensors"),
         ("written", str(result.out)),
     ]

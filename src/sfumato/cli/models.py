@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sfumato.cli.progress import byte_bar
+from sfumato.cli.progress import bar_of
 from sfumato.cli.table import print_table
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _hash_all() -> None:
 
     files = [file for one in found() if (file := hashed_file(one.path)) and kept_sha256(file) is None]
     total, done = sum(file.stat().st_size for file in files), 0
-    with byte_bar() as progress:
+    with bar_of() as progress:
         for file in files:
 
             def advance(count: int, name: str = file.name) -> None:

@@ -1,4 +1,4 @@
-"""A bar of bytes on stderr, where that is a terminal."""
+"""Bars on stderr, where that is a terminal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def byte_bar() -> Iterator[Callable[[int, int | None, str], None]]:
-    """Show a bar as long as the context lasts; tell it how many bytes are done, of how many, and what goes on."""
+def bar_of(done_of: str | None = None) -> Iterator[Callable[[int, int | None, str], None]]:
+    """Show a bar as long as the context lasts; tell it how much is done, of how much, and what goes on.
+
+    `done_of` is how rich writes both numbers; None for bytes.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    count = DownloadColumn() if done_of is None else TextColumn(done_of)
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)

@@ -79,6 +79,10 @@ def _pieces(flat: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield [tensor[start : start + PIECE].to(dtype) for tensor in flat]
 
 
+def _alone(tensors: Sequence[Tensor], how: How, name: str) -> Combine:
+    return lambda pieces, number: pieces[0]
+
+
 def _sum(tensors: Sequence[Tensor], how: How, name: str) -> Combine:
     (w,) = how.weights
     return lambda pieces, number: pieces[0] * (1 - w) + pieces[1] * w
@@ -177,6 +181,7 @@ def _from_the_top(base: Tensor, other: Tensor, k: int, half: Callable[[Tensor], 
     return value, k - int(above[place] - counts[value])
 
 
+ALONE = "none"  # the method of one model, to which LoRAs are added
 METHODS: Mapping[str, Method] = {
     "sum": Method("A (1 - w) + B w", (2, 2), _sum),
     "difference": Method("A + (B - C) w", (3, 3), _difference, weight=1.0),
@@ -194,4 +199,5 @@ METHODS: Mapping[str, Method] = {
         "A + the changes from A to the others: of each a random share, where they agree in sign",
         (2, None), partial(_dare, join=_agreeing), weight=1.0, per_model=True, based=True, density=0.5, random=True,
     ),
+    ALONE: Method("A", (1, 1), _alone, per_model=True, based=True),
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,16 +31,11 @@ from sfumato.loading.conversion.writing import (
 )
 from sfumato.loading.convert import DTYPES
 from sfumato.loading.save import MAX_FILE, to_json
+from sfumato.merging.bake import Baked, used_lora
 from sfumato.merging.blocks import Blocks, BlockWeights, Said
-from sfumato.merging.formulas import METHODS, How, Method, Store, combine
+from sfumato.merging.formulas import ALONE, METHODS, How, Method, Store, combine
 from sfumato.merging.inputs import Input, Parameter, opened_inputs
-
-RECIPE, MODELS = "sd_merge_recipe", "sd_merge_models"  # where A1111 writes them in a header
-RECIPE_FILE = "sfumato-merge.json"  # where a folder has them
-# What a header says of the network, which stays true of the result; all else (title, hash, author) does not.
-KEPT = ("modelspec.architecture", "modelspec.implementation", "modelspec.prediction_type", "modelspec.resolution",
-        "modelspec.sai_model_spec", "ss_zero_terminal_snr", "format")  # fmt: skip
-MOST_LINEAGE = 1 << 20  # letters of the recipes of inputs that are carried on
+from sfumato.merging.recipe import RECIPE_FILE, metadata_of, recipe_of
 
 
 @dataclass(frozen=True)
@@ -81,6 +75,8 @@ def merge(
     ema: bool = False,
     vae: str | Path | None = None,
     text_encoders: Sequence[str | Path] = (),
+    loras: Sequence[str | Path] = (),
+    lora_partial: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda done, total, what: None,
 ) -> Merged:
@@ -92,7 +88,9 @@ def merge(
     dare. `density` is the share of each difference that ties and dare keep, `seed` chooses dare's. `parts` names the
     networks that are merged (None: all). `dtype` ("float16", ...) None keeps A's types; the formulas are computed in
     float32. `ema` takes the averaged weights of each model that holds both. `vae` and `text_encoders` replace those of
-    A, and are not merged. `progress(bytes done, bytes in all, what)` may raise to stop.
+    A, and are not merged. `loras`, with weights as in prompts ("style:0.8"), are added to the result, or to the only
+    model; `lora_partial` takes what fits of one that fits in part. `progress(bytes done, bytes in all, what)` may raise
+    to stop.
 
     The models may have different layouts, precisions and formats. The result appears when it is whole, or not at all.
     Raises SfumatoError for models that do not fit together, for options that do not fit the method, when `out` is there
@@ -103,9 +101,11 @@ def merge(
         if dtype not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
         dtype = DTYPES[dtype]
+    if len(models) == 1 and loras:
+        method = ALONE
     chosen, how = _how(models, method, weights, density, seed)
-    if blocks is not None and method == "mean":
-        raise OptionError("`blocks` has no meaning for the mean; choose another `method`")
+    if blocks is not None and method in ("mean", ALONE):
+        raise OptionError(f"`blocks` has no meaning for the `method` {method}; leave it out")
     with opened_inputs(models, parts=parts, vae=vae, text_encoders=text_encoders, ema=ema, dtype=dtype) as inputs:
         first, layout = inputs[0], "original" if out.suffix == ".safetensors" else "diffusers"
         for one in inputs:
@@ -113,9 +113,11 @@ def merge(
         wanted = [key for key in first.shapes() if parts is None or key[0] in parts]
         family, spec = first.source.family, first.source.spec
         known = BlockWeights.of(blocks, Blocks(family, spec, wanted)) if blocks is not None else None
-        job = _Job(inputs, chosen, how, known, {key for key in wanted if key[0] not in first.given})
-        recipe = _recipe(inputs, method, how, blocks=blocks, parts=parts, vae=vae)
-        source = job.source(_metadata(first, recipe, inputs))
+        merged = {key for key in wanted if key[0] not in first.given}
+        baked = Baked.of([used_lora(one) for one in loras], spec, lora_partial)
+        job = _Job(inputs, chosen, how, known, merged if method != ALONE else set(), baked)
+        recipe = recipe_of(inputs, method, how, blocks=blocks, parts=parts, vae=vae, loras=baked.record())
+        source = job.source(metadata_of(first, recipe, inputs))
         fitted = spec if layout == source.layout else family.layouts[layout].fit(spec, source.checkpoint.known_shapes)
         account = Account(source, layout, fitted)
         account.fill()
@@ -130,7 +132,7 @@ def merge(
             for one in inputs:
                 one.source.checkpoint.check_unchanged()
             put(draft, out)
-    return Merged(out, family.name, len(job.wanted), recipe)
+    return Merged(out, family.name, len(job.wanted | baked.changes.keys()), recipe)
 
 
 def _how(
@@ -145,6 +147,8 @@ def _how(
         needed = f"{least}" if least == most else f"{least} or more"
         raise OptionError(f"the `method` {method} takes {needed} models, {count} are given: it is {chosen.formula}")
     usual = chosen.defaults(count)
+    if weights is not None and not usual:
+        raise OptionError("`weights` have no meaning for one model; a LoRA's stands behind its name, as in style:0.8")
     given = usual if weights is None else (weights,) if isinstance(weights, int | float) else tuple(weights)
     if len(given) == 1:
         given *= len(usual)
@@ -164,13 +168,14 @@ def _how(
 
 @dataclass(frozen=True)
 class _Job:
-    """What is computed: the `wanted` parameters of the first input, from all inputs."""
+    """What is computed: the `wanted` parameters of the first input, from all inputs, then those that LoRAs change."""
 
     inputs: Sequence[Input]
     method: Method
     how: How
     blocks: BlockWeights | None
     wanted: set[Parameter]
+    baked: Baked
 
     def source(self, metadata: dict[str, str]) -> Source:
         """The first input with tensors that are merged when they are read."""
@@ -178,7 +183,7 @@ class _Job:
         tensors = dict(first.checkpoint.tensors)
         for part, rules in first.plan.keymap.parts.items():
             for rule in rules:
-                if any((part, name) in self.wanted for name in rule.ours):
+                if any((key := (part, name)) in self.wanted or key in self.baked.changes for name in rule.ours):
                     for i, name in enumerate(first.names(rule)):
                         tensors[name] = self._computed(part, rule, i, tensors[name], name)
         return replace(first, checkpoint=replace(first.checkpoint, tensors=tensors, metadata=metadata))
@@ -188,13 +193,19 @@ class _Job:
 
         def make() -> Tensor:
             store = partial(cast, dtype=dtype, name=name)
-            return rule.transform.to_theirs([self.parameter((part, own), store) for own in rule.ours])[i]
+            return rule.transform.to_theirs([self.baked_parameter((part, own), store) for own in rule.ours])[i]
 
         return _Computed(stored.file, 0, stored.shape, dtype, make=make)
 
-    def parameter(self, key: Parameter, store: Store) -> Tensor:
+    def baked_parameter(self, key: Parameter, store: Store) -> Tensor:
         """One parameter of the result, in the type that `store` gives it."""
-        having = [one for one in self.inputs if key in one.source.params]
+        if key not in self.baked.changes:
+            return self.parameter(key, store)
+        return store(self.baked.parameter(key, lambda one: self.parameter(one, torch.Tensor.float)))
+
+    def parameter(self, key: Parameter, store: Store) -> Tensor:
+        """One parameter before LoRAs are added, in the type that `store` gives it."""
+        having = [one for one in self.inputs if key in one.source.params] if key in self.wanted else self.inputs[:1]
         tensors = [one.read(key) for one in having]
         try:
             if len(having) < len(self.inputs):  # nothing reads it, and some layouts leave it out
@@ -217,41 +228,3 @@ class _Job:
             return self.how
         several = self.method.per_model
         return replace(self.how, weights=tuple(w * weight for w in self.how.weights) if several else (weight,))
-
-
-def _recipe(inputs: Sequence[Input], method: str, how: How, **more: object) -> dict[str, Any]:
-    """The recipe as the file has it: what was done with which files."""
-    chosen = METHODS[method]
-    record: dict[str, Any] = {
-        "type": "sfumato", "method": method, "formula": chosen.formula, "weights": list(how.weights),
-        "models": [{"name": one.name, "sha256": one.sha256} for one in inputs],
-    }  # fmt: skip
-    if chosen.density is not None:
-        record["density"] = how.density
-    if chosen.random:
-        record["seed"] = how.seed
-    if any(one.source.ema for one in inputs):
-        record["ema"] = [one.source.ema for one in inputs]
-    return record | {
-        name: value if isinstance(value, list | dict) else str(value) for name, value in more.items() if value
-    }
-
-
-def _metadata(first: Input, recipe: Mapping[str, Any], inputs: Sequence[Input]) -> dict[str, str]:
-    """The header of the result: what stays true of A, the recipe, and the recipes of the inputs by their hashes."""
-    lineage: dict[str, Any] = {}
-    for one in inputs:
-        before = one.source.checkpoint.metadata
-        lineage |= _read(before.get(MODELS)) or {}
-        own = _read(before.get(RECIPE))
-        lineage[one.sha256 or one.name] = {"name": one.name, RECIPE: own}
-    kept = {name: text for name, text in first.source.checkpoint.metadata.items() if name in KEPT}
-    carried = json.dumps(lineage)
-    return kept | {RECIPE: json.dumps(recipe)} | ({MODELS: carried} if len(carried) <= MOST_LINEAGE else {})
-
-
-def _read(text: str | None) -> Any:
-    try:
-        return None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
-        return None
