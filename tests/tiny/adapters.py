@@ -29,3 +29,50 @@ def random_lora(
     for name in more:
         add(prefix + name, (8, 8))
     return tensors
+
+
+KINDS = ("lora", "dora", "loha", "lokr", "ia3", "glora", "oft", "boft", "full", "tucker")
+
+
+def random_adapter(kind: str, network: nn.Module, size: float = 0.2, seed: int = 0) -> dict[str, Tensor]:
+    """An adapter of a kind for all products and convolutions of a network whose sizes allow it."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors: dict[str, Tensor] = {}
+
+    def some(*shape: int) -> Tensor:
+        return size * torch.randn(shape, generator=generator)
+
+    for path, module in network.named_modules():
+        if not isinstance(module, nn.Linear | nn.Conv2d):
+            continue
+        weight, name = module.weight, f"lora_unet_{path.replace('.', '_')}"
+        out, cin, *kernel = weight.shape
+        parts: dict[str, Tensor] = {}
+        if kind == "lora":
+            parts = {"lora_up.weight": some(out, 2, *[1] * len(kernel)), "lora_down.weight": some(2, cin, *kernel)}
+        elif kind == "dora":
+            parts = {"lora_up.weight": some(out, 2), "lora_down.weight": some(2, cin, *kernel)}
+            parts["dora_scale"] = weight.detach().flatten(1).norm(dim=1).reshape(-1, *[1] * (weight.dim() - 1)) * 1.2
+        elif kind == "tucker" and kernel and kernel[0] > 1:
+            parts = {"lora_up.weight": some(out, 2, 1, 1), "lora_down.weight": some(2, cin, 1, 1)}
+            parts["lora_mid.weight"] = 5 * some(2, 2, *kernel)
+        elif kind == "loha":
+            parts = {f"hada_w{i}_{end}": 3 * some(*shape) for i in (1, 2)
+                     for end, shape in (("a", (out, 2)), ("b", (2, weight[0].numel())))}  # fmt: skip
+        elif kind == "lokr" and out % 2 == cin % 2 == 0:
+            parts = {"lokr_w1": some(2, 2), "lokr_w2": some(out // 2, cin // 2, *kernel)}
+        elif kind == "ia3":
+            parts = {"weight": some(out), "on_input": torch.tensor(0)}
+        elif kind == "glora":
+            parts = {"a1.weight": some(cin, 2), "a2.weight": some(2, cin), "b1.weight": some(out, 2)}
+            parts["b2.weight"] = some(2, cin, *kernel)
+        elif kind == "oft" and out % 4 == 0:
+            parts = {"oft_blocks": some(out // 4, 4, 4), "alpha": torch.tensor(0.01)}
+        elif kind == "boft" and out % 8 == 0:
+            parts = {"oft_blocks": some(2, out // 4, 4, 4), "alpha": torch.tensor(0.0)}
+        elif kind == "full":
+            parts = {"diff": 0.3 * some(*weight.shape)}
+            if module.bias is not None:
+                parts["diff_b"] = some(out)
+        tensors |= {f"{name}.{part}": value.contiguous() for part, value in parts.items()}
+    return tensors

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 
 from sfumato.checkpoint.keymap import Rule
 from sfumato.families import family
+from sfumato.families.layouts import ldm_unet
 from sfumato.spec import Spec
 
 TEXTS = ("text", "text_2", "text_3")
@@ -30,11 +31,15 @@ ENCODERS = (
 
 @dataclass(frozen=True)
 class Layer:
-    """A tensor of a model as an adapter's file means it: `rule` joins it of parameters of ours, in `part`."""
+    """A tensor of a model as an adapter's file means it: `rule` joins it of parameters of ours, in `part`.
+
+    `block` is that of a U-Net, see `blocks`; empty where there is none.
+    """
 
     part: str
     rule: Rule
     shape: tuple[int, ...]
+    block: str = ""
 
     @property
     def name(self) -> str:
@@ -74,7 +79,11 @@ def layer_names(spec: Spec) -> LayerNames:
     for part in parts:
         state = {name: tensor.to("meta") for name, tensor in networks[part].state_dict().items()}
         shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-        table = {_plain(name): Layer(part, Rule((name,), (name,)), shape) for name, shape in shapes.items()}
+        in_unet = ldm_unet.blocks(spec.unet) if part == "unet" else {}
+        blocks = {name: _block(name, in_unet) if in_unet else "" for name in state}
+        table = {
+            _plain(name): Layer(part, Rule((name,), (name,)), shape, blocks[name]) for name, shape in shapes.items()
+        }
         before = {model.denoiser: DENOISER, **dict(zip(TEXTS, ENCODERS, strict=True))}[part]
         if towers == [part]:  # whatever its number, it is the only one
             before = (*chain(*ENCODERS), "")
@@ -84,9 +93,20 @@ def layer_names(spec: Spec) -> LayerNames:
             for rule in layout.rules(spec, part, state):
                 (joined,) = rule.transform.to_theirs([state[name] for name in rule.ours])
                 for name in _names(rule.theirs[0].removeprefix(theirs)):
-                    table.setdefault(name, Layer(part, rule, tuple(joined.shape)))
+                    table.setdefault(name, Layer(part, rule, tuple(joined.shape), blocks[rule.ours[0]]))
         tables[part], prefixes[part] = table, tuple(sorted(set(before), key=len, reverse=True))
     return LayerNames(spec, tables, prefixes)
+
+
+def _block(name: str, in_unet: Mapping[str, str]) -> str:
+    """The block of a U-Net that a tensor is in, such as "IN04", "MID" or "OUT03"; "BASE" is what is in none."""
+    while name and name not in in_unet:
+        name = name.rpartition(".")[0]
+    side, _, rest = in_unet.get(name, "").partition(".")
+    if side == "middle_block":
+        return "MID"
+    number = rest.partition(".")[0]
+    return {"input_blocks": f"IN{number:0>2}", "output_blocks": f"OUT{number:0>2}"}.get(side, "BASE")
 
 
 def _plain(name: str) -> str:

@@ -74,3 +74,8 @@ def read(file: AdapterFile, spec: Spec) -> Differences:
                 else:
                     changes.append(Change(layer, delta))
     return Differences(file, tuple(changes), tuple(dict.fromkeys(strange)), len(layers) + len(others))
+
+
+def changes(file: AdapterFile, spec: Spec) -> tuple[Change, ...]:
+    """What a file changes about a model's weights; nothing for an adapter of another kind. Raises as `read`."""
+    return read(file, spec).changes if file.kind == "lora" else ()

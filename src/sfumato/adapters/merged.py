@@ -28,10 +28,9 @@ def merged(network: Network, part: str, uses: Sequence[Use], spec: Spec) -> Netw
     The sum is computed in float32 and kept in the network's own precision.
     """
     changes: dict[Rule, list[tuple[Change, float]]] = defaultdict(list)
-    for use in (use for use in uses if use.file.kind == "lora"):
-        for change in lora.read(use.file, spec).changes:
-            strength = use.strength(part)
-            if change.layer.part == part and strength != 0:
+    for use in uses:
+        for change in lora.changes(use.file, spec):
+            if change.layer.part == part and (strength := use.strength(change.layer)) != 0:
                 changes[change.layer.rule].append((change, strength))
     if not changes:
         return network

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+EXACT = ("ids", "guidance", "adapters")
 ROUNDING = 1e-6  # by which a sampler may miss the noise level at which a step begins
 
 
@@ -22,6 +23,7 @@ class Cond:
     each adapter counts (B, adapters).
     hints: what ControlNets and their like made of their hints, each with B rows, and hint_weights: for each of these
     networks the strength of each of its residuals (B, N); see `nets.controlled`.
+    adapters: how strongly each adapter that is added at run time counts (B, S); see `nets.adapted`.
     """
 
     tokens: Tensor
@@ -33,6 +35,7 @@ class Cond:
     image_strengths: Tensor | None = None
     hints: tuple[Tensor, ...] = ()
     hint_weights: tuple[Tensor, ...] = ()
+    adapters: Tensor | None = None
 
     @property
     def batch(self) -> int:
@@ -75,9 +78,9 @@ class Cond:
         return self._map(torch.zeros_like)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Cond:
-        """Returns it elsewhere or in another precision; `ids` and `guidance` are numbers and stay exact."""
+        """Returns it elsewhere or in another precision; `EXACT` fields are numbers and stay so."""
         moved = self._map(lambda value: value.to(device=device, dtype=dtype))
-        exact = {name: value for name in ("ids", "guidance") if (value := getattr(self, name)) is not None}
+        exact = {name: value for name in EXACT if (value := getattr(self, name)) is not None}
         return replace(moved, **{name: value.to(device=device) for name, value in exact.items()})
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import torch
@@ -138,14 +138,23 @@ def _map(tokens: Tensor, size: torch.Size) -> Tensor:
     return tokens.transpose(1, 2).unflatten(2, size)  # (B, hw, C) -> (B, C, h, w)
 
 
+class Pointwise(nn.Conv2d):
+    """A product over the channels of tokens (B, L, C), whose weights are kept as those of a 1x1 convolution."""
+
+    def __init__(self, cin: int, cout: int):
+        super().__init__(cin, cout, 1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return linear(tokens, self.weight.flatten(1), self.bias)
+
+
 class SpatialTransformer(nn.Module):
     """Transformer layers over the positions of a feature map, with a residual: (B, C, h, w) -> (B, C, h, w)."""
 
     def __init__(self, channels: int, depth: int, cfg: UNetConfig, cross_only: bool = False):
         super().__init__()
         self.norm = nn.GroupNorm(cfg.groups, channels, eps=1e-6)
-        # A product over the channels, which some families store as a 1x1 convolution.
-        projection = nn.Linear if cfg.linear_projection else partial(nn.Conv2d, kernel_size=1)
+        projection = Linear if cfg.linear_projection else Pointwise
         self.proj_in = projection(channels, channels)
         self.transformer_blocks = nn.ModuleList(
             TransformerLayer(channels, cfg.context_dim, cfg.heads_at(channels), cross_only) for _ in range(depth)
@@ -153,14 +162,10 @@ class SpatialTransformer(nn.Module):
         self.proj_out = projection(channels, channels)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        h = _project(self.proj_in, _tokens(self.norm(x)))
+        h = self.proj_in(_tokens(self.norm(x)))
         for layer in self.transformer_blocks:
             h = layer(h, context)
-        return x + _map(_project(self.proj_out, h), x.shape[2:])
-
-
-def _project(layer: nn.Linear | nn.Conv2d, tokens: Tensor) -> Tensor:
-    return linear(tokens, layer.weight.flatten(1), layer.bias)
+        return x + _map(self.proj_out(h), x.shape[2:])
 
 
 class Level(nn.Module):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from sfumato.adapters import hypernetwork, lora
+from sfumato.adapters import blocks, hypernetwork, lora
 from sfumato.adapters.file import NAMED, AdapterFile, Kind
 from sfumato.adapters.textual_inversion import HASH
-from sfumato.adapters.use import Use
+from sfumato.adapters.use import Use, during
 from sfumato.adapters.words import embeddings
 from sfumato.errors import SfumatoError, warn
 from sfumato.hub.local_adapters import KINDS, find_adapter
@@ -29,11 +31,14 @@ class Adapters:
     """What a model draws every picture with, besides what a request asks for: a collection of `Use`, by name.
 
     All views and copies of a model share it. Nothing here changes the model's own weights: without an adapter it is
-    what it was, bit for bit.
+    what it was, bit for bit. `merge` says whether adapters that all pictures of a request share are merged into a copy
+    of the weights that they change, which costs its memory and no time later; else they are added at every step.
     """
 
     def __init__(self, spec: Spec):
         self.spec = spec
+        self.merge = True
+        self._asks = True
         self._uses: dict[str, Use] = {}
 
     def add(
@@ -69,7 +74,14 @@ class Adapters:
         try:
             yield self.add(adapter, weight, text_weight, strict=strict)
         finally:
-            self._uses = before
+            self._uses.clear()
+            self._uses.update(before)
+
+    def alone(self) -> Adapters:
+        """The same adapters for a model that goes on where another leaves off: what the request asks for is not its."""
+        result = copy.copy(self)
+        result._asks = False
+        return result
 
     def uses(self, one: Settings) -> tuple[Use, ...]:
         """What a picture of these settings is drawn with: what was added, what options and what the prompt ask for.
@@ -77,6 +89,8 @@ class Adapters:
         Who asks for one that was added asks for it at another strength. Raises SfumatoError as `add`.
         """
         added, result = dict(self._uses), list[Use]()
+        if not self._asks:
+            return tuple(added.values())
         asked: list[tuple[Kind, Adapter, str]] = [("lora", read_lora(text), "take it out") for text in one.lora]
         asked += [("hypernetwork", read_lora(text), "take it out") for text in one.hypernetwork]
         for tag in parsed(one.prompt_syntax, one.prompt).adapters if "<" in one.prompt else ():
@@ -90,7 +104,8 @@ class Adapters:
                 file, partial = here.file, True
             else:
                 file, partial = _opened(tag.name, (kind,), None, fix), one.lora_partial
-            result.append(self._use(file, tag.network_weight, tag.text_weight, partial))
+            use = self._use(file, tag.network_weight, tag.text_weight, partial)
+            result.append(self._weighed(use, tag, one.steps) if kind == "lora" else use)
         uses = (*added.values(), *result)
         return (*uses, *self._embeddings(one, uses))
 
@@ -121,6 +136,36 @@ class Adapters:
         use = Use(file, word=file.name)
         embeddings([use], self.spec)
         return use
+
+    def _weighed(self, use: Use, tag: Adapter, steps: int) -> Use:
+        """A use with the weights of blocks, and for the steps, that a tag says. Raises SfumatoError for what is none."""
+        said = dict(option.split("=", 1) for option in tag.options if "=" in option)
+        try:
+            weights = blocks.read(said["lbw"]) if "lbw" in said else ()
+            if self.spec.transformer is not None and any(name in blocks.LISTS[26] for name, _ in weights):
+                raise ValueError(f"{self.spec.title} has no such blocks; name modules, as transformer_blocks.3=0.5")
+            return replace(use, blocks=weights, during=during(said, steps))
+        except ValueError as error:
+            raise SfumatoError(f"{tag} cannot be read: {error}") from error
+
+    def divided(self, settings: Settings) -> tuple[tuple[Use, ...], tuple[Use, ...]]:
+        """What changes the network for all pictures of a request at all times, and LoRAs that do for some or at some.
+
+        With `merge` off LoRAs are all among the second. Raises SfumatoError as `uses`, for wildcards that cannot be
+        read.
+        """
+        chance = self._asks and settings.prompt_syntax in WITH_CHANCE and "<" in settings.prompt
+        pictures = map(settings.of_picture, range(settings.draws)) if chance else (settings,)
+        return self.divide([self.uses(one) for one in pictures])
+
+    def divide(self, sets: Sequence[tuple[Use, ...]]) -> tuple[tuple[Use, ...], tuple[Use, ...]]:
+        """As `divided`, of what each picture is drawn with."""
+        every = dict.fromkeys(use for uses in sets for use in uses if use.changes_network)
+        once = {use for use in every if all(uses.count(use) == 1 for uses in sets)}
+        shared = tuple(
+            use for use in every if use in once and use.during is None and (self.merge or use.file.kind != "lora")
+        )
+        return shared, tuple(use for use in every if use not in shared and use.file.kind == "lora")
 
     def _embeddings(self, one: Settings, uses: Sequence[Use], needed: bool = True) -> Iterator[Use]:
         """The embeddings that options and prompts name, but for those that `uses` bring; each once.

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.guidance import Guidance
+from sfumato.diffusion.guidance import EVERYWHERE, Guidance
+from sfumato.diffusion.interval import Interval
 from sfumato.diffusion.windows import Window
 from sfumato.errors import SfumatoError
 from sfumato.images.tensors import to_pixels
@@ -48,7 +49,7 @@ def conditioning(
     first pass, if this is the second. Raises SfumatoError as `encode_prompts`, and for a model that cannot do without a
     picture.
     """
-    spec = model.spec
+    model, spec = model.for_picture(one), model.spec
     if concat is None and spec.beside_latents:
         concat = _concat_without_picture(model, one)
     scale = torch.tensor([one.cfg - 1]) if spec.embeds_guidance else None
@@ -56,7 +57,23 @@ def conditioning(
         partial(_with, ids=size_ids(spec, one, score), concat=concat, scale=scale)
         for score in (one.aesthetic_score, POOR)
     )
-    return encode_prompts(model, one, sigmas, underlay, after).map(positive, negative)
+    return adapted(model, one, sigmas, encode_prompts(model, one, sigmas, underlay, after).map(positive, negative))
+
+
+def adapted(model: Model, one: Settings, sigmas: Tensor, prompts: PromptConditioning) -> PromptConditioning:
+    """Adds to conditionings how much of each slot's adapter a picture gets (`Cond.adapters`), over noise levels."""
+    slots = model.key.slots
+    if not slots:
+        return prompts
+    uses, levels = model.adapters.uses(one), sigmas[:-1].tolist()
+    spans = [EVERYWHERE if use.during is None else Interval.parse(use.during).levels(sigmas) for use in slots]
+
+    def row(level: float) -> tuple[float, ...]:
+        return tuple(
+            float(uses.count(use) * (low <= level <= high)) for use, (low, high) in zip(slots, spans, strict=True)
+        )
+
+    return prompts.over(levels, row)
 
 
 def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None, scale: Tensor | None) -> Cond:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.adapters.merged import hyped, merged
+from sfumato.adapters.unmerged import unmerged
 from sfumato.adapters.use import Use
 from sfumato.adapters.words import embeddings
 from sfumato.checkpoint.checkpoint import WeightFile
@@ -46,10 +47,12 @@ class View:
     `tiling` draws pictures whose opposite edges fit together. `without_layers` are blocks of a transformer that are
     left out (skip-layer guidance), `without_self_attention` names of modules whose self-attention is the identity
     (perturbed-attention guidance). `adapters` are LoRAs and the like, whose differences are added to the weights of the
-    network and of the text encoders, hypernetworks before its attentions, and words that the text encoders read.
+    network, hypernetworks before its attentions. `slots` are LoRAs that are added at run time, to the rows of a batch
+    whose conditioning asks for them (see `nets.adapted`).
     """
 
     adapters: tuple[Use, ...] = ()
+    slots: tuple[Use, ...] = ()
     tiling: Tiling | None = None
     without_layers: tuple[int, ...] = ()
     without_self_attention: tuple[str, ...] = ()
@@ -108,13 +111,29 @@ class Model:
     def for_request(self, settings: Settings) -> Self:
         """This model as a request asks for it: for pictures that tile, with its adapters.
 
-        Raises SfumatoError for an adapter that is not here or does not fit.
+        Adapters that all its pictures share are merged into the weights; the others are added at run time, so that the
+        pictures share calls of the network. Raises SfumatoError for an adapter that is not here or does not fit.
         """
-        return self.view(replace(self.key, tiling=settings.tiling, adapters=self.adapters.uses(settings)))
+        merged, slots = self.adapters.divided(settings)
+        return self.view(replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots))
+
+    def following(self, settings: Settings) -> Self:
+        """This model as one that goes on where another leaves off, with the adapters that were added to it alone."""
+        result = copy.copy(self)
+        result.adapters = self.adapters.alone()
+        return result.for_request(settings)
 
     def for_picture(self, one: Settings) -> Self:
         """This model with the adapters of one picture of a request, whose words may be other than its neighbours'."""
-        return self.view(replace(self.key, adapters=self.adapters.uses(one)))
+        uses = self.adapters.uses(one)
+        drawing = {use for use in uses if use.changes_network}
+        if set(self.key.adapters) <= drawing <= {*self.key.adapters, *self.key.slots}:
+            result = copy.copy(self)
+        else:
+            merged, slots = self.adapters.divide([uses])
+            result = copy.copy(self.view(replace(self.key, adapters=merged, slots=slots)))
+        result.encode = self._shared.encoder(uses)
+        return result
 
     @property
     def loaded(self) -> Denoiser:
@@ -200,6 +219,7 @@ class _Shared:
     def __init__(self, spec: Spec, denoiser: Denoiser, vae: VAE, encode: TextEncoder, path: Path):
         self.spec, self.path = spec, path
         self.made: dict[View, _Networks] = {View(): _Networks(denoiser, vae, encode)}
+        self.encoders: dict[tuple[Use, ...], TextEncoder] = {(): encode}
 
     def networks(self, key: View) -> _Networks:
         """Denoiser, autoencoder and text encoder of a view, the same objects for equal keys."""
@@ -212,20 +232,40 @@ class _Shared:
         """Forget the oldest views where there are too many, or too many sets of adapters beside that of `key`."""
         if len(self.made) > MAX_VIEWS:
             self.made.pop(next(one for one in self.made if one != View()))
-        adapted = [*dict.fromkeys(one.adapters for one in self.made if one.adapters not in ((), key.adapters))]
-        gone = adapted[: max(0, len(adapted) - MAX_ADAPTED + 1)] if key.adapters else []
-        self.made = {one: networks for one, networks in self.made.items() if one.adapters not in gone}
+        own = key.adapters, key.slots
+        adapted = [*dict.fromkeys((one.adapters, one.slots) for one in self.made)]
+        others = [one for one in adapted if one not in (((), ()), (key.adapters, ()), own)]
+        gone = others[: max(0, len(others) - MAX_ADAPTED + 1)] if any(own) else []
+        self.made = {one: made for one, made in self.made.items() if (one.adapters, one.slots) not in gone}
+
+    def encoder(self, uses: tuple[Use, ...]) -> TextEncoder:
+        """The text encoder with adapters added, the same object for equal changes of it; the last few are kept."""
+        plain = tuple(Use(use.file, use.text_strength, word=use.word) for use in uses if use.changes_text)
+        if plain not in self.encoders:
+            while len(self.encoders) > MAX_ADAPTED:
+                self.encoders.pop(next(one for one in self.encoders if one))
+            self.encoders[plain] = self._encoder(plain)
+        return self.encoders[plain]
+
+    def _encoder(self, uses: tuple[Use, ...]) -> TextEncoder:
+        encode = self.encoders[()]
+        towers = zip(("text", "text_2"), encode.towers, strict=False)
+        changed = tuple(merged(tower, part, uses, self.spec) for part, tower in towers)
+        t5 = encode.t5
+        if t5 is not None and t5.network is not None:
+            t5 = replace(t5, network=merged(t5.network, "text_3", uses, self.spec))
+        return replace(encode, towers=changed, t5=t5).with_embeddings(embeddings(uses, self.spec))
 
     def moved(self) -> None:
         """Forget what was made of the networks as they were."""
-        self.made = {View(): self.made[View()]}
+        self.made, self.encoders = {View(): self.made[View()]}, {(): self.encoders[()]}
         for name in ("preview_colours", "perceptor"):
             vars(self).pop(name, None)
 
     def _make(self, key: View) -> _Networks:
-        adapted = View(adapters=key.adapters)
+        adapted = View(adapters=key.adapters, slots=key.slots)
         if key == adapted:
-            return self._adapted(key.adapters)
+            return self._adapted(key)
         denoiser, vae, encode = self.networks(adapted)
         network = denoiser.network
         if key.without_layers:
@@ -239,19 +279,17 @@ class _Shared:
             network, vae = seamless(network, *axes), seamless(vae, *axes)
         return _Networks(replace(denoiser, network=network), vae, encode)
 
-    def _adapted(self, uses: tuple[Use, ...]) -> _Networks:
+    def _adapted(self, key: View) -> _Networks:
         """The networks with adapters added, whose other weights are those that were loaded."""
-        denoiser, vae, encode = self.made[View()]
-        drawing = family(self.spec.family).denoiser
-        network = hyped(merged(denoiser.network, drawing, uses, self.spec), uses)
-        towers = tuple(
-            merged(tower, part, uses, self.spec) for part, tower in zip(("text", "text_2"), encode.towers, strict=False)
-        )
-        t5 = encode.t5
-        if t5 is not None and t5.network is not None:
-            t5 = replace(t5, network=merged(t5.network, "text_3", uses, self.spec))
-        encode = replace(encode, towers=towers, t5=t5).with_embeddings(embeddings(uses, self.spec))
-        return _Networks(replace(denoiser, network=network), vae, encode)
+        denoiser, vae, _ = self.made[View()]
+        drawing, base = family(self.spec.family).denoiser, denoiser.network
+        if key.slots:
+            loras = tuple(use for use in key.adapters if use.file.kind == "lora")
+            network = unmerged(self.networks(View(loras)).denoiser.network, base, drawing, key.slots, self.spec)
+        else:
+            network = merged(base, drawing, key.adapters, self.spec)
+        network = hyped(network, key.adapters)
+        return _Networks(replace(denoiser, network=network), vae, self.encoder(key.adapters))
 
     @cached_property
     def hash(self) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from random import Random
 
+import torch
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond, ScheduledCond
@@ -49,6 +50,21 @@ class PromptConditioning:
         """Returns the same prompts with changed conditionings, for example with sizes or a depth map added."""
         branches = tuple((scheduled.map(positive), weight) for scheduled, weight in self.branches)
         return PromptConditioning(branches, self.negative.map(negative), self.caption)
+
+    def over(self, levels: Sequence[float], row: Callable[[float], tuple[float, ...]]) -> PromptConditioning:
+        """Returns the same prompts with `Cond.adapters` as `row` gives them at each of the noise levels."""
+        made: dict[tuple[int, tuple[float, ...]], Cond] = {}
+
+        def at(cond: Cond, strengths: tuple[float, ...]) -> Cond:
+            if (id(cond), strengths) not in made:  # one object for what is the same, which is asked about once
+                made[id(cond), strengths] = replace(cond, adapters=torch.tensor([strengths]))
+            return made[id(cond), strengths]
+
+        def changed(scheduled: ScheduledCond) -> ScheduledCond:
+            return _scheduled(tuple(levels), [at(scheduled.at(level), row(level)) for level in levels])
+
+        branches = tuple((changed(scheduled), weight) for scheduled, weight in self.branches)
+        return PromptConditioning(branches, changed(self.negative), self.caption)
 
 
 def encode_prompts(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, ClassVar
 
 from sfumato.settings.kinds import Names, Switch
 from sfumato.settings.option import option
 from sfumato.text.prompt.tree import NUMBER, Adapter
 
-OPTIONS = ("te", "unet")  # that an adapter may have by name
+OPTIONS = ("te", "unet", "lbw", "during", "step", "start", "stop")  # that an adapter may have by name
 
 
 def read_lora(text: str) -> Adapter:
     """The adapter that a text such as "style:0.8" or "folder/style.safetensors:0.8:0.5" names. Raises ValueError."""
     parts = text.strip().split(":")
-    options = [parts.pop() for _ in parts[1:] if _is_option(parts[-1])]  # a path may have colons, too
+    options = [*takewhile(_is_option, reversed(parts[1:]))]
+    parts = parts[: len(parts) - len(options)]  # of which a path may have several
     name = ":".join(parts)
     if not name or sum("=" not in one for one in options) > 2:
         raise ValueError(f"{{name}} is {text!r}; give a name or path with its strength, such as style:0.8")
@@ -24,8 +26,8 @@ def read_lora(text: str) -> Adapter:
 
 
 def _is_option(text: str) -> bool:
-    name, _, value = text.rpartition("=")
-    return NUMBER.fullmatch(value) is not None and name in ("", *OPTIONS)
+    name, equals, _ = text.partition("=")
+    return name in OPTIONS if equals else NUMBER.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> E
     metadata = NOTHING
     if refiner is not None and settings.switch_at is not None:
         _check_latents(model, refiner)
-        refiner = refiner.view(replace(refiner.key, tiling=settings.tiling))
+        refiner = refiner.following(settings)
         metadata = {"Refiner": _named(refiner), **written(RefinerSettings, settings)}
     run = SamplingRun.of(model, settings)
     once = partial(_guidance, model, refiner, run)

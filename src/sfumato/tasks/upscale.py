@@ -19,7 +19,7 @@ from sfumato.errors import OptionError
 from sfumato.images.resize import padded
 from sfumato.images.tensors import to_pixels
 from sfumato.nets.prior import Underlay
-from sfumato.pipeline.conditioning import cond_of_window, guidance
+from sfumato.pipeline.conditioning import adapted, cond_of_window, guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate, per_picture
@@ -174,7 +174,9 @@ def _four_times(model: Model, image: Image.Image, settings: Settings, how: Upsca
     if small.shape[2] * small.shape[3] > WHOLE**2:
         cut = windows(small.shape[2:], WINDOW, round(how.overlap * WINDOW))
     level = torch.tensor([noise_level])
-    prompts = per_picture(model, lambda one: encode_prompts(model.for_picture(one), one, run.sigmas))
+    prompts = per_picture(
+        model, lambda one: adapted(model, one, run.sigmas, encode_prompts(model.for_picture(one), one, run.sigmas))
+    )
 
     def guide(one: Settings) -> Guidance:
         shown = diffused(small, run.noise_of_small(one.seed), level, schedule)
