@@ -39,6 +39,11 @@ class Use:
         return self.file.kind in ("lora", "hypernetwork")
 
     @property
+    def changes_weights(self) -> bool:
+        """Whether it is a difference of weights, so that it can be merged into them or added at run time."""
+        return self.file.kind == "lora"
+
+    @property
     def changes_text(self) -> bool:
         """Whether the text encoders read otherwise with it."""
         return self.file.kind in ("lora", "embedding")

@@ -105,7 +105,7 @@ class Adapters:
             else:
                 file, partial = _opened(tag.name, (kind,), None, fix), one.lora_partial
             use = self._use(file, tag.network_weight, tag.text_weight, partial)
-            result.append(self._weighed(use, tag, one.steps) if kind == "lora" else use)
+            result.append(self._weighed(use, tag, one.steps) if use.changes_weights else use)
         uses = (*added.values(), *result)
         return (*uses, *self._embeddings(one, uses))
 
@@ -138,7 +138,7 @@ class Adapters:
         return use
 
     def _weighed(self, use: Use, tag: Adapter, steps: int) -> Use:
-        """A use with the weights of blocks, and for the steps, that a tag says. Raises SfumatoError for what is none."""
+        """A use with the weights of blocks, and for the steps, that a tag says. Raises SfumatoError for others."""
         said = dict(option.split("=", 1) for option in tag.options if "=" in option)
         try:
             weights = blocks.read(said["lbw"]) if "lbw" in said else ()
@@ -163,9 +163,9 @@ class Adapters:
         every = dict.fromkeys(use for uses in sets for use in uses if use.changes_network)
         once = {use for use in every if all(uses.count(use) == 1 for uses in sets)}
         shared = tuple(
-            use for use in every if use in once and use.during is None and (self.merge or use.file.kind != "lora")
+            use for use in every if use in once and use.during is None and (self.merge or not use.changes_weights)
         )
-        return shared, tuple(use for use in every if use not in shared and use.file.kind == "lora")
+        return shared, tuple(use for use in every if use not in shared and use.changes_weights)
 
     def _embeddings(self, one: Settings, uses: Sequence[Use], needed: bool = True) -> Iterator[Use]:
         """The embeddings that options and prompts name, but for those that `uses` bring; each once.

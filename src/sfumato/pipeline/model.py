@@ -284,7 +284,7 @@ class _Shared:
         denoiser, vae, _ = self.made[View()]
         drawing, base = family(self.spec.family).denoiser, denoiser.network
         if key.slots:
-            loras = tuple(use for use in key.adapters if use.file.kind == "lora")
+            loras = tuple(use for use in key.adapters if use.changes_weights)
             network = unmerged(self.networks(View(loras)).denoiser.network, base, drawing, key.slots, self.spec)
         else:
             network = merged(base, drawing, key.adapters, self.spec)
