@@ -38,7 +38,7 @@ class Baked:
             if not partial or not found.changes:
                 found.check(spec)
             for change in found.changes:
-                rule, strength = change.layer.rule, use.strength(change.layer.part)
+                rule, strength = change.layer.rule, use.strength(change.layer)
                 for name in rule.ours:
                     changes[change.layer.part, name].setdefault(rule, []).append((change, strength))
         return cls(uses, dict(changes))

@@ -159,7 +159,7 @@ def _changes(uses: Sequence[Use], targets: Targets) -> tuple[dict[str, Products]
         found = lora.read(use.file, targets.spec)
         found.check(targets.spec)
         for change in found.changes:
-            layer, delta, weight = change.layer, change.delta, use.strength(change.layer.part)
+            layer, delta, weight = change.layer, change.delta, use.strength(change.layer)
             if isinstance(delta, LowRank):
                 name = targets.name(layer.part, layer.rule.ours)
                 products.setdefault(name, (layer.shape, []))[1].append(_product(delta, weight))
