@@ -26,6 +26,7 @@ from sfumato.checkpoint.hashes import sha256
 from sfumato.checkpoint.keymap import Shapes
 from sfumato.checkpoint.open import open_file
 from sfumato.errors import SfumatoError
+from sfumato.nets.prior import NewThing
 from sfumato.text.embeddings import Embedding
 
 PICTURES = (".png", ".webp")
@@ -36,6 +37,7 @@ TOWERS = {"clip_l": "clip_l", "clip_g": "clip_g", "t5xxl": "t5", "t5": "t5", "em
 FAMILIES = {
     (768,): "1.x", (1024,): "2.x", (1280,): "the XL refiner", (768, 1280): "XL", (768, 1280, 4096): "3",
 }  # fmt: skip
+THING = ("thing_codes", "thing_known")  # what a scene prior draws, beside `emb_params`
 MOST_VECTORS = 1024
 MOST_PIXELS = 1 << 25
 MOST_BYTES = 1 << 26  # of what a picture holds
@@ -46,7 +48,8 @@ _CHUNK = "sd-ti-embedding"  # of a PNG file, as AUTOMATIC1111 calls it
 class TextualInversion:
     """Vectors (n, D) for each text encoder by "clip_l", "clip_g" and "t5", or "clip" where the file has one alone.
 
-    `step` and `trained_on` are what the trainer wrote, if it did. `sha256` is the file's.
+    `thing` is what a scene prior is to draw, in files of `sfumato train embedding`. `step` and `trained_on` are what
+    the trainer wrote, if it did. `sha256` is the file's.
     """
 
     name: str
@@ -55,6 +58,7 @@ class TextualInversion:
     sha256: str
     step: str | None = None
     trained_on: str | None = None
+    thing: NewThing | None = None
 
     @property
     def hash(self) -> str:
@@ -78,11 +82,19 @@ class TextualInversion:
             f"text encoders {' + '.join(map(str, self.widths))} wide"
         )  # fmt: skip
 
-    def fitted(self, towers: Sequence[int], t5: int | None, title: str) -> Embedding:
+    def fitted(
+        self, towers: Sequence[int], t5: int | None, title: str, codes: tuple[int, int] | None = None
+    ) -> Embedding:
         """Its vectors for text towers of these widths, in their order, and for T5 where a model has it.
 
-        `title` is the model's, for the error. Raises SfumatoError where a tower has no vectors, or others.
+        `title` is the model's, for the error, `codes` the shape of what its scene prior remembers of a thing, if it has
+        one. Raises SfumatoError where a tower has no vectors, or others, and for a thing of another prior.
         """
+        if self.thing is not None and tuple(self.thing.codes.shape) != codes:
+            raise SfumatoError(
+                f"the embedding {self.name} ({self.path.name}) holds a thing for a scene prior of another size than "
+                f"that of {title}; train it for this model by `sfumato train embedding`"
+            )
         parts = [self._for_tower(k, width, len(towers)) for k, width in enumerate(towers)]
         long = self.vectors.get("t5")
         fits = [part for part in parts if part is not None]
@@ -92,7 +104,7 @@ class TextualInversion:
                 f"the embedding {self.name} ({self.path.name}) was made for {self.made_for}; "
                 f"this model is {title}, whose text encoders are {widths} wide: take one made for it"
             )
-        return Embedding(self.name, tuple(fits), long if t5 is not None else None, self.sha256)
+        return Embedding(self.name, tuple(fits), long if t5 is not None else None, self.sha256, self.thing)
 
     def _for_tower(self, place: int, width: int, towers: int) -> Tensor | None:
         """The vectors for one of a model's towers; a tower alone takes those of its width, whatever their name."""
@@ -103,7 +115,7 @@ class TextualInversion:
 
 def is_textual_inversion(shapes: Shapes) -> bool:
     """Whether names and shapes are those of a file that holds one embedding and nothing else."""
-    names = [name for name in shapes if not name.startswith("string_to_token")]
+    names = [name for name in shapes if not name.startswith("string_to_token") and name not in THING]
     if any(name.startswith("string_to_param") for name in names):
         return True
     flat = all(len(shapes[name]) <= 2 for name in names)
@@ -128,7 +140,7 @@ def read(path: str | Path, name: str | None = None) -> TextualInversion:
                 "or one for each text encoder (clip_l, clip_g, t5xxl)"
             )
         tensors = {key: one.read() for key, one in checkpoint.tensors.items() if not key.startswith("string_to_token")}
-        token = next(iter(tensors))
+        token = next(key for key in tensors if key not in THING)
         stem = token.strip("<>") if path.stem.startswith("learned_embeds") and token not in TOWERS else path.stem
         return _made(name or stem, path, tensors, checkpoint.metadata)
 
@@ -146,7 +158,8 @@ def bundled(checkpoint: Checkpoint) -> list[TextualInversion]:
 def _made(name: str, path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> TextualInversion:
     """Checks the vectors of a file and gives them their encoders' names. Raises SfumatoError."""
     vectors: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
+    thing = NewThing(*(tensors[key].float().clone() for key in THING)) if all(key in tensors for key in THING) else None
+    for key, tensor in ((key, tensor) for key, tensor in tensors.items() if key not in THING):
         part = TOWERS.get(key, "clip")
         if part in vectors:
             raise SfumatoError(f"{path} holds several embeddings for one text encoder; keep one in a file")
@@ -164,7 +177,7 @@ def _made(name: str, path: Path, tensors: Mapping[str, Tensor], said: Mapping[st
         raise SfumatoError(f"{path} has vectors for CLIP's text encoders in different numbers ({counts}); it is broken")
     told = {key: str(said[key]) for key in ("step", "sd_checkpoint_name") if said.get(key) not in (None, "")}
     digest = sha256(path)
-    return TextualInversion(name, path, vectors, digest, told.get("step"), told.get("sd_checkpoint_name"))
+    return TextualInversion(name, path, vectors, digest, told.get("step"), told.get("sd_checkpoint_name"), thing)
 
 
 def _from_picture(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:

@@ -20,6 +20,7 @@ from functools import cached_property
 from itertools import accumulate
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 HASH, DIGITS = 9, 12  # hexadecimal digits of a phrase, and of a whole row
@@ -36,6 +37,18 @@ class Found:
     tokens: Tensor
     scores: Tensor
     named: Tensor
+
+    def with_names(self, tokens: Sequence[Tensor]) -> Found:
+        """The same with names of things that no lexicon knows: rows (L,) of their tokens, numbered after all concepts.
+
+        They lie where no phrase does, and each speaks of its thing alone.
+        """
+        if not tokens:
+            return self
+        scores = F.pad(self.scores, (0, len(tokens)))
+        own = F.pad(NAMED * torch.eye(len(tokens)), (self.scores.shape[1], 0))
+        rows = torch.cat([self.tokens, torch.stack(list(tokens))])
+        return Found(rows, torch.cat([scores, own]), torch.cat([self.named, torch.ones(len(tokens))]))
 
 
 class Lexicon(nn.Module):

@@ -31,9 +31,26 @@ from sfumato.nets.layout import (
     spots,
 )
 from sfumato.nets.lexicon import Lexicon
-from sfumato.nets.packed import unpacked
+from sfumato.nets.packed import packed, unpacked
 from sfumato.nets.reader import Phrases, Reader, Reading
 from sfumato.spec import PriorConfig
+
+
+@dataclass(frozen=True, eq=False)
+class NewThing:
+    """A thing that no memory holds: its `codes` (S, K + D) in all styles, and `known` (S,), 1 for those of which there
+    were pictures."""
+
+    codes: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class NamedThing:
+    """A new thing where a prompt names it: `tokens` (L,), 1 where they do."""
+
+    tokens: Tensor
+    thing: NewThing
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +59,7 @@ class Words:
 
     `states` and `embeddings` (1, L, D) of its tokens, the latter without their positions; `weights` (1, L), how much a
     token counts, 0 for padding; for the lexicon the `text` itself, and `lengths`, how many of its bytes each token
-    stands for.
+    stands for. `new` are things that are named besides, by words of their own that the text leaves out.
     """
 
     states: Tensor
@@ -50,6 +67,7 @@ class Words:
     weights: Tensor
     text: str
     lengths: tuple[int, ...]
+    new: tuple[NamedThing, ...] = ()
 
 
 ONE = Group()
@@ -103,6 +121,7 @@ class Memory(nn.Module):
 
     def __init__(self, cfg: PriorConfig):
         super().__init__()
+        self.cfg = cfg
         self.register_buffer("codes", torch.zeros(cfg.concepts, cfg.styles, cfg.code))
         self.register_buffer("known", torch.zeros(cfg.concepts, cfg.styles))
         if cfg.detail:
@@ -121,6 +140,20 @@ class Memory(nn.Module):
         common = known[list(concepts)].all(0)
         some = common if common.any() else known[concepts[0]]
         return some.nonzero()[:, 0].tolist() or list(range(known.shape[1]))
+
+    def extended(self, new: Sequence[NewThing]) -> Memory:
+        """A memory of these things as well, under the numbers after all others; itself where there are none."""
+        if not new:
+            return self
+        result = Memory(replace(self.cfg, concepts=self.cfg.concepts + len(new)))
+        width = self.cfg.code
+        codes = torch.stack([one.codes for one in new]).to(self.codes)
+        result.codes = torch.cat([self.codes, codes[..., :width]])
+        result.known = torch.cat([self.known, torch.stack([one.known for one in new]).to(self.known)])
+        if self.cfg.detail:
+            details = packed(torch.stack([one.codes[:, width:] for one in new]))
+            result.details = torch.cat([self.get_buffer("details"), details.to(self.get_buffer("details"))])
+        return result
 
 
 class ScenePrior(nn.Module):
@@ -141,27 +174,33 @@ class ScenePrior(nn.Module):
         What words leave open, the style and the exact places, `rng` decides. With an `underlay` the draft goes on from
         that picture; what goes into a region of it stands on its ground, unless words name another.
         """
-        understood = self.understand(words)
+        understood, new = self.understand(words), [one.thing for one in words.new]
         nothing = not understood.things and understood.ground == self.cfg.grounds
         if underlay is None or (nothing and not underlay.goes_on):
-            return self.composer(self.things([understood], [rng]), height, width)
+            return self.composer(self.things([understood], [rng], None, new), height, width)
         latents = underlay.latents.to(self.composer.white)
         if underlay.region is None:
-            cond = self.composer(self.things([understood], [rng]), height, width)
+            cond = self.composer(self.things([understood], [rng], None, new), height, width)
             return replace(cond, concat=latents.lerp(cond.concat, underlay.strength))
         if nothing or understood.ground == self.cfg.grounds - 1:
             middle = latents[0].flatten(1).median(1).values
             understood = replace(understood, ground=self.composer.nearest_ground(middle))
-        return self.composer(self.things([understood], [rng], underlay.region), height, width, latents)
+        return self.composer(self.things([understood], [rng], underlay.region, new), height, width, latents)
 
     def understand(self, words: Words) -> Understood:
-        """Reads what a prompt asks for."""
-        found = Phrases.of([self.lexicon.find(words.text, words.lengths)]).to(words.states.device)
-        reading = self.reader(words.states, words.embeddings, words.weights, found)
-        return decided(reading, self.cfg, self.memory.known > 0)
+        """Reads what a prompt asks for. New things have the numbers after those of all concepts, in their order."""
+        found = self.lexicon.find(words.text, words.lengths).with_names([one.tokens for one in words.new])
+        phrases = Phrases.of([found]).to(words.states.device)
+        reading = self.reader(words.states, words.embeddings, words.weights, phrases)
+        known = [self.memory.known > 0, *(one.thing.known[None].to(self.memory.known) > 0 for one in words.new)]
+        return decided(reading, self.cfg, torch.cat(known))
 
-    def things(self, asked: Sequence[Understood], rngs: Sequence[Random], within: Region | None = None) -> Things:
-        """The things of B pictures in their places."""
+    def things(
+        self, asked: Sequence[Understood], rngs: Sequence[Random], within: Region | None = None,
+        new: Sequence[NewThing] = (),
+    ) -> Things:  # fmt: skip
+        """The things of B pictures in their places; `new` are those that the memory does not hold."""
+        memory = self.memory.extended(new)
         cfg, device, n = self.cfg, self.memory.codes.device, len(asked)
         out = Things(
             torch.zeros(n, MAX_THINGS, cfg.code + cfg.detail, device=device),
@@ -174,8 +213,8 @@ class ScenePrior(nn.Module):
             if not one.things:
                 continue
             concepts = [thing.concept for thing in one.things]
-            style = rng.choice(self.memory.styles_of(concepts)) if one.style is None else one.style
-            codes = self.memory(torch.tensor(concepts), torch.tensor([style] * len(concepts)))
+            style = rng.choice(memory.styles_of(concepts)) if one.style is None else one.style
+            codes = memory(torch.tensor(concepts), torch.tensor([style] * len(concepts)))
             found = spots(one.arrangement, one.place, [t.group for t in one.things], rng)
             for k, spot in enumerate(found if within is None else _inside(found, within, len(one.things))):
                 out.codes[i, k], out.tint[i, k] = codes[spot.group], one.things[spot.group].tint

@@ -115,6 +115,9 @@ class Reader(nn.Module):
         group = {name: head(x[:, 1:]) for name, head in self.group.items()}
         concept = self.concepts(self.name(x[:, 1:])).float().log_softmax(-1)
         owned = self._owners(x[:, 1:], seen, phrases, weights).float()
+        # Of things that it never learnt it cannot say how likely they are: phrases alone speak for them.
+        new = phrases.scores.shape[2] - concept.shape[2]
+        concept = torch.cat([concept, concept.amax(2, keepdim=True).expand(-1, -1, new)], 2) if new else concept
         concept = concept + LEXICON * torch.einsum("bpg,bpc->bgc", owned, phrases.scores.float())
         return Reading(**whole, **group, concept=concept)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.nets.layers import FURTHER
+from sfumato.nets.prior import NewThing
 
 # `embedding:name` and `<embedding:name>`, and `<name>`, which says the same where the name is known.
 _MARK = re.compile(r"<embedding:(?P<tag>[^<>:]+)(?::[^<>]*)?>|\bembedding:(?P<plain>[\w./-]*\w)|<(?P<bare>[^<>:]+)>")
@@ -21,13 +22,15 @@ class Embedding:
     """Vectors that are read where a prompt has the `name`.
 
     `clip` holds those of each text tower of a model, (n, D) with D the tower's width, in the order of the towers; `t5`
-    those of T5 (m, D), None where T5 is to read nothing there. Two are equal if they were made of equal files.
+    those of T5 (m, D), None where T5 is to read nothing there. `thing` is what a scene prior draws where the name
+    stands, None where its reading of the vectors decides. Two are equal if they were made of equal files.
     """
 
     name: str
     clip: tuple[Tensor, ...]
     t5: Tensor | None = None
     hash: str = ""
+    thing: NewThing | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Embedding) and (self.name, self.hash) == (other.name, other.hash)
@@ -66,6 +69,10 @@ class Vocabulary:
                 found.append(self._ids[name])
                 place = match.end()
         return found + self._plain(text[place:])
+
+    def ids_of(self, name: str) -> tuple[int, ...]:
+        """The ids of an embedding's vectors."""
+        return self._ids[name]
 
     def name_of(self, id: int) -> str | None:
         """The name of the embedding that an id is of; None for a token."""

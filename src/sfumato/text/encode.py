@@ -16,7 +16,7 @@ from sfumato.diffusion.cond import Cond
 from sfumato.errors import OptionError, SfumatoError
 from sfumato.nets.clip import CLIPText, TextStates
 from sfumato.nets.layers import FURTHER, look_up
-from sfumato.nets.prior import Words
+from sfumato.nets.prior import NamedThing, Words
 from sfumato.nets.t5 import T5
 from sfumato.text.embeddings import Embedding, Vocabulary, table
 from sfumato.text.emoji import spelled_out
@@ -186,7 +186,20 @@ class TextEncoder:
         else:
             pieces = (Span(prompt),) if isinstance(prompt, str) else prompt
             text = " ".join(piece.text for piece in pieces if isinstance(piece, Span) and piece.weight > 0)
-        return Words(read, known, counts, spelled_out(text), lengths)
+        return Words(read, known, counts, spelled_out(text), lengths, self._things(ids.flatten()[there]))
+
+    def _things(self, ids: Tensor) -> tuple[NamedThing, ...]:
+        """The things that the embeddings among ids (L,) stand for, each with its places."""
+        found = []
+        for one in self.embeddings:
+            own = self.vocabulary.ids_of(one.name)
+            if one.thing is None:
+                continue
+            for start in (ids == own[0]).nonzero().flatten().tolist():
+                tokens = torch.zeros(len(ids))
+                tokens[start : start + len(own)] = 1
+                found.append(NamedThing(tokens, one.thing))
+        return tuple(found)
 
     def _texts(self, row: Iterable[Token]) -> Iterator[str]:
         """What stands between the embeddings of a row."""
