@@ -1,14 +1,17 @@
 """Files that are whole or not there, and folders tried before long work."""
 
+import errno
 import os
+import resource
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from sfumato import files
 from sfumato.errors import SfumatoError
-from sfumato.files import TEMPORARY, atomic_write, check_writable, read_bytes, read_text, sweep
+from sfumato.files import TEMPORARY, atomic_write, check_writable, hidden_folder, read_bytes, read_text, sweep
 
 
 def tree(folder: Path) -> list[str]:
@@ -101,3 +104,55 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> 
         sweep(tmp_path)
         file.write(b"d")
     assert tree(tmp_path) == [".b.12345678", f".young.12345678{TEMPORARY}", f"c{TEMPORARY}", "d"]
+
+
+def test_folders_that_a_killed_process_left_are_swept(tmp_path: Path) -> None:
+    old = time.time() - 3600
+    with hidden_folder(tmp_path / "model") as working:  # its process lives
+        left = tmp_path / f".model.12345678{TEMPORARY}"
+        left.mkdir()
+        (left / "weights").write_bytes(b"half")
+        for folder in (left, working):
+            (folder / ".lock").touch()
+            os.utime(folder / ".lock", (old, old))
+        files._swept.clear()
+        sweep(tmp_path)
+        assert working.is_dir() and not left.exists()
+        (working / "model").touch()
+    assert tree(tmp_path) == []
+
+
+class Hides:
+    """A writer like torch.save, which makes an error of its own of every failure."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def write(self, content: bytes) -> None:
+        try:
+            self.file.write(content)
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0") from None
+
+
+def test_why_a_write_failed_is_said_whoever_hides_it(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(SfumatoError, match=r"cannot write .*a: File too large; choose another place"):
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limit[1]))
+        try:
+            with atomic_write(path) as file:
+                Hides(file).write(bytes(1 << 20))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert path.read_bytes() == b"old" and tree(tmp_path) == ["a"]
+
+
+def test_the_room_on_a_full_disk_is_said(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    needed = r"no space left \([\d,]+ bytes free, more than 3 needed\); make room"
+    with pytest.raises(SfumatoError, match=needed), atomic_write(tmp_path / "a") as file:
+        file.write(b"abc")
+        raise full
+    assert tree(tmp_path) == []

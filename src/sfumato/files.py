@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
+import shutil
 import stat
 import tempfile
 import time
@@ -20,6 +23,7 @@ MAX_TEXT_FILE = 1 << 26
 MAX_TOML = 1 << 20
 _DOTTED = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){20}""")
 TEMPORARY = ".sfumato-part"  # the end of names of files that are being written
+_LOCK = ".lock"  # in a hidden folder: held by the process that fills it
 _ABANDONED = 60  # seconds after which a temporary that nobody holds is swept
 _NAME_KEPT = 100  # letters of a name that its temporary has
 _LONGEST_NAME = 120  # letters of a path that a message shows
@@ -117,8 +121,9 @@ def atomic_write(path: str | Path, replace: bool = True) -> Iterator[BinaryIO]:
         reason = getattr(error, "strerror", None) or error
         message = f"cannot write {short_path(path)}: {reason}; choose a folder you may write to"
         raise SfumatoError(message) from error
+    file = _Writer(io.FileIO(handle, "wb"))
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
             _hold(handle)
             yield file
             file.flush()
@@ -130,9 +135,54 @@ def atomic_write(path: str | Path, replace: bool = True) -> Iterator[BinaryIO]:
             _name(temporary, path, replace)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and not (isinstance(error, FileExistsError) and not replace):
-            raise SfumatoError(f"cannot write {short_path(path)}: {error.strerror}; choose another place") from error
+        cause = file.failed if isinstance(error, Exception) and file.failed else error
+        if isinstance(cause, OSError) and not (isinstance(cause, FileExistsError) and not replace):
+            raise SfumatoError(f"cannot write {short_path(path)}: {_reason(cause, file, path)}") from error
         raise
+
+
+class _Writer(io.BufferedWriter):
+    """A file that remembers why a write failed: who writes through it may hide that, as torch.save does."""
+
+    failed: OSError | None = None
+    size = 0  # bytes that were to be written
+
+    def write(self, content: Any) -> int:
+        self.size += memoryview(content).nbytes
+        try:
+            return super().write(content)
+        except OSError as error:
+            self.failed = self.failed or error
+            raise
+
+
+def _reason(error: OSError, file: _Writer, path: Path) -> str:
+    """Why a file could not be written, and what to do."""
+    if error.errno != errno.ENOSPC:
+        return f"{error.strerror}; choose another place"
+    free = shutil.disk_usage(path.parent).free
+    return f"no space left ({free:,} bytes free, more than {file.size:,} needed); make room, or choose another place"
+
+
+@contextmanager
+def hidden_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, in which what shall have that name is made; it goes with all that is left in it.
+
+    Those that killed processes left are removed, as by `atomic_write`. Raises SfumatoError where it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        folder = Path(tempfile.mkdtemp(TEMPORARY, f".{path.name[:_NAME_KEPT]}.", path.parent))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SfumatoError(f"cannot write {short_path(path)}: {reason}; choose another place") from error
+    try:
+        with (folder / _LOCK).open("wb") as lock:
+            _hold(lock.fileno())
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _name(temporary: str, path: Path, replace: bool) -> None:
@@ -155,15 +205,16 @@ _swept: set[Path] = set()
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporaries of `atomic_write` that their writers left behind; each folder is looked through once."""
+    """Remove what killed writers left of `atomic_write` and `hidden_folder`; each folder is looked through once."""
     if folder in _swept:
         return
     _swept.add(folder)
     with suppress(OSError):
         for found in folder.glob(f".*{TEMPORARY}"):
-            with suppress(OSError), found.open("rb") as file:
+            held = found / _LOCK if found.is_dir() else found
+            with suppress(OSError), held.open("rb") as file:
                 if time.time() - os.fstat(file.fileno()).st_mtime > _ABANDONED and _hold(file.fileno()):
-                    found.unlink()
+                    shutil.rmtree(found) if found.is_dir() else found.unlink()
 
 
 def _hold(handle: int) -> bool:

@@ -23,6 +23,7 @@ import typer
 from sfumato.cli.from_table import BASIC, EMBEDDED, FromTable, completion, embedded_defaults, flag, parameters, values
 from sfumato.cli.status import status
 from sfumato.errors import SfumatoError
+from sfumato.runtime.threads import MAX_THREADS
 from sfumato.settings.guidance import GuidanceSettings
 from sfumato.settings.option import options_in
 from sfumato.settings.picture import HiresSettings, Pair, PictureSettings, RefinerSettings, SizeConditioning
@@ -119,7 +120,11 @@ Dtype = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    _machine(min=1, help="Processor threads. Default: two for a small network, and for others as many as torch takes."),
+    _machine(
+        min=1,
+        max=MAX_THREADS,
+        help="Processor threads. Default: two for a small network, and for others as many as torch takes.",
+    ),
 ]
 Steps = Annotated[int | None, flag(OPTIONS["steps"])]
 Seed = Annotated[int | None, flag(OPTIONS["seed"])]

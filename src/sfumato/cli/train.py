@@ -14,6 +14,7 @@ import typer
 from sfumato.cli.from_table import completion
 from sfumato.cli.options import command
 from sfumato.cli.resumable import resumable
+from sfumato.runtime.threads import MAX_THREADS
 from sfumato.train.registry import METHODS, Method
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ Seed = Annotated[int | None, typer.Option(help="Instead of the config's.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the config's.")]
 Minutes = Annotated[float | None, typer.Option(min=0, help="Stop with a checkpoint after so many minutes.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=MAX_THREADS, help="CPU threads.")]
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
 
 from sfumato.errors import SfumatoError
-from sfumato.files import check_writable
+from sfumato.files import check_writable, hidden_folder
 from sfumato.loading.convert import convert
 from sfumato.loading.save import save_folder
 from sfumato.pipeline.model import Model
@@ -28,15 +26,11 @@ def save_model(model: Model, path: Path, dtype: torch.dtype) -> Path:
     if model.encode.t5 is not None and model.encode.t5.network is not None:
         raise SfumatoError(f"{model.name} has T5, whose tokenizer is not kept; use `sfumato convert` on its files")
     check_writable(path.parent, path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with hidden_folder(path) as draft:
         folder = draft / "model"
         save_folder(folder, model.spec, model.networks, model.encode.tokenizer, dtype)
         if path.suffix:
             convert(folder, path, "original")
         else:
             folder.rename(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return path

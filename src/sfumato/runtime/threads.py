@@ -11,6 +11,7 @@ import os
 # they take the processor from the thread that they wait for. OMP_WAIT_POLICY is read by GNU's and LLVM's OpenMP,
 # KMP_BLOCKTIME (milliseconds of busy waiting) by Intel's and LLVM's.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+MAX_THREADS = 1024  # of far more torch makes a crash, not an error
 SMALL, FEW = 50_000_000, 2  # a network of fewer parameters is small; more threads than a few only wait for each other
 LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from sfumato.data.protocol import TrainingSet
+from sfumato.errors import SfumatoError
+from sfumato.runtime.threads import MAX_THREADS
 from sfumato.train.config import read_config
 from sfumato.train.loop import Outcome, pick_device, train
 from sfumato.train.registry import Method
@@ -43,6 +45,8 @@ def run_method(
     cfg: Any = read_config(recipe, kind)
     method.check(cfg)
     if options.threads:
+        if not 1 <= options.threads <= MAX_THREADS:
+            raise SfumatoError(f"{options.threads} threads are asked for; choose from 1 to {MAX_THREADS}")
         torch.set_num_threads(options.threads)
     changes = {name: value for name in ("seed", "steps") if (value := getattr(options, name)) is not None}
     cfg = dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, **changes))

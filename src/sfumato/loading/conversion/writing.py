@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from sfumato.checkpoint.checkpoint import Checkpoint, Stored
 from sfumato.checkpoint.formats import safetensors_file
 from sfumato.checkpoint.open import REMAINDER
 from sfumato.errors import SfumatoError
-from sfumato.files import check_writable
+from sfumato.files import check_writable, hidden_folder
 from sfumato.loading.conversion.account import Account, Source
 from sfumato.loading.save import Entry, folder_files, to_json, write_folder
 from sfumato.text.t5_tokenizer import find_t5_tokenizer
@@ -141,15 +140,8 @@ def check_space(folder: Path, nbytes: int) -> None:
 @contextlib.contextmanager
 def draft_beside(out: Path) -> Iterator[Path]:
     """A path of the name of `out` in a new hidden folder beside it, which goes with all that is left in it."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise SfumatoError(f"cannot write {out}: {error.strerror}; choose another place") from error
-    try:
-        yield hidden / out.name
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+    with hidden_folder(out) as folder:
+        yield folder / out.name
 
 
 def put(draft: Path, out: Path) -> None:
