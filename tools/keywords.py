@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from sfumato.diffusion.options import Value
+from sfumato.settings.control import Control
 
 class Options(TypedDict, total=False):
     """What a user may say about a picture, whatever the task; None, or nothing, is the default."""

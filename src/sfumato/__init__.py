@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from sfumato.merging.merge import merge
     from sfumato.pipeline.events import Picture, Progress
     from sfumato.pipeline.guides import add_guide
+    from sfumato.settings.control import Control
     from sfumato.tasks.result import Result
 
 __all__ = [
+    "Control",
     "Picture",
     "Progress",
     "Result",
@@ -41,6 +43,7 @@ __all__ = [
     "resize_lora",
 ]
 _HOMES = {
+    "Control": "sfumato.settings.control",
     "Picture": "sfumato.pipeline.events",
     "Progress": "sfumato.pipeline.events",
     "Result": "sfumato.tasks.result",

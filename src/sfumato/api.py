@@ -290,14 +290,17 @@ class StableDiffusion(Model):
         *,
         refiner: StableDiffusion | None = None,
         from_words: bool = False,
+        hints: Sequence[PictureLike] = (),
     ) -> Result:
         """Draw a picture again from what its file says, whichever program drew it; see `tasks.replay`.
 
         `image` is the picture that it was drawn on, where it was; `from_words` says that there was none, whatever
-        strength the file names; `refiner` goes on where the file says that one did.
+        strength the file names; `refiner` goes on where the file says that one did. `hints` are the pictures of its
+        ControlNets, in their order.
         """
         under = None if image is None else load_image(image)
-        return _collected(replay(self, read(file), under, refiner=refiner, from_words=from_words)[1])
+        shown = [load_image(one, "the picture of a control") for one in hints]
+        return _collected(replay(self, read(file), under, refiner=refiner, from_words=from_words, hints=shown)[1])
 
     def encode_prompt(self, prompt: str = "", negative: str = "", **options: Unpack[Options]) -> tuple[Cond, Cond]:
         """A prompt and a negative prompt as the network is told them: `prompt_embeds` and `negative_embeds`.

@@ -16,9 +16,10 @@ from diffusers import (
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.windows import cut
 from sfumato.errors import SfumatoError
 from sfumato.loading.controls import ControlModel, load_control
-from sfumato.nets.controlled import Controlled, crop_hints
+from sfumato.nets.controlled import Controlled
 from sfumato.nets.controlnet import ControlNet
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.seamless import seamless
@@ -243,9 +244,9 @@ def test_two_controls_add_up(tmp_path: Path) -> None:
 def test_a_window_has_its_part_of_every_hint() -> None:
     map_, vector = torch.arange(96.0).view(1, 1, 8, 12), torch.zeros(1, 5)
     cond = Cond(torch.zeros(1, 1, 1), hints=(map_, map_[..., ::2, ::2], vector))
-    cut = crop_hints(cond, slice(2, 6), slice(4, 12), 8, 12)
-    assert torch.equal(cut.hints[0], map_[..., 2:6, 4:12])
-    assert torch.equal(cut.hints[1], map_[..., 2:6:2, 4:12:2]) and cut.hints[2] is vector
+    part = cut(cond, (slice(2, 6), slice(4, 12)), 8, 12)
+    assert torch.equal(part.hints[0], map_[..., 2:6, 4:12])
+    assert torch.equal(part.hints[1], map_[..., 2:6:2, 4:12:2]) and part.hints[2] is vector
 
 
 @torch.no_grad()

@@ -139,8 +139,9 @@ WITH = {
     "hires_upscaler": ("hires_scale",), "hires_scale": ("hires_strength",),
     "lora_partial": ("lora",),
 }  # fmt: skip
-# Which is part of the prompt by then, or says how many pictures there are and not what one is.
-UNSAID = {"n", "best_of", "wildcards", "styles", "styles_file"}
+# Which is part of the prompt by then, or says how many pictures there are and not what one is; and controls, of which
+# the picture that they are given is not said.
+UNSAID = {"n", "best_of", "wildcards", "styles", "styles_file", "control"}
 
 
 @pytest.mark.parametrize("name", sorted(set(OPTIONS) - UNSAID))
@@ -215,7 +216,8 @@ def test_samplers_of_other_programs_that_are_not_here_have_a_hint(name: str) -> 
 
 
 # Words of the field that name other things as well, such as a width of any picture.
-COMMON = {"watermark", "steps", "seed", "width", "height", "n", "sampler", "schedule", "cfg", "sigmas", "crop", "rng"}
+COMMON = {"watermark", "steps", "seed", "width", "height", "n", "sampler", "schedule", "cfg", "sigmas", "crop", "rng",
+          "control", "lora"}  # fmt: skip
 ROOMS = ("settings", "cli", "tasks", "pipeline", "images", "provenance", "server", "api.py")
 
 

@@ -1,5 +1,6 @@
 """`sfumato verify`: what it runs, what it says, how it ends."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -98,6 +99,17 @@ def test_unknown_kinds_of_cases_fail_and_say_so(verify, part: Path) -> None:
         "tiny/strange.pt",
     ]
     assert {outcome.rows[case]["reason"] for case in outcome.failed} == {"unknown kind of case"}
+
+
+def test_what_is_not_supported_yet_fails_and_says_so(verify, golden: Path, part: Path) -> None:
+    manifest = json.loads(gzip.decompress((golden / "manifests/diffusers/sd1__vae.json.gz").read_bytes()))
+    for name, more in (("original/unheard_of", {}), ("diffusers/unheard_of", {"class": "UnheardOf"})):
+        path = part / "manifests" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(manifest | more))
+    outcome = verify(part, *only("manifests"))
+    assert outcome.code == 1 and len(outcome.failed) == 2
+    assert all(row["reason"].startswith("not supported yet: ") for row in outcome.rows.values())
 
 
 def test_a_wrong_value_fails_its_case_alone(verify, part: Path) -> None:

@@ -45,6 +45,7 @@ COMMANDS = {
     "convert": ("sfumato.cli.convert:convert", "Write a checkpoint in another layout or precision, with proof."),
     "merge": ("sfumato.cli.merge:merge", "Make one model of several, by a formula."),
     "lora": ("sfumato.cli.lora:app", "Make LoRAs: out of two models, or out of other LoRAs."),
+    "control": ("sfumato.cli.control:app", "Make hints for ControlNets: edges, depth, lines ..."),
     "watermark": ("sfumato.cli.watermark:app", "Read the invisible watermark of generated pictures."),
     "data": ("sfumato.cli.data:app", "Make the data sets that models are trained on."),
     "train": ("sfumato.cli.train:app", "Train the autoencoder, the text-and-image model or the denoiser."),

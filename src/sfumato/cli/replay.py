@@ -21,6 +21,10 @@ FromWords = Annotated[
 RefinerName = Annotated[
     str | None, typer.Option("--refiner", metavar="MODEL", help="What went on from MODEL; else the one in the file.")
 ]
+Hints = Annotated[
+    list[str] | None,
+    typer.Option("--control-picture", metavar="FILE", help="The picture of a ControlNet; again for the next ones."),
+]
 Explain = Annotated[bool, typer.Option("--explain", help="Only say what would be drawn, by which rules.")]
 
 
@@ -31,6 +35,7 @@ def replay(
     picture: Source = None,
     from_words: FromWords = False,
     refiner: RefinerName = None,
+    control_picture: Hints = None,
     loading: Loading,
     out: Out = None,
     explain: Explain = False,
@@ -52,6 +57,7 @@ def replay(
     destination = Destination.of(out, 1, overwrite=overwrite)
     destination.check(as_json)
     image = None if picture is None else load_image(picture)
+    hints = [load_image(one, "the picture of a control") for one in control_picture or ()]
 
     # Importing torch takes over a second: after what can fail without it.
     from sfumato.cli.draw import draw_events
@@ -67,7 +73,7 @@ def replay(
     sd = loading.load()
     named = refiner or task.refiner_of(recipe)
     second = None if named is None else dataclasses.replace(loading, model=named).load()
-    settings, events = task.replay(sd, recipe, image, refiner=second, from_words=from_words)
+    settings, events = task.replay(sd, recipe, image, refiner=second, from_words=from_words, hints=hints)
     status.say(f"drawn by {recipe.program}")
     for kind, lines in (("rule", recipe.rules), ("not honoured", recipe.lost)):
         for line in lines:

@@ -49,7 +49,8 @@ def windowed(
 ) -> Guide:
     """A guide whose every question about a whole map is asked about windows of it.
 
-    `change` changes the conditioning for a window; channels beside the latents (`Cond.concat`) are cut by themselves.
+    `change` changes the conditioning for a window; channels beside the latents (`Cond.concat`) and hints are cut by
+    themselves.
     """
 
     def denoise(x: Tensor, sigma: float) -> Estimate:
@@ -64,7 +65,7 @@ def windowed(
             except StopIteration as stop:
                 return stop.value
             replies = yield [
-                replace(row, x=row.x[..., *window], cond=change(_cut(row.cond, window), window))
+                replace(row, x=row.x[..., *window], cond=change(cut(row.cond, window, *row.x.shape[2:]), window))
                 for row in rows
                 for window in where
             ]
@@ -78,8 +79,27 @@ def windowed(
     return denoise
 
 
-def _cut(cond: Cond, window: Window) -> Cond:
-    return cond if cond.concat is None else replace(cond, concat=cond.concat[..., *window])
+def cut(cond: Cond, window: Window, height: int, width: int) -> Cond:
+    """The conditioning of a window of a map of `height` x `width`: its part of the channels beside, and of every hint.
+
+    Hints of fewer places than the map are cut at the nearest of their own.
+    """
+
+    def part(hint: Tensor) -> Tensor:
+        if hint.ndim < 4:
+            return hint
+        rows, columns = window
+        return hint[..., _nearest(rows, hint.shape[2], height), _nearest(columns, hint.shape[3], width)]
+
+    concat = None if cond.concat is None else cond.concat[..., *window]
+    return replace(cond, concat=concat, hints=tuple(map(part, cond.hints)))
+
+
+def _nearest(stretch: slice, places: int, whole: int) -> slice:
+    """A stretch of a length `whole` in one of `places`."""
+    length = -(-(stretch.stop - stretch.start) * places // whole)
+    start = min(round(stretch.start * places / whole), places - length)
+    return slice(start, start + length)
 
 
 def _share(window: Window, overlap: int) -> Tensor:

@@ -34,6 +34,9 @@ ROOMS = {
     "loras": "lora",
     "embeddings": "embedding",
     "hypernetworks": "hypernetwork",
+    "ControlNet": "controlnet",
+    "controlnet": "controlnet",
+    "t2i_adapter": "controlnet",
 }
 
 

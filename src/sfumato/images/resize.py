@@ -15,14 +15,16 @@ from sfumato.spec import Spec
 Resize = Literal["crop", "stretch", "pad"]
 
 
-def fitted(image: Image.Image, width: int, height: int, resize: str) -> Image.Image:
+def fitted(
+    image: Image.Image, width: int, height: int, resize: str, method: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     """The picture at a size in pixels: "crop" cuts what is too much, "stretch" distorts, "pad" adds edges.
 
     Padding repeats the colours of the outermost pixels. Raises SfumatoError for an unknown way.
     """
     if resize not in get_args(Resize):
         raise SfumatoError(f"unknown way to resize {resize!r}; choose one of {', '.join(get_args(Resize))}")
-    size, method = (width, height), Image.Resampling.LANCZOS
+    size = width, height
     if image.size == size:
         return image
     if resize == "crop":

@@ -39,6 +39,7 @@ class ForeignFormat:
 
 
 LORA = "it changes a model, which this version cannot let it do yet: give the model alone"
+CONTROL = "it steers a model by a hint: give the model, and this with --control"
 PART = "it is one part of a model: give the complete model"
 VAE = "it is one part of a model: give a model, and this with --vae"
 TEXT = "it is one part of a model: give a model, and this with --text-encoder"
@@ -46,15 +47,20 @@ PIXELS = "it draws nothing by itself: give it to `sfumato upscale` with --upscal
 
 # The most particular first: a LoRA's names contain those of the network it changes.
 FOREIGN_FORMATS = (
+    ForeignFormat("a control-LoRA", r"^lora_controlnet$", CONTROL),
     ForeignFormat("a LoRA in kohya's layout", r"^lora_\w+\.(lora_down|lora_up)\.weight$", LORA),
     ForeignFormat("a LoRA in the diffusers (peft) layout", r"\.lora(_A|_B|\.down|\.up)(\.\w+)?\.weight$", LORA),
     ForeignFormat("a LyCORIS adapter", r"\.(hada_w1_a|lokr_w1(_a)?|oft_(diag|blocks)|dora_scale)$", LORA),
     ForeignFormat("a hypernetwork", r"^\d+\.[01]\.linear\d?\.", LORA),
     ForeignFormat("a textual-inversion embedding", r"^(string_to_param\.|emb_params$|clip_[lg]$)", LORA),
-    ForeignFormat("a ControlNet", r"^(control_model\.|controlnet_cond_embedding\.|input_hint_block\.)", LORA),
+    ForeignFormat(
+        "a ControlNet",
+        r"^(controlnet\.)?(control_model\.|controlnet_cond_embedding\.|input_hint_block\.|pos_embed_input\.)",
+        CONTROL,
+    ),
     ForeignFormat("an IP-Adapter", r"^(image_proj|ip_adapter)\.", LORA),
     ForeignFormat("a motion module of AnimateDiff", r"\.motion_modules\.\d+\.", LORA),
-    ForeignFormat("a T2I-Adapter", r"^(adapter\.)?body\.\d+\.(block1|block2|in_conv|resnets\.\d+\.block1)\.", LORA),
+    ForeignFormat("a T2I-Adapter", r"^(adapter\.)?body\.\d+\.(block1|block2|in_conv|resnets\.\d+\.block1)\.", CONTROL),
     ForeignFormat(
         "an upscaler of the ESRGAN kind", r"(^|\.)(body\.\d+\.rdb1\.|RRDB_trunk\.|model\.1\.sub\.0\.RDB1\.)", PIXELS
     ),

@@ -95,26 +95,3 @@ def _scaled(weight: Tensor, maps: Tensor) -> Tensor:
 
 def _sum(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
     return [a + b for a, b in zip(first, second, strict=True)] if first else second
-
-
-def crop_hints(cond: Cond, rows: slice, columns: slice, height: int, width: int) -> Cond:
-    """The conditioning of a window of latents, `rows` and `columns` of `height` x `width`: its part of every hint.
-
-    Maps of fewer places than the latents are cut at the nearest of their own.
-    """
-    if not cond.hints:
-        return cond
-
-    def cut(hint: Tensor) -> Tensor:
-        if hint.ndim < 4:
-            return hint
-        return hint[..., _part(rows, hint.shape[2], height), _part(columns, hint.shape[3], width)]
-
-    return replace(cond, hints=tuple(map(cut, cond.hints)))
-
-
-def _part(stretch: slice, places: int, whole: int) -> slice:
-    start = round(stretch.start * places / whole)
-    length = -(-(stretch.stop - stretch.start) * places // whole)
-    start = min(start, places - length)
-    return slice(start, start + length)

@@ -17,6 +17,7 @@ from sfumato.errors import SfumatoError
 from sfumato.images.tensors import to_pixels
 from sfumato.nets.prior import Underlay
 from sfumato.pipeline.guidance import guided
+from sfumato.pipeline.hints import with_hints
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.prompts import PromptConditioning, encode_prompts
@@ -46,8 +47,8 @@ def conditioning(
 
     `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no
     picture. `underlay` is a picture that is drawn on, for models with a prior. `after` is the number of steps of a
-    first pass, if this is the second. Raises SfumatoError as `encode_prompts`, and for a model that cannot do without a
-    picture.
+    first pass, if this is the second. Raises SfumatoError as `encode_prompts` and `with_hints`, and for a model that
+    cannot do without a picture.
     """
     model, spec = model.for_picture(one), model.spec
     if concat is None and spec.beside_latents:
@@ -57,7 +58,8 @@ def conditioning(
         partial(_with, ids=size_ids(spec, one, score), concat=concat, scale=scale)
         for score in (one.aesthetic_score, POOR)
     )
-    return adapted(model, one, sigmas, encode_prompts(model, one, sigmas, underlay, after).map(positive, negative))
+    prompts = encode_prompts(model, one, sigmas, underlay, after).map(positive, negative)
+    return with_hints(model, one, sigmas, adapted(model, one, sigmas, prompts))
 
 
 def adapted(model: Model, one: Settings, sigmas: Tensor, prompts: PromptConditioning) -> PromptConditioning:

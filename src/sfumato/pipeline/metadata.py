@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sfumato import __version__
+from sfumato.checkpoint.hashes import model_hash
 from sfumato.pipeline.model import Model
 from sfumato.provenance import infotext
 from sfumato.settings.option import written
@@ -22,6 +23,9 @@ def describe(model: Model, one: Settings, metadata: Mapping[str, object]) -> str
             fields[name] = value
             if name == LAST_BEFORE_MODEL:
                 fields |= {"Model hash": model.hash, "Model": model.name}
+    for number, (control, loaded) in enumerate(zip(one.control, model.controls, strict=True)):
+        digest = model_hash(loaded.path)
+        fields[f"ControlNet {number}"] = control.written(f"{loaded.name} [{digest}]" if digest else loaded.name)
     guides = ", ".join(name for name, _ in model.guides) or None
     fields |= {
         **model.adapters.hashes(one),

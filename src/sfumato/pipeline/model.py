@@ -23,6 +23,9 @@ from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.noise_schedule import Table, table_of
 from sfumato.families import family
 from sfumato.families.layouts.depth_net import DepthNetwork
+from sfumato.loading.controls import ControlModel
+from sfumato.nets.controlled import Control, Controlled
+from sfumato.nets.controlnet import MMDiTControlNet
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.perturbed import without_layers, without_self_attention
 from sfumato.nets.prior import ScenePrior
@@ -30,6 +33,7 @@ from sfumato.nets.seamless import seamless
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.adapters import Adapters
 from sfumato.pipeline.clip_scorer import PERCEPTOR, ClipScorer, load_scorer
+from sfumato.pipeline.controls import ControlFile, LoadedControls
 from sfumato.pipeline.guides import Wrap
 from sfumato.pipeline.latents import preview_colours
 from sfumato.settings.settings import Settings, Tiling
@@ -48,7 +52,8 @@ class View:
     left out (skip-layer guidance), `without_self_attention` names of modules whose self-attention is the identity
     (perturbed-attention guidance). `adapters` are LoRAs and the like, whose differences are added to the weights of the
     network, hypernetworks before its attentions. `slots` are LoRAs that are added at run time, to the rows of a batch
-    whose conditioning asks for them (see `nets.adapted`).
+    whose conditioning asks for them (see `nets.adapted`). `controls` are the networks that steer it by hints; which
+    hints, and how strongly, is said by conditioning.
     """
 
     adapters: tuple[Use, ...] = ()
@@ -56,6 +61,12 @@ class View:
     tiling: Tiling | None = None
     without_layers: tuple[int, ...] = ()
     without_self_attention: tuple[str, ...] = ()
+    controls: tuple[ControlFile, ...] = ()
+
+    @property
+    def weights(self) -> tuple[tuple[Use, ...], tuple[Use, ...], tuple[ControlFile, ...]]:
+        """What of it costs weights of its own."""
+        return self.adapters, self.slots, self.controls
 
 
 class Model:
@@ -109,19 +120,21 @@ class Model:
         return result
 
     def for_request(self, settings: Settings) -> Self:
-        """This model as a request asks for it: for pictures that tile, with its adapters.
+        """This model as a request asks for it: for pictures that tile, with its adapters and controls.
 
         Adapters that all its pictures share are merged into the weights; the others are added at run time, so that the
-        pictures share calls of the network. Raises SfumatoError for an adapter that is not here or does not fit.
+        pictures share calls of the network. Raises SfumatoError for an adapter or a control that is not here or does
+        not fit.
         """
         merged, slots = self.adapters.divided(settings)
-        return self.view(replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots))
+        controls = tuple(ControlFile.find(one) for one in settings.control)
+        return self.view(replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots, controls=controls))
 
     def following(self, settings: Settings) -> Self:
         """This model as one that goes on where another leaves off, with the adapters that were added to it alone."""
         result = copy.copy(self)
         result.adapters = self.adapters.alone()
-        return result.for_request(settings)
+        return result.for_request(replace(settings, control=()))
 
     def for_picture(self, one: Settings) -> Self:
         """This model with the adapters of one picture of a request, whose words may be other than its neighbours'."""
@@ -134,6 +147,11 @@ class Model:
             result = copy.copy(self.view(replace(self.key, adapters=merged, slots=slots)))
         result.encode = self._shared.encoder(uses)
         return result
+
+    @property
+    def controls(self) -> tuple[ControlModel, ...]:
+        """The networks that steer this view."""
+        return self._shared.controls(self.key)
 
     @property
     def loaded(self) -> Denoiser:
@@ -213,6 +231,13 @@ class _Networks(NamedTuple):
     encode: TextEncoder
 
 
+def _steering(control: ControlModel, tiling: Tiling | None) -> Control:
+    """The network of a control, for pictures that tile if they do; a transformer's sees edges all the same."""
+    if tiling is None or isinstance(control.network, MMDiTControlNet):
+        return control.network
+    return seamless(control.network, tiling in ("x", "both"), tiling in ("y", "both"))
+
+
 class _Shared:
     """Holds what all views of a model share; each part is made when it is first asked for."""
 
@@ -220,6 +245,11 @@ class _Shared:
         self.spec, self.path = spec, path
         self.made: dict[View, _Networks] = {View(): _Networks(denoiser, vae, encode)}
         self.encoders: dict[tuple[Use, ...], TextEncoder] = {(): encode}
+        self._controls = LoadedControls()
+
+    def controls(self, key: View) -> tuple[ControlModel, ...]:
+        """The networks that steer a view, loaded for the network as it was loaded itself."""
+        return tuple(self._controls.get(file, self.made[View()].denoiser.network) for file in key.controls)
 
     def networks(self, key: View) -> _Networks:
         """Denoiser, autoencoder and text encoder of a view, the same objects for equal keys."""
@@ -232,11 +262,11 @@ class _Shared:
         """Forget the oldest views where there are too many, or too many sets of adapters beside that of `key`."""
         if len(self.made) > MAX_VIEWS:
             self.made.pop(next(one for one in self.made if one != View()))
-        own = key.adapters, key.slots
-        adapted = [*dict.fromkeys((one.adapters, one.slots) for one in self.made)]
-        others = [one for one in adapted if one not in (((), ()), (key.adapters, ()), own)]
+        own = key.weights
+        others = [one for one in dict.fromkeys(one.weights for one in self.made) if any(one)]
+        others = [one for one in others if one not in ((key.adapters, (), ()), (key.adapters, key.slots, ()), own)]
         gone = others[: max(0, len(others) - MAX_ADAPTED + 1)] if any(own) else []
-        self.made = {one: made for one, made in self.made.items() if (one.adapters, one.slots) not in gone}
+        self.made = {one: made for one, made in self.made.items() if one.weights not in gone}
 
     def encoder(self, uses: tuple[Use, ...]) -> TextEncoder:
         """The text encoder with adapters added, the same object for equal changes of it; the last few are kept."""
@@ -259,6 +289,7 @@ class _Shared:
     def moved(self) -> None:
         """Forget what was made of the networks as they were."""
         self.made, self.encoders = {View(): self.made[View()]}, {(): self.encoders[()]}
+        self._controls.clear()
         for name in ("preview_colours", "perceptor"):
             vars(self).pop(name, None)
 
@@ -277,6 +308,8 @@ class _Shared:
         if key.tiling is not None:
             axes = key.tiling in ("x", "both"), key.tiling in ("y", "both")
             network, vae = seamless(network, *axes), seamless(vae, *axes)
+        if key.controls:
+            network = Controlled(network, [_steering(one, key.tiling) for one in self.controls(key)])
         return _Networks(replace(denoiser, network=network), vae, encode)
 
     def _adapted(self, key: View) -> _Networks:

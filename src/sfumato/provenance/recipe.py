@@ -14,6 +14,7 @@ from sfumato.diffusion.sample import SAMPLERS, Sampler, find_sampler
 from sfumato.diffusion.sampler_names import schedule_name, split_sampler_name
 from sfumato.diffusion.sigma_schedules import find_schedule
 from sfumato.errors import SfumatoError
+from sfumato.settings.control import Control
 from sfumato.settings.keywords import Options
 from sfumato.settings.kinds import Number, Switch, Whole
 from sfumato.settings.option import Option
@@ -37,7 +38,8 @@ class Recipe:
     `strength` is None for a picture from words alone; `source` names the picture that it was drawn on, if the file
     does. `refiner` is the model that went on: after the share `switch_at` of the training times (an option), or after
     the step `switch_step`. `levels` (first, last) are the places in the list of noise levels between which the picture
-    was drawn, from words alone, where that is not all of the list; the last step then goes to 0.
+    was drawn, from words alone, where that is not all of the list; the last step then goes to 0. `controls` steered it,
+    by pictures that files do not hold.
     """
 
     program: str
@@ -51,6 +53,7 @@ class Recipe:
     refiner: str | None = None
     switch_step: int | None = None
     levels: tuple[int, int] | None = None
+    controls: list[Control] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 

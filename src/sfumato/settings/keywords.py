@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from sfumato.diffusion.options import Value
+from sfumato.settings.control import Control
 from sfumato.settings.table import OPTIONS
 
-_TYPES: dict[str, Any] = {"Mapping": Mapping, "Sequence": Sequence, "Path": Path, "Value": Value}
+_TYPES: dict[str, Any] = {"Mapping": Mapping, "Sequence": Sequence, "Path": Path, "Value": Value, "Control": Control}
 Options = TypedDict(  # type: ignore[misc]
     "Options",
     {name: eval(f"{one.kind.hint} | None", _TYPES) for name, one in OPTIONS.items()},  # type: ignore[misc]

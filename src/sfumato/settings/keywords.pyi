@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from sfumato.diffusion.options import Value
+from sfumato.settings.control import Control
 
 class Options(TypedDict, total=False):
     """What a user may say about a picture, whatever the task; None, or nothing, is the default."""
@@ -90,6 +91,9 @@ class Options(TypedDict, total=False):
     # Draw with a hypernetwork, as <hypernet:NAME:WEIGHT> in a prompt: a file, or the name of one in
     # the model folders.
     hypernetwork: Sequence[str] | None
+    # Steer by a ControlNet or T2I-Adapter, such as canny=photo.png,hint=canny,weight=0.8; without a
+    # picture it sees that which is drawn on.
+    control: Sequence[Control | str] | None
     # How many pictures. Default: 1.
     n: int | None
     # Draw so many, and keep those that the embedded CLIP finds nearest to the prompt.

@@ -13,6 +13,7 @@ from sfumato.diffusion.sampler_names import schedule_name, split_sampler_name
 from sfumato.diffusion.sigma_schedules import find_schedule
 from sfumato.errors import OptionError, SfumatoError
 from sfumato.settings.adapters import AdapterSettings
+from sfumato.settings.control import ControlSettings
 from sfumato.settings.guidance import CFG_PP_SCALE, GuidanceSettings, has_no_cfg_pp
 from sfumato.settings.keywords import Options
 from sfumato.settings.kinds import MAX_SEED
@@ -43,6 +44,7 @@ class Settings(
     RefinerSettings,
     SizeConditioning,
     PictureSettings,
+    ControlSettings,
     AdapterSettings,
     WordSettings,
     GuidanceSettings,

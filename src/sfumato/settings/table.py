@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sfumato.settings.adapters import AdapterSettings
+from sfumato.settings.control import ControlSettings
 from sfumato.settings.guidance import GuidanceSettings
 from sfumato.settings.option import Option, options_in
 from sfumato.settings.picture import HiresSettings, PictureSettings, RefinerSettings, SizeConditioning
@@ -15,6 +16,7 @@ GROUPS = (
     WordSettings,
     StyleOptions,
     AdapterSettings,
+    ControlSettings,
     PictureSettings,
     SizeConditioning,
     RefinerSettings,

@@ -15,6 +15,7 @@ from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.depth import depth_map, shown
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate
+from sfumato.pipeline.hints import on_picture
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
@@ -83,6 +84,7 @@ def depth2img(
         strength = 1.0
     size = settings.width, settings.height
     start = None if image is None else fitted(image, *size, resize)
+    settings = on_picture(settings, lambda control: control.on(start))
     run = SamplingRun.of(model, settings).from_strength(strength)
     concat = depth_map(model, start, None if depth is None else fitted(depth, *size, resize), run.shape[2:])
     init_latents = None if start is None else encode(model.vae, to_pixels(start))

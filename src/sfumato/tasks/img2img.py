@@ -14,6 +14,7 @@ from sfumato.pipeline.conditioning import editing, guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate
+from sfumato.pipeline.hints import on_picture
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
@@ -60,6 +61,7 @@ def img2img(
     refuse(settings, "pictures on top of a picture are drawn", hires_scale=None)
     model = model.for_request(settings)
     start = fitted(image, settings.width, settings.height, resize)
+    settings = on_picture(settings, lambda control: control.on(start))
     run = SamplingRun.of(model, settings).from_strength(strength)
     init_latents = encode(model.vae, to_pixels(start))
     concat = None if model.depth is None else depth_of(model.depth, start, *run.shape[2:])

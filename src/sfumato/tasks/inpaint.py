@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,21 @@ from torch import Tensor
 
 from sfumato.diffusion import guidance as guides
 from sfumato.diffusion.guidance import Guidance
+from sfumato.images.inputs import load_image
 from sfumato.images.mask import edge, filled, from_picture, touched
 from sfumato.images.region import Region
-from sfumato.images.resize import natural_size
+from sfumato.images.resize import fitted, natural_size
 from sfumato.images.tensors import to_pixels
 from sfumato.pipeline.conditioning import editing, guidance
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate
+from sfumato.pipeline.hints import Masked, on_picture
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun, steps_taken
 from sfumato.pipeline.underlay import hole_of
+from sfumato.settings.control import Control
 from sfumato.settings.option import written
 from sfumato.settings.settings import Pair, Settings, sized
 from sfumato.settings.task_options import InpaintOptions
@@ -127,12 +130,20 @@ def plan(model: Model, image: Image.Image, mask: Image.Image, settings: Settings
     underlay = None if model.prior is None else hole_of(model.vae, to_pixels(old), part, goes_on)
     weights = (soft_edge if how.soft else shares)[0, 0, :, :, None].numpy()
 
+    def seen(control: Control) -> Control:
+        """The part of a control's picture that lies where this one's is drawn."""
+        if control.image is None:
+            return control.on(Masked(old, part))
+        own = load_image(control.image, f"the picture of the control {control.model}")
+        return replace(control, image=region.cut(fitted(own, *image.size, control.resize)))
+
     def into(image: Image.Image, weights: np.ndarray, new: Image.Image) -> Image.Image:
         mixed = np.asarray(image) * (1 - weights) + np.asarray(new) * weights
         return Image.fromarray(mixed.round().astype(np.uint8))
 
     return Plan.of(
-        model, run, lambda one: guidance(model, one, run.sigmas, concat, underlay), init_latents,
+        model, run,
+        lambda one: guidance(model, on_picture(one, seen), run.sigmas, concat, underlay), init_latents,
         postprocess=lambda new: into(image, weights, region.put(new, image)),
         restore_unmasked=lambda marked: into(image, weights > 0, marked),
         metadata=written(InpaintOptions, how),

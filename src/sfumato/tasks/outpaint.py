@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.driver import Job, Step, with_steps
-from sfumato.errors import OptionError
+from sfumato.errors import OptionError, SfumatoError
 from sfumato.images.files import check_size
 from sfumato.images.resize import padded
 from sfumato.images.tensors import to_images, to_pixels
@@ -115,6 +115,9 @@ def outpaint(
     does not honour; else as `inpaint`.
     """
     refuse(settings, "a picture is drawn on beyond its edges", tensors=NO_TENSORS, hires_scale=None, tiling=None)
+    if any(control.image is not None for control in settings.control):
+        fix = "leave its picture out, and it sees what is there"
+        raise SfumatoError(f"a picture is drawn on in pieces, for which a control has no picture of its own; {fix}")
     model = model.for_request(settings)
     OutpaintOptions(overlap, step)
     most = int((1 - step) * min(settings.width, settings.height))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from PIL import Image
 
 from sfumato.checkpoint.hashes import kept_sha256
 from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import EMBEDDED, find, found
+from sfumato.pipeline.controls import ControlFile
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import levels_of
 from sfumato.provenance.recipe import Recipe
+from sfumato.settings.control import Control
 from sfumato.settings.settings import Options, Settings
 from sfumato.tasks.img2img import img2img
 from sfumato.tasks.txt2img import txt2img
@@ -49,12 +54,13 @@ def replay(
     *,
     refiner: Model | None = None,
     from_words: bool = False,
+    hints: Sequence[Image.Image] = (),
 ) -> tuple[Settings, Events]:
     """Returns the settings of a recipe and the events of drawing it; what cannot be repeated is added to its losses.
 
     `image` is the RGB picture that it was drawn on, where it was; `from_words` says that it was not, whatever strength
-    the file names. `refiner` goes on where the recipe says so. Raises SfumatoError at once where a picture is missing,
-    and for settings that this model cannot honour.
+    the file names. `refiner` goes on where the recipe says so. `hints` are the pictures of its controls. Raises
+    SfumatoError at once where a picture is missing, and for settings that this model cannot honour.
     """
     options = recipe.to_options()
     unknown = [name for name in options if name not in Options.__annotations__]
@@ -70,6 +76,7 @@ def replay(
     if strength is None and recipe.levels is not None:
         options = _part_of_list(model, recipe, options)
     spec = None if refiner is None else refiner.spec
+    options["control"] = _controls(recipe, hints, on_picture=strength is not None)
     settings = Settings.of(model.spec, recipe.prompt, recipe.negative, refiner=spec, **options)
     if strength is None:
         if image is not None:
@@ -82,6 +89,28 @@ def replay(
             "or say that it was drawn from words alone (--from-words)"
         )
     return settings, img2img(model, image, settings, strength)
+
+
+def _controls(recipe: Recipe, hints: Sequence[Image.Image], on_picture: bool) -> list[Control]:
+    """Returns the controls of a recipe, with their pictures; adds to its losses those that cannot steer again."""
+    result = []
+    for number, control in enumerate(recipe.controls):
+        lost = f"ControlNet {number} ({control.model})"
+        own = replace(control, image=hints[number]) if number < len(hints) else control
+        try:
+            ControlFile.find(own)
+        except SfumatoError as error:
+            recipe.lost.append(f"{lost}: {error}")
+            continue
+        if own.image is None and not on_picture:
+            recipe.lost.append(f"{lost}, whose picture the file does not hold; give it with --control-picture")
+            continue
+        result.append(own)
+    if len(hints) > len(recipe.controls):
+        recipe.lost.append(
+            f"{len(hints) - len(recipe.controls)} of the pictures for controls, of which the file has less"
+        )
+    return result
 
 
 def _refiner(

@@ -24,6 +24,7 @@ from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import Plan, generate, per_picture
 from sfumato.pipeline.guidance import guided
+from sfumato.pipeline.hints import on_picture
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.pixel_upscaling import large_size, resized
@@ -122,7 +123,7 @@ def _redrawn(model: Model, image: Image.Image, settings: Settings, how: UpscaleO
     underlay = Underlay(init_latents, strength=strength)
 
     def guide(one: Settings) -> Guidance:
-        one = replace(one, **drawn)
+        one = on_picture(replace(one, **drawn), lambda control: control.on(large))
         return in_windows(model, one, guidance(model, one, run.sigmas, concat, underlay), how.overlap)
 
     named = "Lanczos" if how.upscaler is None else how.upscaler.name

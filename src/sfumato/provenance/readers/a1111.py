@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from sfumato.diffusion.options import FIELDS
+from sfumato.errors import SfumatoError
 from sfumato.provenance import infotext
 from sfumato.provenance.recipe import Recipe, base_name, number_in, shown, size_in, whole_list
+from sfumato.settings.control import Control
 from sfumato.settings.kinds import Switch
 from sfumato.settings.option import options_in
 from sfumato.settings.picture import HiresSettings
@@ -55,6 +57,7 @@ _TIMESTEPS = ("ddim", "plms", "unipc", "unipc_bh2")  # which count the steps on 
 _EDITING_BY_SHARE = (1, 6)
 _SCHEDULE_TYPE = (1, 9)
 _REFINER_BY_TIMES = (1, 9)
+_CONTROL = re.compile(r"ControlNet \d{1,2}")
 _SNAKE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)+")
 
 
@@ -83,7 +86,7 @@ def of_fields(prompt: str, negative: str, fields: Mapping[str, str]) -> Recipe:
     _refiner(recipe, told)
     if told.get("Depth", "yes") != "yes":
         recipe.lost.append("the picture of depth that was given")
-    known = {"Depth", *read, *FIELDS.values(), *_TOLD, *_AGAIN, *filter(_is_module, told)}
+    known = {"Depth", *read, *_controls(recipe, told), *FIELDS.values(), *_TOLD, *_AGAIN, *filter(_is_module, told)}
     recipe.lost += [f"{name} ({shown(told[name])})" for name in told if name not in known]
     if not told:
         recipe.lost.append("all settings, which the text does not hold: the whole of it is taken for the prompt")
@@ -99,6 +102,17 @@ def _plain_options(recipe: Recipe, told: Mapping[str, str]) -> set[str]:
         if told.get(name) and (isinstance(one.kind, Switch) or told[name] != "False"):
             recipe.take(one, told[name])
     return {*plain}
+
+
+def _controls(recipe: Recipe, told: Mapping[str, str]) -> Iterator[str]:
+    """Take the networks that steered the picture; gives the names of their fields."""
+    for name in told:
+        if _CONTROL.fullmatch(name):
+            try:
+                recipe.controls.append(Control.read(told[name]))
+            except (SfumatoError, ValueError):
+                continue  # it is lost, as all that nobody knows
+            yield name
 
 
 def _is_module(name: str) -> bool:
