@@ -34,14 +34,15 @@ def test_no_licence_of_nothing(run: Run, refused: Callable[..., None]) -> None:
     refused(run("licence", "nothing"), "'nothing' is no release", "sd3.5-large")
 
 
-def test_models_are_listed_as_a_table_and_as_json(run: Run, home: Path) -> None:
+def test_models_are_listed_as_a_table_and_as_json(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
     (home / "models").mkdir(parents=True)
     (home / "models" / "odd\x1bname.ckpt").write_bytes(b"no model")
     shown = run("models")
     assert shown.exit_code == 0, shown.output
     lines = shown.stdout.splitlines()
-    assert lines[0].split() == ["NAME", "WHAT", "SIZE", "TYPE", "LICENCE", "SHA-256", "PATH"]
-    assert any(line.startswith("sdxl ") and line.endswith("  -") for line in lines)
+    assert lines[0].split() == ["NAME", "WHAT", "SIZE", "TYPE", "LICENCE", "SHA-256", "WHERE"]
+    assert any(line.startswith("sdxl ") and line.endswith("  not here") for line in lines)
     assert "odd name" in shown.stdout and "\x1b" not in shown.stdout and "is no model file" in shown.stdout
     records = json.loads(run("models", "--json").stdout)
     assert {record["name"] for record in records} >= {"emoji", "sd1.5", "odd\x1bname"}

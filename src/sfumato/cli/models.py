@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sfumato.cli.progress import bar_of
 from sfumato.cli.table import print_table
+from sfumato.user_config import shipped
 
 if TYPE_CHECKING:
     from sfumato.hub.local_models import Model
@@ -35,19 +37,32 @@ def models(
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], default=str))
         return
-    print_table([("NAME", "WHAT", "SIZE", "TYPE", "LICENCE", "SHA-256", "PATH"), *map(_row, found)])
+    print_table([("NAME", "WHAT", "SIZE", "TYPE", "LICENCE", "SHA-256", "WHERE"), *map(_row, found)])
 
 
 def _row(one: Model) -> tuple[str, ...]:
     return (
         _printable(one.name),
         _printable(one.what),
-        f"{one.size / 1e9:.2f} GB" if one.size else "",
+        _size(one.size) if one.size else "",
         one.dtype or "",
         one.licence or "",
         (one.sha256 or "")[:10],
-        _printable(f"{one.path}" + (f" ({one.problem})" if one.problem else "")) if one.path else "-",
+        _where(one.path) + (f" ({_printable(one.problem)})" if one.problem else ""),
     )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _where(path: Path | None) -> str:
+    if path is None:
+        return "not here"
+    if path.is_relative_to(shipped("")):
+        return "ships with sfumato"
+    home = Path.home()
+    return _printable(f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path))
 
 
 def _hash_all() -> None:
