@@ -137,11 +137,11 @@ WITH = {
     "pag_interval": ("pag",), "clip_interval": ("clip_guidance",), "variation_seed": ("variation_strength",),
     "variation_strength": ("variation_seed",), "hires_strength": ("hires_scale",), "hires_steps": ("hires_scale",),
     "hires_upscaler": ("hires_scale",), "hires_scale": ("hires_strength",),
-    "lora_partial": ("lora",),
+    
 }  # fmt: skip
 # Which is part of the prompt by then, or says how many pictures there are and not what one is; and controls, of which
 # the picture that they are given is not said.
-UNSAID = {"n", "best_of", "wildcards", "styles", "styles_file", "control"}
+UNSAID = {"n", "best_of", "wildcards", "styles", "styles_file", "lora", "hypernetwork", "control"}
 
 
 @pytest.mark.parametrize("name", sorted(set(OPTIONS) - UNSAID))

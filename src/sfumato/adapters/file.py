@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from sfumato.adapters import components, hypernetwork, textual_inversion
 from sfumato.checkpoint.checkpoint import Checkpoint
-from sfumato.checkpoint.hashes import sha256
+from sfumato.checkpoint.hashes import sha256, sha256_of_tensors
 from sfumato.checkpoint.keymap import Shapes
 from sfumato.checkpoint.open import open_file
 from sfumato.errors import SfumatoError
@@ -69,3 +70,15 @@ def kind_of(shapes: Shapes) -> Kind | None:
 def plain_name(path: Path) -> str:
     """A name that prompts can have: the file's, without its ending and without the marks of `<lora:name:1>`."""
     return re.sub(r"[<>:]", "_", path.stem)
+
+
+@lru_cache(maxsize=256)
+def tensors_sha256(file: AdapterFile) -> str:
+    """The SHA-256 by which web UIs know a LoRA: of what follows the header, whatever that says by now.
+
+    A trainer may have written it into the header (`sshs_model_hash`). Of a file of another kind that of the whole file.
+    """
+    said = file.metadata.get("sshs_model_hash", "").lower()
+    if re.fullmatch("[0-9a-f]{64}", said):
+        return said
+    return sha256_of_tensors(file.path) or file.sha256

@@ -64,6 +64,25 @@ def sha256(path: Path, progress: Callable[[int], None] = lambda count: None) -> 
     return digest.hexdigest()
 
 
+def sha256_of_tensors(path: Path) -> str | None:
+    """The SHA-256 of what follows the header of a .safetensors, hexadecimal; None for a file of another kind.
+
+    Raises SfumatoError when the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if file.read(1) != b"{" or 8 + size > path.stat().st_size:
+                return None
+            file.seek(8 + size)
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise SfumatoError(f"cannot read {path}: {error.strerror}; check the disk") from error
+    return digest.hexdigest()
+
+
 def keep(path: Path, value: str) -> None:
     """Remember the SHA-256 of a file; a folder that cannot be written is no reason to fail."""
     with suppress(SfumatoError, OSError):

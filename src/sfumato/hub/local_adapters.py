@@ -9,7 +9,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from sfumato.checkpoint.formats.safetensors_file import looks_like
-from sfumato.checkpoint.hashes import kept_sha256, sha256
+from sfumato.checkpoint.hashes import sha256, sha256_of_tensors
 from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import Found, found
 
@@ -65,9 +65,9 @@ def _has_hash(one: Found, name: str) -> bool:
 
 
 def hashes(path: Path) -> tuple[str, ...]:
-    """The SHA-256 of a file, and what its trainer wrote of its tensors' (`sshs_model_hash`)."""
-    own = header(path).get("sshs_model_hash")
-    return (kept_sha256(path) or sha256(path), *([own.lower()] if own else []))
+    """The SHA-256 of a file, and that of its tensors alone as its trainer wrote it (`sshs_model_hash`) or as it is."""
+    own = header(path).get("sshs_model_hash") or sha256_of_tensors(path)
+    return (sha256(path), *([own.lower()] if own else []))
 
 
 def header(path: Path) -> dict[str, str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from sfumato.adapters import blocks, hypernetwork, lora
 from sfumato.adapters.file import NAMED, AdapterFile, Kind
-from sfumato.adapters.textual_inversion import HASH
 from sfumato.adapters.use import Use, during
 from sfumato.adapters.words import embeddings
 from sfumato.errors import SfumatoError, warn
@@ -40,6 +39,7 @@ class Adapters:
         self.merge = True
         self._asks = True
         self._uses: dict[str, Use] = {}
+        self._opened_before: dict[str, Path] = {}
 
     def add(
         self, adapter: str | Path, weight: float = 1.0, text_weight: float | None = None, name: str | None = None,
@@ -51,7 +51,7 @@ class Adapters:
         under the same name the last counts. `strict` False takes what fits of a file that fits in part. Raises
         SfumatoError for what is not here, is no adapter or does not fit.
         """
-        file = _opened(str(adapter), KINDS, name)
+        file = self._opened(str(adapter), KINDS, name)
         self._uses[file.name] = self._use(file, weight, text_weight, not strict)
         return file
 
@@ -88,36 +88,36 @@ class Adapters:
 
         Who asks for one that was added asks for it at another strength. Raises SfumatoError as `add`.
         """
-        added, result = dict(self._uses), list[Use]()
         if not self._asks:
-            return tuple(added.values())
-        asked: list[tuple[Kind, Adapter, str]] = [("lora", read_lora(text), "take it out") for text in one.lora]
-        asked += [("hypernetwork", read_lora(text), "take it out") for text in one.hypernetwork]
-        for tag in parsed(one.prompt_syntax, one.prompt).adapters if "<" in one.prompt else ():
-            if tag.kind in TAGS:
-                fix = f"take it out of the prompt, or write \\{tag} to have it read as words"
-                asked.append((TAGS[tag.kind], tag, fix))
-        for kind, tag, fix in asked:
-            here = self._uses.get(tag.name)
-            if here is not None and here.file.kind == kind:
-                added.pop(tag.name, None)
-                file, partial = here.file, True
-            else:
-                file, partial = _opened(tag.name, (kind,), None, fix), one.lora_partial
-            use = self._use(file, tag.network_weight, tag.text_weight, partial)
-            result.append(self._weighed(use, tag, one.steps) if use.changes_weights else use)
-        uses = (*added.values(), *result)
+            return tuple(self._uses.values())
+        by_prompt = tuple(self._of_tag(kind, tag, fix, one) for kind, tag, fix in self._tags(one))
+        uses = (*self.unsaid(one), *by_prompt)
         return (*uses, *self._embeddings(one, uses))
 
-    def hashes(self, one: Settings) -> dict[str, str | None]:
-        """The fields of a picture's settings by which others find its embeddings and hypernetworks, as web UIs have
-        them: names, each with the first digits of its file's SHA-256."""
-        uses, said = self.uses(one), f"{one.prompt}\n{one.negative}".lower()
-        words = {use.word: use.file.sha256[:HASH] for use in uses if use.word and use.word.lower() in said}
-        nets = {use.file.name: use.file.sha256[:HASH] for use in uses if use.file.kind == "hypernetwork"}
-        fields = {"TI hashes": words, "Hypernet hashes": nets}
-        return {field: ", ".join(f"{name}: {value}" for name, value in named.items()) or None
-                for field, named in fields.items()}  # fmt: skip
+    def unsaid(self, one: Settings) -> tuple[Use, ...]:
+        """Of the `uses` of a picture those of networks that its own prompt does not name. Raises SfumatoError."""
+        asked: list[tuple[Kind, Adapter]] = [("lora", read_lora(text)) for text in one.lora]
+        asked += [("hypernetwork", read_lora(text)) for text in one.hypernetwork]
+        named = {tag.name for _, tag in asked} | {tag.name for _, tag, _ in self._tags(one)}
+        added = (use for name, use in self._uses.items() if name not in named)
+        return (*added, *(self._of_tag(kind, tag, "take it out", one) for kind, tag in asked))
+
+    def _tags(self, one: Settings) -> list[tuple[Kind, Adapter, str]]:
+        """The adapters in a prompt, each with its kind and what a user may do who has none such."""
+        if "<" not in one.prompt:
+            return []
+        every = (tag for tag in parsed(one.prompt_syntax, one.prompt).adapters if tag.kind in TAGS)
+        fix = "take it out of the prompt, or write \\{} to have it read as words"
+        return [(TAGS[tag.kind], tag, fix.format(tag)) for tag in every]
+
+    def _of_tag(self, kind: Kind, tag: Adapter, fix: str, one: Settings) -> Use:
+        here = self._uses.get(tag.name)
+        if here is not None and here.file.kind == kind:
+            file, partial = here.file, True
+        else:
+            file, partial = self._opened(tag.name, (kind,), None, fix), one.lora_partial
+        use = self._use(file, tag.network_weight, tag.text_weight, partial)
+        return self._weighed(use, tag, one.steps) if use.changes_weights else use
 
     def words(self, one: Settings) -> tuple[Embedding, ...]:
         """The words that are read when a prompt is only looked at: those that were added, and those that are here."""
@@ -191,7 +191,7 @@ class Adapters:
                 continue
             try:
                 fix = f"take it out, or write \\embedding:{word} to have it read as words"
-                file = _opened(str(here.get(word, word)), ("embedding",), None, fix)
+                file = self._opened(str(here.get(word, word)), ("embedding",), None, fix)
                 use = Use(file, word=file.name if word in one.embedding else word)
                 embeddings([use], self.spec)
             except SfumatoError as error:
@@ -203,6 +203,25 @@ class Adapters:
                 there.add(use.word.lower())
                 yield use
 
+    def _opened(self, name: str, kinds: Sequence[str], called: str | None = None, else_do: str = "") -> AdapterFile:
+        """The adapter of one of these kinds that a path or name means; a file that was opened is known by its name.
+
+        Raises SfumatoError.
+        """
+        try:
+            path = find_adapter(name, kinds, else_do)
+        except SfumatoError:
+            if name not in self._opened_before:
+                raise
+            path = self._opened_before[name]
+        status = path.stat()
+        file = _open(path, called, (status.st_mtime_ns, status.st_size))
+        if file.kind not in kinds:
+            expected = " or ".join(name for kind, name in NAMED.items() if kind in kinds)
+            raise SfumatoError(f"{path} is {NAMED[file.kind]}; give {expected}")
+        self._opened_before[file.name] = path
+        return file
+
     def _listed(self) -> str:
         return f"there are {', '.join(self._uses)}" if self._uses else "there are none"
 
@@ -212,23 +231,16 @@ class Adapters:
     def __len__(self) -> int:
         return len(self._uses)
 
+    def knows(self, name: str) -> bool:
+        """Whether a name needs no search in the model folders."""
+        return name in self._uses or name in self._opened_before
+
     def __contains__(self, name: object) -> bool:
         return name in self._uses
 
     def __repr__(self) -> str:
         listed = (f"{use.file.name} ({use.file.kind}) at {use.network:g}" for use in self)
         return f"<Adapters: {', '.join(listed) or 'none'}>"
-
-
-def _opened(name: str, kinds: Sequence[str], called: str | None = None, else_do: str = "") -> AdapterFile:
-    """The adapter of one of these kinds that a path or name means. Raises SfumatoError."""
-    path = find_adapter(name, kinds, else_do)
-    status = path.stat()
-    file = _open(path, called, (status.st_mtime_ns, status.st_size))
-    if file.kind not in kinds:
-        expected = " or ".join(name for kind, name in NAMED.items() if kind in kinds)
-        raise SfumatoError(f"{path} is {NAMED[file.kind]}; give {expected}")
-    return file
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sfumato import __version__
 from sfumato.checkpoint.hashes import model_hash
+from sfumato.pipeline.adapter_text import described, hashes
 from sfumato.pipeline.model import Model
 from sfumato.provenance import infotext
 from sfumato.settings.option import written
@@ -26,12 +27,14 @@ def describe(model: Model, one: Settings, metadata: Mapping[str, object]) -> str
     for number, (control, loaded) in enumerate(zip(one.control, model.controls, strict=True)):
         digest = model_hash(loaded.path)
         fields[f"ControlNet {number}"] = control.written(f"{loaded.name} [{digest}]" if digest else loaded.name)
+    prompt, said = described(one, model.adapters.unsaid(one))
     guides = ", ".join(name for name, _ in model.guides) or None
     fields |= {
-        **model.adapters.hashes(one),
+        **said,
+        **hashes(one, model.adapters.uses(one)),
         **one.tensors.facts(),
         "Guides": guides,
         **metadata,
         "Version": f"sfumato {__version__}",
     }
-    return infotext.write(one.prompt, one.negative, fields)
+    return infotext.write(prompt, one.negative, fields)

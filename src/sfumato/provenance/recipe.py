@@ -39,7 +39,8 @@ class Recipe:
     does. `refiner` is the model that went on: after the share `switch_at` of the training times (an option), or after
     the step `switch_step`. `levels` (first, last) are the places in the list of noise levels between which the picture
     was drawn, from words alone, where that is not all of the list; the last step then goes to 0. `controls` steered it,
-    by pictures that files do not hold.
+    by pictures that files do not hold. `hashes` are the fields of hashes by which adapters that the prompt names can be
+    found, as web UIs write them.
     """
 
     program: str
@@ -54,6 +55,7 @@ class Recipe:
     switch_step: int | None = None
     levels: tuple[int, int] | None = None
     controls: list[Control] = field(default_factory=list)
+    hashes: dict[str, str] = field(default_factory=dict)
     rules: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 

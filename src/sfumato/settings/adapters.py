@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, ClassVar
@@ -55,6 +55,11 @@ class Loras(Files):
         return texts
 
 
+def _unsaid(settings: object) -> Mapping[str, object]:
+    """Nothing: whoever knows what is used besides writes it, as tags in the prompt where these can be."""
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class AdapterSettings:
     """Which adapters a picture is drawn with, besides those that its prompt and the model name."""
@@ -63,17 +68,16 @@ class AdapterSettings:
 
     lora: tuple[str, ...] = option(
         (), Loras("style:0.8", "NAME[:WEIGHT]"), "Draw with a LoRA or one of its kin, as <lora:NAME:WEIGHT> in a "
-        "prompt: a file, or the name of one in the model folders.", "Lora", also=("loras",),
+        "prompt: a file, or the name of one in the model folders.", "Lora", also=("loras",), write=_unsaid,
     )  # fmt: skip
     lora_partial: bool = option(
-        False, Switch(), "Use what fits of a LoRA that fits the model only in part.", "Lora partial", needs="lora",
-        write=lambda one: one.lora_partial or None,
-    )  # fmt: skip
+        False, Switch(), "Use what fits of a LoRA that fits the model only in part.", "Lora partial"
+    )
     embedding: tuple[str, ...] = option(
         (), Files("easynegative"), "Know an embedding's word in prompts: a file, or the name of one in the model "
         "folders.", "Embedding", also=("embeddings", "textual_inversion"),
     )  # fmt: skip
     hypernetwork: tuple[str, ...] = option(
         (), Loras("anime:0.8", "NAME[:WEIGHT]"), "Draw with a hypernetwork, as <hypernet:NAME:WEIGHT> in a prompt: a "
-        "file, or the name of one in the model folders.", "Hypernet", also=("hypernetworks",),
+        "file, or the name of one in the model folders.", "Hypernet", also=("hypernetworks",), write=_unsaid,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from PIL import Image
 from sfumato.checkpoint.hashes import kept_sha256
 from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import EMBEDDED, find, found
+from sfumato.pipeline.adapter_text import found_again
 from sfumato.pipeline.controls import ControlFile
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.model import Model
@@ -75,6 +76,8 @@ def replay(
     refiner = _refiner(model, recipe, options, refiner, strength)
     if strength is None and recipe.levels is not None:
         options = _part_of_list(model, recipe, options)
+    recipe.prompt, notes = found_again(recipe.prompt, recipe.hashes, model.adapters.knows)
+    recipe.rules += notes
     spec = None if refiner is None else refiner.spec
     options["control"] = _controls(recipe, hints, on_picture=strength is not None)
     settings = Settings.of(model.spec, recipe.prompt, recipe.negative, refiner=spec, **options)

@@ -40,6 +40,7 @@ _TOLD = {
     "Refine", "Base model", "Parser", "Backend", "Downcast alphas_cumprod", "Styles", "Discard penultimate sigma",
     "Fooocus V2 Expansion", "Hypernet hash", "Hypernet hashes",
 }  # fmt: skip
+_HASHES = ("Lora hashes", "TI hashes", "Hypernet hashes")
 # What the second pass may have of its own; equal to the first's it is none.
 _AGAIN = {
     "Hires CFG Scale": "CFG scale", "Hires sampler": "Sampler", "Hires schedule type": "Schedule type",
@@ -77,6 +78,7 @@ def of_fields(prompt: str, negative: str, fields: Mapping[str, str]) -> Recipe:
     if "Size" in told:
         recipe.size(told["Size"])
     recipe.model, recipe.model_hash = told.get("Model", told.get("Base model")), told.get("Model hash")
+    recipe.hashes = {name: value for name, value in told.items() if name in _HASHES}
     if recipe.model is not None:
         recipe.model = base_name(recipe.model)
     _resources(recipe, told)
