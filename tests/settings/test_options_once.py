@@ -215,9 +215,9 @@ def test_samplers_of_other_programs_that_are_not_here_have_a_hint(name: str) -> 
         Settings.of(sd1.SPEC, "a", sampler=name)
 
 
-# Words of the field that name other things as well, such as a width of any picture.
+# Words of the field that name other things as well, such as a width of any picture, or a kind of adapter.
 COMMON = {"watermark", "steps", "seed", "width", "height", "n", "sampler", "schedule", "cfg", "sigmas", "crop", "rng",
-          "control", "lora"}  # fmt: skip
+          "lora", "hypernetwork", "embedding", "control"}  # fmt: skip
 ROOMS = ("settings", "cli", "tasks", "pipeline", "images", "provenance", "server", "api.py")
 
 

@@ -11,13 +11,15 @@ from sfumato.adapters.use import Use
 from sfumato.errors import SfumatoError
 from sfumato.hub.local_adapters import find_adapter
 from sfumato.settings.settings import Settings
+from sfumato.settings.table import OPTIONS
 from sfumato.text.prompt.syntax import WITH_CHANCE
 from sfumato.text.prompt.tree import Adapter
 
 LORA_HASH = 12  # digits, as the web UIs have them
 HASHES = {"Lora hashes": "lora", "Hypernet hashes": "hypernetwork"}
 """The fields by which adapters that tags name are found, and the kind of each."""
-FIELDS = {"lora": "Lora", "hypernet": "Hypernet"}  # by kinds of tags, where prompts know none
+# The fields for what prompts of other languages cannot name, by kinds of tags.
+FIELDS = {"lora": OPTIONS["lora"].infotext, "hypernet": OPTIONS["hypernetwork"].infotext}
 
 
 def tag(use: Use) -> Adapter:
@@ -40,7 +42,7 @@ def described(one: Settings, unsaid: Iterable[Use]) -> tuple[str, dict[str, obje
     fields: dict[str, object] = {}
     for kind, field in FIELDS.items():
         of_kind = [":".join((each.name, *each.options)) for each in tags if each.kind == kind]
-        fields[field] = ", ".join(of_kind) or None
+        fields[str(field)] = ", ".join(of_kind) or None
     return one.prompt, fields
 
 
