@@ -31,6 +31,7 @@ RECIPES = {
     "emoji-inpainting": "inpaint",
     "emoji-depth": "depth",
     "emoji-fast": "distil",
+    "emoji-control-edges": "control",
 }
 
 

@@ -126,13 +126,30 @@ def _prepared(model: Model, control: Control, loaded: ControlModel, network: nn.
     """What a control's network makes of its hint, with one row."""
     weight = next(network.parameters())
     assert isinstance(network, ControlNetwork)
-    if isinstance(network, MMDiTControlNet):
-        hint = _latents(model, control, loaded, network, one)
-    else:
-        factor = model.spec.vae.factor
-        size = PIXELS * (one.width // factor), PIXELS * (one.height // factor)
-        hint = hint_pixels(model, control, *size)
+    hint = hint_input(model, control, network, one.width, one.height, loaded.shift, loaded.canny)
     return network.prepare(hint.to(weight.device, weight.dtype), _kind(control, loaded, network))
+
+
+def hint_input(
+    model: Model, control: Control, network: ControlNetwork, width: int, height: int, shift: bool = True,
+    canny: bool = False,
+) -> Tensor:  # fmt: skip
+    """What a control's network is given of its hint, (1, C, H, W): its pixels, or for a transformer's its latents.
+
+    `width` and `height` are those of the drawn picture, `shift` and `canny` as in `ControlModel`. Raises SfumatoError
+    as `hint_picture`, and for a network that sees a mask besides.
+    """
+    vae = model.spec.vae
+    if not isinstance(network, MMDiTControlNet):
+        return hint_pixels(model, control, PIXELS * (width // vae.factor), PIXELS * (height // vae.factor))
+    if network.control.hint_channels != vae.latent_channels:
+        raise SfumatoError(
+            f"{control.model} sees a mask beside its hint, which is not supported; give a ControlNet for edges, depth "
+            "or the like"
+        )
+    pixels = hint_pixels(model, control, width, height)
+    latents = encode(model.vae, pixels * 255 * 0.5 + 0.5 if canny else pixels * 2 - 1)
+    return latents if shift else latents + vae.shift * vae.scale
 
 
 def _kind(control: Control, loaded: ControlModel, network: nn.Module) -> int | None:
@@ -147,19 +164,6 @@ def _kind(control: Control, loaded: ControlModel, network: nn.Module) -> int | N
             f"{', '.join(known)}"
         )
     return known.index(shows)
-
-
-def _latents(model: Model, control: Control, loaded: ControlModel, network: MMDiTControlNet, one: Settings) -> Tensor:
-    """The latents of a hint (1, C, h, w), as a transformer's ControlNet was trained on them."""
-    if network.control.hint_channels != model.spec.vae.latent_channels:
-        raise SfumatoError(
-            f"{loaded.name} sees a mask beside its hint, which is not supported; give a ControlNet for edges, depth "
-            "or the like"
-        )
-    pixels = hint_pixels(model, control, one.width, one.height)
-    pixels = pixels * 255 * 0.5 + 0.5 if loaded.canny else pixels * 2 - 1
-    latents, vae = encode(model.vae, pixels), model.spec.vae
-    return latents if loaded.shift else latents + vae.shift * vae.scale
 
 
 def hint_pixels(model: Model, control: Control, width: int, height: int) -> Tensor:

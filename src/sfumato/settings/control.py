@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from sfumato.errors import OptionError, SfumatoError
 from sfumato.settings.kinds import Choice, Kind, Number, Text
-from sfumato.settings.option import Option, option, options_in
+from sfumato.settings.option import Option, option, options_in, plain_number
 
 Mode = Literal["balanced", "prompt", "control"]
 Fit = Literal["crop", "stretch", "pad"]
@@ -131,7 +131,7 @@ class Control:
         first = {"Module": said.pop("Module"), "Model": said.pop("Model")}
         if isinstance(self.image, str | Path):
             said["Image"] = re.sub(r"[,:]", "_", Path(self.image).name)
-        return ", ".join(f"{name}: {value}" for name, value in {**first, **said}.items())
+        return ", ".join(f"{name}: {plain_number(value)}" for name, value in {**first, **said}.items())
 
     @classmethod
     def read(cls, text: str) -> Control:

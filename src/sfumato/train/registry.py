@@ -159,6 +159,14 @@ METHODS: tuple[Method, ...] = (
         module="concat",
     ),
     Method(
+        "control",
+        learns="a ControlNet, by which a model follows the edges or the depth of a picture",
+        batch="latents with a hint that is made of their pictures",
+        loss="squared error of the network's output",
+        export="the ControlNet, one file",
+        inputs=(INIT,),
+    ),
+    Method(
         "beside",
         learns="a variant as `inpaint` and `depth` do, whichever the recipe says (their former name)",
         batch="see there",

@@ -65,26 +65,11 @@ class Variant:
         spec = replace(spec, **changed)
         self.model = Model(spec, denoiser, base.vae, base.encode, base.path, prior=base.prior)
 
-    @torch.no_grad()
     def conds(
         self, prompts: Sequence[str], seeds: Sequence[int], side: int, underlays: Sequence[Underlay | None] = ()
     ) -> Tensors:
-        """Returns the conditioning of pictures of `side` pixels: each field of their Cond, (N, ...), float16 on the
-        CPU.
-
-        A prior lays things out by the `seeds` on the pictures of `underlays`. Prompts beyond the text encoder's length
-        are cut.
-        """
-        encode, prior, size = self.base.encode, self.base.prior, side // self.base.spec.vae.factor
-        if prior is None:
-            states = encode.towers[0](encode.tokenizer(list(prompts)).to(self.base.device))
-            found = Cond(states.read(), states.vector)
-        else:
-            each = zip(prompts, seeds, underlays or [None] * len(prompts), strict=True)
-            words = ((encode.words(prompt), seed, underlay) for prompt, seed, underlay in each)
-            found = Cond.cat([prior(read, Random(seed), size, size, underlay) for read, seed, underlay in words])
-        fields = {name: getattr(found, name) for name in FIELDS}
-        return {name: value.half().cpu() for name, value in fields.items() if value is not None}
+        """Returns the conditioning of pictures of `side` pixels, see `words_of`."""
+        return words_of(self.base, prompts, seeds, side, underlays)
 
     def cond(self, fields: Tensors, concat: Tensor | None = None) -> Cond:
         """Returns the Cond of rows of `conds`, with further input channels `concat` (B, C, h, w) if given."""
@@ -108,6 +93,27 @@ class Variant:
             raise SfumatoError(
                 f"{file} is no variant of this kind, these sizes and this rank; give what such a run exported"
             ) from error
+
+
+@torch.no_grad()
+def words_of(
+    base: Model, prompts: Sequence[str], seeds: Sequence[int], side: int, underlays: Sequence[Underlay | None] = ()
+) -> Tensors:
+    """Returns the conditioning of pictures of `side` pixels: each field of their Cond, (N, ...), float16 on the CPU.
+
+    A prior lays things out by the `seeds` on the pictures of `underlays`. Prompts beyond the text encoder's length are
+    cut.
+    """
+    encode, prior, size = base.encode, base.prior, side // base.spec.vae.factor
+    if prior is None:
+        states = encode.towers[0](encode.tokenizer(list(prompts)).to(base.device))
+        found = Cond(states.read(), states.vector)
+    else:
+        each = zip(prompts, seeds, underlays or [None] * len(prompts), strict=True)
+        words = ((encode.words(prompt), seed, underlay) for prompt, seed, underlay in each)
+        found = Cond.cat([prior(read, Random(seed), size, size, underlay) for read, seed, underlay in words])
+    fields = {name: getattr(found, name) for name in FIELDS}
+    return {name: value.half().cpu() for name, value in fields.items() if value is not None}
 
 
 def widened(network: UNet | MMDiT, further: int) -> UNet | MMDiT:
