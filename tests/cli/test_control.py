@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import Result
+from diffusers import ControlNetModel
 from PIL import Image
+from torch import nn
 
 from sfumato.images.control import PICTURE_HINTS
 from sfumato.images.inputs import load_image
@@ -58,3 +61,27 @@ def test_what_cannot_be_made_is_said(
 ) -> None:
     result = run("control", "preview", words[0], photo, "--out", tmp_path / "x.png", *words[1:])
     assert result.exit_code == 2 and message in result.stderr
+
+
+def test_a_picture_is_steered_from_the_command_line(
+    run: Callable[..., Result], photo: Path, tmp_path: Path, model: str
+) -> None:
+    torch.manual_seed(0)
+    network = ControlNetModel(
+        block_out_channels=(32, 64), layers_per_block=1, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        cross_attention_dim=32, attention_head_dim=2,
+    )  # fmt: skip
+    nn.init.normal_(network.controlnet_mid_block.weight)
+    network.save_pretrained(tmp_path / "steer")
+    words = ("txt2img", "a cat", "--model", model, "--steps", "2", "--size", "32x32", "--seed", "1", "--no-watermark")
+    assert run(*words, "--out", "plain.png").exit_code == 0
+    result = run(*words, "--out", "steered.png", "--control", f"{tmp_path / 'steer'}={photo},hint=canny,weight=2")
+    assert result.exit_code == 0, result.output
+    assert load_image("plain.png") != load_image("steered.png")
+    assert "Module: canny, Model: steer, Weight: 2" in Image.open("steered.png").info["parameters"]
+    again = ("replay", "steered.png", "--model", model, "--control-picture", photo)
+    assert run(*again, "--out", "again.png").exit_code == 0
+    assert load_image("again.png") == load_image("steered.png")
+    (tmp_path / "steer").rename(tmp_path / "away")
+    assert "there is no adapter 'steer'" in run(*again, "--out", "third.png").stderr
+    assert run(*words, "--out", "x.png", "--control", f"steer={photo},weight=heavy").exit_code == 2

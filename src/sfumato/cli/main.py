@@ -59,7 +59,7 @@ COMMANDS = {
 BASIC = "What everybody needs"
 PANELS = (
     BASIC, "Arguments", "Options", "On a picture", "The way", "Pictures", "Sampling", "Words", "Guidance",
-    "Second, larger pass", "XL", "Model and machine", "Output",
+    "Adapters", "Second, larger pass", "XL", "Model and machine", "Output",
 )  # fmt: skip
 FIRST = ("--out", "--model", "--size", "--steps", "--cfg", "--seed")
 LAST = PANELS[-1]

@@ -24,19 +24,17 @@ from sfumato.cli.from_table import BASIC, EMBEDDED, FromTable, completion, embed
 from sfumato.cli.status import status
 from sfumato.errors import SfumatoError
 from sfumato.runtime.threads import MAX_THREADS
-from sfumato.settings.guidance import GuidanceSettings
 from sfumato.settings.option import options_in
-from sfumato.settings.picture import HiresSettings, Pair, PictureSettings, RefinerSettings, SizeConditioning
-from sfumato.settings.prompt import StyleOptions, WordSettings
-from sfumato.settings.sampling import SamplingSettings
-from sfumato.settings.table import OPTIONS
+from sfumato.settings.picture import HiresSettings, Pair, RefinerSettings
+from sfumato.settings.prompt import WordSettings
+from sfumato.settings.table import GROUPS, OPTIONS
 
 if TYPE_CHECKING:
     from sfumato.api import StableDiffusion
     from sfumato.cli.output import Destination
     from sfumato.spec import Prediction as Kind
 
-DRAWING = (SamplingSettings, GuidanceSettings, WordSettings, StyleOptions, PictureSettings, SizeConditioning)
+DRAWING = tuple(group for group in GROUPS if group not in (RefinerSettings, HiresSettings))
 
 MACHINE, OUTPUT = "Model and machine", "Output"
 _machine = partial(typer.Option, rich_help_panel=MACHINE)
