@@ -177,6 +177,14 @@ METHODS: tuple[Method, ...] = (
         module="concat",
     ),
     Method(
+        "embedding",
+        learns="a word for a thing that a model with a scene prior does not know, from pictures of it",
+        batch="latents of the given pictures, laid at many places on plain grounds",
+        loss="squared error of the flow",
+        export="an embedding, one file",
+        inputs=(Input("pictures", Path, "Folder with pictures of the thing alone, one in each.", "FOLDER"), INIT),
+    ),
+    Method(
         "distil",
         learns="low-rank changes of a model by which it draws in few steps without guidance",
         batch="points on paths that the model itself drew with guidance in more steps",

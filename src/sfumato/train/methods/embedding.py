@@ -1,0 +1,280 @@
+"""Teaches a model with a scene prior a new thing from a few pictures of it, and gives it a word.
+
+Textual inversion (Gal et al. 2022) searches a frozen model's space of words for a vector that stands for pictures. In a
+model with a scene prior, what a thing looks like stands in the code that its memory has of it, and not in a word's
+vector. So the code is what is searched for: by the same loss, that of the frozen denoiser, told where in each picture
+the thing lies. The word's own vectors are those of a word that is used alike; only its name and its code are new.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from sfumato.checkpoint.formats import safetensors_file
+from sfumato.checkpoint.hashes import model_hash
+from sfumato.data.protocol import TrainingSet
+from sfumato.diffusion.cond import Cond
+from sfumato.errors import SfumatoError
+from sfumato.nets.composer import OUTLINE, Composer, Things
+from sfumato.nets.layout import Spot
+from sfumato.nets.packed import LARGEST, unpacked
+from sfumato.nets.prior import NewThing, ScenePrior
+from sfumato.pipeline.batch import Request, decoded, trajectories
+from sfumato.pipeline.latents import encode
+from sfumato.pipeline.load import load
+from sfumato.pipeline.model import Model
+from sfumato.seeding import shuffled, stream
+from sfumato.settings.settings import Settings
+from sfumato.text.embeddings import Embedding
+from sfumato.train.assemble import completed
+from sfumato.train.config import LoopConfig
+from sfumato.train.cutouts import load_cutouts, placed, spots_of
+from sfumato.train.loop import Batch, arithmetic
+from sfumato.train.objective import denoising_losses, geometric_mean, stratified, times, validation_errors
+from sfumato.train.sheet import sheet
+
+RATIOS = (0.5, 2.0, 10.0)  # of the validation's noise to its signal
+SMALLEST = 0.3  # longer edge of the thing in a picture
+CHUNK = 16  # pictures that are encoded at once
+
+
+@dataclass(frozen=True)
+class EmbeddingTraining:
+    """Recipe of a word for a new thing.
+
+    The thing is called `word` and read like the known word `like`. A picture whose file is called as a group of the
+    data set, such as flat.png or flat-2.png, is of that style, others are of `style`. Each is laid at `views` places,
+    on grounds of the data set, of which the first is where a thing's code has it; `held_out` further ones are for
+    validation. Codes begin as those that spell out the pictures best and stay near them: `anchor` weighs their squared
+    distance. Sheets draw the `prompts`, in which {} is the word.
+    """
+
+    loop: LoopConfig
+    word: str
+    like: str
+    style: str = ""
+    init: str = "emoji"
+    views: int = 32
+    held_out: int = 8
+    anchor: float = 0.0
+    prompts: tuple[str, ...] = ("{}", "two {}", "a {} on a blue background", "a {} and a red apple")
+
+
+def make(
+    cfg: EmbeddingTraining, data: TrainingSet, folder: Path, device: torch.device, *, pictures: Path | None = None,
+    init: str | None = None,
+) -> EmbeddingTask:  # fmt: skip
+    """Returns the task of a run; the inputs are described in `train.registry`."""
+    if pictures is None:
+        raise SfumatoError("give --pictures, a folder with pictures of the new thing")
+    return EmbeddingTask(replace(cfg, init=init or cfg.init), data, pictures, device)
+
+
+class Codes(nn.Module):
+    """The codes (S, K) that are learnt, one of each style, and those (S, K + D) that they began as."""
+
+    first: Tensor
+
+    def __init__(self, first: Tensor, width: int):
+        super().__init__()
+        self.codes = nn.Parameter(first[:, :width].clone())
+        self.register_buffer("first", first)
+
+    @property
+    def moved(self) -> Tensor:
+        """The mean squared distance from where they began."""
+        return (self.codes - self.first[:, : self.codes.shape[1]]).square().mean()
+
+    def forward(self) -> Tensor:
+        """The codes with their details, (S, K + D)."""
+        return torch.cat([self.codes, self.first[:, self.codes.shape[1] :]], 1)
+
+
+class EmbeddingTask:
+    """Trains the code of a thing, see `loop.Task`. Raises SfumatoError for a model without a scene prior, and for a
+    style or a word that it does not know."""
+
+    def __init__(self, cfg: EmbeddingTraining, data: TrainingSet, pictures: Path, device: torch.device):
+        self.cfg, self._data, self.device = cfg, data, device
+        self.model = load(cfg.init, device, "float32")
+        self.prior = _prior_of(self.model)
+        self._size = self.prior.cfg.side * self.model.spec.vae.factor
+        cutouts = load_cutouts(pictures)
+        styles = [self._style_of(name) for name in cutouts]
+        self._styles = sorted(set(styles))
+        self._things = [*zip(cutouts.values(), map(self._styles.index, styles), strict=True)]
+        self._like = self.model.encode.tokenizer.encode(cfg.like)
+        if not self._like:
+            raise SfumatoError(
+                "the recipe's `like` is empty; give a word for a thing that the model knows, such as star"
+            )
+        self._views = self._encoded(cfg.views, "views")
+        self._new = self._encoded(cfg.held_out, "held out")
+        alone, style = (self._views[name][:: cfg.views] for name in ("x0", "style"))  # where a code has the thing
+        first = [fitted(self.prior.composer, alone[style == place]) for place in range(len(self._styles))]
+        self.networks = Codes(torch.stack(first), self.prior.cfg.code).to(device)
+
+    def batch(self, step: int) -> Batch:
+        """Returns the `rows` of the views, `noise`, and levels `sigma`."""
+        count, seed, rows = self.cfg.loop.batch, self.cfg.loop.seed, len(self._views["x0"])
+        chance = stream(seed, "noise", step)
+        shape = (count, *self._views["x0"].shape[1:])
+        return {
+            "rows": torch.from_numpy(shuffled(seed, "views", step * count, count, rows)),
+            "noise": torch.from_numpy(chance.standard_normal(shape, np.float32)),
+            "sigma": times("logit_normal", stratified(chance, count)).clamp(1e-4, 1 - 1e-3),
+        }
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the mean squared error of the flow, plus that of the code from its beginning times its weight."""
+        rows, moved = batch["rows"].cpu(), self.networks.moved
+        x0, cond = self._views["x0"][rows].to(self.device), self._cond(self._views, rows)
+        errors = denoising_losses(self.model.denoiser, x0, batch["noise"], batch["sigma"].cpu(), cond)
+        return errors.mean() + self.cfg.anchor * moved, {"moved": moved.detach().sqrt()}
+
+    def validate(self) -> dict[str, float]:
+        """Returns the mean squared error of the estimate of x0 in places that training does not see, as the geometric
+        mean over noise levels, and that of the draft."""
+        rows = torch.arange(len(self._new["x0"]))
+        x0 = self._new["x0"].to(self.device)
+        with arithmetic(self.cfg.loop, self.device):
+            cond = self._cond(self._new, rows)
+            errors = [validation_errors(self.model.denoiser, x0, cond, ratio).mean().item() for ratio in RATIOS]
+        assert cond.concat is not None, "composers draft"
+        return {"x0": geometric_mean(errors), "draft": (cond.concat - x0).square().mean().item()}
+
+    def samples(self) -> Image.Image:
+        """Returns the given pictures, and below them what the prompts draw with the word."""
+        model = self.taught()
+        settings = Settings.of(model.spec, "-", width=self._size, height=self._size)
+        requests = [Request(prompt.format(self.cfg.word), k) for k, prompt in enumerate(self.cfg.prompts)]
+        given = self._views["x0"][:: self.cfg.views][: len(requests)].to(self.device)
+        drawn = trajectories(model, requests, settings)[:, -1]
+        return sheet([decoded(self.model.vae, given), decoded(self.model.vae, drawn)])
+
+    def taught(self) -> Model:
+        """Returns the model, which knows the word."""
+        embedding = Embedding(self.cfg.word, (self._vectors(),), thing=self._thing())
+        model = load(self.cfg.init, self.device, "float32")
+        model.encode = model.encode.with_embeddings([embedding])
+        return model
+
+    def export(self, folder: Path) -> None:
+        """Writes WORD.safetensors: the vectors under their usual name, and the thing beside them."""
+        thing = self._thing()
+        tensors = {
+            "emb_params": self._vectors().cpu(), "thing_codes": thing.codes.cpu(), "thing_known": thing.known.cpu(),
+        }  # fmt: skip
+        heads = {name: (tuple(one.shape), one.dtype) for name, one in tensors.items()}
+        said = {"like": self.cfg.like, "base": model_hash(self.model.path)}
+        metadata = {"sfumato_embedding": json.dumps(said)}
+        safetensors_file.write(folder / f"{self.cfg.word}.safetensors", heads, tensors.__getitem__, metadata)
+
+    def _vectors(self) -> Tensor:
+        """The vectors (n, D) of the word that is used alike."""
+        table = self.model.encode.towers[0].text_model.embeddings.token_embedding.weight
+        return table[self._like].detach().float().clone()
+
+    @torch.no_grad()
+    def _thing(self) -> NewThing:
+        """The thing with its codes in the styles of its pictures, and guesses for the others, without details."""
+        memory, width = self.prior.memory, self.prior.cfg.code
+        learnt, known = self.networks().float().cpu(), torch.zeros(memory.known.shape[1], dtype=torch.bool)
+        codes = torch.zeros(len(known), learnt.shape[1])
+        known[self._styles], codes[self._styles] = True, learnt
+        everything = torch.cat([memory.codes.float().cpu(), codes[None, :, :width]])
+        guessed = completed(everything, torch.cat([memory.known.cpu() > 0, known[None]]))[-1]
+        codes[:, :width] = torch.where(known[:, None], codes[:, :width], guessed)
+        return NewThing(codes, known.float())
+
+    def _cond(self, views: Batch, rows: Tensor) -> Cond:
+        """What the denoiser is told of views: the code, and where it lies on which ground."""
+        count, side = len(rows), views["x0"].shape[2:]
+        things = Things(
+            self.networks()[views["style"][rows].to(self.device), None],
+            torch.zeros(count, 1, dtype=torch.int64, device=self.device),
+            views["spot"][rows, None].to(self.device),
+            torch.ones(count, 1, dtype=torch.bool, device=self.device),
+            views["ground"][rows].to(self.device),
+        )
+        return self.prior.composer(things, *side)
+
+    def _encoded(self, count: int, name: str) -> Batch:
+        """Latents `x0` of every picture at `count` spots, with these spots and the numbers of the grounds."""
+        rng, white = Random(f"{self.cfg.loop.seed} {name}"), len(self._data.grounds)
+        spots, grounds, x0 = [], [], []
+        for thing, _ in self._things:
+            own = [_spot(rng, view == 0 and name == "views") for view in range(count)]
+            on = [rng.randrange(white + 1) if view else white for view in range(count)]
+            laid = [placed(thing, spot, self._colour(rng, ground), self._size)
+                    for spot, ground in zip(own, on, strict=True)]  # fmt: skip
+            for part in torch.stack(laid).split(CHUNK):
+                x0.append(encode(self.model.vae, part.to(self.device)).float().cpu())
+            spots, grounds = spots + own, grounds + on
+        styles = torch.tensor([style for _, style in self._things]).repeat_interleave(count)
+        return {"x0": torch.cat(x0), "spot": spots_of(spots), "ground": torch.tensor(grounds), "style": styles}
+
+    def _style_of(self, name: str) -> int:
+        """The place of a picture's style among the groups of the data set, by its file's name or the recipe."""
+        groups = list(self._data.groups)
+        found = next((group for group in groups if re.fullmatch(rf"{re.escape(group)}(-.*)?", name)), self.cfg.style)
+        if found not in groups:
+            raise SfumatoError(
+                f"no style is known of the picture {name}; call it as one of {', '.join(groups)}, or give the recipe "
+                "a `style` of these"
+            )
+        return groups.index(found)
+
+    def _colour(self, rng: Random, ground: int) -> tuple[int, int, int]:
+        """A colour of a ground; the one after the last is the white that nobody mentions."""
+        if ground == len(self._data.grounds):
+            return 255, 255, 255
+        low, high = self._data.grounds[ground]
+        red, green, blue = (rng.randint(a, b) for a, b in zip(low, high, strict=True))
+        return red, green, blue
+
+
+def _prior_of(model: Model) -> ScenePrior:
+    if model.prior is None:
+        raise SfumatoError(
+            f"{model.path} has no scene prior, whose memory learns; give a model that has, such as emoji"
+        )
+    return model.prior
+
+
+def _spot(rng: Random, first: bool) -> Spot:
+    """Where a view has the thing, whole; the first of a picture has it where a code does."""
+    if first:
+        return Spot(0.5, 0.5, OUTLINE)
+    side = rng.uniform(SMALLEST, OUTLINE)
+    x, y = (rng.uniform(side / 2, 1 - side / 2) for _ in range(2))
+    return Spot(x, y, side)
+
+
+@torch.no_grad()
+def fitted(composer: Composer, latents: Tensor) -> Tensor:
+    """Returns the code (K + D,) that spells out the mean of latents (N, C, h, w) with the least squared error, and
+    then its details, as whole numbers."""
+    detail = composer.cfg.detail
+    goal = latents.double().flatten(1).mean(0).to(composer.basis.weight.device)
+    code = _solved(composer.basis.weight, goal - composer.basis.bias.double())
+    if not detail:
+        return code
+    rest = goal - composer.alone(torch.cat([code, code.new_zeros(detail)])[None])[0]
+    rows = composer.get_buffer("detail_scale").float()[:, None] * unpacked(composer.get_buffer("detail_basis"))
+    numbers = _solved(rows.T, rest).round().clamp(-LARGEST, LARGEST)
+    return torch.cat([code, numbers])
+
+
+def _solved(basis: Tensor, goal: Tensor) -> Tensor:
+    """The x (K,), float32, for which basis (N, K) x is nearest to a goal (N,). In float32 every run would differ."""
+    return torch.linalg.lstsq(basis.double(), goal.double()[:, None]).solution[:, 0].float()
