@@ -24,7 +24,7 @@ from sfumato.train.methods.embedding import EmbeddingTask, EmbeddingTraining, fi
 CPU = torch.device("cpu")
 RECIPE = EmbeddingTraining(
     LoopConfig(steps=4, batch=4, lr=3e-2, warmup=1, lr_schedule="constant", validate_every=9, sample_every=9, ema=0.5),
-    word="gizmo", like="star", style="flat", views=2, held_out=1, prompts=("two {}",),
+    word="gizmo", like="star", style="flat", views=2, held_out=1, prompts=("two {}",), sheet_steps=1,
 )  # fmt: skip
 
 

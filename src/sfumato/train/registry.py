@@ -185,6 +185,14 @@ METHODS: tuple[Method, ...] = (
         inputs=(Input("pictures", Path, "Folder with pictures of the thing alone, one in each.", "FOLDER"), INIT),
     ),
     Method(
+        "lora",
+        learns="a LoRA of a style, which a formula makes of the data's pictures",
+        batch="latents of restyled examples, with captions that do not name the style",
+        loss="squared error of the network's output",
+        export="a LoRA in peft's names, one file",
+        inputs=(INIT,),
+    ),
+    Method(
         "distil",
         learns="low-rank changes of a model by which it draws in few steps without guidance",
         batch="points on paths that the model itself drew with guidance in more steps",

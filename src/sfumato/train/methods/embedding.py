@@ -33,7 +33,7 @@ from sfumato.pipeline.latents import encode
 from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 from sfumato.seeding import shuffled, stream
-from sfumato.settings.settings import Settings
+from sfumato.settings.settings import Settings, sized
 from sfumato.text.embeddings import Embedding
 from sfumato.train.assemble import completed
 from sfumato.train.config import LoopConfig
@@ -55,7 +55,7 @@ class EmbeddingTraining:
     data set, such as flat.png or flat-2.png, is of that style, others are of `style`. Each is laid at `views` places,
     on grounds of the data set, of which the first is where a thing's code has it; `held_out` further ones are for
     validation. Codes begin as those that spell out the pictures best and stay near them: `anchor` weighs their squared
-    distance. Sheets draw the `prompts`, in which {} is the word.
+    distance. Sheets draw the `prompts`, in which {} is the word, in `sheet_steps` steps.
     """
 
     loop: LoopConfig
@@ -65,6 +65,7 @@ class EmbeddingTraining:
     init: str = "emoji"
     views: int = 32
     held_out: int = 8
+    sheet_steps: int = 12
     anchor: float = 0.0
     prompts: tuple[str, ...] = ("{}", "two {}", "a {} on a blue background", "a {} and a red apple")
 
@@ -155,7 +156,7 @@ class EmbeddingTask:
     def samples(self) -> Image.Image:
         """Returns the given pictures, and below them what the prompts draw with the word."""
         model = self.taught()
-        settings = Settings.of(model.spec, "-", width=self._size, height=self._size)
+        settings = Settings.of(model.spec, "-", **sized({"steps": self.cfg.sheet_steps}, self._size, self._size))
         requests = [Request(prompt.format(self.cfg.word), k) for k, prompt in enumerate(self.cfg.prompts)]
         given = self._views["x0"][:: self.cfg.views][: len(requests)].to(self.device)
         drawn = trajectories(model, requests, settings)[:, -1]
@@ -211,7 +212,7 @@ class EmbeddingTask:
     def _encoded(self, count: int, name: str) -> Batch:
         """Latents `x0` of every picture at `count` spots, with these spots and the numbers of the grounds."""
         rng, white = Random(f"{self.cfg.loop.seed} {name}"), len(self._data.grounds)
-        spots, grounds, x0 = [], [], []
+        spots, grounds, x0 = list[Spot](), list[int](), list[Tensor]()
         for thing, _ in self._things:
             own = [_spot(rng, view == 0 and name == "views") for view in range(count)]
             on = [rng.randrange(white + 1) if view else white for view in range(count)]
