@@ -32,6 +32,8 @@ RECIPES = {
     "emoji-depth": "depth",
     "emoji-fast": "distil",
     "emoji-control-edges": "control",
+    "emoji-embedding": "embedding",
+    "emoji-lora-style": "lora",
 }
 
 
