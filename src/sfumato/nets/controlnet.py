@@ -154,7 +154,8 @@ class MMDiTControlNet(nn.Module):
         if cond.pooled is None:
             raise ValueError("this ControlNet is conditioned on pooled text; the conditioning has none")
         (hint,) = prepared
-        if cond.concat is not None and not self.control.own_patches:
+        sees_beside = not self.control.own_patches or self.control.transformer.in_channels > x.shape[1]
+        if cond.concat is not None and sees_beside:
             x = torch.cat([x, cond.concat], 1)
         pooled = torch.zeros_like(cond.pooled) if self.control.zero_pooled else cond.pooled
         vector = self.time_text_embed(t, pooled if self.control.own_pooled else pooling(pooled))

@@ -93,7 +93,7 @@ def fresh(base: nn.Module, cfg: ControlTraining, latent_channels: int) -> Contro
         last = [copy.controlnet_cond_embedding.conv_out, copy.controlnet_down_blocks, copy.controlnet_mid_block]
     elif isinstance(base, MMDiT):
         own = MMDiTConfig(
-            in_channels=latent_channels, patch=base.cfg.patch, hidden=cfg.hidden, heads=max(1, cfg.hidden // HEAD),
+            in_channels=base.cfg.in_channels, patch=base.cfg.patch, hidden=cfg.hidden, heads=max(1, cfg.hidden // HEAD),
             depth=cfg.blocks, pooled_dim=base.cfg.pooled_dim,
         )  # fmt: skip
         sizes = MMDiTControlConfig(own, base.cfg.hidden, latent_channels, joint=False, positions=False)
