@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from sfumato.adapters.deltas import (
@@ -137,12 +138,17 @@ def fits(parts: Mapping[str, tuple[int, ...]], shape: tuple[int, ...]) -> bool:
     return kept is not None and math.prod(kept) in (rows * columns, rows)
 
 
-def differences(layer: str, parts: Mapping[str, str], read: Callable[[str], Tensor]) -> dict[str, Delta]:
+def differences(
+    layer: str, parts: Mapping[str, str], read: Callable[[str], Tensor], alpha: float | None = None
+) -> dict[str, Delta]:
     """The differences of a layer's "weight" and "bias", of the components `parts` that `read` gives.
 
-    Raises SfumatoError for components that do not belong together.
+    `alpha` is what the file says elsewhere of a layer without one. Raises SfumatoError for components that do not
+    belong together.
     """
     held = {component: read(name) for component, name in parts.items()}
+    if alpha is not None:
+        held.setdefault("alpha", torch.tensor(alpha))
     result: dict[str, Delta] = {}
     weight = _weight(held)
     if weight is not None and "sparse_values" in held:

@@ -10,6 +10,7 @@ from sfumato.adapters.deltas import Delta
 from sfumato.adapters.file import AdapterFile
 from sfumato.adapters.layer_names import Layer, layer_names
 from sfumato.adapters.made_for import made_for
+from sfumato.adapters.peft import alphas
 from sfumato.errors import OptionError, SfumatoError
 from sfumato.spec import Spec
 
@@ -61,13 +62,15 @@ def read(file: AdapterFile, spec: Spec) -> Differences:
     with file.checkpoint() as checkpoint:
         layers, others = by_layer(checkpoint.tensors)
         strange = [name for name in others if not name.startswith(BUNDLED)]
+        alpha = alphas(file.path, file.metadata)
         for name, parts in layers.items():
             shapes = {component: checkpoint.tensors[tensor].shape for component, tensor in parts.items()}
             found = known.find(name, "weight")
             if found is not None and not fits(shapes, found.shape):
                 strange.append(name)
                 continue
-            for tensor, delta in differences(name, parts, checkpoint.read).items():
+            stated = alpha(name, shapes["down"][0]) if "down" in shapes else None
+            for tensor, delta in differences(name, parts, checkpoint.read, stated).items():
                 layer = known.find(name, tensor)
                 if layer is None:
                     strange.append(name)
