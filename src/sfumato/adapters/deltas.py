@@ -26,6 +26,10 @@ class Delta(ABC):
     def delta(self, weight: Tensor, strength: float = 1.0) -> Tensor:
         """Returns what is added to the weight. Raises RuntimeError or ValueError for a weight of another shape."""
 
+    def add_to(self, total: Tensor, weight: Tensor, strength: float) -> None:
+        """Add the difference of a weight to a contiguous `total`, in place."""
+        total += self.delta(weight, strength)
+
 
 @dataclass(frozen=True, eq=False)
 class LowRank(Delta):
@@ -46,6 +50,13 @@ class LowRank(Delta):
         else:
             product = torch.einsum("or,rs...,si->oi...", up, self.mid.to(weight), down.flatten(1))
         return product.reshape(weight.shape).mul_(self.scale * strength)
+
+    def add_to(self, total: Tensor, weight: Tensor, strength: float) -> None:
+        if self.mid is not None:
+            super().add_to(total, weight, strength)
+            return
+        up, down = (one.to(weight).flatten(1) for one in (self.up, self.down))
+        total.view(len(up), -1).addmm_(up, down, alpha=self.scale * strength)  # without a difference in between
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,9 +40,9 @@ def merged(network: Network, part: str, uses: Sequence[Use], spec: Spec) -> Netw
     for rule, several in changes.items():
         ours = [_now(places, new, name) for name in rule.ours]
         (joined,) = rule.transform.to_theirs([tensor.float() for tensor in ours])
-        total = joined.clone()
+        total = joined.clone(memory_format=torch.contiguous_format)
         for change, strength in several:
-            total += change.delta.delta(joined, strength)
+            change.delta.add_to(total, joined, strength)
         for name, before, after in zip(rule.ours, ours, rule.transform.to_ours([total]), strict=True):
             new[name] = after.to(before.dtype).contiguous()
     for name, value in new.items():
