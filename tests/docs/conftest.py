@@ -16,9 +16,12 @@ import tiny
 from sfumato.cli.main import app
 from sfumato.families import family
 from sfumato.loading.convert import convert
+from sfumato.loading.load import load_parts
 from sfumato.loading.save import save_folder
 from sfumato.merging.loras import extract_lora
+from sfumato.nets.controlnet import ControlNet
 from sfumato.nets.rrdb import RRDBNet
+from sfumato.spec import ControlNetConfig
 
 PICTURES = {
     "sketch.png": 256, "photo.png": 256, "photo.jpg": 256, "small.png": 64, "face.png": 256, "map.png": 256,
@@ -69,7 +72,15 @@ def _models(folder: Path) -> None:
     for number, name in enumerate(("portrait", "anime"), 1):
         _tuned(folder / "v1-5.safetensors", folder / f"{name}.safetensors", number)
     extract_lora(folder / "anime.safetensors", folder / "v1-5.safetensors", folder / "style.safetensors", rank=8)
+    _steering(folder / "models" / "v1-5", folder / "canny.safetensors")
     torch.save(tiny.randomise(RRDBNet(3, 8, 4, 2, 2)).state_dict(), folder / "4x-esrgan.pth")
+
+
+def _steering(model: Path, target: Path) -> None:
+    """A ControlNet for a model, under both names by which pages speak of it."""
+    network = ControlNet(ControlNetConfig(load_parts(model).spec.unet))
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, target)
+    shutil.copy(target, target.with_suffix(""))
 
 
 def _tuned(source: Path, target: Path, number: int) -> None:

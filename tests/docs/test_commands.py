@@ -45,7 +45,7 @@ SHORT = {
     "grid": ["--size", "64x64"],
     "interpolate": ["--steps", "2", "--size", "64x64", "--frames", "3"],
 }
-WRITES = {*SHORT, "replay", "compress", "decompress"} - {"augment", "anonymise"}
+WRITES = {"control", *SHORT, "replay", "compress", "decompress"} - {"augment", "anonymise"}
 
 
 def blocks(page: str, *languages: str) -> list[str]:
