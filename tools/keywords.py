@@ -21,6 +21,7 @@ from typing import TypedDict
 
 from sfumato.diffusion.options import Value
 from sfumato.settings.control import Control
+from sfumato.settings.image_prompt import ImagePrompt
 
 class Options(TypedDict, total=False):
     """What a user may say about a picture, whatever the task; None, or nothing, is the default."""

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from sfumato.pipeline.events import Picture, Progress
     from sfumato.pipeline.guides import add_guide
     from sfumato.settings.control import Control
+    from sfumato.settings.image_prompt import ImagePrompt
     from sfumato.tasks.result import Result
 
 __all__ = [
     "Control",
+    "ImagePrompt",
     "Picture",
     "Progress",
     "Result",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 _HOMES = {
     "Control": "sfumato.settings.control",
+    "ImagePrompt": "sfumato.settings.image_prompt",
     "Picture": "sfumato.pipeline.events",
     "Progress": "sfumato.pipeline.events",
     "Result": "sfumato.tasks.result",

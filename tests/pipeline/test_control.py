@@ -64,7 +64,7 @@ def residuals(network: nn.Module, x: Tensor, cond: Cond) -> tuple[Tensor, ...]:
 
 def draw(model: Model, strength: float, **options: object) -> list[Image.Image]:
     settings = Settings.of(model.spec, "a cat", **SMALL | options)
-    model = model.tiled(settings.tiling)
+    model = model.for_request(settings)
     run = SamplingRun.of(model, settings)
     made: list[tuple[Tensor, ...]] = []
 

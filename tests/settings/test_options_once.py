@@ -141,7 +141,7 @@ WITH = {
 }  # fmt: skip
 # Which is part of the prompt by then, or says how many pictures there are and not what one is; and controls, of which
 # the picture that they are given is not said.
-UNSAID = {"n", "best_of", "wildcards", "styles", "styles_file", "lora", "hypernetwork", "control"}
+UNSAID = {"n", "best_of", "wildcards", "styles", "styles_file", "lora", "hypernetwork", "control", "ip_adapter"}
 
 
 @pytest.mark.parametrize("name", sorted(set(OPTIONS) - UNSAID))
@@ -217,7 +217,7 @@ def test_samplers_of_other_programs_that_are_not_here_have_a_hint(name: str) -> 
 
 # Words of the field that name other things as well, such as a width of any picture, or a kind of adapter.
 COMMON = {"watermark", "steps", "seed", "width", "height", "n", "sampler", "schedule", "cfg", "sigmas", "crop", "rng",
-          "lora", "hypernetwork", "embedding", "control"}  # fmt: skip
+          "lora", "hypernetwork", "embedding", "control", "ip_adapter"}  # fmt: skip
 ROOMS = ("settings", "cli", "tasks", "pipeline", "images", "provenance", "server", "api.py")
 
 

@@ -21,9 +21,10 @@ from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.images.files import save
 from sfumato.nets.mmdit import MMDiT
+from sfumato.nets.unet import UNet
 from sfumato.provenance.read import read
 from sfumato.settings.settings import Options
-from tiny.adapters import random_lora
+from tiny.adapters import random_eye, random_ip_adapter, random_lora
 
 Load = Callable[[str], StableDiffusion]
 BASE = {"steps": 4, "cfg": 4.0, "seed": 7, "sampler": "euler", "schedule": "discrete"}
@@ -127,6 +128,7 @@ TRIED: dict[str, tuple[Any, dict[str, Any]]] = {
     "lora_partial": (True, {"lora": ...}),
     "embedding": (..., {}),
     "hypernetwork": (..., {}),
+    "ip_adapter": (..., {}),
 }
 RELEASES = {
     "txt2img xl": "sdxl",
@@ -176,6 +178,13 @@ def adapter(load: Load, words: Path) -> Callable[[str, str], tuple[str]]:
                 for name, one in torch.nn.Sequential(torch.nn.Linear(width, width)).state_dict().items()
             }
             torch.save({width: (layers, layers)}, path)
+        elif kind == "ip_adapter":
+            network, eye = model.denoiser.network, path.with_stem("eye")
+            save_file(random_eye(), eye)
+            width, unet = model.spec.unet.context_dim, isinstance(network, UNet)
+            save_file(random_ip_adapter(network, width) if unet else random_lora(network), path)
+            picture().save(path.with_suffix(".png"))
+            ending = f"={path.with_suffix('.png')},encoder={eye}"
         else:
             tensors = random_lora(model.denoiser.network, 0.5, more=["no_layer"] if kind == "strange" else [])
             ending = ":0.9"
@@ -199,7 +208,7 @@ def asked(
         without["wildcards"], value = str(words / "one"), str(words / "two")
     if option == "styles_file":
         value = str(words / "other.csv")
-    if option in ("lora", "embedding", "hypernetwork"):
+    if option in ("lora", "embedding", "hypernetwork", "ip_adapter"):
         value = adapter(task, option)
     if option == "lora_partial":
         without["lora"] = adapter(task, "strange")

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sfumato.nets.clip_vision import CLIPVision
+from sfumato.nets.ip_adapter import cross_attentions
 from sfumato.nets.layers import Linear
+from sfumato.nets.unet import UNet
+from sfumato.spec import CLIPVisionConfig
 
 
 def random_lora(
@@ -76,3 +80,28 @@ def random_adapter(kind: str, network: nn.Module, size: float = 0.2, seed: int =
                 parts["diff_b"] = some(out)
         tensors |= {f"{name}.{part}": value.contiguous() for part, value in parts.items()}
     return tensors
+
+
+EYE = CLIPVisionConfig(64, 64, layers=2, heads=1, size=28, patch=14, activation="quick_gelu", projection_dim=24)
+
+
+def random_ip_adapter(network: UNet, width: int) -> dict[str, Tensor]:
+    """A plain IP-Adapter for a U-Net that reads text of this width, and pictures by EYE."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    seen = EYE.projection_dim or 0
+    tensors = {"image_proj.proj.weight": noise(4 * width, seen), "image_proj.proj.bias": noise(4 * width),
+               "image_proj.norm.weight": torch.ones(width), "image_proj.norm.bias": torch.zeros(width)}  # fmt: skip
+    for place, layer in enumerate(cross_attentions(network)):
+        for side in "kv":
+            tensors[f"ip_adapter.{2 * place + 1}.to_{side}_ip.weight"] = noise(layer.attn2.to_q.in_features, width)
+    return tensors
+
+
+def random_eye() -> dict[str, Tensor]:
+    """The vision tower EYE, under transformers' names."""
+    torch.manual_seed(0)
+    return CLIPVision(EYE).state_dict()

@@ -34,6 +34,8 @@ ROOMS = {
     "loras": "lora",
     "embeddings": "embedding",
     "hypernetworks": "hypernetwork",
+    "ipadapter": "ip-adapter",
+    "clip_vision": "image encoder",
     "ControlNet": "controlnet",
     "controlnet": "controlnet",
     "t2i_adapter": "controlnet",

@@ -114,6 +114,18 @@ class IPAdapter(nn.Module):
         self.image_proj = image_proj
         self.ip_adapter = nn.ModuleList(layers)
 
+    @property
+    def seen(self) -> int:
+        """The width of what it is told of a picture."""
+        first = {Projection: "proj", FullProjection: "proj.0", Resampler: "proj_in"}[type(self.image_proj)]
+        return int(self.image_proj.get_submodule(first).in_features)
+
+    def count(self, states: int) -> int:
+        """How many tokens it makes of a picture of which the vision tower has so many states."""
+        if isinstance(self.image_proj, Resampler):
+            return self.image_proj.latents.shape[1]
+        return states if self.image_proj.of_states else TOKENS
+
     def tokens(self, seen: ImageStates, unseen: ImageStates) -> tuple[Tensor, Tensor]:
         """The tokens of a picture, and those that stand for none: of zeros in place of its vector, or `unseen`, what
         the tower says of a picture of zeros."""

@@ -18,6 +18,7 @@ from sfumato.images.tensors import to_pixels
 from sfumato.nets.prior import Underlay
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.hints import with_hints
+from sfumato.pipeline.image_tokens import with_image_tokens
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.prompts import PromptConditioning, encode_prompts
@@ -59,7 +60,8 @@ def conditioning(
         for score in (one.aesthetic_score, POOR)
     )
     prompts = encode_prompts(model, one, sigmas, underlay, after).map(positive, negative)
-    return with_hints(model, one, sigmas, adapted(model, one, sigmas, prompts))
+    prompts = with_hints(model, one, sigmas, adapted(model, one, sigmas, prompts))
+    return with_image_tokens(model, one, sigmas, prompts)
 
 
 def adapted(model: Model, one: Settings, sigmas: Tensor, prompts: PromptConditioning) -> PromptConditioning:

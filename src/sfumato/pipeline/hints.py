@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ from sfumato.pipeline.prompts import PromptConditioning
 from sfumato.settings.control import HINTS, SHOWS, Control
 from sfumato.settings.settings import Settings
 
+State = TypeVar("State")
 assert SHOWS == UNION_KINDS
 PIXELS = 8  # of a hint along a side, for each of the latents
 # What a ControlNet-Union is told of the hints that are made here.
@@ -87,8 +89,8 @@ def with_hints(model: Model, one: Settings, sigmas: Tensor, prompts: PromptCondi
 
     positive, negative = (partial(hinted, negative=which) for which in (False, True))
     return PromptConditioning(
-        tuple((_over(scheduled, levels, states, positive), weight) for scheduled, weight in prompts.branches),
-        _over(prompts.negative, levels, states, negative),
+        tuple((over_levels(scheduled, levels, states, positive), weight) for scheduled, weight in prompts.branches),
+        over_levels(prompts.negative, levels, states, negative),
         prompts.caption,
     )
 
@@ -100,16 +102,15 @@ def controlled_network(model: Model) -> Controlled:
     return network
 
 
-def _over(
+def over_levels(
     scheduled: ScheduledCond,
     levels: Sequence[float],
-    states: Sequence[Sequence[bool]],
-    change: Callable[[Cond, Sequence[bool]], Cond],
+    states: Sequence[State],
+    change: Callable[[Cond, State], Cond],
 ) -> ScheduledCond:
     """Conditioning that changes when it did and at the `levels`, where it comes into each of the `states`."""
     if len(states) <= 1:
-        state = states[0] if states else ()
-        return scheduled.map(lambda cond: change(cond, state)) if states else scheduled
+        return scheduled.map(lambda cond: change(cond, states[0])) if states else scheduled
     every = sorted({*scheduled.levels, *levels}, reverse=True)
     made: dict[tuple[int, int], Cond] = {}
     conds = []

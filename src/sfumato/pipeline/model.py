@@ -26,15 +26,19 @@ from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.loading.controls import ControlModel
 from sfumato.nets.controlled import Control, Controlled
 from sfumato.nets.controlnet import MMDiTControlNet
+from sfumato.nets.ip_adapter import with_image_prompts
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.perturbed import without_layers, without_self_attention
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.seamless import seamless
+from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.adapters import Adapters
 from sfumato.pipeline.clip_scorer import PERCEPTOR, ClipScorer, load_scorer
 from sfumato.pipeline.controls import ControlFile, LoadedControls
 from sfumato.pipeline.guides import Wrap
+from sfumato.pipeline.image_prompts import ImagePromptFile, LoadedImagePrompts
+from sfumato.pipeline.image_prompts import Loaded as LoadedImage
 from sfumato.pipeline.latents import preview_colours
 from sfumato.settings.settings import Settings, Tiling
 from sfumato.spec import Spec
@@ -52,8 +56,8 @@ class View:
     left out (skip-layer guidance), `without_self_attention` names of modules whose self-attention is the identity
     (perturbed-attention guidance). `adapters` are LoRAs and the like, whose differences are added to the weights of the
     network, hypernetworks before its attentions. `slots` are LoRAs that are added at run time, to the rows of a batch
-    whose conditioning asks for them (see `nets.adapted`). `controls` are the networks that steer it by hints; which
-    hints, and how strongly, is said by conditioning.
+    whose conditioning asks for them (see `nets.adapted`). `controls` are the networks that steer it by hints, `images`
+    the IP-Adapters by which it sees pictures; which hints and pictures, and how strongly, is said by conditioning.
     """
 
     adapters: tuple[Use, ...] = ()
@@ -62,6 +66,7 @@ class View:
     without_layers: tuple[int, ...] = ()
     without_self_attention: tuple[str, ...] = ()
     controls: tuple[ControlFile, ...] = ()
+    images: tuple[ImagePromptFile, ...] = ()
 
     @property
     def weights(self) -> tuple[tuple[Use, ...], tuple[Use, ...], tuple[ControlFile, ...]]:
@@ -128,13 +133,15 @@ class Model:
         """
         merged, slots = self.adapters.divided(settings)
         controls = tuple(ControlFile.find(one) for one in settings.control)
-        return self.view(replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots, controls=controls))
+        images = tuple(ImagePromptFile.find(one) for one in settings.ip_adapter)
+        key = replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots)
+        return self.view(replace(key, controls=controls, images=images))
 
     def following(self, settings: Settings) -> Self:
         """This model as one that goes on where another leaves off, with the adapters that were added to it alone."""
         result = copy.copy(self)
         result.adapters = self.adapters.alone()
-        return result.for_request(replace(settings, control=()))
+        return result.for_request(replace(settings, control=(), ip_adapter=()))
 
     def for_picture(self, one: Settings) -> Self:
         """This model with the adapters of one picture of a request, whose words may be other than its neighbours'."""
@@ -152,6 +159,11 @@ class Model:
     def controls(self) -> tuple[ControlModel, ...]:
         """The networks that steer this view."""
         return self._shared.controls(self.key)
+
+    @property
+    def images(self) -> tuple[LoadedImage, ...]:
+        """The IP-Adapters of this view."""
+        return self._shared.images(self.key)
 
     @property
     def loaded(self) -> Denoiser:
@@ -246,10 +258,16 @@ class _Shared:
         self.made: dict[View, _Networks] = {View(): _Networks(denoiser, vae, encode)}
         self.encoders: dict[tuple[Use, ...], TextEncoder] = {(): encode}
         self._controls = LoadedControls()
+        self._images = LoadedImagePrompts()
 
     def controls(self, key: View) -> tuple[ControlModel, ...]:
         """The networks that steer a view, loaded for the network as it was loaded itself."""
         return tuple(self._controls.get(file, self.made[View()].denoiser.network) for file in key.controls)
+
+    def images(self, key: View) -> tuple[LoadedImage, ...]:
+        """The IP-Adapters of a view, loaded for the network as it was loaded itself."""
+        base = self.made[View()].denoiser.network
+        return tuple(self._images.get(file, base, self.spec.title) for file in key.images)
 
     def networks(self, key: View) -> _Networks:
         """Denoiser, autoencoder and text encoder of a view, the same objects for equal keys."""
@@ -290,6 +308,7 @@ class _Shared:
         """Forget what was made of the networks as they were."""
         self.made, self.encoders = {View(): self.made[View()]}, {(): self.encoders[()]}
         self._controls.clear()
+        self._images.clear()
         for name in ("preview_colours", "perceptor"):
             vars(self).pop(name, None)
 
@@ -308,6 +327,8 @@ class _Shared:
         if key.tiling is not None:
             axes = key.tiling in ("x", "both"), key.tiling in ("y", "both")
             network, vae = seamless(network, *axes), seamless(vae, *axes)
+        if key.images and isinstance(network, UNet):
+            network = with_image_prompts(network, [(one.adapter, one.count) for one in self.images(key)])
         if key.controls:
             network = Controlled(network, [_steering(one, key.tiling) for one in self.controls(key)])
         return _Networks(replace(denoiser, network=network), vae, encode)

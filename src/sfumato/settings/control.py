@@ -97,10 +97,7 @@ class Control:
     @classmethod
     def parse(cls, text: str) -> Control:
         """What "canny.safetensors=photo.png,hint=canny,weight=0.8" says. Raises ValueError or OptionError."""
-        known = {name: one for name, one in options_in(cls).items() if name != "model"}
-        said: dict[str, Any] = {}
-        while (match := _PART.search(text)) and match[1] in known:
-            text, said[match[1]] = text[: match.start()], _read(known[match[1]], match[2])
+        text, said = parts_of(cls, text)
         model, mark, picture = text.partition("=")
         if not model.strip() or (mark and not picture.strip()):
             raise ValueError("{name} is " + f"{text!r}; give a model and a picture, such as canny=photo.png,hint=canny")
@@ -146,6 +143,15 @@ class Control:
         """The network's name, and its hash where that stands after it in square brackets."""
         match = re.fullmatch(r"(.+?)\s*\[(\w+)\]", self.model)
         return (match[1], match[2]) if match else (self.model, None)
+
+
+def parts_of(group: type, text: str) -> tuple[str, dict[str, Any]]:
+    """A text without what it ends in, and that: options of a group such as ",weight=0.8". Raises OptionError."""
+    known = {name: one for name, one in options_in(group).items() if name != "model"}
+    said: dict[str, Any] = {}
+    while (match := _PART.search(text)) and match[1] in known:
+        text, said[match[1]] = text[: match.start()], _read(known[match[1]], match[2])
+    return text, said
 
 
 def _read(one: Option, text: str) -> Any:

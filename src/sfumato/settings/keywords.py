@@ -11,9 +11,13 @@ from typing import Any, TypedDict
 
 from sfumato.diffusion.options import Value
 from sfumato.settings.control import Control
+from sfumato.settings.image_prompt import ImagePrompt
 from sfumato.settings.table import OPTIONS
 
-_TYPES: dict[str, Any] = {"Mapping": Mapping, "Sequence": Sequence, "Path": Path, "Value": Value, "Control": Control}
+_TYPES: dict[str, Any] = {
+    "Mapping": Mapping, "Sequence": Sequence, "Path": Path, "Value": Value, "Control": Control,
+    "ImagePrompt": ImagePrompt,
+}  # fmt: skip
 Options = TypedDict(  # type: ignore[misc]
     "Options",
     {name: eval(f"{one.kind.hint} | None", _TYPES) for name, one in OPTIONS.items()},  # type: ignore[misc]

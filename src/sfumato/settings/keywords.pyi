@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from sfumato.diffusion.options import Value
 from sfumato.settings.control import Control
+from sfumato.settings.image_prompt import ImagePrompt
 
 class Options(TypedDict, total=False):
     """What a user may say about a picture, whatever the task; None, or nothing, is the default."""
@@ -94,6 +95,9 @@ class Options(TypedDict, total=False):
     # Steer by a ControlNet or T2I-Adapter, such as canny=photo.png,hint=canny,weight=0.8; without a
     # picture it sees that which is drawn on.
     control: Sequence[Control | str] | None
+    # Draw what a picture shows, beside the words, by an IP-Adapter, such as
+    # plus.safetensors=face.png,weight=0.7.
+    ip_adapter: Sequence[ImagePrompt | str] | None
     # How many pictures. Default: 1.
     n: int | None
     # Draw so many, and keep those that the embedded CLIP finds nearest to the prompt.

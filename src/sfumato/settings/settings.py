@@ -15,6 +15,7 @@ from sfumato.errors import OptionError, SfumatoError
 from sfumato.settings.adapters import AdapterSettings
 from sfumato.settings.control import ControlSettings
 from sfumato.settings.guidance import CFG_PP_SCALE, GuidanceSettings, has_no_cfg_pp
+from sfumato.settings.image_prompt import ImagePromptSettings
 from sfumato.settings.keywords import Options
 from sfumato.settings.kinds import MAX_SEED
 from sfumato.settings.option import MODEL, checked, unknown_option
@@ -44,6 +45,7 @@ class Settings(
     RefinerSettings,
     SizeConditioning,
     PictureSettings,
+    ImagePromptSettings,
     ControlSettings,
     AdapterSettings,
     WordSettings,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sfumato.settings.adapters import AdapterSettings
 from sfumato.settings.control import ControlSettings
 from sfumato.settings.guidance import GuidanceSettings
+from sfumato.settings.image_prompt import ImagePromptSettings
 from sfumato.settings.option import Option, options_in
 from sfumato.settings.picture import HiresSettings, PictureSettings, RefinerSettings, SizeConditioning
 from sfumato.settings.prompt import StyleOptions, WordSettings
@@ -17,6 +18,7 @@ GROUPS = (
     StyleOptions,
     AdapterSettings,
     ControlSettings,
+    ImagePromptSettings,
     PictureSettings,
     SizeConditioning,
     RefinerSettings,
