@@ -102,18 +102,15 @@ class Bench:
         """Every way once; raises AssertionError where they do not draw the same."""
         drawn = []
         for way in (*RIVALS, *reversed(RIVALS.values())):
-            before = [value.clone() for value in self.changed()]
+            changed = self.ours if way in RIVALS else self.theirs
+            before = [value.clone() for value in some_of(changed)]
             drawn.append(self.mine(way) if way in RIVALS else self.other(way))
             if way in RIVALS:
                 self.timed(way, "off", lambda: None)  # the view is dropped
-            same = all(torch.equal(one, value) for one, value in zip(before, self.changed(), strict=True))
+            same = all(torch.equal(one, value) for one, value in zip(before, some_of(changed), strict=True))
             self.measured[way]["back"].append(same)
         for one in drawn[1:]:
             assert (one - drawn[0]).abs().max() <= 2e-2 * drawn[0].abs().max(), "the ways draw different things"
-
-    def changed(self) -> list[Tensor]:
-        """Some of the weights that the LoRA changes, which both networks share."""
-        return [value for name, value in self.ours.named_parameters() if name.endswith("attn1.to_q.weight")]
 
     def rows(self) -> list[list[str]]:
         rows = []
@@ -121,11 +118,21 @@ class Bench:
             mine = self.measured[way]
             row = [way, *(f"{median(mine[column]):.2f}" for column in ("on", "step", "off"))]
             other = self.measured[RIVALS[way]] if way in RIVALS else None
-            for column in ("on", "step"):
-                ratios = [a / b for a, b in zip(mine[column], other[column], strict=True)] if other else []
-                row.append(f"{median(ratios):.2f}" if ratios else "")
+            for columns in (("on", "off"), ("step",)):
+                row.append(f"{median(ratios(mine, other, columns)):.2f}" if other else "")
             rows.append([*row, f"{median(mine['MB']):.0f}", "yes" if all(mine["back"]) else "no"])
         return rows
+
+
+def some_of(network: nn.Module) -> list[Tensor]:
+    """Some of the weights that the LoRA changes."""
+    return [value for name, value in network.named_parameters() if name.endswith("attn1.to_q.weight")]
+
+
+def ratios(mine: dict[str, list[float]], other: dict[str, list[float]], columns: tuple[str, ...]) -> list[float]:
+    """Ours over theirs in each round, columns added."""
+    a, b = ([sum(values) for values in zip(*(each[name] for name in columns), strict=True)] for each in (mine, other))
+    return [x / y for x, y in zip(a, b, strict=True)]
 
 
 def spec_of(depth: int) -> Spec:
@@ -172,7 +179,7 @@ def main() -> None:
                 bench.measured.clear()  # the first warms up
         size = sum(value.nbytes for value in ours.parameters()) / 1e6
         title = f"LoRA of rank {given.rank} ({file.stat().st_size / 1e6:.0f} MB) on the XL U-Net, depth {given.depth}, "
-        columns = ["", "on (s)", "step (s)", "off (s)", "on / theirs", "step / theirs", "peak MB", "back"]
+        columns = ["", "on (s)", "step (s)", "off (s)", "on + off / theirs", "step / theirs", "peak MB", "back"]
         show(f"{title}{given.dtype}, {size:.0f} MB", columns, bench.rows())
 
 

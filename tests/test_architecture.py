@@ -27,7 +27,7 @@ ALLOWED = {
     "families": ("checkpoint", "nets", "text", "diffusion"),
     "adapters": ("families", "checkpoint", "nets", "diffusion", "text"),
     "loading": ("families", "checkpoint", "nets", "text", "diffusion", "adapters", "runtime"),
-    "hub": ("loading", "families", "checkpoint", "runtime"),
+    "hub": ("adapters", "loading", "families", "checkpoint", "runtime"),
     "settings": ("diffusion", "text"),
     "merging": ("settings", "hub", "loading", "adapters", "families", "checkpoint", "nets"),
     "provenance": ("settings", "diffusion", "text", "images"),

@@ -71,7 +71,7 @@ def test_a_missing_part_is_said(tiny, write, part):
 def test_a_stranger_is_described(golden):
     result = run(golden / "embeddings/ti_a1111.pt")
     assert result.exit_code == 0
-    assert "a textual-inversion embedding" in result.stdout
+    assert "an embedding of 3 vectors" in result.stdout
 
 
 def test_a_broken_file_is_one_line_and_exit_code_2(tmp_path):

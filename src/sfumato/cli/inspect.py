@@ -12,6 +12,7 @@ from sfumato.cli.from_table import completion
 from sfumato.cli.options import Prediction, TextEncoders, Vae, Variant, ZeroSnr, model_names
 
 if TYPE_CHECKING:
+    from sfumato.adapters.describe import Description
     from sfumato.spec import Prediction as Kind
 
 SHOWN = 10
@@ -48,6 +49,10 @@ def inspect(
     from sfumato.loading.inspect import inspect_checkpoint
     from sfumato.loading.resolve import Overrides
 
+    adapter = _adapter(file)
+    if adapter is not None:
+        _print_adapter(*adapter, as_json)
+        return
     path, known = locate(file)
     overrides = Overrides(variant or known, cast("Kind | None", prediction), zero_snr)
     encoders = [locate(one, "text encoder")[0] for one in text_encoder or ()]
@@ -87,6 +92,39 @@ def inspect(
     lines.append(("usable", "yes" if found.problem is None else f"no, {found.problem}"))
     for name, text in lines:
         typer.echo(f"{name:<10} {_printable(text)}")
+
+
+def _adapter(file: str) -> tuple[Path, Description] | None:
+    """The adapter that a path or name means; None where it means something else."""
+    from sfumato.adapters.describe import describe_file
+    from sfumato.errors import SfumatoError
+    from sfumato.hub.local_adapters import find_adapter
+
+    path = Path(file).expanduser()
+    if not path.exists():
+        try:
+            path = find_adapter(file)
+        except SfumatoError:
+            return None
+    found = describe_file(path)
+    return None if found is None else (path, found)
+
+
+def _print_adapter(path: Path, found: Description, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"path": str(path), **found.record()}))
+        return
+    lines = [
+        ("adapter", found.kind),
+        ("made for", found.family or ("no family that is known here" if found.layers else "")),
+        ("rank", ", ".join(map(str, found.ranks))),
+        ("layers", str(found.layers or "")),
+        ("words", ", ".join(found.words)),
+        *(("metadata", f"{key}: {value}") for key, value in sorted(found.metadata.items())),
+    ]
+    for name, text in lines:
+        if text:
+            typer.echo(f"{name:<10} {_printable(text)}")
 
 
 def _print_plan(file: Path, dtype: str, vae: str | None, text_encoders: list[str], as_json: bool) -> None:

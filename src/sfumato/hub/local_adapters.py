@@ -11,13 +11,13 @@ from pathlib import Path
 from sfumato.checkpoint.formats.safetensors_file import looks_like
 from sfumato.checkpoint.hashes import sha256, sha256_of_tensors
 from sfumato.errors import SfumatoError
-from sfumato.hub.local_models import Found, found
+from sfumato.hub.local_models import ADAPTERS, Found, found
 
 HASH = re.compile(r"[0-9a-fA-F]{8,64}")
 MAX_HEADER = 64 << 20
 
 
-KINDS = ("lora", "embedding", "hypernetwork")
+KINDS = ADAPTERS
 
 
 def find_adapter(name: str, kinds: Container[str] = KINDS, else_do: str = "") -> Path:

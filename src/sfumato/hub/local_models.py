@@ -17,6 +17,7 @@ from sfumato.hub.licences import EMBEDDED_LICENCE
 
 EMBEDDED, VARIANTS = "emoji", "variants"
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".gguf")
+ADAPTERS = ("lora", "embedding", "hypernetwork")  # kinds of files that change a model
 PICTURES = (".png", ".webp")  # in which AUTOMATIC1111 hides embeddings
 # What the folders of A1111 and ComfyUI hold. A folder without any of them holds whole models.
 ROOMS = {
@@ -261,6 +262,8 @@ def _described(one: Found) -> Model:
     from sfumato.checkpoint.open import open_checkpoint
     from sfumato.loading.detect import identify
 
+    if one.kind in ADAPTERS:
+        return _described_adapter(one)
     known, embedded = one.release, (embedded_model(), *embedded_variants())
     file = hashed_file(one.path)
     model = Model(
@@ -288,6 +291,17 @@ def _described(one: Found) -> Model:
         dtype=kinds.most_common(1)[0][0] if kinds else None,
         licence=model.licence or (family.spec.licence if family else None) or None,
     )
+
+
+def _described_adapter(one: Found) -> Model:
+    from sfumato.adapters.describe import describe_file
+
+    model = Model(one.name, "", kind=one.kind, size=one.size, sha256=kept_sha256(one.path), path=one.path)
+    try:
+        found = describe_file(one.path)
+    except SfumatoError as error:
+        return replace(model, what="broken", problem=str(error))
+    return replace(model, what=str(found) if found else f"no {one.kind} that is known here")
 
 
 def locate(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:

@@ -38,7 +38,10 @@ class ForeignFormat:
     test: Callable[[Shapes], bool] = lambda shapes: True
 
 
-LORA = "it changes a model, which this version cannot let it do yet: give the model alone"
+LORA = "it changes a model: give the model, and this with --lora"
+EMBEDDING = "it is a word for a model: give the model, and this with --embedding"
+HYPERNETWORK = "it changes a model: give the model, and this with --hypernetwork"
+UNUSED = "it changes a model in a way that is not supported: give the model alone"
 CONTROL = "it steers a model by a hint: give the model, and this with --control"
 PART = "it is one part of a model: give the complete model"
 VAE = "it is one part of a model: give a model, and this with --vae"
@@ -51,15 +54,15 @@ FOREIGN_FORMATS = (
     ForeignFormat("a LoRA in kohya's layout", r"^lora_\w+\.(lora_down|lora_up)\.weight$", LORA),
     ForeignFormat("a LoRA in the diffusers (peft) layout", r"\.lora(_A|_B|\.down|\.up)(\.\w+)?\.weight$", LORA),
     ForeignFormat("a LyCORIS adapter", r"\.(hada_w1_a|lokr_w1(_a)?|oft_(diag|blocks)|dora_scale)$", LORA),
-    ForeignFormat("a hypernetwork", r"^\d+\.[01]\.linear\d?\.", LORA),
-    ForeignFormat("a textual-inversion embedding", r"^(string_to_param\.|emb_params$|clip_[lg]$)", LORA),
+    ForeignFormat("a hypernetwork", r"^\d+\.[01]\.linear\d?\.", HYPERNETWORK),
+    ForeignFormat("a textual-inversion embedding", r"^(string_to_param\.|emb_params$|clip_[lg]$)", EMBEDDING),
     ForeignFormat(
         "a ControlNet",
         r"^(controlnet\.)?(control_model\.|controlnet_cond_embedding\.|input_hint_block\.|pos_embed_input\.)",
         CONTROL,
     ),
-    ForeignFormat("an IP-Adapter", r"^(image_proj|ip_adapter)\.", LORA),
-    ForeignFormat("a motion module of AnimateDiff", r"\.motion_modules\.\d+\.", LORA),
+    ForeignFormat("an IP-Adapter", r"^(image_proj|ip_adapter)\.", UNUSED),
+    ForeignFormat("a motion module of AnimateDiff", r"\.motion_modules\.\d+\.", UNUSED),
     ForeignFormat("a T2I-Adapter", r"^(adapter\.)?body\.\d+\.(block1|block2|in_conv|resnets\.\d+\.block1)\.", CONTROL),
     ForeignFormat(
         "an upscaler of the ESRGAN kind", r"(^|\.)(body\.\d+\.rdb1\.|RRDB_trunk\.|model\.1\.sub\.0\.RDB1\.)", PIXELS
@@ -106,7 +109,7 @@ FOREIGN_FORMATS = (
     ForeignFormat(
         "a textual-inversion embedding",
         r"",
-        LORA,
+        EMBEDDING,
         lambda shapes: len(shapes) == 1 and len(next(iter(shapes.values()))) <= 2,
     ),
 )
