@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import sfumato
 from sfumato.cli.from_table import FromTable
+from sfumato.cli.main import app
 from sfumato.cli.options import command
 from sfumato.errors import OptionError, SfumatoError
 from sfumato.families import sd1
@@ -262,3 +263,12 @@ def _names(tree: ast.Module) -> set[str]:
 def test_settings_module_still_gives_what_others_import() -> None:
     for name in module.__all__:
         assert hasattr(module, name)
+
+
+def test_the_command_line_has_every_option_of_the_table() -> None:
+    command = typer.main.get_command(app)
+    words = command.make_context("sfumato", ["txt2img", "a cat"], resilient_parsing=True)
+    _, txt2img, _ = command.resolve_command(words, ["txt2img", "a cat"])
+    known = {flag for parameter in txt2img.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    missing = {name for name, one in OPTIONS.items() if not {flag.split("/")[0] for flag in one.flags} & known}
+    assert missing == {"width", "height"}, "both are --size there"
