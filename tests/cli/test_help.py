@@ -69,6 +69,7 @@ def test_defaults_are_those_of_the_embedded_model(run: Run) -> None:
     ("given", "said"),
     [
         ("--num-inference-steps", "here it is --steps"),
+        ("--mask", "--mask belongs to `sfumato inpaint`"),
         ("--guidance-scale", "here it is --cfg"),
         ("--cfg-scale", "here it is --cfg"),
         ("--negative_prompt", "here it is --negative"),

@@ -52,7 +52,9 @@ def extract(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write what training made of BASE to get TUNED as a LoRA; of rank 64, unless --rank or --energy is given.
+    """Make a LoRA of two models.
+
+    It is what training made of BASE to get TUNED; of rank 64, unless --rank or --energy is given.
 
     Example: sfumato lora extract portrait.safetensors v1-5.safetensors --rank 32 --out portrait-lora.safetensors
     """
@@ -77,7 +79,9 @@ def resize(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a LoRA with a smaller rank: each layer's nearest of that rank.
+    """Write a LoRA with a smaller rank.
+
+    Each layer becomes the nearest of that rank.
 
     Example: sfumato lora resize style.safetensors --rank 8 --out style-8.safetensors
     """
@@ -100,7 +104,9 @@ def merge(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one LoRA that does what several do together: exactly, or cut with --rank or --energy.
+    """Write one LoRA that does what several do.
+
+    The result is exact; --rank or --energy make it smaller.
 
     Example: sfumato lora merge style.safetensors:0.8 hero.safetensors:0.5 --out both.safetensors
     """

@@ -56,6 +56,10 @@ COMMANDS = {
     "verify": ("sfumato.cli.verify:verify", "Compare every network, sampler and format with reference data."),
 }
 
+# The commands whose options a user may look for in another of them.
+TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "upscale", "depth2img", "interpolate", "grid", "augment")
+FEW_OWNERS = 3  # an option that more of them have is no hint
+
 BASIC = "What everybody needs"
 PANELS = (
     BASIC, "Arguments", "Options", "On a picture", "The way", "Pictures", "Sampling", "Words", "Guidance",
@@ -134,7 +138,7 @@ def _meant(error: Any) -> str:
     from sfumato.settings.table import ARGUMENTS, OPTIONS
 
     name = error.option_name.lstrip("-").replace("-", "_")
-    known = {flag for parameter in error.ctx.command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    known = _flags(error.ctx.command)
     names = next((one.name for one in OPTIONS.values() if name in (one.name, *one.also)), ARGUMENTS.get(name, name))
     meant = FLAGS.get(names, "--" + names.replace("_", "-"))
     arguments = {parameter.name: parameter for parameter in error.ctx.command.params if parameter.opts[0][0] != "-"}
@@ -147,7 +151,15 @@ def _meant(error: Any) -> str:
     if names in arguments:
         error.possibilities = None
         return f"; here it is given without a name, as {arguments[names].metavar or names.upper()}"
-    return ""
+    owners = [name for name in TASKS if meant in _flags(_load(name))]
+    if not owners or len(owners) > FEW_OWNERS:
+        return ""
+    error.possibilities = None
+    return f"; {meant} belongs to {' and '.join(f'`sfumato {name}`' for name in owners)}"
+
+
+def _flags(command: Any) -> set[str]:
+    return {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
 
 
 def _load(name: str) -> Any:

@@ -171,5 +171,7 @@ def _found(kind: str, name: object, names: dict[str, Names]) -> str:
     if (elsewhere := key_of(name, _spelled(other))) is not None:
         named = "schedule" if kind == "sampler" else "sampler"
         raise OptionError(f"{shortened(name)} is no {kind} but a {named}; give `{named}` {elsewhere}")
-    everything = [*names, *(one.label for one in names.values())]
+    labels = [one.label for one in names.values()]
+    both = [f"{label} {one.label}" for label in labels for one in SCHEDULE_NAMES.values()] if kind == "sampler" else []
+    everything = [*names, *labels, *both]
     raise unknown(kind, name, everything, LISTED)
