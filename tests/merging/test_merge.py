@@ -103,7 +103,7 @@ def test_a_list_has_a_number_for_each_block(files: list[Path], tmp_path: Path) -
     with pytest.raises(SfumatoError, match=r"there are 2 weights of blocks; this model has 9 blocks \(IN00 to OUT03\)"):
         merge(files[:2], tmp_path / "no.safetensors", blocks="0,1")
     merge(files[:2], tmp_path / "list.safetensors", blocks="0.5,0,0,0,0,0,1,1,1,1")
-    merge(files[:2], tmp_path / "names.safetensors", blocks={"BASE": 0.5, "IN": 0, "M00": 0, "OUT": 1})
+    merge(files[:2], tmp_path / "names.safetensors", blocks={"BASE": 0.5, "IN": 0, "MID": 0, "OUT": 1})
     one, two = weights(tmp_path / "list.safetensors"), weights(tmp_path / "names.safetensors")
     assert all(torch.equal(one[name], two[name]) for name in one)
 

@@ -41,6 +41,7 @@ class ForeignFormat:
 LORA = "it changes a model: give the model, and this with --lora"
 EMBEDDING = "it is a word for a model: give the model, and this with --embedding"
 HYPERNETWORK = "it changes a model: give the model, and this with --hypernetwork"
+IP_ADAPTER = "it shows a model pictures: give the model, and this with --ip-adapter"
 UNUSED = "it changes a model in a way that is not supported: give the model alone"
 CONTROL = "it steers a model by a hint: give the model, and this with --control"
 PART = "it is one part of a model: give the complete model"
@@ -61,7 +62,7 @@ FOREIGN_FORMATS = (
         r"^(controlnet\.)?(control_model\.|controlnet_cond_embedding\.|input_hint_block\.|pos_embed_input\.)",
         CONTROL,
     ),
-    ForeignFormat("an IP-Adapter", r"^(image_proj|ip_adapter)\.", UNUSED),
+    ForeignFormat("an IP-Adapter", r"^(image_proj|ip_adapter)\.", IP_ADAPTER),
     ForeignFormat("a motion module of AnimateDiff", r"\.motion_modules\.\d+\.", UNUSED),
     ForeignFormat("a T2I-Adapter", r"^(adapter\.)?body\.\d+\.(block1|block2|in_conv|resnets\.\d+\.block1)\.", CONTROL),
     ForeignFormat(

@@ -61,7 +61,9 @@ class Blocks:
         return [(label, str(number)) for label, number in zip(labels, numbers, strict=True)]
 
     def expanded(self, name: str) -> list[str]:
-        """The patterns that a name stands for: of a range its blocks, of a group all of them."""
+        """The patterns that a name stands for: of a range its blocks, of a group all of them; MID is M00."""
+        if name == "MID":  # as the lists for LoRAs call it
+            return ["M00"]
         if match := _RANGE.fullmatch(name):
             group, first, last = match[1], int(match[2]), int(match[3])
             return [label for i in range(first, last + 1) if (label := f"{group}{i:02}") in self.labels] or [name]
