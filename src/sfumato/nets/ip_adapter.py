@@ -118,7 +118,9 @@ class IPAdapter(nn.Module):
     def seen(self) -> int:
         """The width of what it is told of a picture."""
         first = {Projection: "proj", FullProjection: "proj.0", Resampler: "proj_in"}[type(self.image_proj)]
-        return int(self.image_proj.get_submodule(first).in_features)
+        layer = self.image_proj.get_submodule(first)
+        assert isinstance(layer, nn.Linear)
+        return layer.in_features
 
     def count(self, states: int) -> int:
         """How many tokens it makes of a picture of which the vision tower has so many states."""
