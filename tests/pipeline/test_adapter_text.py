@@ -77,3 +77,9 @@ def test_a_file_from_elsewhere_is_known_by_its_name_later(sd: StableDiffusion, l
     save(drawn[0], tmp_path / "a.png", drawn.infotexts[0])
     assert str(tmp_path) not in drawn.infotexts[0]
     assert sd.replay(tmp_path / "a.png")[0] == drawn[0]
+
+
+def test_a_grid_has_loras_as_an_axis(sd: StableDiffusion, lora: Path) -> None:
+    _, table = sd.grid("a cat", "", "lora=none,style:0.5,style:1", **SMALL)
+    said = [infotext.parse(cell["infotext"])[0] for cell in table["cells"]]
+    assert said == ["a cat", "a cat <lora:style:0.5>", "a cat <lora:style:1>"]

@@ -14,6 +14,9 @@ from sfumato.text.prompt.tree import NUMBER, Adapter
 OPTIONS = ("te", "unet", "lbw", "during", "step", "start", "stop")  # that an adapter may have by name
 
 
+NO_ADAPTER = "none"
+
+
 def read_lora(text: str) -> Adapter:
     """The adapter that a text such as "style:0.8" or "folder/style.safetensors:0.8:0.5" names. Raises ValueError."""
     parts = text.strip().split(":")
@@ -46,7 +49,10 @@ class Files(Names):
 
 @dataclass(frozen=True)
 class Loras(Files):
-    """Several adapters with their strengths."""
+    """Several adapters with their strengths; in a text the word `NO_ADAPTER` is none."""
+
+    def read(self, text: str) -> tuple[str, ...]:
+        return () if text.strip() == NO_ADAPTER else super().read(text)
 
     def checked(self, value: Any, spec: Any) -> tuple[str, ...]:
         texts = super().checked(value, spec)

@@ -18,6 +18,7 @@ from sfumato.errors import SfumatoError
 from sfumato.images.resize import natural_size
 from sfumato.pipeline.events import Picture
 from sfumato.pipeline.model import Model
+from sfumato.settings.adapters import NO_ADAPTER, Loras
 from sfumato.settings.kinds import Kind, Number, Text, Whole
 from sfumato.settings.settings import Options, Settings, sized
 from sfumato.settings.table import OPTIONS
@@ -28,6 +29,7 @@ MAX_CELLS = 1000
 _WORDS, _STRENGTH = "words", "strength"
 _KINDS: dict[str, Kind] = {  # of the options that have one plain value
     **{name: one.kind for name, one in OPTIONS.items() if not one.kind.repeated and name not in ("n", "sigmas")},
+    **{name: one.kind for name, one in OPTIONS.items() if isinstance(one.kind, Loras)},  # one adapter a value, or none
     _WORDS: Text(),
     _STRENGTH: Number(0, 1, STRENGTH),
 }
@@ -66,6 +68,8 @@ class Axis:
     def label(self, k: int) -> str:
         value = self.values[k]
         shown = f"{value:g}" if isinstance(value, float) else str(value)
+        if isinstance(value, tuple):
+            shown = ", ".join(value) or NO_ADAPTER
         return shown if self.name == _WORDS else f"{self.name} {shown}"
 
 
