@@ -17,7 +17,9 @@ import sfumato
 from sfumato import Control, SfumatoError
 from sfumato.api import StableDiffusion
 from sfumato.diffusion.cond import Cond
-from sfumato.pipeline.conditioning import conditioning
+from sfumato.diffusion.driver import Finished, drive
+from sfumato.pipeline.conditioning import conditioning, guidance
+from sfumato.pipeline.sampling import SamplingRun
 from sfumato.provenance.read import read
 from sfumato.settings.settings import Settings
 from sfumato.tasks.replay import replay
@@ -214,3 +216,36 @@ def test_the_web_ui_says_what_steered_a_picture() -> None:
     assert control.name_and_hash == ("control_v11p_sd15_softedge", "a8575a2a")
     assert (control.hint, control.weight, control.start, control.end) == ("gradient", 0.6, 0.1, 0.9)
     assert (control.mode, control.resize) == ("control", "pad")
+
+
+@torch.no_grad()
+def test_a_batch_of_different_hints_and_strengths_is_each_picture_alone(
+    sd: StableDiffusion, networks: Path, shape: Image.Image
+) -> None:
+    files = [networks / "one", networks / "two"]
+    asked = [(0.9, 0.0, 0), (0.4, 0.7, 40), (0.0, 0.8, 90), (0.0, 0.0, 0)]  # strengths of both, and the hint's angle
+    each = [
+        Settings.of(sd.spec, "a cat", control=[Control(file, shape.rotate(angle), weight=weight)
+                    for file, weight in zip(files, weights, strict=True)], **SMALL | {"seed": angle})
+        for *weights, angle in asked
+    ]  # fmt: skip
+    views = [sd.for_request(one) for one in each]
+    network, calls = views[0].denoiser.network, []
+    hook = network.register_forward_pre_hook(lambda module, given: calls.append(len(given[0])))
+
+    def latents(several: list[Settings]) -> list[torch.Tensor]:
+        runs = [SamplingRun.of(sd, one) for one in several]
+        jobs = [
+            run.job(guidance(view, one, run.sigmas), one)
+            for run, one, view in zip(runs, several, [views[each.index(one)] for one in several], strict=True)
+        ]
+        return [
+            event.x for _, event in sorted(drive(jobs, 16), key=lambda pair: pair[0]) if isinstance(event, Finished)
+        ]
+
+    together = latents(each)
+    assert set(calls) == {2 * len(each)}, "prompts and negative prompts of all in one call"
+    hook.remove()
+    for one, made in zip(each, together, strict=True):
+        assert torch.allclose(latents([one])[0], made, atol=1e-5)
+    assert not torch.allclose(together[0], together[1], atol=1e-2)

@@ -121,9 +121,9 @@ def t2i_sizes(shapes: Shapes, prefix: str, folder: bool) -> T2IAdapterConfig:
         channels = tuple(takewhile(bool, (width(own, last.format(i)) for i in count())))
     taken = own["body.0.in_conv.weight" if light else "conv_in.weight"][1]
     unshuffle = 16 if not light and taken in (16**2, 3 * 16**2) else 8
-    halves = (False, False, True, False) if unshuffle == 16 else (False, True, True, True)
-    if len(channels) != len(halves) or taken % unshuffle**2:
-        raise LookupError(f"the T2I-Adapter has {len(channels)} levels, 4 are expected")
+    if not channels or not per_level or taken % unshuffle**2:
+        raise LookupError(f"the T2I-Adapter has {len(channels)} levels of {per_level} blocks")
+    halves = tuple(i == 2 if unshuffle == 16 else i > 0 for i in range(len(channels)))
     return T2IAdapterConfig(channels, per_level, taken // unshuffle**2, unshuffle, halves, light)
 
 
