@@ -2,12 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    SD3ControlNetModel,
+    SD3Transformer2DModel,
+    StableDiffusion3ControlNetPipeline,
+    StableDiffusion3Pipeline,
+)
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from PIL import Image
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
+from sfumato import Control
 from sfumato.errors import SfumatoWarning
 
 PROMPT, NEGATIVE = "a red heart and so on", "a blue cat"
@@ -108,3 +118,35 @@ def test_without_t5_zeros_stand_in(sd3, opened, first_noise, apart) -> None:
     ours = model.txt2img(PROMPT, NEGATIVE, **OURS).images[0]
     theirs = pipeline(PROMPT, negative_prompt=NEGATIVE, latents=first_noise(model), **THEIRS).images[0]
     assert apart(ours, theirs) <= 2
+
+
+@pytest.mark.parametrize("joint", [True, False], ids=["InstantX", "Stability AI"])
+def test_a_controlnet(sd3, opened, first_noise, apart, joint: bool, tmp_path: Path, monkeypatch) -> None:
+    # Their hint's latents are drawn by chance.
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode())
+    pipeline = sd3(*KINDS["sd3_medium"])
+    model = opened(pipeline)
+    torch.manual_seed(1)
+    network = SD3ControlNetModel(
+        sample_size=16, num_layers=2, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=96 if joint else None, caption_projection_dim=32, pooled_projection_dim=64,
+        pos_embed_max_size=16, pos_embed_type="sincos" if joint else None, use_pos_embed=joint,
+        force_zeros_for_pooled_projection=joint,
+    ).eval()  # fmt: skip
+    for layer in (*network.controlnet_blocks, network.pos_embed_input.proj):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    network.save_pretrained(tmp_path / "edges")
+    parts = {
+        name: part for name, part in pipeline.components.items() if name not in ("image_encoder", "feature_extractor")
+    }
+    theirs = StableDiffusion3ControlNetPipeline(**parts, controlnet=network)
+    theirs.set_progress_bar_config(disable=True)
+    hint = Image.new("RGB", (32, 32), "black")
+    hint.paste("white", (8, 4, 24, 12))
+    options = {"controlnet_conditioning_scale": 0.7, "control_guidance_end": 0.7}
+    picture = theirs(
+        PROMPT, negative_prompt=NEGATIVE, control_image=hint, latents=first_noise(model), **options, **THEIRS
+    ).images[0]
+    control = Control(tmp_path / "edges", hint, weight=0.7, end=0.7)
+    assert apart(model.txt2img(PROMPT, NEGATIVE, control=[control], **OURS).images[0], picture) <= 2
+    assert apart(model.txt2img(PROMPT, NEGATIVE, **OURS).images[0], picture) > 10
