@@ -1,0 +1,59 @@
+"""LoRAs against diffusers with peft, which are installed for this alone: the same file on the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sfumato.adapters.file import AdapterFile
+from sfumato.adapters.merged import merged
+from sfumato.adapters.use import Use
+from sfumato.checkpoint.diffusers_config import mmdit_to, unet_to
+from sfumato.diffusion.cond import Cond
+from sfumato.families import family
+from sfumato.nets.layers import Linear
+
+
+@pytest.mark.parametrize("release", ["sd1", "sdxl", "sd35_medium"])
+@pytest.mark.parametrize("rows", [False, True], ids=["LoRA", "DoRA"])
+def test_a_network_with_a_lora_is_that_of_diffusers(
+    release: str, rows: bool, shrunk, random_model, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    diffusers = pytest.importorskip("diffusers")
+    spec = shrunk(release)
+    part = family(release).denoiser
+    ours = random_model(spec).networks[part]
+    if part == "unet":
+        theirs = diffusers.UNet2DConditionModel.from_config(unet_to(spec.unet, 8))
+    else:
+        theirs = diffusers.SD3Transformer2DModel.from_config(mmdit_to(spec.transformer, 8))
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    tensors = {}
+    for name, module in ours.named_modules():
+        if isinstance(module, Linear) and "attn" in name:
+            out, cin = module.weight.shape
+            tensors[f"{part}.{name}.lora_A.weight"] = 0.2 * torch.randn(2, cin)
+            tensors[f"{part}.{name}.lora_B.weight"] = 0.2 * torch.randn(out, 2)
+            if rows:
+                tensors[f"{part}.{name}.lora_magnitude_vector"] = module.weight.detach().norm(dim=1) * 1.1
+    save_file(tensors, tmp_path / "a.safetensors")
+    theirs.load_lora_adapter(load_file(tmp_path / "a.safetensors"), prefix=part, adapter_name="a")
+    changed = merged(ours, part, (Use(AdapterFile.open(tmp_path / "a.safetensors")),), spec)
+    x, t = torch.randn(2, spec.backbone.in_channels, 8, 8), torch.full((2,), 500.0)
+    with torch.no_grad():
+        if part == "unet":
+            width = spec.unet.context_dim
+            pooled = None if spec.unet.vector_dim is None else torch.randn(2, spec.unet.vector_dim - 6 * 256)
+            cond = Cond(torch.randn(2, 77, width), pooled, None if pooled is None else torch.full((2, 6), 64.0))
+            more = None if pooled is None else {"text_embeds": pooled, "time_ids": cond.ids}
+            expected = theirs(x, t, cond.tokens, added_cond_kwargs=more).sample
+        else:
+            cond = Cond(torch.randn(2, 20, spec.transformer.context_dim), torch.randn(2, spec.transformer.pooled_dim))
+            expected = theirs(x, cond.tokens, cond.pooled, t).sample
+        plain, found = ours(x, t, cond), changed(x, t, cond)
+    assert (plain - expected).abs().max() > 1e-3 * expected.abs().max(), "the adapter changes nothing"
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
