@@ -56,6 +56,13 @@ def test_without_a_command_shows_help(run: Run) -> None:
         assert shown.stderr.startswith("Usage: sfumato") and "Commands:" in shown.stderr
 
 
+@pytest.mark.parametrize("words", ["txt2img cat", "train ldm emoji-ldm --data x --out y"])
+def test_threads_have_a_limit(run: Run, refused: Callable[..., None], words: str) -> None:
+    """Of a million torch makes a crash."""
+    for count in ("1000000", "1" + "0" * 30, "0"):
+        refused(run(*words.split(), "--threads", count), "--threads")
+
+
 def test_usage_errors_are_one_line(run: Run, refused: Callable[..., None]) -> None:
     refused(run("tx2img"), "'tx2img'", "Did you mean", "'txt2img'")
     refused(run("zzz"), "'zzz'", "sfumato --help")
