@@ -15,13 +15,16 @@ from typer.testing import CliRunner
 import tiny
 from sfumato.cli.main import app
 from sfumato.families import family
+from sfumato.hub.local_models import embedded_model
 from sfumato.loading.convert import convert
 from sfumato.loading.load import load_parts
 from sfumato.loading.save import save_folder
 from sfumato.merging.loras import extract_lora
 from sfumato.nets.controlnet import ControlNet
 from sfumato.nets.rrdb import RRDBNet
+from sfumato.nets.unet import UNet
 from sfumato.spec import ControlNetConfig
+from tiny.adapters import random_eye, random_ip_adapter
 
 PICTURES = {
     "sketch.png": 256, "photo.png": 256, "photo.jpg": 256, "small.png": 64, "face.png": 256, "map.png": 256,
@@ -73,7 +76,19 @@ def _models(folder: Path) -> None:
         _tuned(folder / "v1-5.safetensors", folder / f"{name}.safetensors", number)
     extract_lora(folder / "anime.safetensors", folder / "v1-5.safetensors", folder / "style.safetensors", rank=8)
     _steering(folder / "models" / "v1-5", folder / "canny.safetensors")
+    _seeing(folder / "models" / "v1-5", folder)
     torch.save(tiny.randomise(RRDBNet(3, 8, 4, 2, 2)).state_dict(), folder / "4x-esrgan.pth")
+
+
+def _seeing(model: Path, folder: Path) -> None:
+    """An IP-Adapter for a model, its image encoder, and an embedding for the model that ships."""
+    network = load_parts(model).denoiser
+    assert isinstance(network, UNet)
+    save_file(random_ip_adapter(network, network.cfg.context_dim), folder / "plus.safetensors")
+    save_file(random_eye(), folder / "image_encoder.safetensors")
+    text = load_parts(embedded_model()).texts[0]
+    vectors = text.text_model.embeddings.token_embedding.weight[5:7].detach().clone()
+    save_file({"emb_params": vectors}, folder / "gizmo.safetensors")
 
 
 def _steering(model: Path, target: Path) -> None:

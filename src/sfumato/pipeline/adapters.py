@@ -190,7 +190,8 @@ class Adapters:
             if word.lower() in there:
                 continue
             try:
-                fix = f"take it out, or write \\embedding:{word} to have it read as words"
+                marked_word = f", or write \\embedding:{word} to have it read as words"
+                fix = "take it out" + ("" if word in one.embedding else marked_word)
                 file = self._opened(str(here.get(word, word)), ("embedding",), None, fix)
                 use = Use(file, word=file.name if word in one.embedding else word)
                 embeddings([use], self.spec)
