@@ -79,7 +79,8 @@ class Sparse(Delta):
 
     def delta(self, weight: Tensor, strength: float = 1.0) -> Tensor:
         result = torch.zeros_like(weight).reshape(self.size)
-        result.index_put_(tuple(self.places.to(weight.device).long()), self.values.to(weight) * strength, accumulate=True)
+        places = tuple(self.places.to(weight.device).long())
+        result.index_put_(places, self.values.to(weight) * strength, accumulate=True)
         return result.reshape(weight.shape)
 
 
