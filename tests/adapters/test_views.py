@@ -195,6 +195,21 @@ def test_a_use_may_be_for_some_of_the_steps(sd: StableDiffusion, loras: list[str
     assert draw(":start=2").tobytes() == last.tobytes()
     with pytest.raises(SfumatoError, match="give noise levels such as"):
         draw(":during=soon")
+    with pytest.raises(SfumatoError, match="the points are '0%=much'; give shares of the steps"):
+        draw(":during=0%=much")
+
+
+def test_a_strength_may_change_over_the_steps(sd: StableDiffusion, loras: list[str]) -> None:
+    draw = lambda how: sd.txt2img("a cat", lora=[f"{loras[0]}:te=0:unet=1{how}"], **SMALL)[0]  # noqa: E731
+    assert draw(":during=0%=1,30%=1,33%=0,100%=0").tobytes() == draw(":step=1-1").tobytes()
+    assert draw(":during=0=1,99=1").tobytes() == draw(":during=0%-100%").tobytes()
+    assert draw(":during=0%=0,100%=1").tobytes() not in (draw("").tobytes(), draw(":during=0%=1,100%=0").tobytes())
+    levels = torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0])
+    file = AdapterFile.open(Path(loras[0]))
+    assert Use(file, during="0%=1,50%=0").factors(levels) == [1, 0.5, 0, 0]
+    assert Use(file, during="2=1,6=0").factors(levels) == [0, 0.5, 1, 1]
+    assert Use(file, during="25%-75%").factors(levels) == [0, 1, 1, 0]
+    assert Use(file).factors(levels) == [1, 1, 1, 1]
 
 
 def test_without_merging_the_picture_is_the_same(sd: StableDiffusion, loras: list[str]) -> None:

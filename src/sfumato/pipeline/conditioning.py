@@ -10,8 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.diffusion.cond import Cond
-from sfumato.diffusion.guidance import EVERYWHERE, Guidance
-from sfumato.diffusion.interval import Interval
+from sfumato.diffusion.guidance import Guidance
 from sfumato.diffusion.windows import Window
 from sfumato.errors import SfumatoError
 from sfumato.images.tensors import to_pixels
@@ -70,14 +69,9 @@ def adapted(model: Model, one: Settings, sigmas: Tensor, prompts: PromptConditio
     if not slots:
         return prompts
     uses, levels = model.adapters.uses(one), sigmas[:-1].tolist()
-    spans = [EVERYWHERE if use.during is None else Interval.parse(use.during).levels(sigmas) for use in slots]
-
-    def row(level: float) -> tuple[float, ...]:
-        return tuple(
-            float(uses.count(use) * (low <= level <= high)) for use, (low, high) in zip(slots, spans, strict=True)
-        )
-
-    return prompts.over(levels, row)
+    columns = [[uses.count(use) * factor for factor in use.factors(sigmas)] for use in slots]
+    rows = dict(zip(levels, zip(*columns, strict=True), strict=True))
+    return prompts.over(levels, rows.__getitem__)
 
 
 def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None, scale: Tensor | None) -> Cond:
