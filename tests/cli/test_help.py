@@ -56,6 +56,12 @@ def test_an_example_stands_with_what_everybody_needs(run: Run) -> None:
     assert shown.index("What everybody needs") < shown.index("Example: sfumato txt2img") < shown.index("Pictures:")
 
 
+def test_an_example_stands_in_the_text_where_there_is_no_such_section(run: Run) -> None:
+    for words in (("merge",), ("lora", "extract")):
+        shown = run(*words, "--help").stdout
+        assert shown.index("Example: sfumato") < shown.index("Arguments:")
+
+
 def test_defaults_are_those_of_the_embedded_model(run: Run) -> None:
     advised = sfumato.load().spec.defaults
     assert {name: getattr(advised, name) for name in embedded_defaults()} == embedded_defaults()

@@ -37,10 +37,16 @@ Fits = Annotated[
 @app.command()
 def extract(
     tuned: Annotated[
-        str, typer.Argument(help="The model that has what the LoRA shall have.", autocompletion=completion(model_names))
+        str,
+        typer.Argument(
+            metavar="TUNED", help="The model that has what the LoRA shall have.", autocompletion=completion(model_names)
+        ),
     ],
     base: Annotated[
-        str, typer.Argument(help="The model that it was trained from.", autocompletion=completion(model_names))
+        str,
+        typer.Argument(
+            metavar="BASE", help="The model that it was trained from.", autocompletion=completion(model_names)
+        ),
     ],
     out: Out,
     rank: Rank = None,

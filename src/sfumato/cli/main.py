@@ -183,13 +183,17 @@ class Sectioned(TyperCommand):
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         whole = self.help
-        self.help = "\n\n".join(part for part in _paragraphs(whole) if not part.startswith(EXAMPLE))
+        if self._has_basic(ctx):  # else the example stays where it is
+            self.help = "\n\n".join(part for part in _paragraphs(whole) if not part.startswith(EXAMPLE))
         super().format_help_text(ctx, formatter)
         self.help = whole
 
+    def _has_basic(self, ctx: Any) -> bool:
+        return any(getattr(parameter, "rich_help_panel", None) == BASIC for parameter in self.get_params(ctx))
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, dict[str, tuple[str, str]]] = {}
-        basic = any(getattr(parameter, "rich_help_panel", None) == BASIC for parameter in self.get_params(ctx))
+        basic = self._has_basic(ctx)
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
