@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -34,7 +35,6 @@ from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 from sfumato.seeding import shuffled, stream
 from sfumato.settings.settings import Settings, sized
-from sfumato.text.embeddings import Embedding
 from sfumato.train.assemble import completed
 from sfumato.train.config import LoopConfig
 from sfumato.train.cutouts import load_cutouts, placed, spots_of
@@ -155,19 +155,14 @@ class EmbeddingTask:
 
     def samples(self) -> Image.Image:
         """Returns the given pictures, and below them what the prompts draw with the word."""
-        model = self.taught()
-        settings = Settings.of(model.spec, "-", **sized({"steps": self.cfg.sheet_steps}, self._size, self._size))
+        settings = Settings.of(self.model.spec, "-", **sized({"steps": self.cfg.sheet_steps}, self._size, self._size))
         requests = [Request(prompt.format(self.cfg.word), k) for k, prompt in enumerate(self.cfg.prompts)]
         given = self._views["x0"][:: self.cfg.views][: len(requests)].to(self.device)
-        drawn = trajectories(model, requests, settings)[:, -1]
+        with TemporaryDirectory() as folder:
+            self.export(Path(folder))
+            with self.model.adapters.using(Path(folder, f"{self.cfg.word}.safetensors")):
+                drawn = trajectories(self.model, requests, settings)[:, -1]
         return sheet([decoded(self.model.vae, given), decoded(self.model.vae, drawn)])
-
-    def taught(self) -> Model:
-        """Returns the model, which knows the word."""
-        embedding = Embedding(self.cfg.word, (self._vectors(),), thing=self._thing())
-        model = load(self.cfg.init, self.device, "float32")
-        model.encode = model.encode.with_embeddings([embedding])
-        return model
 
     def export(self, folder: Path) -> None:
         """Writes WORD.safetensors: the vectors under their usual name, and the thing beside them."""
