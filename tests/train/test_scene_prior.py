@@ -18,6 +18,7 @@ from sfumato.data.emoji.nouns import TINTS
 from sfumato.loading.exports import VAE_FILE, write_export
 from sfumato.spec import MMDiTConfig, VAEConfig
 from sfumato.train.assemble import SCENES_FILE, completed, remembered
+from sfumato.train.codes import Codes
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, scene_latents
 from sfumato.train.loop import Task, train
@@ -101,10 +102,11 @@ def test_labels_say_what_was_composed(emoji, vae, latents):
 def test_a_code_brings_its_picture_back(emoji, vae, latents):
     x = cached(latents, emoji.alone(scenes.CANONICAL), vae).float()
     train_numbers = emoji.splits["train"]
-    codes = scenes.Codes.of(x, train_numbers, 64)
+    codes = Codes.of(x, train_numbers, 64)
     back = (codes.codes @ codes.basis.T + codes.mean).view_as(x)
     error = (back - x)[train_numbers].square().mean() / x[train_numbers].var()
     assert error < 0.05 and scenes.CANONICAL.side < 1
+    assert torch.equal(codes.codes, codes.codes.to(torch.float8_e4m3fn).float()), "the memory keeps eight bits"
 
 
 def test_guesses_fill_the_styles_that_are_lacking():
@@ -149,9 +151,9 @@ def test_details_bring_drafts_nearer_and_blocks_may_be_left_out(emoji, vae, late
         ReaderTask(READING, emoji, tmp_path / "run", scenes=drawing, vae=tmp_path / "vae"), READING, tmp_path / "run", 1
     )
     whole = sfumato.load(tmp_path / "run" / "export", device="cpu")
-    finer = replace(DRAWING, detail=24, transformer=replace(DRAWING.transformer, depth=1))
+    finer = replace(DRAWING, detail=24, draft_steps=1, transformer=replace(DRAWING.transformer, depth=1))
     task = SceneTask(finer, emoji, whole.vae, latents, CPU, whole)
-    run(task, finer, tmp_path / "finer", 1)
+    run(task, finer, tmp_path / "finer", 2)
     made = sfumato.load(tmp_path / "finer" / "export", device="cpu")
     assert made.prior.cfg.detail == 24 and made.spec.transformer.depth == 1
     assert torch.equal(made.prior.memory.codes, whole.prior.memory.codes)

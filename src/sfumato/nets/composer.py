@@ -23,6 +23,7 @@ from sfumato.spec import PriorConfig
 OUTLINE = 0.92  # the longer edge of a thing in the picture that its code is made of
 PATCH = 2  # latents along the side of what the local network fits at once
 POINTS = 4  # along the side of the neighbourhood that it sees of a patch
+SPAN = 2.0  # side of that neighbourhood, in sides of the patch
 MARGIN = 0.09  # of the picture's edge around a thing, in which latents still know of it
 WAVES = 4  # octaves in which places are said
 
@@ -78,8 +79,7 @@ class Composer(nn.Module):
         self.local_tint = nn.Embedding(cfg.tints, 16)
         self.local_ground = nn.Embedding(cfg.grounds + 1, 16)
         self.local_code = Linear(cfg.code, 64)
-        seen = c * POINTS**2 + _places(2) + 4 + 16 + 16 + 64
-        self.fit_1 = Linear(seen, cfg.hidden)
+        self.fit_1 = Linear(seen(c, cfg.octaves), cfg.hidden)
         self.fit_2 = Linear(cfg.hidden, cfg.hidden)
         self.fit_3 = Linear(cfg.hidden, c * PATCH**2)
 
@@ -131,13 +131,13 @@ class Composer(nn.Module):
             codes = codes[:, : cfg.code]
             where = _Frame(spot, height, width)
             thing, patch = where.near(rows, columns).nonzero(as_tuple=True)
-            around = _read(canvas, where.points(rows, columns, POINTS))[thing, patch]  # (N, POINTS^2, C)
+            around = _read(canvas, where.points(rows, columns, POINTS, SPAN))[thing, patch]  # (N, POINTS^2, C)
             middle = _read(canvas, where.points(rows, columns, PATCH))[thing, patch]
             centre = where.points(rows, columns, 1)[thing, patch][:, 0]
-            seen = torch.cat(
+            view = torch.cat(
                 [
                     (around - self.white).flatten(1),
-                    _waves(centre),
+                    _waves(centre, cfg.octaves),
                     torch.cat([spot[:, 2:3], _turn(spot)], -1)[thing],
                     self.local_tint(things.tint[picture, number])[thing],
                     self.local_ground(things.ground[picture])[thing],
@@ -145,11 +145,16 @@ class Composer(nn.Module):
                 ],
                 -1,
             )
-            fitted = self.fit_3(F.gelu(self.fit_2(F.gelu(self.fit_1(seen)))))
+            fitted = self.fit_3(F.gelu(self.fit_2(F.gelu(self.fit_1(view)))))
             moved = (middle - self.white).flatten(1) + fitted.float()
             draft = draft.index_put((picture[thing], patch), moved, accumulate=True)
         patches = draft.unflatten(2, (PATCH, PATCH, c)).unflatten(1, (rows, columns))
         return torch.einsum("bhwpqc->bchpwq", patches).flatten(4, 5).flatten(2, 3)
+
+
+def seen(channels: int, octaves: int) -> int:
+    """Returns how many numbers the local network sees, of latents of so many channels."""
+    return channels * POINTS**2 + _places(2, octaves) + 4 + 16 + 16 + 64
 
 
 class _Frame:
@@ -158,9 +163,12 @@ class _Frame:
     def __init__(self, spot: Tensor, height: int, width: int):
         self.spot, self.height, self.width = spot.float(), height, width
 
-    def points(self, rows: int, columns: int, n: int) -> Tensor:
-        """(N, rows * columns, n * n, 2): a grid of n x n points over each patch, x before y."""
-        step = (torch.arange(n, device=self.spot.device) + 0.5) / n
+    def points(self, rows: int, columns: int, n: int, span: float = 1.0) -> Tensor:
+        """(N, rows * columns, n * n, 2): a grid of n x n points over each patch, x before y.
+
+        The grid's side is `span` sides of the patch.
+        """
+        step = 0.5 + span * ((torch.arange(n, device=self.spot.device) + 0.5) / n - 0.5)
         y = (torch.arange(rows, device=self.spot.device)[:, None] + step).flatten() / rows
         x = (torch.arange(columns, device=self.spot.device)[:, None] + step).flatten() / columns
         grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], -1)
@@ -191,14 +199,14 @@ def _read(canvas: Tensor, points: Tensor) -> Tensor:
     return F.grid_sample(canvas, 2 * points - 1, padding_mode="border", align_corners=False).movedim(1, -1)
 
 
-def _places(n: int) -> int:
+def _places(n: int, octaves: int = WAVES) -> int:
     """Returns how many numbers `_waves` makes of n."""
-    return 2 * WAVES * n
+    return 2 * octaves * n
 
 
-def _waves(values: Tensor) -> Tensor:
-    """Sines and cosines of values (..., n) in octaves: (..., 2 * WAVES * n)."""
-    phase = values.float()[..., None] * (math.pi * 2.0 ** torch.arange(WAVES, device=values.device))
+def _waves(values: Tensor, octaves: int = WAVES) -> Tensor:
+    """Sines and cosines of values (..., n) in octaves: (..., 2 * octaves * n)."""
+    phase = values.float()[..., None] * (math.pi * 2.0 ** torch.arange(octaves, device=values.device))
     return torch.cat([phase.sin(), phase.cos()], -1).flatten(-2)
 
 

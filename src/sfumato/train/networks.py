@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -88,3 +90,18 @@ def positions(side: int, width: int) -> Tensor:
 def _zero(module: nn.Module) -> None:
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
+
+
+def with_fewer_blocks(network: MMDiT, depth: int) -> dict[str, Tensor]:
+    """Returns the weights of a transformer of `depth` blocks: the last and the first of the network's, and some of
+    those between, evenly spread."""
+    kept = np.linspace(network.cfg.depth - 1, 0, depth).round().astype(int).tolist()[::-1]
+    places = {f"transformer_blocks.{old}.": f"transformer_blocks.{new}." for new, old in enumerate(kept)}
+    state: dict[str, Tensor] = {}
+    for name, value in network.state_dict().items():
+        block = re.match(r"transformer_blocks\.\d+\.", name)
+        if block is None:
+            state[name] = value
+        elif block[0] in places:
+            state[places[block[0]] + name[block.end() :]] = value
+    return state

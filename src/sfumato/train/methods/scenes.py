@@ -7,12 +7,10 @@ separately (`methods.reader`). Both use the codes of pictures, which `train.asse
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,12 +26,10 @@ from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import find_sampler
 from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.errors import SfumatoError
-from sfumato.files import atomic_write
 from sfumato.loading.exports import load_vae, write_export
 from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import MAX_THINGS, Spot
 from sfumato.nets.mmdit import MMDiT
-from sfumato.nets.packed import LARGEST, packed, unpacked
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.batch import decoded, latents_of
 from sfumato.pipeline.load import load
@@ -41,16 +37,17 @@ from sfumato.pipeline.model import Model
 from sfumato.seeding import shuffled, stream
 from sfumato.spec import MMDiTConfig, NoiseSchedule, PriorConfig
 from sfumato.train.assemble import SCENES_FILE, remembered, rewrite, with_composer
+from sfumato.train.codes import Codes, kept
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, identity, scene_latents
 from sfumato.train.loop import Batch, arithmetic
-from sfumato.train.networks import new_transformer
+from sfumato.train.networks import new_transformer, with_fewer_blocks
 from sfumato.train.objective import denoising_losses, geometric_mean, stratified, times, validation_errors
 from sfumato.train.preparation import Tensors
 from sfumato.train.sheet import sheet
 
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
-REACH = 3.0  # standard deviations that the largest of four bits stands for
+TOLD = ("ground_token", "tint_token", "spot_token", "absent")  # of the composer, that the transformer reads
 CANONICAL = Spot(0.5, 0.5, 0.92)  # where a thing lies in the picture that its code is made of
 
 
@@ -61,76 +58,31 @@ class SceneTraining:
     It learns from the first `scenes` of `scene_seed`, and from single things as they lie in the picture that their code
     of `code` numbers and `detail` smaller ones is made of; these are the share `single` of every batch. Of the share
     `drop` of pictures the network is told nothing. Times are sigmoid(shift + z) of normal z, stratified over the batch
-    (Esser et al. 2024, equation 19). `draft_weight` weighs the error of the composer's draft against that of the
-    network. `code_noise` is added to codes, and the details of the share `blur` of pictures are left out, so that what
-    the memory has only approximately is drawn well too. Sheets take `sheet_steps` steps.
+    (Esser et al. 2024, equation 19).
+
+    `draft_weight` weighs the error of the composer's draft, whose local network is `hidden` wide, against that of the
+    network. In the first `draft_steps` the composer learns alone. `code_noise` is added to codes, and the details of
+    the share `blur` of pictures are left out, so that what the memory has only approximately is drawn well too. Sheets
+    take `sheet_steps` steps.
     """
 
     loop: LoopConfig
     transformer: MMDiTConfig = field(default_factory=MMDiTConfig)
     code: int = 192
     detail: int = 0
+    hidden: int = 320
     scenes: int = 24576
     scene_seed: int = 4242
     single: float = 0.35
     drop: float = 0.1
     draft_weight: float = 0.2
+    draft_steps: int = 0
     code_noise: float = 0.0
     blur: float = 0.0
     t_shift: float = 0.0
     held_out: int = 64
     sheet_steps: int = 12
     sheet_cfg: float = 1.5
-
-
-@dataclass(frozen=True, eq=False)
-class Codes:
-    """Pictures as coefficients: `codes` (N, K) of every picture of the set, on a `basis` (C h w, K) around a `mean` (C
-    h w).
-
-    The basis are the principal components of the training pictures (Pearson 1901). One factor scales it so that
-    coefficients have a standard deviation of 1 on average.
-    """
-
-    codes: Tensor
-    basis: Tensor
-    mean: Tensor
-
-    @classmethod
-    def of(cls, latents: Tensor, train: np.ndarray, count: int) -> Codes:
-        """Returns the codes of latents (N, C, h, w); the basis is fitted to the pictures `train` alone."""
-        x = latents.float().flatten(1)
-        mean = x[train].mean(0)
-        torch.manual_seed(0)
-        _, _, basis = torch.pca_lowrank(x[train] - mean, min(count + 32, len(train)), center=False, niter=3)
-        codes = (x - mean) @ basis[:, :count]
-        scale = codes[train].std(0).mean()
-        return cls(codes / scale, basis[:, :count] * scale, mean)
-
-
-@dataclass(frozen=True, eq=False)
-class Details:
-    """What codes leave out: whole numbers `numbers` (N, D) from -7 to 7 for every picture, on a `basis` (D, C h w / 2)
-    of packed rows (see `nets.packed`) of the scales `scale` (D,)."""
-
-    numbers: Tensor
-    basis: Tensor
-    scale: Tensor
-
-    @classmethod
-    def of(cls, rest: Tensor, train: np.ndarray, count: int) -> Details:
-        """Returns the details of what codes leave out of latents, `rest` (N, C h w); the basis is the `count` first
-        principal components of the pictures `train` alone, in four bits."""
-        learnt = rest[train]
-        variances, directions = torch.linalg.eigh(learnt.T @ learnt / len(learnt))
-        directions = directions.flip(1)[:, :count].T * (variances.flip(0)[:count, None].clamp(min=1e-12)).sqrt()
-        rows = directions * (REACH / LARGEST)
-        scale = rows.square().mean(1).sqrt() * (REACH / LARGEST)
-        basis = packed(rows / scale[:, None])
-        rough = scale[:, None] * unpacked(basis)
-        gram = rough @ rough.T
-        fitted = torch.linalg.solve(gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram)), rough @ rest.T)
-        return cls(unpacked(packed(fitted.T)), basis, scale)
 
 
 def make(
@@ -178,21 +130,18 @@ class SceneTask:
         )  # fmt: skip
         if init is not None and init.spec.prior is not None:
             prior = init.spec.prior
-        prior = replace(prior, detail=cfg.detail)
-        self._codes = _kept(
-            latents / f"codes-{identity(data, vae, CANONICAL, cfg.code)}.pt",
-            Codes,
-            lambda: Codes.of(self._singles, self._train, cfg.code),
-        )
+        octaves = round(math.log2(side)) + 2  # the finest of which has a latent for its period
+        prior = replace(prior, detail=cfg.detail, hidden=cfg.hidden, octaves=octaves)
         self._scenes = scene_latents(latents, data, self.vae, cfg.scenes, cfg.scene_seed)
         self._new = scene_latents(latents, data, self.vae, max(cfg.held_out, 1), -1)
         torch.manual_seed(cfg.loop.seed)
-        self.transformer, self.composer = scene_transformer(cfg.transformer, prior), self._composer(prior)
+        self.transformer, self.composer = scene_transformer(cfg.transformer, prior), Composer(prior)
         self.networks = nn.ModuleDict({"transformer": self.transformer, "composer": self.composer})
         if init is not None:
             self._continue_from(init)
-        if cfg.detail and not (init is not None and init.spec.prior is not None and init.spec.prior.detail):
-            self._add_details(latents / f"details-{identity(data, vae, CANONICAL, prior, init and init.hash)}.pt")
+        if init is None or init.spec.prior != prior:
+            self._begin_draft(init, latents)
+        self.composer.basis.requires_grad_(not cfg.detail)  # details are what the basis leaves out
         self.table = table_of("flow", NoiseSchedule())
         self.denoiser = Denoiser(self.transformer, "flow", self.table)
 
@@ -213,6 +162,7 @@ class SceneTask:
             "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
             "sigma": share.clamp(1e-4, 1 - 1e-3),
             "drop": torch.from_numpy(chance.random(count) < cfg.drop),
+            "step": torch.tensor(step),
             "blur": torch.from_numpy(chance.random(count) < cfg.blur),
         }
 
@@ -226,9 +176,11 @@ class SceneTask:
             noise[..., cfg.code :] = 0
             things = replace(things, codes=things.codes + noise)
         cond = composer(things, *x0.shape[2:])
+        draft = (cond.concat - x0).square().mean((1, 2, 3))[~batch["drop"]].mean()
+        if batch["step"] < cfg.draft_steps:
+            return draft, {"draft": draft.detach()}
         error = denoising_losses(self.denoiser, x0, batch["noise"], batch["sigma"], cond)
         single = round(cfg.single * len(x0))
-        draft = (cond.concat - x0).square().mean((1, 2, 3))[~batch["drop"]].mean()
         extras = {"single": error[:single].mean(), "scene": error[single:].mean(), "draft": draft}
         return error.mean() + cfg.draft_weight * draft, {name: value.detach() for name, value in extras.items()}
 
@@ -270,17 +222,17 @@ class SceneTask:
         reader's training makes a model of."""
         if self._init is not None:
             assert self._init.prior is not None, "checked where the weights were taken"
-            prior = with_composer(self._init.prior, self.composer, self.data, self._codes.codes)
+            prior = with_composer(self._init.prior, self.composer, self.data, self._codes)
             rewrite(folder, self._init, transformer=self.transformer, prior=prior)
             return
         parts = (("transformer", self.transformer.cfg), ("prior", self.composer.cfg))
         config = {name: dataclasses.asdict(cfg) for name, cfg in parts}
-        write_export(folder / SCENES_FILE, self.networks, config, {"codes": self._codes.codes})
+        write_export(folder / SCENES_FILE, self.networks, config, {"codes": self._codes})
 
     def things(self, rows: Tensors) -> Things:
         """Returns what the composer is told of labelled scenes."""
         present = rows["group"] >= 0
-        codes = self._codes.codes[rows["picture"]] * present[..., None]
+        codes = self._codes[rows["picture"]] * present[..., None]
         return Things(codes, rows["tint"], rows["spot"], present, rows["ground"])
 
     def draw(self, things: Things, steps: int, guidance: float | None = None, seed: int = 0) -> Tensor:
@@ -322,50 +274,48 @@ class SceneTask:
     def _continue_from(self, model: Model) -> None:
         """Begins with the denoiser of a model, and with the codes that it remembers."""
         network, own = model.denoiser.network, self.transformer.cfg
-        known = model.prior is not None and model.prior.cfg.detail in (0, self.cfg.detail)
         fits = isinstance(network, MMDiT) and replace(network.cfg, seen=own.seen, depth=own.depth) == own
-        if not isinstance(network, MMDiT) or model.prior is None or not (known and fits):
+        if not isinstance(network, MMDiT) or model.prior is None or not fits:
             raise SfumatoError(
                 f"{model.path} has no scene prior, or its transformer has other sizes than the recipe's; give a model "
                 "that this recipe made, such as emoji"
             )
         self.transformer.load_state_dict(with_fewer_blocks(network, own.depth))
-        kept = self.composer.state_dict() | model.prior.composer.state_dict()
-        self.composer.load_state_dict(kept)
-        self._codes = replace(self._codes, codes=remembered(model.prior, self.data))
+        known, new = model.prior.composer.state_dict(), self.composer.state_dict()
+        if model.prior.cfg == self.composer.cfg:
+            self.composer.load_state_dict(known)
+            self._codes = remembered(model.prior, self.data)
+        else:  # what the transformer reads of it stays, and its draft begins anew
+            self.composer.load_state_dict(new | {name: known[name] for name in known if name.startswith(TOLD)})
 
-    def _add_details(self, path: Path) -> None:
-        """Appends to the codes what they leave out of the pictures, and gives the composer its basis."""
-        codes = self._codes.codes
-
-        def made() -> Details:
-            with torch.no_grad():
-                alone = self.composer.alone(torch.cat([codes, codes.new_zeros(len(codes), self.cfg.detail)], 1))
-            return Details.of(self._singles.float().flatten(1) - alone, self._train, self.cfg.detail)
-
-        details = _kept(path, Details, made)
-        self.composer.get_buffer("detail_basis").copy_(details.basis)
-        self.composer.get_buffer("detail_scale").copy_(details.scale)
-        self._codes = replace(self._codes, codes=torch.cat([codes, details.numbers], 1))
-
-    def _composer(self, prior: PriorConfig) -> Composer:
-        """Returns a new composer; its basis is that of the codes, and its local network adds nothing yet."""
-        composer = Composer(prior)
+    def _begin_draft(self, init: Model | None, folder: Path) -> None:
+        """Gives a new composer the codes of all pictures, its basis and the colours of grounds; its local network adds
+        nothing yet."""
+        composer, x, cfg = self.composer, self._singles, self.cfg
+        known = None if init is None or init.prior is None else remembered(init.prior, self.data)[:, : cfg.code]
+        made_from = cfg.code, cfg.detail, None if init is None else init.hash
+        path = folder / f"codes-{identity(self.data, self.vae, CANONICAL, *made_from)}.pt"
+        found = kept(path, lambda: Codes.of(x, self._train, cfg.code, cfg.detail, known))
+        self._codes = torch.cat([found.codes, found.details], 1)
         with torch.no_grad():
-            composer.basis.weight.copy_(self._codes.basis)
-            composer.basis.bias.copy_(self._codes.mean)
-            composer.white.copy_(self._white().flatten(1).mean(1))
-            for parameter in (*composer.fit_3.parameters(), composer.ground_latent.weight):
+            composer.basis.weight.copy_(found.basis)
+            composer.basis.bias.copy_(found.mean)
+            if cfg.detail:
+                composer.get_buffer("detail_basis").copy_(found.detail_basis)
+                composer.get_buffer("detail_scale").copy_(found.detail_scale)
+            for parameter in composer.fit_3.parameters():
                 parameter.zero_()
-            for table in (composer.ground_token, composer.tint_token):
+            composer.white.copy_(self._plain(composer.cfg.grounds - 1))
+            composer.ground_latent.weight.zero_()
+            for ground in range(composer.cfg.grounds - 1):
+                composer.ground_latent.weight[ground] = self._plain(ground) - composer.white
+            for table in () if init else (composer.ground_token, composer.tint_token):
                 table.weight.mul_(0.3)
-        return composer
 
-    def _white(self) -> Tensor:
-        """Returns the latents (C, h, w) of a white picture."""
-        with torch.no_grad():
-            mean = self.vae.encode(torch.ones(1, 3, self.data.size, self.data.size)).float().chunk(2, 1)[0]
-        return self.vae.to_latents(mean)[0]
+    def _plain(self, ground: int) -> Tensor:
+        """Returns the latents (C,) of a plain ground: the median of scenes on it, which are more ground than things."""
+        of_ground = self._scenes["latents"][self._scenes["ground"] == ground]
+        return of_ground.float().movedim(1, 0).flatten(1).median(1).values if len(of_ground) else self.composer.white
 
     def _error(self, x0: Tensor, cond: Cond, ratio: float) -> float:
         with arithmetic(self.cfg.loop, self.device):
@@ -387,29 +337,3 @@ def scene_transformer(cfg: MMDiTConfig, prior: PriorConfig) -> MMDiT:
 def concatenated(first: Tensors, second: Tensors) -> Tensors:
     """Returns the rows of both, for the labels of the first."""
     return {name: torch.cat([first[name], second[name]]) for name in first}
-
-
-def with_fewer_blocks(network: MMDiT, depth: int) -> Tensors:
-    """Returns the weights of a transformer of `depth` blocks: the last and the first of the network's, and some of
-    those between, evenly spread."""
-    kept = np.linspace(network.cfg.depth - 1, 0, depth).round().astype(int).tolist()[::-1]
-    places = {f"transformer_blocks.{old}.": f"transformer_blocks.{new}." for new, old in enumerate(kept)}
-    state = {}
-    for name, value in network.state_dict().items():
-        block = re.match(r"transformer_blocks\.\d+\.", name)
-        if block is None:
-            state[name] = value
-        elif block[0] in places:
-            state[places[block[0]] + name[block.end() :]] = value
-    return state
-
-
-Kept = TypeVar("Kept", Codes, Details)
-
-
-def _kept(path: Path, kind: type[Kept], make: Callable[[], Kept]) -> Kept:
-    """Returns what `make` makes, from the file that an earlier run kept it in, if there is one."""
-    if not path.is_file():
-        with atomic_write(path) as file:
-            torch.save(vars(make()), file)
-    return kind(**torch.load(path, weights_only=True))
