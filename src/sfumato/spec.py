@@ -140,7 +140,7 @@ class PriorConfig:
     the thing lies and what colour it has. `tints` and `grounds` count the colours of things and of grounds, "none said"
     included. `text_dim` is the width of the text tower, of which a reader of width `reader` and `reader_layers` layers
     makes the things, with `phrases` rows of a lexicon. `hidden` is the width of the local network that fits a thing's
-    draft into its place; it is told places in so many `octaves`, the finest of which should be a latent.
+    draft into its place.
     """
 
     concepts: int
@@ -158,7 +158,6 @@ class PriorConfig:
     reader_layers: int = 2
     reader_heads: int = 4
     phrases: int = 0
-    octaves: int = 4
 
 
 @dataclass(frozen=True)

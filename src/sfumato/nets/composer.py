@@ -3,7 +3,8 @@
 The draft lies beside the noisy latents as a low-resolution picture does in a cascade (Ho et al. 2021) or a depth map in
 Stable Diffusion 2's depth model. It is a sum: the ground, and for each thing its own draft, which its code spells out
 (codes are coefficients on a basis of latents, as eigenfaces are), moved to its place. Latents cannot simply be moved,
-since they describe patches of pixels; a small network that sees the moved neighbourhood corrects each patch.
+since they describe patches of pixels. So a small network lifts them to a finer map of features, which can, and another
+one that sees the moved neighbourhood corrects each patch.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from sfumato.spec import PriorConfig
 
 OUTLINE = 0.92  # the longer edge of a thing in the picture that its code is made of
 PATCH = 2  # latents along the side of what the local network fits at once
-POINTS = 4  # along the side of the neighbourhood that it sees of a patch
-SPAN = 2.0  # side of that neighbourhood, in sides of the patch
+FINER, FEATURES, LIFTED = 4, 12, 256  # the finer map: places along the side of a latent, its channels, and a width
+POINTS = 8  # along the side of the neighbourhood that the local network sees of a patch
+SPAN = 1.5  # side of that neighbourhood, in sides of the patch
 MARGIN = 0.09  # of the picture's edge around a thing, in which latents still know of it
 WAVES = 4  # octaves in which places are said
+FINE_WAVES = 6  # the same for the local network, which has to know where in one of 16 latents a side it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +82,11 @@ class Composer(nn.Module):
         self.local_tint = nn.Embedding(cfg.tints, 16)
         self.local_ground = nn.Embedding(cfg.grounds + 1, 16)
         self.local_code = Linear(cfg.code, 64)
-        self.fit_1 = Linear(seen(c, cfg.octaves), cfg.hidden)
+        self.lift_1 = nn.Conv2d(c, LIFTED, 3, padding=1)
+        self.lift_2 = nn.Conv2d(LIFTED, FEATURES * FINER**2, 1)
+        told = _places(2, FINE_WAVES) + 4 + 16 + 16 + 64
+        self.fit_1 = Linear(FEATURES * POINTS**2 + told, cfg.hidden)
+        self.gate = Linear(told, cfg.hidden)
         self.fit_2 = Linear(cfg.hidden, cfg.hidden)
         self.fit_3 = Linear(cfg.hidden, c * PATCH**2)
 
@@ -131,13 +138,13 @@ class Composer(nn.Module):
             codes = codes[:, : cfg.code]
             where = _Frame(spot, height, width)
             thing, patch = where.near(rows, columns).nonzero(as_tuple=True)
-            around = _read(canvas, where.points(rows, columns, POINTS, SPAN))[thing, patch]  # (N, POINTS^2, C)
+            finer = F.pixel_shuffle(self.lift_2(F.gelu(self.lift_1(canvas - self.white[:, None, None]))), FINER)
+            around = _read(finer.float(), where.points(rows, columns, POINTS, SPAN))[thing, patch]  # (N, POINTS^2, F)
             middle = _read(canvas, where.points(rows, columns, PATCH))[thing, patch]
             centre = where.points(rows, columns, 1)[thing, patch][:, 0]
-            view = torch.cat(
+            told = torch.cat(
                 [
-                    (around - self.white).flatten(1),
-                    _waves(centre, cfg.octaves),
+                    _waves(centre, FINE_WAVES),
                     torch.cat([spot[:, 2:3], _turn(spot)], -1)[thing],
                     self.local_tint(things.tint[picture, number])[thing],
                     self.local_ground(things.ground[picture])[thing],
@@ -145,16 +152,12 @@ class Composer(nn.Module):
                 ],
                 -1,
             )
-            fitted = self.fit_3(F.gelu(self.fit_2(F.gelu(self.fit_1(view)))))
+            h = F.gelu(self.fit_1(torch.cat([around.flatten(1), told], -1))) * (1 + self.gate(told))
+            fitted = self.fit_3(F.gelu(self.fit_2(h)))
             moved = (middle - self.white).flatten(1) + fitted.float()
             draft = draft.index_put((picture[thing], patch), moved, accumulate=True)
         patches = draft.unflatten(2, (PATCH, PATCH, c)).unflatten(1, (rows, columns))
         return torch.einsum("bhwpqc->bchpwq", patches).flatten(4, 5).flatten(2, 3)
-
-
-def seen(channels: int, octaves: int) -> int:
-    """Returns how many numbers the local network sees, of latents of so many channels."""
-    return channels * POINTS**2 + _places(2, octaves) + 4 + 16 + 16 + 64
 
 
 class _Frame:

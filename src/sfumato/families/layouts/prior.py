@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from sfumato.checkpoint.keymap import Shapes
-from sfumato.nets import composer
 from sfumato.spec import PriorConfig
 from sfumato.typed import build
 
@@ -40,7 +39,6 @@ def sizes(shapes: Shapes, prefix: str) -> PriorConfig:
         text_dim=text,
         reader=reader,
         phrases=own["lexicon.entries"][0],
-        octaves=(own["composer.fit_1.weight"][1] - composer.seen(channels, 0)) // 4,
         reader_layers=len({match[1] for name in own if (match := re.match(r"reader\.layers\.(\d+)\.", name))}),
     )
 

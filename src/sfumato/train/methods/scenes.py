@@ -7,7 +7,6 @@ separately (`methods.reader`). Both use the codes of pictures, which `train.asse
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -130,8 +129,7 @@ class SceneTask:
         )  # fmt: skip
         if init is not None and init.spec.prior is not None:
             prior = init.spec.prior
-        octaves = round(math.log2(side)) + 2  # the finest of which has a latent for its period
-        prior = replace(prior, detail=cfg.detail, hidden=cfg.hidden, octaves=octaves)
+        prior = replace(prior, detail=cfg.detail, hidden=cfg.hidden)
         self._scenes = scene_latents(latents, data, self.vae, cfg.scenes, cfg.scene_seed)
         self._new = scene_latents(latents, data, self.vae, max(cfg.held_out, 1), -1)
         torch.manual_seed(cfg.loop.seed)
