@@ -15,7 +15,7 @@ from sfumato.errors import SfumatoError
 from sfumato.hub.catalogue import RELEASES, Release, release
 from sfumato.hub.licences import EMBEDDED_LICENCE
 
-EMBEDDED, VARIANTS = "emoji", "variants"
+EMBEDDED, VARIANTS, EXAMPLES = "emoji", "variants", "adapters"
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".gguf")
 ADAPTERS = ("lora", "embedding", "hypernetwork")  # kinds of files that change a model
 PICTURES = (".png", ".webp")  # in which AUTOMATIC1111 hides embeddings
@@ -176,7 +176,7 @@ def _in_own_folder() -> Iterator[Found]:
 
 
 def _in_folders() -> Iterator[Found]:
-    for root in settings.model_folders():
+    for root in _roots():
         for room, kind in _rooms(root):
             for path in _weights(room, kind):
                 known = release_of(path)
@@ -205,11 +205,16 @@ def in_rooms(kind: str) -> dict[str, Path]:
     """The files by their names in all rooms of one kind, the first of each name. Nothing is opened."""
     own = settings.own_models()
     rooms = [own / name for name, held in ROOMS.items() if held == kind]
-    rooms += [room for root in settings.model_folders() for room, held in _rooms(root) if held == kind]
+    rooms += [room for root in _roots() for room, held in _rooms(root) if held == kind]
     found: dict[str, Path] = {}
     for path in (path for room in rooms if room.is_dir() for path in _weights(room, kind)):
         found.setdefault(path.stem, path)
     return found
+
+
+def _roots() -> list[Path]:
+    """The user's folders, then that of the adapters that ship."""
+    return [*settings.model_folders(), settings.shipped(EXAMPLES)]
 
 
 def _rooms(root: Path) -> list[tuple[Path, str]]:
