@@ -24,7 +24,7 @@ ADAPTERS = ROOT / "src" / "sfumato" / "assets" / "adapters"
 PLANET = "1fa90"  # the ringed planet, which is kept from all training, so that the model does not know it
 # By name: the method, its recipe, what it exports, and the room of the file.
 EXAMPLES = {
-    "blueprint": ("lora", "emoji-lora-style", "blueprint.safetensors", "loras"),
+    "sepia": ("lora", "emoji-lora-style", "sepia.safetensors", "loras"),
     "saturn-emoji": ("embedding", "emoji-embedding", "saturn-emoji.safetensors", "embeddings"),
     "emoji-edges": ("control", "emoji-control-edges", "control.safetensors", "controlnet"),
 }
