@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "src")]
 import sampler_curve  # noqa: E402
 import sfumato  # noqa: E402
 from sfumato.api import StableDiffusion  # noqa: E402
+from sfumato.images.control.canny import canny  # noqa: E402
 
 DOCS = ROOT / "docs"
 HELD_OUT = DOCS / "held-out.webp"  # six emoji that training never saw, as the emoji set has them, side by side
@@ -332,6 +333,24 @@ def codec() -> Figure:
 SMALLEST = 1000  # bytes in which WebP and JPEG can hold these pictures at all
 
 
+def adapters() -> Figure:
+    """The adapters that ship: without and with each."""
+    things = ["a red apple", "a cat face", "a car", "a penguin", "a sunflower", "a rocket and a house"]
+    planets = "a {}|two {}|a {} on a blue background|a {} above a red apple|a small {} and a rocket|a {}, twemoji style"
+    named = [planets.format(*[name] * 6).split("|") for name in ("saturn-emoji", "planet")]
+    castles = ["a castle, 3D style", "a castle, flat icon", "a castle, noto style", "a castle on red", "a blue castle"]
+    hint = words("a castle, 3D style", seed=5)
+    steered = {"seed": 1, "labels": ["with emoji-edges"] * 5}
+    return Figure([
+        cells(things, seed=2),
+        cells(things, seed=2, labels=["with sepia"] * 6, lora=("sepia",)),
+        cells(named[0], seed=2, labels=named[1]),
+        [Cell(lambda: hint, "a picture"), *cells(castles, seed=1)],
+        [Cell(lambda: ImageChops.invert(canny(hint).convert("L")), "its edges"),
+         *cells(castles, **steered, control=(sfumato.Control("emoji-edges", hint, hint="canny"),))],
+    ], 110)  # fmt: skip
+
+
 def curve() -> Figure:
     """The chart of `bench/sampler-curve.json`; `python bench/sampler_curve.py` measures it anew."""
     width, height = sampler_curve.SIZE
@@ -343,7 +362,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "sheet": sheet, "languages": languages, "scenes": scenes, "img2img": img2img, "variations": variations,
     "grid": grid, "augment": augment, "interpolate": interpolate, "inpaint": inpaint, "outpaint": outpaint,
     "hires": hires, "upscale": upscale, "tiling": tiling, "prompts": prompts, "guidance": guidance, "codec": codec,
-    "sampler-curve": curve,
+    "adapters": adapters, "sampler-curve": curve,
 }  # fmt: skip
 
 
