@@ -58,6 +58,11 @@ WITHIN = {
     ("diffusion/guidance.py", "network_guide"): "cfg",
     ("pipeline/prompts.py", "PromptConditioning"): "encode_prompts",
     ("nets/clip.py", "TextStates"): "CLIPText",
+    (
+        "pipeline/hints.py",
+        "with_hints",
+    ): "guidance",  # nothing is added without a control, or a picture beside the words
+    ("pipeline/image_tokens.py", "with_image_tokens"): "guidance",
 }
 
 Place = tuple[str, str]

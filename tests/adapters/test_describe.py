@@ -46,7 +46,7 @@ def test_inspect_and_models_say_what_an_adapter_is(tmp_path: Path, monkeypatch: 
     as_json = json.loads(CliRunner().invoke(app, ["inspect", "style", "--json"]).stdout)
     assert as_json["family"] == "Stable Diffusion XL" and as_json["ranks"] == [3]
     listed = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
-    (row,) = (one for one in listed if one["kind"] == "lora")
+    (row,) = (one for one in listed if one["name"] == "style")
     assert row["what"] == "LoRA for Stable Diffusion XL, rank 3, words: gold, a lion" and row["name"] == "style"
 
 

@@ -161,7 +161,7 @@ def test_a_full_disk_is_told_in_one_line(draw: Run, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "fsync", full)
     done = draw("a cat", "--out", "cats")
     assert done.exit_code == 2
-    assert "No space left on device" in done.stderr
+    assert "no space left" in done.stderr and done.stderr.count("\n") <= 2
     assert names(tmp_path / "cats") == []
 
 

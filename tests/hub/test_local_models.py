@@ -15,7 +15,7 @@ from sfumato.hub import catalogue, local_models
 from sfumato.hub.catalogue import File, release
 
 Put = Callable[[Path], Path]
-SHIPPED = 1 + len(local_models.embedded_variants())  # models that are found before all others
+SHIPPED = 4 + len(local_models.embedded_variants())  # models and adapters that are found before all others
 
 
 @pytest.fixture
@@ -50,7 +50,9 @@ def cached(repository: str, file: str, put: Put) -> Path:
 
 def test_an_empty_machine_has_the_embedded_model_and_knows_every_release() -> None:
     listed = local_models.models()
-    assert [one.name for one in listed if one.path] == ["emoji", "emoji-fast", "emoji-inpainting"]
+    assert [one.name for one in listed if one.path] == [
+        "emoji", "emoji-fast", "emoji-inpainting", "emoji-edges", "saturn-emoji", "sepia",
+    ]  # fmt: skip
     assert {one.release for one in listed} == {None, *(one.name for one in catalogue.RELEASES)}
     emoji = next(one for one in listed if one.path)
     assert (emoji.family, emoji.layout, emoji.licence) == ("sd3_prior", "diffusers", "sfumato-emoji")

@@ -253,7 +253,7 @@ def test_weights_must_be_numbers_of_floating_point(tiny, write):
 
 
 def test_what_is_no_model_is_named(write, golden):
-    refused(golden / "embeddings/ti_a1111.pt", "is a textual-inversion embedding; it changes a model")
+    refused(golden / "embeddings/ti_a1111.pt", "is a textual-inversion embedding; it is a word for a model")
     refused(write({"layer1.0.conv1.weight": torch.zeros(1, 1)}), "textual-inversion|unknown kind")
 
 

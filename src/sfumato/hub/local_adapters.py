@@ -11,7 +11,8 @@ from pathlib import Path
 from sfumato.checkpoint.formats.safetensors_file import looks_like
 from sfumato.checkpoint.hashes import sha256, sha256_of_tensors
 from sfumato.errors import SfumatoError
-from sfumato.hub.local_models import ADAPTERS, Found, found
+from sfumato.hub.local_models import ADAPTERS, EXAMPLES, Found, found
+from sfumato.user_config import shipped
 
 HASH = re.compile(r"[0-9a-fA-F]{8,64}")
 MAX_HEADER = 64 << 20
@@ -37,6 +38,9 @@ def find_adapter(name: str, kinds: Container[str] = KINDS, else_do: str = "") ->
     here = [one for one in found() if one.kind in kinds]
     for alike in (_has_name, _has_lower_name, _has_trained_name, _has_hash):
         several = [one for one in here if alike(one, name)]
+        several = [
+            one for one in several if not one.path.is_relative_to(shipped(EXAMPLES))
+        ] or several  # the user's first
         if len(several) == 1:
             return several[0].path
         if several:

@@ -102,7 +102,10 @@ def models() -> list[Model]:
     names = {model.release for model in here}
     absent = [_absent(one) for one in RELEASES if one.name not in names]
     order = {one.name: index for index, one in enumerate(RELEASES)}
-    return sorted(here + absent, key=lambda one: (order.get(one.release or "", len(order)), str(one.path)))
+    last = len(order)
+    return sorted(
+        here + absent, key=lambda one: (order.get(one.release or "", last), one.kind != "model", str(one.path))
+    )
 
 
 def found() -> list[Found]:
@@ -156,6 +159,7 @@ def release_of(path: Path) -> Release | None:
 def _everywhere() -> list[Found]:
     embedded = [embedded_model(), *embedded_variants()]
     ours = [Found(path, _plain_name(path), "model", None) for path in embedded]
+    ours += _in_roots([settings.shipped(EXAMPLES)])
     return [*ours, *_in_own_folder(), *_in_folders(), *_in_cache()]
 
 
@@ -176,7 +180,11 @@ def _in_own_folder() -> Iterator[Found]:
 
 
 def _in_folders() -> Iterator[Found]:
-    for root in _roots():
+    return _in_roots(settings.model_folders())
+
+
+def _in_roots(roots: Iterable[Path]) -> Iterator[Found]:
+    for root in roots:
         for room, kind in _rooms(root):
             for path in _weights(room, kind):
                 known = release_of(path)
@@ -205,16 +213,16 @@ def in_rooms(kind: str) -> dict[str, Path]:
     """The files by their names in all rooms of one kind, the first of each name. Nothing is opened."""
     own = settings.own_models()
     rooms = [own / name for name, held in ROOMS.items() if held == kind]
-    rooms += [room for root in _roots() for room, held in _rooms(root) if held == kind]
+    rooms += [
+        room
+        for root in (*settings.model_folders(), settings.shipped(EXAMPLES))
+        for room, held in _rooms(root)
+        if held == kind
+    ]
     found: dict[str, Path] = {}
     for path in (path for room in rooms if room.is_dir() for path in _weights(room, kind)):
         found.setdefault(path.stem, path)
     return found
-
-
-def _roots() -> list[Path]:
-    """The user's folders, then that of the adapters that ship."""
-    return [*settings.model_folders(), settings.shipped(EXAMPLES)]
 
 
 def _rooms(root: Path) -> list[tuple[Path, str]]:

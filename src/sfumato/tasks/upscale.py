@@ -106,6 +106,8 @@ def upscale(model: Model, image: Image.Image, settings: Settings, how: UpscaleOp
     model lacks, and options that this task does not honour.
     """
     refuse(settings, "a picture is drawn larger", tensors=NO_TENSORS, hires_scale=None, tiling=None)
+    if model.spec.low_res is not None:
+        refuse(settings, "the x4 upscaler draws", control=())
     model = model.for_request(settings)
     plan = (_redrawn if model.spec.low_res is None else _four_times)(model, image, settings, how)
     return generate(model, settings, plan)
