@@ -36,7 +36,7 @@ def write_pictures(data: EmojiTrainingSet, folder: Path) -> None:
     for style in data.groups:
         number = data.find(PLANET, style)
         if number is not None:
-            Image.fromarray(data.picture(number), "RGBA").save(folder / f"{style}.png")
+            Image.fromarray(data.picture(number)).save(folder / f"{style}.png")
 
 
 def main() -> None:

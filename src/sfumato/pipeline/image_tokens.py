@@ -32,7 +32,7 @@ def with_image_tokens(model: Model, one: Settings, sigmas: Tensor, prompts: Prom
         pairs.append(loaded.adapter.tokens(loaded.encoder.states(x), loaded.encoder.states(torch.zeros_like(x))))
     shown, unseen = (torch.cat(list(tokens), 1) for tokens in zip(*pairs, strict=True))
     count = len(sigmas) - 1
-    weights = [[prompt.weight * prompt.counts(step, count) for prompt in one.ip_adapter] for step in range(count)]
+    weights = [[prompt.weight * prompt.steers(step, count) for prompt in one.ip_adapter] for step in range(count)]
     begins = [step for step in range(count) if step == 0 or weights[step] != weights[step - 1]]
     levels = [sigmas[step].item() for step in begins]
 

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
-from sfumato.errors import OptionError, SfumatoError
+from sfumato.errors import SfumatoError
 from sfumato.settings.kinds import Choice, Kind, Number, Text
 from sfumato.settings.option import Option, option, options_in, plain_number
+from sfumato.settings.steering import MAX_WEIGHT, Several, Steering
 
 Mode = Literal["balanced", "prompt", "control"]
 Fit = Literal["crop", "stretch", "pad"]
@@ -22,9 +23,7 @@ HINTS = (
 OTHER_NAMES = {"soft_edge": "gradient", "color": "colour", "line_art": "lineart", "seg": "segmentation"}
 MODES = {"balanced": "Balanced", "prompt": "My prompt is more important", "control": "ControlNet is more important"}
 SHOWS = ("openpose", "depth", "soft edge", "edges", "normal", "segmentation", "tile", "inpaint")
-MAX_WEIGHT = 10.0
 SOFT = 0.825  # of neighbouring residuals' strengths, from the middle outwards, as the authors of ControlNet have it
-_PART = re.compile(r",\s*(\w+)=([^,=]*)$")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Blocks(Kind):
 
 
 @dataclass(frozen=True, eq=False)
-class Control:
+class Control(Steering):
     """A ControlNet, control-LoRA or T2I-Adapter, and how it steers a picture.
 
     `model` is a file or folder, or the name of one in the model folders. `image` is the picture of the hint, of any
@@ -85,19 +84,17 @@ class Control:
         None, Text("MODEL"), "A model whose depth network sees depth and normals.", absent="the model's own"
     )
 
+    KIND: ClassVar[str] = "a control"
+
     def __post_init__(self) -> None:
-        for name, one in options_in(Control).items():
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, one.checked(value))
+        self.check_options()
         if not self.model:
             raise SfumatoError("a control has no model; give a file, a folder, or a name in the model folders")
-        if self.start > self.end:
-            raise SfumatoError(f"a control starts at {self.start:g} and ends at {self.end:g}; let it end later")
 
     @classmethod
-    def parse(cls, text: str) -> Control:
+    def parse(cls, text: str) -> Self:
         """What "canny.safetensors=photo.png,hint=canny,weight=0.8" says. Raises ValueError or OptionError."""
-        text, said = parts_of(cls, text)
+        text, said = cls.without_options(text)
         model, mark, picture = text.partition("=")
         if not model.strip() or (mark and not picture.strip()):
             raise ValueError("{name} is " + f"{text!r}; give a model and a picture, such as canny=photo.png,hint=canny")
@@ -110,10 +107,6 @@ class Control:
             raise ValueError(f"{self.model} has {count} blocks, and `blocks` gives {len(own)} strengths")
         soft = [1.0 if self.mode == "balanced" else SOFT**k for k in reversed(range(count))]
         return tuple(self.weight * one * other for one, other in zip(own, soft, strict=True))
-
-    def steers(self, step: int, steps: int) -> bool:
-        """Whether it has any say in a step, counted from 0."""
-        return step >= self.start * steps - 1e-9 and step + 1 <= self.end * steps + 1e-9
 
     def on(self, image: Any) -> Control:
         """The control with a picture, where it has none of its own."""
@@ -135,33 +128,21 @@ class Control:
         """The control that `written`, or a web UI, wrote, without its picture. Raises ValueError or OptionError."""
         said = dict(part.strip().partition(": ")[::2] for part in text.split(","))
         named = {one.infotext: one for one in options_in(cls).values()}
-        values = {named[name].name: _read(named[name], value) for name, value in said.items() if name in named}
+        values = {named[name].name: cls.read_option(named[name], text) for name, text in said.items() if name in named}
         return cls(**values)
+
+    @classmethod
+    def read_option(cls, one: Option, text: str) -> Any:
+        """The value of an option; of a web UI's preprocessor without a name here the nearest in kind."""
+        if one.name == "hint":
+            return next((hint for name, hint in MODULES if name in text.lower()), text.strip())
+        return super().read_option(one, text)
 
     @property
     def name_and_hash(self) -> tuple[str, str | None]:
         """The network's name, and its hash where that stands after it in square brackets."""
         match = re.fullmatch(r"(.+?)\s*\[(\w+)\]", self.model)
         return (match[1], match[2]) if match else (self.model, None)
-
-
-def parts_of(group: type, text: str) -> tuple[str, dict[str, Any]]:
-    """A text without what it ends in, and that: options of a group such as ",weight=0.8". Raises OptionError."""
-    known = {name: one for name, one in options_in(group).items() if name != "model"}
-    said: dict[str, Any] = {}
-    while (match := _PART.search(text)) and match[1] in known:
-        text, said[match[1]] = text[: match.start()], _read(known[match[1]], match[2])
-    return text, said
-
-
-def _read(one: Option, text: str) -> Any:
-    """The value of a part; of a web UI's preprocessor without a name here the nearest in kind. Raises OptionError."""
-    if one.name == "hint":
-        return next((hint for name, hint in MODULES if name in text.lower()), text.strip())
-    try:
-        return one.read(text)
-    except ValueError as error:
-        raise OptionError(str(error).replace("{name}", f"`{one.name}`", 1)) from None
 
 
 # Beginnings of web UIs' names of preprocessors, and what is nearest here.
@@ -174,23 +155,12 @@ MODULES = (
 
 
 @dataclass(frozen=True)
-class Controls(Kind):
+class Controls(Several):
     """Several controls."""
 
-    repeated = True
+    one = Control
     hint = "Sequence[Control | str]"
     metavar = "MODEL[=PICTURE][,NAME=VALUE]"
-
-    def checked(self, value: Any, spec: Any) -> tuple[Control, ...]:
-        values = [value] if isinstance(value, str | Control) else value
-        if not isinstance(values, Sequence):
-            raise ValueError("{name} is " + f"{value!r}; give sfumato.Control(model, picture), or several in a list")
-        return tuple(one if isinstance(one, Control) else self._one(one) for one in values)
-
-    def _one(self, value: Any) -> Control:
-        if not isinstance(value, str):
-            raise ValueError("{name} holds " + f"{value!r}; give sfumato.Control(model, picture)")
-        return Control.parse(value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from sfumato.errors import SfumatoError
-from sfumato.settings.control import MAX_WEIGHT, parts_of
-from sfumato.settings.kinds import Kind, Number, Text
+from sfumato.settings.kinds import Number, Text
 from sfumato.settings.option import option, options_in
+from sfumato.settings.steering import MAX_WEIGHT, Several, Steering
 
 
 @dataclass(frozen=True, eq=False)
-class ImagePrompt:
+class ImagePrompt(Steering):
     """A picture that an IP-Adapter has a model see beside the words, and how strongly.
 
     `model` is the adapter's file, or the name of one in the model folders. `image` is of any kind that `sd.img2img`
@@ -31,29 +30,23 @@ class ImagePrompt:
         absent="the one in the folder clip_vision that fits",
     )  # fmt: skip
 
+    KIND: ClassVar[str] = "an IP-Adapter"
+
     def __post_init__(self) -> None:
-        for name, one in options_in(ImagePrompt).items():
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, one.checked(value))
+        self.check_options()
         if not self.model or self.image is None:
             raise SfumatoError("an IP-Adapter needs a file and a picture; give both, such as plus.safetensors=face.png")
-        if self.start > self.end:
-            raise SfumatoError(f"an IP-Adapter starts at {self.start:g} and ends at {self.end:g}; let it end later")
 
     @classmethod
-    def parse(cls, text: str) -> ImagePrompt:
+    def parse(cls, text: str) -> Self:
         """What "plus.safetensors=face.png,weight=0.7" says. Raises ValueError or OptionError."""
-        rest, said = parts_of(cls, text)
+        rest, said = cls.without_options(text)
         model, _, picture = rest.partition("=")
         if not model.strip() or not picture.strip():
             raise ValueError(
                 "{name} is " + f"{text!r}; give an adapter and a picture, such as plus.safetensors=face.png"
             )
         return cls(model.strip(), picture.strip(), **said)
-
-    def counts(self, step: int, steps: int) -> bool:
-        """Whether the picture counts in a step, counted from 0."""
-        return step >= self.start * steps - 1e-9 and step + 1 <= self.end * steps + 1e-9
 
     def written(self, called: str) -> str:
         """The field of a picture's settings; `called` is the adapter's name."""
@@ -65,20 +58,12 @@ class ImagePrompt:
 
 
 @dataclass(frozen=True)
-class ImagePrompts(Kind):
+class ImagePrompts(Several):
     """Several image prompts."""
 
-    repeated = True
+    one = ImagePrompt
     hint = "Sequence[ImagePrompt | str]"
     metavar = "MODEL=PICTURE[,NAME=VALUE]"
-
-    def checked(self, value: Any, spec: Any) -> tuple[ImagePrompt, ...]:
-        values = [value] if isinstance(value, str | ImagePrompt) else value
-        if not isinstance(values, Sequence) or not all(isinstance(one, str | ImagePrompt) for one in values):
-            raise ValueError(
-                "{name} is " + f"{value!r}; give sfumato.ImagePrompt(model, picture), or several in a list"
-            )
-        return tuple(ImagePrompt.parse(one) if isinstance(one, str) else one for one in values)
 
 
 @dataclass(frozen=True, kw_only=True)
