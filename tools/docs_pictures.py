@@ -49,11 +49,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Figure:
-    """Rows of cells, each `height` pixels high. `lossless` keeps every pixel in the file."""
+    """Rows of cells, each `height` pixels high. `lossless` keeps every pixel in the file, `quality`
+    is WebP's for the others."""
 
     rows: Sequence[Sequence[Cell]]
     height: int = 128
     lossless: bool = False
+    quality: int = 90
 
     def boxes(self) -> Iterator[tuple[Cell, tuple[int, int, int, int]]]:
         """Every cell with its place: left, top, right, bottom."""
@@ -82,7 +84,7 @@ class Figure:
         return sheet
 
     def save(self, path: Path) -> None:
-        quality: dict[str, Any] = {"lossless": True} if self.lossless else {"quality": 90}
+        quality: dict[str, Any] = {"lossless": True} if self.lossless else {"quality": self.quality}
         self.draw().save(path, method=6, **quality)
 
 
@@ -327,7 +329,8 @@ def codec() -> Figure:
         f"WebP, {SMALLEST} bytes": partial(theirs, kind="WEBP"),
         f"JPEG, {SMALLEST} bytes": partial(theirs, kind="JPEG"),
     }
-    return Figure([[Cell(partial(draw, k), name) for name, draw in columns.items()] for k in range(6)], 144)
+    rows = [[Cell(partial(draw, k), name) for name, draw in columns.items()] for k in range(6)]
+    return Figure(rows, 144, quality=96)  # one column is little else than noise
 
 
 SMALLEST = 1000  # bytes in which WebP and JPEG can hold these pictures at all
