@@ -23,6 +23,8 @@ READABLE = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 # 200 MB once decoded to RGB. A file of a few hundred kilobytes can declare far more.
 MAX_PIXELS = 8192 * 8192
 
+SIDEWAYS = (5, 6, 7, 8)  # values of EXIF's Orientation by which width and height change places
+
 # The text chunk in which the community's tools look for settings.
 PNG_KEY = "parameters"
 
@@ -105,6 +107,18 @@ def read_picture(content: io.BytesIO, what: str) -> Image.Image:
         return upright(image)
 
 
+def upright_size(source: str | Path | BinaryIO, what: str) -> tuple[int, int]:
+    """Width and height that `read_image` will give, without decoding the pixels. Raises as `opened`.
+
+    EXIF data that a PNG has behind its pixels is not seen.
+    """
+    with opened(source, what, decode=False) as image:
+        width, height = image.size
+        # Pillow would decode a PNG to look for more.
+        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+        return (height, width) if exif.get(ExifTags.Base.Orientation, 1) in SIDEWAYS else (width, height)
+
+
 def upright(image: Image.Image) -> Image.Image:
     """A picture of any mode as 8-bit RGB, or as RGBA if any of it is transparent, turned as its EXIF data says.
 
@@ -152,10 +166,11 @@ def _check_file(path: str | Path) -> Path:
 
 
 @contextmanager
-def opened(source: str | Path | BinaryIO, what: str = "the picture") -> Iterator[Image.Image]:
+def opened(source: str | Path | BinaryIO, what: str = "the picture", decode: bool = True) -> Iterator[Image.Image]:
     """A decoded picture within the limits, out of a file or what can be read like one, which `what` then names.
 
-    Every failure of the decoders becomes one line.
+    Without `decode` only the beginning of the file is read, which gives size and format. Every failure of the decoders
+    becomes one line.
     """
     path: Path | str = what
     if isinstance(source, str | Path):
@@ -168,7 +183,8 @@ def opened(source: str | Path | BinaryIO, what: str = "the picture") -> Iterator
         with image:
             width, height = image.size
             check_size(width, height, path)
-            image.load()
+            if decode:
+                image.load()
             yield image
     except SfumatoError:
         raise
