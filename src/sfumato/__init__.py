@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sfumato.hub.pull import pull
     from sfumato.merging.loras import extract_lora, merge_loras, resize_lora
     from sfumato.merging.merge import merge
+    from sfumato.pipeline.aesthetic import load_aesthetic
     from sfumato.pipeline.events import Picture, Progress
     from sfumato.pipeline.guides import add_guide
     from sfumato.settings.control import Control
@@ -38,6 +39,7 @@ __all__ = [
     "add_sigma_schedule",
     "extract_lora",
     "load",
+    "load_aesthetic",
     "merge",
     "merge_loras",
     "models",
@@ -56,6 +58,7 @@ _HOMES = {
     "add_sigma_schedule": "sfumato.diffusion.sigma_schedules",
     "extract_lora": "sfumato.merging.loras",
     "load": "sfumato.api",
+    "load_aesthetic": "sfumato.pipeline.aesthetic",
     "merge": "sfumato.merging.merge",
     "merge_loras": "sfumato.merging.loras",
     "models": "sfumato.hub.local_models",

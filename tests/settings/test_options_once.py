@@ -142,7 +142,10 @@ WITH = {
 }  # fmt: skip
 # Which is part of the prompt by then, or says how many pictures there are and not what one is; and controls, of which
 # the picture that they are given is not said.
-UNSAID = {"n", "best_of", "wildcards", "styles", "styles_file", "lora", "hypernetwork", "control", "ip_adapter"}
+UNSAID = {
+    "n", "best_of", "aesthetic", "clip_vision", "wildcards", "styles", "styles_file", "lora", "hypernetwork", "control",
+    "ip_adapter",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(set(OPTIONS) - UNSAID))

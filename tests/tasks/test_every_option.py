@@ -26,7 +26,7 @@ from sfumato.provenance.read import read
 from sfumato.settings.settings import Options
 from sfumato.train.config import LoopConfig
 from sfumato.train.methods.control import ControlTraining, fresh
-from tiny.adapters import random_eye, random_ip_adapter, random_lora
+from tiny.adapters import EYE, random_eye, random_ip_adapter, random_lora
 
 Load = Callable[[str], StableDiffusion]
 BASE = {"steps": 4, "cfg": 4.0, "seed": 7, "sampler": "euler", "schedule": "discrete"}
@@ -89,6 +89,8 @@ TRIED: dict[str, tuple[Any, dict[str, Any]]] = {
     "clip_skip": (2, {}),
     "n": (2, {}),
     "best_of": (2, {}),
+    "aesthetic": (..., {"best_of": 2}),
+    "clip_vision": (..., {"best_of": 2}),
     "watermark": (False, {"width": 256, "height": 256}),
     "variation_seed": (5, {"variation_strength": 0.5}),
     "variation_strength": (0.5, {}),
@@ -220,6 +222,13 @@ def asked(
         value = str(words / "other.csv")
     if option in ("lora", "embedding", "hypernetwork", "ip_adapter", "control"):
         value = adapter(task, option)
+    if option in ("aesthetic", "clip_vision"):
+        liking, eye, other = (str(words / f"{name}.safetensors") for name in ("liking", "eye", "other"))
+        save_file(torch.nn.Linear(EYE.projection_dim or 0, 1).state_dict(), liking)
+        for seed, path in enumerate((eye, other)):
+            save_file(random_eye(seed), path)
+        by_eye = {**without, "aesthetic": liking, "clip_vision": eye}
+        return (without, by_eye) if option == "aesthetic" else (by_eye, {**by_eye, "clip_vision": other})
     if option == "lora_partial":
         without["lora"] = adapter(task, "strange")
     if task.startswith("upscale"):  # the size follows from the picture's

@@ -101,7 +101,7 @@ def random_ip_adapter(network: UNet, width: int) -> dict[str, Tensor]:
     return tensors
 
 
-def random_eye() -> dict[str, Tensor]:
+def random_eye(seed: int = 0) -> dict[str, Tensor]:
     """The vision tower EYE, under transformers' names."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return CLIPVision(EYE).state_dict()

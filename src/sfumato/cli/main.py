@@ -37,6 +37,7 @@ COMMANDS = {
     "decompress": ("sfumato.cli.compress:decompress", "Draw a picture that was compressed."),
     "tokens": ("sfumato.cli.tokens:tokens", "Show how a prompt is read: tokens, weights, steps."),
     "interrogate": ("sfumato.cli.interrogate:interrogate", "Say what a picture shows."),
+    "score": ("sfumato.cli.score:score", "Say how much people would like pictures."),
     "samplers": ("sfumato.cli.samplers:samplers", "List the samplers and the schedules, with their options."),
     "models": ("sfumato.cli.models:models", "List the known releases and the models on this machine."),
     "pull": ("sfumato.cli.pull:pull", "Download a release, after its licence is accepted."),

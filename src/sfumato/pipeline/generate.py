@@ -112,7 +112,7 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
         pictures = [settings.of_picture(index) for index in range(settings.draws)]
     model.check_files()
     assert settings.tiling == model.key.tiling, "a task draws on the view that tiles, or refuses tiling"
-    ranking = None if settings.best_of is None else Ranking(model.perceptor, settings.n)
+    ranking = Ranking.of(model, settings)
     jobs: list[Callable[[], Job]] = [partial(plan.job, one) for one in pictures]
     first = jobs[0]()
     jobs[0] = lambda: first
@@ -125,7 +125,9 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
             image = plan.restore_unmasked(image)
         score = None if ranking is None else ranking.score(image, one.prompt)
         own = plan.metadata(index) if callable(plan.metadata) else plan.metadata
-        told = {**_templates(templates, one), **own, "Best of": settings.best_of, "CLIP score": score}
+        told = {**_templates(templates, one), **own, "Best of": settings.best_of}
+        if ranking is not None and score is not None:
+            told |= ranking.facts(score)
         text = describe(model, one, told)
         return Picture(index, DrawnImage.of(image, text), one.seed, text, score, latents=x if plan.in_latents else None)
 

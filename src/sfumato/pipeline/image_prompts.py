@@ -10,14 +10,13 @@ from torch import nn
 from sfumato.adapters import ip_adapter
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
-from sfumato.families.layouts import clip_vision
 from sfumato.hub.local_adapters import find_adapter
-from sfumato.hub.local_models import in_rooms
 from sfumato.loading.image_encoders import ImageEncoder, load_image_encoder
 from sfumato.nets.ip_adapter import IPAdapter
+from sfumato.pipeline.image_encoders import fitting_encoder, named_encoder
 from sfumato.settings.image_prompt import ImagePrompt
 
-KIND, ENCODER = "ip-adapter", "image encoder"  # of files in the model folders
+KIND = "ip-adapter"  # of files in the model folders
 MAX_LOADED = 4  # adapters that are kept beside those in use
 
 
@@ -33,10 +32,7 @@ class ImagePromptFile:
     def find(cls, prompt: ImagePrompt) -> ImagePromptFile:
         """The files of an image prompt. Raises SfumatoError for what is not here."""
         path = find_adapter(prompt.model, (KIND,))
-        encoder = None
-        if prompt.encoder is not None:
-            given = Path(prompt.encoder).expanduser()
-            encoder = given if given.is_dir() else find_adapter(prompt.encoder, (ENCODER,))
+        encoder = None if prompt.encoder is None else named_encoder(prompt.encoder)
         status = path.stat()
         return cls(path, encoder, (status.st_mtime_ns, status.st_size))
 
@@ -85,16 +81,10 @@ def _fits(adapter: IPAdapter, hidden: int, projected: int | None) -> bool:
 
 def _fitting(adapter: IPAdapter, path: Path) -> Path:
     """The first image encoder of the model folders that an adapter can read. Raises SfumatoError where none is."""
-    for candidate in in_rooms(ENCODER).values():
-        try:
-            with open_checkpoint(candidate) as checkpoint:
-                found = clip_vision.found_in(checkpoint.shapes)
-                cfg = None if found is None else clip_vision.sizes(checkpoint.shapes, *found, {})
-        except (SfumatoError, LookupError, ValueError):
-            continue
-        if cfg is not None and _fits(adapter, cfg.hidden_size, cfg.projection_dim):
-            return candidate
-    raise SfumatoError(
-        f"{path} needs an image encoder {adapter.seen} wide, and the folder clip_vision of the model folders has none; "
-        "give it with encoder=FILE (CLIP ViT-H for most adapters, ViT-bigG for some of XL)"
-    )
+    found = fitting_encoder(lambda cfg: _fits(adapter, cfg.hidden_size, cfg.projection_dim))
+    if found is None:
+        raise SfumatoError(
+            f"{path} needs an image encoder {adapter.seen} wide, and the folder clip_vision of the model folders has "
+            "none; give it with encoder=FILE (CLIP ViT-H for most adapters, ViT-bigG for some of XL)"
+        )
+    return found

@@ -102,6 +102,11 @@ class Options(TypedDict, total=False):
     n: int | None
     # Draw so many, and keep those that the embedded CLIP finds nearest to the prompt.
     best_of: int | None
+    # Keep those of `best_of` that this aesthetic predictor of LAION's likes best.
+    aesthetic: str | Path | None
+    # The image encoder that the aesthetic predictor reads, CLIP ViT-L/14 for most. Default: the one
+    # in the folder clip_vision that fits.
+    clip_vision: str | Path | None
     # Where noise comes from; nv: the numbers that an NVIDIA GPU would draw, as most pictures of web
     # UIs have. Default: cpu.
     rng: str | None

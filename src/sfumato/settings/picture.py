@@ -34,6 +34,14 @@ class PictureSettings:
     best_of: int | None = option(
         None, Whole(1, MAX_PICTURES), "Draw so many, and keep those that the embedded CLIP finds nearest to the prompt."
     )
+    aesthetic: str | None = option(
+        None, Text("FILE"), "Keep those of `best_of` that this aesthetic predictor of LAION's likes best.",
+        needs="best_of",
+    )  # fmt: skip
+    clip_vision: str | None = option(
+        None, Text("FILE"), "The image encoder that the aesthetic predictor reads, CLIP ViT-L/14 for most.",
+        needs="aesthetic", absent="the one in the folder clip_vision that fits",
+    )  # fmt: skip
     rng: Source = option(
         "cpu", Choice(get_args(Source), {"gpu": "nv", "cuda": "nv"}), "Where noise comes from; nv: the numbers that an "
         "NVIDIA GPU would draw, as most pictures of web UIs have.", "RNG", always=True,

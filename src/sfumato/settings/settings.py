@@ -120,7 +120,7 @@ class Settings(
             raise has_no_cfg_pp(SAMPLERS[self.sampler].label, [one.name for one in SAMPLERS.values() if one.cfg_pp])
         if self.best_of is not None and self.best_of < self.n:
             raise OptionError(f"`best_of` is {self.best_of}, but `n` is {self.n}; draw at least as many as are kept")
-        if self.best_of is not None and not self.prompt.strip():
+        if self.best_of is not None and self.aesthetic is None and not self.prompt.strip():
             raise SfumatoError("without a prompt there is no best picture; say in words what to draw")
 
     def _check_hires(self, spec: Spec) -> None:
