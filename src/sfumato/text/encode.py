@@ -84,13 +84,14 @@ class T5Reader:
 class TextEncoder:
     """A tokenizer with the CLIP text towers of a model, which are read side by side, and maybe T5 after them.
 
-    `embeddings` are words that vectors stand for, see `with_embeddings`.
+    `embeddings` are words that vectors stand for, see `with_embeddings`. With `learns` gradients go through it.
     """
 
     tokenizer: CLIPTokenizer
     towers: tuple[CLIPText, ...]
     t5: T5Reader | None = None
     embeddings: tuple[Embedding, ...] = ()
+    learns: bool = False
 
     def with_embeddings(self, embeddings: Sequence[Embedding]) -> Self:
         """This encoder, on the same networks, knowing these words and no others besides its tokenizer's.
@@ -141,7 +142,7 @@ class TextEncoder:
         cut = [self.windows(prompt) for prompt in spans]
         count = max(map(len, cut))
         rows = [window for each in cut for window in each + [[]] * (count - len(each))]
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.learns and torch.is_grad_enabled()):
             states = [self._states(tower, rows, self._further(k)) for k, tower in enumerate(self.towers)]
             read = (
                 self._read(tower, each, rows, clip_skip, emphasis)
