@@ -18,6 +18,7 @@ from sfumato.runtime.threads import MAX_THREADS
 from sfumato.train.registry import METHODS, Method
 
 if TYPE_CHECKING:
+    from sfumato.data.pictures.protocol import SampleSource
     from sfumato.train.run import Options
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
@@ -33,7 +34,9 @@ Config = Annotated[
         help="A TOML file, or the name of a recipe that ships with sfumato.", autocompletion=completion(_recipes)
     ),
 ]
-Data = Annotated[Path, typer.Option(help="Folder that `sfumato data build emoji` made.")]
+Data = Annotated[
+    Path, typer.Option(help="Folder that `sfumato data build emoji` made, or for some methods your own pictures.")
+]
 Out = Annotated[Path, typer.Option(help="Folder of the run.")]
 Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Refuse to go on from a checkpoint in the run folder.")]
 Seed = Annotated[int | None, typer.Option(help="Instead of the config's.")]
@@ -61,6 +64,15 @@ class RunOptions:
         return Options(self.seed, self.fresh, self.steps, self.max_minutes, self.device, self.threads)
 
 
+def opened(data: Path, own_pictures: bool) -> SampleSource:
+    """Returns the emoji set in a folder, or a user's pictures where a method learns from these."""
+    from sfumato.data.emoji.build import MANIFEST
+    from sfumato.data.emoji.training import EmojiTrainingSet
+    from sfumato.data.pictures.readers.find import OwnPictures
+
+    return OwnPictures(data) if own_pictures and not (data / MANIFEST).is_file() else EmojiTrainingSet(data)
+
+
 def _command(method: Method) -> Callable[..., None]:
     """Returns the command of a method, with an option for each of its inputs."""
     group = dataclasses.make_dataclass(
@@ -73,11 +85,10 @@ def _command(method: Method) -> Callable[..., None]:
     )
 
     def run(config: Config, data: Data, out: Out, *, inputs: Any, running: RunOptions) -> None:
-        from sfumato.data.emoji.training import EmojiTrainingSet
         from sfumato.train.run import run_method
 
         with resumable(f"with {out}"):
-            run_method(method, config, EmojiTrainingSet(data), out, vars(inputs), running.options())
+            run_method(method, config, opened(data, method.own_pictures), out, vars(inputs), running.options())
 
     run.__annotations__["inputs"] = group
     run.__doc__ = method.help

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
+from sfumato.data.pictures.protocol import SampleSource
 from sfumato.nets.layout import Arrangement, Place, Pose, Size, Spot
 from sfumato.nets.prior import Understood
 
@@ -272,7 +273,7 @@ class Prompts(Protocol):
         """Returns names and keywords in all their forms, each with a subject and whether it is a name of it."""
 
 
-class TrainingSet(Dataset, Protocol):
+class TrainingSet(Dataset, SampleSource, Protocol):
     """A set that training methods learn from; docs/data.md lists what each method asks for."""
 
     def captioned(self, options: Mapping[str, Any], seed: int, held_out: int) -> Captioned:

@@ -35,7 +35,8 @@ class Method:
 
     `learns`, `batch`, `loss` and `export` complete the sentences of its help: what is trained, on which batches, by
     which loss, and what lies in RUN/export afterwards. `module` is its file under `methods`, by default called as the
-    method. `requires` are recipe values that the command stands for. `former` marks a former name of other commands,
+    method. With `own_pictures` it asks its data only for `samples`, so that it learns from a user's pictures, too.
+    `requires` are recipe values that the command stands for. `former` marks a former name of other commands,
     which help and docs leave out.
     """
 
@@ -47,6 +48,7 @@ class Method:
     module: str = ""
     inputs: tuple[Input, ...] = ()
     requires: tuple[tuple[str, str], ...] = ()
+    own_pictures: bool = False
     former: bool = False
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sfumato.data.protocol import TrainingSet
+from sfumato.data.pictures.protocol import SampleSource
 from sfumato.errors import SfumatoError
 from sfumato.runtime.threads import MAX_THREADS
 from sfumato.train.config import read_config
@@ -34,11 +34,12 @@ class Options:
 
 
 def run_method(
-    method: Method, recipe: str | Path, data: TrainingSet, out: Path, inputs: Mapping[str, Any], options: Options
+    method: Method, recipe: str | Path, data: SampleSource, out: Path, inputs: Mapping[str, Any], options: Options
 ) -> Outcome:
     """Trains by `method` in the folder `out` and leaves the result in `out`/export.
 
-    `recipe` is a TOML file, or the name of one that ships. `inputs` are the values of `method.inputs` by name. Raises
+    `recipe` is a TOML file, or the name of one that ships. `data` is a `data.protocol.TrainingSet`, unless the method
+    takes a user's own pictures. `inputs` are the values of `method.inputs` by name. Raises
     SfumatoError for a recipe, inputs or a device that do not fit.
     """
     kind, make = method.load()

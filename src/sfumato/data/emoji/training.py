@@ -23,6 +23,7 @@ from sfumato.data.emoji.noun_scenes import NounScene, NounScenes
 from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.emoji.prompts import EmojiPrompts
 from sfumato.data.emoji.scenes import WHITE
+from sfumato.data.pictures.examples import ExampleOptions, ExamplePictures
 from sfumato.data.protocol import Example, PictureList
 from sfumato.errors import SfumatoError
 from sfumato.images.tensors import compose
@@ -71,6 +72,10 @@ class EmojiTrainingSet(EmojiData):
     def examples(self, seed: int, single: float, deep: bool = False) -> EmojiExamples:
         """See `protocol.TrainingSet`."""
         return EmojiExamples(self, seed, single, deep)
+
+    def samples(self, options: Mapping[str, Any], seed: int, resolution: int, multiple: int) -> ExamplePictures:
+        """See `pictures.protocol.SampleSource`; `options` are those of `ExampleOptions`."""
+        return ExamplePictures(self, build(ExampleOptions, dict(options), "[data]"), seed, resolution, multiple)
 
     def caption(self, rng: Random, composed: float) -> str:
         """See `protocol.TrainingSet`."""
