@@ -32,8 +32,9 @@ from sfumato.spec import MMDiTConfig, NoiseSchedule, UNetConfig
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
-from sfumato.train.loop import arithmetic, train
+from sfumato.train.loop import train
 from sfumato.train.methods.ldm import RATIOS, LDMTask, LDMTraining
+from sfumato.train.precision import arithmetic
 from sfumato.train.start import Start, gather
 
 CPU = torch.device("cpu")

@@ -137,8 +137,27 @@ def atomic_write(path: str | Path, replace: bool = True) -> Iterator[BinaryIO]:
         Path(temporary).unlink(missing_ok=True)
         cause = file.failed if isinstance(error, Exception) and file.failed else error
         if isinstance(cause, OSError) and not (isinstance(cause, FileExistsError) and not replace):
-            raise SfumatoError(f"cannot write {short_path(path)}: {_reason(cause, file, path)}") from error
+            raise SfumatoError(f"cannot write {short_path(path)}: {_reason(cause, path, file.size)}") from error
         raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while `path` is written into one SfumatoError that names it, the reason and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise SfumatoError(f"cannot write {short_path(path)}: {_reason(error, path)}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the disk keep the names in a folder; where a system cannot (Windows), do nothing."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 class _Writer(io.BufferedWriter):
@@ -156,12 +175,23 @@ class _Writer(io.BufferedWriter):
             raise
 
 
-def _reason(error: OSError, file: _Writer, path: Path) -> str:
-    """Why a file could not be written, and what to do."""
+def sync_tree(folder: Path) -> None:
+    """Make the disk keep all files below a folder, and their names."""
+    for path in (*folder.rglob("*"), folder):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        elif path.is_dir():
+            sync_folder(path)
+
+
+def _reason(error: OSError, path: Path, size: int | None = None) -> str:
+    """Why a file or folder could not be written, and what to do; `size` is the number of bytes that were to be."""
     if error.errno != errno.ENOSPC:
         return f"{error.strerror}; choose another place"
     free = shutil.disk_usage(path.parent).free
-    return f"no space left ({free:,} bytes free, more than {file.size:,} needed); make room, or choose another place"
+    needed = "" if size is None else f", more than {size:,} needed"
+    return f"no space left ({free:,} bytes free{needed}); make room, or choose another place"
 
 
 @contextmanager

@@ -21,11 +21,12 @@ from sfumato.train.assemble import SCENES_FILE, completed, remembered
 from sfumato.train.codes import Codes
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, scene_latents
-from sfumato.train.loop import Task, train
+from sfumato.train.loop import train
 from sfumato.train.methods import scenes
 from sfumato.train.methods.reader import ReaderTask, ReaderTraining
 from sfumato.train.methods.scenes import SceneTask, SceneTraining
 from sfumato.train.methods.vae import VAETask, VAETraining
+from sfumato.train.task import Task
 from sfumato.train.text_tower import TowerSize
 
 CPU = torch.device("cpu")

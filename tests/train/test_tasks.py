@@ -24,12 +24,13 @@ from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
 from sfumato.train.latents import cached
-from sfumato.train.loop import Task, train
+from sfumato.train.loop import train
 from sfumato.train.methods.clip import CLIPTask, CLIPTraining
 from sfumato.train.methods.ldm import LDMTask, LDMTraining
 from sfumato.train.methods.vae import VAETask, VAETraining
 from sfumato.train.networks import text_transformer
 from sfumato.train.start import gather
+from sfumato.train.task import Task
 from sfumato.train.text_tower import TowerSize
 
 CPU = torch.device("cpu")

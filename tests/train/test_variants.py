@@ -22,13 +22,14 @@ from sfumato.pipeline.depth import depth_of
 from sfumato.spec import DepthNetConfig, UNetConfig
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
-from sfumato.train.loop import Task, train
+from sfumato.train.loop import train
 from sfumato.train.masks import random_mask
 from sfumato.train.methods.concat import ConcatTask, ConcatTraining
 from sfumato.train.methods.depth_net import DepthNetTask, DepthNetTraining
 from sfumato.train.methods.distil import DistilTask, DistilTraining
 from sfumato.train.methods.ldm import LDMTraining
 from sfumato.train.methods.ldm import make as make_ldm
+from sfumato.train.task import Task
 
 CPU = torch.device("cpu")
 LOOP = LoopConfig(

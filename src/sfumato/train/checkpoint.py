@@ -1,42 +1,184 @@
-"""Checkpoints of a run: all of its state in one file, of which the newest two are kept."""
+"""Checkpoints of a run: a folder each, which is there whole or not at all; the newest two are kept.
+
+`manifest.json` names every file of the folder with its size and SHA-256. The folder is made under a hidden name, each
+file is synced to the disk, and only then it gets its own name: that renaming is the one point at which a checkpoint
+comes to be. Older ones are deleted after the new one has been read back. So there is no moment at which a crash leaves
+a run without a whole checkpoint, or with one that mixes two steps.
+
+Runs of earlier versions hold one file a checkpoint, `step-*.pt`; those are read as well.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from sfumato.errors import SfumatoError
-from sfumato.files import atomic_write
+from sfumato.errors import SfumatoError, warn
+from sfumato.files import hidden_folder, sync_folder, writing
+from sfumato.train import packing
 
-FORMAT = 1
+FORMAT = 2
+FORMAT_OF_FILES = 1
 KEPT = 2
+MANIFEST = "manifest.json"
 
 
 def find(run: Path) -> Path | None:
-    """Returns the newest checkpoint of a run folder, or None."""
-    return max(run.glob("checkpoints/step-*.pt"), default=None)
+    """Returns the newest whole checkpoint of a run folder, or None if it holds none at all.
+
+    Every byte is compared with the manifest. SfumatoWarning names a damaged checkpoint that is passed over. Raises
+    SfumatoError if there are checkpoints and all are damaged.
+    """
+    passed: list[str] = []
+    for path in reversed(_all(run)):
+        damage = damage_of(path)
+        if damage is None:
+            for text in passed:
+                warn(f"{text}; going on from {path.name}, which is whole")
+            return path
+        passed.append(f"{path} is no readable checkpoint ({damage})")
+    if passed:
+        raise SfumatoError(f"{passed[0]}, and there is no other whole one; delete {run / 'checkpoints'} to begin anew")
+    return None
 
 
 def save(run: Path, step: int, state: dict[str, Any]) -> Path:
-    """Writes `state` to a new checkpoint, deletes all but the newest ones, and returns its path."""
-    path = run / "checkpoints" / f"step-{step:08d}.pt"
-    with atomic_write(path) as file:
-        torch.save({"format": FORMAT, "step": step} | state, file)
-    for old in sorted(path.parent.glob("step-*.pt"))[:-KEPT]:
-        old.unlink()
+    """Writes `state` as the checkpoint of `step`, deletes all but the newest ones, and returns its folder.
+
+    Every entry of `state` that holds tensors becomes a file, NAME.safetensors; the others stand in the manifest. Raises
+    SfumatoError if the disk is full or cannot be written; the older checkpoints are still there then.
+    """
+    path = run / "checkpoints" / f"step-{step:08d}"
+    if path.exists() and damage_of(path) is None:  # no step was done since it was read
+        return path
+    with hidden_folder(path) as hidden, writing(path):
+        made = hidden / path.name
+        made.mkdir()
+        files: dict[str, dict[str, Any]] = {}
+        plain: dict[str, Any] = {}
+        for name, value in state.items():
+            if _has_tensors(value):
+                with _hashed(made / f"{name}.safetensors", files) as file:
+                    packing.write(file, value)
+            else:
+                plain[name] = packing.pack(value, {})
+        manifest = {"format": FORMAT, "step": step, "files": files, "state": plain}
+        with _hashed(made / MANIFEST, {}) as file:
+            file.write(json.dumps(manifest, indent=1).encode())
+        sync_folder(made)
+        if path.exists():  # a damaged one that was passed over
+            path.rename(hidden / "former")
+        made.rename(path)
+        sync_folder(path.parent)
+    damage = damage_of(path)
+    if damage is not None:
+        raise SfumatoError(f"{path} was written, but does not read back ({damage}); check the disk")
+    for old in _all(run)[:-KEPT]:
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     return path
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:
-    """Returns the state in a checkpoint; nothing in it is executed. Raises SfumatoError for a file that is none."""
+    """Returns the state of a checkpoint, with its `step`; nothing in it is executed.
+
+    Tensors are on `device`. Raises SfumatoError for what is no checkpoint of this or an earlier version.
+    """
     try:
+        if path.is_dir():
+            manifest = _manifest(path)
+            state = {name: packing.unpack(value, {}) for name, value in manifest["state"].items()}
+            for file in manifest["files"]:
+                state[Path(file).stem] = packing.read(path / file, str(device))
+            return state | {"format": manifest["format"], "step": manifest["step"]}
         state = torch.load(path, map_location=device, weights_only=True)
-        if state["format"] != FORMAT:
-            raise SfumatoError(f"{path} has format {state['format']}, expected {FORMAT}; start with --fresh")
+        _check_format(path, state["format"], FORMAT_OF_FILES)
+        return state
     except SfumatoError:
         raise
     except Exception as error:  # torch.load raises many kinds
         raise SfumatoError(f"{path} is no readable checkpoint ({type(error).__name__}); delete it to go on") from error
-    return state
+
+
+def damage_of(path: Path) -> str | None:
+    """Returns what is wrong with the bytes of a checkpoint, or None if they are those that were written."""
+    try:
+        if not path.is_dir():
+            with zipfile.ZipFile(path) as archive:
+                bad = archive.testzip()
+            return bad and f"{bad} is damaged"
+        for name, said in _manifest(path)["files"].items():
+            size = (path / name).stat().st_size
+            if size != said["bytes"]:
+                return f"{name} has {size:,} bytes and not {said['bytes']:,}"
+            if _sha256(path / name) != said["sha256"]:
+                return f"{name} is not what was written"
+    except SfumatoError:
+        raise
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def _all(run: Path) -> list[Path]:
+    """All checkpoints of a run, whole or not, the oldest first."""
+    return sorted(run.glob("checkpoints/step-*"), key=lambda path: path.stem)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    _check_format(path, manifest["format"], FORMAT)
+    return manifest
+
+
+def _check_format(path: Path, found: object, expected: int) -> None:
+    if found != expected:
+        raise SfumatoError(
+            f"{path} has format {found}, expected {expected}; another version of sfumato wrote it: use that one, "
+            "or choose another run folder"
+        )
+
+
+def _has_tensors(value: Any) -> bool:
+    tensors: dict[str, torch.Tensor] = {}
+    packing.pack(value, tensors)
+    return bool(tensors)
+
+
+class _HashingFile:
+    """A file that hashes what is written to it."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.sha256, self.bytes = hashlib.sha256(), 0
+
+    def write(self, content: Any, /) -> None:
+        self._file.write(content)
+        self.sha256.update(content)
+        self.bytes += memoryview(content).nbytes
+
+
+@contextmanager
+def _hashed(path: Path, files: dict[str, dict[str, Any]]) -> Iterator[_HashingFile]:
+    """Opens a new file for writing, syncs it to the disk, and enters its size and hash in `files`."""
+    with path.open("xb") as raw:
+        file = _HashingFile(raw)
+        yield file
+        raw.flush()
+        os.fsync(raw.fileno())
+    files[path.name] = {"bytes": file.bytes, "sha256": file.sha256.hexdigest()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

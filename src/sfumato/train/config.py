@@ -22,7 +22,8 @@ class LoopConfig:
 
     `lr_schedule` says how the learning rate falls from `lr` to `lr_end` times `lr`: "cosine" over the whole run,
     "cooldown" linearly over the last share `decay` of the steps. `precision` "auto" is bf16 on devices that compute in
-    it. `channels_last` stores feature maps pixel by pixel, which is faster on GPUs; on CPUs only with few norm groups.
+    it; "fp16" scales the loss, so that small gradients do not vanish (Micikevicius et al. 2018, section 3.2).
+    `channels_last` stores feature maps pixel by pixel, which is faster on GPUs; on CPUs only with few norm groups.
     `ema` 0 turns averaging off. Intervals count steps, except where the name says minutes.
     """
 
@@ -41,7 +42,7 @@ class LoopConfig:
     beta2: float = 0.99
     clip: float = 1.0
     ema: float = 0.999
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool = False
     compile: bool = False
     log_every: int = 20

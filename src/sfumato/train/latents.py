@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sfumato.data.protocol import Dataset, PictureList, TrainingSet
 from sfumato.nets.vae import VAE
-from sfumato.train.loop import bf16_pays
+from sfumato.train.precision import bf16_pays
 from sfumato.train.preparation import Tensors, prepared
 
 CHUNK = 256  # pictures in a file

@@ -7,67 +7,27 @@ on the same machine with the same threads an interrupted run ends with the same 
 from __future__ import annotations
 
 import dataclasses
-import math
+import errno
+import json
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sfumato.errors import SfumatoError
-from sfumato.files import atomic_write, check_writable
-from sfumato.runtime.device import choose_device
-from sfumato.seeding import stream
+from sfumato.errors import SfumatoError, shortened
+from sfumato.files import atomic_write, check_writable, hidden_folder, sync_folder, sync_tree, writing
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
-from sfumato.train.ema import EMA
+from sfumato.train.learner import Learner, NotFinite
 from sfumato.train.report import Report
+from sfumato.train.task import Batch, Task, batch_ids
 
-Batch = dict[str, Tensor]
-
-
-class Task(Protocol):
-    """What a run trains.
-
-    `validate`, `samples` and `export` are called while `networks` holds the averaged weights.
-    """
-
-    @property
-    def networks(self) -> nn.Module:
-        """The module whose parameters are trained."""
-
-    def batch(self, step: int) -> Batch:
-        """Returns the samples of a step on the CPU, tensors (B, ...) by name.
-
-        It must be a pure function of the config's seed and of `step`, and may be called in a thread.
-        """
-
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the scalar to minimise, and scalars to log. Torch's generators are seeded for the step."""
-
-    def validate(self) -> dict[str, float]:
-        """Returns figures on data that training does not see, by name."""
-
-    def samples(self) -> Image.Image:
-        """Returns a sheet of pictures to judge the run by."""
-
-    def export(self, folder: Path) -> None:
-        """Writes to `folder` what the next stage or a user loads."""
-
-
-class MethodTask(Task, Protocol):
-    """A task that was built from a recipe."""
-
-    @property
-    def cfg(self) -> Any:
-        """The recipe of the run, a dataclass with a `LoopConfig` named `loop`."""
+FAILURE = "failure.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,52 +37,6 @@ class Outcome:
     step: int
     reason: str
     metrics: dict[str, float]
-
-
-def pick_device(name: str) -> torch.device:
-    """Returns the device of this name; "auto" takes a GPU if there is one. Raises SfumatoError if there is no such
-    device."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return choose_device(name)
-
-
-def bf16_pays(device: torch.device) -> bool:
-    """Returns whether the device multiplies bf16 in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    # The function is younger than the oldest torch that we allow.
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-@contextmanager
-def arithmetic(cfg: LoopConfig, device: torch.device) -> Iterator[None]:
-    """Opens the context in which forward passes run: the precision, and on the CPU plain attention.
-
-    At the few tokens of our networks, torch's CPU flash attention takes four times as long backwards as plain
-    attention.
-    """
-    bf16 = cfg.precision == "bf16"
-    if cfg.precision == "auto":
-        bf16 = bf16_pays(device)
-    attention = nullcontext() if device.type == "cuda" else sdpa_kernel(SDPBackend.MATH)
-    with attention, torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        yield
-
-
-def learning_rate(cfg: LoopConfig, step: int, steps: int) -> float:
-    """Returns the learning rate of step number `step`, from 0, of `steps`."""
-    if step < cfg.warmup:
-        return cfg.lr * (step + 1) / cfg.warmup
-    if cfg.lr_schedule == "constant":
-        return cfg.lr
-    if cfg.lr_schedule == "cosine":
-        share = (step - cfg.warmup) / max(steps - cfg.warmup, 1)
-        fall = (1 + math.cos(math.pi * min(share, 1))) / 2
-    else:
-        fall = min(1.0, max(0.0, (steps - step) / max(cfg.decay * steps, 1)))
-    return cfg.lr * (cfg.lr_end + (1 - cfg.lr_end) * fall)
 
 
 def train(
@@ -138,130 +52,119 @@ def train(
     """Trains `task` into the folder `run` until `cfg.steps`, the time limit, SIGINT or SIGTERM.
 
     `record` is the whole recipe, a dataclass, and is kept in every checkpoint. However the run ends, it leaves a
-    checkpoint and an export, and after anything but a signal also figures and a sheet. Raises SfumatoError if the loss
-    is no longer finite, if the folder cannot be written, and if its checkpoint belongs to other networks.
+    checkpoint and an export, and after anything but a signal also figures and a sheet. Raises SfumatoError if a loss or
+    weight is no longer finite (the networks are those of the last checkpoint then), if the disk is full or the folder
+    cannot be written (its last checkpoint stays), and if its checkpoint belongs to other networks.
     """
     check_writable(run)
     run.mkdir(parents=True, exist_ok=True)
-    networks = task.networks.to(device)
-    if cfg.channels_last:
-        networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # known to torch, not to its types
-    optimizer = _adamw(networks, cfg, device)
-    ema = EMA(networks, cfg.ema)
+    (run / FAILURE).unlink(missing_ok=True)
     found = checkpoint.find(run)
-    start = 0
     if found and not resume:
         raise SfumatoError(f"{run} holds a run already ({found.name}); choose another folder, or leave out --fresh")
-    if found:
-        start = _restore(found, device, networks, optimizer, ema)
-
-    def state() -> dict[str, Any]:
-        return {
-            "networks": networks.state_dict(),
-            "ema": ema.average,
-            "optimizer": optimizer.state_dict(),
-            "config": dataclasses.asdict(record),
-        }
-
-    metrics: dict[str, float] = {}
-    began = saved = time.monotonic()
-    reason = "done"
-    with Report(run, start, cfg.steps) as report, _signals() as signalled:
+    learner = Learner(task, cfg, device)
+    start: dict[str, Any] = learner.restore(found) if found else {"step": 0}
+    with Report(run, start["step"], cfg.steps, start.get("report")) as report, _signals() as signalled, _pausing(run):
         if found:
             report.say(f"going on from {found}")
-        window = _Window()
-        step = start
-        for step, batch in enumerate(_batches(task, start, cfg.steps, ahead=device.type == "cuda"), start + 1):
-            metrics_now = _step(task, networks, optimizer, ema, cfg, batch, step - 1, device)
-            window.add(len(next(iter(batch.values()))), metrics_now)
-            report.advance(step)
+        return _Run(learner, run, dataclasses.asdict(record), report).train(start["step"], signalled, max_minutes)
+
+
+class _Run:
+    """A run under way."""
+
+    def __init__(self, learner: Learner, folder: Path, record: dict[str, Any], report: Report):
+        self.learner, self.folder, self.record, self.report = learner, folder, record, report
+        self.task, self.cfg = learner.task, learner.cfg
+
+    def train(self, start: int, signalled: list[int], max_minutes: float | None) -> Outcome:
+        cfg, report = self.cfg, self.report
+        metrics: dict[str, float] = {}
+        began = saved = time.monotonic()
+        step, reason = start, "done"
+        ahead = self.learner.device.type == "cuda"
+        for step, batch in enumerate(_batches(self.task, start, cfg.steps, ahead), start + 1):
+            report.add(step, len(next(iter(batch.values()))), self._step(batch, step))
             if step % cfg.log_every == 0 or step == cfg.steps:
-                report.scalars(step, {"lr": optimizer.param_groups[0]["lr"]} | window.flush())
+                report.flush(step, {"lr": self.learner.lr})
             if step % cfg.validate_every == 0 and step < cfg.steps:
-                metrics = _validate(task, ema, report, step)
-                window.restart_clock()
+                metrics = self._validate(step)
             if step % cfg.sample_every == 0 and step < cfg.steps:
-                _sheet(task, ema, run, step)
-                window.restart_clock()
+                self._sheet(step)
             now = time.monotonic()
             if signalled or (max_minutes is not None and now - began >= max_minutes * 60):
                 reason = "signal" if signalled else "time"
                 break
             if now - saved >= cfg.checkpoint_minutes * 60:
-                checkpoint.save(run, step, state())
-                _export(task, ema, run)
+                self._save(step)
+                self._export()
                 saved = time.monotonic()
-                window.restart_clock()
-        path = checkpoint.save(run, step, state())
+        path = self._save(step)
         if reason != "signal":
-            metrics = _validate(task, ema, report, step)
-            _sheet(task, ema, run, step)
-        _export(task, ema, run)
+            metrics = self._validate(step)
+            self._sheet(step)
+        self._export()
         ended = "finished" if reason == "done" else "stopped; the same command goes on from there"
         report.say(f"step {step}: {path} written, {ended}")
-    return Outcome(step, reason, metrics)
+        return Outcome(step, reason, metrics)
 
+    def _step(self, batch: Batch, step: int) -> dict[str, float]:
+        try:
+            return self.learner.step(batch, step - 1)
+        except NotFinite as error:
+            raise self._rolled_back(step, batch_ids(self.task, batch, step - 1), error) from error
 
-class _Window:
-    """Means of logged values, and samples per second, since the last line of the log."""
-
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-        self._clear()
-
-    def _clear(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._count = self._samples = 0
-        self._seconds = 0.0
-
-    def add(self, samples: int, values: dict[str, float]) -> None:
-        now = time.monotonic()
-        self._seconds += now - self._since
-        self._since = now
-        self._samples += samples
-        self._count += 1
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-
-    def restart_clock(self) -> None:
-        """Leaves out the time since the last step, which was not spent on training."""
-        self._since = time.monotonic()
-
-    def flush(self) -> dict[str, float]:
-        means = {name: value / self._count for name, value in self._sums.items()}
-        means["samples/s"] = self._samples / self._seconds
-        self._clear()
-        return means
-
-
-def _step(
-    task: Task,
-    networks: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    ema: EMA,
-    cfg: LoopConfig,
-    batch: Batch,
-    step: int,
-    device: torch.device,
-) -> dict[str, float]:
-    torch.manual_seed(int(stream(cfg.seed, "torch", step).integers(2**63)))
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(cfg, step, cfg.steps)
-    moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-    with arithmetic(cfg, device):
-        loss, extras = task.loss(moved)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(networks.parameters(), cfg.clip)
-    values = {"loss": loss.item(), "grad_norm": norm.item()} | {name: value.item() for name, value in extras.items()}
-    if not math.isfinite(values["loss"]) or not math.isfinite(values["grad_norm"]):
-        raise SfumatoError(
-            f"step {step + 1}: loss {values['loss']}, gradient norm {values['grad_norm']}; "
-            "lower lr or clip and start again from the last checkpoint"
+    def _rolled_back(self, step: int, ids: list[str | int], error: NotFinite) -> SfumatoError:
+        """Takes the networks back to the last checkpoint, and returns the error that says what happened."""
+        failure = {"step": step, "reason": str(error), "samples": ids}
+        with atomic_write(self.folder / FAILURE) as file:
+            file.write(json.dumps(failure, ensure_ascii=False, indent=1).encode())
+        last = checkpoint.find(self.folder)
+        if last:
+            self.learner.restore(last)
+        state = f"the networks are those of {last}" if last else "nothing was saved before"
+        samples = f", samples {shortened(ids)}" if ids else ""
+        return SfumatoError(
+            f"step {step}: {error}{samples}; {state}. See {self.folder / FAILURE}; lower lr or clip, or leave these "
+            "samples out, and give the command again"
         )
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    ema.update(step)
-    return values
+
+    def _save(self, step: int) -> Path:
+        if not self.learner.finite():
+            raise self._rolled_back(step, [], NotFinite("a weight is not finite"))
+        state = self.learner.state() | {"config": self.record, "report": self.report.state()}
+        with self.report.interval():
+            return checkpoint.save(self.folder, step, state)
+
+    def _validate(self, step: int) -> dict[str, float]:
+        with self._averaged():
+            metrics = {f"val/{name}": value for name, value in self.task.validate().items()}
+        self.report.scalars(step, metrics)
+        return metrics
+
+    def _sheet(self, step: int) -> None:
+        with self._averaged():
+            picture = self.task.samples()
+        with atomic_write(self.folder / "samples" / f"step-{step:08d}.png") as file:
+            picture.save(file, "PNG")
+
+    def _export(self) -> None:
+        """Exports beside the former export, and takes its place when all of it is on the disk."""
+        place = self.folder / "export"
+        with hidden_folder(place) as hidden, self._averaged():
+            self.task.export(hidden / "new")
+            with writing(place):
+                sync_tree(hidden / "new")
+                if place.exists():
+                    place.rename(hidden / "former")
+                (hidden / "new").rename(place)
+                sync_folder(self.folder)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Gives the networks their averages, and leaves the time out of the samples per second."""
+        with self.report.interval(), self.learner.ema.applied(), torch.no_grad():
+            yield
 
 
 def _batches(task: Task, start: int, stop: int, ahead: bool) -> Iterator[Batch]:
@@ -278,51 +181,20 @@ def _batches(task: Task, start: int, stop: int, ahead: bool) -> Iterator[Batch]:
             yield batch
 
 
-def _adamw(networks: nn.Module, cfg: LoopConfig, device: torch.device) -> torch.optim.AdamW:
-    """Returns the optimizer; weight decay applies to matrices and kernels only."""
-    parameters = [p for p in networks.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": cfg.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=cfg.lr, betas=(cfg.beta1, cfg.beta2), fused=device.type in ("cuda", "cpu"))
-
-
-def _restore(path: Path, device: torch.device, networks: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA) -> int:
-    state = checkpoint.load(path, device)
-    own, theirs = networks.state_dict(), state["networks"]
-    differing = sorted(
-        name for name in own.keys() | theirs.keys()
-        if name not in own or name not in theirs or own[name].shape != theirs[name].shape
-    )  # fmt: skip
-    if differing:
+@contextmanager
+def _pausing(run: Path) -> Iterator[None]:
+    """Says of a disk that is full, whoever wrote to it, that the run pauses and what it goes on from."""
+    try:
+        yield
+    except (OSError, SfumatoError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError) or cause.errno != errno.ENOSPC:
+            raise
+        last = checkpoint.find(run)
+        stays = f"{last} stays whole" if last else "no checkpoint was written yet"
         raise SfumatoError(
-            f"{path} belongs to other networks ({len(differing)} weights differ, first {differing[0]}); "
-            "choose another run folder or the config it was started with"
-        )
-    networks.load_state_dict(theirs)
-    optimizer.load_state_dict(state["optimizer"])
-    ema.load(state["ema"])
-    return state["step"]
-
-
-def _validate(task: Task, ema: EMA, report: Report, step: int) -> dict[str, float]:
-    with ema.applied(), torch.no_grad():
-        metrics = {f"val/{name}": value for name, value in task.validate().items()}
-    report.scalars(step, metrics)
-    return metrics
-
-
-def _sheet(task: Task, ema: EMA, run: Path, step: int) -> None:
-    with ema.applied(), torch.no_grad():
-        picture = task.samples()
-    with atomic_write(run / "samples" / f"step-{step:08d}.png") as file:
-        picture.save(file, "PNG")
-
-
-def _export(task: Task, ema: EMA, run: Path) -> None:
-    with ema.applied(), torch.no_grad():
-        task.export(run / "export")
+            f"the disk of {run} is full, the run pauses; {stays}: make room, then the same command goes on from there"
+        ) from error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The training methods. The command `sfumato train`, its help and the table in docs/training.md derive from this list.
 
-To add a method, write `methods/NAME.py` with a recipe (a frozen dataclass), a task (see `loop.Task`) and a function
+To add a method, write `methods/NAME.py` with a recipe (a frozen dataclass), a task (see `task.Task`) and a function
 `make(cfg: RECIPE, ...)` that builds the task, and add an entry here. This file imports no method, so that help needs no
 torch.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
-    from sfumato.train.loop import MethodTask
+    from sfumato.train.task import MethodTask
 
 
 @dataclass(frozen=True)

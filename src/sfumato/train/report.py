@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -28,10 +31,12 @@ def duration(seconds: float) -> str:
 class Report:
     """The report of a run that goes from step `start` to `steps`.
 
-    Records after `start` were written by an earlier run that was interrupted, and are dropped.
+    Records after `start` were written by an earlier run that was interrupted, and are dropped. `state` is what the
+    earlier run's report had gathered for its next record.
     """
 
-    def __init__(self, run: Path, start: int, steps: int):
+    def __init__(self, run: Path, start: int, steps: int, state: dict[str, Any] | None = None):
+        self._window = Window(state)
         self._path = run / LOG
         self._steps = steps
         self._start, self._began = start, time.monotonic()
@@ -72,10 +77,28 @@ class Report:
             left = (time.monotonic() - self._began) / max(step - self._start, 1) * (self._steps - step)
             self.say(f"{step}/{self._steps}  {text}  left {duration(left)}")
 
-    def advance(self, step: int) -> None:
-        """Moves the bar to a step without a record."""
+    def add(self, step: int, samples: int, values: dict[str, float]) -> None:
+        """Takes note of a step of so many samples, for the means of the next record."""
+        self._window.add(samples, values)
         if self._bar:
             self._bar.update(self._task, completed=step)
+
+    def flush(self, step: int, values: dict[str, float]) -> None:
+        """Records `values`, and the means of what was added since the last time."""
+        self.scalars(step, values | self._window.flush())
+
+    @contextmanager
+    def interval(self) -> Iterator[None]:
+        """Leaves the time inside the context, which is not spent on steps, out of the samples per second."""
+        try:
+            yield
+        finally:
+            self._window.restart_clock()
+
+    def state(self) -> dict[str, Any]:
+        """Returns what the next record has gathered so far, and makes the disk keep the records."""
+        os.fsync(self._file.fileno())
+        return self._window.state()
 
     def say(self, line: str) -> None:
         """Shows one line on stderr."""
@@ -91,6 +114,38 @@ class Report:
         kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= start]
         with atomic_write(self._path) as file:
             file.writelines(kept)
+
+
+class Window:
+    """Means of logged values, and samples per second, since the last record."""
+
+    def __init__(self, state: dict[str, Any] | None = None):
+        state = state or {"sums": {}, "count": 0}
+        self._sums: dict[str, float] = dict(state["sums"])
+        self._count: int = state["count"]
+        self._samples, self._seconds, self._since = 0, 0.0, time.monotonic()
+
+    def add(self, samples: int, values: dict[str, float]) -> None:
+        now = time.monotonic()
+        self._seconds += now - self._since
+        self._since = now
+        self._samples += samples
+        self._count += 1
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def restart_clock(self) -> None:
+        self._since = time.monotonic()
+
+    def flush(self) -> dict[str, float]:
+        means = {name: value / self._count for name, value in self._sums.items()}
+        means["samples/s"] = self._samples / max(self._seconds, 1e-9)
+        self._sums, self._count, self._samples, self._seconds = {}, 0, 0, 0.0
+        return means
+
+    def state(self) -> dict[str, Any]:
+        """Returns sums and their count; the time is not kept."""
+        return {"sums": dict(self._sums), "count": self._count}
 
 
 def _tensorboard(run: Path, start: int) -> SummaryWriter | None:

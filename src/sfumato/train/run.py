@@ -14,7 +14,8 @@ from sfumato.data.pictures.protocol import SampleSource
 from sfumato.errors import SfumatoError
 from sfumato.runtime.threads import MAX_THREADS
 from sfumato.train.config import read_config
-from sfumato.train.loop import Outcome, pick_device, train
+from sfumato.train.loop import Outcome, train
+from sfumato.train.precision import pick_device
 from sfumato.train.registry import Method
 
 

@@ -11,7 +11,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -36,6 +36,13 @@ DTYPES = {
     "F8_E5M2": torch.float8_e5m2,
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+class Writable(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, content: Any, /) -> object:
+        """Takes bytes, or a buffer of them."""
 
 
 def looks_like(start: bytes) -> bool:
@@ -118,6 +125,17 @@ def write(
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a safetensors file, one tensor in memory at a time; `read(name)` gives it in its declared shape."""
+    with atomic_write(path) as file:
+        write_to(file, tensors, read, metadata)
+
+
+def write_to(
+    file: Writable,
+    tensors: Mapping[str, tuple[tuple[int, ...], torch.dtype]],
+    read: Callable[[str], Tensor],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write what `write` writes to an open file."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, (shape, dtype) in tensors.items():
@@ -125,10 +143,9 @@ def write(
         header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin aligned
-    with atomic_write(path) as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name, (shape, dtype) in tensors.items():
-            tensor = read(name).detach().to("cpu", dtype).contiguous()
-            if tensor.shape != shape:
-                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, {shape} was declared")
-            file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    file.write(struct.pack("<Q", len(text)) + text)
+    for name, (shape, dtype) in tensors.items():
+        tensor = read(name).detach().to("cpu", dtype).contiguous()
+        if tensor.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, {shape} was declared")
+        file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)

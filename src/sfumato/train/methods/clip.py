@@ -29,8 +29,8 @@ from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.augment import Augment, placed, recoloured, worn
 from sfumato.train.clip_token_init import associations
 from sfumato.train.config import LoopConfig
-from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
+from sfumato.train.task import Batch
 from sfumato.train.text_tower import TowerSize, shrink_embeddings, tower_config
 
 CHUNK = 32  # texts of like length

@@ -32,11 +32,12 @@ from sfumato.seeding import shuffled, stream
 from sfumato.settings.settings import Settings
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity
-from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.masks import random_mask
 from sfumato.train.objective import denoising_losses, stratified, times, validation_errors, whole_steps
+from sfumato.train.precision import arithmetic
 from sfumato.train.preparation import Tensors, prepared
 from sfumato.train.sheet import sheet
+from sfumato.train.task import Batch
 from sfumato.train.variant import Condition, Variant
 
 CHUNK = 32  # examples in one file
@@ -84,7 +85,7 @@ def make(
 
 
 class ConcatTask:
-    """Trains an adapter by which a model reads a mask or depth, see `loop.Task`.
+    """Trains an adapter by which a model reads a mask or depth, see `task.Task`.
 
     `adapter` is as in `Variant`. `depth_net` is the export folder of `sfumato train depth-net`, whose network becomes a
     part of the depth variant.

@@ -40,10 +40,11 @@ from sfumato.settings.settings import Settings
 from sfumato.spec import ControlNetConfig, MMDiTConfig, MMDiTControlConfig
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity
-from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.objective import denoising_losses, stratified, times, validation_errors, whole_steps
+from sfumato.train.precision import arithmetic
 from sfumato.train.preparation import Tensors, prepared
 from sfumato.train.sheet import sheet
+from sfumato.train.task import Batch
 from sfumato.train.variant import words_of
 
 FILE = "control.safetensors"
@@ -108,7 +109,7 @@ def fresh(base: nn.Module, cfg: ControlTraining, latent_channels: int) -> Contro
 
 
 class ControlTask:
-    """Trains a ControlNet for a model that stays as it is, see `loop.Task`."""
+    """Trains a ControlNet for a model that stays as it is, see `task.Task`."""
 
     def __init__(self, cfg: ControlTraining, data: TrainingSet, folder: Path, device: torch.device):
         torch.manual_seed(cfg.loop.seed)

@@ -19,8 +19,8 @@ from sfumato.nets.depth_net import DepthNet
 from sfumato.seeding import shuffled
 from sfumato.spec import DepthNetConfig
 from sfumato.train.config import LoopConfig
-from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
+from sfumato.train.task import Batch
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def make(cfg: DepthNetTraining, data: TrainingSet, folder: Path, device: torch.d
 
 
 class DepthNetTask:
-    """Trains the depth network, see `loop.Task`."""
+    """Trains the depth network, see `task.Task`."""
 
     def __init__(self, cfg: DepthNetTraining, data: TrainingSet):
         torch.manual_seed(cfg.loop.seed)

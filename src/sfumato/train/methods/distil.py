@@ -26,10 +26,11 @@ from sfumato.seeding import shuffled, stream
 from sfumato.settings.settings import Options, Settings, sized
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity
-from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.objective import pseudo_huber, stratified, x0_error
+from sfumato.train.precision import arithmetic
 from sfumato.train.preparation import Tensors, prepared
 from sfumato.train.sheet import sheet
+from sfumato.train.task import Batch
 from sfumato.train.variant import FIELDS, Variant
 
 CHUNK = 32  # paths that are drawn side by side and kept in one file
@@ -72,7 +73,7 @@ def make(
 
 
 class DistilTask:
-    """Trains an adapter by which a model draws in few steps, see `loop.Task`; `adapter` is as in `Variant`."""
+    """Trains an adapter by which a model draws in few steps, see `task.Task`; `adapter` is as in `Variant`."""
 
     def __init__(
         self, cfg: DistilTraining, data: TrainingSet, folder: Path, device: torch.device, adapter: Path | None = None

@@ -38,9 +38,10 @@ from sfumato.settings.settings import Settings, sized
 from sfumato.train.assemble import completed
 from sfumato.train.config import LoopConfig
 from sfumato.train.cutouts import load_cutouts, placed, spots_of
-from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.objective import denoising_losses, geometric_mean, stratified, times, validation_errors
+from sfumato.train.precision import arithmetic
 from sfumato.train.sheet import sheet
+from sfumato.train.task import Batch
 
 RATIOS = (0.5, 2.0, 10.0)  # of the validation's noise to its signal
 SMALLEST = 0.3  # longer edge of the thing in a picture
@@ -101,7 +102,7 @@ class Codes(nn.Module):
 
 
 class EmbeddingTask:
-    """Trains the code of a thing, see `loop.Task`. Raises SfumatoError for a model without a scene prior, and for a
+    """Trains the code of a thing, see `task.Task`. Raises SfumatoError for a model without a scene prior, and for a
     style or a word that it does not know."""
 
     def __init__(self, cfg: EmbeddingTraining, data: TrainingSet, pictures: Path, device: torch.device):

@@ -33,7 +33,6 @@ from sfumato.spec import CLIPTextConfig, Defaults, MMDiTConfig, NoiseSchedule, P
 from sfumato.text.encode import TextEncoder
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached
-from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.networks import described, new_unet, text_transformer
 from sfumato.train.objective import (
     Times,
@@ -45,8 +44,10 @@ from sfumato.train.objective import (
     validation_errors,
     whole_steps,
 )
+from sfumato.train.precision import arithmetic
 from sfumato.train.sheet import sheet
 from sfumato.train.start import Start, gather
+from sfumato.train.task import Batch
 
 MAX_FILE = 16 << 20
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
@@ -112,7 +113,7 @@ def make(
 
 
 class LDMTask:
-    """Trains the denoiser, and the text tower if the recipe says so, see `loop.Task`."""
+    """Trains the denoiser, and the text tower if the recipe says so, see `task.Task`."""
 
     def __init__(self, cfg: LDMTraining, data: TrainingSet, start: Start, latents: Path, device: torch.device):
         _check(cfg)

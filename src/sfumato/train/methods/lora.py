@@ -25,11 +25,12 @@ from sfumato.seeding import shuffled, stream
 from sfumato.settings.settings import Settings
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import identity
-from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.objective import denoising_losses, stratified, times, validation_errors, whole_steps
+from sfumato.train.precision import arithmetic
 from sfumato.train.preparation import Tensors, prepared
 from sfumato.train.restyle import Style, restyled
 from sfumato.train.sheet import sheet
+from sfumato.train.task import Batch
 from sfumato.train.variant import Variant
 
 CHUNK = 32  # examples in one file
@@ -65,7 +66,7 @@ def make(
 
 
 class LoraTask:
-    """Trains low-rank changes of a denoiser's matrices, see `loop.Task`."""
+    """Trains low-rank changes of a denoiser's matrices, see `task.Task`."""
 
     def __init__(self, cfg: LoraTraining, data: TrainingSet, folder: Path, device: torch.device):
         torch.manual_seed(cfg.loop.seed)

@@ -35,8 +35,8 @@ from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.assemble import assemble, rewrite
 from sfumato.train.clip_token_init import associations
 from sfumato.train.config import LoopConfig
-from sfumato.train.loop import Batch
 from sfumato.train.preparation import shown
+from sfumato.train.task import Batch
 from sfumato.train.text_tower import TowerSize, shrink_embeddings, tower_config
 
 FILE = "reader.safetensors"
@@ -74,7 +74,7 @@ def make(
 
 
 class ReaderTask:
-    """Trains the tower and the reader, see `loop.Task`.
+    """Trains the tower and the reader, see `task.Task`.
 
     Exports are complete models in two cases. `init` is a model whose tokenizer, tower and reader learn on, and whose
     other parts are kept. `scenes` is the export of `sfumato train scenes`; with it goes the export of the autoencoder

@@ -39,11 +39,12 @@ from sfumato.train.assemble import SCENES_FILE, remembered, rewrite, with_compos
 from sfumato.train.codes import Codes, kept
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, identity, scene_latents
-from sfumato.train.loop import Batch, arithmetic
 from sfumato.train.networks import new_transformer, with_fewer_blocks
 from sfumato.train.objective import denoising_losses, geometric_mean, stratified, times, validation_errors
+from sfumato.train.precision import arithmetic
 from sfumato.train.preparation import Tensors
 from sfumato.train.sheet import sheet
+from sfumato.train.task import Batch
 
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0)  # of the validation's noise to its signal
 TOLD = ("ground_token", "tint_token", "spot_token", "absent")  # of the composer, that the transformer reads
@@ -103,7 +104,7 @@ def make(
 
 
 class SceneTask:
-    """Trains the transformer and the composer, see `loop.Task`.
+    """Trains the transformer and the composer, see `task.Task`.
 
     `vae` encodes the pictures, whose latents are kept in the folder `latents`. `init` is a model with a scene prior
     whose transformer and composer learn on; exports are then complete models.

@@ -23,8 +23,8 @@ from sfumato.nets.vae import VAE
 from sfumato.seeding import stream
 from sfumato.spec import VAEConfig
 from sfumato.train.config import LoopConfig
-from sfumato.train.loop import Batch
 from sfumato.train.sheet import sheet
+from sfumato.train.task import Batch
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def make(cfg: VAETraining, data: TrainingSet, folder: Path, device: torch.device
 
 
 class VAETask:
-    """Trains the autoencoder, see `loop.Task`."""
+    """Trains the autoencoder, see `task.Task`."""
 
     def __init__(self, cfg: VAETraining, data: TrainingSet):
         if cfg.crop % cfg.net.factor or cfg.crop > data.size:

@@ -1,0 +1,116 @@
+"""What learns: the networks of a task, their optimizer and their averages; one step, and all of it as a checkpoint."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.errors import SfumatoError
+from sfumato.seeding import stream
+from sfumato.train import checkpoint
+from sfumato.train.config import LoopConfig
+from sfumato.train.ema import EMA
+from sfumato.train.optimizers import optimizer_for
+from sfumato.train.precision import arithmetic, compute_dtype
+from sfumato.train.rates import learning_rate
+from sfumato.train.task import Batch, Task
+
+
+class NotFinite(Exception):
+    """A loss, a gradient or a weight is infinite or not a number; the message says which."""
+
+
+class Learner:
+    """Everything that the steps of a run change."""
+
+    def __init__(self, task: Task, cfg: LoopConfig, device: torch.device):
+        self.task, self.cfg, self.device = task, cfg, device
+        self.networks = task.networks.to(device)
+        if cfg.channels_last:
+            self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch knows it, its types do not
+        self.optimizer = optimizer_for(self.networks, cfg, device)
+        self.ema = EMA(self.networks, cfg.ema)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=compute_dtype(cfg, device) == torch.float16)
+
+    def step(self, batch: Batch, step: int) -> dict[str, float]:
+        """Learns from the batch of step number `step`, from 0, and returns figures to log.
+
+        Raises NotFinite, before any weight is changed, if the loss or the gradient is infinite or not a number.
+        """
+        torch.manual_seed(int(stream(self.cfg.seed, "torch", step).integers(2**63)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.cfg, step, self.cfg.steps)
+        moved = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+        with arithmetic(self.cfg, self.device):
+            loss, extras = self.task.loss(moved)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.networks.parameters(), self.cfg.clip)
+        values = {"loss": loss.item(), "grad_norm": norm.item()} | {k: value.item() for k, value in extras.items()}
+        self._check(values)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update(step)
+        return values
+
+    def _check(self, values: dict[str, float]) -> None:
+        """Raises NotFinite unless loss and gradient norm are numbers.
+
+        A scaled loss may make the gradient too large: the scaler skips that step and halves the scale, and the gradient
+        norm counts as 0. Only when the scale is down at 1 it is a failure.
+        """
+        if self.scaler.is_enabled() and math.isfinite(values["loss"]) and self.scaler.get_scale() > 1:
+            values["scale"] = self.scaler.get_scale()
+            if not math.isfinite(values["grad_norm"]):
+                values["grad_norm"] = 0.0
+        if not math.isfinite(values["loss"]) or not math.isfinite(values["grad_norm"]):
+            raise NotFinite(f"loss {values['loss']}, gradient norm {values['grad_norm']}")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def finite(self) -> bool:
+        """Returns whether all weights and averages are numbers."""
+        values = [*self.networks.parameters(), *self.ema.average.values()]
+        norms = torch._foreach_norm([value.detach() for value in values if value.is_floating_point()])
+        return bool(torch.stack([norm.float() for norm in norms]).isfinite().all()) if norms else True
+
+    def state(self) -> dict[str, Any]:
+        """Returns what a checkpoint holds of it."""
+        return {
+            "networks": self.networks.state_dict(),
+            "ema": self.ema.average,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, path: Path) -> dict[str, Any]:
+        """Takes over a checkpoint, and returns all that it holds. Raises SfumatoError if it is of other networks."""
+        state = checkpoint.load(path, self.device)
+        own, theirs = self.networks.state_dict(), state["networks"]
+        differing = _differing(own, theirs)
+        if differing:
+            raise SfumatoError(
+                f"{path} belongs to other networks ({len(differing)} weights differ, first {differing[0]}); "
+                "choose another run folder or the config it was started with"
+            )
+        self.networks.load_state_dict(theirs)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.load(state["ema"])
+        self.scaler.load_state_dict(state.get("scaler", {}))
+        self.optimizer.zero_grad(set_to_none=True)
+        return state
+
+
+def _differing(own: dict[str, Tensor], theirs: dict[str, Tensor]) -> list[str]:
+    return sorted(
+        name for name in own.keys() | theirs.keys()
+        if name not in own or name not in theirs or own[name].shape != theirs[name].shape
+    )  # fmt: skip
