@@ -114,6 +114,19 @@ def test_a_reading_is_made_consistent():
     assert decided(reading(count=[0, 0, 0, 0], ground=4), CFG, ALL).ground == 4
 
 
+def test_what_goes_together_decides_the_arrangement():
+    left = ARRANGEMENTS.index("left")
+    alone = reading(count=[1, 0, 0, 0], place=2)
+    alone.arrangement[0, left] = 5.5
+    assert decided(alone, CFG, ALL).arrangement == "one", "one group that has a place"
+    pair = reading(arrangement=ARRANGEMENTS.index("one"), concept=[1, 2, 0, 0], count=[1, 1, 0, 0])
+    pair.arrangement[0, left] = 4.5
+    assert decided(pair, CFG, ALL).arrangement == "left", "two groups"
+    row = ARRANGEMENTS.index("row")
+    assert len(decided(reading(arrangement=row, concept=[0, 1, 2, 3], count=[1, 1, 1, 0]), CFG, ALL).things) == 3
+    assert len(decided(reading(arrangement=row, concept=[0, 1, 2, 3], count=[1, 1, 1, 1]), CFG, ALL).things) == 4
+
+
 @pytest.fixture
 def prior() -> ScenePrior:
     torch.manual_seed(0)

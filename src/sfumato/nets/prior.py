@@ -18,7 +18,6 @@ from sfumato.diffusion.cond import Cond
 from sfumato.nets.composer import Composer, Things
 from sfumato.nets.layout import (
     ARRANGEMENTS,
-    MAX_GROUPS,
     MAX_THINGS,
     PLACES,
     POSES,
@@ -71,6 +70,7 @@ class Words:
 
 
 ONE = Group()
+GROUPS_OF: dict[Arrangement, tuple[int, ...]] = {"one": (1,), "row": (3, 4)}  # how many it takes; the others two
 REPEATED = 6.0  # how much less likely a concept is that another group has already
 
 
@@ -230,14 +230,12 @@ class ScenePrior(nn.Module):
 
 def decided(reading: Reading, cfg: PriorConfig, known: Tensor) -> Understood:
     """The most likely request of a reading of one prompt, made consistent: as many groups as its arrangement takes."""
-    arrangement: Arrangement = ARRANGEMENTS[int(reading.arrangement[0].argmax())]
     ground, style = int(reading.ground[0].argmax()), int(reading.style[0].argmax())
     count = reading.count[0].float()
-    place = int(reading.place[0].argmax())
     if int(count[0].argmax()) == 0:
         unsaid = ground == cfg.grounds - 1
         return Understood((), "one", None, None, cfg.grounds if unsaid else ground)
-    groups = {"one": 1, "row": 3 + int(count[MAX_GROUPS - 1].argmax() > 0)}.get(arrangement, 2)
+    arrangement, groups, place = _arranged(reading)
     allowed = reading.concept[0].float().masked_fill(~known.any(1), float("-inf"))
     counts = [1 + int(count[k, 1:].argmax()) for k in range(groups)]
     while sum(counts) > MAX_THINGS:
@@ -249,13 +247,30 @@ def decided(reading: Reading, cfg: PriorConfig, known: Tensor) -> Understood:
         size, pose = int(reading.size[0, k].argmax()), int(reading.pose[0, k].argmax())
         group = Group(counts[k], SIZES[size - 1] if size else None, POSES[pose - 1] if pose else None)
         things.append(Named(int(allowed[k].argmax()), int(reading.tint[0, k].argmax()), group))
-    return Understood(
-        tuple(things),
-        arrangement,
-        PLACES[place - 1] if place and arrangement == "one" else None,
-        None if style == cfg.styles else style,
-        ground,
+    return Understood(tuple(things), arrangement, place, None if style == cfg.styles else style, ground)
+
+
+def _arranged(reading: Reading) -> tuple[Arrangement, int, Place | None]:
+    """The arrangement of a prompt that names something, how many groups it has, and where one that is alone lies.
+
+    Of all that go together, these are the likeliest: the reader says of each by itself how likely it is.
+    """
+    arrangements, places = (
+        logits[0].float().log_softmax(-1).tolist() for logits in (reading.arrangement, reading.place)
     )
+    absent = reading.count[0].float().log_softmax(-1)[:, 0]
+    present = torch.log1p(-absent.exp().clamp(max=1 - 1e-6)).tolist()
+    best_place = max(range(len(places)), key=lambda k: places[k])
+
+    def likely(arrangement: Arrangement, groups: int) -> float:
+        place = places[best_place if arrangement == "one" else 0]
+        own = arrangements[ARRANGEMENTS.index(arrangement)]
+        return own + place + sum(present[:groups]) + sum(absent[groups:].tolist())
+
+    choices = [(one, groups) for one in ARRANGEMENTS for groups in GROUPS_OF.get(one, (2,))]
+    arrangement, groups = max(choices, key=lambda choice: likely(*choice))
+    place = PLACES[best_place - 1] if best_place and arrangement == "one" else None
+    return arrangement, groups, place
 
 
 def _inside(found: Sequence[Spot], region: Region, groups: int) -> list[Spot]:

@@ -52,3 +52,13 @@ def test_invented_requests_take_any_concept_and_may_leave_the_style_open(shapes)
 def test_too_few_pictures_are_refused(shapes):
     with pytest.raises(SfumatoError, match="too few things"):
         ConceptScenes(shapes, numbers=shapes.splits["train"][:3])
+
+
+def test_varied_requests_join_what_no_scene_has_together_and_stay_drawable(shapes):
+    rng = Random(4)
+    asked = [invent_request(shapes.concepts, rng, varied=1.0) for _ in range(300)]
+    assert all(sum(thing.count for thing in one.things) <= MAX_THINGS for one in asked)
+    assert any(one.arrangement == "row" and one.things[0].count > 1 for one in asked)
+    assert any(one.place and one.things[0].count > 1 and one.things[0].size for one in asked)
+    same = [one for one in asked if len(one.things) > 1 and len({thing.concept.hex for thing in one.things}) == 1]
+    assert same and all(len({thing.colour.name for thing in one.things}) == len(one.things) for one in same)

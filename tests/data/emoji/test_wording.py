@@ -1,6 +1,8 @@
 import re
 import tomllib
-from importlib import resources
+from collections import Counter
+from dataclasses import replace
+from importlib import import_module, resources
 from random import Random
 
 import pytest
@@ -8,12 +10,15 @@ import pytest
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES, Concept, prompt
 from sfumato.data.emoji.nouns import TINTS, nouns
 from sfumato.data.emoji.wording import Asked, Thing, canonical, is_held, keywords, nothing, say, say_keywords, typo
+from sfumato.data.emoji.wording.declension import instrumental, plurals
 from sfumato.data.emoji.wording.english import countable, plural, with_article
 from sfumato.data.emoji.wording.lexicon import agree, fillers, lexicon
+from sfumato.data.emoji.wording.names import slip
 from sfumato.data.emoji.wording.ukrainian import accusative, gender, genitive
 from sfumato.text import emoji_names
 from sfumato.text.emoji_names import names
 
+plainer = import_module("sfumato.data.emoji.wording.say").plainer
 TINT = {colour.name: colour for colour in COLOURS if colour.name in TINTS}
 SHARED = 3  # tests below take every third concept
 
@@ -227,7 +232,8 @@ def test_the_plainest_scenes(language):
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("held", (False, True))
 @pytest.mark.parametrize("arrangement", ("left", "above", "front", "row"))
-def test_all_that_is_asked_is_said(language, held, arrangement):
+def test_all_that_is_asked_is_said(language, held, arrangement, monkeypatch):
+    monkeypatch.setattr(import_module("sfumato.data.emoji.wording.say"), "SLIP_SHARE", 0.0)
     rng = Random(1)
     for _ in range(60):
         things = (Thing(APPLE), Thing(ROCKET), Thing(FOX)) if arrangement == "row" else (Thing(APPLE), Thing(ROCKET))
@@ -313,7 +319,48 @@ def test_ukrainian_agreement():
     assert accusative("полярний ведмідь", True) == ("полярного ведмедя", "ma")
     assert accusative("прибулець", False) == ("прибульця", "ma") and accusative("ножиці", False) == ("ножиці", "p")
     assert genitive("червона машина", False) == ("червоної машини", "fg")
-    assert genitive("сонце", False) == ("сонця", "ma") and genitive("літак", False) is None
+    assert genitive("сонце", False) == ("сонця", "ma") and genitive("будинок", False) == ("будинку", "ma")
+
+
+def test_ukrainian_declension():
+    assert instrumental("ракета") == ("ракетою", "fi") and instrumental("повітряна кулька")[0] == "повітряною кулькою"
+    assert instrumental("будинок")[0] == "будинком" and instrumental("ведмідь")[0] == "ведмедем"
+    assert instrumental("морда кота") == ("мордою кота", "fi") and instrumental("ножиці") is None
+    assert plurals("зірка") == ("зірки", "зірок") and plurals("червоне яблуко") == ("червоні яблука", "червоних яблук")
+    assert plurals("кіт")[1] == "котів" and plurals("груша")[1] == "груш" and plurals("кит, що пускає фонтан") is None
+    assert [agree("синє", g) for g in ("mi", "fi", "pg")] == ["синім", "синьою", "синіх"]
+    assert [agree("мій", g) for g in ("mi", "fi", "pg")] == ["моїм", "моєю", "моїх"]
+
+
+@pytest.mark.parametrize(("arrangement", "said"), [("left", "ракети"), ("above", "ракетою"), ("front", "ракетою")])
+def test_ukrainian_relations_take_their_case(arrangement, said):
+    rng = Random(7)
+    things = (Thing(known("🍎", "food-drink", "food-fruit")), Thing(ROCKET))
+    texts = [say(Asked(things, arrangement), "uk", rng, plain=True).lower() for _ in range(120)]
+    assert any(said in text for text in texts)
+    several = (replace(things[0], count=2), replace(things[1], count=3))
+    texts = [say(Asked(several, arrangement), "uk", rng, plain=True) for _ in range(60)]
+    assert not any("{" in text for text in texts), "what has no such case is said in another pattern"
+
+
+def test_five_and_more_take_the_genitive_plural():
+    assert canonical(Asked((Thing(ROCKET, 5),)), "uk") == "п'ять ракет"
+    assert canonical(Asked((Thing(ROCKET, 3),)), "uk") == "три ракети"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_plain_patterns_are_said_more_often_and_rare_ones_at_times(language):
+    patterns = lexicon(language, False).tables["relations.left_loose"]
+    rng = Random(8)
+    said = Counter(plainer(patterns, rng) for _ in range(4000))
+    assert said[patterns[0]] > 5 * said[patterns[-1]] > 0
+
+
+def test_a_slip_is_in_one_word_or_a_lost_space():
+    rng = Random(9)
+    slips = {slip("two red rockets", "en", rng) for _ in range(200)}
+    assert "twored rockets" in slips and any(text.startswith("two red ") for text in slips)
+    assert all(abs(len(text) - len("two red rockets")) <= 1 for text in slips)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -19,7 +19,7 @@ from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.emoji.scenes import WHITE, ComposedScenes, named_colour, painted
 from sfumato.data.emoji.wording import Asked, Thing
 from sfumato.data.protocol import Rgb
-from sfumato.nets.layout import MAX_COUNT, MAX_THINGS, PLACES, Arrangement, Group, Pose, Size, Spot, spots
+from sfumato.nets.layout import MAX_COUNT, MAX_THINGS, PLACES, POSES, Arrangement, Group, Pose, Size, Spot, spots
 
 Kind = Literal["one", "count", "left", "above", "front", "row"]
 KINDS: dict[Kind, float] = {"one": 0.46, "count": 0.16, "left": 0.16, "above": 0.12, "front": 0.02, "row": 0.08}
@@ -34,6 +34,8 @@ SIZES_OF_TWO: tuple[tuple[Size | None, Size | None], ...] = (
 POSE_SHARE = 0.2
 PLACE_SHARE = 0.2
 SEVERAL_SHARE = 0.25  # of the groups beside another
+VARIED_SHARE = 0.25  # of the things of varied requests that have a size, and of those that have a pose
+SAME_SHARE = 0.3  # of the varied requests for several groups that are all of one thing
 
 
 @dataclass(frozen=True)
@@ -113,17 +115,40 @@ class ConceptScenes(ComposedScenes[PlacedConcept]):
         return rgba, round(spot.x * side - width / 2), round(spot.y * side - height / 2)
 
 
-def invent_request(concepts: Sequence[Concept], rng: Random, kinds: Mapping[Kind, float] = KINDS) -> Asked:
+def invent_request(
+    concepts: Sequence[Concept], rng: Random, kinds: Mapping[Kind, float] = KINDS, varied: float = 0.0
+) -> Asked:
     """Invents a request for any of the concepts, in any colours, style and background; it need not have a picture.
 
-    `kinds` says how often each kind of scene is asked for.
+    `kinds` says how often each kind of scene is asked for. A share `varied` has numbers, sizes, poses and places that
+    no composed scene has together, or several groups of one thing in several colours.
     """
     kind = _kind(rng, kinds)
     things = rng.sample(concepts, _groups(kind, rng))
     tints = [named_colour(rng.choice(TINTS)) if rng.random() < TINT_SHARE else None for _ in things]
     style = rng.choice(STYLES) if rng.random() < STYLE_SHARE else None
     ground = rng.choice(COLOURS) if rng.random() < GROUND_SHARE else None
-    return replace(_asked(kind, things, tints, rng), style=style, ground=ground)
+    asked = replace(_asked(kind, things, tints, rng), style=style, ground=ground)
+    return _varied(asked, rng) if varied and rng.random() < varied else asked
+
+
+def _varied(asked: Asked, rng: Random) -> Asked:
+    """A request with other numbers, sizes, poses and places; of several groups at times all of one thing."""
+    free, things = MAX_THINGS - len(asked.things), []
+    for thing in asked.things:
+        count = min(1 + free, rng.choice((1, 1, 1, 2, 2, 3, 4, 5, 6)))
+        free -= count - 1
+        size: Size | None = rng.choice(("small", "big")) if rng.random() < VARIED_SHARE else None
+        pose: Pose | None = rng.choice(POSES) if rng.random() < VARIED_SHARE else None
+        things.append(replace(thing, count=count, size=size, pose=pose))
+    if len(things) > 1 and rng.random() < SAME_SHARE:
+        tints = rng.sample(TINTS, len(things))
+        same = things[0].concept
+        things = [
+            replace(one, concept=same, colour=named_colour(tint)) for one, tint in zip(things, tints, strict=True)
+        ]
+    place = rng.choice(PLACES) if len(things) == 1 and rng.random() < 2 * PLACE_SHARE else None
+    return replace(asked, things=tuple(things), place=place)
 
 
 def _kind(rng: Random, kinds: Mapping[Kind, float] = KINDS) -> Kind:

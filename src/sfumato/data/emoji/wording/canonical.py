@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sfumato.data.emoji.wording import english
 from sfumato.data.emoji.wording.asked import Asked, Thing
-from sfumato.data.emoji.wording.forms import COMMAS, LIST_COMMAS, colour_words, row_patterns
+from sfumato.data.emoji.wording.forms import COMMAS, LIST_COMMAS, case_slots, colour_words, counted_form, row_patterns
 from sfumato.data.emoji.wording.lexicon import lexicon
 from sfumato.data.emoji.wording.names import names
 
@@ -28,7 +28,7 @@ def canonical(asked: Asked, language: str, turned: bool = False) -> str:
             listed = LIST_COMMAS[language][0].join(parts[:-1]) + tables["joins.last"][0] + parts[-1]
             text = row_patterns(tables["relations.row"], len(parts))[0].format(list=listed)
         case arrangement:
-            patterns = tables[f"relations.{arrangement}"]
+            patterns = [pattern for pattern in tables[f"relations.{arrangement}"] if not case_slots(pattern)]
             pattern = next(one for one in patterns if _swapped(one) != _swapped(patterns[0])) if turned else patterns[0]
             text = pattern.format(a=parts[0], b=parts[1])
     if asked.style:
@@ -56,7 +56,7 @@ def _thing(thing: Thing, language: str, article: bool) -> str:
     half = lexicon(language, False)
     name = names(thing.concept, language)[0]
     many = thing.count > 1
-    text, gender = (name.plural, "p") if many and name.plural else (name.text, name.gender)
+    text, gender, table = counted_form(name, thing.count) if many else (name.text, name.gender, "")
     modifiers = half.modifiers[gender]
     if thing.colour:
         words = colour_words(thing.colour, thing.colour.words[language], language, gender)
@@ -65,6 +65,5 @@ def _thing(thing: Thing, language: str, article: bool) -> str:
         if attribute:
             text = modifiers.attributes[attribute][0].format(n=text)
     if many:
-        table = "numbers_known" if name.two and thing.count < 5 else "numbers"
         return half.tables[f"{table}.{thing.count}"][0].format(n=text, k=name.counter, two=name.two)
     return english.with_article(text) if article and language == "en" and name.countable else text

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import cache
 
 from sfumato.data.emoji.captions import Colour
 from sfumato.data.emoji.nouns import JAPANESE_ADJECTIVES
 from sfumato.data.emoji.wording import english
 from sfumato.data.emoji.wording.lexicon import agree
+from sfumato.data.emoji.wording.names import Name
 
 COMMAS = {"en": ", ", "th": ", ", "zh": "，", "id": ", ", "uk": ", ", "ja": "、"}
 # Between things in a list, the plainest first, and lists that do not say that their things are in a row.
@@ -40,6 +43,21 @@ def colour_words(colour: Colour, word: str, language: str, gender: str = "n") ->
             }
         case _:
             return {"c": word}
+
+
+def counted_form(name: Name, count: int) -> tuple[str, str, str]:
+    """Returns a name as two or more of it are said, the gender that goes with it, and the table of its numbers."""
+    if count > 4 and "M" in name.cases:
+        return (*name.cases["M"], "numbers_many")
+    text, gender = (name.plural, "p") if name.plural else (name.text, name.gender)
+    return text, gender, "numbers_known" if name.two and count < 5 else "numbers"
+
+
+@cache
+def case_slots(pattern: str) -> dict[str, tuple[int, str]]:
+    """Returns the slots of a pattern that take a thing in a case, {bw} the second one in the genitive: by the slot, the
+    thing's number and the case."""
+    return {thing + case: ("ab".index(thing), case) for thing, case in re.findall(r"\{([ab])([wo])\}", pattern)}
 
 
 def row_patterns(patterns: Sequence[str], count: int) -> Sequence[str]:

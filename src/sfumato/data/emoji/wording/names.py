@@ -9,7 +9,7 @@ from typing import Literal
 
 from sfumato.data.emoji.captions import Concept
 from sfumato.data.emoji.nouns import Noun, nouns
-from sfumato.data.emoji.wording import english, ukrainian
+from sfumato.data.emoji.wording import declension, english, ukrainian
 
 TYPO_LANGUAGES = ("en", "id", "uk")
 EMOJI_SHARE = 0.04
@@ -28,6 +28,31 @@ _COUNTERS = {
     "id": ("orang", "ekor", "buah"),
     "ja": ("人", "匹", "個"),
 }
+# Words that count one thing or another.
+COUNTERS = {
+    "th": (
+        "อัน",
+        "ตัว",
+        "ลูก",
+        "ใบ",
+        "คัน",
+        "ดวง",
+        "ชิ้น",
+        "ต้น",
+        "ดอก",
+        "หลัง",
+        "เล่ม",
+        "ลำ",
+        "เม็ด",
+        "แผ่น",
+        "คน",
+        "เครื่อง",
+        "คู่",
+    ),
+    "zh": tuple("个只把条颗朵张辆座棵本块头匹位支件份根片顶艘架台枚粒株盏匙口"),
+    "id": ("buah", "ekor", "biji", "orang", "batang", "lembar", "butir", "helai", "tangkai", "potong", "unit"),
+    "ja": tuple("個つ匹本枚台頭羽冊人輪杯体足軒機隻粒株玉"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +61,9 @@ class Name:
 
     `plural` is the name of several, None if the language has no such form or it is not known. `counter` is the word
     that counts it. `countable` says whether an English article may stand before it. `gender` is Ukrainian: m, f, n or
-    p. `cases` is Ukrainian, too: by the slot of a frame, the name in that case and the form of adjectives with it.
-    `two` is the whole Ukrainian phrase for two of it.
+    p. `cases` is Ukrainian, too: the name in a case and the form of adjectives with it, by the case's letter: v
+    accusative, w genitive, o instrumental, and M for the genitive plural, which five or more take. `two` is Ukrainian
+    for "two" beside the plural.
     """
 
     text: str
@@ -86,11 +112,18 @@ def _name(text: str, noun: Noun | None, language: str, kind: str, group: str) ->
             return Name(text, many, countable=english.countable(text) and not label)
         case "uk":
             gender = ukrainian.gender(text)
-            two, _, many = noun.two.partition(" ") if noun else ("", "", "")
+            several = declension.plurals(text)
+            two, _, many = noun.two.partition(" ") if noun else ("дві" if gender == "f" else "два", "", "")
+            many = many or (several[0] if several else "")
             alive = kind != "thing"
-            cases = {"v": ukrainian.accusative(text, alive), "w": ukrainian.genitive(text, alive)}
+            cases = {
+                "v": ukrainian.accusative(text, alive),
+                "w": ukrainian.genitive(text, alive),
+                "o": declension.instrumental(text),
+                "M": (several[1], "pg") if several else None,
+            }
             known = {slot: found for slot, found in cases.items() if found}
-            return Name(text, many or None, "", True, gender, known, two)
+            return Name(text, many or None, "", True, gender, known, two if many else "")
         case _:
             counter = noun.counters.get(language) if noun else None
             return Name(text, None, counter or _COUNTERS[language][("person", "animal", "thing").index(kind)])
@@ -116,6 +149,19 @@ def typo(text: str, language: str, rng: Random) -> str:
             return text[:i] + text[i] + text[i:]
         case _:
             return text[:i] + rng.choice(_LETTERS[language]) + text[i + 1 :]
+
+
+def slip(text: str, language: str, rng: Random) -> str:
+    """Returns a text with one slip of the fingers in any of its longer words, or a space that is lost."""
+    words = text.split(" ")
+    if len(words) > 1 and rng.random() < 0.25:
+        place = rng.randrange(1, len(words))
+        return " ".join([*words[: place - 1], words[place - 1] + words[place], *words[place + 1 :]])
+    longer = [k for k, word in enumerate(words) if len(word) > 3]
+    if longer and language in TYPO_LANGUAGES:
+        place = rng.choice(longer)
+        words[place] = typo(words[place], language, rng)
+    return " ".join(words)
 
 
 def _wide(text: str) -> str:

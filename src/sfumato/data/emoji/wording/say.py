@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 from random import Random
 
 from sfumato.data.emoji.captions import Colour
 from sfumato.data.emoji.wording import english
 from sfumato.data.emoji.wording.asked import Asked, Thing
-from sfumato.data.emoji.wording.forms import COMMAS, LIST_COMMAS, colour_words, row_patterns
+from sfumato.data.emoji.wording.forms import COMMAS, LIST_COMMAS, case_slots, colour_words, counted_form, row_patterns
 from sfumato.data.emoji.wording.lexicon import Half, Modifiers, Template, lexicon
 from sfumato.data.emoji.wording.names import (
+    COUNTERS,
     EMOJI_BESIDE_SHARE,
     EMOJI_SHARE,
     OTHER_SHARE,
     TYPO_LANGUAGES,
     Name,
     names,
+    slip,
     typo,
 )
 from sfumato.data.emoji.wording.pseudo import noisy, pseudo_adjective
@@ -32,8 +36,8 @@ SECOND_ADJECTIVE_SHARE = 0.2
 NOISE_SHARE = {False: 0.12, True: 0.05}
 TAIL_SHARE = 0.25
 COLOUR_SYNONYM_SHARE = 0.25
-LOOSE_SHARE = 0.3
-CLAUSE_SHARE = 0.22
+LOOSE_SHARE = 0.4
+CLAUSE_SHARE = 0.25
 CASE_TRIES = 5
 CASES = frozenset("vw")
 
@@ -50,6 +54,14 @@ WAYS = ("near", "tail", "picture", "comma", "head")
 WAY_WEIGHTS = {False: (0.2, 0.28, 0.25, 0.17, 0.1), True: (0.0, 0.36, 0.26, 0.26, 0.12)}
 GROUND_WAYS = ("tail", "comma", "head")
 GROUND_WEIGHTS = (0.5, 0.38, 0.12)
+
+# Patterns stand in their lists from the plainest to the rarest, and are said that often (Zipf 1949): the weight of the
+# one at place k is 1 / (k + ZIPF).
+ZIPF = 4.0
+FLAT_SHARE = 0.3  # of the patterns that are drawn evenly, so that rare ones are heard as well
+OTHER_COUNTER_SHARE = 0.15
+GAP_SHARE = 0.25  # of the requests with a space around their things, in languages that write words together
+SLIP_SHARE = 0.06  # of the requests with a slip of the fingers in any word
 
 # Languages that put a style or a background before its noun, and so behind a comma where a clause is said of it.
 BEFORE = ("zh", "ja")
@@ -85,7 +97,7 @@ class _Speaker:
         self.article = rng.choice(ARTICLES)
         self.pattern = f"places.{asked.place}" if asked.place else f"relations.{asked.arrangement}"
         clauses = f"{self.pattern}_clause" in self.half.tables and self.way != "picture"
-        self.clause = clauses and not plain and rng.random() < CLAUSE_SHARE
+        self.clause = clauses and rng.random() < CLAUSE_SHARE
         if self.clause and language in BEFORE:
             self.way = "comma" if self.way == "tail" else self.way
             self.ground_way = "comma" if self.ground_way == "tail" else self.ground_way
@@ -109,6 +121,10 @@ class _Speaker:
             text = noisy(text, self.language, rng)
         return self._finished(text)
 
+    def _pick(self, patterns: Sequence[str]) -> str:
+        """One of the patterns; in training the plain ones more often."""
+        return self.rng.choice(patterns) if self.held else plainer(tuple(patterns), self.rng)
+
     def _framed(self) -> tuple[Template, list[_Phrase]]:
         """A frame, and the things in the case that it takes."""
         weights = HELD_GROUP_WEIGHTS if self.held else GROUP_WEIGHTS[self.several]
@@ -121,17 +137,15 @@ class _Speaker:
         for _ in range(CASE_TRIES):
             frame = self.rng.choice(frames)
             case = next(iter(frame.slots & CASES), None)
-            if case is None or self._has(case):
+            if case is None or (self._has(case, self.asked.things) and not (case == "w" and self.several)):
                 break
         else:
             frame, case = next(frame for frame in frames if not frame.slots & CASES), None
         return frame, [self._thing(thing, case) for thing in self.asked.things]
 
-    def _has(self, case: str) -> bool:
+    def _has(self, case: str, things: Sequence[Thing]) -> bool:
         """Whether every name is known in that case."""
-        if case == "w" and self.several:
-            return False
-        return all(t.count == 1 and case in names(t.concept, self.language)[0].cases for t in self.asked.things)
+        return all(t.count == 1 and case in names(t.concept, self.language)[0].cases for t in things)
 
     # Things
 
@@ -158,7 +172,7 @@ class _Speaker:
         """The name in the form that is wanted (None: its emoji), and the gender that goes with it."""
         rng, language = self.rng, self.language
         if thing.count > 1:
-            return (name.plural, "p") if name.plural else (name.text, name.gender)
+            return counted_form(name, thing.count)[:2]
         if case:
             return name.cases[case]
         text = name.text
@@ -191,12 +205,12 @@ class _Speaker:
         for what in said:
             colour = what == "colour"
             if what == tailed:
-                tail = rng.choice(modifiers.colour_tail if colour else modifiers.attributes_tail[what])
+                tail = self._pick(modifiers.colour_tail if colour else modifiers.attributes_tail[what])
                 continue
             pattern = self._fitting(modifiers.colour if colour else modifiers.attributes[what], text == plain)
             text = pattern.format(n=text, **self._colour_words(thing.colour, gender)) if colour else _put(pattern, text)
         if self.way == "near" and self.asked.style:
-            text = _put(rng.choice(modifiers.styles[self.asked.style]), text)
+            text = _put(self._pick(modifiers.styles[self.asked.style]), text)
         chance = rng.random()
         if self.plain:
             return text, tail
@@ -210,14 +224,14 @@ class _Speaker:
 
     def _fitting(self, patterns: Sequence[str], plain: bool) -> str:
         """One of the patterns; in Chinese and Japanese those that make one word with the noun take only a plain one."""
-        pattern = self.rng.choice(patterns)
+        pattern = self._pick(patterns)
         while (
             not plain
             and pattern.endswith("{n}")
             and self.language in JOINERS
             and pattern[-4] not in JOINERS[self.language]
         ):
-            pattern = self.rng.choice(patterns)
+            pattern = self._pick(patterns)
         return pattern
 
     def _tailed(self, text: str, pattern: str | None, thing: Thing, gender: str) -> str:
@@ -229,9 +243,15 @@ class _Speaker:
         return pattern.format(n=text, its="their" if many else "its", **{"is": "are" if many else "is"}, **colour)
 
     def _counted(self, text: str, count: int, name: Name) -> str:
-        table = "numbers_known" if name.two and count < 5 else "numbers"
-        pattern = self.rng.choice(self.half.tables[f"{table}.{count}"])
-        return pattern.format(n=text, k=name.counter, two=name.two)
+        pattern = self._pick(self.half.tables[f"{counted_form(name, count)[2]}.{count}"])
+        return pattern.format(n=text, k=self._counter(name), two=name.two)
+
+    def _counter(self, name: Name) -> str:
+        """The word that counts a thing; in training at times another one, since people do not agree on them."""
+        others = COUNTERS.get(self.language)
+        if others and not self.held and self.rng.random() < OTHER_COUNTER_SHARE:
+            return self.rng.choice(others)
+        return name.counter
 
     def _determined(self, text: str, name: Name, modifiers: Modifiers) -> str:
         rng = self.rng
@@ -241,7 +261,7 @@ class _Speaker:
                 return _put(rng.choice(self.half.tables["numbers.1"]), text) if name.countable else text
             return english.with_article(text) if name.countable else text
         if english_article or rng.random() < DETERMINED_SHARE[self.language]:
-            return rng.choice(modifiers.determiners).format(n=text, k=name.counter)
+            return rng.choice(modifiers.determiners).format(n=text, k=self._counter(name))
         return text
 
     def _colour_words(self, colour: Colour | None, gender: str = "n") -> dict[str, str]:
@@ -265,23 +285,35 @@ class _Speaker:
 
     def _arranged(self, parts: Sequence[str]) -> str:
         rng, asked, tables = self.rng, self.asked, self.half.tables
+        if self.language in SPACELESS and not self.held and rng.random() < GAP_SHARE:
+            parts = [f" {part} " for part in parts]
         match asked.arrangement:
             case "one":
                 if asked.place is None:
                     return parts[0]
-                return rng.choice(tables[self.pattern + ("_clause" if self.clause else "")]).format(a=parts[0])
+                return self._pick(tables[self.pattern + ("_clause" if self.clause else "")]).format(a=parts[0])
             case "row":
                 comma = rng.choice(LIST_COMMAS[self.language])
-                last = rng.choice(tables["joins.last"])
+                last = self._pick(tables["joins.last"])
                 listed = comma.join(parts[:-1]) + last + parts[-1]
-                pattern = rng.choice(row_patterns(tables["relations.row"], len(parts)))
+                pattern = self._pick(row_patterns(tables["relations.row"], len(parts)))
                 return pattern.format(list=listed, comma=comma.join(parts), ands=last.join(parts))
             case _:
                 kind = "_clause" if self.clause else ""
                 if asked.arrangement == "left" and not self.clause and rng.random() < LOOSE_SHARE:
                     kind = "_loose"
-                pattern = rng.choice(tables[self.pattern + kind])
-                return pattern.format(a=parts[0], b=parts[1])
+                return self._related(tables[self.pattern + kind], parts)
+
+    def _related(self, patterns: Sequence[str], parts: Sequence[str]) -> str:
+        """Two things in one of the patterns, each in the case that the pattern asks for."""
+        for _ in range(CASE_TRIES):
+            slots = case_slots(pattern := self._pick(patterns))
+            if all(self._has(case, [self.asked.things[k]]) for k, case in slots.values()):
+                break
+        else:
+            slots, pattern = {}, next(one for one in patterns if not case_slots(one))
+        cased = {slot: self._thing(self.asked.things[k], case).bare for slot, (k, case) in slots.items()}
+        return pattern.format(a=parts[0], b=parts[1], **cased)
 
     def _dressed(self, text: str, ways: Sequence[str]) -> str:
         """The text with the style and the background, as far as they are said in one of `ways`."""
@@ -299,7 +331,7 @@ class _Speaker:
     def _styled(self, text: str) -> str:
         rng, way = self.rng, self.way
         half = lexicon("en", False) if self.foreign else self.half
-        word = rng.choice(half.tables[f"styles.{self.asked.style}.{'tail' if way == 'tail' else 'noun'}"])
+        word = self._pick(half.tables[f"styles.{self.asked.style}.{'tail' if way == 'tail' else 'noun'}"])
         if way == "head":
             return rng.choice(self.half.tables["joins.head"]).format(y=word, x=text)
         if way == "comma" or self.foreign:
@@ -308,7 +340,7 @@ class _Speaker:
 
     def _grounded(self, text: str) -> str:
         assert self.asked.ground is not None
-        pattern = self.rng.choice(self.half.tables[f"ground.{self.ground_way}"])
+        pattern = self._pick(self.half.tables[f"ground.{self.ground_way}"])
         many = self.several or self.asked.things[0].count > 1
         words = self._colour_words(self.asked.ground)
         if self.ground_way == "tail" and "{x}" in pattern:
@@ -338,6 +370,8 @@ class _Speaker:
         """Case and final marks."""
         rng = self.rng
         text = " ".join(text.split())
+        if not self.held and rng.random() < SLIP_SHARE:
+            text = slip(text, self.language, rng)
         chance = rng.random()
         if self.language not in SPACELESS:
             if chance < 0.12:
@@ -353,6 +387,21 @@ class _Speaker:
                 dot = ""
             text += dot if chance < 0.12 else bang if chance < 0.17 else ""
         return text
+
+
+def plainer(patterns: tuple[str, ...], rng: Random) -> str:
+    """Returns one of the patterns, those that stand first more often; see `ZIPF`."""
+    if rng.random() < FLAT_SHARE:
+        return rng.choice(patterns)
+    ranked, weights = _ranked(patterns)
+    return rng.choices(ranked, cum_weights=weights)[0]
+
+
+@cache
+def _ranked(patterns: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """The patterns, each once, and the sums of their weights."""
+    ranked = tuple(dict.fromkeys(patterns))
+    return ranked, tuple(accumulate(1 / (k + ZIPF) for k in range(len(ranked))))
 
 
 def _put(pattern: str, text: str) -> str:

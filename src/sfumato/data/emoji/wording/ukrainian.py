@@ -57,6 +57,17 @@ _IRREGULAR = {
     "суддя": "судді",
     "собака": "собаки",
     "слухач": "слухача",
+    "ніж": "ножа",
+    "ніс": "носа",
+    "стіл": "стола",
+    "міст": "моста",
+    "дім": "дому",
+    "рис": "рису",
+    "сніг": "снігу",
+    "олень": "оленя",
+    "лев": "лева",
+    "пес": "пса",
+    "автомобіль": "автомобіля",
 }
 _ADVERBS = ("широко", "трохи", "осяйно", "дуже")
 
@@ -90,7 +101,7 @@ def accusative(name: str, alive: bool) -> tuple[str, str] | None:
         return name, kind
     if kind == "m" and not alive and not _LIVELY & set(name.split(" ")):
         return name, kind
-    if not _plain(name):
+    if not is_plain(name):
         return None
     if kind == "f":
         head, *rest = name.split(" ")
@@ -108,10 +119,11 @@ def accusative(name: str, alive: bool) -> tuple[str, str] | None:
 def genitive(name: str, alive: bool) -> tuple[str, str] | None:
     """Returns the name in the genitive, and the form of adjectives with it: "ракета" -> "ракети", "fg".
 
-    Returns None if the ending does not decide it, as for most masculine names of things.
+    Returns None if the ending does not decide it. Masculine names of things have two endings; the one that is heard
+    more often stands here.
     """
     kind = gender(name)
-    if not _plain(name):
+    if not is_plain(name):
         return None
     words = name.split(" ")
     if kind == "f":
@@ -124,12 +136,26 @@ def genitive(name: str, alive: bool) -> tuple[str, str] | None:
         if len(words) == 2 and not words[0].endswith(("е", "є")):
             return None
         return _whole([*(agree(word, "ma") for word in words[:-1]), _neuter_genitive(words[-1])], "ma")
-    if kind == "p" or not (alive or words[-1] in _LIVELY) or _loose_pair(name):
+    if kind == "p" or _loose_pair(name):
         return None
-    return _whole([*(agree(word, "ma") for word in words[:-1]), _masculine_genitive(words[-1])], "ma")
+    noun = masculine_genitive(words[-1])
+    if noun and not (alive or words[-1] in _LIVELY) and words[-1].endswith("нок"):
+        noun = noun[:-1] + "у"
+    return _whole([*(agree(word, "ma") for word in words[:-1]), noun], "ma")
 
 
-def _plain(name: str) -> bool:
+def is_neuter_unchanged(noun: str) -> bool:
+    """Returns whether a neuter noun is the same in all cases."""
+    return noun in _NEUTER and noun not in _DECLINED_NEUTER
+
+
+def split_owned(name: str) -> tuple[str, str] | None:
+    """Returns a head and what it is of, "морда" and "кота", or None for other names."""
+    head, _, owner = name.partition(" ")
+    return (head, owner) if owner and head in _HEADS else None
+
+
+def is_plain(name: str) -> bool:
     """Returns whether the name is one word, or an adjective and a noun, without hyphens and capitals."""
     words = name.split(" ")
     letters = "".join(words).replace("ʼ", "").replace("’", "")
@@ -165,7 +191,7 @@ def _feminine_genitive(word: str) -> str | None:
 
 def _neuter_genitive(word: str) -> str | None:
     if word in _NEUTER:
-        return word if word not in _DECLINED_NEUTER else None
+        return word if is_neuter_unchanged(word) else None
     if word.endswith("о"):
         return word[:-1] + "а"
     if word.endswith("е"):
@@ -173,9 +199,13 @@ def _neuter_genitive(word: str) -> str | None:
     return word if word.endswith("я") else None
 
 
-def _masculine_genitive(word: str) -> str | None:
+def masculine_genitive(word: str) -> str | None:
     if word in _IRREGULAR:
         return _IRREGULAR[word]
+    if word.endswith("ок") and len(word) > 4:
+        return word[:-2] + "ка"
+    if word.endswith("ень") and len(word) > 4:
+        return word[:-3] + "ня"
     if word.endswith("ець"):
         return word[:-3] + ("ьця" if word[-4] == "л" else "ця")
     if word.endswith(("ий", "ій")) and not word.endswith("дій"):
