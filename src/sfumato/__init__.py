@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sfumato.diffusion.sigma_schedules import add_sigma_schedule
     from sfumato.hub.local_models import models
     from sfumato.hub.pull import pull
+    from sfumato.loading.safety import load_safety_checker
     from sfumato.merging.loras import extract_lora, merge_loras, resize_lora
     from sfumato.merging.merge import merge
     from sfumato.pipeline.aesthetic import load_aesthetic
@@ -40,6 +41,7 @@ __all__ = [
     "extract_lora",
     "load",
     "load_aesthetic",
+    "load_safety_checker",
     "merge",
     "merge_loras",
     "models",
@@ -59,6 +61,7 @@ _HOMES = {
     "extract_lora": "sfumato.merging.loras",
     "load": "sfumato.api",
     "load_aesthetic": "sfumato.pipeline.aesthetic",
+    "load_safety_checker": "sfumato.loading.safety",
     "merge": "sfumato.merging.merge",
     "merge_loras": "sfumato.merging.loras",
     "models": "sfumato.hub.local_models",

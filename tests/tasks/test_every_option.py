@@ -26,7 +26,7 @@ from sfumato.provenance.read import read
 from sfumato.settings.settings import Options
 from sfumato.train.config import LoopConfig
 from sfumato.train.methods.control import ControlTraining, fresh
-from tiny.adapters import EYE, random_eye, random_ip_adapter, random_lora
+from tiny.adapters import EYE, random_eye, random_ip_adapter, random_lora, strict_checker
 
 Load = Callable[[str], StableDiffusion]
 BASE = {"steps": 4, "cfg": 4.0, "seed": 7, "sampler": "euler", "schedule": "discrete"}
@@ -91,6 +91,7 @@ TRIED: dict[str, tuple[Any, dict[str, Any]]] = {
     "best_of": (2, {}),
     "aesthetic": (..., {"best_of": 2}),
     "clip_vision": (..., {"best_of": 2}),
+    "safety": (..., {}),
     "watermark": (False, {"width": 256, "height": 256}),
     "variation_seed": (5, {"variation_strength": 0.5}),
     "variation_strength": (0.5, {}),
@@ -222,6 +223,8 @@ def asked(
         value = str(words / "other.csv")
     if option in ("lora", "embedding", "hypernetwork", "ip_adapter", "control"):
         value = adapter(task, option)
+    if option == "safety":
+        value = strict_checker(words / "checker.safetensors")
     if option in ("aesthetic", "clip_vision"):
         liking, eye, other = (str(words / f"{name}.safetensors") for name in ("liking", "eye", "other"))
         save_file(torch.nn.Linear(EYE.projection_dim or 0, 1).state_dict(), liking)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sfumato.nets.clip_vision import CLIPVision
 from sfumato.nets.ip_adapter import cross_attentions
 from sfumato.nets.layers import Linear
+from sfumato.nets.safety_checker import SafetyChecker
 from sfumato.nets.unet import UNet
 from sfumato.spec import CLIPVisionConfig
 
@@ -99,6 +102,14 @@ def random_ip_adapter(network: UNet, width: int) -> dict[str, Tensor]:
         for side in "kv":
             tensors[f"ip_adapter.{2 * place + 1}.to_{side}_ip.weight"] = noise(layer.attn2.to_q.in_features, width)
     return tensors
+
+
+def strict_checker(path: Path) -> str:
+    """The file of a safety checker that finds every picture unsafe."""
+    network = SafetyChecker(EYE, 3, 1)
+    state = {name.removeprefix("vision."): value for name, value in network.state_dict().items()}
+    save_file(state | {"concept_embeds_weights": torch.full((3,), -2.0)}, path)
+    return str(path)
 
 
 def random_eye(seed: int = 0) -> dict[str, Tensor]:

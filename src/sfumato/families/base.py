@@ -36,7 +36,8 @@ class Layout:
     `configs(spec)` are the JSON files of a folder, named as in `Checkpoint.configs`, from which `spec` reads the model
     again (without what it advises, which is written for every family alike). `tokenizers` names the folder of each
     tokenizer and the text tower, by its field of Spec, that it belongs to. `buffers(spec)` are tensors besides the
-    networks' that follow from the spec, in files of this layout.
+    networks' that follow from the spec, in files of this layout. `carried` are folders of parts that take no part in
+    drawing, which a conversion into the same layout keeps as they are.
     """
 
     prefixes: Mapping[str, str]
@@ -50,6 +51,7 @@ class Layout:
     configs: Callable[[Spec], dict[str, Config]] = lambda spec: {}
     tokenizers: Mapping[str, str] = field(default_factory=dict)
     buffers: Callable[[Spec], dict[str, Tensor]] = lambda spec: {}
+    carried: tuple[str, ...] = ()
 
 
 class _Building(TorchFunctionMode):

@@ -102,6 +102,7 @@ class LatentDiffusion:
             fit=self.fit_folder,
             configs=self.folder_configs,
             tokenizers=self.tokenizers,
+            carried=("safety_checker/",),
         )
 
     @property

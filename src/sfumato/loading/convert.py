@@ -78,7 +78,8 @@ def convert(
         whole = found == layout and model.components.keys() == model.given
         account = Account(origin, layout, spec if whole else family.layouts[layout].fit(spec, checkpoint.known_shapes))
         account.fill()
-        files = folder_files_of(origin, None if tokenizer is None else CLIPTokenizer.from_folder(tokenizer), told)
+        clip = None if tokenizer is None else CLIPTokenizer.from_folder(tokenizer)
+        files = folder_files_of(origin, clip, told, carries=layout == found)
         check_space(out.parent, account.nbytes)
         with draft_beside(out) as draft:
             steps = steps_of(2 * account.nbytes, progress)

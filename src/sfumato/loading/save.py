@@ -23,6 +23,7 @@ from sfumato.text.tokenizer import CLIPTokenizer
 
 DIFFUSERS = "0.29.0"  # the first whose folders may hold any of our families
 MAX_FILE = 10 * 10**9  # bytes; diffusers' own limit
+TRANSFORMERS = ("transformers", "stable_diffusion")  # whose files have transformers' names, by model_index.json
 ENTRY = 256  # bytes that the header of a file may take for one tensor
 
 
@@ -110,7 +111,8 @@ def write_folder(path: Path, entries: Mapping[str, Entry], files: Mapping[str, b
         folder, _, own = name.partition("/")
         components.setdefault(folder, {})[own] = entry
     for folder, component in components.items():
-        stem = "model" if "transformers" in index.get(folder, ()) else "diffusion_pytorch_model"
+        library = next(iter(index.get(folder, ())), None)
+        stem = "model" if library in TRANSFORMERS else "diffusion_pytorch_model"
         _write_component(path / folder, stem, component, max_file_size)
     for name, content in sorted(files.items(), key=lambda item: item[0] == "model_index.json"):
         with atomic_write(path / name) as file:

@@ -121,7 +121,7 @@ def merge(
         fitted = spec if layout == source.layout else family.layouts[layout].fit(spec, source.checkpoint.known_shapes)
         account = Account(source, layout, fitted)
         account.fill()
-        files = folder_files_of(source, None, bool(first.given))
+        files = folder_files_of(source, None, bool(first.given), carries=layout == source.layout)
         if layout == "diffusers":
             files[RECIPE_FILE] = to_json(recipe)
         check_space(out.parent, account.nbytes)

@@ -19,6 +19,7 @@ from sfumato.pipeline.latents import decode, preview
 from sfumato.pipeline.metadata import describe
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.ranking import Ranking
+from sfumato.pipeline.safety import blanked, safety_check
 from sfumato.pipeline.sampling import SamplingRun
 from sfumato.provenance.watermark import mark
 from sfumato.runtime.device import memory_for, pictures_at_once
@@ -112,7 +113,7 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
         pictures = [settings.of_picture(index) for index in range(settings.draws)]
     model.check_files()
     assert settings.tiling == model.key.tiling, "a task draws on the view that tiles, or refuses tiling"
-    ranking = Ranking.of(model, settings)
+    ranking, check = Ranking.of(model, settings), safety_check(model, settings)
     jobs: list[Callable[[], Job]] = [partial(plan.job, one) for one in pictures]
     first = jobs[0]()
     jobs[0] = lambda: first
@@ -123,13 +124,18 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
             image = mark(image)
         if plan.restore_unmasked is not None:
             image = plan.restore_unmasked(image)
+        blank = None if check is None else blanked(check, image, one.seed)
+        image = image if blank is None else blank
         score = None if ranking is None else ranking.score(image, one.prompt)
         own = plan.metadata(index) if callable(plan.metadata) else plan.metadata
         told = {**_templates(templates, one), **own, "Best of": settings.best_of}
         if ranking is not None and score is not None:
             told |= ranking.facts(score)
+        if blank is not None:
+            told["Safety checker"] = "blanked"
         text = describe(model, one, told)
-        return Picture(index, DrawnImage.of(image, text), one.seed, text, score, latents=x if plan.in_latents else None)
+        latents = x if plan.in_latents and blank is None else None
+        return Picture(index, DrawnImage.of(image, text), one.seed, text, score, latents)
 
     events = run(jobs, finish, lambda: model.preview_colours, pictures_at_once(*plan.size, model.device))
     return events if ranking is None else ranking.best(events)

@@ -24,6 +24,7 @@ from sfumato.diffusion.noise_schedule import Table, table_of
 from sfumato.families import family
 from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.loading.controls import ControlModel
+from sfumato.loading.safety import SafetyCheck
 from sfumato.nets.controlled import Control, Controlled
 from sfumato.nets.controlnet import MMDiTControlNet
 from sfumato.nets.ip_adapter import with_image_prompts
@@ -78,7 +79,8 @@ class Model:
     """A loaded model, without a task of its own. Made by `pipeline.load.load`.
 
     `encode` reads prompts, `depth` sees the depth of a picture for a network that is conditioned on it, `prior` lays
-    out what a prompt leaves open, `path` is where the model was loaded from.
+    out what a prompt leaves open, `path` is where the model was loaded from. `safety_checker`, None unless it is set,
+    blanks pictures that it finds unsafe.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Model:
         self.prior = prior
         self.files = files
         self.guides: tuple[tuple[str, Wrap], ...] = ()
+        self.safety_checker: SafetyCheck | None = None
         self.key = View()
         self.adapters = Adapters(spec)
         self._shared = _Shared(spec, denoiser, vae, text, path)

@@ -112,6 +112,9 @@ class Options(TypedDict, total=False):
     rng: str | None
     # Mark pictures invisibly as generated. Default: on.
     watermark: bool | None
+    # Blank pictures that this safety checker of 1.x finds unsafe; model: the one in the model's own
+    # folder. Default: none is checked.
+    safety: str | Path | None
     # Draw pictures whose opposite edges fit together.
     tiling: str | None
     # Turn the noise of the seed towards that of this one; of the next picture towards the next.

@@ -14,6 +14,7 @@ from sfumato.spec import MAX_SIDE, Spec
 MAX_SCORE = 10.0
 MAX_HIRES = 8.0
 HIRES_STRENGTH = 0.5
+OWN_CHECKER = "model"
 SWITCH_AT = 0.8  # the XL refiner is trained on the last fifth of the times (Podell et al. 2023, section 2.5)
 
 Pair = tuple[int, int]
@@ -48,6 +49,11 @@ class PictureSettings:
         words={"cpu": "CPU", "nv": "NV"}, also=("randn_source",),
     )  # fmt: skip
     watermark: bool = option(True, Switch(), "Mark pictures invisibly as generated.", "Watermark")
+    safety: str | None = option(
+        None, Text("FILE|FOLDER"), "Blank pictures that this safety checker of 1.x finds unsafe; "
+        f"{OWN_CHECKER}: the one in the model's own folder.", absent="none is checked",
+        also=("safety_checker", "enable_safety_checker"),
+    )  # fmt: skip
     tiling: Tiling | None = option(
         None, Choice(get_args(Tiling)), "Draw pictures whose opposite edges fit together.", "Tiling",
         words={"both": "True"}, also=("seamless", "tile"),

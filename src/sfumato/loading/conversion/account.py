@@ -186,6 +186,8 @@ class Account:
             self.rows.append(Row((name,), None, "left out: the averaged weight was taken"))
         elif same_name is not None and _same(same_name.read(), stored):
             self.rows.append(Row((name,), None, f"left out: the same as {known}"))
+        elif self.layout == self.source.layout and name.startswith(source.carried):
+            self._keep(name, "carried")
         elif "/" in name and not name.startswith(tuple(source.prefixes.values())):
             self.rows.append(Row((name,), None, "left out: no part of the model that sfumato reads"))
         elif self.layout != self.source.layout and made is not None and _same(made, stored):

@@ -61,10 +61,11 @@ def _needed_in_header(account: Account, files: Mapping[str, bytes]) -> dict[str,
     return {} if shown == account.spec else carried
 
 
-def folder_files_of(source: Source, tokenizer: CLIPTokenizer | None, told: bool) -> dict[str, bytes]:
+def folder_files_of(source: Source, tokenizer: CLIPTokenizer | None, told: bool, carries: bool) -> dict[str, bytes]:
     """The files of a folder that hold no weights: those of the input, or made from what is known of the model.
 
-    `tokenizer` replaces the input's; `told` says that the input's own description of the model no longer holds.
+    `tokenizer` replaces the input's; `told` says that the input's own description of the model no longer holds,
+    `carries` that the result keeps the input's folders of parts that take no part in drawing (`Layout.carried`).
     """
     checkpoint, layout = source.checkpoint, source.family.layouts["diffusers"]
     own, index = checkpoint.embedded_files, checkpoint.configs.get("model_index", {})
@@ -81,10 +82,14 @@ def folder_files_of(source: Source, tokenizer: CLIPTokenizer | None, told: bool)
             entries[folder] = index[folder]
         else:
             result |= {name: content for name, content in made.items() if _component(name) == folder}
+    carried = {_component(name) for name in checkpoint.tensors if carries and name.startswith(layout.carried)}
+    for folder in (*carried, *(["feature_extractor"] if carried else [])):
+        entries[folder] = index.get(folder, [None, None])
+        result |= {name: content for name, content in own.items() if _component(name) == folder}
     absent = {_component(prefix) for part, prefix in layout.prefixes.items() if part not in source.plan.networks}
     absent |= {folder for folder, part in layout.tokenizers.items() if part not in source.plan.networks}
     strange = {_component(name) for name in checkpoint.tensors if "/" in name}
-    strange -= {_component(prefix) for prefix in layout.prefixes.values()}
+    strange -= carried | {_component(prefix) for prefix in layout.prefixes.values()}
     for component in (absent | strange) & entries.keys():
         entries[component] = [None, None]
         result = {name: content for name, content in result.items() if _component(name) != component}
