@@ -34,6 +34,7 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
 from sfumato.train.loop import train
 from sfumato.train.methods.ldm import RATIOS, LDMTask, LDMTraining
+from sfumato.train.objective import Objective
 from sfumato.train.precision import arithmetic
 from sfumato.train.start import Start, gather
 
@@ -43,7 +44,7 @@ SUBGROUPS = ("food-fruit", "heart", "face-smiling")
 STYLES = ("3d", "flat", "gradient")
 UNET = UNetConfig(channels=(96, 128), blocks=2, depth=(0, 1), middle_depth=1, heads=4, groups=16)
 MMDIT = MMDiTConfig(patch=2, hidden=200, heads=5, depth=5, qk_norm=True)
-FLOW = {"prediction": "flow", "times": "logit_normal", "sampler": "euler", "schedule": "discrete"}
+FLOW = {"prediction": "flow", "objective": Objective(times="logit_normal"), "sampler": "euler", "schedule": "discrete"}
 CANDIDATES = {
     "U-Net, eps": {"net": UNET, "prediction": "eps"},
     "U-Net, v": {"net": UNET, "prediction": "v"},

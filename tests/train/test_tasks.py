@@ -29,6 +29,7 @@ from sfumato.train.methods.clip import CLIPTask, CLIPTraining
 from sfumato.train.methods.ldm import LDMTask, LDMTraining
 from sfumato.train.methods.vae import VAETask, VAETraining
 from sfumato.train.networks import text_transformer
+from sfumato.train.objective import Objective
 from sfumato.train.start import gather
 from sfumato.train.task import Task
 from sfumato.train.text_tower import TowerSize
@@ -66,7 +67,7 @@ TRANSFORMER_RECIPE = replace(
     transformer=MMDiTConfig(patch=2, hidden=32, heads=2, depth=2, qk_norm=True),
     prediction="flow",
     noise=NoiseSchedule(shift=2.0),
-    times="logit_normal",
+    objective=Objective(times="logit_normal"),
     sampler="euler",
     schedule="discrete",
 )
@@ -187,7 +188,8 @@ def test_the_last_steps_are_of_texts_alone_and_leave_the_pictures(emoji: EmojiDa
 
 
 def test_times_cover_every_band_of_a_batch(make_ldm):
-    times = make_ldm().batch(5)["t"]
+    task = make_ldm()
+    times = task.table.time(task.batch(5)["sigma"]).round().long()
     assert sorted((times * 8 // 1000).tolist()) == list(range(8))
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -34,16 +33,7 @@ from sfumato.text.encode import TextEncoder
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached
 from sfumato.train.networks import described, new_unet, text_transformer
-from sfumato.train.objective import (
-    Times,
-    denoising_losses,
-    geometric_mean,
-    min_snr,
-    stratified,
-    times,
-    validation_errors,
-    whole_steps,
-)
+from sfumato.train.objective import Objective, geometric_mean, validation_errors, whole_steps
 from sfumato.train.precision import arithmetic
 from sfumato.train.sheet import sheet
 from sfumato.train.start import Start, gather
@@ -74,10 +64,7 @@ class LDMTraining:
     length: int = 32
     drop: float = 0.1
     data: dict[str, Any] = field(default_factory=dict)
-    min_snr: float = 0.0
-    times: Times = "uniform"
-    t_shift: float = 0.0
-    t_scale: float = 1.0
+    objective: Objective = field(default_factory=Objective)
     train_text: bool = False
     held_out: int = 48
     sheet_steps: int = 20
@@ -87,7 +74,10 @@ class LDMTraining:
     prompts: tuple[str, ...] = ("red apple", "dog face", "rocket", "house", "red heart", "pizza", "octopus", "robot")
     sheet_endings: tuple[str, ...] = ("3d render", "flat icon", "twemoji")
 
-    RENAMED: ClassVar[dict[str, str]] = {"sheet_styles": "sheet_endings"} | {
+    RENAMED: ClassVar[dict[str, str]] = {
+        "sheet_styles": "sheet_endings", "min_snr": "objective.min_snr", "times": "objective.times",
+        "t_shift": "objective.shift", "t_scale": "objective.scale",
+    } | {
         name: f"data.{name}"
         for name in (
             "backgrounds", "background_share", "styles", "subgroups", "languages", "scenes", "scene_share",
@@ -131,31 +121,30 @@ class LDMTask:
         self.networks: nn.Module = self.network
         if cfg.train_text:
             self.networks = nn.ModuleDict({"unet": self.network, "text": self.text.requires_grad_(True)})
-        self.table = table_of(cfg.prediction, cfg.noise)
+        self.table = table_of(cfg.prediction, cfg.objective.schedule(cfg.noise))
         self.denoiser = Denoiser(self.network, cfg.prediction, self.table)
         self.pictures = data.captioned(cfg.data, cfg.loop.seed, cfg.held_out)
         self.latents = torch.cat([cached(latents, part, self.vae) for part in self.pictures.parts])
 
     def batch(self, step: int) -> Batch:
-        """Returns latents `x0`, `noise`, times `t` and token `ids` of a step."""
+        """Returns latents `x0`, `noise`, noise levels `sigma` and token `ids` of a step."""
         cfg, seed, count = self.cfg, self.cfg.loop.seed, self.cfg.loop.batch
         numbers, texts = self.pictures.batch(step, count)
         kept = stream(seed, "dropped captions", step).random(count) >= cfg.drop
         x0, chance = self.latents[numbers].float(), stream(seed, "noise", step)
-        share = times(cfg.times, stratified(chance, count), cfg.t_shift, cfg.t_scale)
+        share = cfg.objective.shares(chance, count)
         return {
             "x0": x0,
-            "noise": torch.from_numpy(chance.standard_normal(tuple(x0.shape), np.float32)),
-            "t": whole_steps(share, cfg.noise.steps),
+            **cfg.objective.noise(chance, tuple(x0.shape)),
+            "sigma": self.table.sigmas[whole_steps(share, cfg.noise.steps)],
             "ids": self.tokenizer([text if keep else "" for text, keep in zip(texts, kept, strict=True)]),
         }
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the mean squared error of the network's output, weighted by min-SNR."""
-        losses = self._losses(batch)
-        sigma = self.table.sigmas[batch["t"].cpu()]
-        loss = (losses * min_snr(self.cfg.prediction, sigma, self.cfg.min_snr).to(losses)).mean()
-        return loss, {"mse": losses.detach().mean()}
+        """Returns the mean of the objective's losses, and of its errors without weights."""
+        errors = self.cfg.objective.errors(self.denoiser, batch, self._cond(batch["ids"]))
+        loss = (errors * self.cfg.objective.weights(self.cfg.prediction, batch["sigma"]).to(errors)).mean()
+        return loss, {"mse": errors.detach().mean()}
 
     def validate(self) -> dict[str, float]:
         """Returns for each validation the geometric mean of `errors` over the noise levels, and the "seen" errors."""
@@ -211,7 +200,7 @@ class LDMTask:
             vae=self.vae.cfg,
             text=self.text.cfg,
             prediction=cfg.prediction,
-            noise=cfg.noise,
+            noise=cfg.objective.schedule(cfg.noise),
             defaults=Defaults(size, size, cfg.sheet_steps, cfg.sheet_cfg, cfg.sampler, cfg.schedule),
         )
 
@@ -231,10 +220,6 @@ class LDMTask:
     def _cond(self, ids: Tensor) -> Cond:
         states = self.text(ids)
         return Cond(states.read(), states.vector)
-
-    def _losses(self, batch: Batch) -> Tensor:
-        sigma = self.table.sigmas[batch["t"].cpu()]
-        return denoising_losses(self.denoiser, batch["x0"], batch["noise"], sigma, self._cond(batch["ids"]))
 
     def _error(self, x0: Tensor, prompts: Sequence[str], ratio: float) -> float:
         """Returns the mean squared error of x0 (N, C, h, w) for prompts, with noise of `ratio` times the signal."""
@@ -267,6 +252,7 @@ def shortened(text: CLIPText, length: int, pooled: bool) -> CLIPText:
 
 
 def _check(cfg: LDMTraining) -> None:
+    cfg.objective.check(cfg.prediction)
     if cfg.prediction == "edm":
         raise SfumatoError("prediction is 'edm'; training knows eps, v, x0 and flow")
     if cfg.length < 3:
