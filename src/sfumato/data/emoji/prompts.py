@@ -19,13 +19,14 @@ from sfumato.nets.prior import Understood
 
 # Shares of the prompts; the rest are requests. Plain requests say nothing but what is asked for, and seldom a style or
 # a background, so that not all short prompts are names.
-BARE, KEYWORDS, NOTHING, PLAIN = 0.1, 0.14, 0.03, 0.35
-UNADORNED = 0.35  # share of the plain requests without colours, sizes and poses
+BARE, KEYWORDS, NOTHING, PLAIN = 0.09, 0.12, 0.03, 0.42
+UNADORNED = 0.5  # share of the plain requests without colours, sizes and poses
 # Share of the requests, of free and of plain ones, that are for things of `nouns`, which people ask for most.
-EVERYDAY = (0.3, 0.5)
+EVERYDAY = (0.3, 0.6)
 PLAIN_STYLE, PLAIN_GROUND = 0.3, 0.4  # shares of the styles and grounds that plain requests keep
 # How often requests are of each kind: more of several things than pictures have, since they are harder to read.
 KINDS: dict[Kind, float] = {"one": 0.36, "count": 0.16, "left": 0.18, "above": 0.14, "front": 0.06, "row": 0.1}
+PLAIN_KINDS: dict[Kind, float] = {"one": 0.16, "count": 0.16, "left": 0.34, "above": 0.14, "front": 0.08, "row": 0.12}
 VARIED = 0.3  # share of the requests in which numbers, sizes, poses and places come together freely
 SAYINGS = 4  # prompts of each concept in each language that `sayings` yields
 NAMES_REPEATED = 3  # times that names come among the `words`
@@ -63,7 +64,7 @@ class EmojiPrompts:
             return Prompt(wording.nothing(language, rng), ())
         plain = u < BARE + KEYWORDS + NOTHING + PLAIN
         concepts = self._everyday if rng.random() < EVERYDAY[plain] else self._known
-        asked = invent_request(concepts, rng, KINDS, VARIED)
+        asked = invent_request(concepts, rng, PLAIN_KINDS if plain else KINDS, VARIED)
         if plain:
             style = asked.style if rng.random() < PLAIN_STYLE else None
             ground = asked.ground if rng.random() < PLAIN_GROUND else None

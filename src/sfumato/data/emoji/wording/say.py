@@ -36,7 +36,7 @@ SECOND_ADJECTIVE_SHARE = 0.2
 NOISE_SHARE = {False: 0.12, True: 0.05}
 TAIL_SHARE = 0.25
 COLOUR_SYNONYM_SHARE = 0.25
-LOOSE_SHARE = 0.4
+LOOSE_SHARE = {False: 0.35, True: 0.55}
 CLAUSE_SHARE = 0.25
 CASE_TRIES = 5
 CASES = frozenset("vw")
@@ -56,9 +56,10 @@ GROUND_WAYS = ("tail", "comma", "head")
 GROUND_WEIGHTS = (0.5, 0.38, 0.12)
 
 # Patterns stand in their lists from the plainest to the rarest, and are said that often (Zipf 1949): the weight of the
-# one at place k is 1 / (k + ZIPF).
-ZIPF = 4.0
-FLAT_SHARE = 0.3  # of the patterns that are drawn evenly, so that rare ones are heard as well
+# one at place k is 1 / (k + ZIPF), by whether the request is a plain one. A share is drawn evenly, so that rare ones are
+# heard as well.
+ZIPF = {False: 4.0, True: 1.0}
+EVEN_SHARE = {False: 0.3, True: 0.1}
 OTHER_COUNTER_SHARE = 0.15
 GAP_SHARE = 0.25  # of the requests with a space around their things, in languages that write words together
 SLIP_SHARE = 0.06  # of the requests with a slip of the fingers in any word
@@ -123,7 +124,7 @@ class _Speaker:
 
     def _pick(self, patterns: Sequence[str]) -> str:
         """One of the patterns; in training the plain ones more often."""
-        return self.rng.choice(patterns) if self.held else plainer(tuple(patterns), self.rng)
+        return self.rng.choice(patterns) if self.held else plainer(tuple(patterns), self.rng, self.plain)
 
     def _framed(self) -> tuple[Template, list[_Phrase]]:
         """A frame, and the things in the case that it takes."""
@@ -300,7 +301,7 @@ class _Speaker:
                 return pattern.format(list=listed, comma=comma.join(parts), ands=last.join(parts))
             case _:
                 kind = "_clause" if self.clause else ""
-                if asked.arrangement == "left" and not self.clause and rng.random() < LOOSE_SHARE:
+                if asked.arrangement == "left" and not self.clause and rng.random() < LOOSE_SHARE[self.plain]:
                     kind = "_loose"
                 return self._related(tables[self.pattern + kind], parts)
 
@@ -389,19 +390,19 @@ class _Speaker:
         return text
 
 
-def plainer(patterns: tuple[str, ...], rng: Random) -> str:
+def plainer(patterns: tuple[str, ...], rng: Random, plain: bool = False) -> str:
     """Returns one of the patterns, those that stand first more often; see `ZIPF`."""
-    if rng.random() < FLAT_SHARE:
+    if rng.random() < EVEN_SHARE[plain]:
         return rng.choice(patterns)
-    ranked, weights = _ranked(patterns)
+    ranked, weights = _ranked(patterns, plain)
     return rng.choices(ranked, cum_weights=weights)[0]
 
 
 @cache
-def _ranked(patterns: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+def _ranked(patterns: tuple[str, ...], plain: bool) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """The patterns, each once, and the sums of their weights."""
     ranked = tuple(dict.fromkeys(patterns))
-    return ranked, tuple(accumulate(1 / (k + ZIPF) for k in range(len(ranked))))
+    return ranked, tuple(accumulate(1 / (k + ZIPF[plain]) for k in range(len(ranked))))
 
 
 def _put(pattern: str, text: str) -> str:
