@@ -14,11 +14,11 @@ from sfumato.data.emoji.wording.declension import instrumental, plurals
 from sfumato.data.emoji.wording.english import countable, plural, with_article
 from sfumato.data.emoji.wording.lexicon import agree, fillers, lexicon
 from sfumato.data.emoji.wording.names import slip
+from sfumato.data.emoji.wording.ranked import plainer
 from sfumato.data.emoji.wording.ukrainian import accusative, gender, genitive
 from sfumato.text import emoji_names
 from sfumato.text.emoji_names import names
 
-plainer = import_module("sfumato.data.emoji.wording.say").plainer
 TINT = {colour.name: colour for colour in COLOURS if colour.name in TINTS}
 SHARED = 3  # tests below take every third concept
 
