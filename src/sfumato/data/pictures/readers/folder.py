@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sfumato.data.pictures.entry import ENDINGS, Entry, File
-from sfumato.data.pictures.options import SubsetOptions
-from sfumato.data.pictures.readers.caption_files import from_json, from_text
+from sfumato.data.pictures.options import PictureOptions
+from sfumato.data.pictures.readers.caption_files import default_captions, from_file
 from sfumato.errors import SfumatoError
 from sfumato.files import read_text
 
@@ -23,9 +23,7 @@ MOST_REPEATS = 1000  # a larger number before a name is a year or a count, and n
 _KOHYA = re.compile(r"(\d+)_(.*)")
 
 
-def folder_entries(
-    folder: Path, options: SubsetOptions, caption_column: str = "", deep: bool = True
-) -> Iterator[Entry]:
+def folder_entries(folder: Path, options: PictureOptions, deep: bool = True) -> Iterator[Entry]:
     """Yields an entry a picture, in the order of names; with `deep` those of folders within, too.
 
     Hidden files and folders are left out. Raises SfumatoError for a caption file that cannot be read.
@@ -33,7 +31,7 @@ def folder_entries(
     for path in picture_files(folder, deep):
         own = repeats_of(path.relative_to(folder).parts[:-1], options)
         mask = mask_beside(path) if own.masks == "beside" else None
-        captions = captions_beside(path, own, caption_column)
+        captions = captions_beside(path, own)
         yield Entry(File(path), captions or default_captions(own), own, File(mask) if mask else None)
 
 
@@ -44,21 +42,12 @@ def picture_files(folder: Path, deep: bool = True) -> list[Path]:
     return [p for p in found if not (p.stem.endswith(MASK) and p.with_name(p.stem.removesuffix(MASK)) in stems)]
 
 
-def default_captions(options: SubsetOptions) -> tuple[str, ...]:
-    """Returns what stands for a caption that is missing."""
-    return (options.default_caption,) if options.default_caption else ()
-
-
-def captions_beside(picture: Path, options: SubsetOptions, column: str) -> tuple[str, ...]:
+def captions_beside(picture: Path, options: PictureOptions) -> tuple[str, ...]:
     """Returns the captions in the first caption file that lies beside a picture and is not empty."""
     for ending in options.caption_endings:
         path = picture.with_suffix(ending)
-        if path.is_file():
-            text = read_text(path)
-            json = ending == ".json"
-            lines = options.caption_lines
-            if found := from_json(text, str(path), lines, column) if json else from_text(text, lines):
-                return found
+        if path.is_file() and (found := from_file(read_text(path), ending, str(path), options)):
+            return found
     return ()
 
 
@@ -68,7 +57,7 @@ def mask_beside(picture: Path) -> Path | None:
     return next((path for path in masks if path.is_file()), None)
 
 
-def repeats_of(folders: tuple[str, ...], options: SubsetOptions) -> SubsetOptions:
+def repeats_of(folders: tuple[str, ...], options: PictureOptions) -> PictureOptions:
     """Returns the options of a picture in these folders, of which the last one called NUMBER_NAME counts."""
     for name in reversed(folders):
         found = _KOHYA.fullmatch(name)
