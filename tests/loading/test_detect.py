@@ -180,7 +180,7 @@ def test_embeddings_and_hypernetworks(golden, file, title):
         ("model.layers.0.self_attn.q_proj.weight", "a language model"),
         ("transformer.h.0.attn.c_attn.weight", "a language model"),
         ("bert.encoder.layer.0.attention.self.query.weight", "a language model"),
-        ("vision_model.embeddings.patch_embedding.weight", "a whole CLIP (text and image)"),
+        ("vision_model.embeddings.patch_embedding.weight", "a CLIP image encoder alone"),
         ("transformer.resblocks.0.attn.in_proj_weight", "a CLIP text encoder alone"),
         ("first_stage_model.decoder.mid.block_1.conv1.weight", "a VAE alone"),
         ("decoder.1.conv.0.weight", "a VAE of the tiny kind (TAESD)"),

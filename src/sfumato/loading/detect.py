@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sfumato.checkpoint.checkpoint import Checkpoint, quote
 from sfumato.checkpoint.keymap import Shapes
 from sfumato.errors import SfumatoError
-from sfumato.families import FAMILIES, KNOWN, Family
+from sfumato.families import FAMILIES, KNOWN, Family, other_models
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class ForeignFormat:
     test: Callable[[Shapes], bool] = lambda shapes: True
 
 
+UNSUPPORTED = "it is not supported; `sfumato models` lists what is"
 LORA = "it changes a model: give the model, and this with --lora"
 EMBEDDING = "it is a word for a model: give the model, and this with --embedding"
 HYPERNETWORK = "it changes a model: give the model, and this with --hypernetwork"
@@ -47,7 +48,14 @@ CONTROL = "it steers a model by a hint: give the model, and this with --control"
 PART = "it is one part of a model: give the complete model"
 VAE = "it is one part of a model: give a model, and this with --vae"
 TEXT = "it is one part of a model: give a model, and this with --text-encoder"
+NEEDLESS = "pictures are drawn without one: give the model"
+PIXELS_ALONE = "it draws nothing and is not supported"
 PIXELS = "it draws nothing by itself: give it to `sfumato upscale` with --upscaler"
+
+
+def _is_word(name: str, shape: tuple[int, ...]) -> bool:
+    return len(shape) <= 2 and not name.endswith((".weight", ".bias"))
+
 
 # The most particular first: a LoRA's names contain those of the network it changes.
 FOREIGN_FORMATS = (
@@ -70,17 +78,6 @@ FOREIGN_FORMATS = (
     ),
     ForeignFormat("a compact upscaler (SRVGG)", r"^(params(_ema)?\.)?body\.0\.weight$", PIXELS),
     ForeignFormat("an upscaler of the SwinIR kind", r"(^|\.)layers\.\d+\.residual_group\.", PIXELS),
-    ForeignFormat("a Hunyuan video model", r"(^|[./])txt_in\.individual_token_refiner\."),
-    ForeignFormat("a Flux model", r"(^|[./])(double_blocks\.0\.img_attn|single_transformer_blocks\.0\.proj_mlp)\."),
-    ForeignFormat("a Wan video model", r"(^|[./])blocks\.0\.cross_attn\.norm_k\."),
-    ForeignFormat("a Hunyuan-DiT model", r"(^|[./])mlp_t5\.0\."),
-    ForeignFormat("a PixArt model", r"(^|[./])(t_block\.1|adaln_single\.linear)\."),
-    ForeignFormat("a Stable Cascade model", r"(^|[./])(clip_txt_mapper|effnet_mapper\.0|clip_txt_pooled_mapper)\."),
-    ForeignFormat("a Kandinsky model", r"(^|[./])(add_embedding\.image_norm|encoder_hid_proj\.image_embeds)\."),
-    ForeignFormat("a DeepFloyd IF model", r"(^|[./])add_embedding\.pool\.positional_embedding$"),
-    ForeignFormat("an AuraFlow model", r"(^|[./])(double_layers|joint_transformer_blocks)\.0\."),
-    ForeignFormat("a Qwen-Image model", r"(^|[./])transformer_blocks\.0\.img_mlp\."),
-    ForeignFormat("a Lumina model", r"(^|[./])cap_embedder\.0\."),
     ForeignFormat("a depth network (DPT)", r"^(dpt\.|depth_model\.|neck\.reassemble_stage\.)", PART),
     ForeignFormat(
         "the averaged weights of a model alone (model_ema.*)",
@@ -93,10 +90,21 @@ FOREIGN_FORMATS = (
         r"^model\.diffusion_model\.input_blocks\.",
         test=lambda shapes: any(name.startswith("first_stage_model.") for name in shapes),
     ),
+    ForeignFormat("a VQ autoencoder", r"^(vqvae\.|model\.)?quantize\.embedding", PART),
     ForeignFormat("a VAE alone", r"^((first_stage_model|vae)\.)?decoder\.(mid\.block_1|mid_block\.resnets\.0)\.", VAE),
     ForeignFormat("a VAE of the tiny kind (TAESD)", r"^(decoder|encoder)\.\d+\.conv\.0\.weight$", PART),
     ForeignFormat("a U-Net alone", r"^(unet[./]|diffusion_model\.)?(down_blocks|input_blocks)\.\d+\.", PART),
     ForeignFormat("a U-Net alone", r"^model\.diffusion_model\.input_blocks\.", PART),
+    ForeignFormat("a safety checker", r"(^|[./])(concept_embeds|special_care_embeds)$", NEEDLESS),
+    ForeignFormat("PhotoMaker", r"^id_encoder\.", UNUSED),
+    ForeignFormat("a restorer of faces", r"^params_ema\.(ft_layers|quantize|stylegan_decoder)\.", PIXELS_ALONE),
+    ForeignFormat("a segmentation network (SAM)", r"^mask_decoder\.", PIXELS_ALONE),
+    ForeignFormat(
+        "a CLIP image encoder alone",
+        r"(^|\.)(vision_model|visual)\.",
+        "it belongs to an IP-Adapter: give a model, and this with --ip-adapter ADAPTER=PICTURE,encoder=FILE",
+        lambda shapes: not any("text_model." in name or "token_embedding." in name for name in shapes),
+    ),
     ForeignFormat("a whole CLIP (text and image)", r"^(vision_model|visual)\.", TEXT),
     ForeignFormat("a CLIP text encoder alone", r"(^|\.)text_model\.encoder\.layers\.0\.", TEXT),
     ForeignFormat("a CLIP text encoder alone", r"(^|\.)transformer\.resblocks\.0\.attn\.", TEXT),
@@ -111,7 +119,7 @@ FOREIGN_FORMATS = (
         "a textual-inversion embedding",
         r"",
         EMBEDDING,
-        lambda shapes: len(shapes) == 1 and len(next(iter(shapes.values()))) <= 2,
+        lambda shapes: len(shapes) == 1 and all(_is_word(*item) for item in shapes.items()),
     ),
 )
 
@@ -119,11 +127,13 @@ FOREIGN_FORMATS = (
 def identify(checkpoint: Checkpoint) -> Identity:
     """Name what a checkpoint is. Never fails: what nobody knows is an unknown model."""
     shapes = checkpoint.shapes
+    index = checkpoint.configs.get("model_index", {})
+    if other := other_models.of_pipeline(index) or other_models.of_tensors(shapes, other_models.ALIKE):
+        return Identity(other.title, advice=UNSUPPORTED)
     for family in FAMILIES:
         for name, layout in family.layouts.items():
             if layout.recognise(shapes):
                 return Identity(family.spec.title, family, name)
-    index = checkpoint.configs.get("model_index", {})
     folder = checkpoint.container == "folder" and "model_index" in checkpoint.configs
     if folder and not any(name.startswith(("unet/", "transformer/")) for name in shapes):
         advice = "fetch the whole folder"
@@ -132,7 +142,9 @@ def identify(checkpoint: Checkpoint) -> Identity:
     if not any(name.startswith("control_model.") for name in shapes):
         for known in KNOWN:
             if known.recognise(shapes):
-                return Identity(known.title, advice="it is not supported; `sfumato models` lists what is")
+                return Identity(known.title, advice=UNSUPPORTED)
+    if other := other_models.of_tensors(shapes, other_models.OTHERS):
+        return Identity(other.title, advice=UNSUPPORTED)
     if folder:
         return Identity(f"a diffusers folder of an unknown kind ({quote(str(index.get('_class_name')))})")
     for foreign in FOREIGN_FORMATS:
