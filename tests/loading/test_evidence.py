@@ -81,11 +81,40 @@ def test_modelspec(read: Read) -> None:
         ("model:\n  params:\n    parameterization: eps  # as before\n", "eps", False),
         ("scaling_config:\n  target: sgm.modules.diffusionmodules.denoiser_scaling.VScaling\n", "v", False),
         ("    parameterization: v\n    zero_snr: true\n", "v", True),
-        ("nothing: of this kind\n", "eps", False),
+        ("    parameterization: 'v'\r\n    rescale_betas_zero_snr: True\r\n", "v", True),
+        ("model: {params: {parameterization: v}}\n", "v", False),
+        ("    # parameterization: v\n    parameterization: eps\n", "eps", False),
     ],
 )
 def test_the_web_uis_configuration_beside_the_file(read: Read, yaml: str, prediction: str, zero: bool) -> None:
     assert of(read("sdxl", yaml=yaml))[1:3] == (prediction, zero)
+
+
+def test_a_configuration_of_latent_diffusion_that_does_not_say_predicts_the_noise(read: Read) -> None:
+    yaml = "model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n    linear_start: 0.00085\n"
+    assert of(read("sd2", yaml=yaml)) == ("base", "eps", False, 512)
+    assert of(read("sd2", yaml=f"{yaml}    parameterization: v\n")) == ("768-v", "v", False, 768)
+
+
+@pytest.mark.parametrize("yaml", ["nothing: of this kind\n", "", "scaling_config:\n  target: a.EDMScaling\n"])
+def test_a_configuration_that_says_nothing_is_left_alone_with_a_word(read: Read, yaml: str) -> None:
+    with pytest.warns(SfumatoWarning, match="model.yaml says nothing that is known here of what model.safetensors"):
+        assert of(read("sdxl", yaml=yaml)) == ("base", "eps", False, 1024)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"ss_base_model_version": "sd_v2"}, ("base", "eps")),
+        ({"ss_base_model_version": "sd_v2_768_v"}, ("768-v", "v")),
+        ({"prediction_type": " epsilon "}, ("base", "eps")),
+        ({"modelspec.prediction_type": "V-Prediction"}, ("768-v", "v")),
+        ({"modelspec.architecture": "stable-diffusion-v2-512", "ss_v_parameterization": "True"}, ("768-v", "v")),
+        ({"modelspec.prediction_type": "epsilon" * 1000}, ("768-v", "v")),
+    ],
+)
+def test_other_trainers_words(read: Read, metadata: dict[str, str], expected: tuple[str, str]) -> None:
+    assert of(read("sd2", metadata))[:2] == expected
 
 
 def test_a_users_word_wins(read: Read) -> None:

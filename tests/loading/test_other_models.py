@@ -33,7 +33,7 @@ a Wan video model
     blocks.0.cross_attn.norm_k.weight head.modulation patch_embedding.weight
     condition_embedder.time_embedder.linear_1.weight blocks.0.attn2.norm_k.weight scale_shift_table
 an LTX video model
-    model.diffusion_model.adaln_single.emb.timestep_embedder.linear_1.bias
+    model.diffusion_model.adaln_single.linear.weight model.diffusion_model.patchify_proj.weight
     time_embed.emb.timestep_embedder.linear_1.weight time_embed.linear.weight caption_projection.linear_1.weight
 a PixArt model
     t_block.1.weight x_embedder.proj.weight blocks.0.scale_shift_table
@@ -92,17 +92,17 @@ a ModelScope video model
 GLIGEN, which is told where things are
     model.diffusion_model.position_net.null_positive_feature
 a latent diffusion model of before Stable Diffusion
-    model.diffusion_model.input_blocks.0.0.weight
+    model.diffusion_model.input_blocks.0.0.weight cond_stage_model.transformer.attn_layers.layers.0.0.weight
     model.diffusion_model.input_blocks.0.0.weight first_stage_model.quantize.embedding.weight
 a Stable Diffusion that is shown a picture in place of words (image variations, Paint by Example)
-    model.diffusion_model.input_blocks.0.0.weight
+    model.diffusion_model.input_blocks.0.0.weight cond_stage_model.mapper.resblocks.0.attn.c_qkv.weight
 Kolors
     encoder_hid_proj.weight add_embedding.linear_1.weight
 a DiT of the classes of ImageNet
     y_embedder.embedding_table.weight blocks.0.adaLN_modulation.1.weight x_embedder.proj.weight
     transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight pos_embed.proj.weight
 Stable unCLIP
-    model.diffusion_model.label_emb.0.0.weight embedder.model.visual.proj
+    model.diffusion_model.label_emb.0.0.weight cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight
     model.diffusion_model.label_emb.0.0.weight noise_augmentor.data_mean cond_stage_model.model.ln_final.weight
 SUPIR
     model.control_model.input_blocks.0.0.weight model.diffusion_model.project_modules.0.zero_conv.weight

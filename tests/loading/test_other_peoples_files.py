@@ -120,6 +120,38 @@ def test_a_cut_tower_is_read_at_its_last_layer(tmp_path: Path) -> None:
     assert load_parts(tmp_path / "half.safetensors").spec.text.layers == last
 
 
+def test_a_refiner_whose_tower_has_transformers_names(tmp_path: Path) -> None:
+    whole = state("sdxl_refiner")
+    plain = tiny.write_file(tmp_path / "plain.safetensors", whole)
+    convert(plain, tmp_path / "folder", "diffusers")
+    with open_checkpoint(tmp_path / "folder" / "text_encoder_2") as checkpoint:
+        tower = {name: checkpoint.read(name).clone() for name in checkpoint.tensors}
+    kept = {name: tensor for name, tensor in whole.items() if not name.startswith("conditioner.")}
+    tower = {f"conditioner.embedders.0.transformer.{name}": tensor for name, tensor in tower.items()}
+    other = tiny.write_file(tmp_path / "other.safetensors", kept | tower)
+    assert usable(other).family == "sdxl_refiner"
+    assert_same_states(load_parts(plain), load_parts(other))
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("sd1", "first_stage_model."), ("sd2", "")])
+def test_convolutions_of_1x1_that_are_written_as_matrices(tmp_path: Path, name: str, prefix: str) -> None:
+    whole = state(name)
+    alike = {key for key, one in whole.items() if key.startswith(prefix) and one.shape[2:] == (1, 1)}
+    flat = {key: one[..., 0, 0] if key in alike else one for key, one in whole.items()}
+    assert len(alike) > 8
+    one, other = (load_parts(tiny.write_file(tmp_path / "m.safetensors", each)) for each in (whole, flat))
+    assert one.spec == other.spec
+    for part, network in one.networks.items():
+        weights = other.networks[part].state_dict()
+        assert all(torch.equal(tensor, weights[key]) for key, tensor in network.state_dict().items())
+
+
+def test_a_vae_without_its_encoder_is_told_so(tmp_path: Path) -> None:
+    kept = {key: one for key, one in state("sd1").items() if not key.startswith("first_stage_model.encoder.")}
+    with pytest.raises(SfumatoError, match="the VAE has a decoder and no encoder"):
+        load_parts(tiny.write_file(tmp_path / "m.safetensors", kept))
+
+
 # --- leftovers ------------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +316,50 @@ def test_of_several_variants_the_usual_one_is_read_or_they_are_named(folder: Pat
     (unet / "diffusion_pytorch_model.safetensors").rename(unet / "diffusion_pytorch_model.bf16.safetensors")
     with pytest.raises(SfumatoError, match=r"model\.bf16\.safetensors and .*non_ema\.safetensors; keep one"):
         load_parts(folder)
+
+
+def test_a_folder_by_its_index_or_without_it(folder: Path) -> None:
+    index = folder / "model_index.json"
+    index.write_bytes(b"\xef\xbb\xbf" + index.read_bytes())  # as editors of Windows save it
+    known = load_parts(index).spec
+    index.unlink()
+    assert load_parts(folder).spec == known
+
+
+def test_shards_by_their_index(tmp_path: Path) -> None:
+    whole = state("sd1")
+    names = sorted(whole)
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        tiny.write_file(tmp_path / f"model-{number:05d}-of-00002.safetensors", {name: whole[name] for name in part})
+    listed = {name: f"model-{1 + i % 2:05d}-of-00002.safetensors" for i, name in enumerate(names)}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": listed}))
+    assert usable(index).family == usable(tmp_path).family == "sd1"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["unet/diffusion_flax_model.msgpack"], "holds weights for Flax, which are not read; fetch its .safetensors"),
+        (["unet/model.onnx", "vae/model.onnx"], "weights for ONNX"),
+        (["unet/openvino_model.xml", "unet/openvino_model.bin"], "weights for OpenVINO"),
+        (["unet/unet.plan"], "weights for TensorRT"),
+        (["v1-5.safetensors"], "no diffusers folder, but holds models; give the path of one: v1-5.safetensors"),
+        (["a.ckpt", "b.gguf", "c.pt", "d.bin"], "one: a.ckpt, b.gguf, c.pt or another of them"),
+        (["notes.txt"], "holds no weights; give a model file"),
+    ],
+)
+def test_a_folder_of_something_else_says_what_it_holds(tmp_path: Path, files: list[str], words: str) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(SfumatoError, match=words):
+        load_parts(tmp_path)
+
+
+def test_a_configuration_alone_is_no_model(folder: Path) -> None:
+    with pytest.raises(SfumatoError, match=r"config.json is a configuration, not weights; give the folder that"):
+        load_parts(folder / "unet" / "config.json")
 
 
 # --- distilled U-Nets -----------------------------------------------------------------------------------------------

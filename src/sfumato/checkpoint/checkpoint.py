@@ -149,8 +149,7 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 class Stored:
     """Where one tensor lies: `start` in bytes, `stride` in elements (None: contiguous).
 
-    `loose`: its kind of file leaves out dimensions of 1, or adds some. `check` raises SfumatoError where the file says
-    that its data are damaged.
+    `check` raises SfumatoError where the file says that its data are damaged.
     """
 
     file: WeightFile
@@ -158,7 +157,6 @@ class Stored:
     shape: tuple[int, ...]
     dtype: torch.dtype
     stride: tuple[int, ...] | None = None
-    loose: bool = False
     check: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sfumato.checkpoint.formats import fp8, gguf_file, safetensors_file, torch_f
 from sfumato.errors import SfumatoError
 
 MAX_JSON = 16 << 20
+INDEX = "model_index.json"
 REMAINDER = "sfumato.safetensors"  # beside model_index.json, see Checkpoint.remainder
 DEFAULTS = "sfumato.json"  # beside model_index.json: what a folder of ours says that diffusers has no place for
 
@@ -36,6 +38,7 @@ WEIGHT_NAME = re.compile(
     r"(?:diffusion_pytorch_model|model|pytorch_model)"
     r"(?:\.(?P<variant>[\w-]+?))??\.(?P<ending>safetensors|bin)(?:\.index(?:\.(?P<of_index>[\w-]+))?\.json)?"
 )
+SHARD_INDEX = re.compile(r"\.index(\.[\w-]+)?\.json$")
 SHARD = re.compile(r"-\d{5}-of-\d{5}\b")
 
 
@@ -57,6 +60,17 @@ WRAPPED = re.compile(
     r"((?:[\w-]{1,40}\.){0,4}?)(?:model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\."
 )
 MAX_SHARDS = 1000
+MAX_SEEN = 2000  # entries of a folder that are looked at for an error
+COMPONENTS = (
+    "unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2",
+    "tokenizer_3", "scheduler",
+)  # fmt: skip
+# Files of weights for other programs, and files that may be a whole model, by how their names end.
+FOREIGN_WEIGHTS = {
+    ".msgpack": "Flax", ".onnx": "ONNX", ".xml": "OpenVINO", ".mlmodelc": "Core ML", ".mlpackage": "Core ML",
+    ".engine": "TensorRT", ".plan": "TensorRT", ".h5": "TensorFlow", ".tflite": "TensorFlow",
+}  # fmt: skip
+MODEL_FILES = (".safetensors", ".ckpt", ".gguf", ".pt", ".pth", ".bin")
 PLAIN = re.compile(r"((state_dict|module|model)\.)*")
 COMPONENT = r"^(unet|transformer|vae|text_encoder(?:_[23])?)\."
 
@@ -69,8 +83,13 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     complete checkpoint, and a variant is opened together with its base (see `checkpoint.variant`).
     """
     path = Path(path)
+    if path.name == INDEX and path.is_file():
+        path = path.parent
     try:
-        checkpoint = _open_folder(path) if path.is_dir() else _with_base(open_file(path))
+        if path.is_dir():
+            checkpoint = _open_folder(path)
+        else:
+            checkpoint = _open_shards(path) if SHARD_INDEX.search(path.name) else _with_base(open_file(path))
     except OSError as error:
         raise SfumatoError(f"cannot read {path}: {error.strerror}; give the path of a model") from error
     checkpoint.tensors = _with_folders(_unwrapped(checkpoint.tensors))
@@ -142,15 +161,18 @@ def _format(file: WeightFile) -> tuple[str, Callable[[WeightFile], tuple[dict[st
         return "torch", torch_file.parse_zip
     if torch_file.is_pickle(start):
         return "torch", torch_file.parse_legacy
+    if file.path.suffix == ".json" or start.lstrip().startswith(b"{"):
+        raise file.error("is a configuration, not weights; give the folder that it lies in, or a model file")
     raise file.error("is no model file that is known here; give a .safetensors, a .ckpt or a diffusers folder")
 
 
 def _open_folder(path: Path) -> Checkpoint:
-    """The components that model_index.json names, or the folder itself as the only component."""
+    """The components that model_index.json names or that lie there, or the folder itself as the only component."""
     result = Checkpoint(path, "folder", {}, [])
     try:
-        if (path / "model_index.json").is_file():
-            result.configs["model_index"] = index = read_json(path / "model_index.json")
+        index = _index_of(path)
+        if index is not None:
+            result.configs["model_index"] = index
             if (path / DEFAULTS).is_file():
                 result.configs["defaults"] = read_json(path / DEFAULTS)
             if (path / REMAINDER).is_file():
@@ -165,13 +187,44 @@ def _open_folder(path: Path) -> Checkpoint:
         else:
             _add_component(result, path, "")
         if not result.tensors:
-            raise SfumatoError(
-                f"{path} holds no weights; give a model file or a diffusers folder (with model_index.json)"
-            )
+            raise SfumatoError(f"{path} {_instead_of_weights(path)}")
     except BaseException:
         result.close()
         raise
     return result
+
+
+def _open_shards(index: Path) -> Checkpoint:
+    """The files that an index lists, as a folder of its own."""
+    result = Checkpoint(index, "folder", {}, [])
+    try:
+        _add_component(result, index.parent, "", index)
+    except BaseException:
+        result.close()
+        raise
+    return result
+
+
+def _index_of(folder: Path) -> dict[str, Any] | None:
+    """What model_index.json says; where it is missing, the components that lie there. None for a component itself."""
+    if (folder / INDEX).is_file():
+        return read_json(folder / INDEX)
+    if not any((folder / denoiser).is_dir() for denoiser in ("unet", "transformer")):
+        return None
+    return {name: ["", ""] for name in COMPONENTS if (folder / name).is_dir()}
+
+
+def _instead_of_weights(folder: Path) -> str:
+    """What a folder without weights in a known place holds, and what to do, for an error."""
+    found = sorted(islice(chain(folder.glob("*"), folder.glob("*/*")), MAX_SEEN))
+    for ending, program in FOREIGN_WEIGHTS.items():
+        if any(path.suffix == ending for path in found):
+            return f"holds weights for {program}, which are not read; fetch its .safetensors files"
+    models = [path.name for path in found if path.parent == folder and path.suffix in MODEL_FILES]
+    if models:
+        listed = ", ".join(models[:3]) + (" or another of them" if len(models) > 3 else "")
+        return f"is no diffusers folder, but holds models; give the path of one: {listed}"
+    return "holds no weights; give a model file or a diffusers folder (with model_index.json)"
 
 
 def choose_weights(names: Iterable[str]) -> list[str]:
@@ -202,11 +255,12 @@ def find_weights(folder: Path) -> Path | None:
     return folder / found[0] if found else None
 
 
-def _add_component(result: Checkpoint, folder: Path, prefix: str) -> None:
+def _add_component(result: Checkpoint, folder: Path, prefix: str, weights: Path | None = None) -> None:
+    """Add the JSON files and tensors of a component; `weights` is the file of these or their index, if it is known."""
     for config in ("config.json", "scheduler_config.json"):
         if (folder / config).is_file():
             result.configs[prefix + config.removesuffix(".json")] = read_json(folder / config)
-    found = find_weights(folder)
+    found = weights or find_weights(folder)
     if found is None:
         return
     for path in shards(found) if found.suffix == ".json" else [found]:
@@ -240,7 +294,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if file.size > MAX_JSON:
             raise file.error(f"is {file.size} bytes long, at most {MAX_JSON} are read; it is no configuration")
-        value = json.loads(file.read(0, file.size).decode())
+        value = json.loads(file.read(0, file.size).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise file.error("is not valid JSON; download it again") from error
     finally:

@@ -16,7 +16,7 @@ from sfumato.checkpoint.keymap import Shapes, holds
 from sfumato.families.layouts import open_clip
 from sfumato.families.ldm import LatentDiffusion
 from sfumato.families.towers import Tower
-from sfumato.families.unet_inputs import contexts, unet_takes_latents, unet_takes_mask
+from sfumato.families.unet_inputs import UNET, contexts, unet_takes_latents, unet_takes_mask
 from sfumato.spec import CLIPTextConfig, Defaults, NoiseSchedule, Spec, UNetConfig, VAEConfig
 
 CLIP_L, BIG_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
@@ -104,11 +104,21 @@ def no_buffers(noise: NoiseSchedule) -> dict[str, Tensor]:
 
 
 def is_original(shapes: Shapes) -> bool:
-    return holds(shapes, CLIP_L, BIG_G) and "model.diffusion_model.label_emb.0.0.weight" in shapes
+    return _is_xl(shapes) and holds(shapes, CLIP_L, BIG_G) and not _reads_first_tower_alone(shapes)
 
 
 def is_refiner_original(shapes: Shapes) -> bool:
-    return holds(shapes, REFINER_BIG_G) and "model.diffusion_model.label_emb.0.0.weight" in shapes
+    return _is_xl(shapes) and (holds(shapes, REFINER_BIG_G) or _reads_first_tower_alone(shapes))
+
+
+def _is_xl(shapes: Shapes) -> bool:
+    return f"{UNET}label_emb.0.0.weight" in shapes
+
+
+def _reads_first_tower_alone(shapes: Shapes) -> bool:
+    """The U-Net's text is as wide as the first tower, which some files of the refiner have in transformers' names."""
+    names = (f"{CLIP_L}{inner}final_layer_norm.weight" for inner in ("text_model.", ""))
+    return any(contexts(shapes, UNET) == set(shapes.get(name, ())) for name in names) and not holds(shapes, BIG_G)
 
 
 def is_folder(shapes: Shapes) -> bool:

@@ -20,6 +20,7 @@ from sfumato.files import read_bytes
 from sfumato.spec import NoiseSchedule, Prediction, Spec
 
 MAX_SIGMA = 1e4
+MAX_SAID = 1000  # letters of a statement in the metadata
 MAX_YAML = 1 << 20  # bytes; such files have a few thousand
 SIDES = range(256, 2049)  # pixels that a model may have been trained on
 PREDICTIONS: dict[str, Prediction] = {
@@ -35,10 +36,22 @@ ARCHITECTURES = {
     "stable-diffusion-xl-v1-base": ("sdxl", None),
     "stable-diffusion-xl-v1-refiner": ("sdxl_refiner", None),
 }
+# The same as kohya's scripts name what they train.
+BASE_VERSIONS = {
+    "sd_v1": ("sd1", None),
+    "sd_v2": ("sd2", "base"),
+    "sd_v2_768_v": ("sd2", "768-v"),
+    "sdxl_base_v1-0": ("sdxl", None),
+}
 # Of the web UI's configurations, which are YAML: what is predicted, and the rescaled noise levels.
-PARAMETERIZATION = re.compile(r"^[ \t]*parameterization[ \t]*:[ \t]*[\"']?(eps|v|x0)\b", re.M)
+COMMENT = re.compile(r"(?:^|[ \t])#.*", re.M)
+PARAMETERIZATION = re.compile(r"(?:^|[\s{,])parameterization[ \t]*:[ \t]*[\"']?(eps|v|x0)\b")
 SCALING = re.compile(r"\b(Eps|V)Scaling\b")
-ZERO_SNR = re.compile(r"^[ \t]*(?:zero_snr|zero_terminal_snr|use_zero_snr|ztsnr)[ \t]*:[ \t]*true\b", re.M | re.I)
+ZERO_SNR = re.compile(
+    r"(?:^|[\s{,])(?:zero_snr|zero_terminal_snr|use_zero_snr|ztsnr|rescale_betas_zero_snr)[ \t]*:[ \t]*true\b", re.I
+)
+# What latent-diffusion's code predicts where its configuration does not say: the noise.
+LATENT_DIFFUSION = re.compile(r"\bldm\.models\.diffusion\.ddpm\w*\.Latent\w*Diffusion\b")
 
 
 @dataclass(frozen=True)
@@ -99,16 +112,24 @@ def _number(checkpoint: Checkpoint, name: str, usual: float) -> float:
 
 
 def _metadata(metadata: dict[str, str]) -> Iterator[Statement]:
-    said = metadata.get("modelspec.prediction_type", "").lower().replace("-", "_")
-    if said in PREDICTIONS:
-        yield Statement("modelspec.prediction_type", prediction=PREDICTIONS[said])
-    if metadata.get("ss_zero_terminal_snr", "").lower() == "true":
+    said = {name: value.strip().lower() for name, value in metadata.items() if len(value) < MAX_SAID}
+    for name in ("modelspec.prediction_type", "prediction_type"):
+        prediction = PREDICTIONS.get(said.get(name, "").replace("-", "_"))
+        if prediction is not None:
+            yield Statement(name, prediction=prediction)
+    if said.get("ss_v_parameterization") == "true":
+        yield Statement("ss_v_parameterization", prediction="v")
+    if said.get("ss_zero_terminal_snr") == "true":
         yield Statement("ss_zero_terminal_snr", zero_snr=True)
-    architecture = metadata.get("modelspec.architecture", "").lower().split("/")[0]
-    if architecture in ARCHITECTURES:
-        family, variant = ARCHITECTURES[architecture]
-        yield Statement("modelspec.architecture", family=family, variant=variant)
-    size = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", metadata.get("modelspec.resolution", "").lower())
+    named = (
+        ("modelspec.architecture", ARCHITECTURES, said.get("modelspec.architecture", "").split("/")[0]),
+        ("ss_base_model_version", BASE_VERSIONS, said.get("ss_base_model_version", "")),
+    )
+    for name, releases, value in named:
+        if value in releases:
+            family, variant = releases[value]
+            yield Statement(name, family=family, variant=variant)
+    size = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", said.get("modelspec.resolution", ""))
     if size:
         yield Statement("modelspec.resolution", sides=(int(size[1]), int(size[2] or size[1])))
 
@@ -117,11 +138,14 @@ def _yaml(path: Path) -> Iterator[Statement]:
     for beside in (path.with_suffix(".yaml"), path.with_suffix(".yml")):
         if not beside.is_file():
             continue
-        text = read_bytes(beside, MAX_YAML).decode("utf-8", "replace")
-        if found := PARAMETERIZATION.search(text) or SCALING.search(text):
-            yield Statement(beside.name, prediction=PREDICTIONS[found[1].lower()])
+        text = COMMENT.sub("", read_bytes(beside, MAX_YAML).decode("utf-8-sig", "replace"))
+        found = PARAMETERIZATION.search(text) or SCALING.search(text)
+        if found or LATENT_DIFFUSION.search(text):
+            yield Statement(beside.name, prediction=PREDICTIONS[found[1].lower()] if found else "eps")
         if ZERO_SNR.search(text):
             yield Statement(beside.name, zero_snr=True)
+        elif found is None and not LATENT_DIFFUSION.search(text):
+            warn(f"{beside} says nothing that is known here of what {path.name} predicts; it is not used")
 
 
 def apply(spec: Spec, family: Family, stated: list[Statement], path: Path) -> Spec:

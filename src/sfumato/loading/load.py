@@ -209,8 +209,9 @@ def compare(model: Resolved, ema: bool = False, without: Container[str] = ()) ->
         for name, tensor in keymap.to_theirs(part, network.state_dict()).items()
     }
     for name, stored in checkpoint.tensors.items():
-        shape = expected.get(keymap.canonical(name), ())
-        if stored.loose and _without_ones(stored.shape) == _without_ones(shape):
+        shape = expected.get(keymap.canonical(name), stored.shape)
+        # GGUF leaves out dimensions of 1; and a convolution of 1x1 is at times written as the matrix that it is.
+        if shape != stored.shape and stored.stride is None and _without_ones(stored.shape) == _without_ones(shape):
             checkpoint.tensors[name] = replace(stored, shape=shape)
     unread = [prefixes[part] for part in prefixes if part in without]
     unread += [found.label for part, found in given.items() if part in without]

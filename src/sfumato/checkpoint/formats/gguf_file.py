@@ -174,12 +174,12 @@ def _stored(
     if prod(original) != prod(shape) or (shape and shape[-1] % block):
         raise file.error(f"gives the tensor {quote(name)} a shape that its type cannot have; it is broken")
     if not label:
-        stored = Stored(file, start, original, PLAIN[kind], loose=True)
+        stored = Stored(file, start, original, PLAIN[kind])
     else:
         packed = prod(shape) // block * size
         rows = prod(shape[:-1])
         stored = Packed(
-            file, start, original, torch.float32, loose=True, packed=packed, format=label,
+            file, start, original, torch.float32, packed=packed, format=label,
             unpack=_unpacker(file, kind, rows),
         )  # fmt: skip
     if start + stored.span > file.size:

@@ -50,6 +50,8 @@ def sizes(shapes: Shapes, prefix: str, block: str = "encoder.down.{}.block.{}.co
     while found := width(own, block.format(len(channels), 0)):
         channels.append(found)
     blocks = sum(width(own, block.format(0, i)) > 0 for i in range(len(own)))
+    if not channels and "decoder.conv_out.weight" in own:
+        raise LookupError("the VAE has a decoder and no encoder")
     if not channels or any(found % GROUPS for found in channels):
         raise LookupError(f"the VAE's channels are not multiples of {GROUPS}")
     return VAEConfig(
