@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sfumato.data.protocol import Dataset, PictureList, TrainingSet
 from sfumato.nets.vae import VAE
+from sfumato.train.cache import ENCODER, add_weights
 from sfumato.train.precision import bf16_pays
 from sfumato.train.preparation import Tensors, prepared
 
@@ -54,9 +55,7 @@ def identity(data: Dataset, vae: VAE, *made_from: object) -> str:
 def _identity(origin: bytes, vae: VAE, *made_from: object) -> str:
     digest = hashlib.sha256(origin)
     digest.update(repr((vae.cfg.scale, vae.cfg.shift, *made_from)).encode())
-    encoder = {name: value for name, value in vae.state_dict().items() if name.startswith(("encoder.", "quant_conv."))}
-    for name, value in sorted(encoder.items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    add_weights(digest, {name: value for name, value in vae.state_dict().items() if name.startswith(ENCODER)})
     return digest.hexdigest()[:16]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -43,7 +46,7 @@ def prepared(folder: Path, count: int, make: Callable[[range], Tensors], chunk: 
             cut = "" if len(numbers) == chunk else f"-{len(numbers)}"
             file = folder / f"{start // chunk:05d}{cut}.safetensors"
             found = file.is_file()
-            parts.append(load_file(file) if found else _made(file, make(numbers)))
+            parts.append(kept(file, partial(make, numbers)))
             bar.advance(task, len(numbers))
             tenths = 10 * numbers.stop // count - 10 * numbers.start // count
             if not found and tenths and not console.is_terminal:
@@ -51,9 +54,14 @@ def prepared(folder: Path, count: int, make: Callable[[range], Tensors], chunk: 
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _made(file: Path, rows: Tensors) -> Tensors:
-    """Writes rows to a new file and returns them on the CPU."""
-    rows = {name: value.cpu().contiguous() for name, value in rows.items()}
+def kept(file: Path, make: Callable[[], Tensors]) -> Tensors:
+    """Returns the tensors in a file, on the CPU, or what `make` returns, which is then written to it.
+
+    A damaged file is made anew.
+    """
+    with suppress(OSError, SafetensorError):
+        return load_file(file)
+    rows = {name: value.cpu().contiguous() for name, value in make().items()}
     with atomic_write(file) as out:
         out.write(save(rows))
     return rows
