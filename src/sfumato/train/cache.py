@@ -136,4 +136,4 @@ def add_weights(digest: hashlib._Hash, weights: Mapping[str, Tensor]) -> None:
     """Adds names and bytes of weights to a digest, in the order of names."""
     for name, value in sorted(weights.items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
