@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sfumato.cli.resumable import resumable
 
-app = typer.Typer(help="Make data sets.", no_args_is_help=True)
+app = typer.Typer(help="Make data sets, and check those of your own.", no_args_is_help=True)
 build = typer.Typer(help="Build a data set from its sources.", no_args_is_help=True)
 app.add_typer(build, name="build")
 
@@ -51,6 +51,35 @@ def scenes(
     with _progress(out) as show:
         build_scenes(out, EmojiData(emoji), count, seed, lambda done, total: show(done, total, "compose scenes"))
     typer.echo(out)
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="Folder or file of pictures with captions, see docs/data.md.")],
+    config: Annotated[Path | None, typer.Option(help="Recipe whose table [data] counts.")] = None,
+    resolution: Annotated[int, typer.Option(min=1, help="Edge of a square picture, unless the recipe says it.")] = 512,
+    multiple: Annotated[int, typer.Option(min=1, help="Sizes are multiples of so many pixels.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 1,
+) -> None:
+    """Show what a set of your own pictures holds, how captions are read, and what looks wrong; 1 if there are errors.
+
+    Captions are shown as CLIP reads them; `sfumato train METHOD --dry-run` shows how your model does.
+    """
+    from sfumato.cli.set_report import print_report, reader_of
+    from sfumato.data.pictures.check import check as looked_at
+    from sfumato.data.pictures.options import PictureOptions
+    from sfumato.files import read_toml
+    from sfumato.text.tokenizer import CLIPTokenizer
+    from sfumato.train.preparation import shown
+    from sfumato.typed import build as built
+
+    table = read_toml(config).get("data", {}) if config else {}
+    options = built(PictureOptions, table, "[data]")
+    report = looked_at(path, options, resolution, multiple, batch, lambda entries: shown(entries, "look at pictures"))
+    tokenizer = CLIPTokenizer.openai()
+    print_report(report, batch, reader_of(tokenizer, tokenizer.max_length - 2))
+    if report.errors:
+        raise typer.Exit(1)
 
 
 @contextmanager

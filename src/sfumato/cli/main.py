@@ -48,7 +48,7 @@ COMMANDS = {
     "lora": ("sfumato.cli.lora:app", "Make LoRAs: out of two models, or out of other LoRAs."),
     "control": ("sfumato.cli.control:app", "Make hints for ControlNets: edges, depth, lines ..."),
     "watermark": ("sfumato.cli.watermark:app", "Read the invisible watermark of generated pictures."),
-    "data": ("sfumato.cli.data:app", "Make the data sets that models are trained on."),
+    "data": ("sfumato.cli.data:app", "Make the data sets that models are trained on, and check your own."),
     "train": ("sfumato.cli.train:app", "Train the autoencoder, the text-and-image model or the denoiser."),
     "evaluate": (
         "sfumato.cli.evaluate:evaluate",

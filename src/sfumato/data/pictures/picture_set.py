@@ -33,6 +33,9 @@ VERSION = 1  # of the transform, which keys name
 class PictureSet:
     """Entries of any reader as `protocol.CaptionedPictures`.
 
+    `numbers` are those of the pictures of each bucket, each as often as it comes in an epoch. `placements` say how each
+    picture is brought to its bucket, `originals` are their sizes.
+
     Raises SfumatoError for a set without pictures, and for pictures that no bucket takes or whose size cannot be read.
     """
 
@@ -54,7 +57,7 @@ class PictureSet:
         by_size: dict[Pair, list[int]] = {}
         for number, count in repeats.items():
             by_size.setdefault(self.placements[number].size, []).extend([number] * count)
-        self._buckets = [np.array(by_size[size]) for size in sorted(by_size)]
+        self.numbers = [np.array(by_size[size]) for size in sorted(by_size)]
         self.sizes = {size: len(by_size[size]) for size in sorted(by_size)}
         self.epoch = sum(self.sizes.values())
         self._batches = BucketBatches(list(self.sizes.values()), seed)
@@ -67,11 +70,11 @@ class PictureSet:
         """See `protocol.CaptionedPictures`."""
         bucket, places = self._batches.at(step, count)
         rng = Random(int(stream(self._seed, "pictures", step).integers(2**63)))
-        return [self._drawn(int(number), rng) for number in self._buckets[bucket][places]]
+        return [self._drawn(int(number), rng) for number in self.numbers[bucket][places]]
 
     def validation(self) -> list[Sample]:
         """See `protocol.CaptionedPictures`."""
-        numbers = self.held_out or np.unique(np.concatenate(self._buckets))[:SEEN].tolist()
+        numbers = self.held_out or np.unique(np.concatenate(self.numbers))[:SEEN].tolist()
         return [self._plain(number) for number in numbers]
 
     def views(self) -> Iterator[Sample]:

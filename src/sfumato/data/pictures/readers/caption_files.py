@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sfumato.data.pictures.options import PictureOptions
+from sfumato.data.pictures.options import PictureOptions, SubsetOptions
 from sfumato.errors import SfumatoError, shortened
 
 # Names of columns and keys, of which the first that is there counts.
@@ -47,7 +47,7 @@ def from_record(record: Mapping[str, Any], where: str, options: PictureOptions) 
     return default_captions(options)
 
 
-def may_be_missing(options: PictureOptions) -> bool:
+def may_be_missing(options: SubsetOptions) -> bool:
     """Returns whether a picture needs no caption of its own."""
     return bool(options.default_caption) or options.caption_missing == "allow"
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from sfumato.data.pictures.entry import ENDINGS, Entry, File
+from sfumato.data.pictures.entry import ENDINGS, Entry, File, named
 from sfumato.data.pictures.options import PictureOptions
 from sfumato.data.pictures.readers.caption_files import default_captions, from_file
 from sfumato.errors import SfumatoError
 from sfumato.files import read_text
 
 MASK = "_mask"  # the end of the name of a picture's mask, before the ending
+FOREIGN = (".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".psd", ".svg")  # pictures that are not read
 MOST_REPEATS = 1000  # a larger number before a name is a year or a count, and no repeats
 _KOHYA = re.compile(r"(\d+)_(.*)")
 
@@ -40,6 +41,23 @@ def picture_files(folder: Path, deep: bool = True) -> list[Path]:
     found = [path for path in _files(folder, deep) if path.suffix.lower() in ENDINGS]
     stems = {path.with_suffix("") for path in found}
     return [p for p in found if not (p.stem.endswith(MASK) and p.with_name(p.stem.removesuffix(MASK)) in stems)]
+
+
+def left_over(folder: Path, options: PictureOptions) -> list[str]:
+    """Returns notes on files that look like pictures or captions, and are not read."""
+    files = list(_files(folder, True))
+    stems = {path.with_suffix("") for path in files if path.suffix.lower() in ENDINGS}
+    foreign = [str(path) for path in files if path.suffix.lower() in FOREIGN]
+    plain = [ending for ending in options.caption_endings if ending != ".json"]
+    alone = [str(path) for path in files if path.suffix in plain and path.with_suffix("") not in stems]
+    notes = []
+    if foreign:
+        notes.append(
+            f"files of other formats, which are left out ({len(foreign)}): {named(foreign)}; convert them to PNG"
+        )
+    if alone:
+        notes.append(f"caption files without a picture ({len(alone)}): {named(alone)}")
+    return notes
 
 
 def captions_beside(picture: Path, options: PictureOptions) -> tuple[str, ...]:
