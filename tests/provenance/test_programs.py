@@ -220,7 +220,8 @@ def test_loras_layers_and_a_vae(tmp_path: Path) -> None:
     made["8"]["inputs"]["vae"] = ["43", 0]
     recipe = found(read(png(tmp_path / "a.png", prompt=made)), "ComfyUI", clip_skip=2, cfg_rescale=0.7, **DRAWN)
     assert recipe.model == "m"
-    lost(recipe, "LoRA ink, strength 0.8", "VAE v")
+    lost(recipe, "VAE v")
+    assert recipe.loras == ["ink:te=0.8:unet=0.8"] and "LoRA ink, strength 0.8" in recipe.rules
 
 
 # Kind C: which sampler, which pass.

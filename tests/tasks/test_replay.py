@@ -173,7 +173,23 @@ def test_a_workflow() -> None:
     }  # fmt: skip
     assert expected.items() <= recipe.options.items()
     assert recipe.model == "v1-5" and recipe.strength is None
-    assert "LoRA ink, strength 1" in recipe.lost
+    assert recipe.loras == ["ink:te=1:unet=1"]
+
+
+def test_loras_that_are_here_are_used_and_the_others_said(sd: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    def here(name: str, kinds: tuple[str, ...]) -> Path:
+        if name != "ink":
+            raise SfumatoError(f"no {name}")
+        return Path("ink.safetensors")
+
+    monkeypatch.setattr("sfumato.tasks.replay.find_adapter", here)
+    monkeypatch.setattr("sfumato.tasks.replay.txt2img", lambda model, settings, refiner: iter(()))
+    given = [{"model": {"name": "ink"}, "weight": 0.5}, {"lora": {"model_name": "oil"}, "weight": 1}]
+    recipe = invokeai.of_data(INVOKE | {"width": 64, "height": 64, "loras": given})
+    assert recipe.loras == ["ink:te=0.5:unet=0.5", "oil:te=1:unet=1"]
+    settings, _ = replay(sd, recipe)
+    assert settings.lora == ("ink:te=0.5:unet=0.5",)
+    assert "the LoRA oil, which is not in the model folders" in recipe.lost
 
 
 def test_a_workflow_that_begins_with_a_picture() -> None:

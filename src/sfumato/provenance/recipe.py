@@ -39,8 +39,9 @@ class Recipe:
     does. `refiner` is the model that went on: after the share `switch_at` of the training times (an option), or after
     the step `switch_step`. `levels` (first, last) are the places in the list of noise levels between which the picture
     was drawn, from words alone, where that is not all of the list; the last step then goes to 0. `controls` steered it,
-    by pictures that files do not hold. `hashes` are the fields of hashes by which adapters that the prompt names can be
-    found, as web UIs write them.
+    by pictures that files do not hold. `loras` are adapters that were used besides those of the prompt, as the option
+    `lora` has them; those that are not here are lost. `hashes` are the fields of hashes by which adapters that the
+    prompt names can be found, as web UIs write them.
     """
 
     program: str
@@ -55,6 +56,7 @@ class Recipe:
     switch_step: int | None = None
     levels: tuple[int, int] | None = None
     controls: list[Control] = field(default_factory=list)
+    loras: list[str] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
     rules: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -141,6 +143,12 @@ class Recipe:
         for name, (option, kind) in table.items():
             if data.get(name) not in (None, ""):
                 self.number(option, data[name], kind)
+
+    def add_lora(self, name: str, on_text: float, on_model: float) -> None:
+        """An adapter with its strengths on the text encoder and on the network that draws."""
+        if on_text or on_model:
+            self.loras.append(f"{name}:te={on_text:g}:unet={on_model:g}")
+            self.rules.append(f"LoRA {name}, strength {on_model:g}")
 
     def size(self, text: object) -> None:
         """Take a size that is written as "512x768", "512 x 768" or "(512, 768)"; what is none is lost."""

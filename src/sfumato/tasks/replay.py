@@ -9,6 +9,7 @@ from PIL import Image
 
 from sfumato.checkpoint.hashes import kept_sha256
 from sfumato.errors import SfumatoError
+from sfumato.hub.local_adapters import find_adapter
 from sfumato.hub.local_models import EMBEDDED, find, found
 from sfumato.pipeline.adapter_text import found_again
 from sfumato.pipeline.controls import ControlFile
@@ -16,6 +17,7 @@ from sfumato.pipeline.events import Events
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import levels_of
 from sfumato.provenance.recipe import Recipe
+from sfumato.settings.adapters import read_lora
 from sfumato.settings.control import Control
 from sfumato.settings.settings import Options, Settings
 from sfumato.tasks.img2img import img2img
@@ -78,6 +80,7 @@ def replay(
         options = _part_of_list(model, recipe, options)
     recipe.prompt, notes = found_again(recipe.prompt, recipe.hashes, model.adapters.knows)
     recipe.rules += notes
+    options["lora"] = (*options.get("lora", ()), *_loras(recipe, model))
     spec = None if refiner is None else refiner.spec
     options["control"] = _controls(recipe, hints, on_picture=strength is not None)
     settings = Settings.of(model.spec, recipe.prompt, recipe.negative, refiner=spec, **options)
@@ -92,6 +95,21 @@ def replay(
             "or say that it was drawn from words alone (--from-words)"
         )
     return settings, img2img(model, image, settings, strength)
+
+
+def _loras(recipe: Recipe, model: Model) -> list[str]:
+    """Returns the adapters of a recipe that are here; adds to its losses the others."""
+    found = []
+    for text in recipe.loras:
+        name = read_lora(text).name
+        try:
+            if not model.adapters.knows(name):
+                find_adapter(name, ("lora",))
+        except SfumatoError:
+            recipe.lost.append(f"the LoRA {name}, which is not in the model folders")
+        else:
+            found.append(text)
+    return found
 
 
 def _controls(recipe: Recipe, hints: Sequence[Image.Image], on_picture: bool) -> list[Control]:

@@ -9,15 +9,15 @@ from typing import Any
 from sfumato.errors import SfumatoError
 from sfumato.provenance.embedded import Embedded
 from sfumato.provenance.readers import a1111
-from sfumato.provenance.readers.conditioning import Words, words_of
+from sfumato.provenance.readers.conditioning import words_of
 from sfumato.provenance.readers.graph import Graph, Node, is_link
+from sfumato.provenance.readers.loaders import take_model
 from sfumato.provenance.readers.passes import LEAST, Pass, chain, enlarged_after, enlarging, origin_of, size_of
 from sfumato.provenance.readers.sampler_nodes import SAMPLER_NODES, SCHEDULE_NODES, inputs_of, share_of, tune
 from sfumato.provenance.recipe import Recipe, base_name, number_in, shown
 
 SCHEDULES = {"normal": "discrete"}
 _SAMPLERS = {"uni_pc_bh2": "unipc_bh2", "uni_pc": "unipc"}
-_NAMES_OF_MODELS = ("ckpt_name", "unet_name", "base_ckpt_name", "model_name", "gguf_name")
 # Nodes that change nothing of what we read, or that we read, or whose place in the chain is named.
 _UNDERSTOOD = {
     "KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced", "CheckpointLoaderSimple",
@@ -28,7 +28,8 @@ _UNDERSTOOD = {
     "ModelSamplingSD3", "Note", "Reroute", "PrimitiveNode", "RescaleCFG", "ConditioningZeroOut", "LatentUpscale",
     "LatentUpscaleBy", "UpscaleModelLoader", "ControlNetLoader", "CLIPVisionLoader", "VAELoader", "LoraLoader",
     "LoraLoaderModelOnly", "PrimitiveStringMultiline", "PrimitiveString", "PrimitiveInt", "PrimitiveFloat",
-    "StringConcatenate", "ImageUpscaleWithModel", *SAMPLER_NODES, *SCHEDULE_NODES,
+    "StringConcatenate", "ImageUpscaleWithModel", "PerturbedAttentionGuidance", "Power Lora Loader (rgthree)",
+    *SAMPLER_NODES, *SCHEDULE_NODES,
 }  # fmt: skip
 
 
@@ -120,7 +121,7 @@ def of_graph(graph: Graph, size: tuple[int, int] = (0, 0)) -> Recipe:
 def _one(recipe: Recipe, graph: Graph, one: Pass) -> None:
     """What one sampler does, all but its place among others."""
     inputs = inputs_of(graph, one.node)
-    steps = number_in(graph.value(inputs.get("steps"), ("steps",)))
+    steps = graph.value(inputs.get("steps"), ("steps",))
     if steps is not None:
         recipe.number("steps", steps, int)
     if graph.value(inputs.get("add_noise", "enable"), ("add_noise",)) not in ("disable", False):
@@ -138,7 +139,7 @@ def _one(recipe: Recipe, graph: Graph, one: Pass) -> None:
     recipe.prompt, recipe.negative = words.prompt, words.negative
     recipe.lost += words.lost
     recipe.rules += words.rules
-    _loaded(recipe, graph, one.node, words)
+    take_model(recipe, graph, one.node, words)
     _start(recipe, graph, one)
     _levels(recipe, graph, inputs, one)
 
@@ -288,44 +289,6 @@ def _after(recipe: Recipe, graph: Graph, passes: list[Pass], drawn: tuple[int, i
     else:
         recipe.strength = share[0] / share[1]
         recipe.source = f"another sampler's picture in the same workflow, node {before.key}"
-
-
-def _loaded(recipe: Recipe, graph: Graph, sampler: Node, words: Words) -> None:
-    """The model, what was added to it, and which layer of the text encoder was read."""
-    guider = graph.linked(sampler.inputs.get("guider")) or sampler
-    node = _first_linked(graph, guider, ("model", "pipe", "basic_pipe"))
-    seen: set[str] = set()
-    while node is not None and node.key not in seen:
-        seen.add(node.key)
-        names = _NAMES_OF_MODELS[: 3 if "lora_name" in node.inputs else None]
-        name = next((graph.value(node.inputs[one]) for one in names if one in node.inputs), None)
-        if name is not None:
-            recipe.model = recipe.model or base_name(name)
-        _adapted(recipe, graph, node)
-        further = _first_linked(graph, node, ("model", "model1", "base_model", "opt_model", "any"))
-        if further is None and name is None:  # a switch, or what is not known
-            further = next((one for _, one in graph.links(node) if one.key in graph.loaded), None)
-        node = further
-    for node in words.clips:
-        if node.kind == "CLIPSetLastLayer" or "stop_at_clip_layer" in node.inputs or "clip_skip" in node.inputs:
-            layer = number_in(graph.value(node.inputs.get("stop_at_clip_layer", node.inputs.get("clip_skip")), ()))
-            if layer is not None and layer < 0:
-                recipe.number("clip_skip", -layer, int)
-
-
-def _first_linked(graph: Graph, node: Node, names: tuple[str, ...]) -> Node | None:
-    return next((one for name in names if (one := graph.linked(node.inputs.get(name))) is not None), None)
-
-
-def _adapted(recipe: Recipe, graph: Graph, node: Node) -> None:
-    if node.kind == "RescaleCFG":
-        recipe.number("cfg_rescale", graph.value(node.inputs.get("multiplier")), float)
-    for name, value in node.inputs.items():
-        if name.startswith("lora_name") and not is_link(value) and value not in (None, "None"):
-            strength = graph.value(node.inputs.get(name.replace("name", "wt"), node.inputs.get("strength_model", 1)))
-            recipe.lost.append(f"LoRA {base_name(value)}, strength {shown(strength)}")
-    if node.kind.startswith("ModelMerge"):
-        recipe.lost.append(f"{node.kind}: models that were merged")
 
 
 def _around(recipe: Recipe, graph: Graph, end: Node, passes: list[Pass]) -> None:

@@ -35,7 +35,10 @@ def words_of(graph: Graph, sampler: Node) -> Words:
         if isinstance(value, str):
             setattr(words, option, value)
             continue
+        before = len(words.lost)
         texts = _texts(graph, value, side, words)
+        if not texts and is_link(value) and len(words.lost) == before:
+            words.lost.append(f"the {option}, whose words are not in the file")
         if len(texts) > 1:
             word = "text is" if len(texts) == 2 else "texts are"
             words.lost.append(f"{len(texts) - 1} more {word} combined with the {option}: {shown(texts[1])}")
@@ -50,6 +53,7 @@ def _texts(graph: Graph, value: object, side: str, words: Words) -> list[str]:
     seen: set[tuple[str, str]] = set()
     while waiting:
         link, side = waiting.pop()
+        link = graph.followed(link)
         node = graph.linked(link)
         if node is None or (node.key, side) in seen:
             continue
@@ -92,8 +96,13 @@ def _text(graph: Graph, node: Node, side: str, words: Words) -> str | None:
         return graph.string(node.inputs.get(side))
     if not node.encodes:
         return None
-    found = [text for name in TEXTS if name in node.inputs and (text := graph.string(node.inputs[name]))]
-    different = list(dict.fromkeys(found))
+    named = [name for name in TEXTS if name in node.inputs]
+    if {"populated_text"} & {*named}:
+        named = ["populated_text"]
+    found = [text for name in named if (text := graph.string(node.inputs[name])) is not None]
+    if named and not found:
+        words.lost.append(f"the words of {shown(node.kind)}, which are no text in the file")
+    different = list(dict.fromkeys(filter(None, found)))
     if len(different) > 1:
         words.lost.append(f"{len(different) - 1} further texts for other text encoders: {shown(different[1])}")
     return different[0] if different else ""

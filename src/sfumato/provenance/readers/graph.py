@@ -11,6 +11,7 @@ MOST_NODES = 20_000
 MOST_TEXT = 100_000  # characters of a prompt
 MOST_JOINED = 200  # texts that are joined to one
 _SAMPLER_INPUTS = ("latent_image", "latent", "samples", "optional_latent", "latents")
+_MOST_SWITCHES = 20  # one behind the other
 _PIPES = ("pipe", "basic_pipe", "context", "base_ctx", "script")
 
 
@@ -57,8 +58,35 @@ class Node:
         reads = any(is_link(self.inputs.get(name)) for name in ("clip", "opt_clip", "text_encoder", "clip_l"))
         return reads and any(name in self.inputs for name in TEXTS) and "ckpt_name" not in self.inputs
 
+    @property
+    def lets_through(self) -> Any:
+        """The input that a switch passes on, where the file says which; None for any other node."""
+        which = next(
+            (self.inputs[name] for name in ("select", "switch", "index", "Input") if name in self.inputs), None
+        )
+        if isinstance(which, bool):
+            names = ("on_true", "true") if which else ("on_false", "false")
+        elif isinstance(which, int) and 0 <= which < MOST_NODES:
+            names = (f"input{which}", f"input_{which}", f"any_{which:02}", f"value{which}")
+        else:
+            return None
+        return next((self.inputs[name] for name in names if is_link(self.inputs.get(name))), None)
 
-TEXTS = ("text", "prompt", "text_g", "text_positive", "clip_l", "text_l", "t5xxl", "string", "positive_prompt")
+
+# The first two hold what became of a text that was made while the workflow ran.
+TEXTS = (
+    "populated_text",
+    "text_0",
+    "text",
+    "prompt",
+    "text_g",
+    "text_positive",
+    "clip_l",
+    "text_l",
+    "t5xxl",
+    "string",
+    "positive_prompt",
+)
 
 
 def is_link(value: object) -> bool:
@@ -83,8 +111,19 @@ class Graph:
         ends.sort(key=lambda node: "save" not in node.kind.lower())
         return ends or list(self.nodes.values())
 
+    def followed(self, value: Any) -> Any:
+        """An input, or where it comes from behind all switches, whose way is known."""
+        for _ in range(_MOST_SWITCHES):
+            node = self.nodes.get(str(value[0])) if is_link(value) else None
+            behind = None if node is None else node.lets_through
+            if behind is None:
+                break
+            value = behind
+        return value
+
     def linked(self, value: Any) -> Node | None:
-        """The node that an input comes from."""
+        """The node that an input comes from, behind all switches."""
+        value = self.followed(value)
         return self.nodes.get(str(value[0])) if is_link(value) else None
 
     def links(self, node: Node) -> Iterator[tuple[str, Node]]:

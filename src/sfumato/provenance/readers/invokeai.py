@@ -9,6 +9,7 @@ from typing import Any
 from sfumato.provenance.embedded import Embedded
 from sfumato.provenance.recipe import Numbers, Recipe, base_name, number_in, shown
 
+NO_NAME = "of no name"
 MARKS = ("positive_prompt", "app_version", "generation_mode")
 _NUMBERS: Numbers = {
     "steps": ("steps", int),
@@ -80,7 +81,8 @@ def _version_3(data: Mapping[str, Any]) -> Recipe:
         style = data.get(f"{side}_style_prompt")
         if style and style != prompt:
             recipe.lost.append(f"the {side} prompt for XL's second encoder: {shown(style)}")
-    for name in ("loras", "controlnets", "ipAdapters", "t2iAdapters", "ref_images"):
+    _loras(recipe, data.get("loras"))
+    for name in ("controlnets", "ipAdapters", "t2iAdapters", "ref_images"):
         recipe.lost += [f"{name}: {_named(one)}" for one in data.get(name) or () if isinstance(data[name], list)]
     _refiner(recipe, data)
     if data.get("hrf_enabled"):
@@ -186,6 +188,16 @@ def _refiner(recipe: Recipe, data: Mapping[str, Any]) -> None:
         recipe.options["switch_at"] = float(start)
 
 
+def _loras(recipe: Recipe, listed: object) -> None:
+    for one in listed if isinstance(listed, list) else ():
+        weight = number_in(one.get("weight")) if isinstance(one, Mapping) else None
+        name = _named({**one, "weight": None} if isinstance(one, Mapping) else one)
+        if weight is None or name == NO_NAME:
+            recipe.lost.append(f"loras: {_named(one)}")
+        else:
+            recipe.add_lora(base_name(name), float(weight), float(weight))
+
+
 def _named(one: object) -> str:
     """The name of a thing in its metadata, which lies deeper in newer versions."""
     for _ in range(4):
@@ -196,7 +208,7 @@ def _named(one: object) -> str:
             return f"{shown(name)}{weight}"
         keys = ("model", "lora", "control_model", "ip_adapter_model", "t2i_adapter_model", "config")
         one = next((one[key] for key in keys if key in one), None)
-    return "of no name"
+    return NO_NAME
 
 
 def split_negative(prompt: str) -> tuple[str, str]:

@@ -92,7 +92,10 @@ def size_of(graph: Graph, one: Pass) -> tuple[int, int] | None:
 
 def _resized(graph: Graph, node: Node, size: tuple[float, float] | None) -> tuple[float, float] | None:
     """The size after a node that may change it, in pixels."""
-    width, height = (number_in(graph.value(node.inputs.get(name), (name,))) for name in ("width", "height"))
+    width, height = (
+        number_in(graph.value(node.inputs.get(name, node.inputs.get(f"empty_latent_{name}")), (name,)))
+        for name in ("width", "height")
+    )
     if width is not None and height is not None and (width or height):
         if size and not (width and height):  # 0 follows from the other side
             return (width or height * size[0] / size[1], height or width * size[1] / size[0])
