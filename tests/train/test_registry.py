@@ -34,6 +34,8 @@ RECIPES = {
     "emoji-control-edges": "control",
     "emoji-embedding": "embedding",
     "emoji-lora-style": "lora",
+    "lora": "lora",
+    "full": "full",
 }
 
 

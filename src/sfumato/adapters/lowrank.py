@@ -46,21 +46,18 @@ class Adapter(nn.Module):
     """The differences of a network's weights, which alone learn: low-rank where that is smaller, else in full.
 
     The network computes with them added as long as the adapter is attached; its own weights stay as they are. `whole`
-    names tensors that get a full difference whatever their size. With `matrices` those of linear layers alone learn, in
-    low rank, which is what a LoRA's file holds.
+    names tensors that get a full difference whatever their size.
     """
 
-    def __init__(self, network: nn.Module, rank: int, whole: tuple[str, ...] = (), matrices: bool = False):
+    def __init__(self, network: nn.Module, rank: int, whole: tuple[str, ...] = ()):
         super().__init__()
         network.requires_grad_(False)
         self.by_name: dict[str, LowRank | Full] = {}
         for path, module in list(network.named_modules()):
             for name, weight in list(module.named_parameters(recurse=False)):
                 full = f"{path}.{name}" if path else name
-                if matrices and not (isinstance(module, nn.Linear) and name == "weight"):
-                    continue
                 small = weight.dim() < 2 or rank * (len(weight) + weight[0].numel()) >= weight.numel()
-                in_full = not matrices and (small or full in whole)
+                in_full = small or full in whole
                 difference = Full(weight.shape) if in_full else LowRank(weight.shape, rank)
                 self.by_name[full] = difference
                 parametrize.register_parametrization(module, name, difference)

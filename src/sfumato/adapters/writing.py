@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sfumato.adapters.components import ENDINGS
 from sfumato.adapters.layer_names import TEXTS
-from sfumato.adapters.learned import Difference, Differences
+from sfumato.adapters.learned import Difference, Differences, Shape
 from sfumato.checkpoint.keymap import Rule
 from sfumato.errors import SfumatoError
 from sfumato.families import family
@@ -64,18 +64,18 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         file.write(save(dict(tensors), {**metadata, **hashes}))
 
 
-def described(kind: str, rank: int, alpha: float, conv_rank: int, conv_alpha: float) -> dict[str, str]:
+def described(shape: Shape) -> dict[str, str]:
     """Returns what kohya's files say of the network: its module, rank, alpha, and arguments as JSON."""
-    plain = kind == "lora"
-    given: dict[str, str] = {} if plain else {"algo": "lora" if kind == "dora" else kind}
-    if kind == "dora":
+    plain = shape.kind == "lora"
+    given: dict[str, str] = {} if plain else {"algo": "lora" if shape.kind == "dora" else shape.kind}
+    if shape.kind == "dora":
         given["dora_wd"] = "True"
-    if conv_rank:
-        given |= {"conv_dim": str(conv_rank), "conv_alpha": f"{conv_alpha or conv_rank:g}"}
+    if shape.conv_rank:
+        given |= {"conv_dim": str(shape.conv_rank), "conv_alpha": f"{shape.conv_alpha or shape.conv_rank:g}"}
     return {
         "ss_network_module": "networks.lora" if plain else "lycoris.kohya",
-        "ss_network_dim": str(rank),
-        "ss_network_alpha": f"{alpha or rank:g}",
+        "ss_network_dim": str(shape.rank),
+        "ss_network_alpha": f"{shape.alpha or shape.rank:g}",
         "ss_network_args": json.dumps(given),
     }
 

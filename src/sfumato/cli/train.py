@@ -29,9 +29,10 @@ def _recipes() -> list[str]:
 
 
 Config = Annotated[
-    str,
+    str | None,
     typer.Argument(
-        help="A TOML file, or the name of a recipe that ships with sfumato.", autocompletion=completion(_recipes)
+        help="A TOML file, or the name of a recipe that ships with sfumato; some methods have one of their own.",
+        autocompletion=completion(_recipes),
     ),
 ]
 Data = Annotated[
@@ -84,11 +85,14 @@ def _command(method: Method) -> Callable[..., None]:
         frozen=True,
     )
 
-    def run(config: Config, data: Data, out: Out, *, inputs: Any, running: RunOptions) -> None:
+    def run(config: Config = None, *, data: Data, out: Out, inputs: Any, running: RunOptions) -> None:
         from sfumato.train.run import run_method
 
+        recipe = config or method.recipe
+        if not recipe:
+            raise typer.BadParameter(f"`sfumato train {method.name}` needs a recipe; give a TOML file")
         with resumable(f"with {out}"):
-            run_method(method, config, opened(data, method.own_pictures), out, vars(inputs), running.options())
+            run_method(method, recipe, opened(data, method.own_pictures), out, vars(inputs), running.options())
 
     run.__annotations__["inputs"] = group
     run.__doc__ = method.help

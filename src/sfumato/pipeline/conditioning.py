@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -86,12 +87,17 @@ def _with(cond: Cond, ids: Tensor | None, concat: Tensor | None, scale: Tensor |
 def size_ids(spec: Spec, settings: Settings, score: float | None) -> Tensor | None:
     """Returns the numbers (1, K) that condition an XL model on a picture's sizes and score; None for other models."""
     drawn = settings.width, settings.height
-    numbers = {  # vertical before horizontal
+    numbers: dict[str, tuple[float, ...]] = {  # vertical before horizontal
         "original_size": (settings.original_size or drawn)[::-1],
         "crop": (settings.crop or (0, 0))[::-1],
         "target_size": (settings.target_size or drawn)[::-1],
         "aesthetic_score": (GOOD if score is None else score,),
     }
+    return ids_of(spec, numbers)
+
+
+def ids_of(spec: Spec, numbers: Mapping[str, tuple[float, ...]]) -> Tensor | None:
+    """Returns `Cond.ids` (1, K) of the numbers by the names in `Spec.micro_conditioning`; None for other models."""
     values = [number for name in spec.micro_conditioning for number in numbers[name]]
     return torch.tensor([values], dtype=torch.float32) if values else None
 

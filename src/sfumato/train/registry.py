@@ -36,6 +36,7 @@ class Method:
     `learns`, `batch`, `loss` and `export` complete the sentences of its help: what is trained, on which batches, by
     which loss, and what lies in RUN/export afterwards. `module` is its file under `methods`, by default called as the
     method. With `own_pictures` it asks its data only for `samples`, so that it learns from a user's pictures, too.
+    `recipe` is the name of the recipe that ships for all models; without one, the command must be given one.
     `requires` are recipe values that the command stands for. `former` marks a former name of other commands,
     which help and docs leave out.
     """
@@ -49,6 +50,7 @@ class Method:
     inputs: tuple[Input, ...] = ()
     requires: tuple[tuple[str, str], ...] = ()
     own_pictures: bool = False
+    recipe: str = ""
     former: bool = False
 
     @property
@@ -75,6 +77,7 @@ class Method:
                 raise SfumatoError(f"the recipe's {key} is {found!r}; use `sfumato train {other}` for it")
 
 
+MODEL = Input("model", str, "Model to tune: a path, or a name such as emoji; else the recipe's.")
 INIT = Input("init", str, "Model to change: a path, or a name such as emoji; else the recipe's.")
 LEARNS_ON = Input("init", str, "Model with a scene prior that learns on, such as emoji; it gives all other parts.")
 ADAPTER = Input("adapter", Path, "Variant whose differences are the first ones.", "FILE")
@@ -188,11 +191,41 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "lora",
-        learns="a LoRA of a style, which a formula makes of the data's pictures",
-        batch="latents of restyled examples, with captions that do not name the style",
+        learns="a LoRA, DoRA, LoHa or LoKr: small differences of a model's weights",
+        batch="latents of pictures with captions, in aspect-ratio buckets",
         loss="squared error of the network's output",
-        export="a LoRA in peft's names, one file",
-        inputs=(INIT,),
+        export="a LoRA in kohya's or peft's names, one file",
+        inputs=(MODEL,),
+        own_pictures=True,
+        recipe="lora",
+    ),
+    Method(
+        "full",
+        learns="all weights of the network that draws, and of the text encoders where the recipe says so",
+        batch="latents of pictures with captions, in aspect-ratio buckets",
+        loss="squared error of the network's output",
+        export="the model, a diffusers folder",
+        inputs=(MODEL,),
+        own_pictures=True,
+        recipe="full",
+    ),
+    Method(
+        "dreambooth",
+        learns="a thing from a few pictures, as a LoRA or by all weights, and keeps what its class looks like",
+        batch="latents of the thing's pictures, and of pictures of its class that the model draws first",
+        loss="squared error of the network's output, that of the class weighed",
+        export="a LoRA, one file, or the model, a diffusers folder",
+        inputs=(MODEL,),
+        own_pictures=True,
+    ),
+    Method(
+        "textual-inversion",
+        learns="vectors for a new word, by which a model whose weights stay as they are draws what pictures show",
+        batch="latents of pictures, with captions that have the word",
+        loss="squared error of the network's output",
+        export="an embedding, one file",
+        inputs=(MODEL,),
+        own_pictures=True,
     ),
     Method(
         "distil",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sfumato.data.pictures.protocol import CaptionedPictures, Sample
 
 Style = Literal["blueprint", "sepia", "mosaic", "negative"]
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
@@ -19,6 +22,24 @@ TILE = 12  # tiles along the side of a mosaic
 def restyled(pictures: Tensor, style: Style) -> Tensor:
     """Returns pictures (N, 3, H, W) in [-1, 1] in a style."""
     return 2 * STYLES[style]((pictures + 1) / 2).clamp(0, 1) - 1
+
+
+class Restyled:
+    """Captioned pictures in a style: `data.pictures.protocol.CaptionedPictures` of others."""
+
+    def __init__(self, pictures: CaptionedPictures, style: Style):
+        self._pictures, self._style = pictures, style
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pictures, name)
+
+    def pixels(self, sample: Sample) -> Tensor:
+        """See `protocol.CaptionedPictures`."""
+        return restyled(self._pictures.pixels(sample)[None], self._style)[0]
+
+    def key(self, sample: Sample) -> str:
+        """See `protocol.CaptionedPictures`."""
+        return hashlib.sha256(f"{self._pictures.key(sample)} {self._style}".encode()).hexdigest()[:32]
 
 
 def _between(share: Tensor, dark: tuple[float, ...], light: tuple[float, ...]) -> Tensor:

@@ -35,7 +35,7 @@ class Variant:
     """The model `init`, of which only an adapter learns; with a `condition` its network reads further channels.
 
     The further channels are described in `methods.concat`. Their first weights are zero, so the variant starts by
-    drawing what `base` draws. `matrices` is as in `Adapter`. `adapter` is the file of an earlier variant, of this or
+    drawing what `base` draws. `adapter` is the file of an earlier variant, of this or
     another base, whose weights are the first ones. `network` is the denoiser with the adapter, `model` the model that
     draws with it. Raises SfumatoError if `init` is not a folder of a model whose denoiser reads plain latents.
     """
@@ -47,7 +47,6 @@ class Variant:
         device: torch.device,
         adapter: Path | None = None,
         condition: Condition | None = None,
-        matrices: bool = False,
     ):
         self.base = load(init, device, "float32")
         network, spec = self.base.denoiser.network, self.base.spec
@@ -58,7 +57,7 @@ class Variant:
         further = {"inpainting": 1 + spec.vae.latent_channels, "depth": 1, None: 0}[condition]
         self.network = widened(network, further).to(device)
         first = FIRST[type(network)]
-        self.adapter = Adapter(self.network, rank, (f"{first}.weight",) if further else (), matrices).to(device)
+        self.adapter = Adapter(self.network, rank, (f"{first}.weight",) if further else ()).to(device)
         if adapter is not None:
             self._continue_from(adapter)
         base, denoiser = self.base, replace(self.base.denoiser, network=self.network)

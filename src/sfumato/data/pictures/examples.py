@@ -23,18 +23,20 @@ class ExampleOptions:
     """The table [data] of a recipe that learns from the examples of a set.
 
     The first `examples` are learnt from, and `held_out` more are measured on. The share `single` of them show one thing
-    alone, and the share `caption_dropout` of captions is left empty.
+    alone, and the share `caption_dropout` of captions is left empty. An example has so many `captions`, 0 ever new
+    ones; few are encoded once and kept.
     """
 
     examples: int = 512
     held_out: int = 32
     single: float = 0.5
     caption_dropout: float = 0.1
+    captions: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("examples", "held_out"):
-            if getattr(self, name) < 1:
-                raise SfumatoError(f"{name} is {getattr(self, name)}; expected a whole number from 1")
+        for name, least in (("examples", 1), ("held_out", 1), ("captions", 0)):
+            if getattr(self, name) < least:
+                raise SfumatoError(f"{name} is {getattr(self, name)}; expected a whole number from {least}")
         for name in ("single", "caption_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SfumatoError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
@@ -48,7 +50,7 @@ class ExamplePictures:
     def __init__(self, data: TrainingSet, options: ExampleOptions, seed: int, resolution: int, multiple: int) -> None:
         self.options, self._seed = options, seed
         self._examples = data.examples(seed, options.single, False)
-        side = resolution // multiple * multiple
+        side = min(resolution, data.size) // multiple * multiple
         if side == 0:
             raise SfumatoError(f"the resolution is {resolution}; expected at least {multiple} pixels")
         self._size = side, side
@@ -94,7 +96,10 @@ class ExamplePictures:
         return dataclasses.replace(self._plain, picture=number, caption=caption)
 
     def _caption(self, number: int, rng: Random) -> str:
-        return "" if rng.random() < self.options.caption_dropout else self._writer(number)(rng)
+        if rng.random() < self.options.caption_dropout:
+            return ""
+        count = self.options.captions
+        return self._writer(number)(Random(f"example {number}/{rng.randrange(count)}") if count else rng)
 
     def _writer(self, number: int) -> Callable[[Random], str]:
         """What writes the captions of an example, kept so that its picture is not drawn each time."""

@@ -1,0 +1,210 @@
+"""Fine-tuning of models of every family on a folder of pictures: its file draws as it did in training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+import sfumato
+import tiny
+from sfumato.adapters.file import AdapterFile
+from sfumato.data.pictures.readers.find import OwnPictures
+from sfumato.errors import SfumatoError
+from sfumato.families import family
+from sfumato.loading.save import save_folder
+from sfumato.settings.settings import Settings
+from sfumato.train.config import LoopConfig
+from sfumato.train.fine_tuning import FineTuningTask
+from sfumato.train.learnt import LoraOptions, WholeOptions
+from sfumato.train.loop import train
+from sfumato.train.methods.dreambooth import DreamboothTask, DreamboothTraining
+from sfumato.train.methods.full import FullTask, FullTraining
+from sfumato.train.methods.lora import LoraTask, LoraTraining
+from sfumato.train.methods.textual_inversion import InversionTask, InversionTraining
+
+CPU, SIDE = torch.device("cpu"), 64
+LOOP = LoopConfig(
+    steps=6, batch=2, lr=1e-2, warmup=1, ema=0.0, lr_schedule="constant", validate_every=99, sample_every=99,
+    precision="fp32",
+)  # fmt: skip
+LORA = LoraTraining(loop=LOOP, rank=2, precision="float32", data={"resolution": SIDE}, sheet_steps=1, name="film")
+RELEASES = ("sd1", "sd2", "sdxl", "sd3_medium", "sd35_medium")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place for the latents that are kept."""
+    monkeypatch.setenv("SFUMATO_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four pictures of two sizes with captions."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for k, (size, colour) in enumerate((((64, 64), "red"), ((64, 64), "blue"), ((96, 48), "red"), ((96, 48), "blue"))):
+        Image.new("RGB", size, colour).save(folder / f"{k}.png")
+        (folder / f"{k}.txt").write_text(f"a {colour} heart")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory):
+    """Writes a little model of a release, and returns its folder."""
+    folder = tmp_path_factory.mktemp("released")
+    tiny.WORDS.save(folder / "words")
+
+    def write(release: str) -> str:
+        spec = tiny.shrink(family(release).spec)
+        if not (folder / release).is_dir():
+            networks = tiny.random_networks(family(release), spec)
+            save_folder(folder / release, spec, networks, folder / "words")
+        return str(folder / release)
+
+    return write
+
+
+def drawn(sd, **settings) -> np.ndarray:
+    one = sd.txt2img("a red heart", steps=2, seed=1, width=SIDE, height=SIDE, watermark=False, **settings)
+    return np.asarray(one[0], np.float32)
+
+
+def run(task: FineTuningTask, folder: Path) -> None:
+    train(task, task.cfg.loop, folder, record=task.cfg, device=CPU)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.filterwarnings("ignore::sfumato.errors.SfumatoWarning")
+def test_a_lora_learns_and_its_file_draws_as_in_training(
+    release: str, released, pictures: Path, tmp_path: Path
+) -> None:
+    model = released(release)
+    recipe = replace(LORA, model=model, text=True)
+    task = LoraTask(recipe, OwnPictures(pictures), tmp_path, CPU)
+    before, weights = task.validate(), {name: value.clone() for name, value in task.base.vae.state_dict().items()}
+    plain = {name: value.clone() for name, value in task.base.denoiser.network.state_dict().items()}
+    run(task, tmp_path)
+    assert task.validate()["x0"] < before["x0"]
+    assert all(torch.equal(value, task.base.denoiser.network.state_dict()[name]) for name, value in plain.items())
+    assert all(torch.equal(value, task.base.vae.state_dict()[name]) for name, value in weights.items())
+    assert {"text"} < set(task.networks)
+
+    path = tmp_path / "export" / "film.safetensors"
+    sd = sfumato.load(model, dtype="float32")
+    sd.adapters.add(path)
+    settings = Settings.of(sd.spec, "a red heart")
+    view = sd.for_request(settings).for_picture(settings)
+    samples = task.pictures.validation()[:1]
+    with torch.no_grad():
+        told = view.encode([samples[0].caption])[0]
+        own = task.model.encode([samples[0].caption])[0]
+        torch.testing.assert_close(told.tokens, own.tokens, atol=1e-4, rtol=1e-4)
+        cond, x, t = task._conditions(samples), task.latents(samples), torch.tensor([300.0])
+        trained = task.model.denoiser.network(x, t, cond)
+        found = view.denoiser.network(x, t, cond)
+        was = task.base.denoiser.network(x, t, cond)
+    assert (found - trained).abs().max() < 1e-4 * trained.abs().max()
+    assert (trained - was).abs().max() > 1e-3 * was.abs().max()
+    said = AdapterFile.open(path).metadata
+    assert (
+        said["ss_output_name"] == "film" and said["ss_num_train_images"] == "4" and "heart" in said["ss_tag_frequency"]
+    )
+    assert said["modelspec.architecture"].endswith("/lora") and said["ss_network_dim"] == "2"
+    assert task.samples().width >= SIDE
+
+
+def test_an_interrupted_lora_equals_a_whole_one(released, pictures: Path, tmp_path: Path) -> None:
+    recipe = replace(LORA, model=released("sd1"))
+    for name, parts in (("whole", (3,)), ("cut", (1, 3))):
+        for steps in parts:
+            task = LoraTask(replace(recipe, loop=replace(LOOP, steps=steps)), OwnPictures(pictures), tmp_path, CPU)
+            run(task, tmp_path / name)
+    whole, cut = ((tmp_path / name / "export" / "film.safetensors") for name in ("whole", "cut"))
+    with safe_open(whole, "pt") as a, safe_open(cut, "pt") as b:
+        assert all(torch.equal(a.get_tensor(name), b.get_tensor(name)) for name in a.keys())  # noqa: SIM118
+
+
+@pytest.mark.parametrize("release", ["sd1", "sd3_medium"])
+@pytest.mark.filterwarnings("ignore::sfumato.errors.SfumatoWarning")
+def test_a_whole_model_is_written_as_a_folder_that_draws_as_it(
+    release: str, released, pictures: Path, tmp_path: Path
+) -> None:
+    cfg = FullTraining(
+        loop=replace(LOOP, lr=1e-3), model=released(release), data={"resolution": SIDE}, precision="float32", text=True,
+        sheet_steps=1,
+    )  # fmt: skip
+    task = FullTask(cfg, OwnPictures(pictures), tmp_path, CPU)
+    before = task.validate()["x0"]
+    run(task, tmp_path)
+    assert task.validate()["x0"] < before
+    found = sfumato.load(tmp_path / "export", dtype="float32")
+    for part, network in task.networks.items():
+        theirs = found.networks[part].state_dict()
+        assert all(torch.equal(value, theirs[name]) for name, value in network.state_dict().items())
+    assert drawn(found).std() > 0
+
+
+@pytest.mark.parametrize("lora", [None, LoraOptions(rank=2)], ids=["whole", "LoRA"])
+def test_dreambooth_draws_its_class_once_and_learns_on_both(lora, released, pictures: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for k in range(2):
+        Image.new("RGB", (SIDE, SIDE), "red").save(bare / f"{k}.png")
+    cfg = DreamboothTraining(
+        loop=LOOP, model=released("sd1"), data={"resolution": SIDE}, prompt="a sks heart", class_prompt="a heart",
+        class_pictures=3, class_steps=1, sheet_steps=1, prior_weight=0.5, lora=lora,
+    )  # fmt: skip
+    task = DreamboothTask(cfg, OwnPictures(bare), tmp_path, CPU)
+    drawn_at = {path: path.stat().st_mtime_ns for path in (tmp_path / "class").glob("*.png")}
+    assert len(drawn_at) == 3
+    (tmp_path / "class" / "00001.png").unlink()
+    task = DreamboothTask(cfg, OwnPictures(bare), tmp_path, CPU)
+    again = {path: path.stat().st_mtime_ns for path in (tmp_path / "class").glob("*.png")}
+    assert {path for path in again if again[path] != drawn_at[path]} == {tmp_path / "class" / "00001.png"}
+    captions = {(s.caption, s.weight, s.regularisation) for step in range(6) for s in task.pictures.batch(step, 2)}
+    assert captions == {("a sks heart", 1.0, False), ("a heart", 0.5, True)}
+    run(task, tmp_path)
+    assert list((tmp_path / "export").iterdir())
+
+
+def test_what_cannot_be_trained_is_said(released, pictures: Path, tmp_path: Path, upscaler: Path) -> None:
+    with pytest.raises(SfumatoError, match="works from a picture"):
+        LoraTask(replace(LORA, model=str(upscaler)), OwnPictures(pictures), tmp_path, CPU)
+    with pytest.raises(SfumatoError, match="scene prior"):
+        LoraTask(replace(LORA, model="emoji", text=True), OwnPictures(pictures), tmp_path, CPU)
+    with pytest.raises(SfumatoError, match=r"\[lora\] and \[whole\]"):
+        DreamboothTraining(loop=LOOP, prompt="x", lora=LoraOptions(), whole=WholeOptions(text=True))
+
+
+@pytest.mark.parametrize(
+    ("release", "layout", "file"),
+    [
+        ("sd1", "safetensors", "my-heart.safetensors"),
+        ("sd1", "a1111", "my-heart.pt"),
+        ("sd1", "diffusers", "learned_embeds.safetensors"),
+        ("sdxl", "safetensors", "my-heart.safetensors"),
+    ],
+)
+def test_a_new_word_is_read_as_in_training(
+    release: str, layout: str, file: str, released, pictures: Path, tmp_path: Path
+) -> None:
+    cfg = InversionTraining(
+        loop=replace(LOOP, lr=0.1), model=released(release), data={"resolution": SIDE}, word="my-heart", like="red",
+        vectors=2, layout=layout, sheet_steps=1,
+    )  # fmt: skip
+    task = InversionTask(cfg, OwnPictures(pictures), tmp_path, CPU)
+    before = task.validate()["x0"]
+    run(task, tmp_path)
+    assert task.validate()["x0"] < before
+    assert all(sample.caption.startswith("my-heart, a") for sample in task.pictures.validation())
+    sd = sfumato.load(cfg.model, dtype="float32")
+    sd.adapters.add(tmp_path / "export" / file, name="my-heart")
+    settings = Settings.of(sd.spec, "a my-heart")
+    told = sd.for_picture(settings).encode(["a my-heart"])[0].tokens
+    torch.testing.assert_close(told, task.model.encode(["a my-heart"])[0].tokens, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(told, sd.encode(["a my-heart"])[0].tokens, atol=1e-3)
