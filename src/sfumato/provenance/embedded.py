@@ -68,10 +68,13 @@ def read_infotext(path: str | Path) -> str | None:
 
 def json_object(text: str) -> dict[str, Any] | None:
     """The object that a text is, or None. A list, a number or what is damaged is none."""
-    if text.lstrip()[:1] != "{" or len(text) > MAX_JSON:
+    start = text.lstrip()[:2]
+    if (start[:1] != "{" and start != '"{') or len(text) > MAX_JSON:
         return None
     try:
         found = json.loads(text)
+        if isinstance(found, str):  # written as JSON twice
+            found = json.loads(found)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

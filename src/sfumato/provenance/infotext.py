@@ -23,8 +23,16 @@ _NAME = rf"\w[\w \-/]{{0,{LONGEST_KEY - 2}}}[\w\-/]"
 _KEY = re.compile(_NAME)
 # The key is bounded, and a quoted value ends at the next quote: the time to read a text grows with its length only.
 _FIELD = re.compile(rf'\s?({_NAME}):[ \t]*(?:("(?:\\.|[^\\"])*")[ \t]*(?:,|$))?', re.DOTALL)
+# A number with a decimal comma, before the comma that ends its field.
+_DECIMAL_COMMA = re.compile(r"(-?\d{1,6}),(\d{1,6})(?:,[ \t]|$)")
+# The fields, and the negative prompt, where the lines of a text were joined.
+_JOINED = re.compile(
+    r"(?<![ \t])[ \t]+(?=Steps:[ \t]{0,9}\d{1,5},[ \t]{0,9}(?:Sampler|Schedule type|CFG scale|Seed|Size):)"
+)
+_JOINED_NEGATIVE = re.compile(rf"(?<![ \t])[ \t]+(?={NEGATIVE})")
 _STEPS = re.compile(r"(?:^|,)\s?Steps:[ \t]*\d")
 _NEGATIVE = re.compile(rf"^[ \t]*{NEGATIVE}", re.MULTILINE)
+_NEGATIVE_AGAIN = re.compile(rf"(?<=\n){NEGATIVE} ?")
 # Lines that the Dynamic Prompts extension adds after the fields.
 _AFTER = re.compile(r"(Template|Negative Template):[ \t]*(.*)", re.DOTALL)
 # Readers take the last line for fields only if it has at least so many; otherwise it is part of the prompt.
@@ -51,23 +59,53 @@ def write(prompt: str, negative: str, fields: Mapping[str, object]) -> str:
 def parse(text: str) -> tuple[str, str, dict[str, str]]:
     """Split an infotext into prompt, negative prompt and fields. Any text will do; without fields it is a prompt.
 
-    The fields are those of the last line with `Steps:` and at least two more, or else those of the last line. What
-    follows that line is the field `After the settings`, but for templates, which are fields by their own names.
+    The fields are those of the last line with `Steps:` and at least two more, or else those of the last line; or of
+    the last lines, where each is one field. What follows that line is the field `After the settings`, but for
+    templates, which are fields by their own names; another picture's settings before it are the field
+    `Before the prompt`.
     """
     text = text.replace("\r\n", "\n")
     lines = text.rstrip().split("\n")
     place, fields = _settings_line(lines) if len(text) <= MAX_TEXT else (len(lines), {})
+    if len(text) <= MAX_TEXT and not (fields and lines[place].lstrip().startswith("Steps:")):
+        lines, place, fields = _rejoined(lines, place, fields)
     for line in "\n".join(lines[place + 1 :]).split("\n") if fields else ():
         known = _AFTER.fullmatch(line.strip())
         if known is not None:
             fields.setdefault(known[1], _unquote(known[2]))
         elif line.strip():
             fields["After the settings"] = " ".join(filter(None, (fields.get("After the settings"), line.strip())))
-    prompts = "\n".join(lines[:place]) if fields else text
+    start = _after_another(lines, place) if fields else 0
+    if start:
+        fields["Before the prompt"] = "the settings of another picture"
+    prompts = "\n".join(lines[start:place]) if fields else text
     mark = _NEGATIVE.search(prompts)
     if mark is None:
         return prompts.strip(), "", fields
-    return prompts[: mark.start()].strip(), prompts[mark.end() :].strip(), fields
+    return prompts[: mark.start()].strip(), _NEGATIVE_AGAIN.sub("", prompts[mark.end() :]).strip(), fields
+
+
+def _after_another(lines: list[str], place: int) -> int:
+    """Where a description begins whose fields are at `place`, if another one stands before it; else 0."""
+    marked = (one for one in reversed(range(place)) if lines[one].startswith("Steps:"))
+    return next((one + 1 for one in marked if len(dict(_fields(lines[one]))) >= _LEAST_FIELDS), 0)
+
+
+def _rejoined(lines: list[str], place: int, fields: dict[str, str]) -> tuple[list[str], int, dict[str, str]]:
+    """The same of a text whose lines were joined to one, or whose fields have a line each; else what was given."""
+    apart = _JOINED.sub("\n", "\n".join(lines)).split("\n")
+    if len(apart) > len(lines):
+        found, _ = _settings_line(apart)
+        if found < len(apart) and apart[found].startswith("Steps:"):
+            head = "\n".join(apart[:found])
+            head = head if _NEGATIVE.search(head) else _JOINED_NEGATIVE.sub("\n", head, count=1)
+            apart = [*head.split("\n"), *apart[found:]]
+            return apart, *_settings_line(apart)
+    first = next((one for one, line in enumerate(lines) if line.startswith("Steps:")), len(lines))
+    listed = [line.strip().removesuffix(",").partition(":") for line in lines[first:]]
+    if len(listed) >= _LEAST_FIELDS and all(colon and _KEY.fullmatch(name) for name, colon, _ in listed):
+        return lines[: first + 1], first, {name: _unquote(value.strip()) for name, _, value in listed}
+    return lines, place, fields
 
 
 def _settings_line(lines: list[str]) -> tuple[int, dict[str, str]]:
@@ -91,6 +129,10 @@ def _fields(line: str) -> Iterator[tuple[str, str]]:
         end = None
         if line[place : place + 1] in ("[", "{") and tried < _MOST_JSON:
             tried, end = tried + 1, _end_of_json(line, place)
+        if (number := _DECIMAL_COMMA.match(line, place)) is not None:
+            yield name, f"{number[1]}.{number[2]}"
+            place = number.end()
+            continue
         if end is None:
             comma = line.find(",", place)
             end = len(line) if comma < 0 else comma

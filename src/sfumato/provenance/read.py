@@ -57,7 +57,8 @@ def read(path: str | Path) -> Recipe:
     for name in _INFOTEXTS:
         text = found.texts.get(name, "")
         if text.strip() and json_object(text) is None and (name == "parameters" or infotext.parse(text)[2]):
-            _refuse_json(path, name, text)
+            if not infotext.parse(text)[2]:
+                _refuse_json(path, name, text)
             return checked(a1111.read(text))
     raise _unknown(path, found)
 

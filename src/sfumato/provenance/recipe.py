@@ -28,7 +28,7 @@ Numbers = Mapping[str, tuple[str, type]]
 """Which of a program's names is which option, and whether that is whole."""
 
 _NUMBER = re.compile(r"\s*([+-]?\d{1,20})(\.\d{0,20})?(e[+-]?\d{1,3})?\s*", re.IGNORECASE)
-_SIZE = re.compile(r"\s*\(?\s*(\d{1,6})\s*[x×,]\s*(\d{1,6})\s*\)?(?:\s*\(.{0,40}\))?\s*")
+_SIZE = re.compile(r"\s*\(?\s*(\d{1,6})\s*[xX×,]\s*(\d{1,6})\s*\)?(?:\s*\(.{0,40}\))?\s*")
 
 
 @dataclass

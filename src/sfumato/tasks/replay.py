@@ -80,7 +80,7 @@ def replay(
         options = _part_of_list(model, recipe, options)
     recipe.prompt, notes = found_again(recipe.prompt, recipe.hashes, model.adapters.knows)
     recipe.rules += notes
-    options["lora"] = (*options.get("lora", ()), *_loras(recipe, model))
+    options["lora"] = (*(options.get("lora") or ()), *_loras(recipe, model))
     spec = None if refiner is None else refiner.spec
     options["control"] = _controls(recipe, hints, on_picture=strength is not None)
     settings = Settings.of(model.spec, recipe.prompt, recipe.negative, refiner=spec, **options)

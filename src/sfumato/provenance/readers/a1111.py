@@ -65,7 +65,7 @@ _SNAKE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)+")
 
 def read(text: str) -> Recipe:
     """The recipe in an infotext; any text is a prompt at least."""
-    prompt, negative, fields = infotext.parse(text)
+    prompt, negative, fields = infotext.parse(text.removeprefix("\ufeff"))
     return of_fields(prompt, negative, fields)
 
 
@@ -130,6 +130,7 @@ def _program(fields: Mapping[str, str]) -> str:
     if fields.get("App") == "SD.Next" or "Operations" in fields or "Backend" in fields:
         return "SD.Next"
     for mark, program in (
+        ("stable-diffusion.cpp", "stable-diffusion.cpp"),
         ("fooocus", "Fooocus"), ("comfyui", "ComfyUI"), ("neo", "Forge Neo"), ("classic", "Forge Classic"),
     ):  # fmt: skip
         if low.startswith(mark):
@@ -208,6 +209,8 @@ def _noise(recipe: Recipe, fields: Mapping[str, str]) -> None:
         recipe.options["rng"] = "cpu"
         recipe.rules.append("noise: first noise drawn on the CPU")
         return
+    if source.lower() == "std_default":
+        recipe.lost.append("the first noise, which the C++ library of its machine drew")
     recipe.options["rng"] = "cpu" if source == "CPU" else "nv"
     where = "drawn on the CPU" if source == "CPU" else "that of a CUDA GPU, computed here"
     recipe.rules.append(f"noise: {where}, one stream per picture")

@@ -34,10 +34,12 @@ _UNDERSTOOD = {
 
 
 def graph_in(found: Embedded) -> Graph | None:
-    """The graph that a file holds, under whichever name: nodes, or nodes inside a `prompt`."""
+    """The graph that a file holds, under whichever name: nodes, or nodes inside what servers and editors save."""
     for data in found.objects.values():
-        for one in (data, data.get("prompt")):
-            if isinstance(one, Mapping) and (graph := Graph(one)).nodes:
+        entries = [one["prompt"] for one in list(data.values())[:1] if isinstance(one, Mapping) and "prompt" in one]
+        for one in (data, data.get("prompt"), data.get("output"), *entries):  # the last of a server's history
+            queued = one[2] if isinstance(one, list) and len(one) > 2 else one
+            if isinstance(queued, Mapping) and (graph := Graph(queued)).nodes:
                 return graph
     return None
 

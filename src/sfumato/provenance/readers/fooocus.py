@@ -92,7 +92,7 @@ DIALECTS = (
         "resolution", "base_model", "base_model_hash", None, _FOOOCUS_HABITS, _FOOOCUS_RULES,
         ("sharpness and ADM guidance of Fooocus, which change its network's estimates",),
         frozenset({"metadata_scheme", "full_prompt", "full_negative_prompt", "version", "performance", "sharpness",
-                   "adm_guidance", "refiner_switch", "vae", "created_by", "prompt_expansion", "software"}),
+                   "adm_guidance", "refiner_switch", "loras", "vae", "created_by", "prompt_expansion", "software"}),
     ),
     Dialect(
         "a Hugging Face Space", ("prompt", "num_inference_steps", "guidance_scale", "resolution"), "prompt",
@@ -158,6 +158,8 @@ def _further(recipe: Recipe, data: Mapping[str, Any]) -> None:
         switch, steps = number_in(data.get("refiner_switch")), recipe.options.get("steps")
         if refiner not in (None, "None") and switch is not None and 0 < switch < 1 and steps:
             recipe.refiner, recipe.switch_step = base_name(refiner), max(1, round(switch * steps))
+    if recipe.program == "Fooocus" and data.get("loras"):
+        _loras(recipe, data["loras"])
     if recipe.program == "tensor.art" and isinstance(base := data.get("baseModel"), Mapping):
         recipe.model = base_name(base.get("modelFileName") or base.get("label"))
         recipe.model_hash = str(base["hash"]) if base.get("hash") else None
@@ -165,3 +167,14 @@ def _further(recipe: Recipe, data: Mapping[str, Any]) -> None:
         recipe.lost.append(f"enlarged afterwards to {shown(enlarged.get('new_resolution'))}")
     if recipe.options.get("variation_strength") == 0 or recipe.options.get("variation_seed", 0) < 0:
         recipe.options.pop("variation_seed", None)
+
+
+def _loras(recipe: Recipe, listed: object) -> None:
+    """Names with weights, which older versions say as texts of their own too."""
+    for one in listed if isinstance(listed, list) else [listed]:
+        weight = number_in(one[1]) if isinstance(one, list) and len(one) > 1 else None
+        if weight is None or not isinstance(one[0], str):
+            recipe.lost.append(f"LoRA {shown(one)}")
+            continue
+        recipe.add_lora(base_name(one[0]), float(weight), float(weight))
+        recipe.lost = [each for each in recipe.lost if not each.startswith("lora_combined_")]

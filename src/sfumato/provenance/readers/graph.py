@@ -64,6 +64,7 @@ class Node:
         which = next(
             (self.inputs[name] for name in ("select", "switch", "index", "Input") if name in self.inputs), None
         )
+        names: tuple[str, ...]
         if isinstance(which, bool):
             names = ("on_true", "true") if which else ("on_false", "false")
         elif isinstance(which, int) and 0 <= which < MOST_NODES:

@@ -46,8 +46,9 @@ _OPTIONS = {"-s": "steps", "-S": "seed", "-W": "width", "-H": "height", "-C": "c
 def read(found: Embedded) -> Recipe | None:
     """The recipe in a file of this program."""
     for name in ("invokeai_metadata", "sd-metadata"):
-        if name in found.objects:
-            return of_data(found.objects[name])
+        data = found.objects.get(name, {})
+        if isinstance(data.get("image"), Mapping) or any(mark in data for mark in MARKS):
+            return of_data(data)
     for data in found.objects.values():
         if any(mark in data for mark in MARKS) or "invoke" in str(data.get("app_id", "")).lower():
             return of_data(data)

@@ -23,7 +23,7 @@ _TOLD = {
     *_NUMBERS, "prompt", "negativeprompt", "model", "sampler", "scheduler", "aspectratio", "sidelength",
     "automaticvae", "swarm_version", "initimagecreativity", "initimage", "refinermethod", "refinerupscale",
     "refinercontrolpercentage", "refinerupscalemethod", "refinersteps", "clipstopatlayer", "images", "batchsize",
-    "resolution", "refinermodel",
+    "resolution", "refinermodel", "loras", "loraweights",
 }  # fmt: skip
 
 
@@ -59,9 +59,18 @@ def _of_params(data: Mapping[str, Any]) -> Recipe:
         recipe.strength = 0.6 if creativity is None else float(creativity)
     if "<" in recipe.prompt + recipe.negative:
         recipe.lost.append("marks of SwarmUI such as <segment:...> in the prompt, which are words here")
+    for name, weight in zip(_listed(data.get("loras")), _listed(data.get("loraweights")), strict=False):
+        strength = number_in(weight)
+        if strength is not None:
+            recipe.add_lora(base_name(name), float(strength), float(strength))
     _refined(recipe, data)
     recipe.rest(data, _TOLD)
     return recipe
+
+
+def _listed(value: object) -> list[Any]:
+    """A list, which some versions write as a text with commas."""
+    return value if isinstance(value, list) else value.split(",") if isinstance(value, str) else []
 
 
 def _refined(recipe: Recipe, data: Mapping[str, Any]) -> None:
