@@ -172,9 +172,9 @@ def _further(recipe: Recipe, data: Mapping[str, Any]) -> None:
 def _loras(recipe: Recipe, listed: object) -> None:
     """Names with weights, which older versions say as texts of their own too."""
     for one in listed if isinstance(listed, list) else [listed]:
-        weight = number_in(one[1]) if isinstance(one, list) and len(one) > 1 else None
-        if weight is None or not isinstance(one[0], str):
+        name, weight = (one[0], number_in(one[1])) if isinstance(one, list) and len(one) > 1 else (one, None)
+        if weight is None or not isinstance(name, str):
             recipe.lost.append(f"LoRA {shown(one)}")
             continue
-        recipe.add_lora(base_name(one[0]), float(weight), float(weight))
+        recipe.add_lora(base_name(name), float(weight), float(weight))
         recipe.lost = [each for each in recipe.lost if not each.startswith("lora_combined_")]
