@@ -45,6 +45,10 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of
 Minutes = Annotated[float | None, typer.Option(min=0, help="Stop with a checkpoint after so many minutes.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=MAX_THREADS, help="CPU threads.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Look at the data, try one step, say what the run would take, and train nothing."),
+]
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class RunOptions:
     max_minutes: Minutes = None
     device: Device = "auto"
     threads: Threads = None
+    dry_run: DryRun = False
 
     def options(self) -> Options:
         """Returns the options as the trainer takes them."""
@@ -86,13 +91,15 @@ def _command(method: Method) -> Callable[..., None]:
     )
 
     def run(config: Config = None, *, data: Data, out: Out, inputs: Any, running: RunOptions) -> None:
+        from sfumato.cli.dry_run import dry_run
         from sfumato.train.run import run_method
 
         recipe = config or method.recipe
         if not recipe:
             raise typer.BadParameter(f"`sfumato train {method.name}` needs a recipe; give a TOML file")
         with resumable(f"with {out}"):
-            run_method(method, recipe, opened(data, method.own_pictures), out, vars(inputs), running.options())
+            work = dry_run if running.dry_run else run_method
+            work(method, recipe, opened(data, method.own_pictures), out, vars(inputs), running.options())
 
     run.__annotations__["inputs"] = group
     run.__doc__ = method.help

@@ -17,6 +17,7 @@ from sfumato.train.config import read_config
 from sfumato.train.loop import Outcome, train
 from sfumato.train.precision import pick_device
 from sfumato.train.registry import Method
+from sfumato.train.task import MethodTask
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,7 @@ def run_method(
     takes a user's own pictures. `inputs` are the values of `method.inputs` by name. Raises
     SfumatoError for a recipe, inputs or a device that do not fit.
     """
-    kind, make = method.load()
-    cfg: Any = read_config(recipe, kind)
-    method.check(cfg)
-    if options.threads:
-        if not 1 <= options.threads <= MAX_THREADS:
-            raise SfumatoError(f"{options.threads} threads are asked for; choose from 1 to {MAX_THREADS}")
-        torch.set_num_threads(options.threads)
-    changes = {name: value for name in ("seed", "steps") if (value := getattr(options, name)) is not None}
-    cfg = dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, **changes))
-    device = pick_device(options.device)
-    task = make(cfg, data, out, device, **inputs)
+    task, device = built(method, recipe, data, out, inputs, options)
     return train(
         task,
         task.cfg.loop,
@@ -63,3 +54,24 @@ def run_method(
         resume=not options.fresh,
         max_minutes=options.max_minutes,
     )
+
+
+def recipe_of(method: Method, recipe: str | Path, options: Options) -> Any:
+    """Returns the recipe of a run, with what the options change. Raises SfumatoError as `run_method`."""
+    cfg: Any = read_config(recipe, method.load()[0])
+    method.check(cfg)
+    changes = {name: value for name in ("seed", "steps") if (value := getattr(options, name)) is not None}
+    return dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, **changes))
+
+
+def built(
+    method: Method, recipe: str | Path, data: SampleSource, out: Path, inputs: Mapping[str, Any], options: Options
+) -> tuple[MethodTask, torch.device]:
+    """Returns the task of a run and its device, with everything loaded. The arguments are those of `run_method`."""
+    cfg = recipe_of(method, recipe, options)
+    if options.threads:
+        if not 1 <= options.threads <= MAX_THREADS:
+            raise SfumatoError(f"{options.threads} threads are asked for; choose from 1 to {MAX_THREADS}")
+        torch.set_num_threads(options.threads)
+    device = pick_device(options.device)
+    return method.load()[1](cfg, data, out, device, **inputs), device

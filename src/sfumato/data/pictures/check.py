@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,9 +18,10 @@ from sfumato.data.pictures.options import PictureOptions
 from sfumato.data.pictures.picture_set import RATIO, PictureSet
 from sfumato.data.pictures.protocol import Pair
 from sfumato.data.pictures.readers.caption_files import may_be_missing
-from sfumato.data.pictures.readers.find import all_entries
+from sfumato.data.pictures.readers.find import OwnPictures, all_entries
 from sfumato.data.pictures.readers.folder import left_over
 from sfumato.errors import SfumatoError
+from sfumato.typed import build
 
 CUT = 0.2  # share of a picture that cropping takes away, from which it is noted
 ENLARGED = 1.25  # from which an enlargement is noted
@@ -62,6 +64,25 @@ class Seen:
     entry: Entry
     content: str
     looks: np.ndarray
+
+
+class CheckedPictures:
+    """Pictures at a path, which are all looked at when a method asks for them: a `protocol.SampleSource`.
+
+    `reports` are what was found. Raises SfumatoError for the first error there is.
+    """
+
+    def __init__(self, path: Path, batch: int) -> None:
+        self.path, self.batch = path, batch
+        self.reports: list[Report] = []
+
+    def samples(self, options: Mapping[str, Any], seed: int, resolution: int, multiple: int) -> PictureSet:
+        """See `protocol.SampleSource`."""
+        chosen = build(PictureOptions, dict(options), "[data]")
+        self.reports.append(check(self.path, chosen, resolution, multiple, self.batch))
+        if errors := self.reports[-1].errors:
+            raise SfumatoError(f"the pictures at {self.path} are not ready ({len(errors)} errors): {errors[0]}")
+        return OwnPictures(self.path).samples(options, seed, resolution, multiple)
 
 
 def check(
