@@ -23,8 +23,10 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.fine_tuning import FineTuningTask
 from sfumato.train.learnt import LoraOptions, WholeOptions
 from sfumato.train.loop import train
+from sfumato.train.methods.dpo import DpoTask, DpoTraining
 from sfumato.train.methods.dreambooth import DreamboothTask, DreamboothTraining
 from sfumato.train.methods.full import FullTask, FullTraining
+from sfumato.train.methods.hypernetwork import HypernetworkTask, HypernetworkTraining
 from sfumato.train.methods.lora import LoraTask, LoraTraining
 from sfumato.train.methods.textual_inversion import InversionTask, InversionTraining
 
@@ -208,3 +210,44 @@ def test_a_new_word_is_read_as_in_training(
     told = sd.for_picture(settings).encode(["a my-heart"])[0].tokens
     torch.testing.assert_close(told, task.model.encode(["a my-heart"])[0].tokens, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(told, sd.encode(["a my-heart"])[0].tokens, atol=1e-3)
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_a_hypernetwork_is_read_as_in_training(activation: str, released, pictures: Path, tmp_path: Path) -> None:
+    cfg = HypernetworkTraining(
+        loop=replace(LOOP, lr=3e-3), model=released("sd1"), data={"resolution": SIDE}, activation=activation,
+        layers=(1, 2, 0.5, 1), name="mood", sheet_steps=1,
+    )  # fmt: skip
+    task = HypernetworkTask(cfg, OwnPictures(pictures), tmp_path, CPU)
+    before = task.validate()["x0"]
+    run(task, tmp_path)
+    assert task.validate()["x0"] < before
+    sd = sfumato.load(cfg.model, dtype="float32")
+    sd.adapters.add(tmp_path / "export" / "mood.pt")
+    samples = task.pictures.validation()[:1]
+    cond, x, t = task._conditions(samples), task.latents(samples), torch.tensor([300.0])
+    with torch.no_grad():
+        found = sd.for_request(Settings.of(sd.spec, "a")).denoiser.network(x, t, cond)
+        torch.testing.assert_close(found, task.model.denoiser.network(x, t, cond), atol=1e-4, rtol=1e-4)
+    with pytest.raises(SfumatoError, match="has no U-Net"):
+        HypernetworkTask(replace(cfg, model=released("sd35_medium")), OwnPictures(pictures), tmp_path, CPU)
+
+
+def test_a_taste_is_learnt_from_pairs(released, pictures: Path, tmp_path: Path) -> None:
+    rejected = tmp_path / "rejected"
+    rejected.mkdir()
+    for path in pictures.glob("*.png"):
+        with Image.open(path) as image:
+            Image.new("RGB", image.size, "green").save(rejected / path.name)
+    cfg = DpoTraining(
+        loop=replace(LOOP, lr=3e-3), model=released("sd1"), data={"resolution": SIDE}, beta=20, sheet_steps=1
+    )
+    task = DpoTask(cfg, OwnPictures(pictures), tmp_path, CPU, rejected)
+    loss, _ = task.loss(task.batch(0))
+    assert loss.item() == pytest.approx(np.log(2), abs=1e-5), "at first no picture gains"
+    run(task, tmp_path)
+    after = task.validate()
+    assert after["accuracy"] > 0.6 and after["gained"] > 0
+    (rejected / "0.png").rename(rejected / "other.png")
+    with pytest.raises(SfumatoError, match="not the same pictures"):
+        DpoTask(cfg, OwnPictures(pictures), tmp_path, CPU, rejected)

@@ -36,6 +36,8 @@ RECIPES = {
     "emoji-lora-style": "lora",
     "lora": "lora",
     "full": "full",
+    "hypernetwork": "hypernetwork",
+    "dpo": "dpo",
 }
 
 

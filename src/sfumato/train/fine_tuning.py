@@ -127,10 +127,10 @@ class FineTuningTask:
         weights = self.cfg.objective.weights(self.model.denoiser.prediction, batch["sigma"]).to(errors)
         return (errors * weights * batch["weight"]).mean(), {"mse": errors.detach().mean()}
 
-    def conditions(self, batch: Batch) -> Cond:
-        """Returns the conditioning of a batch's rows."""
+    def conditions(self, batch: Batch, made: Conditions | None = None) -> Cond:
+        """Returns the conditioning of a batch's rows, by the model that learns unless another one is given."""
         rows = zip(batch["step"].tolist(), batch["place"].tolist(), strict=True)
-        return self._conditions([self._samples(step)[place] for step, place in rows])
+        return (made or self._conditions)([self._samples(step)[place] for step, place in rows])
 
     def sigmas(self, share: Tensor) -> Tensor:
         """Returns the noise levels (B,), float64, of the model's own table at shares (B,) of its steps."""
