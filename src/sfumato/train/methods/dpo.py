@@ -110,10 +110,8 @@ class DpoTask(FineTuningTask):
         """
         found: list[Tensor] = []
         for samples in by_size(self.pictures.validation()):
-            conds = [
-                (one.denoiser, made(samples))
-                for one, made in ((self.model, self._conditions), (self.base, self._before))
-            ]
+            own_cond, cond_before = self._conditions(samples), self._before(samples)
+            asked = (self.model.denoiser, own_cond), (self.base.denoiser, cond_before)
             both = [each.to(self.device) for each in (self.latents(samples), self.rejected_latents(samples))]
             with arithmetic(self.cfg.loop, self.device):
                 for ratio in RATIOS:
