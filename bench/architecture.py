@@ -121,7 +121,7 @@ def figures(
     if path is None:
         raise SystemExit(f"{run} holds no checkpoint")
     state = checkpoint.load(path, CPU)
-    average = EMA(task.networks, 0)
+    average = EMA(task.networks, 0.5)
     average.load(state["ema"])
     numbers = wanted(data)
     prompts = [captions.prompt(data.concept(int(i)), data.style(int(i)), "en") for i in numbers]

@@ -207,7 +207,7 @@ def test_every_kind_of_denoiser_learns_and_its_export_draws_the_same(recipe: LDM
     metrics = run(task, recipe, tmp_path, 12)
     assert metrics["val/x0_seen"] < 0.95 * before
     prompt = "big red circle, 3d render"
-    average = EMA(task.networks, 0)
+    average = EMA(task.networks, 0.5)
     average.load(checkpoint.load(checkpoint.find(tmp_path), CPU)["ema"])
     with average.applied(), torch.no_grad():
         ours = task.draw([prompt], [3])[0].clamp(-1, 1)

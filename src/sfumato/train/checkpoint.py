@@ -98,6 +98,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
             state = {name: packing.unpack(value, {}) for name, value in manifest["state"].items()}
             for file in manifest["files"]:
                 state[Path(file).stem] = packing.read(path / file, str(device))
+            state.setdefault("ema", state["networks"])  # without averages the weights stand for them
             return state | {"format": manifest["format"], "step": manifest["step"]}
         state = torch.load(path, map_location=device, weights_only=True)
         _check_format(path, state["format"], FORMAT_OF_FILES)

@@ -15,16 +15,26 @@ from sfumato.typed import build as build
 
 T = TypeVar("T")
 
+OptimizerName = Literal["adamw", "adamw8bit", "lion", "prodigy", "adafactor", "muon"]
+LrSchedule = Literal["constant", "cosine", "cosine_restarts", "linear", "polynomial", "cooldown"]
+COUNTS = ("steps", "batch", "accumulate", "cycles", "ema_every", "log_every", "validate_every", "sample_every")
+
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
     """Settings of the training loop, the same for every method.
 
-    `lr_schedule` says how the learning rate falls from `lr` to `lr_end` times `lr`: "cosine" over the whole run,
-    "cooldown" linearly over the last share `decay` of the steps. `precision` "auto" is bf16 on devices that compute in
-    it; "fp16" scales the loss, so that small gradients do not vanish (Micikevicius et al. 2018, section 3.2).
-    `channels_last` stores feature maps pixel by pixel, which is faster on GPUs; on CPUs only with few norm groups.
-    `ema` 0 turns averaging off. Intervals count steps, except where the name says minutes.
+    `batch` samples are learnt from in a step, in `accumulate` parts one after the other, which takes less memory.
+    `optimizer` is described in `train.optimizers`; Prodigy takes an `lr` of 1, Lion less than AdamW. `rates` are the
+    learning rates of parts that have their own, such as {text = 1e-5}. `lr_schedule` says how rates fall after `warmup`
+    steps, to `lr_end` of what they were (`train.rates`); `cycles`, `power` and `decay` belong to it. Gradients longer
+    than `clip` are shortened to it, unless it is 0. Weights are averaged with the decay `ema`, at every `ema_every`-th
+    step `ema_after` the first ones; 0 turns it off.
+
+    `precision` "auto" is bf16 on devices that compute in it; "fp16" scales the loss, so that small gradients do not
+    vanish (Micikevicius et al. 2018, section 3.2). `checkpointing` computes the inner values of blocks twice instead of
+    keeping them in memory (`train.recompute`). `channels_last` stores feature maps pixel by pixel, which is faster on
+    GPUs; on CPUs only with few norm groups. Intervals count steps, except where the name says minutes.
     """
 
     RENAMED: ClassVar[dict[str, str]] = {"schedule": "lr_schedule"}
@@ -32,17 +42,25 @@ class LoopConfig:
     steps: int
     batch: int
     lr: float
+    accumulate: int = 1
+    optimizer: OptimizerName = "adamw"
+    rates: dict[str, float] = dataclasses.field(default_factory=dict)
     seed: int = 0
     warmup: int = 200
-    lr_schedule: Literal["constant", "cosine", "cooldown"] = "cosine"
+    lr_schedule: LrSchedule = "cosine"
     decay: float = 0.2
+    cycles: int = 1
+    power: float = 2.0
     lr_end: float = 0.02
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.99
     clip: float = 1.0
     ema: float = 0.999
+    ema_every: int = 1
+    ema_after: int = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    checkpointing: bool = False
     channels_last: bool = False
     compile: bool = False
     log_every: int = 20
@@ -51,13 +69,17 @@ class LoopConfig:
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every", "validate_every", "sample_every"):
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise SfumatoError(f"{name} is {getattr(self, name)}; expected a whole number from 1")
         if not 0 <= self.seed < 2**63:
             raise SfumatoError(f"seed is {self.seed}; expected a whole number from 0 to {2**63 - 1}")
-        if not self.lr > 0:
-            raise SfumatoError(f"lr is {self.lr}; expected a positive number")
+        rates = {f"rates.{part}": rate for part, rate in self.rates.items()}
+        for name, value in {"lr": self.lr, "power": self.power, **rates}.items():
+            if not value > 0:
+                raise SfumatoError(f"{name} is {value}; expected a positive number")
+        if self.batch % self.accumulate:
+            raise SfumatoError(f"accumulate is {self.accumulate}; expected a divisor of batch, {self.batch}")
         if not 0 <= self.ema < 1:
             raise SfumatoError(f"ema is {self.ema}; expected at least 0 and less than 1")
 

@@ -14,10 +14,11 @@ from sfumato.seeding import stream
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
-from sfumato.train.optimizers import optimizer_for
+from sfumato.train.optimizers import Optimizer
 from sfumato.train.precision import arithmetic, compute_dtype
-from sfumato.train.rates import learning_rate
-from sfumato.train.task import Batch, Task
+from sfumato.train.recompute import recompute_blocks
+from sfumato.train.shares import share
+from sfumato.train.task import Batch, Task, UsesFrozen
 
 
 class NotFinite(Exception):
@@ -32,8 +33,10 @@ class Learner:
         self.networks = task.networks.to(device)
         if cfg.channels_last:
             self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch knows it, its types do not
-        self.optimizer = optimizer_for(self.networks, cfg, device)
-        self.ema = EMA(self.networks, cfg.ema)
+        if cfg.checkpointing:
+            _forget_inner_values(task, device)
+        self.optimizer = Optimizer(self.networks, cfg, device)
+        self.ema = EMA(self.networks, cfg.ema, cfg.ema_every, cfg.ema_after)
         self.scaler = torch.amp.GradScaler(device.type, enabled=compute_dtype(cfg, device) == torch.float16)
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
@@ -41,22 +44,33 @@ class Learner:
 
         Raises NotFinite, before any weight is changed, if the loss or the gradient is infinite or not a number.
         """
-        torch.manual_seed(int(stream(self.cfg.seed, "torch", step).integers(2**63)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.cfg, step, self.cfg.steps)
-        moved = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-        with arithmetic(self.cfg, self.device):
-            loss, extras = self.task.loss(moved)
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.networks.parameters(), self.cfg.clip)
-        values = {"loss": loss.item(), "grad_norm": norm.item()} | {k: value.item() for k, value in extras.items()}
+        self.optimizer.set_rates(step)
+        values: dict[str, float] = {}
+        for part in range(self.cfg.accumulate):
+            for name, value in self._backward(batch, step, part, self.cfg.accumulate).items():
+                values[name] = values.get(name, 0.0) + value / self.cfg.accumulate
+        for optimizer in self.optimizer.each:
+            self.scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(self.networks.parameters(), self.cfg.clip or math.inf)
+        values["grad_norm"] = norm.item()
         self._check(values)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizer.each:
+            self.scaler.step(optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         self.ema.update(step)
         return values
+
+    def _backward(self, batch: Batch, step: int, part: int, parts: int) -> dict[str, float]:
+        """Adds to the gradients what one of equal parts of a batch gives, and returns its figures."""
+        purpose = "torch" if part == 0 else f"torch {part}"
+        torch.manual_seed(int(stream(self.cfg.seed, purpose, step).integers(2**63)))
+        own = share(batch, part, parts)
+        moved = {name: value.to(self.device, non_blocking=True) for name, value in own.items()}
+        with arithmetic(self.cfg, self.device):
+            loss, extras = self.task.loss(moved)
+        self.scaler.scale(loss if parts == 1 else loss / parts).backward()
+        return {"loss": loss.item()} | {name: value.item() for name, value in extras.items()}
 
     def _check(self, values: dict[str, float]) -> None:
         """Raises NotFinite unless loss and gradient norm are numbers.
@@ -74,7 +88,7 @@ class Learner:
     @property
     def lr(self) -> float:
         """The learning rate of the last step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        return self.optimizer.lr
 
     def finite(self) -> bool:
         """Returns whether all weights and averages are numbers."""
@@ -84,9 +98,10 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Returns what a checkpoint holds of it."""
+        averages = {"ema": self.ema.average} if self.ema.decay else {}
         return {
             "networks": self.networks.state_dict(),
-            "ema": self.ema.average,
+            **averages,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -105,8 +120,16 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load(state["ema"])
         self.scaler.load_state_dict(state.get("scaler", {}))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         return state
+
+
+def _forget_inner_values(task: Task, device: torch.device) -> None:
+    found = recompute_blocks(task.networks, device)
+    if isinstance(task, UsesFrozen):
+        found += recompute_blocks(task.forwarded, device)
+    if not found:
+        raise SfumatoError("checkpointing finds no blocks in what this method trains; leave it out of the recipe")
 
 
 def _differing(own: dict[str, Tensor], theirs: dict[str, Tensor]) -> list[str]:

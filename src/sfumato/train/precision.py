@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -38,15 +38,19 @@ def compute_dtype(cfg: LoopConfig, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if bf16 else torch.float32
 
 
-@contextmanager
-def arithmetic(cfg: LoopConfig, device: torch.device) -> Iterator[None]:
-    """Opens the context in which forward passes run: the precision, and on the CPU plain attention.
+def plain_attention(device: torch.device) -> AbstractContextManager[None]:
+    """Opens, on the CPU, a context of plain attention.
 
     At the few tokens of our networks, torch's CPU flash attention takes four times as long backwards as plain
     attention.
     """
+    return nullcontext() if device.type == "cuda" else sdpa_kernel(SDPBackend.MATH)
+
+
+@contextmanager
+def arithmetic(cfg: LoopConfig, device: torch.device) -> Iterator[None]:
+    """Opens the context in which forward passes run: the precision, and on the CPU plain attention."""
     dtype = compute_dtype(cfg, device)
-    attention = nullcontext() if device.type == "cuda" else sdpa_kernel(SDPBackend.MATH)
     # The type is only named where it is used: autocast warns of float32.
-    with attention, torch.autocast(device.type, *([dtype] if dtype != torch.float32 else [None, False])):
+    with plain_attention(device), torch.autocast(device.type, *([dtype] if dtype != torch.float32 else [None, False])):
         yield

@@ -58,6 +58,15 @@ class NamesSamples(Protocol):
         """Returns names of the samples of `batch(step)`, such as their files, in order."""
 
 
+@runtime_checkable
+class UsesFrozen(Protocol):
+    """A task whose loss goes through a network that is not part of `networks`, such as one that an adapter changes."""
+
+    @property
+    def forwarded(self) -> nn.Module:
+        """The network that the loss calls."""
+
+
 def batch_ids(task: Task, batch: Batch, step: int) -> list[str | int]:
     """Returns names or numbers of the samples of a batch, or nothing if neither task nor batch has them."""
     if isinstance(task, NamesSamples):
