@@ -87,18 +87,20 @@ def test_pictures_are_encoded_once_for_one_encoder(tmp_path: Path, monkeypatch: 
     seen: list[int] = []
     monkeypatch.setattr(module, "encode", lambda vae, x: (seen.append(len(x)), encode(vae, x))[1])
     encoded = EncodedPictures(data, vae, cache)
-    encoded.fill()
+    encoded.fill(5)
+    assert not seen, "batches show fewer views than there are"
+    encoded.fill(6)
     assert len(seen) == len(list(data.views())) == 6
     for step in range(6):
         for sample in data.batch(step, 2):
             want = encode(vae, data.pixels(sample)[None])[0].half()
             assert torch.equal(encoded(sample), want)
     assert len(seen) == 6, "batches encoded nothing"
-    EncodedPictures(pictures(tmp_path / "own"), small_vae(0), Cache(tmp_path / "cache")).fill()
+    EncodedPictures(pictures(tmp_path / "own"), small_vae(0), Cache(tmp_path / "cache")).fill(6)
     assert len(seen) == 6, "the next run encoded nothing"
-    EncodedPictures(data, small_vae(1), cache).fill()
+    EncodedPictures(data, small_vae(1), cache).fill(6)
     assert len(seen) == 12, "another encoder has its own latents"
-    EncodedPictures(pictures(tmp_path / "own", 40), vae, cache).fill()
+    EncodedPictures(pictures(tmp_path / "own", 40), vae, cache).fill(6)
     assert 12 < len(seen) <= 18, "so have other sizes"
 
 
@@ -113,9 +115,9 @@ def test_a_stopped_filling_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(module, "encode", stopping)
     with pytest.raises(KeyboardInterrupt):
-        EncodedPictures(data, vae, Cache(tmp_path / "cache")).fill()
+        EncodedPictures(data, vae, Cache(tmp_path / "cache")).fill(6)
     monkeypatch.setattr(module, "encode", lambda vae, x: (seen.append(len(x)), encode(vae, x))[1])
-    EncodedPictures(data, vae, Cache(tmp_path / "cache")).fill()
+    EncodedPictures(data, vae, Cache(tmp_path / "cache")).fill(6)
     assert len(seen) == 6
 
 

@@ -100,12 +100,15 @@ class EncodedPictures:
         """
         return self._cache.tensors(self._key(sample), lambda: {"latents": self._encoded(sample)})["latents"]
 
-    def fill(self) -> None:
+    def fill(self, most: int) -> None:
         """Encodes the views that are not there yet, as far as there is room, with a bar on stderr.
 
-        If it is stopped, the next call goes on.
+        If there are more than `most`, none is: they are encoded as batches ask for them. If it is stopped, the next
+        call goes on.
         """
         missing = [view for view in self._pictures.views() if self._key(view) not in self._cache]
+        if len(missing) > most:
+            return
         for view in shown(missing, f"encode {self._pictures.name}"):
             self(view)
             if self._key(view) not in self._cache:

@@ -26,7 +26,7 @@ from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 from sfumato.seeding import stream
 from sfumato.settings.settings import Settings
-from sfumato.train.cache import Cache, EncodedPictures
+from sfumato.train.cache import GIB, Cache, EncodedPictures
 from sfumato.train.conditions import Conditions
 from sfumato.train.config import LoopConfig
 from sfumato.train.learnt import Learnt
@@ -46,7 +46,8 @@ class FineTuning:
 
     `model` is the name or path of the model that is tuned, in the precision `weights`. [data] is described with the
     sets (docs/data.md), [objective] in `train.objective`. Sheets draw the `prompts`, or captions of the set, in
-    `sheet_steps` steps (0: as many as the model advises).
+    `sheet_steps` steps (0: as many as the model advises). Encoded pictures are kept for further runs, in at most
+    `cache_gib` GiB of the user's cache folder.
     """
 
     loop: LoopConfig
@@ -56,6 +57,7 @@ class FineTuning:
     objective: Objective = field(default_factory=Objective)
     prompts: tuple[str, ...] = ()
     sheet_steps: int = 0
+    cache_gib: float = 20.0
 
 
 class FineTuningTask:
@@ -81,8 +83,7 @@ class FineTuningTask:
         self.learnt = self._learnt()
         self.model = self.learnt.model
         self.networks: nn.Module = self.learnt.networks.to(device)
-        self._latents = EncodedPictures(self.pictures, self.base.vae, Cache())
-        self._latents.fill()
+        self._latents = EncodedPictures(self.pictures, self.base.vae, Cache(most=int(cfg.cache_gib * GIB)))
         self._conditions = Conditions(self.model)
         self._samples = lru_cache(maxsize=8)(lambda step: self.pictures.batch(step, cfg.loop.batch))
 
@@ -98,6 +99,10 @@ class FineTuningTask:
         """The pictures of a set by its options, in sizes that the model draws."""
         spec = self.base.spec
         return data.samples(options, self.cfg.loop.seed, spec.defaults.width, spec.multiple)
+
+    def prepare(self) -> None:
+        """See `task.Prepares`: encodes the pictures, unless the run sees fewer views than there are."""
+        self._latents.fill(self.cfg.loop.steps * self.cfg.loop.batch)
 
     def batch(self, step: int) -> Batch:
         """Returns what `objective.Noised` says of a step's samples, and their `weight`.

@@ -17,7 +17,7 @@ from sfumato.train.config import read_config
 from sfumato.train.loop import Outcome, train
 from sfumato.train.precision import pick_device
 from sfumato.train.registry import Method
-from sfumato.train.task import MethodTask
+from sfumato.train.task import MethodTask, Prepares
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ def run_method(
     SfumatoError for a recipe, inputs or a device that do not fit.
     """
     task, device = built(method, recipe, data, out, inputs, options)
+    if isinstance(task, Prepares):
+        task.prepare()
     return train(
         task,
         task.cfg.loop,

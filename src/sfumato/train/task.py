@@ -67,6 +67,14 @@ class UsesFrozen(Protocol):
         """The network that the loss calls."""
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A task with work to do before its first step, which a dry run leaves out."""
+
+    def prepare(self) -> None:
+        """Does the work, with a bar on stderr; what is done already is not done again."""
+
+
 def batch_ids(task: Task, batch: Batch, step: int) -> list[str | int]:
     """Returns names or numbers of the samples of a batch, or nothing if neither task nor batch has them."""
     if isinstance(task, NamesSamples):
