@@ -83,7 +83,8 @@ class FineTuningTask:
         self.learnt = self._learnt()
         self.model = self.learnt.model
         self.networks: nn.Module = self.learnt.networks.to(device)
-        self._latents = EncodedPictures(self.pictures, self.base.vae, Cache(most=int(cfg.cache_gib * GIB)))
+        self.cache = Cache(most=int(cfg.cache_gib * GIB))
+        self._latents = EncodedPictures(self.pictures, self.base.vae, self.cache)
         self._conditions = Conditions(self.model)
         self._samples = lru_cache(maxsize=8)(lambda step: self.pictures.batch(step, cfg.loop.batch))
 

@@ -19,7 +19,7 @@ from sfumato.data.pictures.picture_set import PictureSet
 from sfumato.data.pictures.protocol import CaptionedPictures, Sample, SampleSource
 from sfumato.data.pictures.readers.find import OwnPictures
 from sfumato.errors import SfumatoError
-from sfumato.train.cache import Cache, EncodedPictures
+from sfumato.train.cache import EncodedPictures
 from sfumato.train.conditions import Conditions
 from sfumato.train.fine_tuning import RATIOS, FineTuning, FineTuningTask, by_size
 from sfumato.train.learnt import Lora, LoraOptions
@@ -66,8 +66,7 @@ class DpoTask(FineTuningTask):
     def __init__(self, cfg: DpoTraining, data: SampleSource, folder: Path, device: torch.device, rejected: Path):
         self._rejected_folder = rejected
         super().__init__(cfg, data, folder, device)
-        self._rejected_latents = EncodedPictures(self.rejected, self.base.vae, Cache())
-        self._rejected_latents.fill()
+        self._rejected_latents = EncodedPictures(self.rejected, self.base.vae, self.cache)
         self._before = Conditions(self.base)
 
     def _learnt(self) -> Lora:
@@ -84,6 +83,11 @@ class DpoTask(FineTuningTask):
                 "and one size"
             )
         return chosen
+
+    def prepare(self) -> None:
+        """See `FineTuningTask.prepare`."""
+        super().prepare()
+        self._rejected_latents.fill(self.cfg.loop.steps * self.cfg.loop.batch)
 
     def batch(self, step: int) -> Batch:
         """Returns what `FineTuningTask` does, and the `rejected` latents."""
