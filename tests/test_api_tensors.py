@@ -1,5 +1,6 @@
 """Tensors in and out, several prompts, and models that are moved and written, from Python."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,34 @@ def test_a_model_written_is_the_same_model(release: str, name: str, tmp_path: Pa
     assert [file.name for file in (tmp_path / "new").iterdir()] == [name]
     with pytest.raises(SfumatoError, match="is there already"):
         sd.save(tmp_path / "new" / name)
+
+
+T5_WORDS = {
+    "model": {
+        "type": "Unigram", "unk_id": 2,
+        "vocab": [["<pad>", 0], ["</s>", 0], ["<unk>", 0], ["\u2581a", -1], ["\u2581cat", -2]],
+    },
+    "added_tokens": [{"id": id, "special": True} for id in range(3)],
+}  # fmt: skip
+
+
+def test_a_model_with_t5_is_written_with_its_tokenizer(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "sd3", family("sd3_medium"))
+    (tmp_path / "sd3" / "tokenizer_3").mkdir()
+    (tmp_path / "sd3" / "tokenizer_3" / "tokenizer.json").write_text(json.dumps(T5_WORDS))
+    sd = sfumato.load(folder)
+    options = {"steps": 2, "seed": 3, "width": 32, "height": 32}
+    again = sfumato.load(sd.save(tmp_path / "new"))
+    assert again.encode.t5 is not None and again.encode.t5.tokenizer is not None
+    assert again.txt2img("a cat", **options)[0] == sd.txt2img("a cat", **options)[0]
+    with pytest.raises(SfumatoError, match="T5, whose tokenizer a single file has no room for; give a folder"):
+        sd.save(tmp_path / "new.safetensors")
+
+
+@pytest.mark.parametrize("word", ["callback", "callback_on_step_end", "callback_steps"])
+def test_callbacks_are_pointed_to_events(sd: StableDiffusion, word: str) -> None:
+    with pytest.raises(SfumatoError, match=r"unknown option .*sd.stream.* yields every step \(step, sigma, x, x0\)"):
+        sd.txt2img("a cat", **{word: print})
 
 
 def test_models_that_cannot_be_written_say_so(sd: StableDiffusion, tmp_path: Path) -> None:

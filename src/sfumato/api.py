@@ -364,8 +364,8 @@ class StableDiffusion(Model):
         """Write the model as it is now: a folder of diffusers' layout, or one .safetensors in the original layout.
 
         `dtype` is the precision of the files, by default that of the model. Returns the path. Raises SfumatoError for a
-        path that is there already, for a model with T5 (whose tokenizer is not kept; use `sfumato convert` on its
-        files), and where it cannot be written.
+        path that is there already, for one file of a model with T5 (whose tokenizer only a folder has room for), and
+        where it cannot be written.
 
         >>> import sfumato, tempfile
         >>> sfumato.load(sfumato.load().save(tempfile.mkdtemp() + "/mine"))

@@ -69,9 +69,25 @@ def test_nowhere_to_keep_it_is_no_failure(tmp_path: Path, monkeypatch: pytest.Mo
         hashes.sha256(tmp_path / "missing")
 
 
-def test_what_a_model_is_named_by(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    (folder / "transformer").mkdir(parents=True)
-    assert hashes.model_hash(folder) is None
-    (folder / "transformer" / "a.safetensors").write_bytes(b"weights")
-    assert hashes.model_hash(folder) == hashlib.sha256(b"weights").hexdigest()[:10]
+def test_a_folder_s_hash_hangs_on_every_part_that_changes_pictures(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    assert hashes.model_hash(tmp_path) is None
+    found = set()
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        (tmp_path / part).mkdir(exist_ok=True)
+        (tmp_path / part / "model.safetensors").write_bytes(part.encode())
+        found.add(hashes.model_hash(tmp_path))
+    (tmp_path / "text_encoder" / "model.safetensors").write_bytes(b"another")
+    found.add(hashes.model_hash(tmp_path))
+    assert len(found) == 5 and all(value is not None and len(value) == 10 for value in found)
+    before = hashes.model_hash(tmp_path)
+    (tmp_path / "safety_checker").mkdir()
+    (tmp_path / "safety_checker" / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "model_index.json").write_text("{}")
+    assert hashes.model_hash(tmp_path) == before
+
+
+def test_a_file_s_hash_is_that_of_the_community(tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes(b"abc")
+    assert hashes.model_hash(tmp_path / "m.safetensors") == hashlib.sha256(b"abc").hexdigest()[:10]
+    assert hashes.model_hash(tmp_path / "none") is None

@@ -404,3 +404,16 @@ def test_files_in_a_header(sd1: Released, tmp_path: Path) -> None:
     ):
         safetensors_file.write(tmp_path / "odd.safetensors", state, sd1.state.__getitem__, metadata)
         refused(text, lambda: open_checkpoint(tmp_path / "odd.safetensors"))
+
+
+def test_a_recipe_and_metadata_survive_both_layouts(tmp_path: Path) -> None:
+    owner = family_named("sd1")
+    spec = shrink(owner.spec)
+    state = tensors(owner, spec, random_networks(owner, spec), "original")
+    said = {"modelspec.title": "Мій", "sd_merge_recipe": '{"type": "webui"}', "sd_merge_models": "{}"}
+    source = write_file(tmp_path / "m.safetensors", state, said)
+    convert(source, tmp_path / "folder", "diffusers", max_file_size=4_000_000)
+    convert(tmp_path / "folder", tmp_path / "back.safetensors", "original")
+    convert(tmp_path / "back.safetensors", tmp_path / "half.safetensors", "original", dtype=torch.float16)
+    for name in ("folder", "back.safetensors", "half.safetensors"):
+        assert said.items() <= inspect_checkpoint(tmp_path / name).metadata.items()

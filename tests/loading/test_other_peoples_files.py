@@ -140,6 +140,7 @@ def test_convolutions_of_1x1_that_are_written_as_matrices(tmp_path: Path, name: 
     flat = {key: one[..., 0, 0] if key in alike else one for key, one in whole.items()}
     assert len(alike) > 8
     one, other = (load_parts(tiny.write_file(tmp_path / "m.safetensors", each)) for each in (whole, flat))
+    convert(tmp_path / "m.safetensors", tmp_path / "folder", "diffusers")
     assert one.spec == other.spec
     for part, network in one.networks.items():
         weights = other.networks[part].state_dict()

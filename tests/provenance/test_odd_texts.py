@@ -47,6 +47,11 @@ def test_one_description_in_many_forms(tmp_path: Path, text: str, prompt: str, n
     assert ALL.items() <= recipe.options.items()
 
 
+def test_fields_before_the_steps_stay_fields(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, f"a house\nClip skip: 2, {PLAIN}")
+    assert (recipe.prompt, recipe.options["clip_skip"]) == ("a house", 2)
+
+
 def test_of_two_descriptions_the_last_is_taken_with_a_word(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, f"{infotext()}\n\n{infotext('a tree', 'ugly', Seed=8)}")
     assert (recipe.prompt, recipe.negative, recipe.options["seed"]) == ("a tree", "ugly", 8)

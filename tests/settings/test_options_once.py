@@ -175,6 +175,8 @@ def test_unknown_keywords_are_answered_with_all_or_the_nearest() -> None:
     assert unknown_option("stepz", OPTIONS, {}, ()) == "did you mean `steps`?"
     assert unknown_option("guidance_scale", OPTIONS, {}, ()) == "here it is called `cfg`"
     assert unknown_option("init_image", {}, {"init_image": "image"}, ()) == "here it is called `image`"
+    ways = {"callback": "`sd.stream` yields events"}
+    assert unknown_option("callback", OPTIONS, {}, (), ways) == "`sd.stream` yields events"
     assert unknown_option("qqqqqqq", {"cfg": OPTIONS["cfg"]}, {}, ("image",)) == "choose from cfg, image"
 
 

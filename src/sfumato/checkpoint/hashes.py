@@ -15,20 +15,27 @@ from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 
 CHUNK = 16 << 20
+# Of a folder, those whose weights change pictures.
+PARTS = ("prior", "text_encoder", "text_encoder_2", "text_encoder_3", "transformer", "unet", "vae")
 LARGE = 1 << 20  # smaller files are hashed faster than anyone notices, and not kept
 
 
 def model_hash(path: Path) -> str | None:
-    """First ten hexadecimal digits of the SHA-256 of a checkpoint file, or of a folder's U-Net file; None without one.
+    """The first ten hexadecimal digits by which settings of pictures name a model, None without weights.
 
-    The community's tools identify models by these digits.
+    Of a checkpoint file they are those of its SHA-256, by which the community's tools know it. Of a folder they are
+    those of the SHA-256 of a list: a line for each file of weights that pictures depend on, with the name of its part
+    and its own SHA-256.
     """
-    file = hashed_file(path)
-    return sha256(file)[:10] if file is not None else None
+    if not path.is_dir():
+        return sha256(path)[:10] if path.is_file() else None
+    files = [file for part in PARTS for file in sorted((path / part).glob("*.safetensors"))]
+    lines = [f"{file.parent.name} {sha256(file)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:10] if lines else None
 
 
 def hashed_file(path: Path) -> Path | None:
-    """The file whose hash stands for a model."""
+    """The file by whose hash a model is known: of a folder that of its U-Net or transformer."""
     if path.is_dir():
         parts = (path / "unet", path / "transformer")
         path = next((file for part in parts for file in sorted(part.glob("*.safetensors"))), path)

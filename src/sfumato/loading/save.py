@@ -24,6 +24,7 @@ from sfumato.text.tokenizer import CLIPTokenizer
 DIFFUSERS = "0.29.0"  # the first whose folders may hold any of our families
 MAX_FILE = 10 * 10**9  # bytes; diffusers' own limit
 TRANSFORMERS = ("transformers", "stable_diffusion")  # whose files have transformers' names, by model_index.json
+DENOISERS = ("unet", "transformer")
 ENTRY = 256  # bytes that the header of a file may take for one tensor
 
 
@@ -48,14 +49,15 @@ def save_folder(
     dtype: torch.dtype = torch.float32,
     max_file_size: int = MAX_FILE,
     in_eight_bits: Container[str] = (),
+    t5_tokenizer: Path | None = None,
 ) -> None:
     """Write a model of any family that diffusers (and `load_parts`) opens.
 
-    `tokenizer_folder` may be a tokenizer itself, None stands for CLIP's own. `dtype` is that of the files, but for the
-    tensors `in_eight_bits` (by their names in this layout), which are stored as float8_e4m3fn. Weights beyond
-    `max_file_size` bytes are split over several files. model_index.json is written last, so that a half-written folder
-    is not taken for a model. Raises SfumatoError when the folder cannot be written, the model cannot be said in this
-    layout, or a weight does not fit in `dtype`.
+    `tokenizer_folder` may be a tokenizer itself, None stands for CLIP's own; `t5_tokenizer` is the file of T5's.
+    `dtype` is that of the files, but for the tensors `in_eight_bits` (by their names in this layout), which are stored
+    as float8_e4m3fn. Weights beyond `max_file_size` bytes are split over several files. model_index.json is written
+    last, so that a half-written folder is not taken for a model. Raises SfumatoError when the folder cannot be written,
+    the model cannot be said in this layout, or a weight does not fit in `dtype`.
     """
     owner = family(spec.family)
     layout = owner.layouts["diffusers"]
@@ -64,7 +66,7 @@ def save_folder(
         tokenizer = tokenizer_folder
     else:
         tokenizer = CLIPTokenizer.openai() if tokenizer_folder is None else CLIPTokenizer.from_folder(tokenizer_folder)
-    files = folder_files(owner, spec, tokenizer)
+    files = folder_files(owner, spec, tokenizer, t5_tokenizer)
     meta = owner.build(spec)
     keymap = owner.keymap(spec, "diffusers", meta)
     entries: dict[str, Entry] = {}
@@ -103,8 +105,17 @@ def folder_files(
     return result | {DEFAULTS: to_json(dataclasses.asdict(spec.defaults))}
 
 
-def write_folder(path: Path, entries: Mapping[str, Entry], files: Mapping[str, bytes], max_file_size: int) -> None:
-    """Write the tensors of every component (`unet/conv_in.weight`) and the other files of a folder."""
+def write_folder(
+    path: Path,
+    entries: Mapping[str, Entry],
+    files: Mapping[str, bytes],
+    max_file_size: int,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write the tensors of every component (`unet/conv_in.weight`) and the other files of a folder.
+
+    `metadata` are those of the model, such as a merge's recipe; they stand in the headers of what draws.
+    """
     index = json.loads(files["model_index.json"])
     components: dict[str, dict[str, Entry]] = {}
     for name, entry in entries.items():
@@ -113,7 +124,8 @@ def write_folder(path: Path, entries: Mapping[str, Entry], files: Mapping[str, b
     for folder, component in components.items():
         library = next(iter(index.get(folder, ())), None)
         stem = "model" if library in TRANSFORMERS else "diffusion_pytorch_model"
-        _write_component(path / folder, stem, component, max_file_size)
+        said = dict(metadata or {}) if folder in DENOISERS else {}
+        _write_component(path / folder, stem, component, max_file_size, {"format": "pt"} | said)
     for name, content in sorted(files.items(), key=lambda item: item[0] == "model_index.json"):
         with atomic_write(path / name) as file:
             file.write(content)
@@ -123,7 +135,9 @@ def to_json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _write_component(folder: Path, stem: str, entries: Mapping[str, Entry], max_file_size: int) -> None:
+def _write_component(
+    folder: Path, stem: str, entries: Mapping[str, Entry], max_file_size: int, metadata: Mapping[str, str]
+) -> None:
     shards = _split(entries, max_file_size)
     count = len(shards)
     names = [f"{stem}-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
@@ -131,7 +145,7 @@ def _write_component(folder: Path, stem: str, entries: Mapping[str, Entry], max_
         names = [f"{stem}.safetensors"]
     for name, shard in zip(names, shards, strict=True):
         heads = {key: (entries[key].shape, entries[key].dtype) for key in shard}
-        safetensors_file.write(folder / name, heads, lambda key: entries[key].make(), {"format": "pt"})
+        safetensors_file.write(folder / name, heads, lambda key: entries[key].make(), dict(metadata))
     if count > 1:
         places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
         total = sum(entry.nbytes for entry in entries.values())

@@ -27,7 +27,7 @@ _FIELD = re.compile(rf'\s?({_NAME}):[ \t]*(?:("(?:\\.|[^\\"])*")[ \t]*(?:,|$))?'
 _DECIMAL_COMMA = re.compile(r"(-?\d{1,6}),(\d{1,6})(?:,[ \t]|$)")
 # The fields, and the negative prompt, where the lines of a text were joined.
 _JOINED = re.compile(
-    r"(?<![ \t])[ \t]+(?=Steps:[ \t]{0,9}\d{1,5},[ \t]{0,9}(?:Sampler|Schedule type|CFG scale|Seed|Size):)"
+    r"(?<![ \t,])[ \t]+(?=Steps:[ \t]{0,9}\d{1,5},[ \t]{0,9}(?:Sampler|Schedule type|CFG scale|Seed|Size):)"
 )
 _JOINED_NEGATIVE = re.compile(rf"(?<![ \t])[ \t]+(?={NEGATIVE})")
 _STEPS = re.compile(r"(?:^|,)\s?Steps:[ \t]*\d")

@@ -132,15 +132,24 @@ def checked(options: Mapping[str, Option], values: Mapping[str, Any], spec: Any 
     return {name: options[name].checked(value, spec) for name, value in values.items()}
 
 
-def unknown_option(name: str, known: Mapping[str, Option], arguments: Mapping[str, str], others: Iterable[str]) -> str:
+def unknown_option(
+    name: str,
+    known: Mapping[str, Option],
+    arguments: Mapping[str, str],
+    others: Iterable[str],
+    other_ways: Mapping[str, str] | None = None,
+) -> str:
     """What to give instead of a keyword that is no option: its name here, or the nearest of all.
 
-    `arguments` are other programs' names for what is no option, `others` the keywords besides the options.
+    `arguments` are other programs' names for what is no option, `others` the keywords besides the options,
+    `other_ways` what to do instead of giving some keyword.
     """
     for one in known.values():
         if name in one.also:
             return f"here it is called `{one.name}`"
     if name in arguments:
         return f"here it is called `{arguments[name]}`"
+    if other_ways and name in other_ways:
+        return other_ways[name]
     near = get_close_matches(name, [*known, *others], 1)
     return f"did you mean `{near[0]}`?" if near else f"choose from {', '.join([*known, *others])}"

@@ -30,7 +30,7 @@ from sfumato.settings.picture import (
 )
 from sfumato.settings.prompt import WordSettings, styled
 from sfumato.settings.sampling import MAX_PICTURES, MAX_SCALE, SamplingSettings
-from sfumato.settings.table import ARGUMENTS, OPTIONS
+from sfumato.settings.table import ARGUMENTS, OPTIONS, OTHER_WAYS
 from sfumato.settings.tensors import NO_TENSORS, Tensors
 from sfumato.spec import Spec
 from sfumato.text.prompt.syntax import WITH_CHANCE
@@ -94,7 +94,9 @@ class Settings(
         given: dict[str, Any] = {name: _plain(value) for name, value in options.items() if value is not None}
         for name in given:
             if name not in OPTIONS:
-                raise OptionError(f"unknown option {name!r}; {unknown_option(name, OPTIONS, ARGUMENTS, ())}")
+                raise OptionError(
+                    f"unknown option {name!r}; {unknown_option(name, OPTIONS, ARGUMENTS, (), OTHER_WAYS)}"
+                )
         _check_texts(prompt, negative)
         if "styles" in given or "styles_file" in given:
             prompt, negative = styled(prompt, negative, given)

@@ -44,3 +44,15 @@ ARGUMENTS = {
     "torch_dtype": "dtype",
     "precision": "dtype",
 }
+_EVENTS = "`sd.stream(...)` takes the same options and yields every step (step, sigma, x, x0) and every picture"
+# What other programs have an argument for and we another way.
+OTHER_WAYS = {
+    "callback": _EVENTS,
+    "callback_steps": _EVENTS,
+    "callback_on_step_end": _EVENTS,
+    "callback_on_step_end_tensor_inputs": _EVENTS,
+    "progress": _EVENTS,
+    "output_type": "leave it out; a result has its pictures as `images` of PIL and as `latents`",
+    "return_dict": "leave it out; a result has `images`, `seeds` and `latents`, and its items are pictures",
+    "cross_attention_kwargs": '`lora="style:0.8"` draws with a LoRA at a strength',
+}

@@ -82,7 +82,7 @@ def _offset(unit: int) -> int:
 
 
 class T5Tokenizer:
-    """Text to ids. Immutable, so one instance serves any number of threads.
+    """Text to ids. Immutable, so one instance serves any number of threads. `file` is the one that it was read from.
 
     `pieces` are texts and their log probabilities in the order of their ids; those in `silent` are never found in text.
     Raises SfumatoError when the end, the padding or the unknown piece is missing.
@@ -91,6 +91,7 @@ class T5Tokenizer:
     def __init__(
         self, pieces: Sequence[tuple[str, float]], unknown: int, silent: set[int], normalise: CharacterMap
     ) -> None:
+        self.file: Path | None = None
         ids = {piece: i for i, (piece, _) in enumerate(pieces)}
         missing = [name for name in (EOS, PAD) if name not in ids]
         if missing or not 0 <= unknown < len(pieces):
@@ -111,10 +112,12 @@ class T5Tokenizer:
                 raise SfumatoError(f"{path} holds no {' and no '.join(FILES)}; give the folder of a T5 tokenizer")
             path = found
         try:
-            return _from_json(read_json(path)) if path.suffix == ".json" else _from_spiece(_bytes_of(path))
+            made = _from_json(read_json(path)) if path.suffix == ".json" else _from_spiece(_bytes_of(path))
         except (ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
             text = f"{path} is no tokenizer of T5's kind (SentencePiece, unigram): {error}; take that of the same model"
             raise SfumatoError(text) from error
+        made.file = path
+        return made
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` and the end's, however many there are."""

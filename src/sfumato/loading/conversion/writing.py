@@ -41,7 +41,7 @@ def write(account: Account, draft: Path, files: Mapping[str, bytes], max_file_si
         heads = {name: (entry.shape, entry.dtype) for name, entry in entries.items()}
         safetensors_file.write(draft, heads, lambda name: entries[name].make(), metadata)
         return
-    write_folder(draft, entries, files, max_file_size)
+    write_folder(draft, entries, files, max_file_size, account.source.checkpoint.metadata)
     if account.remainder:
         heads = {name: (entry.shape, entry.dtype) for name, entry in account.remainder.items()}
         safetensors_file.write(draft / REMAINDER, heads, lambda name: account.remainder[name].make())
