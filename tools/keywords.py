@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "api" / "options.md"
 HEAD = '''# Written by tools/keywords.py from the tables of this folder; change those, and run it.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from sfumato.diffusion.options import Value
 from sfumato.settings.control import Control

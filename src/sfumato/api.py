@@ -30,6 +30,7 @@ from sfumato.pipeline.sampling import SamplingRun
 from sfumato.pipeline.save import save_model
 from sfumato.provenance.read import read
 from sfumato.runtime.device import choose_device, choose_dtype
+from sfumato.settings.image_prompt import ImagePromptSettings
 from sfumato.settings.settings import MAX_SEED, Options, Settings
 from sfumato.settings.task_options import InpaintOptions, Start, UpscaleOptions
 from sfumato.settings.tensors import Tensors
@@ -155,6 +156,23 @@ class StableDiffusion(Model):
                 resize=resize, tensors=Tensors.of(latents, prompt_embeds, negative_embeds),
             )
         )  # fmt: skip
+
+    def variations(
+        self,
+        image: PictureLike,
+        prompt: str = "",
+        negative: str = "",
+        *,
+        noise_level: int = ImagePromptSettings.image_noise,
+        **options: Unpack[Options],
+    ) -> Result:
+        """Draw variations of a picture (or the picture in a file) by a model of unCLIP; see `Options`.
+
+        A higher `noise_level` (up to 999) lets them go further from the picture, `prompt` says where. Raises
+        SfumatoError for a model of another kind.
+        """
+        options |= {"image_prompt": load_image(image), "image_noise": noise_level}
+        return self.txt2img(prompt, negative, **options)
 
     def inpaint(
         self,

@@ -7,6 +7,8 @@ from typing import Literal
 
 Prediction = Literal["eps", "v", "x0", "flow", "edm"]
 MAX_SIDE = 8192
+# Mean and spread of the pixels of CLIP's training pictures, from 0 to 1.
+CLIP_PIXELS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 ID_WIDTH = 256  # of the sinusoids of one number that conditions XL
 SizeId = Literal["original_size", "crop", "target_size", "aesthetic_score"]
 
@@ -288,13 +290,14 @@ class DepthNetConfig:
 class NoiseSchedule:
     """The noise levels of training: `kind` is the shape of the curve of betas from `start` to `end` over `steps` steps.
 
-    Of "karras" start and end are noise levels themselves, for networks that know every level between them (Karras et
-    al. 2022). `zero_terminal_snr` rescales betas so that the last step is pure noise (Lin et al. 2023). A flow has no
-    betas; its levels are shifted towards noise by `shift` (Esser et al. 2024, equation 23), or by a shift that grows
-    with the picture: `log_shift` are its logarithms for 256 and for 4096 patches.
+    "cosine" has a curve of its own (Nichol & Dhariwal 2021). Of "karras" start and end are noise levels themselves, for
+    networks that know every level between them (Karras et al. 2022). `zero_terminal_snr` rescales betas so that the
+    last step is pure noise (Lin et al. 2023). A flow has no betas; its levels are shifted towards noise by `shift`
+    (Esser et al. 2024, equation 23), or by a shift that grows with the picture: `log_shift` are its logarithms for 256
+    and for 4096 patches.
     """
 
-    kind: Literal["scaled_linear", "linear", "karras"] = "scaled_linear"
+    kind: Literal["scaled_linear", "linear", "cosine", "karras"] = "scaled_linear"
     start: float = 0.00085
     end: float = 0.012
     steps: int = 1000
@@ -338,7 +341,8 @@ class Spec:
     for a U-Net that takes it. `micro_conditioning` are the numbers that condition XL besides the pooled text (Podell
     et al. 2023). `zero_empty_negative`: an empty negative prompt is encoded as zeros, without the text towers.
     `discrete_timesteps`: the network only knows whole training steps. `vp_init_noise`: every sampler starts at variance
-    1 + sigma^2. `low_res`: the model enlarges a picture, to which this noise was added for up to `max_noise_level`
+    1 + sigma^2. `image` is the vision tower whose vector of a picture the network is shown, under `image_noise`
+    (unCLIP). `low_res`: the model enlarges a picture, to which this noise was added for up to `max_noise_level`
     steps. `licence` is an id of `hub.licences`.
     """
 
@@ -353,6 +357,8 @@ class Spec:
     text_3: T5Config | None = None
     prior: PriorConfig | None = None
     depth: DPTConfig | DepthNetConfig | None = None
+    image: CLIPVisionConfig | None = None
+    image_noise: NoiseSchedule | None = None
     low_res: NoiseSchedule | None = None
     max_noise_level: int = 350
     micro_conditioning: tuple[SizeId, ...] = ()

@@ -47,13 +47,17 @@ class Tiny:
 def drawn(
     model: StableDiffusion, prompt: str = "a red heart", negative: str = "", **changed: object
 ) -> list[np.ndarray]:
-    """Pictures from words; an upscaler is shown a small one besides."""
-    options = DRAW | changed
+    """Pictures from words; an upscaler is shown a small one besides, unCLIP one that it varies."""
+    options = DRAW | varied(model) | changed
     if model.spec.low_res is None:
         done = model.txt2img(prompt, negative, **options)
     else:
         done = model.upscale(shown(model, options.pop("width"), options.pop("height")), prompt, negative, **options)
     return [levels(image) for image in done.images]
+
+
+def varied(model: StableDiffusion) -> dict[str, Image.Image]:
+    return {} if model.spec.image is None else {"image_prompt": Image.linear_gradient("L").convert("RGB")}
 
 
 def shown(model: StableDiffusion, width: int, height: int) -> Image.Image:
@@ -63,7 +67,7 @@ def shown(model: StableDiffusion, width: int, height: int) -> Image.Image:
 
 def events(model: StableDiffusion) -> Generator[Progress | Picture, None, None]:
     if model.spec.low_res is None:
-        return model.stream("a red heart", **DRAW)
+        return model.stream("a red heart", **DRAW, **varied(model))
     settings = Settings.of(model.spec, "a red heart", **DRAW)
     return upscale(
         model, shown(model, settings.width, settings.height), settings, UpscaleOptions(noise_level=NOISE_LEVEL)

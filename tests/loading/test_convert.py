@@ -210,7 +210,10 @@ def test_the_result_opens_in_diffusers_and_computes_the_same(folder: Converted) 
     if cfg.classes is not None:
         cond = Cond(tokens, ids=torch.tensor([[20.0], [100.0]]))
         added = {"class_labels": torch.tensor([20, 100])}
-    if cfg.vector_dim is not None:
+    if parts.image is not None:
+        cond = Cond(tokens, noise(2, cfg.vector_dim))
+        added = {"class_labels": cond.pooled}
+    elif cfg.vector_dim is not None:
         pooled = noise(2, parts.texts[-1].cfg.projection_dim)
         numbers = (cfg.vector_dim - pooled.shape[1]) // ID_WIDTH
         cond = Cond(tokens, pooled, torch.full((2, numbers), 64.0))

@@ -144,7 +144,7 @@ WITH = {
 # the picture that they are given is not said.
 UNSAID = {
     "n", "best_of", "aesthetic", "clip_vision", "wildcards", "styles", "styles_file", "lora", "hypernetwork", "control",
-    "ip_adapter", "safety",
+    "ip_adapter", "safety", "image_prompt", "image_noise",
 }  # fmt: skip
 
 

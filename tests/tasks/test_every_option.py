@@ -135,6 +135,8 @@ TRIED: dict[str, tuple[Any, dict[str, Any]]] = {
     "hypernetwork": (..., {}),
     "ip_adapter": (..., {}),
     "control": (..., {}),
+    "image_prompt": ("a.png", {}),
+    "image_noise": (5, {"image_prompt": "a.png"}),
 }
 RELEASES = {
     "txt2img xl": "sdxl",

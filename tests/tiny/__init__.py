@@ -16,6 +16,7 @@ from sfumato.loading.save import save_folder
 from sfumato.spec import (
     ID_WIDTH,
     CLIPTextConfig,
+    CLIPVisionConfig,
     Defaults,
     DepthNetConfig,
     DPTConfig,
@@ -81,6 +82,11 @@ def _(config: CLIPTextConfig) -> CLIPTextConfig:
 
 
 @smaller.register
+def _(config: CLIPVisionConfig) -> CLIPVisionConfig:
+    return CLIPVisionConfig(64, 64, layers=2, heads=1, size=28, patch=14, activation="quick_gelu", projection_dim=24)
+
+
+@smaller.register
 def _(config: T5Config) -> T5Config:
     return replace(config, vocab_size=600, hidden_size=144, intermediate_size=128, layers=2, heads=2, head_dim=64)
 
@@ -129,7 +135,8 @@ def shrink(spec: Spec) -> Spec:
     unet = replace(small.unet, context_dim=sum(tower.hidden_size for tower in towers))
     if unet.vector_dim is not None:
         numbers = sum(IDS[name] for name in spec.micro_conditioning)
-        unet = replace(unet, vector_dim=(towers[-1].projection_dim or 0) + numbers * ID_WIDTH)
+        pooled = towers[-1].projection_dim or 0 if small.image is None else 2 * (small.image.projection_dim or 0)
+        unet = replace(unet, vector_dim=pooled + numbers * ID_WIDTH)
     return replace(small, unet=unet)
 
 

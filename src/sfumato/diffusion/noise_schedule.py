@@ -15,7 +15,15 @@ SIGMA_PURE_NOISE = 1e5
 
 
 def betas(noise: NoiseSchedule) -> Tensor:
-    """Noise added per training step (T,) (Ho et al. 2020, section 4; the scaled kind is linear in sqrt(beta))."""
+    """Noise added per training step (T,) (Ho et al. 2020, section 4; the scaled kind is linear in sqrt(beta)).
+
+    Of "cosine" the share of the picture's variance that is left falls as the square of a cosine (Nichol & Dhariwal
+    2021, equation 17).
+    """
+    if noise.kind == "cosine":
+        times = torch.linspace(0, 1, noise.steps + 1, dtype=torch.float64)
+        left = torch.cos((times + 0.008) / 1.008 * torch.pi / 2) ** 2
+        return (1 - left[1:] / left[:-1]).clamp(max=0.999)
     if noise.kind == "scaled_linear":
         return torch.linspace(noise.start**0.5, noise.end**0.5, noise.steps, dtype=torch.float64) ** 2
     return torch.linspace(noise.start, noise.end, noise.steps, dtype=torch.float64)

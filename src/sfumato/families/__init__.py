@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sfumato.errors import SfumatoError
-from sfumato.families import sd1, sd2, sd2_depth, sd2_upscaler, sd3, sdxl
+from sfumato.families import sd1, sd2, sd2_depth, sd2_unclip, sd2_upscaler, sd3, sdxl
 from sfumato.families.base import Family
 from sfumato.families.unsupported import KNOWN
 
@@ -16,6 +16,7 @@ FAMILIES: tuple[Family, ...] = (
     sd2.INPAINTING_FAMILY,
     sd2_depth.FAMILY,
     sd2_upscaler.FAMILY,
+    sd2_unclip.FAMILY,
     sdxl.FAMILY,
     sdxl.INPAINTING_FAMILY,
     sdxl.REFINER_FAMILY,

@@ -26,7 +26,6 @@ def _xl(shapes: Shapes) -> bool:
 _takes_a_mask, _edits = _inputs(9), _inputs(8)
 
 KNOWN = (
-    Known("Stable unCLIP", lambda shapes: holds(shapes, f"{UNET}label_emb.") and holds(shapes, "cond_stage_model.")),
     Known("an editing model of Stable Diffusion XL (CosXL Edit)", lambda shapes: _xl(shapes) and _edits(shapes)),
     Known("a variant of Stable Diffusion XL", _xl),
     Known("a Stable Diffusion inpainting model", _takes_a_mask),

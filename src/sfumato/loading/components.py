@@ -16,7 +16,7 @@ from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError, warn
 from sfumato.families.layouts import clip_text, ldm_vae, open_clip, t5_text
 from sfumato.loading.detect import identify
-from sfumato.spec import CLIPTextConfig, Spec, T5Config, VAEConfig
+from sfumato.spec import CLIPTextConfig, CLIPVisionConfig, Spec, T5Config, VAEConfig
 
 PartConfig = VAEConfig | CLIPTextConfig | T5Config
 
@@ -170,7 +170,7 @@ def assign(
 
     Raises SfumatoError for a file that holds no such part, or one that does not fit, and says what would.
     """
-    free = {slot: config for slot in slots if isinstance(config := getattr(spec, slot), PartConfig)}
+    free = {slot: config for slot in slots if isinstance(config := getattr(spec, slot, None), PartConfig)}
     result: dict[str, Component] = {}
     for checkpoint, kinds in [*([(vae, (VAEConfig,))] if vae else []), *((one, TEXTS) for one in text_encoders)]:
         found = [part for part in find(checkpoint) if isinstance(part.config, kinds)]
@@ -272,12 +272,18 @@ def merge(
     return replace(checkpoint, tensors=tensors, files=files), replace(spec, **changes)
 
 
-def lacking(path: Path, missing: Iterable[PartConfig | None]) -> SfumatoError:
+def lacking(path: Path, missing: Iterable[PartConfig | CLIPVisionConfig | None]) -> SfumatoError:
     """What to say of a checkpoint without these parts; None is one that cannot be given apart."""
     parts = list(missing)
-    nouns = " and ".join("no denoiser" if config is None else _described(config, "no") for config in parts)
+    nouns = " and ".join(_lacks(config) for config in parts)
     advice = "give a complete checkpoint"
-    if None not in parts:
+    if all(isinstance(config, PartConfig) for config in parts):
         flags = dict.fromkeys("--vae" if isinstance(config, VAEConfig) else "--text-encoder" for config in parts)
         advice = f"give {'it' if len(parts) == 1 else 'them'} with {' and '.join(flags)}"
     return SfumatoError(f"{path} holds {nouns}; {advice}")
+
+
+def _lacks(config: PartConfig | CLIPVisionConfig | None) -> str:
+    if isinstance(config, PartConfig):
+        return _described(config, "no")
+    return "no denoiser" if config is None else "no image encoder"

@@ -15,8 +15,9 @@ from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.families.layouts import clip_vision
 from sfumato.loading.load import fill_alone
-from sfumato.nets.clip_vision import MEAN, STD, CLIPVision, ImageStates
+from sfumato.nets.clip_vision import CLIPVision, ImageStates
 from sfumato.runtime.device import choose_device, choose_dtype
+from sfumato.spec import CLIP_PIXELS
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,8 @@ class ImageEncoder:
         resized = image.resize(sides, Image.Resampling.BICUBIC)
         left, top = (sides[0] - size) // 2, (sides[1] - size) // 2
         values = np.asarray(resized.crop((left, top, left + size, top + size)), np.float32) / 255
-        pixels = torch.from_numpy((values - np.array(MEAN, np.float32)) / np.array(STD, np.float32))
+        mean, std = np.array(CLIP_PIXELS, np.float32)
+        pixels = torch.from_numpy((values - mean) / std)
         return pixels.permute(2, 0, 1)[None].contiguous()
 
     @torch.no_grad()

@@ -21,7 +21,9 @@ from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.loading.components import lacking
 from sfumato.loading.resolve import Overrides, Resolved, opened_model
 from sfumato.nets.clip import CLIPText
+from sfumato.nets.clip_vision import CLIPVision
 from sfumato.nets.prior import ScenePrior
+from sfumato.nets.unclip import VectorStatistics
 from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, Prediction, Spec
 from sfumato.text.tokenizer import CLIPTokenizer
@@ -88,6 +90,14 @@ class Parts:
     @property
     def prior(self) -> ScenePrior | None:
         return cast("ScenePrior | None", self.networks.get("prior"))
+
+    @property
+    def image(self) -> CLIPVision | None:
+        return cast("CLIPVision | None", self.networks.get("image"))
+
+    @property
+    def statistics(self) -> VectorStatistics | None:
+        return cast("VectorStatistics | None", self.networks.get("statistics"))
 
     @property
     def texts(self) -> tuple[CLIPText, ...]:

@@ -23,7 +23,6 @@ from sfumato.text.tokenizer import CLIPTokenizer
 
 DIFFUSERS = "0.29.0"  # the first whose folders may hold any of our families
 MAX_FILE = 10 * 10**9  # bytes; diffusers' own limit
-TRANSFORMERS = ("transformers", "stable_diffusion")  # whose files have transformers' names, by model_index.json
 DENOISERS = ("unet", "transformer")
 ENTRY = 256  # bytes that the header of a file may take for one tensor
 
@@ -122,8 +121,8 @@ def write_folder(
         folder, _, own = name.partition("/")
         components.setdefault(folder, {})[own] = entry
     for folder, component in components.items():
-        library = next(iter(index.get(folder, ())), None)
-        stem = "model" if library in TRANSFORMERS else "diffusion_pytorch_model"
+        named = {*index.get(folder, ())} & {"transformers", "StableDiffusionSafetyChecker"}
+        stem = "model" if named else "diffusion_pytorch_model"
         said = dict(metadata or {}) if folder in DENOISERS else {}
         _write_component(path / folder, stem, component, max_file_size, {"format": "pt"} | said)
     for name, content in sorted(files.items(), key=lambda item: item[0] == "model_index.json"):

@@ -11,9 +11,6 @@ from sfumato.nets.clip import Encoder
 from sfumato.nets.layers import Linear
 from sfumato.spec import CLIPVisionConfig
 
-# Of the pixels of CLIP's training pictures, from 0 to 1.
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
 
 @dataclass(frozen=True)
 class ImageStates:
@@ -48,7 +45,7 @@ class Transformer(nn.Module):
 
 
 class CLIPVision(nn.Module):
-    """Pictures (B, 3, size, size), normalised by MEAN and STD -> ImageStates."""
+    """Pictures (B, 3, size, size), normalised by `spec.CLIP_PIXELS` -> ImageStates."""
 
     def __init__(self, cfg: CLIPVisionConfig):
         super().__init__()

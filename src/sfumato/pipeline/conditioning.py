@@ -22,6 +22,7 @@ from sfumato.pipeline.image_tokens import with_image_tokens
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.prompts import PromptConditioning, encode_prompts
+from sfumato.pipeline.unclip import with_picture_vector
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
 
@@ -60,6 +61,7 @@ def conditioning(
         for score in (one.aesthetic_score, POOR)
     )
     prompts = encode_prompts(model, one, sigmas, underlay, after).map(positive, negative)
+    prompts = with_picture_vector(model, one, prompts)
     prompts = with_hints(model, one, sigmas, adapted(model, one, sigmas, prompts))
     return with_image_tokens(model, one, sigmas, prompts)
 

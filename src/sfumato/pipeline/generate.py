@@ -84,13 +84,14 @@ def per_picture(model: Model, make: Callable[[Settings], Made]) -> Callable[[Set
     """Wraps `make` so that it is called once for all pictures that are conditioned alike.
 
     Pictures of equal prompts are; with a prior, which decides from a picture's seed and size what its prompt leaves
-    open, only those of equal seeds and sizes as well. Everything that tasks make of prompts goes through here.
+    open, or a picture that is varied under the seed's noise, only those of equal seeds and sizes as well. Everything
+    that tasks make of prompts goes through here.
     """
-    has_prior = model.spec.prior is not None
+    by_seed = model.spec.prior is not None or model.spec.image is not None
     kept: dict[tuple[object, ...], Made] = {}
 
     def made(one: Settings) -> Made:
-        key = one.prompt, one.negative, *((one.seed, one.width, one.height) if has_prior else ())
+        key = one.prompt, one.negative, *((one.seed, one.width, one.height) if by_seed else ())
         if key not in kept:
             if len(kept) >= MAX_KEPT:
                 kept.pop(next(iter(kept)))

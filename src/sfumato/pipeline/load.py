@@ -11,6 +11,7 @@ import torch
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.noise_schedule import table_of
 from sfumato.errors import SfumatoError, warn
+from sfumato.families.layouts.clip_vision import LAION
 from sfumato.hub.local_models import EMBEDDED, locate
 from sfumato.loading.load import Parts, load_parts
 from sfumato.nets.t5 import T5
@@ -100,7 +101,11 @@ def assemble(parts: Parts, t5_tokenizer: T5Tokenizer | None = None, tokenizer: C
         raise SfumatoError(f"{path} does not fit together: {whose} has {many}; give the model with its own tokenizer")
     text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
     denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.discrete_timesteps)
-    return Model(spec, denoiser, parts.vae, text, path, parts.depth, parts.prior, parts.files)
+    if parts.image is not None and parts.statistics is None and parts.image.cfg.hidden_size not in LAION:
+        warn(f"{path} does not say by which mean and spread CLIP's vectors are normalised; image_noise acts otherwise")
+    return Model(
+        spec, denoiser, parts.vae, text, path, parts.depth, parts.prior, parts.files, parts.image, parts.statistics
+    )
 
 
 def _t5_reader(parts: Parts, tokenizer: T5Tokenizer | None) -> T5Reader | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sfumato import __version__
 from sfumato.checkpoint.hashes import model_hash
+from sfumato.pipeline import unclip
 from sfumato.pipeline.adapter_text import described, hashes
 from sfumato.pipeline.model import Model
 from sfumato.provenance import infotext
@@ -29,6 +30,7 @@ def describe(model: Model, one: Settings, metadata: Mapping[str, object]) -> str
         fields[f"ControlNet {number}"] = control.written(f"{loaded.name} [{digest}]" if digest else loaded.name)
     for number, (seen, file) in enumerate(zip(one.ip_adapter, model.key.images, strict=True)):
         fields[f"IP-Adapter {number}"] = seen.written(file.path.stem)
+    fields["Image prompt"] = unclip.described(one)
     prompt, said = described(one, model.adapters.unsaid(one))
     guides = ", ".join(name for name, _ in model.guides) or None
     fields |= {

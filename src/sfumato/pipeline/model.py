@@ -25,6 +25,7 @@ from sfumato.families import family
 from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.loading.controls import ControlModel
 from sfumato.loading.safety import SafetyCheck
+from sfumato.nets.clip_vision import CLIPVision
 from sfumato.nets.controlled import Control, Controlled
 from sfumato.nets.controlnet import MMDiTControlNet
 from sfumato.nets.ip_adapter import with_image_prompts
@@ -32,6 +33,7 @@ from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.perturbed import without_layers, without_self_attention
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.seamless import seamless
+from sfumato.nets.unclip import VectorStatistics
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.adapters import Adapters
@@ -79,8 +81,8 @@ class Model:
     """A loaded model, without a task of its own. Made by `pipeline.load.load`.
 
     `encode` reads prompts, `depth` sees the depth of a picture for a network that is conditioned on it, `prior` lays
-    out what a prompt leaves open, `path` is where the model was loaded from. `safety_checker`, None unless it is set,
-    blanks pictures that it finds unsafe.
+    out what a prompt leaves open, `image` sees the picture that a network of unCLIP varies, `path` is where the model
+    was loaded from. `safety_checker`, None unless it is set, blanks pictures that it finds unsafe.
     """
 
     def __init__(
@@ -93,6 +95,8 @@ class Model:
         depth: DepthNetwork | None = None,
         prior: ScenePrior | None = None,
         files: Sequence[WeightFile] = (),
+        image: CLIPVision | None = None,
+        statistics: VectorStatistics | None = None,
     ):
         self.spec = spec
         self.denoiser = denoiser
@@ -102,6 +106,7 @@ class Model:
         self.depth = depth
         self.prior = prior
         self.files = files
+        self.image, self.statistics = image, statistics
         self.guides: tuple[tuple[str, Wrap], ...] = ()
         self.safety_checker: SafetyCheck | None = None
         self.key = View()
@@ -195,6 +200,7 @@ class Model:
         t5 = encode.t5.network if encode.t5 is not None else None
         drawing = {family(self.spec.family).denoiser: denoiser.network, "vae": vae}
         parts = {**drawing, **texts, "text_3": t5, "depth": self.depth, "prior": self.prior}
+        parts |= {"image": self.image, "statistics": self.statistics}
         return {part: network for part, network in parts.items() if network is not None}
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Self:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from sfumato.errors import SfumatoError
-from sfumato.settings.kinds import Number, Text
+from sfumato.settings.kinds import Number, Picture, Text, Whole
 from sfumato.settings.option import option, options_in
 from sfumato.settings.steering import MAX_WEIGHT, Several, Steering
 
@@ -66,6 +66,9 @@ class ImagePrompts(Several):
     metavar = "MODEL=PICTURE[,NAME=VALUE]"
 
 
+MAX_IMAGE_NOISE = 999
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImagePromptSettings:
     """Pictures that say what to draw."""
@@ -75,4 +78,11 @@ class ImagePromptSettings:
     ip_adapter: tuple[ImagePrompt, ...] = option(
         (), ImagePrompts(), "Draw what a picture shows, beside the words, by an IP-Adapter, such as "
         "plus.safetensors=face.png,weight=0.7.", also=("ip_adapter_image",),
+    )  # fmt: skip
+    image_prompt: Any = option(
+        None, Picture(), "Of a model of unCLIP: the picture of which it draws variations.", also=("image_embeds",)
+    )
+    image_noise: int = option(
+        0, Whole(0, MAX_IMAGE_NOISE), "How far variations may go from the picture: steps of noise on what CLIP says of "
+        "it.", needs="image_prompt", flags=("--image-noise",),
     )  # fmt: skip

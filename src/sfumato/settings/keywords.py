@@ -16,7 +16,7 @@ from sfumato.settings.table import OPTIONS
 
 _TYPES: dict[str, Any] = {
     "Mapping": Mapping, "Sequence": Sequence, "Path": Path, "Value": Value, "Control": Control,
-    "ImagePrompt": ImagePrompt,
+    "ImagePrompt": ImagePrompt, "Any": Any,
 }  # fmt: skip
 Options = TypedDict(  # type: ignore[misc]
     "Options",

@@ -1,7 +1,7 @@
 # Written by tools/keywords.py from the tables of this folder; change those, and run it.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from sfumato.diffusion.options import Value
 from sfumato.settings.control import Control
@@ -98,6 +98,10 @@ class Options(TypedDict, total=False):
     # Draw what a picture shows, beside the words, by an IP-Adapter, such as
     # plus.safetensors=face.png,weight=0.7.
     ip_adapter: Sequence[ImagePrompt | str] | None
+    # Of a model of unCLIP: the picture of which it draws variations.
+    image_prompt: Any | None
+    # How far variations may go from the picture: steps of noise on what CLIP says of it. Default: 0.
+    image_noise: int | None
     # How many pictures. Default: 1.
     n: int | None
     # Draw so many, and keep those that the embedded CLIP finds nearest to the prompt.

@@ -217,6 +217,17 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
+class Picture(Text):
+    """A picture: its file, or one that is loaded already."""
+
+    shown: str = "FILE"
+    hint = "Any"
+
+    def checked(self, value: Any, spec: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
+
+
+@dataclass(frozen=True)
 class Names(Kind):
     """Several names, separated by blanks in a picture's settings, and each an option of its own on the command line."""
 

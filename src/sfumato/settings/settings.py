@@ -125,6 +125,9 @@ class Settings(
         if self.best_of is not None and self.aesthetic is None and not self.prompt.strip():
             raise SfumatoError("without a prompt there is no best picture; say in words what to draw")
 
+        if self.image_prompt is not None and spec.image is None:
+            raise OptionError(f"{spec.title} draws no variations of a picture; leave `image_prompt` out")
+
     def _check_hires(self, spec: Spec) -> None:
         if self.hires_scale is None:
             return

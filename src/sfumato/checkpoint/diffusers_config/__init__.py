@@ -11,14 +11,18 @@ from sfumato.checkpoint.diffusers_config.fields import Config, sample_size
 from sfumato.checkpoint.diffusers_config.mmdit import mmdit_from, mmdit_to
 from sfumato.checkpoint.diffusers_config.scheduler import noising_to, sampling_from, scheduler_from, scheduler_to
 from sfumato.checkpoint.diffusers_config.text import POOLED, clip_from, clip_to, t5_from, t5_to
-from sfumato.checkpoint.diffusers_config.unet import unet_from, unet_to
+from sfumato.checkpoint.diffusers_config.unet import unet_from, unet_to, with_class_vector
 from sfumato.checkpoint.diffusers_config.vae import vae_from, vae_to
+from sfumato.checkpoint.diffusers_config.vision import clip_processor_to, clip_vision_from, clip_vision_to
 
 __all__ = [
     "POOLED",
     "Config",
     "clip_from",
+    "clip_processor_to",
     "clip_to",
+    "clip_vision_from",
+    "clip_vision_to",
     "defaults_from",
     "depth_from",
     "depth_to",
@@ -38,4 +42,5 @@ __all__ = [
     "unet_to",
     "vae_from",
     "vae_to",
+    "with_class_vector",
 ]

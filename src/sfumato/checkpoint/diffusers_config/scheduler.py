@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from sfumato.checkpoint.diffusers_config.fields import Config, Fields, Fixed, check
 from sfumato.errors import SfumatoError
 from sfumato.spec import Defaults, NoiseSchedule, Prediction
 
 SCHEDULER_FIXED: Fixed = {
-    "beta_schedule": ("linear", "scaled_linear"),
+    "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),
     "prediction_type": ("epsilon", "v_prediction", "sample"),
     "rescale_betas_zero_snr": (False, True),
     "trained_betas": (None,),
@@ -22,6 +22,9 @@ FLOW_FIXED: Fixed = {
     "shift_terminal": (None,),
     "time_shift_type": ("exponential",),
 }
+KINDS: dict[str, Literal["scaled_linear", "linear", "cosine"]] = {
+    "linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine",
+}  # fmt: skip
 EDM_FIXED: Fixed = {"rho": (7.0, 7)}
 EDM_PREDICTIONS: dict[Prediction, tuple[str, float]] = {"edm": ("epsilon", 0.5), "v": ("v_prediction", 1.0)}
 # Our sampler, and the spacing of times that the scheduler falls back on.
@@ -73,7 +76,7 @@ def scheduler_from(config: Config, where: str = "scheduler/scheduler_config.json
         return _edm_from(fields)
     check(where, config, SCHEDULER_FIXED)
     schedule = NoiseSchedule(
-        kind=config.get("beta_schedule", "linear"),
+        kind=KINDS[config.get("beta_schedule", "linear")],
         start=fields.number("beta_start", 0.0001),
         end=fields.number("beta_end", 0.02),
         steps=_training_steps(fields),
@@ -157,7 +160,7 @@ def scheduler_to(prediction: Prediction, noise: NoiseSchedule, defaults: Default
     return {
         "_class_name": name,
         "beta_end": noise.end,
-        "beta_schedule": noise.kind,
+        "beta_schedule": _kind_to(noise),
         "beta_start": noise.start,
         "num_train_timesteps": noise.steps,
         "prediction_type": predictions[prediction],
@@ -202,7 +205,11 @@ def noising_to(noise: NoiseSchedule) -> dict[str, Any]:
     return {
         "_class_name": "DDPMScheduler",
         "beta_end": noise.end,
-        "beta_schedule": noise.kind,
+        "beta_schedule": _kind_to(noise),
         "beta_start": noise.start,
         "num_train_timesteps": noise.steps,
     }
+
+
+def _kind_to(noise: NoiseSchedule) -> str:
+    return next((theirs for theirs, ours in KINDS.items() if ours == noise.kind), noise.kind)

@@ -15,7 +15,7 @@ UNET_FIXED: Fixed = {
     "addition_time_embed_dim": (None, ID_WIDTH),
     "attention_type": ("default",),
     "center_input_sample": (False,),
-    "class_embed_type": (None,),
+    "class_embed_type": (None, "projection"),
     "conv_in_kernel": (3,),
     "conv_out_kernel": (3,),
     "cross_attention_norm": (None,),
@@ -62,7 +62,7 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
     if cross_only[-1]:
         raise fields.wrong("only_cross_attention", "false for the last level")
     attending = tuple(only and "Attn" in name for only, name in zip(cross_only, down, strict=True))
-    embeds_text = config.get("addition_embed_type") is not None
+    takes_vector = config.get("addition_embed_type") is not None or config.get("class_embed_type") is not None
     return UNetConfig(
         in_channels=fields.integer("in_channels", 4),
         out_channels=fields.integer("out_channels", 4),
@@ -77,7 +77,7 @@ def unet_from(config: Config, where: str = "unet/config.json") -> UNetConfig:
         head_dim=head_dim,
         linear_projection=fields.flag("use_linear_projection", False),
         groups=fields.integer("norm_num_groups", 32),
-        vector_dim=fields.integer("projection_class_embeddings_input_dim", 0) if embeds_text else None,
+        vector_dim=fields.integer("projection_class_embeddings_input_dim", 0) if takes_vector else None,
         classes=fields.optional("num_class_embeds"),
         cross_only=attending if any(attending) else (),
         guidance_dim=fields.optional("time_cond_proj_dim"),
@@ -161,6 +161,12 @@ def unet_to(cfg: UNetConfig, sample_size: int) -> dict[str, Any]:
         **({} if cfg.guidance_dim is None else {"time_cond_proj_dim": cfg.guidance_dim}),
         **({} if cfg.vector_dim is None else _vector_to(cfg.vector_dim)),
     }
+
+
+def with_class_vector(config: Config) -> dict[str, Any]:
+    """The config of a network whose vector stands in the place of a class (unCLIP), and not beside pooled text."""
+    kept = {name: value for name, value in config.items() if not name.startswith("addition_")}
+    return {**kept, "class_embed_type": "projection"}
 
 
 def _vector_to(width: int) -> dict[str, Any]:

@@ -125,12 +125,13 @@ def folder_sizes(shapes: Shapes, prefix: str) -> UNetConfig:
 
     middle = [bool(width(own, f"mid_block.resnets.{i}.conv1")) for i in (0, 1)]
     config = _config(own, levels("down_blocks"), levels("up_blocks"), middle, _depth(own, "mid_block.attentions.0"))
-    vector, guidance = "add_embedding.linear_1.weight", "time_embedding.cond_proj.weight"
+    vectors = ("add_embedding.linear_1.weight", "class_embedding.linear_1.weight")  # of XL, of unCLIP
+    guidance = "time_embedding.cond_proj.weight"
     return replace(
         config,
         in_channels=own["conv_in.weight"][1],
         out_channels=width(own, "conv_out"),
-        vector_dim=own[vector][1] if vector in own else None,
+        vector_dim=next((own[name][1] for name in vectors if name in own), None),
         classes=own["class_embedding.weight"][0] if "class_embedding.weight" in own else None,
         guidance_dim=own[guidance][1] if guidance in own else None,
     )

@@ -87,6 +87,7 @@ def folder_files_of(source: Source, tokenizer: CLIPTokenizer | None, told: bool,
         entries[folder] = index.get(folder, [None, None])
         result |= {name: content for name, content in own.items() if _component(name) == folder}
     absent = {_component(prefix) for part, prefix in layout.prefixes.items() if part not in source.plan.networks}
+    absent -= {_component(name) for name in layout.buffers(source.spec)}
     absent |= {folder for folder, part in layout.tokenizers.items() if part not in source.plan.networks}
     strange = {_component(name) for name in checkpoint.tensors if "/" in name}
     strange -= carried | {_component(prefix) for prefix in layout.prefixes.values()}
