@@ -1,6 +1,7 @@
 """IP-Adapters equal diffusers', from the files that their authors write; rows differ in strength."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from sfumato.nets.unet import UNet
 from sfumato.spec import MMDiTConfig, UNetConfig
 
 diffusers = pytest.importorskip("diffusers")
-TEXT, VECTOR, HIDDEN, PATCHES = 48, 24, 80, 9
+TEXT, POOLED, VECTOR, HIDDEN, PATCHES = 48, 20, 24, 80, 9
 SMALL = UNetConfig(channels=(32, 64), depth=(1, 2), blocks=1, context_dim=TEXT, heads=4, middle_depth=2)
 
 
@@ -132,6 +133,37 @@ def test_it_equals_diffusers(
         theirs.encoder_hid_proj = None
         theirs.config.encoder_hid_dim_type = None
         theirs.set_default_attn_processor()
+
+
+@pytest.mark.parametrize("kind", ["plain", "full", "plus"])
+def test_it_equals_diffusers_on_xl(kind: str, tmp_path: Path, write: Callable[..., Path]) -> None:
+    """Whose finest level does not look at text, so that files count other layers, and which is told sizes."""
+    torch.manual_seed(0)
+    theirs = diffusers.UNet2DConditionModel(
+        block_out_channels=(32, 64), layers_per_block=1, down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"],
+        up_block_types=["CrossAttnUpBlock2D", "UpBlock2D"], transformer_layers_per_block=[1, 2],
+        cross_attention_dim=TEXT, attention_head_dim=4, use_linear_projection=True, addition_embed_type="text_time",
+        addition_time_embed_dim=256, projection_class_embeddings_input_dim=POOLED + 6 * 256,
+    ).eval()  # fmt: skip
+    sizes = replace(SMALL, depth=(0, 2), linear_projection=True, vector_dim=POOLED + 6 * 256)
+    ours = UNet(sizes).eval().requires_grad_(False)
+    ours.load_state_dict(theirs.state_dict())
+    tensors, picture = a_file(kind, ours), seen(0, 2)
+    adapter = loaded(write(tensors), ours)
+    with torch.no_grad():
+        tokens = adapter.tokens(picture, picture)[0]
+    theirs._load_ip_adapter_weights([nested(tensors)], low_cpu_mem_usage=False)
+    for processor in theirs.attn_processors.values():
+        if hasattr(processor, "scale"):
+            processor.scale = [0.6]
+    pooled, ids = torch.randn(2, POOLED, generator=torch.Generator().manual_seed(2)), torch.tensor([[64.0] * 6] * 2)
+    image = (picture.vector if kind == "plain" else picture.hidden[-2])[:, None]
+    with torch.no_grad():
+        added = {"image_embeds": [image], "text_embeds": pooled, "time_ids": ids}
+        reference = theirs(X, T, TOKENS, added_cond_kwargs=added).sample
+        cond = Cond(TOKENS, pooled, ids, image_tokens=tokens, image_strengths=torch.tensor([[0.6]] * 2))
+        view = with_image_prompts(ours, [(adapter, tokens.shape[1])])
+        torch.testing.assert_close(view(X, T, cond), reference, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["plain", "plus"])

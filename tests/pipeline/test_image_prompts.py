@@ -106,3 +106,24 @@ def test_an_encoder_of_other_sizes(sd: StableDiffusion, files: Path, tmp_path: P
     )
     with pytest.raises(SfumatoError, match="an image encoder of other sizes than"):
         drawn(sd, ip_adapter=[f"plain={files}/one.png,encoder={tmp_path}/e.safetensors"])
+
+
+def test_what_was_added_is_seen_in_every_picture(sd: StableDiffusion, files: Path) -> None:
+    asked = drawn(sd, ip_adapter=[f"plain={files}/one.png,weight=0.6"])
+    name = sd.adapters.show("plain", files / "one.png", 0.6)
+    try:
+        assert name == "plain" and name in sd.adapters and "plain (ip-adapter) at 0.6" in repr(sd.adapters)
+        result = sd.txt2img("a cat", **SIZE)
+        assert np.array_equal(asked, np.asarray(result.images[0]))
+        assert "IP-Adapter 0: " in result.infotexts[0] and "picture one.png" in result.infotexts[0]
+    finally:
+        sd.adapters.remove("plain")
+    assert len(sd.adapters) == 0 and np.array_equal(drawn(sd), drawn(sd, ip_adapter=[]))
+    with pytest.raises(SfumatoError, match="no adapter 'nothing'"):
+        sd.adapters.show("nothing", files / "one.png")
+
+
+def test_what_a_file_is_is_said(run: Any, files: Path) -> None:
+    found = run("inspect", str(files / "models" / "ipadapter" / "plain.safetensors"))
+    assert found.exit_code == 0 and "an IP-Adapter (plain)" in found.output, found.output
+    assert "an IP-Adapter (plain)" in run("models").output

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sfumato.adapters import textual_inversion
+from sfumato.adapters import ip_adapter, textual_inversion
 from sfumato.adapters.components import by_layer
 from sfumato.adapters.file import NAMED, kind_of
 from sfumato.adapters.made_for import made_for
@@ -67,6 +67,9 @@ def describe(checkpoint: Checkpoint) -> Description | None:
     """Describe an opened file; None for what is no adapter."""
     shapes, metadata = checkpoint.shapes, checkpoint.metadata
     kind = kind_of(shapes)
+    if ip_adapter.is_ip_adapter(shapes):
+        flavour, family, layers = ip_adapter.described(shapes)
+        return Description(f"an IP-Adapter ({flavour})", family, (), layers, (), metadata)
     if kind is None:
         return None
     if kind == "embedding":

@@ -33,6 +33,16 @@ def is_ip_adapter(names: Iterable[str]) -> bool:
     return any(name.startswith(PROJECTION) for name in names) and any(_LAYER.fullmatch(name) for name in names)
 
 
+def described(shapes: Shapes) -> tuple[str, str | None, int]:
+    """Which kind of IP-Adapter a file holds, for which family, and for how many cross-attentions."""
+    numbers = {match[1]: shape for name, shape in shapes.items() if (match := _LAYER.fullmatch(name))}
+    family = FAMILIES.get(next(iter(numbers.values()))[-1])
+    marks = (("latents", "Plus"), ("proj.3.weight", "full"))
+    kind = next((kind for mark, kind in marks if PROJECTION + mark in shapes), "plain")
+    faces = "FaceID, which cannot be used here"
+    return faces if _from_faces(shapes) else kind, family and f"Stable Diffusion {family}", len(numbers)
+
+
 def read(checkpoint: Checkpoint, network: nn.Module, title: str) -> IPAdapter:
     """The IP-Adapter that a file holds for a U-Net, in float32 on the CPU. `title` is the model's, for errors.
 
@@ -43,7 +53,7 @@ def read(checkpoint: Checkpoint, network: nn.Module, title: str) -> IPAdapter:
         raise SfumatoError(f"{path} is no IP-Adapter; give a file with tensors image_proj and ip_adapter")
     if not isinstance(network, UNet):
         raise SfumatoError(f"{path} is an IP-Adapter for a U-Net; {title} has none")
-    if any("lora" in name or "perceiver_resampler" in name for name in shapes) or _from_faces(shapes):
+    if _from_faces(shapes):
         raise SfumatoError(
             f"{path} is an IP-Adapter FaceID, which needs a recogniser of faces that is not here; "
             "take a plain, Plus or full one"
@@ -70,7 +80,9 @@ def read(checkpoint: Checkpoint, network: nn.Module, title: str) -> IPAdapter:
 
 
 def _from_faces(shapes: Shapes) -> bool:
-    """Whether the projection makes several tokens of the vector of a face."""
+    """Whether a face is looked at: the projection makes several tokens of a vector, or there are LoRAs besides."""
+    if any("lora" in name or "perceiver_resampler" in name for name in shapes):
+        return True
     return f"{PROJECTION}proj.0.weight" in shapes and f"{PROJECTION}proj.3.weight" not in shapes
 
 

@@ -98,12 +98,12 @@ def _adapter(file: str) -> tuple[Path, Description] | None:
     """The adapter that a path or name means; None where it means something else."""
     from sfumato.adapters.describe import describe_file
     from sfumato.errors import SfumatoError
-    from sfumato.hub.local_adapters import find_adapter
+    from sfumato.hub.local_adapters import IMAGE_KIND, KINDS, find_adapter
 
     path = Path(file).expanduser()
     if not path.exists():
         try:
-            path = find_adapter(file)
+            path = find_adapter(file, (*KINDS, IMAGE_KIND))
         except SfumatoError:
             return None
     found = describe_file(path)

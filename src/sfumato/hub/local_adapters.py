@@ -19,6 +19,7 @@ MAX_HEADER = 64 << 20
 
 
 KINDS = ADAPTERS
+IMAGE_KIND = "ip-adapter"
 
 
 def find_adapter(name: str, kinds: Container[str] = KINDS, else_do: str = "") -> Path:

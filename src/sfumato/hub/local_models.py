@@ -275,7 +275,7 @@ def _described(one: Found) -> Model:
     from sfumato.checkpoint.open import open_checkpoint
     from sfumato.loading.detect import identify
 
-    if one.kind in ADAPTERS:
+    if one.kind in (*ADAPTERS, "ip-adapter"):
         return _described_adapter(one)
     known, embedded = one.release, (embedded_model(), *embedded_variants())
     file = hashed_file(one.path)

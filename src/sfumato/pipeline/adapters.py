@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from sfumato.adapters import blocks, hypernetwork, lora
-from sfumato.adapters.file import NAMED, AdapterFile, Kind
+from sfumato.adapters.file import NAMED, AdapterFile, Kind, plain_name
 from sfumato.adapters.use import Use, during
 from sfumato.adapters.words import embeddings
 from sfumato.errors import SfumatoError, warn
-from sfumato.hub.local_adapters import KINDS, find_adapter
+from sfumato.hub.local_adapters import IMAGE_KIND, KINDS, find_adapter
 from sfumato.hub.local_models import in_rooms
 from sfumato.settings.adapters import read_lora
+from sfumato.settings.image_prompt import ImagePrompt
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
 from sfumato.text.embeddings import Embedding, known, marked
@@ -27,7 +29,8 @@ TAGS: dict[str, Kind] = {"lora": "lora", "lyco": "lora", "hypernet": "hypernetwo
 
 
 class Adapters:
-    """What a model draws every picture with, besides what a request asks for: a collection of `Use`, by name.
+    """What a model draws every picture with, besides what a request asks for: a collection of `Use`, by name, and the
+    pictures that IP-Adapters show it (`show`).
 
     All views and copies of a model share it. Nothing here changes the model's own weights: without an adapter it is
     what it was, bit for bit. `merge` says whether adapters that all pictures of a request share are merged into a copy
@@ -39,6 +42,7 @@ class Adapters:
         self.merge = True
         self._asks = True
         self._uses: dict[str, Use] = {}
+        self._images: dict[str, ImagePrompt] = {}
         self._opened_before: dict[str, Path] = {}
 
     def add(
@@ -55,22 +59,42 @@ class Adapters:
         self._uses[file.name] = self._use(file, weight, text_weight, not strict)
         return file
 
+    def show(
+        self, adapter: str | Path, image: Any, weight: float = 1.0, *, encoder: str | None = None,
+        name: str | None = None,
+    ) -> str:  # fmt: skip
+        """Have every picture from now on see `image` by an IP-Adapter; see `sfumato.ImagePrompt`.
+
+        Returns the name by which `remove` knows it: `name`, else that of the adapter's file. Raises SfumatoError for
+        an adapter that is not here; one that does not fit is refused when a picture is drawn.
+        """
+        path = find_adapter(str(adapter), (IMAGE_KIND,))
+        called = plain_name(path) if name is None else name
+        self._images[called] = ImagePrompt(str(path), image, weight, encoder=encoder)
+        return called
+
+    def image_prompts(self, one: Settings) -> tuple[ImagePrompt, ...]:
+        """What a picture of these settings is shown by IP-Adapters: what was added, then what options ask for."""
+        return (*self._images.values(), *one.ip_adapter)
+
     def remove(self, name: str) -> None:
         """Use an adapter no more. Raises SfumatoError for a name that is not used."""
-        if name not in self._uses:
+        if name not in self:
             raise SfumatoError(f"no adapter {name!r} is used; {self._listed()}")
-        del self._uses[name]
+        self._uses.pop(name, None)
+        self._images.pop(name, None)
 
     def clear(self) -> None:
         """Use none of them any more."""
         self._uses.clear()
+        self._images.clear()
 
     @contextmanager
     def using(
         self, adapter: str | Path, weight: float = 1.0, text_weight: float | None = None, *, strict: bool = True
     ) -> Iterator[AdapterFile]:
         """Use an adapter while the context lasts; see `add`. What was used before is used again after it."""
-        before = dict(self._uses)
+        before = self._uses.copy()
         try:
             yield self.add(adapter, weight, text_weight, strict=strict)
         finally:
@@ -224,23 +248,24 @@ class Adapters:
         return file
 
     def _listed(self) -> str:
-        return f"there are {', '.join(self._uses)}" if self._uses else "there are none"
+        return f"there are {', '.join((*self._uses, *self._images))}" if len(self) else "there are none"
 
     def __iter__(self) -> Iterator[Use]:
         return iter(tuple(self._uses.values()))
 
     def __len__(self) -> int:
-        return len(self._uses)
+        return len(self._uses) + len(self._images)
 
     def knows(self, name: str) -> bool:
         """Whether a name needs no search in the model folders."""
         return name in self._uses or name in self._opened_before
 
     def __contains__(self, name: object) -> bool:
-        return name in self._uses
+        return name in self._uses or name in self._images
 
     def __repr__(self) -> str:
-        listed = (f"{use.file.name} ({use.file.kind}) at {use.network:g}" for use in self)
+        listed = [f"{use.file.name} ({use.file.kind}) at {use.network:g}" for use in self]
+        listed += [f"{name} ({IMAGE_KIND}) at {one.weight:g}" for name, one in self._images.items()]
         return f"<Adapters: {', '.join(listed) or 'none'}>"
 
 

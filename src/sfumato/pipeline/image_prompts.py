@@ -10,13 +10,12 @@ from torch import nn
 from sfumato.adapters import ip_adapter
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
-from sfumato.hub.local_adapters import find_adapter
+from sfumato.hub.local_adapters import IMAGE_KIND, find_adapter
 from sfumato.loading.image_encoders import ImageEncoder, load_image_encoder
 from sfumato.nets.ip_adapter import IPAdapter
 from sfumato.pipeline.image_encoders import fitting_encoder, named_encoder
 from sfumato.settings.image_prompt import ImagePrompt
 
-KIND = "ip-adapter"  # of files in the model folders
 MAX_LOADED = 4  # adapters that are kept beside those in use
 
 
@@ -31,7 +30,7 @@ class ImagePromptFile:
     @classmethod
     def find(cls, prompt: ImagePrompt) -> ImagePromptFile:
         """The files of an image prompt. Raises SfumatoError for what is not here."""
-        path = find_adapter(prompt.model, (KIND,))
+        path = find_adapter(prompt.model, (IMAGE_KIND,))
         encoder = None if prompt.encoder is None else named_encoder(prompt.encoder)
         status = path.stat()
         return cls(path, encoder, (status.st_mtime_ns, status.st_size))

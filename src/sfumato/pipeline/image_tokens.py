@@ -26,13 +26,13 @@ def with_image_tokens(model: Model, one: Settings, sigmas: Tensor, prompts: Prom
     """
     if not model.key.images:
         return prompts
-    pairs = []
-    for prompt, loaded in zip(one.ip_adapter, model.images, strict=True):
+    pairs, shown_by = [], model.adapters.image_prompts(one)
+    for prompt, loaded in zip(shown_by, model.images, strict=True):
         x = loaded.encoder.prepared(load_image(prompt.image, "the picture of an IP-Adapter"))
         pairs.append(loaded.adapter.tokens(loaded.encoder.states(x), loaded.encoder.states(torch.zeros_like(x))))
     shown, unseen = (torch.cat(list(tokens), 1) for tokens in zip(*pairs, strict=True))
     count = len(sigmas) - 1
-    weights = [[prompt.weight * prompt.steers(step, count) for prompt in one.ip_adapter] for step in range(count)]
+    weights = [[prompt.weight * prompt.steers(step, count) for prompt in shown_by] for step in range(count)]
     begins = [step for step in range(count) if step == 0 or weights[step] != weights[step - 1]]
     levels = [sigmas[step].item() for step in begins]
 

@@ -28,7 +28,7 @@ def describe(model: Model, one: Settings, metadata: Mapping[str, object]) -> str
     for number, (control, loaded) in enumerate(zip(one.control, model.controls, strict=True)):
         digest = model_hash(loaded.path)
         fields[f"ControlNet {number}"] = control.written(f"{loaded.name} [{digest}]" if digest else loaded.name)
-    for number, (seen, file) in enumerate(zip(one.ip_adapter, model.key.images, strict=True)):
+    for number, (seen, file) in enumerate(zip(model.adapters.image_prompts(one), model.key.images, strict=True)):
         fields[f"IP-Adapter {number}"] = seen.written(file.path.stem)
     fields["Image prompt"] = unclip.described(one)
     prompt, said = described(one, model.adapters.unsaid(one))

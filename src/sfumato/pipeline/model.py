@@ -141,7 +141,7 @@ class Model:
         """
         merged, slots = self.adapters.divided(settings)
         controls = tuple(ControlFile.find(one) for one in settings.control)
-        images = tuple(ImagePromptFile.find(one) for one in settings.ip_adapter)
+        images = tuple(ImagePromptFile.find(one) for one in self.adapters.image_prompts(settings))
         key = replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots)
         return self.view(replace(key, controls=controls, images=images))
 
