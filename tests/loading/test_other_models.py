@@ -101,9 +101,6 @@ Kolors
 a DiT of the classes of ImageNet
     y_embedder.embedding_table.weight blocks.0.adaLN_modulation.1.weight x_embedder.proj.weight
     transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight pos_embed.proj.weight
-Stable unCLIP
-    model.diffusion_model.label_emb.0.0.weight cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight
-    model.diffusion_model.label_emb.0.0.weight noise_augmentor.data_mean cond_stage_model.model.ln_final.weight
 SUPIR
     model.control_model.input_blocks.0.0.weight model.diffusion_model.project_modules.0.zero_conv.weight
 """
@@ -148,8 +145,8 @@ Zero123, which turns an object that it is shown
     Zero1to3StableDiffusion
 LDM3D, which draws depth too
     StableDiffusionLDM3D
-Stable unCLIP
-    StableUnCLIPImg2Img
+Karlo, an unCLIP of pixels
+    UnCLIP
 a Stable Diffusion that is shown a picture in place of words (image variations, Paint by Example)
     PaintByExample StableDiffusionImageVariation
 a DiT of the classes of ImageNet

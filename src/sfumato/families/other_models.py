@@ -49,7 +49,7 @@ ALIKE = (
 )
 # The most particular first: some have the parts of others and one more.
 OTHERS = (
-    OtherModel("Stable unCLIP", r"noise_augmentor\.", "(Stable)?UnCLIP"),
+    OtherModel("Karlo, an unCLIP of pixels", "", "UnCLIP"),
     OtherModel(
         "a latent diffusion model of before Stable Diffusion",
         r"cond_stage_model\.transformer\.attn_layers\.|first_stage_model\.quantize\.",
