@@ -22,7 +22,7 @@ from sfumato.adapters.unmerged import unmerged
 from sfumato.adapters.use import Use
 from sfumato.api import StableDiffusion
 from sfumato.diffusion.cond import Cond
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.families import family
 from tiny.adapters import KINDS, random_adapter, random_lora
 
@@ -219,8 +219,28 @@ def test_without_merging_the_picture_is_the_same(sd: StableDiffusion, loras: lis
     try:
         added = sd.txt2img("a cat", **options)[0]
     finally:
-        sd.adapters.merge = True
+        sd.adapters.merge = None
     assert np.abs(np.asarray(merged, int) - np.asarray(added, int)).max() <= 1
+
+
+def test_where_no_copy_fits_loras_are_added_at_run_time(
+    sd: StableDiffusion, loras: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"lora": [f"{loras[0]}:0.8"], **SMALL}
+    path = sd.path
+    sd = sfumato.load(path, "cpu")
+    merged = sd.txt2img("a cat", **options)[0]
+    assert not any(view.slots for view in sd._shared.made)
+    monkeypatch.setattr("sfumato.pipeline.adapter_memory.free_memory", lambda device: 1000)
+    sd.txt2img("a cat", **options)
+    assert not any(view.slots for view in sd._shared.made), "what was decided holds"
+    tight = sfumato.load(path, "cpu")
+    with pytest.warns(SfumatoWarning, match="it is added at every step instead"):
+        added = tight.txt2img("a cat", **options)[0]
+    assert any(view.slots for view in tight._shared.made) and not any(view.adapters for view in tight._shared.made)
+    assert np.abs(np.asarray(merged, int) - np.asarray(added, int)).max() <= 1
+    tight.adapters.merge = True
+    assert tight.txt2img("a cat", **options)[0] == merged
 
 
 def test_the_latest_sets_alone_are_kept(sd: StableDiffusion, loras: list[str]) -> None:

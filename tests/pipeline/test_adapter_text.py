@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
 import sfumato
@@ -83,3 +84,17 @@ def test_a_grid_has_loras_as_an_axis(sd: StableDiffusion, lora: Path) -> None:
     _, table = sd.grid("a cat", "", "lora=none,style:0.5,style:1", **SMALL)
     said = [infotext.parse(cell["infotext"])[0] for cell in table["cells"]]
     assert said == ["a cat", "a cat <lora:style:0.5>", "a cat <lora:style:1>"]
+
+
+def test_embeddings_of_another_name_are_found_by_their_hash(sd: StableDiffusion, tmp_path: Path) -> None:
+    room, width = tmp_path / "web" / "embeddings", sd.spec.text.hidden_size
+    for folder in (room, tmp_path / "web" / "models" / "Lora"):
+        folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_file({"emb_params": torch.randn(2, width)}, room / "bad.safetensors")
+    drawn = sd.txt2img("a cat", "dull, bad, (bad:1.2)", **SMALL)
+    assert "TI hashes" in infotext.parse(drawn.infotexts[0])[2]
+    assert drawn[0] != sd.txt2img("a cat", "dull, x, (x:1.2)", **SMALL)[0]
+    save(drawn[0], tmp_path / "a.png", drawn.infotexts[0])
+    (room / "bad.safetensors").rename(room / "worse.safetensors")
+    assert sfumato.load(sd.path).replay(tmp_path / "a.png")[0] == drawn[0]

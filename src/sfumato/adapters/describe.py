@@ -68,8 +68,8 @@ def describe(checkpoint: Checkpoint) -> Description | None:
     shapes, metadata = checkpoint.shapes, checkpoint.metadata
     kind = kind_of(shapes)
     if ip_adapter.is_ip_adapter(shapes):
-        flavour, family, layers = ip_adapter.described(shapes)
-        return Description(f"an IP-Adapter ({flavour})", family, (), layers, (), metadata)
+        flavour, made, count = ip_adapter.described(shapes)
+        return Description(f"an IP-Adapter ({flavour})", made, (), count, (), metadata)
     if kind is None:
         return None
     if kind == "embedding":

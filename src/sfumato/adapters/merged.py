@@ -54,6 +54,14 @@ def merged(network: Network, part: str, uses: Sequence[Use], spec: Spec) -> Netw
     return result
 
 
+def copied_bytes(network: nn.Module, part: str, uses: Sequence[Use], spec: Spec) -> int:
+    """The size of the weights of their own that `merged` would give a network."""
+    changed = (change.layer for use in uses for change in lora.changes(use.file, spec) if use.strength(change.layer))
+    places = _places(network)
+    names = {name for layer in changed if layer.part == part for name in layer.rule.ours}
+    return sum(_now(places, {}, name).nbytes for name in names)
+
+
 def hyped(network: nn.Module, uses: Sequence[Use]) -> nn.Module:
     """The network with hypernetworks before its attentions; the same object where there are none.
 

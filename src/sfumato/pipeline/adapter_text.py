@@ -16,8 +16,8 @@ from sfumato.text.prompt.syntax import WITH_CHANCE
 from sfumato.text.prompt.tree import Adapter
 
 LORA_HASH = 12  # digits, as the web UIs have them
-HASHES = {"Lora hashes": "lora", "Hypernet hashes": "hypernetwork"}
-"""The fields by which adapters that tags name are found, and the kind of each."""
+HASHES = {"Lora hashes": "lora", "Hypernet hashes": "hypernetwork", "TI hashes": "embedding"}
+"""The fields by which adapters that prompts name are found, and the kind of each."""
 # The fields for what prompts of other languages cannot name, by kinds of tags.
 FIELDS = {"lora": OPTIONS["lora"].infotext, "hypernet": OPTIONS["hypernetwork"].infotext}
 
@@ -58,15 +58,20 @@ def hashes(one: Settings, uses: Iterable[Use]) -> dict[str, str | None]:
             for field, each in named.items()}  # fmt: skip
 
 
-def found_again(prompt: str, said: Mapping[str, str], known: Callable[[str], bool]) -> tuple[str, list[str]]:
-    """A prompt whose tags have the names that files have here, and what was found by its hash alone.
+def found_again(
+    prompt: str, negative: str, said: Mapping[str, str], known: Callable[[str], bool]
+) -> tuple[str, str, list[str]]:
+    """A prompt and a negative prompt with the names that adapters' files have here, and what was found by hash alone.
 
-    `said` are the fields of the picture's settings. `known` says whether a name needs no search.
+    LoRAs and hypernetworks are named in tags, embeddings by their words. `said` are the fields of the picture's
+    settings. `known` says whether a name needs no search.
     """
-    notes = []
+    notes, texts = [], [prompt, negative]
     for field, kind in HASHES.items():
         for name, digits in re.findall(r"\s*([^,]+?): *([0-9a-fA-F]{8,64})(?:,|$)", said.get(field, "")):
-            if known(name) or f":{name}" not in prompt:
+            place = rf"(?<!\w){re.escape(name)}(?!\w)" if kind == "embedding" else rf"(?<=:){re.escape(name)}(?=[:>])"
+            parts = [re.split(place, text) for text in texts]
+            if known(name) or all(len(each) == 1 for each in parts):
                 continue
             try:
                 find_adapter(name, (kind,))
@@ -75,6 +80,6 @@ def found_again(prompt: str, said: Mapping[str, str], known: Callable[[str], boo
                     here = find_adapter(digits, (kind,)).stem
                 except SfumatoError:
                     continue  # the request will say that it is not here
-                prompt = here.join(re.split(rf"(?<=:){re.escape(name)}(?=[:>])", prompt))
+                texts = [here.join(each) for each in parts]
                 notes.append(f"{kind} {name}: found by its hash, as {here}")
-    return prompt, notes
+    return texts[0], texts[1], notes

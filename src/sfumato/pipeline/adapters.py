@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +25,8 @@ from sfumato.text.embeddings import Embedding, known, marked
 from sfumato.text.prompt.syntax import WITH_CHANCE, parsed
 from sfumato.text.prompt.tree import Adapter
 
+Fits = Callable[[tuple[Use, ...]], bool]
+"""Whether the copy of weights that LoRAs would be merged into fits into memory."""
 TAGS: dict[str, Kind] = {"lora": "lora", "lyco": "lora", "hypernet": "hypernetwork"}  # in prompts
 
 
@@ -34,12 +36,13 @@ class Adapters:
 
     All views and copies of a model share it. Nothing here changes the model's own weights: without an adapter it is
     what it was, bit for bit. `merge` says whether adapters that all pictures of a request share are merged into a copy
-    of the weights that they change, which costs its memory and no time later; else they are added at every step.
+    of the weights that they change, which costs its memory and no time later; else they are added at every step. None,
+    as at the start, merges where the copy takes at most half of the memory that is free.
     """
 
     def __init__(self, spec: Spec):
         self.spec = spec
-        self.merge = True
+        self.merge: bool | None = None
         self._asks = True
         self._uses: dict[str, Use] = {}
         self._images: dict[str, ImagePrompt] = {}
@@ -172,23 +175,24 @@ class Adapters:
         except ValueError as error:
             raise SfumatoError(f"{tag} cannot be read: {error}") from error
 
-    def divided(self, settings: Settings) -> tuple[tuple[Use, ...], tuple[Use, ...]]:
+    def divided(self, settings: Settings, copy_fits: Fits) -> tuple[tuple[Use, ...], tuple[Use, ...]]:
         """What changes the network for all pictures of a request at all times, and LoRAs that do for some or at some.
 
-        With `merge` off LoRAs are all among the second. Raises SfumatoError as `uses`, for wildcards that cannot be
-        read.
+        With `merge` off, and where `copy_fits` says no, LoRAs are all among the second. Raises SfumatoError as `uses`,
+        for wildcards that cannot be read.
         """
         chance = self._asks and settings.prompt_syntax in WITH_CHANCE and "<" in settings.prompt
         pictures = map(settings.of_picture, range(settings.draws)) if chance else (settings,)
-        return self.divide([self.uses(one) for one in pictures])
+        return self.divide([self.uses(one) for one in pictures], copy_fits)
 
-    def divide(self, sets: Sequence[tuple[Use, ...]]) -> tuple[tuple[Use, ...], tuple[Use, ...]]:
+    def divide(self, sets: Sequence[tuple[Use, ...]], copy_fits: Fits) -> tuple[tuple[Use, ...], tuple[Use, ...]]:
         """As `divided`, of what each picture is drawn with."""
         every = dict.fromkeys(use for uses in sets for use in uses if use.changes_network)
         once = {use for use in every if all(uses.count(use) == 1 for uses in sets)}
-        shared = tuple(
-            use for use in every if use in once and use.during is None and (self.merge or not use.changes_weights)
-        )
+        always = [use for use in every if use in once and use.during is None]
+        weights = tuple(use for use in always if use.changes_weights)
+        merge = copy_fits(weights) if self.merge is None else self.merge
+        shared = tuple(use for use in always if merge or not use.changes_weights)
         return shared, tuple(use for use in every if use not in shared and use.changes_weights)
 
     def _embeddings(self, one: Settings, uses: Sequence[Use], needed: bool = True) -> Iterator[Use]:

@@ -36,6 +36,7 @@ from sfumato.nets.seamless import seamless
 from sfumato.nets.unclip import VectorStatistics
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
+from sfumato.pipeline.adapter_memory import CopyFits
 from sfumato.pipeline.adapters import Adapters
 from sfumato.pipeline.clip_scorer import PERCEPTOR, ClipScorer, load_scorer
 from sfumato.pipeline.controls import ControlFile, LoadedControls
@@ -139,7 +140,7 @@ class Model:
         pictures share calls of the network. Raises SfumatoError for an adapter or a control that is not here or does
         not fit.
         """
-        merged, slots = self.adapters.divided(settings)
+        merged, slots = self.adapters.divided(settings, self._shared.copy_fits)
         controls = tuple(ControlFile.find(one) for one in settings.control)
         images = tuple(ImagePromptFile.find(one) for one in self.adapters.image_prompts(settings))
         key = replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots)
@@ -158,7 +159,7 @@ class Model:
         if set(self.key.adapters) <= drawing <= {*self.key.adapters, *self.key.slots}:
             result = copy.copy(self)
         else:
-            merged, slots = self.adapters.divide([uses])
+            merged, slots = self.adapters.divide([uses], self._shared.copy_fits)
             result = copy.copy(self.view(replace(self.key, adapters=merged, slots=slots)))
         result.encode = self._shared.encoder(uses)
         return result
@@ -266,6 +267,7 @@ class _Shared:
         self.spec, self.path = spec, path
         self.made: dict[View, _Networks] = {View(): _Networks(denoiser, vae, encode)}
         self.encoders: dict[tuple[Use, ...], TextEncoder] = {(): encode}
+        self.copy_fits = CopyFits(denoiser.network, family(spec.family).denoiser, spec)
         self._controls = LoadedControls()
         self._images = LoadedImagePrompts()
 
@@ -316,6 +318,7 @@ class _Shared:
     def moved(self) -> None:
         """Forget what was made of the networks as they were."""
         self.made, self.encoders = {View(): self.made[View()]}, {(): self.encoders[()]}
+        self.copy_fits.forget()
         self._controls.clear()
         self._images.clear()
         for name in ("preview_colours", "perceptor"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -46,6 +47,17 @@ def pictures_at_once(width: int, height: int, device: torch.device) -> int:
     """Returns how many pictures to draw side by side: as many as fill the device, no more than its memory holds."""
     budget = 512 * 512 if device.type == "cpu" else 4 * 512 * 512
     return max(1, min(8, budget // (width * height)))
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that may still be taken on a device; None where that is not known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines() if device.type == "cpu" else []
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 @contextmanager

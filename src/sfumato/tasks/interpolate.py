@@ -103,7 +103,7 @@ def interpolate(
         replace(settings, prompt=prompts[k % len(prompts)], seed=seeds[k % len(seeds)]).of_picture(0)
         for k in range(keys)
     ]
-    if len({model.adapters.divide([model.adapters.uses(key)]) for key in each}) > 1:
+    if len({frozenset(use for use in model.adapters.uses(key) if use.changes_network) for key in each}) > 1:
         raise OptionError("the prompts ask for different adapters; give all of them the same, or name them by `lora`")
     run = SamplingRun.of(model, settings)
     conds = [conditioning(model, key, run.sigmas) for key in each]

@@ -78,7 +78,8 @@ def replay(
     refiner = _refiner(model, recipe, options, refiner, strength)
     if strength is None and recipe.levels is not None:
         options = _part_of_list(model, recipe, options)
-    recipe.prompt, notes = found_again(recipe.prompt, recipe.hashes, model.adapters.knows)
+    texts = recipe.prompt, recipe.negative
+    recipe.prompt, recipe.negative, notes = found_again(*texts, recipe.hashes, model.adapters.knows)
     recipe.rules += notes
     options["lora"] = (*(options.get("lora") or ()), *_loras(recipe, model))
     spec = None if refiner is None else refiner.spec
