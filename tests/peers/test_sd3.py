@@ -10,6 +10,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     SD3ControlNetModel,
     SD3Transformer2DModel,
+    StableDiffusion3ControlNetInpaintingPipeline,
     StableDiffusion3ControlNetPipeline,
     StableDiffusion3Pipeline,
 )
@@ -18,7 +19,8 @@ from PIL import Image
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from sfumato import Control
-from sfumato.errors import SfumatoWarning
+from sfumato.errors import SfumatoError, SfumatoWarning
+from sfumato.pipeline.hints import Masked
 
 PROMPT, NEGATIVE = "a red heart and so on", "a blue cat"
 OURS = {"steps": 6, "cfg": 4.0, "seed": 3, "width": 32, "height": 32, "watermark": False}
@@ -150,3 +152,33 @@ def test_a_controlnet(sd3, opened, first_noise, apart, joint: bool, tmp_path: Pa
     control = Control(tmp_path / "edges", hint, weight=0.7, end=0.7)
     assert apart(model.txt2img(PROMPT, NEGATIVE, control=[control], **OURS).images[0], picture) <= 2
     assert apart(model.txt2img(PROMPT, NEGATIVE, **OURS).images[0], picture) > 10
+
+
+def test_a_controlnet_for_inpainting(sd3, opened, first_noise, apart, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode())
+    pipeline = sd3(*KINDS["sd3_medium"])
+    model = opened(pipeline)
+    torch.manual_seed(1)
+    network = SD3ControlNetModel(
+        sample_size=16, num_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=96,
+        caption_projection_dim=32, pooled_projection_dim=64, pos_embed_max_size=16, extra_conditioning_channels=1,
+    ).eval()  # fmt: skip
+    for layer in (*network.controlnet_blocks, network.pos_embed_input.proj):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    network.save_pretrained(tmp_path / "fill")
+    theirs = StableDiffusion3ControlNetInpaintingPipeline(**pipeline.components, controlnet=network)
+    theirs.set_progress_bar_config(disable=True)
+    image, mask = Image.linear_gradient("L").resize((32, 32)).convert("RGB"), Image.new("L", (32, 32))
+    mask.paste(255, (8, 4, 24, 20))
+    picture = theirs(
+        PROMPT, negative_prompt=NEGATIVE, control_image=image, control_mask=mask, latents=first_noise(model), **THEIRS
+    ).images[0]
+    places = torch.zeros(1, 1, 32, 32)
+    places[..., 4:20, 8:24] = 1
+    control = Control(tmp_path / "fill", Masked(image, places), hint="inpaint")
+    assert apart(model.txt2img(PROMPT, NEGATIVE, control=[control], **OURS).images[0], picture) <= 2
+    given = {"mask": mask, **OURS, "steps": 2}
+    plain = model.inpaint(image, PROMPT, **given).images[0]
+    assert model.inpaint(image, PROMPT, control=[f"{tmp_path / 'fill'},hint=inpaint"], **given).images[0] != plain
+    with pytest.raises(SfumatoError, match="is for inpainting; give it there with hint=inpaint"):
+        model.txt2img(PROMPT, control=[Control(tmp_path / "fill", image)], **OURS)

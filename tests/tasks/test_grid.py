@@ -34,6 +34,9 @@ def sd(model: str) -> StableDiffusion:
         ("clip-skip=1,2", "clip_skip", (1, 2)),
         ("watermark=yes,no", "watermark", (True, False)),
         ("strength=0..1:0.5", "strength", (0.0, 0.5, 1.0)),
+        ("control.weight=0..1:0.5", "control.weight", (0.0, 0.5, 1.0)),
+        ("control.mode=prompt,control", "control.mode", ("prompt", "control")),
+        ("ip-adapter.end=0.5,1", "ip_adapter.end", (0.5, 1.0)),
     ],
 )
 def test_axes(text: str, name: str, values: tuple[object, ...]) -> None:
@@ -121,3 +124,16 @@ def test_the_command(run: Callable, refused: Callable, model: str, tmp_path: Pat
     assert len(table["cells"]) == 6 == len(list((tmp_path / "cells").iterdir()))
     refused(run("grid", "a cat", "--x", "cfg=1", "-n", 2, *options), "one picture a cell")
     refused(run("grid", "a cat", "--x", "cfg=1", "--out", "x/", *options), "give the sheet a name")
+
+
+def test_parts_of_controls_are_axes(sd: StableDiffusion) -> None:
+    axes = [Axis.parse("control.weight=0,0.5"), Axis.parse("control.hint=canny,none")]
+    given = {**SMALL, "control": ["edges=one.png,end=0.5", "depth=two.png"]}
+    cells = Grid.of(sd, axes, "a cat", options=given).cells
+    for cell in cells:
+        for control, model in zip(cell.settings.control, ("edges", "depth"), strict=True):
+            assert (control.model, control.weight) == (model, (0, 0.5)[cell.place[0]])
+            assert control.hint == ("canny", "none")[cell.place[1]]
+        assert cell.settings.control[0].end == 0.5
+    with pytest.raises(SfumatoError, match=r"control\.weight changes nothing without `?control`?"):
+        Grid.of(sd, axes[:1], "a cat", options=SMALL)

@@ -137,20 +137,26 @@ def hint_input(
 ) -> Tensor:  # fmt: skip
     """What a control's network is given of its hint, (1, C, H, W): its pixels, or for a transformer's its latents.
 
-    `width` and `height` are those of the drawn picture, `shift` and `canny` as in `ControlModel`. Raises SfumatoError
-    as `hint_picture`, and for a network that sees a mask besides.
+    `width` and `height` are those of the drawn picture, `shift` and `canny` as in `ControlModel`. A transformer's for
+    inpainting sees a mask besides. Raises SfumatoError as `hint_picture`.
     """
     vae = model.spec.vae
     if not isinstance(network, MMDiTControlNet):
         return hint_pixels(model, control, PIXELS * (width // vae.factor), PIXELS * (height // vae.factor))
-    if network.control.hint_channels != vae.latent_channels:
-        raise SfumatoError(
-            f"{control.model} sees a mask beside its hint, which is not supported; give a ControlNet for edges, depth "
-            "or the like"
-        )
+    if network.control.hint_channels == vae.latent_channels + 1:
+        return _masked_latents(model, control, width, height)
     pixels = hint_pixels(model, control, width, height)
     latents = encode(model.vae, pixels * 255 * 0.5 + 0.5 if canny else pixels * 2 - 1)
     return latents if shift else latents + vae.shift * vae.scale
+
+
+def _masked_latents(model: Model, control: Control, width: int, height: int) -> Tensor:
+    """The latents of a picture whose places that are to be drawn are black, and a mask that is 1 where it stays."""
+    if control.hint != "inpaint" or not isinstance(control.image, Masked):
+        raise SfumatoError(f"{control.model} is for inpainting; give it there with hint=inpaint, and no picture")
+    latents = encode(model.vae, (hint_pixels(model, control, width, height) * 2 - 1).clamp(min=-1))
+    mask = F.interpolate(control.image.mask.float(), (height, width), mode="nearest")
+    return torch.cat([latents, 1 - F.interpolate(mask, latents.shape[2:], mode="nearest").to(latents)], 1)
 
 
 def _kind(control: Control, loaded: ControlModel, network: nn.Module) -> int | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from itertools import product
 from typing import Any, cast
@@ -20,16 +20,25 @@ from sfumato.pipeline.events import Picture
 from sfumato.pipeline.model import Model
 from sfumato.settings.adapters import NO_ADAPTER, Loras
 from sfumato.settings.kinds import Kind, Number, Text, Whole
+from sfumato.settings.option import options_in
 from sfumato.settings.settings import Options, Settings, sized
+from sfumato.settings.steering import Several
 from sfumato.settings.table import OPTIONS
 from sfumato.tasks.img2img import STRENGTH, check_strength, img2img
 from sfumato.tasks.txt2img import txt2img
 
 MAX_CELLS = 1000
 _WORDS, _STRENGTH = "words", "strength"
+_PARTS: dict[str, Kind] = {  # of controls and image prompts, such as control.weight
+    f"{name}.{part}": each.kind
+    for name, one in OPTIONS.items()
+    if isinstance(one.kind, Several)
+    for part, each in options_in(one.kind.one).items()
+}
 _KINDS: dict[str, Kind] = {  # of the options that have one plain value
     **{name: one.kind for name, one in OPTIONS.items() if not one.kind.repeated and name not in ("n", "sigmas")},
     **{name: one.kind for name, one in OPTIONS.items() if isinstance(one.kind, Loras)},  # one adapter a value, or none
+    **_PARTS,
     _WORDS: Text(),
     _STRENGTH: Number(0, 1, STRENGTH),
 }
@@ -146,7 +155,7 @@ class Grid:
                 if old not in prompt + negative:
                     raise SfumatoError(f"{old!r} is in no prompt, so nothing would change; begin with words that are")
                 texts = [text.replace(old, words) for text in texts]
-            mine = cast(Options, {**first, **chosen, "n": 1})
+            mine = cast(Options, {**_with_parts(first, chosen), "n": 1})
             if image is not None:
                 mine = sized(mine, *natural_size(image, model.spec))
             cells.append(Cell(place, Settings.of(model.spec, *texts, **mine), strength))
@@ -209,6 +218,21 @@ class Grid:
 
     def _labels(self, k: int) -> list[str]:
         return [self.axes[k].label(i) for i in range(len(self.axes[k].values))] if k < len(self.axes) else []
+
+
+def _with_parts(options: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with those that a cell has; a part of controls or image prompts is changed in all of them.
+
+    Raises SfumatoError for a part of what is not there.
+    """
+    mine = {**options, **{name: value for name, value in chosen.items() if name not in _PARTS}}
+    for name in chosen.keys() & _PARTS.keys():
+        several, _, part = name.partition(".")
+        given = OPTIONS[several].checked(mine.get(several) or ())
+        if not given:
+            raise SfumatoError(f"the axis {name} changes nothing without `{several}`; give that as well")
+        mine[several] = tuple(replace(one, **{part: chosen[name]}) for one in given)
+    return mine
 
 
 def _widest(texts: Iterator[str] | list[str], font: Any) -> int:
