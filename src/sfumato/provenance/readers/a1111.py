@@ -35,7 +35,7 @@ _TOLD = {
     "Emphasis", "Hashes", "Denoising strength", "Template", "Negative Template", "Wildcard prompt",
     "Wildcard negative prompt", "Batch size", "Batch pos", "User", "Module 1", "Module 2", "Module 3",
     "Beta schedule type", "Lora hashes", "TI hashes", "Prompt syntax", "Hires upscaler", "Best of", "CLIP score",
-    "Aesthetic predictor", "Predicted score", "Safety checker",
+    "Aesthetic predictor", "Predicted score",
     "Refiner", "Refiner switch at", "First pass size", "Refiner switch by sampling steps", "App", "Pipeline",
     "Operations", "Created Date", "Civitai resources", "Civitai metadata", "Hires resize", "Hires size", "HiRes mode",
     "Refine", "Base model", "Parser", "Backend", "Downcast alphas_cumprod", "Styles", "Discard penultimate sigma",
