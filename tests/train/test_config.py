@@ -41,7 +41,7 @@ def test_nested_tables_tuples_and_whole_numbers_for_floats():
         ({"loop": {"steps": 10, "batch": 4}}, "lr"),
         ({"loop": LOOP | {"steps": "many"}}, "steps"),
         ({"loop": LOOP | {"steps": True}}, "steps"),
-        ({"loop": LOOP | {"lr_schedule": "linear"}}, "cosine"),
+        ({"loop": LOOP | {"lr_schedule": "wave"}}, "cosine"),
         ({"loop": LOOP | {"batch": 0}}, "batch"),
         ({"loop": LOOP | {"seed": -1}}, "seed"),
         ({"loop": LOOP | {"seed": 2**63}}, "seed"),

@@ -24,6 +24,31 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 
 
+def _list(asked: bool) -> None:
+    if not asked:
+        return
+    from rich.console import Console
+
+    methods = [method for method in METHODS if not method.former]
+    width = max(len(method.name) for method in methods)
+    lines = [f"{method.name:<{width}}  {method.learns}" for method in methods]
+    lines += ["", f"recipes that ship: {', '.join(sorted(_recipes()))}"]
+    Console(highlight=False).print("\n".join(lines), soft_wrap=True, markup=False)
+    raise typer.Exit
+
+
+@app.callback()
+def train(
+    listed: Annotated[
+        bool, typer.Option("--list", callback=_list, is_eager=True, help="Print all methods and recipes.")
+    ] = False,
+) -> None:
+    """Train models.
+
+    Example: sfumato train --list
+    """
+
+
 def _recipes() -> list[str]:
     return [Path(file.name).stem for file in resources.files("sfumato.train").joinpath("configs").iterdir()]
 
@@ -51,6 +76,12 @@ DryRun = Annotated[
 ]
 
 
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as loop.lr=1e-4; repeatable."),
+]
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Options that every training command has."""
@@ -62,12 +93,16 @@ class RunOptions:
     device: Device = "auto"
     threads: Threads = None
     dry_run: DryRun = False
+    assignments: Assignments = None
 
     def options(self) -> Options:
         """Returns the options as the trainer takes them."""
         from sfumato.train.run import Options
 
-        return Options(self.seed, self.fresh, self.steps, self.max_minutes, self.device, self.threads)
+        return Options(
+            self.seed, self.fresh, self.steps, self.max_minutes, self.device, self.threads,
+            tuple(self.assignments or ()),
+        )  # fmt: skip
 
 
 def opened(data: Path, own_pictures: bool) -> SampleSource:
@@ -90,7 +125,16 @@ def _command(method: Method) -> Callable[..., None]:
         frozen=True,
     )
 
-    def run(config: Config = None, *, data: Data, out: Out, inputs: Any, running: RunOptions) -> None:
+    def explain(key: str | None) -> None:
+        if key is not None:
+            from sfumato.train.recipe_keys import explained
+
+            typer.echo(explained(method.load()[0], key))
+            raise typer.Exit
+
+    def run(
+        config: Config = None, *, data: Data, out: Out, explain: str | None = None, inputs: Any, running: RunOptions
+    ) -> None:
         from sfumato.cli.dry_run import dry_run
         from sfumato.train.run import run_method
 
@@ -101,7 +145,13 @@ def _command(method: Method) -> Callable[..., None]:
             work = dry_run if running.dry_run else run_method
             work(method, recipe, opened(data, method.own_pictures), out, vars(inputs), running.options())
 
-    run.__annotations__["inputs"] = group
+    shown = typer.Option(
+        metavar="KEY",
+        callback=explain,
+        is_eager=True,
+        help="Say what a key of the recipe does; all lists them.",
+    )
+    run.__annotations__ |= {"inputs": group, "explain": Annotated[str | None, shown]}
     run.__doc__ = method.help
     return command(run)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from sfumato.errors import SfumatoError
 from sfumato.files import read_toml
+from sfumato.train.recipe_keys import assigned
 from sfumato.typed import build as build
 
 T = TypeVar("T")
@@ -84,10 +86,11 @@ class LoopConfig:
             raise SfumatoError(f"ema is {self.ema}; expected at least 0 and less than 1")
 
 
-def read_config(name: str | Path, kind: type[T]) -> T:
+def read_config(name: str | Path, kind: type[T], assignments: Sequence[str] = ()) -> T:
     """Returns the recipe in a TOML file: `name` is its path, or the bare name of one that ships with the package.
 
-    Raises SfumatoError for a missing file, broken TOML, unknown or missing keys and values of another type.
+    `assignments` such as "loop.lr=1e-4" take the place of what it says. Raises SfumatoError for a missing file, broken
+    TOML, unknown or missing keys and values of another type.
     """
     path = Path(name)
     shipped = {Path(file.name).stem: file for file in resources.files("sfumato.train").joinpath("configs").iterdir()}
@@ -101,4 +104,4 @@ def read_config(name: str | Path, kind: type[T]) -> T:
             guess = f"did you mean {near[0]!r}? " if near else ""
             names = ", ".join(sorted(shipped))
             raise SfumatoError(f"{error}; {guess}a config is a TOML file or one of {names}") from error
-    return build(kind, table, str(path))
+    return build(kind, assigned(table, kind, assignments), str(path))

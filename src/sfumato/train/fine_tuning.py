@@ -133,6 +133,15 @@ class FineTuningTask:
         weights = self.cfg.objective.weights(self.model.denoiser.prediction, batch["sigma"]).to(errors)
         return (errors * weights * batch["weight"]).mean(), {"mse": errors.detach().mean()}
 
+    def batch_ids(self, step: int) -> list[str | int]:
+        """Returns the numbers of a step's pictures with their captions."""
+        return [f"{sample.picture}: {sample.caption}" for sample in self._samples(step)]
+
+    @property
+    def forwarded(self) -> nn.Module:
+        """The network that the loss calls."""
+        return self.model.denoiser.network
+
     def conditions(self, batch: Batch, made: Conditions | None = None) -> Cond:
         """Returns the conditioning of a batch's rows, by the model that learns unless another one is given."""
         rows = zip(batch["step"].tolist(), batch["place"].tolist(), strict=True)

@@ -24,7 +24,7 @@ def recompute_blocks(network: nn.Module, device: torch.device) -> int:
     """
     blocks = [block for path, block in network.named_modules() if _is_block(network, path)]
     for block in blocks:
-        block.forward = functools.partial(  # type: ignore[method-assign] # that is the switch
+        block.forward = functools.partial(  # that is the switch
             _recomputed, block.forward, device
         )
     return len(blocks)

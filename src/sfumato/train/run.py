@@ -24,7 +24,8 @@ from sfumato.train.task import MethodTask, Prepares
 class Options:
     """Options that every run has; None leaves a value to the recipe or to torch.
 
-    With `fresh`, a run that lies in the folder already is an error and not continued.
+    `assignments` change keys of the recipe, such as
+    "loop.lr=1e-4". With `fresh`, a run that lies in the folder already is an error and not continued.
     """
 
     seed: int | None = None
@@ -33,6 +34,7 @@ class Options:
     max_minutes: float | None = None
     device: str = "auto"
     threads: int | None = None
+    assignments: tuple[str, ...] = ()
 
 
 def run_method(
@@ -60,7 +62,7 @@ def run_method(
 
 def recipe_of(method: Method, recipe: str | Path, options: Options) -> Any:
     """Returns the recipe of a run, with what the options change. Raises SfumatoError as `run_method`."""
-    cfg: Any = read_config(recipe, method.load()[0])
+    cfg: Any = read_config(recipe, method.load()[0], options.assignments)
     method.check(cfg)
     changes = {name: value for name in ("seed", "steps") if (value := getattr(options, name)) is not None}
     return dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, **changes))
