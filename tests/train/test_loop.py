@@ -82,6 +82,7 @@ def test_a_run_leaves_everything(tmp_path: Path):
     assert state(tmp_path)["config"]["loop"]["steps"] == 300
     assert (tmp_path / "samples/step-00000300.png").is_file()
     assert list((tmp_path / "tensorboard").iterdir())
+    assert "300 of 300 steps, finished" in (tmp_path / "report.html").read_text()
     steps = [json.loads(line)["step"] for line in lines(tmp_path)]
     assert steps == sorted(steps) and steps[-1] == 300
 

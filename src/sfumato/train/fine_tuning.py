@@ -137,6 +137,11 @@ class FineTuningTask:
         """Returns the numbers of a step's pictures with their captions."""
         return [f"{sample.picture}: {sample.caption}" for sample in self._samples(step)]
 
+    def data_summary(self) -> dict[str, object]:
+        """Returns the set's name, its samples an epoch, and how many of them have each size."""
+        sizes = {f"{width} x {height}": count for (width, height), count in self.pictures.sizes.items()}
+        return {"set": self.pictures.name, "samples an epoch": self.pictures.epoch} | sizes
+
     @property
     def forwarded(self) -> nn.Module:
         """The network that the loss calls."""

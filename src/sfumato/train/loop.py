@@ -24,8 +24,10 @@ from sfumato.files import atomic_write, check_writable, hidden_folder, sync_fold
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
 from sfumato.train.learner import Learner, NotFinite
+from sfumato.train.origin import origin, save_sheet
+from sfumato.train.page import write_page
 from sfumato.train.report import Report
-from sfumato.train.task import Batch, Task, batch_ids
+from sfumato.train.task import Batch, DescribesData, Task, batch_ids
 
 FAILURE = "failure.json"
 
@@ -52,9 +54,10 @@ def train(
     """Trains `task` into the folder `run` until `cfg.steps`, the time limit, SIGINT or SIGTERM.
 
     `record` is the whole recipe, a dataclass, and is kept in every checkpoint. However the run ends, it leaves a
-    checkpoint and an export, and after anything but a signal also figures and a sheet. Raises SfumatoError if a loss or
-    weight is no longer finite (the networks are those of the last checkpoint then), if the disk is full or the folder
-    cannot be written (its last checkpoint stays), and if its checkpoint belongs to other networks.
+    checkpoint and an export, and after anything but a signal also figures, a sheet and a page, report.html. Raises
+    SfumatoError if a loss or weight is no longer finite (the networks are those of the last checkpoint then), if the
+    disk is full or the folder cannot be written (its last checkpoint stays), and if its checkpoint belongs to other
+    networks.
     """
     check_writable(run)
     run.mkdir(parents=True, exist_ok=True)
@@ -105,6 +108,9 @@ class _Run:
             self._sheet(step)
         self._export()
         ended = "finished" if reason == "done" else "stopped; the same command goes on from there"
+        if reason != "signal":
+            data = self.task.data_summary() if isinstance(self.task, DescribesData) else {}
+            write_page(self.folder, self.record, data, f"{step:,} of {cfg.steps:,} steps, {ended}")
         report.say(f"step {step}: {path} written, {ended}")
         return Outcome(step, reason, metrics)
 
@@ -144,9 +150,8 @@ class _Run:
 
     def _sheet(self, step: int) -> None:
         with self._averaged():
-            picture = self.task.samples()
-        with atomic_write(self.folder / "samples" / f"step-{step:08d}.png") as file:
-            picture.save(file, "PNG")
+            picture, found = self.task.samples(), origin(self.record, step, self.learner.networks)
+        save_sheet(self.folder / "samples" / f"step-{step:08d}.png", picture, found)
 
     def _export(self) -> None:
         """Exports beside the former export, and takes its place when all of it is on the disk."""

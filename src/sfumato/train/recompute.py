@@ -18,15 +18,12 @@ def recompute_blocks(network: nn.Module, device: torch.device) -> int:
     """Makes the blocks of a network forget their inner values, and returns how many blocks there are.
 
     A block is a member of a `ModuleList` whose members all have layers inside, and has no such list below: a residual
-    block, a transformer's layer. Its output and its gradient stay the same, bit for bit;
-    its memory falls to that of its inputs, for about a third more time (Chen et al. 2016). The network's code and the
-    names of its weights do not change.
+    block, a transformer's layer. Its output and its gradient stay the same, bit for bit; it keeps its inputs only, and
+    takes about a third more time (Chen et al. 2016). The network's code and the names of its weights do not change.
     """
     blocks = [block for path, block in network.named_modules() if _is_block(network, path)]
     for block in blocks:
-        block.forward = functools.partial(  # that is the switch
-            _recomputed, block.forward, device
-        )
+        block.forward = functools.partial(_recomputed, block.forward, device)
     return len(blocks)
 
 

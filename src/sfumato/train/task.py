@@ -59,6 +59,14 @@ class NamesSamples(Protocol):
 
 
 @runtime_checkable
+class DescribesData(Protocol):
+    """A task that can say what it learns from, for the page of the run."""
+
+    def data_summary(self) -> dict[str, object]:
+        """Returns what there is to say of the data, by name."""
+
+
+@runtime_checkable
 class UsesFrozen(Protocol):
     """A task whose loss goes through a network that is not part of `networks`, such as one that an adapter changes."""
 
