@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from dataclasses import fields
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from sfumato.data.pictures.captions import drawn_caption, plain_caption
-from sfumato.data.pictures.options import SubsetOptions
+from sfumato.data.pictures.options import PictureOptions, SubsetOptions
 from sfumato.errors import SfumatoError
 
 
@@ -55,3 +58,11 @@ def test_words_are_put_around_captions() -> None:
 def test_options_are_checked(options: dict[str, object], message: str) -> None:
     with pytest.raises(SfumatoError, match=message):
         SubsetOptions(**options)
+
+
+def test_the_table_of_options_in_the_docs_is_whole() -> None:
+    text = (Path(__file__).parents[3] / "docs/data.md").read_text(encoding="utf-8")
+    table = text.split("| option | default |")[1].split("\n\n")[0]
+    named = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if row else "")]
+    options = {field.name for field in fields(PictureOptions)} - {"regularisation"}  # which a folder of its own says
+    assert sorted(named) == sorted(options)
