@@ -91,6 +91,9 @@ def test_several_pictures_and_patterns(draw: Run, refused: Callable, tmp_path: P
         (["*.png", "what is this?"], ["one.png", "two.png"], "what is this?"),
         (["*.png"], ["one.png", "two.png"], ""),
         (["missing.png"], ["missing.png"], ""),
+        (["missing.png", "a cat"], ["missing.png"], "a cat"),
+        ([".", "a cat"], ["."], "a cat"),  # which is no file, as its reader will say
+        (["-", "a cat"], ["-"], "a cat"),
         (["one.png", ""], ["one.png"], ""),
         (["one.png", "x" * 5000], ["one.png"], "x" * 5000),
     ],
@@ -102,6 +105,16 @@ def test_which_words_are_pictures(
     for name in ("one.png", "two.png", "cat"):
         (tmp_path / name).touch()
     assert pictures_and_prompt(words) == (pictures, prompt)
+
+
+@pytest.mark.parametrize("words", [["a cat", "one.png"], ["a cat", "missing.png"], ["x" * 5000, "a cat"]])
+def test_a_prompt_before_the_pictures_is_noticed(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.png").touch()
+    with pytest.raises(SfumatoError, match="name the pictures first, and then the prompt"):
+        pictures_and_prompt(words)
 
 
 def test_standard_input_and_output(run: Run, model: str, pictures: list[str], tmp_path: Path) -> None:

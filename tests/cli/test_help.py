@@ -88,10 +88,28 @@ def test_defaults_are_those_of_the_embedded_model(run: Run) -> None:
         ("--width", "--size WxH says both sides"),
         ("--ckpt", "here it is --model"),
         ("--stepz", "--steps"),
+        ("--step", "did you mean --steps?"),
     ],
 )
 def test_options_of_other_programs_are_answered(run: Run, refused: Callable[..., None], given: str, said: str) -> None:
     refused(run("txt2img", "a cat", given, "3"), given, said)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("generate", "a cat"), "No such command 'generate'; here it is `sfumato txt2img`"),
+        (("text-to-image", "a cat"), "here it is `sfumato txt2img`"),
+        (("download", "sdxl"), "here it is `sfumato pull`"),
+        (("zzz",), "try 'sfumato --help'"),
+        (("txt2img", "a", "cat"), "put a prompt of several words in quotes"),
+        (("samplers", "extra"), "try 'sfumato samplers --help'"),
+    ],
+)
+def test_commands_of_other_programs_are_answered(
+    run: Run, refused: Callable[..., None], words: tuple[str, ...], said: str
+) -> None:
+    refused(run(*words), said)
 
 
 def test_arguments_of_other_programs_are_answered(run: Run, refused: Callable[..., None]) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -59,6 +61,21 @@ COMMANDS = {
 
 # The commands whose options a user may look for in another of them.
 TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "upscale", "depth2img", "interpolate", "grid", "augment")
+# What other programs call these commands, without marks between words.
+OTHER_NAMES = {
+    **dict.fromkeys(("draw", "generate", "imagine", "create", "run", "paint"), "txt2img"),
+    **dict.fromkeys(("t2i", "text2img", "text2image", "texttoimage"), "txt2img"),
+    **dict.fromkeys(("i2i", "image2image", "img2image", "edit"), "img2img"),
+    **dict.fromkeys(("info", "show", "describe", "detect"), "inspect"),
+    **dict.fromkeys(("download", "fetch", "install", "get"), "pull"),
+    **dict.fromkeys(("list", "ls"), "models"),
+    **dict.fromkeys(("metadata", "recipe", "reproduce", "regenerate"), "replay"),
+    **dict.fromkeys(("caption", "clip", "blip"), "interrogate"),
+    **dict.fromkeys(("tokenize", "tokenise"), "tokens"),
+    **dict.fromkeys(("hires", "enlarge", "superresolution"), "upscale"),
+    **dict.fromkeys(("xyz", "xyplot", "plot"), "grid"),
+}  # fmt: skip
+ALIKE = 0.9  # how like an option's name another must be that is meant instead, 1 for the same
 FEW_OWNERS = 3  # an option that more of them have is no hint
 
 BASIC = "What everybody needs"
@@ -132,7 +149,16 @@ def _one_line() -> Iterator[None]:
 
 
 def _meant(error: Any) -> str:
-    """What to give instead of an option that a command does not have; empty where nothing is like it."""
+    """What to give instead of what a command does not have; empty where nothing is like it."""
+    if (command := re.match(r"No such command '([\w-]{1,30})'", error.message)) is not None:
+        instead = OTHER_NAMES.get(command[1].lower().replace("-", "").replace("_", ""))
+        if instead is None:
+            return ""
+        error.message = command[0]
+        return f"; here it is `sfumato {instead}`"
+    if error.ctx is not None and error.message.startswith("Got unexpected extra argument"):
+        takes_words = any("PROMPT" in (one.metavar or one.name.upper()) for one in error.ctx.command.params)
+        return "; put a prompt of several words in quotes" if takes_words else ""
     if type(error).__name__ != "NoSuchOption" or error.ctx is None:  # typer keeps this class to itself
         return ""
     from sfumato.cli.from_table import FLAGS
@@ -152,6 +178,9 @@ def _meant(error: Any) -> str:
     if names in arguments:
         error.possibilities = None
         return f"; here it is given without a name, as {arguments[names].metavar or names.upper()}"
+    if near := get_close_matches(meant, sorted(known), 1, ALIKE):
+        error.possibilities = None
+        return f"; did you mean {near[0]}?"
     owners = [name for name in TASKS if meant in _flags(_load(name))]
     if not owners or len(owners) > FEW_OWNERS:
         return ""

@@ -29,6 +29,8 @@ def pictures_and_prompt(words: Sequence[str]) -> tuple[list[str], str]:
     *first, last = words
     is_picture = not first or (Path(last).suffix != "" and (_is_file(last) or _is_pattern(last)))
     named = [*words] if is_picture else first
+    if wordy := [word for word in named[: len(words) - 1] if _is_words(word)]:
+        raise SfumatoError(f"there is no file {wordy[0]!r}; name the pictures first, and then the prompt")
     return [name for word in named for name in _expanded(word)], "" if is_picture else prompt_of(last)
 
 
@@ -59,6 +61,16 @@ def _is_file(word: str) -> bool:
         return Path(word).is_file()
     except OSError:  # a prompt that is too long for any name
         return False
+
+
+def _is_words(text: str) -> bool:
+    """Whether it is more likely a prompt than the name of a picture that is missing."""
+    if text == STDIN or any(mark in text for mark in _MAGIC):
+        return False
+    try:
+        return Path(text).suffix == "" and not Path(text).exists()
+    except OSError:  # too long for any name
+        return True
 
 
 def _is_pattern(word: str) -> bool:

@@ -48,7 +48,8 @@ def find_adapter(name: str, kinds: Container[str] = KINDS, else_do: str = "") ->
             paths = ", ".join(str(one.path) for one in several)
             raise SfumatoError(f"the adapter {name!r} may mean {paths}; give the path of one of them")
     near = difflib.get_close_matches(name, [one.name for one in here], n=3)
-    hint = f"such as {' or '.join(near)}" if near else f"there are {len(here)}"
+    near = near or [one.name for one in here[:3]]
+    hint = f"such as {' or '.join(near)}" if near else "there are none"
     give = f"give a file, or the name of one in the model folders ({hint})"
     raise SfumatoError(f"there is no adapter {name!r}; {'; '.join(filter(None, (give, else_do)))}")
 
