@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,4 +57,37 @@ def test_a_network_with_a_lora_is_that_of_diffusers(
             expected = theirs(x, cond.tokens, cond.pooled, t).sample
         plain, found = ours(x, t, cond), changed(x, t, cond)
     assert (plain - expected).abs().max() > 1e-3 * expected.abs().max(), "the adapter changes nothing"
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+PEFT: dict[str, dict[str, Any]] = {
+    "ia3": {"target_modules": ["to_k", "to_v", "to_out.0", "ff.net.2"], "feedforward_modules": ["ff.net.2"]},
+    "oft": {"target_modules": ["to_k", "to_out.0"], "oft_block_size": 8},
+    "oft exact": {"target_modules": ["to_q", "to_v"], "oft_block_size": 16, "use_cayley_neumann": False},
+    "oft shared": {"target_modules": ["to_q"], "oft_block_size": 8, "block_share": True},
+}
+
+
+@pytest.mark.parametrize("kind", PEFT)
+def test_files_of_peft_are_read_as_peft_does(kind: str, shrunk, random_model, tmp_path: Path) -> None:
+    """IA3, which multiplies what a layer makes, its bias as well, or what a feed-forward layer takes; and OFT."""
+    peft = pytest.importorskip("peft")
+    diffusers = pytest.importorskip("diffusers")
+    spec = shrunk("sd1")
+    ours = random_model(spec).networks["unet"]
+    theirs = diffusers.UNet2DConditionModel.from_config(unet_to(spec.unet, 8))
+    theirs.load_state_dict(ours.state_dict())
+    config = (peft.IA3Config if kind == "ia3" else peft.OFTConfig)(**PEFT[kind])
+    theirs = peft.get_peft_model(theirs, config)
+    for name, factor in theirs.named_parameters():
+        if "ia3_l" in name or "oft_R" in name:
+            torch.nn.init.normal_(factor, 1.0 if kind == "ia3" else 0.0, 0.5 if kind == "ia3" else 0.1)
+    theirs.save_pretrained(tmp_path / "a")
+    file = AdapterFile.open(tmp_path / "a" / "adapter_model.safetensors")
+    changed = merged(ours, "unet", (Use(file),), spec)
+    x, t, cond = torch.randn(2, 4, 8, 8), torch.full((2,), 500.0), Cond(torch.randn(2, 77, spec.unet.context_dim))
+    with torch.no_grad():
+        expected = theirs.eval()(x, t, cond.tokens).sample
+        plain, found = ours(x, t, cond), changed(x, t, cond)
+    assert (plain - expected).abs().max() > 1e-2 * expected.abs().max(), "the adapter changes nothing"
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()

@@ -22,6 +22,8 @@ from sfumato.adapters.deltas import (
     Scaled,
     Sparse,
     Sum,
+    TurnedInputs,
+    block_side,
 )
 from sfumato.checkpoint.keymap import Shapes
 from sfumato.errors import SfumatoError
@@ -61,6 +63,10 @@ ENDINGS = {
     "w_norm": "diff",
     "b_norm": "diff_b",
     "on_input": "on_input",
+    "oft_R.weight": "oft_vectors",
+    "oft_R.default.weight": "oft_vectors",
+    "ia3_l": "ia3",
+    "ia3_l.default": "ia3",
     "bias_indices": "sparse_indices",
     "bias_values": "sparse_values",
     "bias_size": "sparse_size",
@@ -68,7 +74,10 @@ ENDINGS = {
 LONGEST = 3  # parts of an ending, between dots
 # The oldest names of diffusers: the processor of an attention held what belongs to its layers.
 OLD = {f"to_{one}_lora": f"to_{one}" for one in "qkv"} | {"to_out_lora": "to_out.0"}
-MARKS = {"up", "down", "hada_w1_a", "lokr_w1", "lokr_w1_a", "glora_a1", "oft_blocks", "diff", "diff_b", "on_input"}
+MARKS = {
+    "up", "down", "hada_w1_a", "lokr_w1", "lokr_w1_a", "glora_a1", "oft_blocks", "oft_vectors", "diff", "diff_b",
+    "on_input", "ia3",
+}  # fmt: skip
 
 
 def split(name: str) -> tuple[str, str] | None:
@@ -132,21 +141,29 @@ def fits(parts: Mapping[str, tuple[int, ...]], shape: tuple[int, ...]) -> bool:
         return {rows, columns} <= sides | {math.prod(parts["glora_b1"][1:])}
     if "oft_blocks" in parts:
         return math.prod(parts["oft_blocks"][-3:-1]) == rows
+    if "oft_vectors" in parts:
+        blocks, side = parts["oft_vectors"][0], block_side(parts["oft_vectors"][-1])
+        return blocks * side == columns or (blocks == 1 and columns % side == 0)
     if "factor" in parts:
         return math.prod(parts["factor"]) in shape[:2]
+    if "ia3" in parts:
+        return math.prod(parts["ia3"]) == (columns if _scales_columns(parts["ia3"]) else rows)
     kept = parts.get("diff", parts.get("diff_b"))
     return kept is not None and math.prod(kept) in (rows * columns, rows)
 
 
 def differences(
-    layer: str, parts: Mapping[str, str], read: Callable[[str], Tensor], alpha: float | None = None
-) -> dict[str, Delta]:
+    layer: str, parts: Mapping[str, str], read: Callable[[str], Tensor], alpha: float | None = None,
+    terms: int | None = None,
+) -> dict[str, Delta]:  # fmt: skip
     """The differences of a layer's "weight" and "bias", of the components `parts` that `read` gives.
 
-    `alpha` is what the file says elsewhere of a layer without one. Raises SfumatoError for components that do not
-    belong together.
+    `alpha` is what the file says elsewhere of a layer without one, `terms` what it says of peft's OFT (see
+    `TurnedInputs`). Raises SfumatoError for components that do not belong together.
     """
     held = {component: read(name) for component, name in parts.items()}
+    if "oft_vectors" in held:
+        return {"weight": TurnedInputs(held["oft_vectors"], terms)}
     if alpha is not None:
         held.setdefault("alpha", torch.tensor(alpha))
     result: dict[str, Delta] = {}
@@ -162,6 +179,8 @@ def differences(
         result["weight"] = weight
     if "diff_b" in held:
         result["bias"] = Full(held["diff_b"])
+    elif "ia3" in held and not _scales_columns(held["ia3"].shape):
+        result["bias"] = _ia3(held["ia3"])
     elif "up_bias" in held:
         result["bias"] = Full(held["up_bias"].float() * _scale(held, len(held["down"])))
     if not result:
@@ -185,9 +204,20 @@ def _weight(held: Mapping[str, Tensor]) -> Delta | None:
         return kind(held["oft_blocks"], held.get("rescale"), _number(held, "alpha") or 0.0)
     if "factor" in names:
         return Scaled(held["factor"], bool(held["on_input"].item()))
+    if "ia3" in names:
+        return _ia3(held["ia3"])
     if "diff" in names:
         return Full(held["diff"])
     return None
+
+
+def _ia3(factor: Tensor) -> Scaled:
+    """IA3 as peft has it: what rows (out, 1), or columns (1, in), are multiplied by. Biases go with the rows."""
+    return Scaled(factor.float().flatten() - 1, _scales_columns(factor.shape))
+
+
+def _scales_columns(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and shape[0] == 1
 
 
 def _kronecker(held: Mapping[str, Tensor]) -> Delta | None:

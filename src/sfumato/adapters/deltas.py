@@ -6,6 +6,7 @@ same shape. In all kinds but BOFT the strength is a factor of the difference; `D
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -224,6 +225,40 @@ class Rotated(Delta):
         rows = weight.unflatten(0, turn.shape[:2])
         turned = torch.einsum("knm,kn...->km...", turn, rows).flatten(0, 1)
         return _rescaled(turned, weight, self.rescale) * strength
+
+
+def block_side(numbers: int) -> int:
+    """The side of a square whose part above the diagonal has so many numbers."""
+    return round((1 + math.sqrt(1 + 8 * numbers)) / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class TurnedInputs(Delta):
+    """The weight's columns turned in blocks, as peft has OFT: `vectors` (n, b (b - 1) / 2) are the parts of n skew
+    matrices Q above the diagonal, or one for all blocks.
+
+    peft turns by (1 - Q) / (1 + Q), or with `terms` by the first terms of the series of (1 + Q) / (1 - Q), of the last
+    of which it takes half.
+    """
+
+    vectors: Tensor
+    terms: int | None
+
+    def delta(self, weight: Tensor, strength: float = 1.0) -> Tensor:
+        side = block_side(self.vectors.shape[-1])
+        skew = weight.new_zeros(len(self.vectors), side, side)
+        above = torch.triu_indices(side, side, 1)
+        skew[:, above[0], above[1]] = self.vectors.to(weight)
+        skew = skew - skew.transpose(1, 2)
+        one = torch.eye(side, device=skew.device).to(skew)
+        if self.terms is None:
+            turn = torch.linalg.solve(one + skew, one - skew, left=False)
+        else:
+            powers = [torch.linalg.matrix_power(skew, k) for k in range(1, self.terms)]
+            turn = one + 2 * sum(powers[:-1], torch.zeros_like(skew)) + (powers[-1] if powers else 0)
+        columns = weight.flatten(1).unflatten(1, (-1, side))
+        turned = torch.einsum("onb,ncb->onc", columns, turn.expand(columns.shape[1], -1, -1))
+        return (turned.reshape(weight.shape) - weight) * strength
 
 
 @dataclass(frozen=True, eq=False)

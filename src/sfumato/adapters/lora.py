@@ -10,7 +10,7 @@ from sfumato.adapters.deltas import Delta
 from sfumato.adapters.file import AdapterFile
 from sfumato.adapters.layer_names import Layer, layer_names
 from sfumato.adapters.made_for import made_for
-from sfumato.adapters.peft import alphas
+from sfumato.adapters.peft import alphas, neumann_terms
 from sfumato.errors import OptionError, SfumatoError
 from sfumato.spec import Spec
 
@@ -62,7 +62,7 @@ def read(file: AdapterFile, spec: Spec) -> Differences:
     with file.checkpoint() as checkpoint:
         layers, others = by_layer(checkpoint.tensors)
         strange = [name for name in others if not name.startswith(BUNDLED)]
-        alpha = alphas(file.path, file.metadata)
+        alpha, terms = alphas(file.path, file.metadata), neumann_terms(file.path)
         for name, parts in layers.items():
             shapes = {component: checkpoint.tensors[tensor].shape for component, tensor in parts.items()}
             found = known.find(name, "weight")
@@ -70,8 +70,10 @@ def read(file: AdapterFile, spec: Spec) -> Differences:
                 strange.append(name)
                 continue
             stated = alpha(name, shapes["down"][0]) if "down" in shapes else None
-            for tensor, delta in differences(name, parts, checkpoint.read, stated).items():
+            for tensor, delta in differences(name, parts, checkpoint.read, stated, terms).items():
                 layer = known.find(name, tensor)
+                if layer is None and tensor == "bias" and "ia3" in parts:
+                    continue  # a layer without bias, of which the file does not know
                 if layer is None:
                     strange.append(name)
                 else:

@@ -12,6 +12,7 @@ from sfumato.checkpoint.open import read_json
 
 CONFIG = "adapter_config.json"
 HEADER = "lora_adapter_metadata"
+TERMS = 5  # of peft's series, if nobody says
 
 Alpha = Callable[[str, int], float | None]
 """The alpha of a layer of this rank, None where nothing states it."""
@@ -37,6 +38,17 @@ def alphas(path: Path, metadata: Mapping[str, str]) -> Alpha:
         return None
 
     return alpha
+
+
+def neumann_terms(path: Path) -> int | None:
+    """How many terms of a series peft took for the turns of OFT, as an `adapter_config.json` beside a file says it.
+
+    None where it says that there was no series. Raises SfumatoError for a config that cannot be read.
+    """
+    beside = path.with_name(CONFIG)
+    said = read_json(beside) if path.stem == "adapter_model" and beside.is_file() else {}
+    count = said.get("num_cayley_neumann_terms", TERMS)
+    return count if said.get("use_cayley_neumann", True) is True and isinstance(count, int) else None
 
 
 def _parts(text: str) -> dict[str, dict[str, Any]]:
