@@ -19,7 +19,17 @@ T = TypeVar("T")
 
 OptimizerName = Literal["adamw", "adamw8bit", "lion", "prodigy", "adafactor", "muon"]
 LrSchedule = Literal["constant", "cosine", "cosine_restarts", "linear", "polynomial", "cooldown"]
-COUNTS = ("steps", "batch", "accumulate", "cycles", "ema_every", "log_every", "validate_every", "sample_every")
+COUNTS = (
+    "steps",
+    "batch",
+    "accumulate",
+    "cycles",
+    "ema_every",
+    "log_every",
+    "validate_every",
+    "sample_every",
+    "compare_every",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +46,9 @@ class LoopConfig:
     `precision` "auto" is bf16 on devices that compute in it; "fp16" scales the loss, so that small gradients do not
     vanish (Micikevicius et al. 2018, section 3.2). `checkpointing` computes the inner values of blocks twice instead of
     keeping them in memory (`train.recompute`). `channels_last` stores feature maps pixel by pixel, which is faster on
-    GPUs; on CPUs only with few norm groups. Intervals count steps, except where the name says minutes.
+    GPUs; on CPUs only with few norm groups. Of several processes (`train.processes`) each learns from its share of
+    `batch`, and at every `compare_every`-th step their weights are compared. Intervals count steps, except where the
+    name says minutes.
     """
 
     RENAMED: ClassVar[dict[str, str]] = {"schedule": "lr_schedule"}
@@ -69,6 +81,7 @@ class LoopConfig:
     validate_every: int = 500
     sample_every: int = 1000
     checkpoint_minutes: float = 10.0
+    compare_every: int = 100
 
     def __post_init__(self) -> None:
         for name in COUNTS:

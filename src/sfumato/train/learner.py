@@ -16,9 +16,12 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.ema import EMA
 from sfumato.train.optimizers import Optimizer
 from sfumato.train.precision import arithmetic, compute_dtype
+from sfumato.train.processes import Loss, Processes
 from sfumato.train.recompute import recompute_blocks
 from sfumato.train.shares import share
 from sfumato.train.task import Batch, Task, UsesFrozen
+
+ALONE = Processes()
 
 
 class NotFinite(Exception):
@@ -28,8 +31,8 @@ class NotFinite(Exception):
 class Learner:
     """Everything that the steps of a run change."""
 
-    def __init__(self, task: Task, cfg: LoopConfig, device: torch.device):
-        self.task, self.cfg, self.device = task, cfg, device
+    def __init__(self, task: Task, cfg: LoopConfig, device: torch.device, processes: Processes = ALONE):
+        self.task, self.cfg, self.device, self.processes = task, cfg, device, processes
         self.networks = task.networks.to(device)
         if cfg.channels_last:
             self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch knows it, its types do not
@@ -37,18 +40,24 @@ class Learner:
             _forget_inner_values(task, device)
         self.optimizer = Optimizer(self.networks, cfg, device)
         self.ema = EMA(self.networks, cfg.ema, cfg.ema_every, cfg.ema_after)
+        self._loss = Loss(task, processes)
         self.scaler = torch.amp.GradScaler(device.type, enabled=compute_dtype(cfg, device) == torch.float16)
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
-        """Learns from the batch of step number `step`, from 0, and returns figures to log.
+        """Learns from this process's share of the batch of step number `step`, from 0, and returns figures to log.
 
-        Raises NotFinite, before any weight is changed, if the loss or the gradient is infinite or not a number.
+        The figures are means over all processes. Raises NotFinite, before any weight is changed, if the loss or the
+        gradient is infinite or not a number.
         """
         self.optimizer.set_rates(step)
         values: dict[str, float] = {}
-        for part in range(self.cfg.accumulate):
-            for name, value in self._backward(batch, step, part, self.cfg.accumulate).items():
-                values[name] = values.get(name, 0.0) + value / self.cfg.accumulate
+        parts, first = self.cfg.accumulate, self.processes.rank * self.cfg.accumulate
+        for part in range(parts):
+            with self._loss.held_back(part + 1 < parts):
+                found = self._backward(share(batch, first + part, parts * self.processes.count), step, first + part)
+            for name, value in found.items():
+                values[name] = values.get(name, 0.0) + value / parts
+        values = dict(zip(values, self.processes.mean([*values.values()]), strict=True))
         for optimizer in self.optimizer.each:
             self.scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(self.networks.parameters(), self.cfg.clip or math.inf)
@@ -61,14 +70,14 @@ class Learner:
         self.ema.update(step)
         return values
 
-    def _backward(self, batch: Batch, step: int, part: int, parts: int) -> dict[str, float]:
-        """Adds to the gradients what one of equal parts of a batch gives, and returns its figures."""
+    def _backward(self, batch: Batch, step: int, part: int) -> dict[str, float]:
+        """Adds to the gradients what a share of a batch gives, number `part` of all, and returns its figures."""
         purpose = "torch" if part == 0 else f"torch {part}"
         torch.manual_seed(int(stream(self.cfg.seed, purpose, step).integers(2**63)))
-        own = share(batch, part, parts)
-        moved = {name: value.to(self.device, non_blocking=True) for name, value in own.items()}
+        moved = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         with arithmetic(self.cfg, self.device):
-            loss, extras = self.task.loss(moved)
+            loss, extras = self._loss(moved)
+        parts = self.cfg.accumulate
         self.scaler.scale(loss if parts == 1 else loss / parts).backward()
         return {"loss": loss.item()} | {name: value.item() for name, value in extras.items()}
 

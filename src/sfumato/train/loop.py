@@ -26,6 +26,7 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.learner import Learner, NotFinite
 from sfumato.train.origin import origin, save_sheet
 from sfumato.train.page import write_page
+from sfumato.train.processes import joined
 from sfumato.train.report import Report
 from sfumato.train.task import Batch, DescribesData, Task, batch_ids
 
@@ -59,18 +60,23 @@ def train(
     disk is full or the folder cannot be written (its last checkpoint stays), and if its checkpoint belongs to other
     networks.
     """
-    check_writable(run)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / FAILURE).unlink(missing_ok=True)
-    found = checkpoint.find(run)
-    if found and not resume:
-        raise SfumatoError(f"{run} holds a run already ({found.name}); choose another folder, or leave out --fresh")
-    learner = Learner(task, cfg, device)
-    start: dict[str, Any] = learner.restore(found) if found else {"step": 0}
-    with Report(run, start["step"], cfg.steps, start.get("report")) as report, _signals() as signalled, _pausing(run):
-        if found:
-            report.say(f"going on from {found}")
-        return _Run(learner, run, dataclasses.asdict(record), report).train(start["step"], signalled, max_minutes)
+    with joined(device) as processes:
+        if processes.main:
+            check_writable(run)
+            run.mkdir(parents=True, exist_ok=True)
+            (run / FAILURE).unlink(missing_ok=True)
+        processes.wait()
+        found = checkpoint.find(run)
+        if found and not resume:
+            raise SfumatoError(f"{run} holds a run already ({found.name}); choose another folder, or leave out --fresh")
+        learner = Learner(task, cfg, device, processes)
+        start: dict[str, Any] = learner.restore(found) if found else {"step": 0}
+        processes.wait()
+        report = Report(run, start["step"], cfg.steps, start.get("report"), silent=not processes.main)
+        with report, _signals() as signalled, _pausing(run):
+            if found:
+                report.say(f"going on from {found}")
+            return _Run(learner, run, dataclasses.asdict(record), report).train(start["step"], signalled, max_minutes)
 
 
 class _Run:
@@ -78,7 +84,7 @@ class _Run:
 
     def __init__(self, learner: Learner, folder: Path, record: dict[str, Any], report: Report):
         self.learner, self.folder, self.record, self.report = learner, folder, record, report
-        self.task, self.cfg = learner.task, learner.cfg
+        self.task, self.cfg, self.processes = learner.task, learner.cfg, learner.processes
 
     def train(self, start: int, signalled: list[int], max_minutes: float | None) -> Outcome:
         cfg, report = self.cfg, self.report
@@ -94,11 +100,15 @@ class _Run:
                 metrics = self._validate(step)
             if step % cfg.sample_every == 0 and step < cfg.steps:
                 self._sheet(step)
+            if step % cfg.compare_every == 0:
+                self.processes.check_equal(self.learner.networks, step)
             now = time.monotonic()
-            if signalled or (max_minutes is not None and now - began >= max_minutes * 60):
-                reason = "signal" if signalled else "time"
+            over = max_minutes is not None and now - began >= max_minutes * 60
+            asked, over, due = self.processes.any([bool(signalled), over, now - saved >= cfg.checkpoint_minutes * 60])
+            if asked or over:
+                reason = "signal" if asked else "time"
                 break
-            if now - saved >= cfg.checkpoint_minutes * 60:
+            if due:
                 self._save(step)
                 self._export()
                 saved = time.monotonic()
@@ -108,7 +118,7 @@ class _Run:
             self._sheet(step)
         self._export()
         ended = "finished" if reason == "done" else "stopped; the same command goes on from there"
-        if reason != "signal":
+        if reason != "signal" and self.processes.main:
             data = self.task.data_summary() if isinstance(self.task, DescribesData) else {}
             write_page(self.folder, self.record, data, f"{step:,} of {cfg.steps:,} steps, {ended}")
         report.say(f"step {step}: {path} written, {ended}")
@@ -123,8 +133,9 @@ class _Run:
     def _rolled_back(self, step: int, ids: list[str | int], error: NotFinite) -> SfumatoError:
         """Takes the networks back to the last checkpoint, and returns the error that says what happened."""
         failure = {"step": step, "reason": str(error), "samples": ids}
-        with atomic_write(self.folder / FAILURE) as file:
-            file.write(json.dumps(failure, ensure_ascii=False, indent=1).encode())
+        if self.processes.main:
+            with atomic_write(self.folder / FAILURE) as file:
+                file.write(json.dumps(failure, ensure_ascii=False, indent=1).encode())
         last = checkpoint.find(self.folder)
         if last:
             self.learner.restore(last)
@@ -138,23 +149,34 @@ class _Run:
     def _save(self, step: int) -> Path:
         if not self.learner.finite():
             raise self._rolled_back(step, [], NotFinite("a weight is not finite"))
-        state = self.learner.state() | {"config": self.record, "report": self.report.state()}
-        with self.report.interval():
-            return checkpoint.save(self.folder, step, state)
+        self.processes.check_equal(self.learner.networks, step)
+        path = self.folder / "checkpoints"
+        if self.processes.main:
+            state = self.learner.state() | {"config": self.record, "report": self.report.state()}
+            with self.report.interval():
+                path = checkpoint.save(self.folder, step, state)
+        self.processes.wait()
+        return path
 
     def _validate(self, step: int) -> dict[str, float]:
+        if not self.processes.main:
+            return {}
         with self._averaged():
             metrics = {f"val/{name}": value for name, value in self.task.validate().items()}
         self.report.scalars(step, metrics)
         return metrics
 
     def _sheet(self, step: int) -> None:
+        if not self.processes.main:
+            return
         with self._averaged():
             picture, found = self.task.samples(), origin(self.record, step, self.learner.networks)
         save_sheet(self.folder / "samples" / f"step-{step:08d}.png", picture, found)
 
     def _export(self) -> None:
         """Exports beside the former export, and takes its place when all of it is on the disk."""
+        if not self.processes.main:
+            return
         place = self.folder / "export"
         with hidden_folder(place) as hidden, self._averaged():
             self.task.export(hidden / "new")

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image, PngImagePlugin
 from torch import nn
 
 import sfumato
 from sfumato.files import atomic_write
+from sfumato.train.processes import sha256_of
 
 KEY = "sfumato.training"
 
@@ -21,14 +21,10 @@ KEY = "sfumato.training"
 def origin(record: Mapping[str, Any], step: int, networks: nn.Module) -> dict[str, Any]:
     """Returns the step, SHA-256 of the recipe and of the networks' weights, the version, and as `lineage` a hash of
     these."""
-    digest = hashlib.sha256()
-    for name, value in networks.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     found = {
         "step": step,
         "recipe": _sha256(record),
-        "weights": digest.hexdigest(),
+        "weights": sha256_of(networks),
         "version": sfumato.__version__,
     }
     return found | {"lineage": _sha256(found)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -14,10 +15,14 @@ from sfumato.train.config import LoopConfig
 
 
 def pick_device(name: str) -> torch.device:
-    """Returns the device of this name; "auto" takes a GPU if there is one. Raises SfumatoError if there is no such
-    device."""
+    """Returns the device of this name; "auto" takes a GPU if there is one.
+
+    Processes that `torchrun` started take one GPU each. Raises SfumatoError if there is no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     return choose_device(name)
 
 

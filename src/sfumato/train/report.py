@@ -32,19 +32,22 @@ class Report:
     """The report of a run that goes from step `start` to `steps`.
 
     Records after `start` were written by an earlier run that was interrupted, and are dropped. `state` is what the
-    earlier run's report had gathered for its next record.
+    earlier run's report had gathered for its next record. With `silent`, of processes that another one reports for,
+    nothing is shown and nothing written.
     """
 
-    def __init__(self, run: Path, start: int, steps: int, state: dict[str, Any] | None = None):
+    def __init__(self, run: Path, start: int, steps: int, state: dict[str, Any] | None = None, silent: bool = False):
+        self._silent = silent
         self._window = Window(state)
         self._path = run / LOG
         self._steps = steps
         self._start, self._began = start, time.monotonic()
-        self._drop_after(start)
-        self._file = self._path.open("a", encoding="utf-8")
-        self._board = _tensorboard(run, start)
+        if not silent:
+            self._drop_after(start)
+        self._file = (Path(os.devnull) if silent else self._path).open("a", encoding="utf-8")
+        self._board = None if silent else _tensorboard(run, start)
         self._bar: Progress | None = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not silent:
             from rich.console import Console
 
             columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -102,6 +105,8 @@ class Report:
 
     def say(self, line: str) -> None:
         """Shows one line on stderr."""
+        if self._silent:
+            return
         if self._bar:
             self._bar.console.print(line, highlight=False)
         else:
