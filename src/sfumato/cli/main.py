@@ -75,6 +75,9 @@ OTHER_NAMES = {
     **dict.fromkeys(("hires", "enlarge", "superresolution"), "upscale"),
     **dict.fromkeys(("xyz", "xyplot", "plot"), "grid"),
 }  # fmt: skip
+# How typer's library refuses what is no number.
+NUMBERS = re.compile(r"Input should be a valid (integer|number), unable to parse string as an? (?:integer|number)")
+KINDS = {"integer": "whole number", "number": "number"}
 ALIKE = 0.9  # how like an option's name another must be that is meant instead, 1 for the same
 FEW_OWNERS = 3  # an option that more of them have is no hint
 
@@ -132,7 +135,8 @@ def _one_line() -> Iterator[None]:
             raise typer.Exit(error.exit_code) from None
         context = getattr(error, "ctx", None)
         hint = _meant(error) or (f"; try '{context.command_path} --help'" if context else "")
-        _fail(f"error: {error.format_message().rstrip('.')}{hint}", error.exit_code)
+        said = NUMBERS.sub(lambda match: f"it takes a {KINDS[match[1]]}", error.format_message().rstrip("."))
+        _fail(f"error: {said}{hint}", error.exit_code)
     except OptionError as error:
         from sfumato.cli.from_table import FLAGS
 
