@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sfumato.adapters import writing
 from sfumato.adapters.file import AdapterFile
+from sfumato.adapters.learned import Shape, learning
 from sfumato.adapters.merged import merged
 from sfumato.adapters.use import Use
 from sfumato.checkpoint.diffusers_config import mmdit_to, unet_to
@@ -90,4 +92,49 @@ def test_files_of_peft_are_read_as_peft_does(kind: str, shrunk, random_model, tm
         expected = theirs.eval()(x, t, cond.tokens).sample
         plain, found = ours(x, t, cond), changed(x, t, cond)
     assert (plain - expected).abs().max() > 1e-2 * expected.abs().max(), "the adapter changes nothing"
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize(("release", "layout"), [("sd1", "kohya"), ("sdxl", "kohya"), ("sd35_medium", "peft")])
+def test_what_is_trained_here_is_read_by_diffusers(
+    release: str, layout: str, shrunk, random_model, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    pytest.importorskip("diffusers")
+    from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+    from diffusers.loaders import SD3LoraLoaderMixin, StableDiffusionLoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
+
+    spec = shrunk(release)
+    part = family(release).denoiser
+    ours = random_model(spec).networks[part]
+    trained, differences = learning(ours, Shape(rank=2, alpha=1.0), ("*attentions.*", "transformer_blocks*"))
+    for value in differences.parameters():
+        value.data += 0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / "a.safetensors"
+    writing.write(path, writing.tensors(spec, {part: differences}, layout, torch.float32), {})
+    x, t = torch.randn(2, spec.backbone.in_channels, 8, 8), torch.full((2,), 500.0)
+    more = {}
+    if part == "transformer":
+        theirs = SD3Transformer2DModel.from_config(mmdit_to(spec.transformer, 8))
+        cond = Cond(torch.randn(2, 20, spec.transformer.context_dim), torch.randn(2, spec.transformer.pooled_dim))
+        state = SD3LoraLoaderMixin.lora_state_dict(path)
+    else:
+        theirs = UNet2DConditionModel.from_config(unet_to(spec.unet, 8))
+        pooled = None if spec.unet.vector_dim is None else torch.randn(2, spec.unet.vector_dim - 6 * 256)
+        ids = None if pooled is None else torch.full((2, 6), 64.0)
+        cond = Cond(torch.randn(2, 77, spec.unet.context_dim), pooled, ids)
+        if pooled is not None:
+            more = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": ids}}
+        mixin = StableDiffusionLoraLoaderMixin if pooled is None else StableDiffusionXLLoraLoaderMixin
+        state, alphas = mixin.lora_state_dict(path, unet_config=theirs.config)
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    with torch.no_grad():
+        if part == "transformer":
+            SD3LoraLoaderMixin.load_lora_into_transformer(state, theirs, adapter_name="a")
+            found = theirs(x, cond.tokens, cond.pooled, t).sample
+        else:
+            mixin.load_lora_into_unet(state, alphas, theirs, adapter_name="a")
+            found = theirs(x, t, cond.tokens, **more).sample
+        expected, plain = trained(x, t, cond), ours(x, t, cond)
+    assert (plain - expected).abs().max() > 1e-3 * expected.abs().max()
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()

@@ -23,6 +23,7 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.fine_tuning import FineTuningTask
 from sfumato.train.learnt import LoraOptions, WholeOptions
 from sfumato.train.loop import train
+from sfumato.train.methods.controlnet import ControlNetTask, ControlNetTraining
 from sfumato.train.methods.dpo import DpoTask, DpoTraining
 from sfumato.train.methods.dreambooth import DreamboothTask, DreamboothTraining
 from sfumato.train.methods.full import FullTask, FullTraining
@@ -251,3 +252,22 @@ def test_a_taste_is_learnt_from_pairs(released, pictures: Path, tmp_path: Path) 
     (rejected / "0.png").rename(rejected / "other.png")
     with pytest.raises(SfumatoError, match="not the same pictures"):
         DpoTask(cfg, OwnPictures(pictures), tmp_path, CPU, rejected)
+
+
+@pytest.mark.parametrize("release", ["sd1", "sdxl", "sd35_medium"])
+@pytest.mark.filterwarnings("ignore::sfumato.errors.SfumatoWarning")
+def test_a_controlnet_learns_from_ones_own_pictures(release: str, released, pictures: Path, tmp_path: Path) -> None:
+    cfg = ControlNetTraining(
+        loop=LOOP, model=released(release), data={"resolution": SIDE}, hint="colour", hidden=64, blocks=2, sheet_steps=1
+    )
+    task = ControlNetTask(cfg, OwnPictures(pictures), tmp_path, CPU)
+    before, weights = task.validate()["x0"], [value.clone() for value in task.base.denoiser.network.parameters()]
+    run(task, tmp_path)
+    assert task.validate()["x0"] < before
+    now = task.base.denoiser.network.parameters()
+    assert all(torch.equal(*pair) for pair in zip(weights, now, strict=True))
+    assert task.samples().height > 3 * SIDE
+    file, sd = tmp_path / "export" / "control.safetensors", sfumato.load(cfg.model, dtype="float32")
+    hints = (Image.new("RGB", (SIDE, SIDE), colour) for colour in ("red", "blue"))
+    red, blue = (drawn(sd, control=[sfumato.Control(file, hint)]) for hint in hints)
+    assert not np.array_equal(red, blue)

@@ -38,6 +38,7 @@ RECIPES = {
     "full": "full",
     "hypernetwork": "hypernetwork",
     "dpo": "dpo",
+    "controlnet": "controlnet",
 }
 
 

@@ -80,17 +80,21 @@ class FineTuningTask:
         self.pictures = self._pictures(data, folder)
         for network in self.base.networks.values():
             network.requires_grad_(False)
-        self.learnt = self._learnt()
+        self.learnt: Learnt = self._learnt()
         self.model = self.learnt.model
         self.networks: nn.Module = self.learnt.networks.to(device)
         self.cache = Cache(most=int(cfg.cache_gib * GIB))
         self._latents = EncodedPictures(self.pictures, self.base.vae, self.cache)
-        self._conditions = Conditions(self.model)
+        self._conditions = self._told()
         self._samples = lru_cache(maxsize=8)(lambda step: self.pictures.batch(step, cfg.loop.batch))
 
     def _learnt(self) -> Learnt:
         """Returns what learns of the model; called once."""
         raise NotImplementedError
+
+    def _told(self) -> Conditions:
+        """Returns what makes the conditioning of samples; called once."""
+        return Conditions(self.model)
 
     def _pictures(self, data: SampleSource, folder: Path) -> CaptionedPictures:
         """The pictures that are learnt from."""

@@ -165,7 +165,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "control",
-        learns="a ControlNet, by which a model follows the edges or the depth of a picture",
+        learns="a ControlNet on examples of a set, of which even the depth is known",
         batch="latents with a hint that is made of their pictures",
         loss="squared error of the network's output",
         export="the ControlNet, one file",
@@ -246,6 +246,16 @@ METHODS: tuple[Method, ...] = (
         inputs=(MODEL, Input("rejected", Path, "Folder of what was liked less, called as those of --data.", "FOLDER")),
         own_pictures=True,
         recipe="dpo",
+    ),
+    Method(
+        "controlnet",
+        learns="a ControlNet, by which a model follows the edges, lines or colours of a picture",
+        batch="latents of pictures with captions, and hints that are made of the pictures",
+        loss="squared error of the network's output",
+        export="the ControlNet in diffusers' names, one file",
+        inputs=(MODEL,),
+        own_pictures=True,
+        recipe="controlnet",
     ),
     Method(
         "distil",

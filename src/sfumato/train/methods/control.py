@@ -5,10 +5,11 @@ What it adds is zero at first, so training starts with what the model draws from
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from sfumato.checkpoint.hashes import model_hash
 from sfumato.data.protocol import Example, TrainingSet
 from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.driver import Denoiser
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 from sfumato.images.tensors import to_images, to_pixels
@@ -83,7 +85,19 @@ def make(
     return ControlTask(replace(cfg, init=init or cfg.init), data, folder, device)
 
 
-def fresh(base: nn.Module, cfg: ControlTraining, latent_channels: int) -> ControlNet | MMDiTControlNet:
+class Sizes(Protocol):
+    """The sizes of a ControlNet for a transformer."""
+
+    @property
+    def hidden(self) -> int:
+        """The width of its blocks."""
+
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+
+
+def fresh(base: nn.Module, cfg: Sizes, latent_channels: int) -> ControlNet | MMDiTControlNet:
     """Returns a ControlNet for a network that adds nothing yet. Raises SfumatoError for another kind of network."""
     if isinstance(base, UNet):
         copy = ControlNet(ControlNetConfig(base.cfg))
@@ -106,6 +120,38 @@ def fresh(base: nn.Module, cfg: ControlTraining, latent_channels: int) -> Contro
         for parameter in layer.parameters():
             nn.init.zeros_(parameter)
     return network
+
+
+def steered(
+    base: Model, denoiser: Denoiser, captions: Sequence[str], seeds: Sequence[int], size: tuple[int, int], steps: int,
+    hinted: Callable[[int, Cond], Cond] | None,
+) -> Tensor:  # fmt: skip
+    """Returns pictures (N, 3, H, W) of captions, of `size` (width, height) in pixels, in so many steps (0: as many as
+    the model advises).
+
+    `hinted(place, cond)` adds the hint of a picture to its conditioning; None draws without hints.
+    """
+    width, height = size
+    settings = Settings.of(base.spec, "-", steps=steps or base.spec.defaults.steps, width=width, height=height)
+    run, jobs = SamplingRun.of(base, settings), []
+    model = base
+    if hinted is not None:
+        model = Model(base.spec, denoiser, base.vae, base.encode, base.path, prior=base.prior)
+    for place, (caption, seed) in enumerate(zip(captions, seeds, strict=True)):
+        one = replace(settings, prompt=caption, prompt_syntax="plain", seed=seed)
+        prompts = conditioning(base, one, run.sigmas)
+        if hinted is not None:
+            prompts = prompts.map(*[lambda cond, place=place: hinted(place, cond.to(base.device))] * 2)
+        jobs.append(run.job(guided(model, one, run.sigmas, prompts), one))
+    return decoded(base.vae, torch.cat([seen[-1] for seen in latents_of(jobs)]))
+
+
+def write_control(folder: Path, control: nn.Module, hint: str, base: Model) -> None:
+    """Writes a ControlNet in diffusers' names, float16; the metadata names the hint and the model."""
+    tensors = {name: value.detach().half().cpu().contiguous() for name, value in control.state_dict().items()}
+    about = {"hint": hint, "base": base.name, "base_hash": model_hash(base.path) or ""}
+    with atomic_write(folder / FILE) as file:
+        file.write(save(tensors, {"format": "pt", **{f"sfumato.{name}": text for name, text in about.items()}}))
 
 
 class ControlTask:
@@ -176,26 +222,14 @@ class ControlTask:
 
     def _drawn(self, examples: list[Example], numbers: range, side: int, hinted: bool) -> Tensor:
         """Pictures (N, 3, S, S) of the examples' captions."""
-        base = self.base
-        settings = Settings.of(base.spec, "-", steps=self.cfg.sheet_steps, width=side, height=side)
-        run, jobs = SamplingRun.of(base, settings), []
-        steered = Model(base.spec, self.denoiser, base.vae, base.encode, base.path, prior=base.prior)
-        for example, number in zip(examples, numbers, strict=True):
-            caption = example.caption(Random(f"{number}/0"))
-            one = replace(settings, prompt=caption, prompt_syntax="plain", seed=number)
-            prompts = conditioning(base, one, run.sigmas)
-            if hinted:
-                hint = self._kept["hint"][number : number + 1].float().to(self.device)
-                prompts = prompts.map(*[lambda cond, hint=hint: self._hinted(cond.to(self.device), hint)] * 2)
-            jobs.append(run.job(guided(steered, one, run.sigmas, prompts), one))
-        return decoded(base.vae, torch.cat([seen[-1] for seen in latents_of(jobs)]))
+        captions = [one.caption(Random(f"{number}/0")) for one, number in zip(examples, numbers, strict=True)]
+        kept = self._kept["hint"][numbers.start : numbers.stop].float().to(self.device)
+        given = (lambda place, cond: self._hinted(cond, kept[place : place + 1])) if hinted else None
+        return steered(self.base, self.denoiser, captions, numbers, (side, side), self.cfg.sheet_steps, given)
 
     def export(self, folder: Path) -> None:
         """Writes the ControlNet in diffusers' names, float16; the metadata names the hint and the model."""
-        tensors = {name: value.half().cpu().contiguous() for name, value in self.control.state_dict().items()}
-        about = {"hint": self.cfg.hint, "base": self.base.name, "base_hash": model_hash(self.base.path) or ""}
-        with atomic_write(folder / FILE) as file:
-            file.write(save(tensors, {"format": "pt", **{f"sfumato.{name}": text for name, text in about.items()}}))
+        write_control(folder, self.control, self.cfg.hint, self.base)
 
     def _rows(self, numbers: range) -> Tensors:
         """Returns the examples with these numbers: latents, hints, and the conditioning of every view."""
