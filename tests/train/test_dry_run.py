@@ -21,7 +21,7 @@ from sfumato.errors import SfumatoError
 from sfumato.train.config import LoopConfig
 from sfumato.train.dry_run import estimate
 from sfumato.train.registry import Method
-from sfumato.train.run import Options
+from sfumato.train.run import Options, run_method
 from sfumato.train.task import Batch
 
 RECIPE = "[loop]\nsteps = 40\nbatch = 2\nlr = 0.1\n[data]\nrepeats = 4\n"
@@ -40,6 +40,20 @@ class Brightness:
         self.cfg, self.networks = cfg, nn.Linear(1, 1)
         self.pictures = data.samples(cfg.data, cfg.loop.seed, 32, 8)
         self.seen: list[tuple[int, int]] = []
+        self.prepared = False
+
+    def prepare(self) -> None:
+        self.prepared = True
+
+    def validate(self) -> dict[str, float]:
+        assert self.prepared
+        return {}
+
+    def samples(self) -> Image.Image:
+        return Image.new("RGB", (8, 8))
+
+    def export(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
 
     def batch(self, step: int) -> Batch:
         samples = self.pictures.batch(step, self.cfg.loop.batch)
@@ -88,6 +102,19 @@ def test_data_that_is_not_ready_is_said_whole(own: Path, capsys: pytest.CaptureF
         dry_run(METHOD, own.parent / "recipe.toml", OwnPictures(own), own.parent / "run", {}, Options(device="cpu"))
     said = capsys.readouterr().out
     assert "error: pictures without a caption (1)" in said and "2.png is no PNG" in said
+
+
+def test_only_a_real_run_is_prepared(own: Path) -> None:
+    recipe, made = own.parent / "recipe.toml", list[Brightness]()
+
+    class Watched(OfPictures):
+        def load(self) -> tuple[type, Callable[..., Any]]:
+            return Recipe, lambda cfg, data, out, device: made.append(Brightness(cfg, data)) or made[-1]
+
+    method = Watched("brightness", "one number", "pictures", "its square", "nothing", own_pictures=True)
+    for work in (dry_run, run_method):
+        work(method, recipe, OwnPictures(own), own.parent / "run", {}, Options(device="cpu", steps=2))
+    assert [task.prepared for task in made] == [False, True]
 
 
 def test_the_step_with_the_largest_pictures_is_measured(own: Path) -> None:

@@ -65,17 +65,16 @@ def check(
 
     Captions are shown as CLIP reads them; `sfumato train METHOD --dry-run` shows how your model does.
     """
-    from sfumato.cli.set_report import print_report, reader_of
+    from sfumato.cli.set_report import look_through, print_report, reader_of
     from sfumato.data.pictures.check import check as looked_at
     from sfumato.data.pictures.options import PictureOptions
     from sfumato.files import read_toml
     from sfumato.text.tokenizer import CLIPTokenizer
-    from sfumato.train.preparation import shown
     from sfumato.typed import build as built
 
     table = read_toml(config).get("data", {}) if config else {}
     options = built(PictureOptions, table, "[data]")
-    report = looked_at(path, options, resolution, multiple, batch, lambda entries: shown(entries, "look at pictures"))
+    report = looked_at(path, options, resolution, multiple, batch, look_through)
     tokenizer = CLIPTokenizer.openai()
     print_report(report, batch, reader_of(tokenizer, tokenizer.max_length - 2))
     if report.errors:

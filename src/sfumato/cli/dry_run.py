@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sfumato.cli.set_report import TokenReader, print_report, reader_of
+from sfumato.cli.set_report import TokenReader, look_through, print_report, reader_of
 
 if TYPE_CHECKING:
     from sfumato.data.pictures.protocol import SampleSource
@@ -34,7 +34,7 @@ def dry_run(
     from sfumato.train.run import built, recipe_of
 
     batch = recipe_of(method, recipe, options).loop.batch
-    checked = CheckedPictures(data.path, batch) if isinstance(data, OwnPictures) else None
+    checked = CheckedPictures(data.path, batch, look_through) if isinstance(data, OwnPictures) else None
     clip = CLIPTokenizer.openai()
     reader = reader_of(clip, clip.max_length - 2)
     try:

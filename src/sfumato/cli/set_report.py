@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from sfumato.cli.table import print_table
 
 if TYPE_CHECKING:
     from sfumato.data.pictures.check import Report
+    from sfumato.data.pictures.entry import Entry
     from sfumato.text.tokenizer import CLIPTokenizer
 
 SHOWN = 3  # captions
@@ -29,6 +30,13 @@ class TokenReader:
 def reader_of(tokenizer: CLIPTokenizer, window: int) -> TokenReader:
     """Returns the reader by a tokenizer."""
     return TokenReader(lambda text: [tokenizer.decode([one]) for one in tokenizer.encode(text)], window)
+
+
+def look_through(entries: Sequence[Entry]) -> Iterable[Entry]:
+    """Returns the entries, and moves a bar on stderr while they are looked at."""
+    from sfumato.train.preparation import shown
+
+    return shown(entries, "look at pictures")
 
 
 def print_report(report: Report, batch: int, reader: TokenReader) -> None:

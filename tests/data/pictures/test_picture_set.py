@@ -121,6 +121,7 @@ def test_pictures_of_regularisation_come_as_often_as_the_others_together(tmp_pat
     assert Counter(s.regularisation for s in samples) == {False: 6, True: 6}
     assert {(s.caption, s.weight) for s in samples} == {("sks, picture a", 1.0), ("a dog", 0.5)}
     assert Counter(s.picture for s in samples if s.regularisation) == {1: 2, 2: 2, 3: 2}
+    assert [s.picture for s in data.validation()] == [0]
 
 
 def test_held_out_pictures_are_never_learnt_from(tmp_path: Path) -> None:

@@ -69,17 +69,17 @@ class Seen:
 class CheckedPictures:
     """Pictures at a path, which are all looked at when a method asks for them: a `protocol.SampleSource`.
 
-    `reports` are what was found. Raises SfumatoError for the first error there is.
+    `reports` are what was found; `each` may show progress. Raises SfumatoError for the first error there is.
     """
 
-    def __init__(self, path: Path, batch: int) -> None:
-        self.path, self.batch = path, batch
+    def __init__(self, path: Path, batch: int, each: Callable[[Sequence[Entry]], Iterable[Entry]] = iter) -> None:
+        self.path, self.batch, self._each = path, batch, each
         self.reports: list[Report] = []
 
     def samples(self, options: Mapping[str, Any], seed: int, resolution: int, multiple: int) -> PictureSet:
         """See `protocol.SampleSource`."""
         chosen = build(PictureOptions, dict(options), "[data]")
-        self.reports.append(check(self.path, chosen, resolution, multiple, self.batch))
+        self.reports.append(check(self.path, chosen, resolution, multiple, self.batch, self._each))
         if errors := self.reports[-1].errors:
             raise SfumatoError(f"the pictures at {self.path} are not ready ({len(errors)} errors): {errors[0]}")
         return OwnPictures(self.path).samples(options, seed, resolution, multiple)

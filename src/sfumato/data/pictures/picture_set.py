@@ -74,7 +74,8 @@ class PictureSet:
 
     def validation(self) -> list[Sample]:
         """See `protocol.CaptionedPictures`."""
-        numbers = self.held_out or np.unique(np.concatenate(self.numbers))[:SEEN].tolist()
+        seen = np.unique(np.concatenate(self.numbers)).tolist()
+        numbers = self.held_out or [k for k in seen if not self.entries[k].options.regularisation][:SEEN]
         return [self._plain(number) for number in numbers]
 
     def views(self) -> Iterator[Sample]:
