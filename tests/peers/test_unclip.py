@@ -10,10 +10,12 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableUnCLIPImg2ImgPipeline
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import sfumato
 import tiny
 from sfumato import SfumatoError, StableDiffusion
+from sfumato.errors import SfumatoWarning
 from sfumato.families import family
 from sfumato.loading.convert import convert
 from sfumato.text.tokenizer import CLIPTokenizer
@@ -81,8 +83,26 @@ def test_a_single_file_is_read_and_written(
     assert sfumato.load(tmp_path / "back", "cpu").variations(picture, "a cat", **options).images == expected
 
 
+def test_a_single_file_may_lack_the_statistics_of_vectors(
+    folder: Path, picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the published ones do; they are those of no normalisation, which is right for -h."""
+    monkeypatch.setattr(CLIPTokenizer, "openai", lambda: tiny.WORDS)
+    convert(folder, tmp_path / "one.safetensors", "original")
+    tensors = load_file(tmp_path / "one.safetensors")
+    save_file({name: one for name, one in tensors.items() if "data_" not in name}, tmp_path / "bare.safetensors")
+    with pytest.warns(SfumatoWarning, match="does not say the mean and spread"):
+        bare = sfumato.load(tmp_path / "bare.safetensors", "cpu")
+    convert(tmp_path / "bare.safetensors", tmp_path / "made", "diffusers")
+    opened = StableUnCLIPImg2ImgPipeline.from_pretrained(tmp_path / "made")
+    assert opened.image_normalizer.mean.abs().max() == 0 and (opened.image_normalizer.std == 1).all()
+    made = sfumato.load(tmp_path / "made", "cpu")
+    options = {**SMALL, "noise_level": LEVEL}
+    assert bare.variations(picture, **options).images == made.variations(picture, **options).images
+
+
 def test_what_cannot_be_done_is_said(sd: StableDiffusion, model: str, picture: Image.Image) -> None:
-    with pytest.raises(SfumatoError, match="which varies a picture; give image_prompt"):
+    with pytest.raises(SfumatoError, match="which varies a picture; give one with image_prompt"):
         sd.txt2img("a cat", **SMALL)
     with pytest.raises(SfumatoError, match="draws no variations of a picture; leave image_prompt out"):
         sfumato.load(model, "cpu").variations(picture, **SMALL)

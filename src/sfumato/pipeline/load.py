@@ -102,7 +102,8 @@ def assemble(parts: Parts, t5_tokenizer: T5Tokenizer | None = None, tokenizer: C
     text = TextEncoder(tokenizer, parts.texts, _t5_reader(parts, t5_tokenizer))
     denoiser = Denoiser(parts.denoiser, spec.prediction, table_of(spec.prediction, spec.noise), spec.discrete_timesteps)
     if parts.image is not None and parts.statistics is None and parts.image.cfg.hidden_size not in LAION:
-        warn(f"{path} does not say by which mean and spread CLIP's vectors are normalised; image_noise acts otherwise")
+        unsaid = "the mean and spread of CLIP's vectors, by which image_noise is measured"
+        warn(f"{path} does not say {unsaid}; for more than a little of it load the diffusers folder")
     return Model(
         spec, denoiser, parts.vae, text, path, parts.depth, parts.prior, parts.files, parts.image, parts.statistics
     )

@@ -9,7 +9,7 @@ import torch
 
 from sfumato.diffusion.noise_schedule import alphas_cumprod
 from sfumato.diffusion.rng import NoiseStream
-from sfumato.errors import SfumatoError
+from sfumato.errors import OptionError
 from sfumato.images.inputs import load_image
 from sfumato.loading.image_encoders import ImageEncoder
 from sfumato.nets.unclip import VectorStatistics
@@ -23,14 +23,14 @@ from sfumato.settings.settings import Settings
 def with_picture_vector(model: Model, one: Settings, prompts: PromptConditioning) -> PromptConditioning:
     """Adds the vector of `image_prompt` and its noise level (`Cond.pooled`, (1, 2 D)); zeros to the negative prompt.
 
-    The noise is the first of the picture's seed. Other models are left as they are. Raises SfumatoError where no
-    picture is given, or one that cannot be read.
+    The noise is the first of the picture's seed. Conditioning of other models stays as it is. Raises SfumatoError where
+    no picture is given, or one that cannot be read.
     """
     tower, noise = model.image, model.spec.image_noise
     if tower is None or noise is None:
         return prompts
     if one.image_prompt is None:
-        raise SfumatoError(f"{model.name} is {model.spec.title}, which varies a picture; give image_prompt")
+        raise OptionError(f"{model.name} is {model.spec.title}, which varies a picture; give one with `image_prompt`")
     vector = ImageEncoder(tower)(load_image(one.image_prompt, "the picture of image_prompt")).vector.float().cpu()
     added = NoiseStream(one.seed, tuple(vector.shape), source=one.rng).normal()
     statistics = model.statistics or VectorStatistics(vector.shape[1])
