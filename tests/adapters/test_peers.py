@@ -66,10 +66,12 @@ PEFT: dict[str, dict[str, Any]] = {
     "ia3": {"target_modules": ["to_k", "to_v", "to_out.0", "ff.net.2"], "feedforward_modules": ["ff.net.2"]},
     "oft": {"target_modules": ["to_k", "to_out.0"], "oft_block_size": 8},
     "oft exact": {"target_modules": ["to_q", "to_v"], "oft_block_size": 16, "use_cayley_neumann": False},
+    "boft": {"target_modules": ["to_k", "to_out.0"], "boft_block_size": 8},
     "oft shared": {"target_modules": ["to_q"], "oft_block_size": 8, "block_share": True},
 }
 
 
+@pytest.mark.filterwarnings("ignore:(Failed to load the CUDA extension|Setting boft_n_butterfly)")
 @pytest.mark.parametrize("kind", PEFT)
 def test_files_of_peft_are_read_as_peft_does(kind: str, shrunk, random_model, tmp_path: Path) -> None:
     """IA3, which multiplies what a layer makes, its bias as well, or what a feed-forward layer takes; and OFT."""
@@ -79,11 +81,13 @@ def test_files_of_peft_are_read_as_peft_does(kind: str, shrunk, random_model, tm
     ours = random_model(spec).networks["unet"]
     theirs = diffusers.UNet2DConditionModel.from_config(unet_to(spec.unet, 8))
     theirs.load_state_dict(ours.state_dict())
-    config = (peft.IA3Config if kind == "ia3" else peft.OFTConfig)(**PEFT[kind])
+    kinds = {"ia3": peft.IA3Config, "oft": peft.OFTConfig, "boft": peft.BOFTConfig}
+    config = kinds[kind.split()[0]](**PEFT[kind])
     theirs = peft.get_peft_model(theirs, config)
     for name, factor in theirs.named_parameters():
-        if "ia3_l" in name or "oft_R" in name:
-            torch.nn.init.normal_(factor, 1.0 if kind == "ia3" else 0.0, 0.5 if kind == "ia3" else 0.1)
+        if "ia3_l" in name or "oft_R" in name or "boft_s" in name:
+            scales = "oft_R" not in name
+            torch.nn.init.normal_(factor, 1.0 if scales else 0.0, 0.3 if scales else 0.1)
     theirs.save_pretrained(tmp_path / "a")
     file = AdapterFile.open(tmp_path / "a" / "adapter_model.safetensors")
     changed = merged(ours, "unet", (Use(file),), spec)

@@ -24,6 +24,7 @@ from sfumato.adapters.deltas import (
     Sum,
     TurnedInputs,
     block_side,
+    skew_of,
 )
 from sfumato.checkpoint.keymap import Shapes
 from sfumato.errors import SfumatoError
@@ -65,6 +66,11 @@ ENDINGS = {
     "on_input": "on_input",
     "oft_R.weight": "oft_vectors",
     "oft_R.default.weight": "oft_vectors",
+    **{
+        f"boft_{end}{name}": component
+        for name in ("", ".default")
+        for end, component in (("R", "boft_stages"), ("s", "boft_scale"))
+    },
     "ia3_l": "ia3",
     "ia3_l.default": "ia3",
     "bias_indices": "sparse_indices",
@@ -75,8 +81,8 @@ LONGEST = 3  # parts of an ending, between dots
 # The oldest names of diffusers: the processor of an attention held what belongs to its layers.
 OLD = {f"to_{one}_lora": f"to_{one}" for one in "qkv"} | {"to_out_lora": "to_out.0"}
 MARKS = {
-    "up", "down", "hada_w1_a", "lokr_w1", "lokr_w1_a", "glora_a1", "oft_blocks", "oft_vectors", "diff", "diff_b",
-    "on_input", "ia3",
+    "up", "down", "hada_w1_a", "lokr_w1", "lokr_w1_a", "glora_a1", "oft_blocks", "oft_vectors", "boft_stages", "diff",
+    "diff_b", "on_input", "ia3",
 }  # fmt: skip
 
 
@@ -144,6 +150,9 @@ def fits(parts: Mapping[str, tuple[int, ...]], shape: tuple[int, ...]) -> bool:
     if "oft_vectors" in parts:
         blocks, side = parts["oft_vectors"][0], block_side(parts["oft_vectors"][-1])
         return blocks * side == columns or (blocks == 1 and columns % side == 0)
+    if "boft_stages" in parts:  # of peft, which mixes several on CUDA alone
+        stages, blocks, side, _ = parts["boft_stages"]
+        return stages == 1 and blocks * side == columns
     if "factor" in parts:
         return math.prod(parts["factor"]) in shape[:2]
     if "ia3" in parts:
@@ -163,7 +172,11 @@ def differences(
     """
     held = {component: read(name) for component, name in parts.items()}
     if "oft_vectors" in held:
-        return {"weight": TurnedInputs(held["oft_vectors"], terms)}
+        return {"weight": TurnedInputs(skew_of(held["oft_vectors"].float()), terms)}
+    if "boft_stages" in held:
+        blocks = held["boft_stages"][0].float()
+        skew = (blocks - blocks.transpose(1, 2)) / 2
+        return {"weight": TurnedInputs(skew, rescale=held.get("boft_scale"))}
     if alpha is not None:
         held.setdefault("alpha", torch.tensor(alpha))
     result: dict[str, Delta] = {}

@@ -232,33 +232,38 @@ def block_side(numbers: int) -> int:
     return round((1 + math.sqrt(1 + 8 * numbers)) / 2)
 
 
+def skew_of(vectors: Tensor) -> Tensor:
+    """Returns skew matrices (n, b, b), whose parts above the diagonal are `vectors` (n, b (b - 1) / 2)."""
+    side = block_side(vectors.shape[-1])
+    skew = vectors.new_zeros(len(vectors), side, side)
+    above = torch.triu_indices(side, side, 1)
+    skew[:, above[0], above[1]] = vectors
+    return skew - skew.transpose(1, 2)
+
+
 @dataclass(frozen=True, eq=False)
 class TurnedInputs(Delta):
-    """The weight's columns turned in blocks, as peft has OFT: `vectors` (n, b (b - 1) / 2) are the parts of n skew
-    matrices Q above the diagonal, or one for all blocks.
+    """The weight's columns turned in blocks, as peft has OFT and BOFT of one stage, and its rows maybe rescaled.
 
-    peft turns by (1 - Q) / (1 + Q), or with `terms` by the first terms of the series of (1 + Q) / (1 - Q), of the last
-    of which it takes half.
+    `skew` (n, b, b) are skew matrices Q, or one for all blocks. peft turns by (1 - Q) / (1 + Q), or with `terms` by the
+    first terms of the series of (1 + Q) / (1 - Q), of the last of which it takes half.
     """
 
-    vectors: Tensor
-    terms: int | None
+    skew: Tensor
+    terms: int | None = None
+    rescale: Tensor | None = None
 
     def delta(self, weight: Tensor, strength: float = 1.0) -> Tensor:
-        side = block_side(self.vectors.shape[-1])
-        skew = weight.new_zeros(len(self.vectors), side, side)
-        above = torch.triu_indices(side, side, 1)
-        skew[:, above[0], above[1]] = self.vectors.to(weight)
-        skew = skew - skew.transpose(1, 2)
-        one = torch.eye(side, device=skew.device).to(skew)
+        skew = self.skew.to(weight)
+        one = torch.eye(skew.shape[-1], device=skew.device).to(skew)
         if self.terms is None:
             turn = torch.linalg.solve(one + skew, one - skew, left=False)
         else:
             powers = [torch.linalg.matrix_power(skew, k) for k in range(1, self.terms)]
             turn = one + 2 * sum(powers[:-1], torch.zeros_like(skew)) + (powers[-1] if powers else 0)
-        columns = weight.flatten(1).unflatten(1, (-1, side))
+        columns = weight.flatten(1).unflatten(1, (-1, len(one)))
         turned = torch.einsum("onb,ncb->onc", columns, turn.expand(columns.shape[1], -1, -1))
-        return (turned.reshape(weight.shape) - weight) * strength
+        return _rescaled(turned.reshape(weight.shape), weight, self.rescale) * strength
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,8 @@ WORDS = 8  # of a trainer's tags that are told
 # What the components of a file's layers say its kind of difference is; the first that fits.
 ALGORITHMS = (
     ("magnitude", "DoRA"), ("rows", "DoRA"), ("hada_w1_a", "LoHa"), ("lokr_w1", "LoKr"), ("lokr_w1_a", "LoKr"),
-    ("glora_a1", "GLoRA"), ("oft_blocks", "OFT"), ("oft_vectors", "OFT"), ("on_input", "IA3"), ("ia3", "IA3"),
+    ("glora_a1", "GLoRA"), ("oft_blocks", "OFT"), ("oft_vectors", "OFT"), ("boft_stages", "BOFT"),
+    ("on_input", "IA3"), ("ia3", "IA3"),
     ("up", "LoRA"), ("diff", "a full difference"),
 )  # fmt: skip
 RANKED = {"down": 0, "hada_w1_b": 0, "lokr_w1_b": 0, "lokr_w2_b": 0, "glora_a2": 0}  # components, and the rank's axis
