@@ -138,6 +138,7 @@ def test_the_two_runs_become_a_model_that_loads_and_draws(emoji, vae, latents, d
     run(ReaderTask(READING, emoji, tmp_path / "more", init=whole), READING, tmp_path / "more", 2)
     more = sfumato.load(tmp_path / "more" / "export", device="cpu")
     assert torch.equal(more.prior.memory.codes, made.prior.memory.codes) and more.prior.lexicon.entries.any()
+    assert more.prior.cfg.phrases == len(more.prior.lexicon.entries)
     assert not torch.equal(more.prior.reader.queries, made.prior.reader.queries)
     drawing_on = SceneTask(DRAWING, emoji, made.vae, latents, CPU, sfumato.load(whole, device="cpu"))
     run(drawing_on, DRAWING, tmp_path / "drawing-on", 2)

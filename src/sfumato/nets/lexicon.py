@@ -2,7 +2,8 @@
 
 A small text tower misreads a name beside words that it never saw. A table does not: it finds the longest known phrases
 of a prompt, wherever they stand, and says how much each tells (by the inverse frequency of Spärck Jones 1972). The
-reader decides which thing of the picture each phrase belongs to, and adds its own view of the words.
+reader decides which thing of the picture each phrase belongs to, and adds its own view of the words. Words that are
+declined, those in Cyrillic letters, are compared by their stems.
 
 The table is kept as numbers, as all is that a model knows: of each pair of a phrase and a concept 36 bits of the
 phrase's hash, the concept's number, and whether the phrase is its name, in digits 0 to 15, which every precision holds.
@@ -12,12 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import unicodedata
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
+from functools import cached_property, lru_cache
+from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +30,16 @@ HASH, DIGITS = 9, 12  # hexadecimal digits of a phrase, and of a whole row
 NAME_BIT = 1 << 11
 LONGEST = 40  # characters of a phrase
 NAMED = 1.5  # how much more a name tells than a keyword
+CHECKSUM_BITS = 32
+
+# Ukrainian endings of cases and numbers, and a vowel that comes and goes before the last consonant: "кіт", "кота".
+_LONG_ENDINGS = re.compile(
+    "(?<=...)(?:ього|ьому|ими|іми|ами|ями|ого|ому|ові|еві|єві|ьої|ьою|их|іх|ах|ях|им|ім|ам|ям|ом|ем|єм|ів|їв|ей|ою|ею|єю"
+    "|ої|ій|ий|ьо)$"
+)
+_ENDINGS = re.compile("(?<=..)[аеєиіїоуюяьй]$")
+_APOSTROPHES = "'\u02bc\u2019"
+_LOOSE_VOWEL = re.compile("[еоі]([бвгґджзйклмнпрстфхцчшщ])$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +74,17 @@ class Lexicon(nn.Module):
         self.concepts = concepts
         self.register_buffer("entries", torch.zeros(rows, DIGITS))
 
-    def fill(self, phrases: Iterable[tuple[str, int, bool]]) -> None:
-        """Keep phrases, each with the number of a concept and whether it is its name; as many as there are rows."""
-        rows = [_digits(phrase, concept, name) for phrase, concept, name in phrases]
-        self.entries.copy_(torch.tensor(rows, dtype=self.entries.dtype).view_as(self.entries))
+    @classmethod
+    def of(cls, phrases: Iterable[tuple[str, int, bool]], concepts: int) -> Lexicon:
+        """Returns a table of phrases, each with the number of a concept and whether it is its name."""
+        names: dict[tuple[int, int], bool] = {}
+        for phrase, concept, name in phrases:
+            said = _key(phrase_form(phrase)), concept
+            names[said] = names.get(said, False) or name
+        rows = [_digits(key, concept, name) for (key, concept), name in names.items()]
+        result = cls(len(rows), concepts)
+        result.entries.copy_(torch.tensor(rows).view(len(rows), DIGITS))
+        return result
 
     def find(self, text: str, lengths: Sequence[int]) -> Found:
         """Returns the known phrases of a text, the longest first, none inside or across another.
@@ -93,13 +113,21 @@ class Lexicon(nn.Module):
         return spans
 
     def _found(self, text: str) -> Iterator[tuple[int, int, int]]:
-        edges = [k for k in range(len(text) + 1) if _edge(text, k)]
-        for place, start in enumerate(edges):
-            for end in edges[place + 1 :]:
+        pieces = _pieces(text)
+        encoded = [stem.encode() for _, _, stem in pieces]
+        for first, (start, _, stem) in enumerate(pieces):
+            if stem == " ":
+                continue
+            checksum = 0
+            for last in range(first, len(pieces)):
+                end = pieces[last][1]
                 if end - start > LONGEST:
                     break
-                if (key := _key(text[start:end])) in self._table:
-                    yield start, end, key
+                checksum = zlib.crc32(encoded[last], checksum)
+                if checksum in self._checksums:
+                    key = _key("".join(stem for _, _, stem in pieces[first : last + 1]))
+                    if key in self._table:
+                        yield start, end, key
 
     @cached_property
     def _table(self) -> dict[int, dict[int, bool]]:
@@ -112,6 +140,11 @@ class Lexicon(nn.Module):
             concept, name = value % NAME_BIT, value >= NAME_BIT
             table[key][concept] = table[key].get(concept, False) or name
         return dict(table)
+
+    @cached_property
+    def _checksums(self) -> frozenset[int]:
+        """The checksums in the hashes, which are made piece by piece and so tell soon that a phrase is unknown."""
+        return frozenset(key & (1 << CHECKSUM_BITS) - 1 for key in self._table)
 
 
 def _covered(text: str, spans: Sequence[tuple[int, int]], lengths: Sequence[int]) -> Tensor:
@@ -138,12 +171,35 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _key(phrase: str) -> int:
-    return int.from_bytes(hashlib.blake2b(phrase.encode(), digest_size=5).digest()) >> 4
+def phrase_form(phrase: str) -> str:
+    """Returns a phrase as the table compares it: normalised, Cyrillic words by their stems."""
+    return "".join(stem for _, _, stem in _pieces(normalised(phrase)))
 
 
-def _digits(phrase: str, concept: int, name: bool) -> list[int]:
-    value = _key(normalised(phrase)) << 12 | (NAME_BIT if name else 0) | concept
+def _pieces(text: str) -> list[tuple[int, int, str]]:
+    """The words of a normalised text, and each other character: its first and last character, and its stem."""
+    edges = [k for k in range(len(text) + 1) if _edge(text, k)]
+    return [(start, end, _stem(text[start:end])) for start, end in pairwise(edges)]
+
+
+@lru_cache(maxsize=1 << 16)
+def _stem(word: str) -> str:
+    if not _cyrillic(word[0]):
+        return word
+    word = re.sub(f"[{_APOSTROPHES}]", "'", word)
+    stem, found = _LONG_ENDINGS.subn("", word)
+    stem = stem if found else _ENDINGS.sub("", word)
+    return _LOOSE_VOWEL.sub(r"\1", stem) if len(stem) > 2 else stem
+
+
+def _key(form: str) -> int:
+    """Returns the 36 bits of a phrase in its form."""
+    encoded = form.encode()
+    return hashlib.blake2b(encoded, digest_size=1).digest()[0] >> 4 << CHECKSUM_BITS | zlib.crc32(encoded)
+
+
+def _digits(key: int, concept: int, name: bool) -> list[int]:
+    value = key << 12 | (NAME_BIT if name else 0) | concept
     return [value >> 4 * k & 15 for k in range(DIGITS - 1, -1, -1)]
 
 
@@ -151,9 +207,16 @@ def _edge(text: str, k: int) -> bool:
     """Returns whether a phrase may begin or end before character k, which must not lie inside a word."""
     if k in (0, len(text)):
         return True
-    return not (_spaced(text[k - 1]) and _spaced(text[k]))
+    return not (_in_word(text, k - 1) and _in_word(text, k))
 
 
-def _spaced(char: str) -> bool:
-    """A letter or digit of a script that writes words apart, such as Latin and Cyrillic."""
+def _in_word(text: str, k: int) -> bool:
+    """A letter or digit of a script that writes words apart, such as Latin and Cyrillic; "п'ять" is one word."""
+    char = text[k]
+    if char in _APOSTROPHES:
+        return 0 < k < len(text) - 1 and _cyrillic(text[k - 1]) and _cyrillic(text[k + 1])
     return char.isalnum() and ord(char) < 0x0E00
+
+
+def _cyrillic(char: str) -> bool:
+    return "\u0400" <= char <= "\u04ff"

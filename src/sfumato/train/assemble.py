@@ -85,19 +85,30 @@ def assemble(
 def rewrite(folder: Path, model: Model, **changed: nn.Module) -> None:
     """Writes `model` to a folder with some networks exchanged.
 
-    These are "transformer", "vae", "text" and "prior", and of its prior "reader". The folder gets the model's tokenizer
-    as well. Raises SfumatoError for a model without a prior.
+    These are "transformer", "vae", "text" and "prior", and of its prior "reader" and "lexicon". The folder gets the
+    model's tokenizer as well. Raises SfumatoError for a model without a prior.
     """
     if model.prior is None:
         raise SfumatoError(f"{model.path} has no scene prior; give a model that has one, such as emoji")
+    prior = model.prior
     if "reader" in changed:
-        model.prior.reader.load_state_dict(changed.pop("reader").state_dict())
+        prior.reader.load_state_dict(changed.pop("reader").state_dict())
+    if "lexicon" in changed:
+        prior = _with_lexicon(prior, changed.pop("lexicon"))
     model.encode.tokenizer.save(folder / "tokenizer")
     own = {"transformer": model.denoiser.network, "vae": model.vae, "text": model.encode.towers[0]}
-    networks = own | {"prior": model.prior} | changed
+    networks = own | {"prior": prior} | changed
     sizes: dict[str, Any] = {part: networks[part].cfg for part in ("transformer", "prior")}
     spec = replace(model.spec, **sizes)
     save_folder(folder, spec, networks, folder / "tokenizer", torch.float16, MAX_FILE, EIGHT_BITS)
+
+
+def _with_lexicon(prior: ScenePrior, lexicon: nn.Module) -> ScenePrior:
+    """Returns the prior with another lexicon, which may have another number of phrases."""
+    own = {f"lexicon.{name}": value for name, value in lexicon.state_dict().items()}
+    result = ScenePrior(replace(prior.cfg, phrases=len(own["lexicon.entries"])))
+    result.load_state_dict(prior.state_dict() | own)
+    return result.eval().requires_grad_(False)
 
 
 def with_composer(prior: ScenePrior, composer: Composer, data: Dataset, codes: Tensor) -> ScenePrior:

@@ -116,9 +116,7 @@ class ReaderTask:
             text_dim=cfg.text.width,
         )
         self.reader = Reader(self.prior)
-        phrases = self.prompts.phrases()
-        self.lexicon = Lexicon(len(phrases), data.subjects)
-        self.lexicon.fill(phrases)
+        self.lexicon = Lexicon.of(self.prompts.phrases(), data.subjects)
         self.networks = nn.ModuleDict({"text": self.text, "reader": self.reader})
         if self._init is None:
             self._start_words()
@@ -229,7 +227,7 @@ class ReaderTask:
     def export(self, folder: Path) -> None:
         """Writes a complete model, or without `init` and `scenes` the weights in one file and the tokenizer."""
         if self._init is not None:
-            rewrite(folder, self._init, text=self.text, reader=self.reader)
+            rewrite(folder, self._init, text=self.text, reader=self.reader, lexicon=self.lexicon)
             return
         self.tokenizer.save(folder / "tokenizer")
         if self._scenes is None:

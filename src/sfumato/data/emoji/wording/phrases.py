@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLE_WORDS, Concept
 from sfumato.data.emoji.wording.names import names
+from sfumato.nets.lexicon import phrase_form
 
 MOST = 100  # concepts that share a keyword; what more share tells next to nothing
 
@@ -32,12 +33,12 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
         yield from ((phrase, number, True) for number in sorted(numbers))
     silent = _other_words()
     for phrase, numbers in said_of.items():
-        if phrase not in silent and len(numbers) <= MOST:
+        if phrase_form(phrase) not in silent and len(numbers) <= MOST:
             yield from ((phrase, number, False) for number in sorted(numbers - named.get(phrase, set())))
 
 
 def _other_words() -> set[str]:
-    """Returns the words, in lower case, that prompts use for colours, styles and pictures."""
+    """Returns the forms of the words that prompts use for colours, styles and pictures."""
     words = {word for colour in COLOURS for word in (*colour.words.values(), colour.locative)}
     words |= {word for styles in STYLE_WORDS.values() for several in styles.values() for word in several}
-    return {word.casefold() for word in words} | {"emoji", "icon", "picture", "image", "drawing"}
+    return {phrase_form(word) for word in words} | {"emoji", "icon", "picture", "image", "drawing"}
