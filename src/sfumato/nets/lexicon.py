@@ -2,8 +2,8 @@
 
 A small text tower misreads a name beside words that it never saw. A table does not: it finds the longest known phrases
 of a prompt, wherever they stand, and says how much each tells (by the inverse frequency of Spärck Jones 1972). The
-reader decides which thing of the picture each phrase belongs to, and adds its own view of the words. Words that are
-declined, those in Cyrillic letters, are compared by their stems.
+reader decides which thing of the picture each phrase belongs to, and adds its own view of the words. Words in Latin
+letters are compared without the s of a plural, and those in Cyrillic letters, which are declined, by their stems.
 
 The table is kept as numbers, as all is that a model knows: of each pair of a phrase and a concept 36 bits of the
 phrase's hash, the concept's number, and whether the phrase is its name, in digits 0 to 15, which every precision holds.
@@ -39,6 +39,8 @@ _LONG_ENDINGS = re.compile(
 )
 _ENDINGS = re.compile("(?<=..)[аеєиіїоуюяьй]$")
 _APOSTROPHES = "'\u02bc\u2019"
+# English plurals: "foxes", "bees", but not "glass", "bus" and "iris".
+_PLURAL = re.compile("(?:(?<=ch)es|(?<=sh)es|(?<=x)es|(?<=ss)es|(?<=..[^iosu])s)$")
 _LOOSE_VOWEL = re.compile("[еоі]([бвгґджзйклмнпрстфхцчшщ])$")
 
 
@@ -185,7 +187,7 @@ def _pieces(text: str) -> list[tuple[int, int, str]]:
 @lru_cache(maxsize=1 << 16)
 def _stem(word: str) -> str:
     if not _cyrillic(word[0]):
-        return word
+        return _PLURAL.sub("", word) if word.endswith("s") and word.isascii() else word
     word = re.sub(f"[{_APOSTROPHES}]", "'", word)
     stem, found = _LONG_ENDINGS.subn("", word)
     stem = stem if found else _ENDINGS.sub("", word)

@@ -26,7 +26,7 @@ EVERYDAY = (0.3, 0.6)
 PLAIN_STYLE, PLAIN_GROUND = 0.3, 0.4  # shares of the styles and grounds that plain requests keep
 # How often requests are of each kind: more of several things than pictures have, since they are harder to read.
 KINDS: dict[Kind, float] = {"one": 0.36, "count": 0.16, "left": 0.18, "above": 0.14, "front": 0.06, "row": 0.1}
-PLAIN_KINDS: dict[Kind, float] = {"one": 0.16, "count": 0.16, "left": 0.34, "above": 0.14, "front": 0.08, "row": 0.12}
+PLAIN_KINDS: dict[Kind, float] = {"one": 0.15, "count": 0.13, "left": 0.36, "above": 0.12, "front": 0.08, "row": 0.16}
 VARIED = 0.3  # share of the requests in which numbers, sizes, poses and places come together freely
 SAYINGS = 4  # prompts of each concept in each language that `sayings` yields
 NAMES_REPEATED = 3  # times that names come among the `words`

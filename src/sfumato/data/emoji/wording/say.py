@@ -15,7 +15,7 @@ from sfumato.data.emoji.wording.things import Phrase, ThingSpeaker
 
 ENGLISH_STYLE_SHARE = 0.03
 NOISE_SHARE = {False: 0.12, True: 0.05}
-LOOSE_SHARE = {False: 0.35, True: 0.55}
+LOOSE_SHARE = {False: 0.35, True: 0.65}
 CLAUSE_SHARE = 0.25
 CASE_TRIES = 5
 CASES = frozenset("vw")
