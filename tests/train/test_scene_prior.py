@@ -15,7 +15,10 @@ from sfumato.data.emoji.captions import COLOURS, STYLES
 from sfumato.data.emoji.concept_scenes import ConceptScenes
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.nouns import TINTS
+from sfumato.data.protocol import Prompt, RequestedThing
 from sfumato.loading.exports import VAE_FILE, write_export
+from sfumato.nets.layout import Group
+from sfumato.nets.prior import Named, Understood
 from sfumato.spec import MMDiTConfig, VAEConfig
 from sfumato.train.assemble import SCENES_FILE, completed, remembered
 from sfumato.train.codes import Codes
@@ -23,7 +26,7 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, scene_latents
 from sfumato.train.loop import train
 from sfumato.train.methods import scenes
-from sfumato.train.methods.reader import ReaderTask, ReaderTraining
+from sfumato.train.methods.reader import ReaderTask, ReaderTraining, misread
 from sfumato.train.methods.scenes import SceneTask, SceneTraining
 from sfumato.train.methods.vae import VAETask, VAETraining
 from sfumato.train.task import Task
@@ -172,3 +175,20 @@ def test_details_bring_drafts_nearer_and_blocks_may_be_left_out(emoji, vae, late
     assert torch.equal(more.prior.memory.details, made.prior.memory.details)
     with torch.no_grad():
         assert made.txt2img("a red circle", width=32, height=32, steps=1).images[0].size == (32, 32)
+
+
+def test_what_is_misread_is_named():
+    thing, other = RequestedThing(3, 2, 1, "small"), RequestedThing(4)
+    asked = Prompt("", (thing, other), "left", None, None, 5, (3, 7))
+
+    def read(first: int = 3, ground: int = 5, **group) -> set[str]:
+        named = Named(first, 1, Group(**({"count": 2, "size": "small"} | group))), Named(4)
+        return misread(Understood(named, "left", None, None, ground), asked, 22)
+
+    assert not read() and not read(first=7), "equally right"
+    assert read(first=4) == {"first", "concept"} and read(ground=21) == {"ground"}
+    assert read(count=1, size=None, pose="tilted") == {"count", "size", "pose"}
+    alone = misread(Understood((Named(3, 1, Group(2, "small")),), "one", "left", 0, 5), asked, 22)
+    assert alone == {"arrangement", "place", "style", "count"}
+    nothing = Prompt("", (), fitting=(0,))
+    assert misread(Understood((), "one", None, None, 22), nothing, 22) == {"first"}

@@ -10,7 +10,7 @@ concepts there, as pointer networks copy words of a text (Vinyals et al. 2015).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,10 @@ class Reading:
     tint: Tensor
     size: Tensor
     pose: Tensor
+
+    def row(self, i: int) -> Reading:
+        """The reading of the picture at place i alone."""
+        return Reading(**{f.name: getattr(self, f.name)[i : i + 1] for f in fields(self)})
 
 
 WHOLE = {"arrangement": len(ARRANGEMENTS), "place": len(PLACES) + 1}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 
@@ -24,7 +25,7 @@ from sfumato.loading.exports import write_export
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, PLACES, POSES, SIZES
 from sfumato.nets.lexicon import Lexicon
-from sfumato.nets.prior import decided
+from sfumato.nets.prior import Understood, decided
 from sfumato.nets.reader import Phrases, Reader, Reading
 from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
@@ -191,36 +192,39 @@ class ReaderTask:
 
     def _everyday(self, language: str) -> float:
         """Returns the percent of the handwritten prompts of which everything is understood."""
-        known = torch.zeros(self.data.subjects, 1, dtype=torch.bool)
-        known[self.prompts.subjects] = True
-        right = [
-            met_by(decided(self.read(self.inputs([text])), self.prior, known))
-            for text, met_by in self.prompts.handwritten(language)
-        ]
-        return 100 * sum(right) / max(len(right), 1)
+        written = self.prompts.handwritten(language)
+        found = self.understand([text for text, _ in written])
+        right = sum(met_by(understood) for understood, (_, met_by) in zip(found, written, strict=True))
+        return 100 * right / max(len(written), 1)
 
     def score(self, prompts: Sequence[Prompt], kind: str) -> dict[str, float]:
-        """Returns percents: of prompts whose only thing is read right, or of scenes of which everything is."""
-        right_labels = labels(prompts, self.prior)
-        order = np.argsort([len(prompt.text) for prompt in prompts])
-        guesses: dict[str, Tensor] = {}
-        for part in np.array_split(order, max(1, len(prompts) // 100)):
-            inputs = self.inputs([prompts[k].text for k in part])
-            reading = self.read({name: value.to(self.reader.queries.device) for name, value in inputs.items()})
-            for name in LABELS:
-                value = getattr(reading, name).argmax(-1).cpu()
-                guesses.setdefault(name, torch.zeros(len(prompts), *value.shape[1:], dtype=torch.int64))[part] = value
-        first = right_labels["fitting"][torch.arange(len(prompts)), guesses["concept"][:, 0]]
+        """Returns percents: of prompts whose only thing is read right; or of scenes, of which everything is, and of
+        which each field is."""
+        wrong = [
+            misread(understood, prompt, self.prior.grounds)
+            for understood, prompt in zip(self.understand([prompt.text for prompt in prompts]), prompts, strict=True)
+        ]
+
+        def right(*names: str) -> float:
+            return 100 * sum(not found & set(names) for found in wrong) / len(prompts)
+
         if not kind.startswith("scene"):
-            return {"": 100 * first.float().mean().item()}
-        absent = right_labels["count"] == 0
-        right = {
-            name: (guesses[name] == right_labels[name]) | (right_labels[name] < 0) | (name == "concept" and absent)
-            for name in LABELS
-        }
-        rows = {name: value.flatten(1).all(1) if value.dim() > 1 else value for name, value in right.items()}
-        shares = {f"_{name}": 100 * rows[name].float().mean().item() for name in ("concept", "tint", "count")}
-        return {"": 100 * torch.stack(list(rows.values())).all(0).float().mean().item()} | shares
+            return {"": right("first")}
+        return {"": right(*LABELS)} | {f"_{name}": right(name) for name in LABELS}
+
+    def understand(self, texts: Sequence[str]) -> list[Understood]:
+        """Reads texts as a model does that has learnt this far."""
+        known = torch.zeros(self.data.subjects, 1, dtype=torch.bool)
+        known[self.prompts.subjects] = True
+        found: dict[int, Understood] = {}
+        order = np.argsort([len(text) for text in texts])
+        for start in range(0, len(texts), 100):
+            part = order[start : start + 100].tolist()
+            inputs = self.inputs([texts[k] for k in part])
+            reading = self.read({name: value.to(self.reader.queries.device) for name, value in inputs.items()})
+            for row, k in enumerate(part):
+                found[k] = decided(reading.row(row), self.prior, known)
+        return [found[k] for k in range(len(texts))]
 
     def samples(self) -> Image.Image:
         """Returns an empty sheet: this method draws nothing."""
@@ -261,6 +265,30 @@ class ReaderTask:
             rows.append(said)
         table = self.text.text_model.embeddings.token_embedding.weight
         table.data.copy_(associations(ids, rows, *table.shape))
+
+
+def misread(found: Understood, asked: Prompt, grounds: int) -> set[str]:
+    """Returns which fields of a prompt are not understood, by the names in `LABELS`; "first" besides where the first
+    thing is not. `grounds` is the number of grounds, of which the last is "not said"."""
+    pairs = list(zip_longest(found.things, asked.things))
+    both = [(thing, want) for thing, want in pairs if thing and want]
+    firsts = [thing.concept for thing in found.things[:1]]
+    right = {
+        "arrangement": found.arrangement == asked.arrangement,
+        "place": found.place == asked.place,
+        "style": found.style == asked.style,
+        "ground": found.ground in ({grounds - 1, grounds} if asked.ground is None else {asked.ground}),
+        "first": bool(set(firsts) & set(asked.fitting)),
+        "concept": all(
+            thing.concept == want.subject or (k == 0 and thing.concept in asked.fitting)
+            for k, (thing, want) in enumerate(both)
+        ),
+        "count": len(both) == len(pairs) and all(thing.group.count == want.count for thing, want in both),
+        "tint": all(thing.tint == want.tint for thing, want in both),
+        "size": all(thing.group.size == want.size for thing, want in both),
+        "pose": all(thing.group.pose == want.pose for thing, want in both),
+    }
+    return {name for name, good in right.items() if not good}
 
 
 def labels(prompts: Sequence[Prompt], sizes: PriorConfig) -> Batch:
