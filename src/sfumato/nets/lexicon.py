@@ -31,6 +31,7 @@ NAME_BIT = 1 << 11
 LONGEST = 40  # characters of a phrase
 NAMED = 1.5  # how much more a name tells than a keyword
 CHECKSUM_BITS = 32
+NOTHING = NAME_BIT - 1  # the number of no concept
 
 # Ukrainian endings of cases and numbers, and a vowel that comes and goes before the last consonant: "кіт", "кота".
 _LONG_ENDINGS = re.compile(
@@ -78,7 +79,11 @@ class Lexicon(nn.Module):
 
     @classmethod
     def of(cls, phrases: Iterable[tuple[str, int, bool]], concepts: int) -> Lexicon:
-        """Returns a table of phrases, each with the number of a concept and whether it is its name."""
+        """Returns a table of phrases, each with the number of a concept and whether it is its name.
+
+        Phrases with the number `NOTHING` name none. They keep others from being found inside of them, which matters
+        where words are written together.
+        """
         names: dict[tuple[int, int], bool] = {}
         for phrase, concept, name in phrases:
             said = _key(phrase_form(phrase)), concept
@@ -95,7 +100,7 @@ class Lexicon(nn.Module):
         as for a start token).
         """
         text = normalised(text)
-        spans = self._longest(text)
+        spans = [span for span in self._longest(text) if self._table[span[2]]]
         scores, named = torch.zeros(len(spans), self.concepts), torch.zeros(len(spans))
         for row, (_, _, key) in enumerate(spans):
             said = self._table[key]
@@ -139,8 +144,9 @@ class Lexicon(nn.Module):
         keys = (digits[:, :HASH] * 16 ** torch.arange(HASH - 1, -1, -1)).sum(1).tolist()
         rest = (digits[:, HASH:] * 16 ** torch.arange(DIGITS - HASH - 1, -1, -1)).sum(1).tolist()
         for key, value in zip(keys, rest, strict=True):
-            concept, name = value % NAME_BIT, value >= NAME_BIT
-            table[key][concept] = table[key].get(concept, False) or name
+            concept, name, said = value % NAME_BIT, value >= NAME_BIT, table[key]
+            if concept != NOTHING:
+                said[concept] = said.get(concept, False) or name
         return dict(table)
 
     @cached_property

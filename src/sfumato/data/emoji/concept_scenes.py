@@ -124,7 +124,7 @@ def invent_request(
     no composed scene has together, or several groups of one thing in several colours.
     """
     kind = _kind(rng, kinds)
-    things = rng.sample(concepts, _groups(kind, rng))
+    things = rng.sample(concepts, 4 if kind == "row" and rng.random() < varied else _groups(kind, rng))
     tints = [named_colour(rng.choice(TINTS)) if rng.random() < TINT_SHARE else None for _ in things]
     style = rng.choice(STYLES) if rng.random() < STYLE_SHARE else None
     ground = rng.choice(COLOURS) if rng.random() < GROUND_SHARE else None

@@ -16,6 +16,7 @@ from random import Random
 from string import Formatter
 from typing import Any
 
+SPACELESS = ("th", "zh", "ja")  # languages that write words together
 # Masculine, feminine, neuter, plural; then feminine accusative, masculine (or neuter) genitive, feminine genitive,
 # masculine (or neuter) and feminine instrumental, genitive plural.
 GENDERS = ("m", "f", "n", "p", "fa", "ma", "fg", "mi", "fi", "pg")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLE_WORDS, Concept
+from sfumato.data.emoji.wording.lexicon import SPACELESS, lexicon
 from sfumato.data.emoji.wording.names import names
-from sfumato.nets.lexicon import phrase_form
+from sfumato.nets.lexicon import NOTHING, phrase_form
 
+AROUND = ("relations.", "places.", "numbers.", "ground.", "joins.")  # tables of wording
 MOST = 100  # concepts that share a keyword; what more share tells next to nothing
 
 
@@ -16,7 +19,8 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
     """Yields the phrases of concepts, each with the number of a concept and whether it is a name of it.
 
     Names come in all known forms, such as plurals and Ukrainian cases. Words for colours and styles are left out,
-    because prompts use them for other things.
+    because prompts use them for other things. Of languages that write words together the words around names come as
+    well, with the number `NOTHING`.
     """
     said_of: dict[str, set[int]] = defaultdict(set)
     named: dict[str, set[int]] = defaultdict(set)
@@ -35,6 +39,21 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
     for phrase, numbers in said_of.items():
         if phrase_form(phrase) not in silent and len(numbers) <= MOST:
             yield from ((phrase, number, False) for number in sorted(numbers - named.get(phrase, set())))
+    for word in sorted(_words_around() - named.keys() - said_of.keys()):
+        yield word, NOTHING, False
+
+
+def _words_around() -> set[str]:
+    """Returns what stands around names in the languages that write words together, such as "อยู่เหนือ"."""
+    patterns = [
+        pattern
+        for language in SPACELESS
+        for name, patterns in lexicon(language, False).tables.items()
+        if name.startswith(AROUND)
+        for pattern in patterns
+    ]
+    pieces = {piece for pattern in patterns for piece in re.split(r"\{\w+\}|[^\w\u0e00-\u0e7f]+", pattern.casefold())}
+    return {piece for piece in pieces if len(piece) > 1 and not re.search("[0-9a-z]", piece)}
 
 
 def _other_words() -> set[str]:

@@ -8,7 +8,7 @@ from random import Random
 from sfumato.data.emoji.wording import english
 from sfumato.data.emoji.wording.asked import Asked, Thing
 from sfumato.data.emoji.wording.forms import COMMAS, LIST_COMMAS, case_slots, row_patterns
-from sfumato.data.emoji.wording.lexicon import Template, lexicon
+from sfumato.data.emoji.wording.lexicon import SPACELESS, Template, lexicon
 from sfumato.data.emoji.wording.names import names, slip
 from sfumato.data.emoji.wording.pseudo import noisy
 from sfumato.data.emoji.wording.things import Phrase, ThingSpeaker
@@ -35,7 +35,6 @@ SLIP_SHARE = 0.06  # of the requests with a slip of the fingers in any word
 
 # Languages that put a style or a background before its noun, and so behind a comma where a clause is said of it.
 BEFORE = ("zh", "ja")
-SPACELESS = ("th", "zh", "ja")
 
 
 def say(asked: Asked, language: str, rng: Random, held: bool = False, plain: bool = False) -> str:
