@@ -13,6 +13,7 @@ from sfumato.data.emoji.wording import Asked, Thing, canonical, is_held, keyword
 from sfumato.data.emoji.wording.declension import instrumental, plurals
 from sfumato.data.emoji.wording.english import countable, plural, with_article
 from sfumato.data.emoji.wording.lexicon import agree, fillers, lexicon
+from sfumato.data.emoji.wording.names import names as names_of_concept
 from sfumato.data.emoji.wording.names import slip
 from sfumato.data.emoji.wording.ranked import plainer
 from sfumato.data.emoji.wording.ukrainian import accusative, gender, genitive
@@ -240,9 +241,9 @@ def test_all_that_is_asked_is_said(language, held, arrangement, monkeypatch):
         text = say(Asked(things, arrangement), language, rng, held).lower()
         assert "{" not in text
         for thing in things:
+            known = [name.text.lower() for name in names_of_concept(thing.concept, language)]
             # Ukrainian names change their endings.
-            name = thing.concept.names[language].lower()
-            assert (name[:-1] if language == "uk" else name) in text, text
+            assert any((name[:-1] if language == "uk" else name) in text for name in known), text
 
 
 # What the second of two things is, where these words stand between the first and the second.
