@@ -37,7 +37,7 @@ from sfumato.spec import Spec
 from sfumato.train.config import LoopConfig
 from sfumato.train.learnt import BLOCKS
 from sfumato.train.objective import Objective
-from sfumato.train.optimizers import optimizer_for
+from sfumato.train.optimizers import Optimizer
 from sfumato.train.precision import arithmetic
 
 LOOP = LoopConfig(steps=1, batch=1, lr=1e-4, ema=0.0, precision="fp32")
@@ -90,14 +90,15 @@ class Rivals:
         else:
             network = learnt = copy.deepcopy(self.ours).requires_grad_(True)
         denoiser = Denoiser(network, self.spec.prediction, table_of(self.spec.prediction, self.spec.noise))
-        optimizer, objective = optimizer_for(learnt, LOOP, CPU), Objective()
+        optimizer, objective = Optimizer(learnt, LOOP, CPU), Objective()
 
         def step() -> Tensor:
             with arithmetic(LOOP, CPU):
                 loss = objective.losses(denoiser, self.batch, self.cond).mean()
             loss.backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            for one in optimizer.each:
+                one.step()
+            optimizer.zero_grad()
             return loss.detach()
 
         return step

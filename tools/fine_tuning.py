@@ -110,7 +110,7 @@ def taste(data: EmojiTrainingSet, folder: Path, steps: int) -> tuple[list[str], 
         for name, picture in zip(("chosen", "rejected"), to_images(pair[order]), strict=True):
             picture.save(folder / name / f"{number:03}.png")
         (folder / "chosen" / f"{number:03}.txt").write_text(caption)
-    recipe = TASTE + LOOP.format(steps=steps, batch=4, lr=5e-4)
+    recipe = TASTE + LOOP.format(steps=steps, batch=4, lr=2e-3)
     file = trained("dpo", recipe, folder / "chosen", folder, "--rejected", str(folder / "rejected"))
     sd = sfumato.load()
     before = drawn(sd, OTHERS)
@@ -126,7 +126,7 @@ def taste(data: EmojiTrainingSet, folder: Path, steps: int) -> tuple[list[str], 
 
 
 PROOFS: dict[str, tuple[Callable[[EmojiTrainingSet, Path, int], tuple[list[str], list[Tensor]]], int]] = {
-    "style": (style, 150), "taste": (taste, 60),
+    "style": (style, 150), "taste": (taste, 150),
 }  # fmt: skip
 
 

@@ -101,9 +101,9 @@ class Learning(nn.Module):
         if isinstance(layer, nn.Conv2d) and not isinstance(layer, Pointwise):
             kernel = down.to(x.dtype).reshape(len(down), -1, *layer.kernel_size)
             low = F.conv2d(x, kernel, None, layer.stride, layer.padding)
-            return F.conv2d(low, up.to(x.dtype).flatten(1)[..., None, None]) * scale
+            return F.conv2d(low * scale, up.to(x.dtype).flatten(1)[..., None, None])
         low = F.linear(x, down.to(x.dtype).flatten(1))
-        return F.linear(low, up.to(x.dtype).flatten(1)) * scale
+        return F.linear(low * scale, up.to(x.dtype).flatten(1))
 
 
 class Differences(nn.ModuleDict):

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 FURTHER = 1 << 24  # ids from here on are no words of a vocabulary, but vectors that stand for words of a prompt
 
@@ -25,49 +24,23 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     return _onednn(a, b, bias, "none", [], "")  # the last three would fuse a function
 
 
-def _here(x: Tensor, weight: Tensor) -> bool:
-    """Whether `_product` can be computed here, of which torch knows no autocast."""
+def _short(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether `_product` may stand in, of which torch knows neither gradient nor autocast."""
+    learns = any(one is not None and one.requires_grad for one in (x, weight, bias))
     return (
         _onednn is not None
         and bool(torch.backends.mkldnn.enabled)
         and x.is_cpu
         and x.dtype == weight.dtype == torch.float32
+        and not (learns and torch.is_grad_enabled())
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
 
 
-def _short(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether `_product` may stand in, of which torch knows no gradient either."""
-    return not (torch.is_grad_enabled() and (x.requires_grad or _learns(weight, bias))) and _here(x, weight)
-
-
-def _learns(weight: Tensor, bias: Tensor | None) -> bool:
-    return weight.requires_grad or (bias is not None and bias.requires_grad)
-
-
-class _Frozen(torch.autograd.Function):
-    """`_product` with a matrix that does not learn, for what comes before it and does."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(weight)
-        return _product(x.contiguous(), weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (weight,) = ctx.saved_tensors
-        return _product(gradient.contiguous(), weight.T), None, None
-
-
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., K), weight (N, K), bias (N) -> (..., N)."""
-    if _short(x, weight, bias):
-        return _product(x.contiguous(), weight, bias)
-    if not _learns(weight, bias) and _here(x, weight):
-        return _Frozen.apply(x, weight, bias)
-    return F.linear(x, weight, bias)
+    return _product(x.contiguous(), weight, bias) if _short(x, weight, bias) else F.linear(x, weight, bias)
 
 
 class Linear(nn.Linear):
