@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -204,3 +205,30 @@ def test_the_rate_warms_up_and_falls_as_named(schedule: str):
 def test_unknown_devices_are_refused():
     with pytest.raises(SfumatoError, match="warp"):
         pick_device("warp")
+
+
+def test_figures_go_to_weights_and_biases_only_if_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Wandb:
+        def __init__(self):
+            self.calls = []
+
+        def init(self, **options):
+            self.calls.append(options)
+            return self
+
+        def log(self, values, step):
+            self.calls.append((step, set(values)))
+
+        def finish(self, exit_code):
+            self.calls.append(exit_code)
+
+    package = Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    run(tmp_path / "quiet", loop=replace(LOOP, steps=3))
+    assert not package.calls
+    run(tmp_path / "said", loop=replace(LOOP, steps=3, wandb="mine"))
+    assert (package.calls[0]["project"], package.calls[0]["name"], package.calls[-1]) == ("mine", "said", 0)
+    assert (3, {"val/weight"}) in package.calls
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(SfumatoError, match="pip install wandb"):
+        run(tmp_path / "missing", loop=replace(LOOP, wandb="mine"))

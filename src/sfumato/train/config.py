@@ -48,7 +48,7 @@ class LoopConfig:
     keeping them in memory (`train.recompute`). `channels_last` stores feature maps pixel by pixel, which is faster on
     GPUs; on CPUs only with few norm groups. Of several processes (`train.processes`) each learns from its share of
     `batch`, and at every `compare_every`-th step their weights are compared. Intervals count steps, except where the
-    name says minutes.
+    name says minutes. `wandb` is the project of Weights & Biases that figures are sent to; nothing is sent without it.
     """
 
     RENAMED: ClassVar[dict[str, str]] = {"schedule": "lr_schedule"}
@@ -82,6 +82,7 @@ class LoopConfig:
     sample_every: int = 1000
     checkpoint_minutes: float = 10.0
     compare_every: int = 100
+    wandb: str = ""
 
     def __post_init__(self) -> None:
         for name in COUNTS:

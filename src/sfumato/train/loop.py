@@ -72,8 +72,11 @@ def train(
         learner = Learner(task, cfg, device, processes)
         start: dict[str, Any] = learner.restore(found) if found else {"step": 0}
         processes.wait()
-        report = Report(run, start["step"], cfg.steps, start.get("report"), silent=not processes.main)
-        with report, _signals() as signalled, _pausing(run):
+        with (
+            _pausing(run),
+            Report(run, start["step"], cfg.steps, start.get("report"), not processes.main, cfg.wandb) as report,
+            _signals() as signalled,
+        ):
             if found:
                 report.say(f"going on from {found}")
             return _Run(learner, run, dataclasses.asdict(record), report).train(start["step"], signalled, max_minutes)

@@ -1,7 +1,9 @@
-"""The report of a run: a progress bar or lines on stderr, a JSONL file, and TensorBoard."""
+"""The report of a run: a progress bar or lines on stderr, a JSONL file, TensorBoard, and Weights & Biases if asked."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import json
 import os
 import sys
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
 
 if TYPE_CHECKING:
@@ -33,10 +36,19 @@ class Report:
 
     Records after `start` were written by an earlier run that was interrupted, and are dropped. `state` is what the
     earlier run's report had gathered for its next record. With `silent`, of processes that another one reports for,
-    nothing is shown and nothing written.
+    nothing is shown and nothing written. `wandb` is the project of Weights & Biases that gets the figures too ("":
+    none); SfumatoError says if that package is missing.
     """
 
-    def __init__(self, run: Path, start: int, steps: int, state: dict[str, Any] | None = None, silent: bool = False):
+    def __init__(
+        self,
+        run: Path,
+        start: int,
+        steps: int,
+        state: dict[str, Any] | None = None,
+        silent: bool = False,
+        wandb: str = "",
+    ):
         self._silent = silent
         self._window = Window(state)
         self._path = run / LOG
@@ -46,6 +58,7 @@ class Report:
             self._drop_after(start)
         self._file = (Path(os.devnull) if silent else self._path).open("a", encoding="utf-8")
         self._board = None if silent else _tensorboard(run, start)
+        self._wandb = _wandb(wandb, run) if wandb and not silent else None
         self._bar: Progress | None = None
         if sys.stderr.isatty() and not silent:
             from rich.console import Console
@@ -65,6 +78,8 @@ class Report:
         self._file.close()
         if self._board:
             self._board.close()
+        if self._wandb:
+            self._wandb.finish(exit_code=int(error is not None))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Records the values that `step` steps have reached, and shows them."""
@@ -73,11 +88,13 @@ class Report:
         if self._board:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
+        if self._wandb:
+            self._wandb.log(values, step=step)
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if self._bar:
             self._bar.update(self._task, completed=step, description=text)
         else:
-            left = (time.monotonic() - self._began) / max(step - self._start, 1) * (self._steps - step)
+            left = (time.monotonic() - self._began) / max(step - self._start, 1) * max(self._steps - step, 0)
             self.say(f"{step}/{self._steps}  {text}  left {duration(left)}")
 
     def add(self, step: int, samples: int, values: dict[str, float]) -> None:
@@ -160,3 +177,15 @@ def _tensorboard(run: Path, start: int) -> SummaryWriter | None:
     except ImportError:
         return None
     return SummaryWriter(str(run / "tensorboard"), purge_step=start or None)
+
+
+def _wandb(project: str, run: Path) -> Any:
+    """Returns a run of Weights & Biases, which goes on where the folder's run left off."""
+    try:
+        package = importlib.import_module("wandb")
+    except ImportError as error:
+        raise SfumatoError(
+            f"wandb = {project!r} in [loop] needs the package wandb; install it (pip install wandb), or leave it out"
+        ) from error
+    number = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16]
+    return package.init(project=project, name=run.resolve().name, id=number, resume="allow", dir=str(run))
