@@ -275,7 +275,7 @@ CHANGES: list[tuple[str, str, object, str]] = [
     ("text_encoder/config.json", "num_hidden_layers", True, "num_hidden_layers = True"),
     ("scheduler/scheduler_config.json", "prediction_type", "flow", "prediction_type = 'flow'"),
     ("scheduler/scheduler_config.json", "trained_betas", [0.1], "trained_betas"),
-    ("scheduler/scheduler_config.json", "beta_schedule", "squaredcos_cap_v2", "beta_schedule = 'squaredcos_cap_v2'"),
+    ("scheduler/scheduler_config.json", "beta_schedule", "sigmoid", "beta_schedule = 'sigmoid'"),
 ]
 
 
@@ -332,13 +332,13 @@ def test_a_folder_without_its_denoiser_is_named(tiny, save):
 def test_a_folder_of_another_pipeline_is_named(tiny, save):
     folder = save(tiny)
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "KandinskyPipeline"}))
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "AnotherPipeline"}))
     path = folder / "unet/diffusion_pytorch_model.safetensors"
     tensors, _ = safetensors_file.parse(WeightFile(path))
     kept = {name: stored.read().clone() for name, stored in tensors.items() if name != "conv_in.weight"}
     entries = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in kept.items()}
     safetensors_file.write(path, entries, kept.__getitem__)
-    refused(folder, r"is a diffusers folder of an unknown kind \('KandinskyPipeline'\)")
+    refused(folder, r"is a diffusers folder of an unknown kind \('AnotherPipeline'\)")
 
 
 def test_one_component_is_named(tiny, save):

@@ -197,7 +197,9 @@ def _from_picture(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, zlib.error, binascii.Error,
             Image.DecompressionBombError) as error:  # fmt: skip
-        raise SfumatoError(f"{path} is a picture that holds no embedding; give the file that A1111 wrote") from error
+        raise SfumatoError(
+            f"{path} is a picture that holds no embedding; `sfumato replay {path.name} --explain` says how it was drawn"
+        ) from error
 
 
 def _inflated(data: bytes) -> bytes:
