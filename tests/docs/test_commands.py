@@ -133,11 +133,16 @@ def _pytest(words: list[str]) -> None:
         assert (ROOT / path).exists(), path
 
 
+def _torchrun(words: list[str]) -> None:
+    _parse(words[words.index("sfumato") + 1 :])
+
+
 def _nothing(words: list[str]) -> None:
     """A command of the shell or of git, which the next ones do not need here."""
 
 
 PROGRAMS: dict[str, Callable[[list[str]], None]] = {
+    "torchrun": _torchrun,
     "sfumato": _sfumato,
     "make": _make, "python": _python, "python3": _python, "pip": _pip, "pytest": _pytest, ".venv/bin/pytest": _pytest,
     ".": _nothing, "cd": _nothing, "git": _nothing,
