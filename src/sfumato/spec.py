@@ -137,24 +137,22 @@ class PriorConfig:
     """Sizes of a scene prior, see `nets.prior`: words -> things and places -> codes, a draft, and conditioning.
 
     It remembers pictures of `concepts` in `styles` as codes of `code` numbers each, from which a picture of
-    `latent_channels` channels and `side` x `side` latents is drafted, with `detail` further numbers of four bits each
-    that only the draft shows. `attributes` numbers beside each code say where
-    the thing lies and what colour it has. `tints` and `grounds` count the colours of things and of grounds, "none said"
+    `latent_channels` channels and `side` x `side` latents is made, with `detail` further numbers that only the draft
+    shows: so many of 15, of 5 and of 3 levels, see `nets.packed`. `attributes` numbers beside each code say where the
+    thing lies and what colour it has. `tints` and `grounds` count the colours of things and of grounds, "none said"
     included. `text_dim` is the width of the text tower, of which a reader of width `reader` and `reader_layers` layers
-    makes the things, with `phrases` rows of a lexicon. `hidden` is the width of the local network that fits a thing's
-    draft into its place.
+    makes the things, with `phrases` rows of a lexicon.
     """
 
     concepts: int
     styles: int = 6
     code: int = 192
-    detail: int = 0
+    detail: tuple[int, ...] = ()
     attributes: int = 64
     latent_channels: int = 16
     side: int = 16
     tints: int = 8
     grounds: int = 22
-    hidden: int = 320
     text_dim: int = 192
     reader: int = 192
     reader_layers: int = 2

@@ -18,6 +18,7 @@ from sfumato.diffusion.cond import Cond
 from sfumato.hub.local_models import embedded_model
 from sfumato.loading.convert import convert
 from sfumato.loading.inspect import inspect_checkpoint
+from sfumato.pipeline.latents import autoencoding
 
 MIB = 1 << 20
 
@@ -83,7 +84,8 @@ def test_diffusers_computes_the_same(model: StableDiffusion) -> None:
     generator = torch.Generator().manual_seed(0)
     x, t = torch.randn(2, 16, 16, 16, generator=generator), torch.tensor([300.0, 900.0])
     assert model.prior is not None
-    conds = [model.prior(model.encode.words(text), Random(1), 16, 16) for text in ("a red apple", "two cats")]
+    drawing = autoencoding(model.vae)
+    conds = [model.prior(model.encode.words(text), Random(1), 16, 16, drawing) for text in ("a red apple", "two cats")]
     cond = Cond.cat(conds)
     theirs = diffusers.SD3Transformer2DModel.from_pretrained(embedded_model(), subfolder="transformer")
     with torch.no_grad():

@@ -5,27 +5,47 @@ from random import Random
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from sfumato.nets.composer import Composer, Things
+from sfumato.nets.composer import OUTLINE, Autoencoding, Composer, Things
 from sfumato.nets.layout import ARRANGEMENTS, Group, Region
 from sfumato.nets.prior import Named, ScenePrior, Underlay, Understood, Words, decided
 from sfumato.nets.reader import Phrases, Reading
 from sfumato.spec import PriorConfig
 
 CFG = PriorConfig(
-    concepts=5, styles=3, code=8, attributes=4, latent_channels=2, side=8, hidden=16, text_dim=12, reader=8,
-    reader_layers=1, reader_heads=2,
+    concepts=5, styles=3, code=8, attributes=4, latent_channels=3, side=16, text_dim=12, reader=8, reader_layers=1,
+    reader_heads=2,
 )  # fmt: skip
+PLAIN = Autoencoding(lambda pixels: F.avg_pool2d(pixels, 2), lambda latents: F.interpolate(latents, scale_factor=2), 2)
+BLUE, GREEN = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 1.0, 0.0])
+SIZE = 16, 16
+
+
+class Whole(nn.Module):
+    """Cuts out the left and upper half of what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(1, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        alpha = torch.zeros_like(x[:, :1])
+        side = x.shape[-1]
+        alpha[..., : side // 2, : side // 2] = 1
+        return torch.cat([x * alpha, alpha], 1)
 
 
 @pytest.fixture
 def composer() -> Composer:
     torch.manual_seed(0)
-    net = Composer(CFG)
-    for parameter in (*net.fit_3.parameters(), net.ground_latent.weight):
-        parameter.data.zero_()
-    return net.requires_grad_(False)
+    net = Composer(CFG).requires_grad_(False)
+    net.cutter = Whole()
+    net.basis.weight.zero_()
+    net.basis.bias.view(3, -1).copy_(torch.tensor([1.0, -1.0, -1.0])[:, None])  # all things are red
+    net.ground_colours[3], net.tint_colours[2] = BLUE, GREEN
+    return net
 
 
 def things(*spots: tuple[float, float, float, float, bool], ground: int = CFG.grounds - 1) -> Things:
@@ -40,45 +60,54 @@ def things(*spots: tuple[float, float, float, float, bool], ground: int = CFG.gr
     )
 
 
-def canvas(composer: Composer, scene: Things) -> Tensor:
-    return composer.basis(scene.codes[0, 0]).view(1, 2, 8, 8)
+def colour(draft: Tensor, x: float, y: float) -> list[float]:
+    """The RGB of a place in a draft, from 0 to 1."""
+    return ((draft[0, :, int(y * draft.shape[2]), int(x * draft.shape[3])] + 1) / 2).tolist()
 
 
-def test_a_thing_where_its_code_has_it_is_drafted_as_its_code_spells_it(composer):
-    scene = things((0.5, 0.5, 0.92, 0, False))
-    assert torch.allclose(composer.draft(scene, 8, 8), canvas(composer, scene), atol=1e-5)
+RED, WHITE = [1.0, 0.0, 0.0], [1.0, 1.0, 1.0]
 
 
-def test_a_draft_turns_mirrors_and_moves_with_its_thing(composer):
-    plain = composer.draft(things((0.5, 0.5, 0.92, 0, False)), 8, 8)
-    upside = composer.draft(things((0.5, 0.5, 0.92, 180, False)), 8, 8)
-    mirrored = composer.draft(things((0.5, 0.5, 0.92, 0, True)), 8, 8)
-    quarter = composer.draft(things((0.5, 0.5, 0.92, 90, False)), 8, 8)
-    assert torch.allclose(upside, plain.flip(2, 3), atol=1e-5)
-    assert torch.allclose(mirrored, plain.flip(3), atol=1e-5)
-    assert torch.allclose(quarter, plain.rot90(-1, (2, 3)), atol=1e-5), "clockwise"
-    small = composer.draft(things((0.25, 0.5, 0.3, 0, False)), 8, 8) - composer.white.view(1, 2, 1, 1)
-    assert small[..., 5:].abs().max() == 0 < small[..., :4].abs().max()
+def test_a_thing_lies_where_its_spot_says(composer):
+    draft = composer.drafted(things((0.5, 0.5, OUTLINE, 0, False)), *SIZE, PLAIN)
+    assert colour(draft, 0.2, 0.2) == pytest.approx(RED, abs=0.01)
+    assert colour(draft, 0.8, 0.2) == colour(draft, 0.2, 0.8) == WHITE
+    small = composer.drafted(things((0.75, 0.75, OUTLINE / 2, 0, False)), *SIZE, PLAIN)
+    assert colour(small, 0.6, 0.6) == pytest.approx(RED, abs=0.01) and colour(small, 0.4, 0.6) == WHITE
 
 
-def test_things_add_up_on_any_size_and_on_a_picture(composer):
-    left, right = (0.25, 0.5, 0.4, 0, False), (0.75, 0.5, 0.4, 0, False)
-    both = things(left, right)
-    one, other = (replace(both, present=torch.arange(6)[None] == k) for k in (0, 1))
-    white = composer.white.view(1, 2, 1, 1)
-    total = composer.draft(one, 8, 12) + composer.draft(other, 8, 12) - white
-    assert torch.allclose(composer.draft(both, 8, 12), total, atol=1e-5)
-    picture = torch.randn(1, 2, 8, 12)
-    on = composer.draft(both, 8, 12, picture)
-    assert torch.allclose(on - picture, composer.draft(both, 8, 12) - white, atol=1e-5)
+def test_a_draft_turns_and_mirrors_its_thing(composer):
+    plain = composer.drafted(things((0.5, 0.5, OUTLINE, 0, False)), *SIZE, PLAIN)
+    upside = composer.drafted(things((0.5, 0.5, OUTLINE, 180, False)), *SIZE, PLAIN)
+    mirrored = composer.drafted(things((0.5, 0.5, OUTLINE, 0, True)), *SIZE, PLAIN)
+    quarter = composer.drafted(things((0.5, 0.5, OUTLINE, 90, False)), *SIZE, PLAIN)
+    assert torch.allclose(upside, plain.flip(2, 3), atol=1e-4)
+    assert torch.allclose(mirrored, plain.flip(3), atol=1e-4)
+    assert torch.allclose(quarter, plain.rot90(-1, (2, 3)), atol=1e-4), "clockwise"
+
+
+def test_the_first_thing_is_in_front_and_each_has_its_tint(composer):
+    scene = things((0.5, 0.5, OUTLINE, 0, False), (0.5, 0.5, OUTLINE, 0, False), ground=3)
+    scene.tint[0, 0] = 2
+    draft = composer.drafted(scene, *SIZE, PLAIN)
+    assert colour(draft, 0.2, 0.2) == pytest.approx(GREEN.tolist(), abs=0.01)
+    assert colour(draft, 0.8, 0.8) == BLUE.tolist()
+
+
+def test_what_is_drawn_on_stays_where_no_thing_is(composer):
+    picture = torch.randn(1, 3, 16, 24)
+    draft = composer.drafted(things((0.25, 0.5, 0.5, 0, False)), 16, 24, PLAIN, picture)
+    assert torch.equal(draft[..., 13:], picture[..., 13:]) and not torch.equal(draft[..., :12], picture[..., :12])
 
 
 def test_of_nothing_nothing_is_told(composer):
     scene = things((0.5, 0.5, 0.9, 0, False)).dropped(torch.tensor([True]), CFG.grounds)
-    cond = composer(scene, 8, 8)
+    composer.unknown.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    cond = composer(scene, composer.drafted(scene, *SIZE, PLAIN))
     assert not scene.present.any() and int(scene.ground) == CFG.grounds
     assert torch.equal(cond.tokens[:, 0], cond.tokens[:, 1]), "absent things are alike"
-    assert cond.tokens.shape == (1, 7, 12) and cond.pooled.shape == (1, 12) and cond.concat.shape == (1, 2, 8, 8)
+    assert cond.tokens.shape == (1, 7, 12) and cond.pooled.shape == (1, 12)
+    assert cond.concat[0, :, 3, 5].tolist() == [1, 2, 3]
 
 
 def reading(**chosen) -> Reading:
@@ -144,7 +173,7 @@ def words(count: int = 4) -> Words:
 
 def test_a_seed_lays_out_always_alike_and_seeds_differ(prior):
     prior.reader.group["count"].bias.data[:] = torch.tensor([-9, 9, -9, -9, -9, -9, -9.0])
-    first, again, other = (prior(words(), Random(seed), 8, 8) for seed in (1, 1, 2))
+    first, again, other = (prior(words(), Random(seed), *SIZE, PLAIN) for seed in (1, 1, 2))
     assert torch.equal(first.concat, again.concat) and not torch.equal(first.concat, other.concat)
 
 
@@ -162,20 +191,23 @@ def test_a_word_without_weight_is_not_read(prior):
 def test_things_go_into_a_region_and_stand_on_its_ground(prior):
     prior.reader.group["count"].bias.data[:] = torch.tensor([-9, 9, -9, -9, -9, -9, -9.0])
     prior.reader.whole["ground"].bias.data[CFG.grounds - 1] = 99
-    plain = (prior.composer.white + prior.composer.ground_latent.weight[3]).detach()
-    given = Underlay(plain.view(1, 2, 1, 1).expand(1, 2, 8, 8), Region(0.75, 0.5, 0.5, 1.0))
-    cond = prior(words(), Random(0), 8, 8, given)
+    prior.composer.ground_colours[3] = BLUE
+    plain = (2 * BLUE - 1).view(1, 3, 1, 1).expand(1, 3, *SIZE)
+    given = Underlay(plain, Region(0.75, 0.5, 0.5, 1.0))
+    cond = prior(words(), Random(0), *SIZE, PLAIN, given)
     assert prior.composer.nearest_ground(plain) == 3
-    assert torch.allclose(cond.concat[..., :2], given.latents[..., :2]), "far from the region all is as given"
+    assert torch.equal(cond.concat[..., :4], given.latents[..., :4]), "far from the region all is as given"
 
 
 def test_a_prompt_that_names_nothing_draws_the_ground_where_the_picture_goes_on(prior):
     prior.reader.group["count"].bias.data[:] = torch.tensor([9, -9, -9, -9, -9, -9, -9.0])
     prior.reader.whole["ground"].bias.data[CFG.grounds - 1] = 99
-    picture, region = torch.randn(1, 2, 8, 8), Region(0.75, 0.5, 0.5, 1.0)
-    on, off = (prior(words(), Random(0), 8, 8, Underlay(picture, region, goes_on=goes_on)) for goes_on in (True, False))
+    picture, region = torch.randn(1, 3, *SIZE), Region(0.75, 0.5, 0.5, 1.0)
+    on, off = (
+        prior(words(), Random(0), *SIZE, PLAIN, Underlay(picture, region, goes_on=goes_on)) for goes_on in (True, False)
+    )
     assert torch.allclose(on.concat, picture)
-    assert torch.equal(off.concat, prior.nothing(8, 8).concat) and not torch.allclose(off.concat, on.concat)
+    assert torch.equal(off.concat, prior.nothing(*SIZE).concat) and not torch.allclose(off.concat, on.concat)
 
 
 def test_unsaid_styles_are_those_that_all_things_have(prior):
@@ -185,9 +217,9 @@ def test_unsaid_styles_are_those_that_all_things_have(prior):
 
 def test_a_draft_goes_on_from_a_picture_as_far_as_the_strength_says(prior):
     prior.reader.group["count"].bias.data[:] = torch.tensor([-9, 9, -9, -9, -9, -9, -9.0])
-    picture = torch.randn(1, 2, 8, 8)
+    picture = torch.randn(1, 3, *SIZE)
     own, half, none = (
-        prior(words(), Random(0), 8, 8, None if strength == 1 else Underlay(picture, strength=strength)).concat
+        prior(words(), Random(0), *SIZE, PLAIN, None if strength == 1 else Underlay(picture, strength=strength)).concat
         for strength in (1, 0.5, 0)
     )
     assert torch.allclose(none, picture) and torch.allclose(half, (own + picture) / 2, atol=1e-6)

@@ -94,7 +94,7 @@ def _(config: T5Config) -> T5Config:
 @smaller.register
 def _(config: PriorConfig) -> PriorConfig:
     return replace(
-        config, concepts=12, code=16, attributes=8, side=4, hidden=32, text_dim=64, reader=32, reader_layers=1,
+        config, concepts=12, code=16, attributes=8, side=4, text_dim=64, reader=32, reader_layers=1,
         phrases=8,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,12 @@ from sfumato.loading.exports import VAE_FILE, write_export
 from sfumato.nets.layout import Group
 from sfumato.nets.prior import Named, Understood
 from sfumato.spec import MMDiTConfig, VAEConfig
-from sfumato.train.assemble import SCENES_FILE, completed, remembered
+from sfumato.train.assemble import SCENES_FILE, completed, read_codes, remembered
 from sfumato.train.codes import Codes
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, scene_latents
 from sfumato.train.loop import train
-from sfumato.train.methods import scenes
+from sfumato.train.methods.codes import CANONICAL, GREEN, CodesTask, CodesTraining
 from sfumato.train.methods.reader import ReaderTask, ReaderTraining, misread
 from sfumato.train.methods.scenes import SceneTask, SceneTraining
 from sfumato.train.methods.vae import VAETask, VAETraining
@@ -35,9 +36,10 @@ from sfumato.train.text_tower import TowerSize
 CPU = torch.device("cpu")
 LOOP = LoopConfig(steps=6, batch=8, lr=4e-3, warmup=2, log_every=3, validate_every=100, sample_every=100, ema=0.9)
 DRAWING = SceneTraining(
-    LOOP, MMDiTConfig(patch=2, hidden=32, heads=2, depth=2, positions=8, qk_norm=True), code=16, scenes=24, held_out=4,
+    LOOP, MMDiTConfig(patch=2, hidden=32, heads=2, depth=2, positions=8, qk_norm=True), scenes=24, held_out=4,
     sheet_steps=2,
 )  # fmt: skip
+CODES = CodesTraining(LOOP, code=16, detail=(8, 6, 10), pictures=12, held_out=4)
 READING = ReaderTraining(
     replace(LOOP, batch=16), TowerSize(vocab_size=700, width=32, layers=1, heads=2, max_length=48), corpus=300, tests=3
 )
@@ -60,16 +62,30 @@ def vae(emoji: EmojiData):
 
 
 @pytest.fixture(scope="module")
-def drawing(emoji: EmojiData, vae, latents: Path, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("drawing")
-    run(SceneTask(DRAWING, emoji, vae, latents, CPU), DRAWING, folder, 6)
+def codes(emoji: EmojiData, vae, latents: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("codes")
+    run(CodesTask(CODES, emoji, vae, latents, CPU), CODES, folder, 3)
     return folder / "export"
 
 
-def test_both_learn(emoji, vae, latents, tmp_path):
-    task = SceneTask(DRAWING, emoji, vae, latents, CPU)
-    first = run(task, DRAWING, tmp_path / "a", 1)["val/single"]
-    assert run(SceneTask(DRAWING, emoji, vae, latents, CPU), DRAWING, tmp_path / "b", 40)["val/single"] < 0.9 * first
+@pytest.fixture(scope="module")
+def scene_task(emoji: EmojiData, vae, codes: Path, latents: Path) -> Callable[[], SceneTask]:
+    return lambda: SceneTask(DRAWING, emoji, vae, *read_codes(codes), latents, CPU)
+
+
+@pytest.fixture(scope="module")
+def drawing(scene_task, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("drawing")
+    run(scene_task(), DRAWING, folder, 6)
+    return folder / "export"
+
+
+def test_all_learn(emoji, vae, latents, scene_task, tmp_path):
+    cuts = CodesTask(CODES, emoji, vae, latents, CPU)
+    before = cuts.validate()["alpha"]
+    assert run(cuts, CODES, tmp_path / "codes", 60)["val/alpha"] < 0.8 * before
+    first = run(scene_task(), DRAWING, tmp_path / "a", 1)["val/single"]
+    assert run(scene_task(), DRAWING, tmp_path / "b", 40)["val/single"] < 0.9 * first
     reads = ReaderTask(READING, emoji, tmp_path / "c")
     batch = reads.batch(0)
     before = reads.loss(batch)[0].item()
@@ -77,10 +93,10 @@ def test_both_learn(emoji, vae, latents, tmp_path):
     assert reads.loss(batch)[0].item() < 0.9 * before
 
 
-def test_an_interrupted_run_goes_on_exactly(emoji, vae, latents, tmp_path):
+def test_an_interrupted_run_goes_on_exactly(scene_task, tmp_path):
     for name, parts in (("whole", (4,)), ("parts", (2, 4))):
         for steps in parts:
-            run(SceneTask(DRAWING, emoji, vae, latents, CPU), DRAWING, tmp_path / name, steps)
+            run(scene_task(), DRAWING, tmp_path / name, steps)
     whole, parts = (load_file(tmp_path / name / "export" / SCENES_FILE) for name in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 
@@ -104,12 +120,12 @@ def test_labels_say_what_was_composed(emoji, vae, latents):
 
 
 def test_a_code_brings_its_picture_back(emoji, vae, latents):
-    x = cached(latents, emoji.alone(scenes.CANONICAL), vae).float()
+    x = cached(latents, emoji.alone(CANONICAL, GREEN), vae).float()
     train_numbers = emoji.splits["train"]
     codes = Codes.of(x, train_numbers, 64)
     back = (codes.codes @ codes.basis.T + codes.mean).view_as(x)
     error = (back - x)[train_numbers].square().mean() / x[train_numbers].var()
-    assert error < 0.05 and scenes.CANONICAL.side < 1
+    assert error < 0.05 and CANONICAL.side < 1
     assert torch.equal(codes.codes, codes.codes.to(torch.float8_e4m3fn).float()), "the memory keeps eight bits"
 
 
@@ -134,7 +150,7 @@ def test_the_two_runs_become_a_model_that_loads_and_draws(emoji, vae, latents, d
     stored = load_file(drawing / SCENES_FILE)
     number = int(emoji.splits["train"][0])
     place = emoji.concept_index(number), STYLES.index(emoji.style(number))
-    codes = stored["codes"][number]
+    codes = stored["codes"][number, : CODES.code]
     assert (made.prior.memory.codes[place] - codes).square().mean() < 0.01 * codes.square().mean(), "eight bits"
     assert made.txt2img("a red circle", width=32, height=32, steps=2).images[0].size == (32, 32)
     whole = str(tmp_path / "run" / "export")
@@ -143,38 +159,38 @@ def test_the_two_runs_become_a_model_that_loads_and_draws(emoji, vae, latents, d
     assert torch.equal(more.prior.memory.codes, made.prior.memory.codes) and more.prior.lexicon.entries.any()
     assert more.prior.cfg.phrases == len(more.prior.lexicon.entries)
     assert not torch.equal(more.prior.reader.queries, made.prior.reader.queries)
-    drawing_on = SceneTask(DRAWING, emoji, made.vae, latents, CPU, sfumato.load(whole, device="cpu"))
+    known = remembered(made.prior, emoji)
+    drawing_on = SceneTask(DRAWING, emoji, made.vae, made.prior.composer, known, latents, CPU, made)
     run(drawing_on, DRAWING, tmp_path / "drawing-on", 2)
     drawn = sfumato.load(tmp_path / "drawing-on" / "export", device="cpu")
     assert torch.equal(drawn.prior.memory.codes, made.prior.memory.codes)
     assert not torch.equal(drawn.denoiser.network.proj_out.weight, made.denoiser.network.proj_out.weight)
 
 
-def test_details_bring_drafts_nearer_and_blocks_may_be_left_out(emoji, vae, latents, drawing, tmp_path):
+def test_new_details_and_fewer_blocks_go_into_a_model(emoji, vae, latents, drawing, tmp_path):
     write_export(tmp_path / "vae" / VAE_FILE, vae, dataclasses.asdict(vae.cfg))
     run(
         ReaderTask(READING, emoji, tmp_path / "run", scenes=drawing, vae=tmp_path / "vae"), READING, tmp_path / "run", 1
     )
     whole = sfumato.load(tmp_path / "run" / "export", device="cpu")
-    finer = replace(DRAWING, detail=24, draft_steps=1, transformer=replace(DRAWING.transformer, depth=1))
-    task = SceneTask(finer, emoji, whole.vae, latents, CPU, whole)
-    run(task, finer, tmp_path / "finer", 2)
+    known = remembered(whole.prior, emoji)[:, : CODES.code]
+    finer = replace(CODES, detail=(8, 12, 40))
+    run(CodesTask(finer, emoji, whole.vae, latents, CPU, known), finer, tmp_path / "codes", 1)
+    composer, codes = read_codes(tmp_path / "codes" / "export")
+    shorter = replace(DRAWING, transformer=replace(DRAWING.transformer, depth=1))
+    task = SceneTask(shorter, emoji, whole.vae, composer, codes, latents, CPU, whole)
+    run(task, shorter, tmp_path / "finer", 2)
     made = sfumato.load(tmp_path / "finer" / "export", device="cpu")
-    assert made.prior.cfg.detail == 24 and made.spec.transformer.depth == 1
+    assert made.prior.cfg.detail == (8, 12, 40) and made.spec.transformer.depth == 1
     assert torch.equal(made.prior.memory.codes, whole.prior.memory.codes)
     numbers = emoji.splits["train"]
-    x = cached(latents, emoji.alone(scenes.CANONICAL), vae).float().flatten(1)
+    x = cached(latents, emoji.alone(CANONICAL, GREEN), vae).float()
     errors = []
     for model in (whole, made):
-        codes = remembered(model.prior, emoji)
-        errors.append((model.prior.composer.alone(codes) - x)[numbers].square().mean())
-    assert errors[1] < 0.6 * errors[0], "details say what codes leave out"
-    again = SceneTask(finer, emoji, made.vae, latents, CPU, made)
-    run(again, finer, tmp_path / "again", 1)
-    more = sfumato.load(tmp_path / "again" / "export", device="cpu")
-    assert torch.equal(more.prior.memory.details, made.prior.memory.details)
-    with torch.no_grad():
-        assert made.txt2img("a red circle", width=32, height=32, steps=1).images[0].size == (32, 32)
+        back = model.prior.composer.alone(remembered(model.prior, emoji))
+        errors.append((back - x)[numbers].square().mean())
+    assert errors[1] < 0.8 * errors[0], "details say what codes leave out"
+    assert made.txt2img("a red circle", width=32, height=32, steps=1).images[0].size == (32, 32)
 
 
 def test_what_is_misread_is_named():

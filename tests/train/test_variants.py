@@ -19,6 +19,7 @@ from sfumato.data.emoji.training import EmojiTrainingSet as EmojiData
 from sfumato.errors import SfumatoError
 from sfumato.families import sd3
 from sfumato.pipeline.depth import depth_of
+from sfumato.pipeline.latents import autoencoding
 from sfumato.spec import DepthNetConfig, UNetConfig
 from sfumato.train import checkpoint
 from sfumato.train.config import LoopConfig
@@ -162,7 +163,7 @@ def test_a_model_with_a_prior_has_variants_too(emoji: EmojiData, with_prior: str
         assert made.txt2img("a cat", steps=1, width=32, height=32).images[0].size == (32, 32)
         base = task.variant.base
         with torch.no_grad():
-            cond = base.prior(base.encode.words("a red circle"), Random(3), 4, 4)
+            cond = base.prior(base.encode.words("a red circle"), Random(3), 4, 4, autoencoding(base.vae))
         assert torch.allclose(
             task.variant.cond(task.variant.conds(["a red circle"], [3], 32)).concat, cond.concat, atol=0.01
         )

@@ -35,5 +35,5 @@ def _words(file: AdapterFile, word: str, spec: Spec) -> tuple[Embedding, ...]:
         held = []
     towers = [tower.hidden_size for tower in (spec.text, spec.text_2) if tower is not None]
     t5 = None if spec.text_3 is None else spec.text_3.hidden_size
-    codes = None if spec.prior is None else (spec.prior.styles, spec.prior.code + spec.prior.detail)
+    codes = None if spec.prior is None else (spec.prior.styles, spec.prior.code + sum(spec.prior.detail))
     return tuple(one.fitted(towers, t5, spec.title, codes) for one in held)

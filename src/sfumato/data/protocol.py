@@ -295,15 +295,15 @@ class TrainingSet(Dataset, SampleSource, Protocol):
     def scenes(self, seed: int) -> LabelledScenes:
         """Returns composed scenes of the training pictures, other ones for each seed."""
 
-    def alone(self, spot: Spot) -> PictureList:
-        """Returns the thing of each picture alone on white at this spot, under the numbers of the set."""
+    def alone(self, spot: Spot, ground: Rgb = (255, 255, 255)) -> PictureList:
+        """Returns the thing of each picture alone on a plain ground at this spot, under the numbers of the set."""
 
     def labelled(self, seed: int) -> LabelledPictures:
         """Returns pictures and texts with labels; the seed decides what is held out."""
 
     @property
-    def tints(self) -> int:
-        """How many tints the things in scenes and prompts may have."""
+    def tints(self) -> Sequence[tuple[Rgb, Rgb]]:
+        """The tints that things in scenes and prompts may have: the lowest and the highest 8-bit RGB values of each."""
 
     def prompts(self) -> Prompts:
         """Returns prompts for pictures of the training split."""

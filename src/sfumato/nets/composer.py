@@ -1,34 +1,45 @@
-"""From the things of a picture to what a denoiser is conditioned on: a token a thing, a vector, and a coarse draft.
+"""From the things of a picture to what a denoiser is conditioned on: a token a thing, a vector, and a draft.
 
-The draft lies beside the noisy latents as a low-resolution picture does in a cascade (Ho et al. 2021) or a depth map in
-Stable Diffusion 2's depth model. It is a sum: the ground, and for each thing its own draft, which its code spells out
-(codes are coefficients on a basis of latents, as eigenfaces are), moved to its place. Latents cannot simply be moved,
-since they describe patches of pixels. So a small network lifts them to a finer map of features, which can, and another
-one that sees the moved neighbourhood corrects each patch.
+The draft is a picture in latents that lies beside the noisy ones, as a low-resolution picture does in a cascade (Ho et
+al. 2021) or a depth map in Stable Diffusion 2's depth model. It is a collage. Each thing's code spells out the latents
+of its picture on a green ground (codes are coefficients on a basis, as eigenfaces are). The decoder makes pixels of
+them, a small network cuts the thing out, and it is tinted, scaled, mirrored, turned and laid on the ground of the
+picture. The encoder makes latents of the whole. So things lie where they should to the pixel, and the denoiser has to
+make one picture of them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
+from sfumato.nets.cutter import Cutter
 from sfumato.nets.layers import Linear
 from sfumato.nets.packed import unpacked
+from sfumato.nets.recolour import tinted
 from sfumato.spec import PriorConfig
 
 OUTLINE = 0.92  # the longer edge of a thing in the picture that its code is made of
-PATCH = 2  # latents along the side of what the local network fits at once
-FINER, FEATURES, LIFTED = 4, 12, 256  # the finer map: places along the side of a latent, its channels, and a width
-POINTS = 8  # along the side of the neighbourhood that the local network sees of a patch
-SPAN = 1.5  # side of that neighbourhood, in sides of the patch
-MARGIN = 0.09  # of the picture's edge around a thing, in which latents still know of it
+MARGIN = 1  # latents around those that a thing touches, which still know of it
 WAVES = 4  # octaves in which places are said
-FINE_WAVES = 6  # the same for the local network, which has to know where in one of 16 latents a side it is
+BASIS_LEVELS = 15  # of a number in the basis of details
+DETAIL_LEVELS = (15, 5, 3)  # of the details, the largest ones first
+
+
+class Autoencoding(NamedTuple):
+    """The two ways of an autoencoder: `encode` makes latents (N, C, h, w), in the denoiser's units, of pictures (N, 3,
+    H, W) in [-1, 1], and `decode` pictures of latents. A latent's edge is `factor` pixels."""
+
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    factor: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +49,7 @@ class Things:
     `codes` (B, M, K + D), whose last D numbers are details that only the draft shows; `tint` (B, M) 0 for none, `spot`
     (B, M, 5): middle x and y, longer edge, degrees clockwise, 1 if mirrored, see `nets.layout.Spot`; `present` (B, M),
     bool. `ground` (B,): a colour, `grounds - 1` for white that nobody mentions, or `grounds` where nothing at all is
-    known of the picture.
+    known of the picture. Of things that overlap, the first one is in front.
     """
 
     codes: Tensor
@@ -63,7 +74,15 @@ class Things:
 
 
 class Composer(nn.Module):
-    """Things and the latents' size -> `Cond` with tokens (B, M+1, K+A), pooled (B, K+A), concat (B, C, h, w)."""
+    """Things and their draft -> `Cond` with tokens (B, M+1, K+A), pooled (B, K+A), concat (B, C, h, w).
+
+    `basis` spells codes out; `detail_basis` (D, C side^2 / 2), packed, and `detail_scale` (D,) their details.
+    `ground_colours` (grounds, 3) and `tint_colours` (tints, 3) are RGB from 0 to 1. `unknown` (C,) is the draft of a
+    picture of which nothing is known.
+    """
+
+    ground_colours: Tensor
+    tint_colours: Tensor
 
     def __init__(self, cfg: PriorConfig):
         super().__init__()
@@ -71,28 +90,19 @@ class Composer(nn.Module):
         a, c = cfg.attributes, cfg.latent_channels
         self.basis = Linear(cfg.code, c * cfg.side**2)
         if cfg.detail:
-            self.register_buffer("detail_basis", torch.zeros(cfg.detail, c * cfg.side**2 // 2))
-            self.register_buffer("detail_scale", torch.zeros(cfg.detail))
-        self.white = nn.Parameter(torch.zeros(c))
-        self.ground_latent = nn.Embedding(cfg.grounds + 1, c)
+            self.register_buffer("detail_basis", torch.zeros(sum(cfg.detail), c * cfg.side**2 // 2))
+            self.register_buffer("detail_scale", torch.zeros(sum(cfg.detail)))
+        self.register_buffer("ground_colours", torch.ones(cfg.grounds, 3))
+        self.register_buffer("tint_colours", torch.ones(cfg.tints, 3))
+        self.cutter = Cutter()
+        self.unknown = nn.Parameter(torch.zeros(c))
         self.ground_token = nn.Embedding(cfg.grounds + 1, a)
         self.tint_token = nn.Embedding(cfg.tints, a)
-        self.spot_token = Linear(_places(3) + 3, a)
+        self.spot_token = Linear(2 * WAVES * 3 + 3, a)
         self.absent = nn.Parameter(torch.zeros(a))
-        self.local_tint = nn.Embedding(cfg.tints, 16)
-        self.local_ground = nn.Embedding(cfg.grounds + 1, 16)
-        self.local_code = Linear(cfg.code, 64)
-        self.lift_1 = nn.Conv2d(c, LIFTED, 3, padding=1)
-        self.lift_2 = nn.Conv2d(LIFTED, FEATURES * FINER**2, 1)
-        told = _places(2, FINE_WAVES) + 4 + 16 + 16 + 64
-        self.fit_1 = Linear(FEATURES * POINTS**2 + told, cfg.hidden)
-        self.gate = Linear(told, cfg.hidden)
-        self.fit_2 = Linear(cfg.hidden, cfg.hidden)
-        self.fit_3 = Linear(cfg.hidden, c * PATCH**2)
 
-    def forward(self, things: Things, height: int, width: int, on: Tensor | None = None) -> Cond:
-        """For latents of height x width, both even. `on` (1, C, height, width) are those of a picture that the things
-        are drawn into, instead of a plain ground."""
+    def forward(self, things: Things, draft: Tensor) -> Cond:
+        """The conditioning of pictures whose `draft` (B, C, h, w) is made already, see `drafted`."""
         spot, ground = things.spot, self.ground_token(things.ground)
         place = self.spot_token(torch.cat([_waves(spot[..., :3]), _turn(spot)], -1)) + self.tint_token(things.tint)
         place = torch.where(things.present[..., None], place, self.absent.to(place.dtype))
@@ -101,115 +111,104 @@ class Composer(nn.Module):
         last = torch.cat([torch.zeros_like(codes[:, 0]).to(ground.dtype), ground], -1)
         count = things.present.sum(1, keepdim=True).clamp(min=1)
         mean = (codes * things.present[..., None]).sum(1) / count
+        nothing = (things.ground == self.cfg.grounds)[:, None, None, None]
         return Cond(
             torch.cat([tokens, last[:, None]], 1),
             torch.cat([mean.to(ground.dtype), ground], -1),
-            concat=self.draft(things, height, width, on),
+            concat=torch.where(nothing, self.unknown[:, None, None].float(), draft),
         )
 
-    def nearest_ground(self, latents: Tensor) -> int:
-        """The number of the plain ground whose latents (C,) are nearest; white is the one that nobody mentions."""
-        plain = self.white + self.ground_latent.weight[:-1]
-        return int((plain.float() - latents.float()).square().sum(1).argmin())
+    def nearest_ground(self, pixels: Tensor) -> int:
+        """The number of the plain ground whose colour is nearest to the mean of a picture (1, 3, H, W) in [-1, 1];
+        white is the one that nobody mentions."""
+        mean = (pixels.float().mean((0, 2, 3)) + 1) / 2
+        return int((self.ground_colours.float() - mean).square().sum(1).argmin())
 
     def alone(self, codes: Tensor) -> Tensor:
-        """Returns what codes (N, K + D) spell out: the latents (N, C h w) of pictures of one thing, float32."""
-        codes, details = codes.split([self.cfg.code, self.cfg.detail], -1)
-        canvas = self.basis(codes).float()
+        """Returns what codes (N, K + D) spell out: latents (N, C, side, side), float32, of a thing on the cutter's
+        ground."""
+        codes, details = codes.split([self.cfg.code, sum(self.cfg.detail)], -1)
+        latents = self.basis(codes).float()
         if self.cfg.detail:
-            basis = self.get_buffer("detail_scale").float()[:, None] * unpacked(self.get_buffer("detail_basis"))
-            with torch.autocast(canvas.device.type, enabled=False):
-                canvas = canvas + details.float() @ basis
-        return canvas
+            basis = self.get_buffer("detail_scale").float()[:, None]
+            basis = basis * unpacked(self.get_buffer("detail_basis"), BASIS_LEVELS)
+            with torch.autocast(latents.device.type, enabled=False):
+                latents = latents + details.float() @ basis
+        return latents.unflatten(1, (self.cfg.latent_channels, self.cfg.side, self.cfg.side))
 
-    def draft(self, things: Things, height: int, width: int, on: Tensor | None = None) -> Tensor:
-        """A coarse picture of the things in their places: latents (B, C, height, width), float32; `on` as in a call."""
-        cfg, c = self.cfg, self.cfg.latent_channels
-        rows, columns = height // PATCH, width // PATCH
-        plain = self.white + self.ground_latent(things.ground).float()
-        draft = plain[:, None].expand(-1, rows * columns, -1).repeat(1, 1, PATCH**2)
-        if on is not None:
-            patches = on.float().unflatten(3, (columns, PATCH)).unflatten(2, (rows, PATCH))
-            draft = torch.einsum("bchpwq->bhwpqc", patches).flatten(3).flatten(1, 2).expand(len(draft), -1, -1)
-        picture, number = things.present.nonzero(as_tuple=True)
-        if len(picture):
-            codes, spot = things.codes[picture, number], things.spot[picture, number]
-            canvas = self.alone(codes).unflatten(1, (c, cfg.side, cfg.side))
-            codes = codes[:, : cfg.code]
-            where = _Frame(spot, height, width)
-            thing, patch = where.near(rows, columns).nonzero(as_tuple=True)
-            finer = F.pixel_shuffle(self.lift_2(F.gelu(self.lift_1(canvas - self.white[:, None, None]))), FINER)
-            around = _read(finer.float(), where.points(rows, columns, POINTS, SPAN))[thing, patch]  # (N, POINTS^2, F)
-            middle = _read(canvas, where.points(rows, columns, PATCH))[thing, patch]
-            centre = where.points(rows, columns, 1)[thing, patch][:, 0]
-            told = torch.cat(
-                [
-                    _waves(centre, FINE_WAVES),
-                    torch.cat([spot[:, 2:3], _turn(spot)], -1)[thing],
-                    self.local_tint(things.tint[picture, number])[thing],
-                    self.local_ground(things.ground[picture])[thing],
-                    self.local_code(codes)[thing],
-                ],
-                -1,
-            )
-            h = F.gelu(self.fit_1(torch.cat([around.flatten(1), told], -1))) * (1 + self.gate(told))
-            fitted = self.fit_3(F.gelu(self.fit_2(h)))
-            moved = (middle - self.white).flatten(1) + fitted.float()
-            draft = draft.index_put((picture[thing], patch), moved, accumulate=True)
-        patches = draft.unflatten(2, (PATCH, PATCH, c)).unflatten(1, (rows, columns))
-        return torch.einsum("bhwpqc->bchpwq", patches).flatten(4, 5).flatten(2, 3)
+    @torch.no_grad()
+    def cut_out(self, codes: Tensor, autoencoding: Autoencoding) -> Tensor:
+        """Returns the things that codes (N, K + D) stand for: premultiplied RGBA (N, 4, S, S) from 0 to 1, float32."""
+        pixels = ((autoencoding.decode(self.alone(codes)).float() + 1) / 2).clamp(0, 1)
+        return self.cutter(pixels.to(self.cutter.conv_in.weight.dtype)).float()
 
+    @torch.no_grad()
+    def drafted(
+        self, things: Things, height: int, width: int, autoencoding: Autoencoding, on: Tensor | None = None,
+        cutouts: Sequence[Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Returns the draft (B, C, height, width), float32, of latents of height x width.
 
-class _Frame:
-    """Points of a picture of height x width latents as points of the things' own pictures, both from 0 to 1."""
-
-    def __init__(self, spot: Tensor, height: int, width: int):
-        self.spot, self.height, self.width = spot.float(), height, width
-
-    def points(self, rows: int, columns: int, n: int, span: float = 1.0) -> Tensor:
-        """(N, rows * columns, n * n, 2): a grid of n x n points over each patch, x before y.
-
-        The grid's side is `span` sides of the patch.
+        `on` (1, C, height, width) are latents of a picture that the things are drawn into, instead of a plain ground;
+        those that no thing touches stay as they are. `cutouts` are each picture's present things (k, 4, S, S), if they
+        are known already, see `cut_out`.
         """
-        step = 0.5 + span * ((torch.arange(n, device=self.spot.device) + 0.5) / n - 0.5)
-        y = (torch.arange(rows, device=self.spot.device)[:, None] + step).flatten() / rows
-        x = (torch.arange(columns, device=self.spot.device)[:, None] + step).flatten() / columns
-        grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], -1)
-        grid = grid.unflatten(1, (columns, n)).unflatten(0, (rows, n)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
-        return 0.5 + OUTLINE * self._own(grid.flatten(0, 1)).unflatten(1, (rows * columns, n * n))
+        draft = self.unknown.float()[:, None, None].repeat(len(things.ground), 1, height, width)
+        known = things.ground < self.cfg.grounds
+        if not known.any():
+            return draft
+        size = height * autoencoding.factor, width * autoencoding.factor
+        colours = self.ground_colours.float()[things.ground[known]]
+        pixels = colours[:, :, None, None].repeat(1, 1, *size)
+        cover = torch.zeros_like(pixels[:, :1])
+        for row, picture in enumerate(known.nonzero()[:, 0].tolist()):
+            present = things.present[picture].nonzero()[:, 0]
+            if cutouts is not None:
+                cut = cutouts[picture]
+            else:
+                codes, which = things.codes[picture, present].unique(dim=0, return_inverse=True)
+                cut = self.cut_out(codes, autoencoding)[which] if len(present) else codes
+            for k in reversed(range(len(present))):
+                thing = self._coloured(cut[k : k + 1], things.tint[picture, present[k]])
+                layer = laid(thing, things.spot[picture, present[k]], *size)
+                pixels[row] = layer[:3] + (1 - layer[3]) * pixels[row]
+                cover[row] = torch.maximum(cover[row], layer[3:])
+        latents = autoencoding.encode(2 * pixels - 1).float()
+        if on is not None:
+            touched = F.max_pool2d(cover, autoencoding.factor)
+            touched = F.max_pool2d(touched, 2 * MARGIN + 1, 1, MARGIN) > 0
+            latents = torch.where(touched, latents, on.float())
+        draft[known] = latents
+        return draft
 
-    def near(self, rows: int, columns: int) -> Tensor:
-        """Returns which patches lie in a thing or near it, bool (N, rows * columns)."""
-        y = (torch.arange(rows, device=self.spot.device) + 0.5) / rows
-        x = (torch.arange(columns, device=self.spot.device) + 0.5) / columns
-        middle = torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], -1).flatten(0, 1)
-        reach = 0.5 + MARGIN / self.spot[:, 2].clamp(min=0.05)
-        return (self._own(middle).abs() < reach[:, None, None]).all(-1)
-
-    def _own(self, points: Tensor) -> Tensor:
-        """Points (P, 2) of the picture -> (N, P, 2), from a thing's middle, in units of its longer edge."""
-        edge = min(self.height, self.width)
-        scale = torch.tensor([self.width / edge, self.height / edge], device=points.device)
-        x, y = ((points - self.spot[:, None, :2]) * scale).unbind(-1)
-        angle = self.spot[:, 3:4] * (math.pi / 180)
-        cos, sin, side = angle.cos(), angle.sin(), self.spot[:, 2:3]
-        across, down = (x * cos + y * sin) / side, (y * cos - x * sin) / side
-        return torch.stack([across * (1 - 2 * self.spot[:, 4:5]), down], -1)
+    def _coloured(self, thing: Tensor, tint: Tensor) -> Tensor:
+        """Returns a thing (1, 4, S, S), premultiplied RGBA, in a tint; 0 keeps its own colours."""
+        if not tint:
+            return thing
+        rgb, alpha = thing[:, :3] / thing[:, 3:].clamp(min=1 / 255), thing[:, 3:]
+        return torch.cat([tinted(rgb.clamp(0, 1), alpha, self.tint_colours[tint].float()[None]) * alpha, alpha], 1)
 
 
-def _read(canvas: Tensor, points: Tensor) -> Tensor:
-    """Values of pictures (N, C, S, S) at points (N, P, k, 2) from 0 to 1: (N, P, k, C)."""
-    return F.grid_sample(canvas, 2 * points - 1, padding_mode="border", align_corners=False).movedim(1, -1)
+def laid(thing: Tensor, spot: Tensor, height: int, width: int) -> Tensor:
+    """Returns a thing (1, 4, S, S) at its spot (5,) in a picture: premultiplied RGBA (4, height, width)."""
+    x, y, side, angle, mirrored = spot.tolist()
+    edge = side * min(height, width) / OUTLINE  # of the thing's own picture, in pixels
+    pixels = max(1, round(edge))
+    thing = F.interpolate(thing, (pixels, pixels), mode="bicubic", antialias=True, align_corners=False)
+    cos, sin = math.cos(math.radians(angle)) / edge, math.sin(math.radians(angle)) / edge
+    flip, across, down = (-1 if mirrored else 1), (2 * x - 1) * width, (2 * y - 1) * height
+    matrix = [
+        [flip * width * cos, flip * height * sin, -flip * (across * cos + down * sin)],
+        [-width * sin, height * cos, across * sin - down * cos],
+    ]
+    grid = F.affine_grid(torch.tensor([matrix], device=thing.device), [1, 4, height, width], align_corners=False)
+    there = F.grid_sample(thing, grid, align_corners=False)[0].clamp(0, 1)
+    return torch.cat([torch.minimum(there[:3], there[3:]), there[3:]])
 
 
-def _places(n: int, octaves: int = WAVES) -> int:
-    """Returns how many numbers `_waves` makes of n."""
-    return 2 * octaves * n
-
-
-def _waves(values: Tensor, octaves: int = WAVES) -> Tensor:
-    """Sines and cosines of values (..., n) in octaves: (..., 2 * octaves * n)."""
-    phase = values.float()[..., None] * (math.pi * 2.0 ** torch.arange(octaves, device=values.device))
+def _waves(values: Tensor) -> Tensor:
+    """Sines and cosines of values (..., n) in octaves: (..., 2 * WAVES * n)."""
+    phase = values.float()[..., None] * (math.pi * 2.0 ** torch.arange(WAVES, device=values.device))
     return torch.cat([phase.sin(), phase.cos()], -1).flatten(-2)
 
 

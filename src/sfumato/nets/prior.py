@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
-from sfumato.nets.composer import Composer, Things
+from sfumato.nets.composer import DETAIL_LEVELS, Autoencoding, Composer, Things
 from sfumato.nets.layout import (
     ARRANGEMENTS,
     MAX_THINGS,
@@ -30,7 +30,7 @@ from sfumato.nets.layout import (
     spots,
 )
 from sfumato.nets.lexicon import Lexicon
-from sfumato.nets.packed import packed, unpacked
+from sfumato.nets.packed import packed, per_float, unpacked
 from sfumato.nets.reader import Phrases, Reader, Reading
 from sfumato.spec import PriorConfig
 
@@ -110,7 +110,8 @@ class Understood:
 
 
 class Memory(nn.Module):
-    """`codes` (C, S, K) of concepts in styles, and D `details` each, two in a number: (C, S, D / 2), see `nets.packed`.
+    """`codes` (C, S, K) of concepts in styles, and D details each: tables `details_L` (C, S, n), packed, of each of
+    `DETAIL_LEVELS`, see `nets.packed`.
 
     `known` (C, S), 1 or 0, says which of them are of pictures; the others are guesses from the same concept in other
     styles, or zeros where the concept has no picture at all.
@@ -124,15 +125,23 @@ class Memory(nn.Module):
         self.cfg = cfg
         self.register_buffer("codes", torch.zeros(cfg.concepts, cfg.styles, cfg.code))
         self.register_buffer("known", torch.zeros(cfg.concepts, cfg.styles))
-        if cfg.detail:
-            self.register_buffer("details", torch.zeros(cfg.concepts, cfg.styles, cfg.detail // 2))
+        for levels, count in zip(DETAIL_LEVELS, cfg.detail, strict=False):
+            self.register_buffer(f"details_{levels}", torch.zeros(cfg.concepts, cfg.styles, count // per_float(levels)))
 
     def forward(self, concepts: Tensor, styles: Tensor) -> Tensor:
         """Codes (M, K + D) of M concepts in M styles."""
-        codes = self.codes[concepts, styles].float()
-        if "details" not in self._buffers:
-            return codes
-        return torch.cat([codes, unpacked(self.get_buffer("details")[concepts, styles])], -1)
+        details = [unpacked(table[concepts, styles], levels) for levels, table in self.details()]
+        return torch.cat([self.codes[concepts, styles].float(), *details], -1)
+
+    def details(self) -> list[tuple[int, Tensor]]:
+        """The tables of details with the number of levels of what they hold."""
+        return [(levels, self.get_buffer(f"details_{levels}")) for levels in DETAIL_LEVELS[: len(self.cfg.detail)]]
+
+    def remember(self, place: tuple[int, int] | slice, details: Tensor) -> None:
+        """Keeps details (..., D) of the concept and style at a `place` of the tables."""
+        parts = details.split(list(self.cfg.detail), -1)
+        for (levels, table), part in zip(self.details(), parts, strict=True):
+            table[place] = packed(part, levels).to(table)
 
     def styles_of(self, concepts: Sequence[int]) -> list[int]:
         """The styles in which all of these concepts have pictures; failing that those in which the first has."""
@@ -150,9 +159,9 @@ class Memory(nn.Module):
         codes = torch.stack([one.codes for one in new]).to(self.codes)
         result.codes = torch.cat([self.codes, codes[..., :width]])
         result.known = torch.cat([self.known, torch.stack([one.known for one in new]).to(self.known)])
-        if self.cfg.detail:
-            details = packed(torch.stack([one.codes[:, width:] for one in new]))
-            result.details = torch.cat([self.get_buffer("details"), details.to(self.get_buffer("details"))])
+        details = torch.stack([one.codes[:, width:] for one in new]).split(list(self.cfg.detail), -1)
+        for (levels, table), part in zip(self.details(), details, strict=True):
+            setattr(result, f"details_{levels}", torch.cat([table, packed(part, levels).to(table)]))
         return result
 
 
@@ -168,7 +177,10 @@ class ScenePrior(nn.Module):
         self.composer = Composer(cfg)
 
     @torch.no_grad()
-    def forward(self, words: Words, rng: Random, height: int, width: int, underlay: Underlay | None = None) -> Cond:
+    def forward(
+        self, words: Words, rng: Random, height: int, width: int, autoencoding: Autoencoding,
+        underlay: Underlay | None = None,
+    ) -> Cond:  # fmt: skip
         """The conditioning (1 row) of a picture of height x width latents, both even.
 
         What words leave open, the style and the exact places, `rng` decides. With an `underlay` the draft goes on from
@@ -176,16 +188,25 @@ class ScenePrior(nn.Module):
         """
         understood, new = self.understand(words), [one.thing for one in words.new]
         nothing = not understood.things and understood.ground == self.cfg.grounds
+        size = height, width
         if underlay is None or (nothing and not underlay.goes_on):
-            return self.composer(self.things([understood], [rng], None, new), height, width)
-        latents = underlay.latents.to(self.composer.white)
+            return self.compose(self.things([understood], [rng], None, new), *size, autoencoding)
+        latents = underlay.latents.to(self.memory.codes.device)
         if underlay.region is None:
-            cond = self.composer(self.things([understood], [rng], None, new), height, width)
-            return replace(cond, concat=latents.lerp(cond.concat, underlay.strength))
+            cond = self.compose(self.things([understood], [rng], None, new), *size, autoencoding)
+            assert cond.concat is not None, "composers draft"
+            return replace(cond, concat=latents.float().lerp(cond.concat, underlay.strength))
         if nothing or understood.ground == self.cfg.grounds - 1:
-            middle = latents[0].flatten(1).median(1).values
-            understood = replace(understood, ground=self.composer.nearest_ground(middle))
-        return self.composer(self.things([understood], [rng], underlay.region, new), height, width, latents)
+            middle = latents[0].flatten(1).median(1).values[None, :, None, None]
+            plain = autoencoding.decode(middle.expand(1, -1, *size))
+            understood = replace(understood, ground=self.composer.nearest_ground(plain))
+        return self.compose(self.things([understood], [rng], underlay.region, new), *size, autoencoding, latents)
+
+    def compose(
+        self, things: Things, height: int, width: int, autoencoding: Autoencoding, on: Tensor | None = None
+    ) -> Cond:
+        """The conditioning of things, with their draft; the arguments are those of `Composer.drafted`."""
+        return self.composer(things, self.composer.drafted(things, height, width, autoencoding, on))
 
     def understand(self, words: Words) -> Understood:
         """Reads what a prompt asks for. New things have the numbers after those of all concepts, in their order."""
@@ -203,7 +224,7 @@ class ScenePrior(nn.Module):
         memory = self.memory.extended(new)
         cfg, device, n = self.cfg, self.memory.codes.device, len(asked)
         out = Things(
-            torch.zeros(n, MAX_THINGS, cfg.code + cfg.detail, device=device),
+            torch.zeros(n, MAX_THINGS, cfg.code + sum(cfg.detail), device=device),
             torch.zeros(n, MAX_THINGS, dtype=torch.int64, device=device),
             torch.tensor([0.5, 0.5, 1.0, 0.0, 0.0], device=device).repeat(n, MAX_THINGS, 1),
             torch.zeros(n, MAX_THINGS, dtype=torch.bool, device=device),
@@ -224,8 +245,8 @@ class ScenePrior(nn.Module):
 
     def nothing(self, height: int, width: int) -> Cond:
         """The conditioning of a picture of which nothing is known: what guidance leads away from."""
-        nothing = Understood((), "one", None, None, self.cfg.grounds)
-        return self.composer(self.things([nothing], [Random(0)]), height, width)
+        nothing = self.things([Understood((), "one", None, None, self.cfg.grounds)], [Random(0)])
+        return self.composer(nothing, self.composer.unknown[:, None, None].expand(1, -1, height, width))
 
 
 def decided(reading: Reading, cfg: PriorConfig, known: Tensor) -> Understood:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from torch import Tensor
 from sfumato.errors import SfumatoError, warn
 from sfumato.images.tensors import to_images
 from sfumato.nets import tiled_vae
+from sfumato.nets.composer import Autoencoding
 from sfumato.nets.vae import VAE
 
 TILED_ABOVE = 1536 * 1536  # pixels; whole, 1.x's autoencoder then takes 10 GB in float32
@@ -35,6 +37,11 @@ def encode(vae: VAE, pixels: Tensor) -> Tensor:
     whole = height % vae.cfg.factor or width % vae.cfg.factor or not _in_tiles(vae, height * width)
     moments = _through(vae, VAE.encode if whole else tiled_vae.encode, pixels)
     return vae.to_latents(moments.chunk(2, 1)[0])
+
+
+def autoencoding(vae: VAE) -> Autoencoding:
+    """Returns both ways of the autoencoder, as a scene prior takes them."""
+    return Autoencoding(partial(encode, vae), partial(_decoded, vae), vae.cfg.factor)
 
 
 def _decoded(vae: VAE, latents: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from sfumato.diffusion.guidance import Guide, composed, network_guide
 from sfumato.errors import SfumatoError, warn
 from sfumato.nets.prior import Underlay
 from sfumato.pipeline.adapters import TAGS
+from sfumato.pipeline.latents import autoencoding
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 from sfumato.text.prompt.emphasis import Span, Spans
@@ -139,7 +140,8 @@ def _encoded(model: Model, settings: Settings, texts: Sequence[Spans], underlay:
     factor = model.spec.vae.factor
     sides = settings.height // factor, settings.width // factor
     every = (model.encode.words(text, settings.clip_skip, settings.emphasis) for text in texts)
-    return [model.prior(words, Random(settings.seed), *sides, underlay) for words in every]
+    drawing = autoencoding(model.vae)
+    return [model.prior(words, Random(settings.seed), *sides, drawing, underlay) for words in every]
 
 
 def _check(prompt: Prompt, text: str, positive: bool) -> None:

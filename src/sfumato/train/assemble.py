@@ -16,10 +16,9 @@ from sfumato.families import sd3
 from sfumato.loading.exports import filled, load_vae, read_export
 from sfumato.loading.save import save_folder
 from sfumato.nets.clip import CLIPText
-from sfumato.nets.composer import Composer
+from sfumato.nets.composer import DETAIL_LEVELS, Composer
 from sfumato.nets.lexicon import Lexicon
 from sfumato.nets.mmdit import MMDiT
-from sfumato.nets.packed import packed
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.reader import Reader
 from sfumato.pipeline.load import load
@@ -28,6 +27,7 @@ from sfumato.spec import Defaults, MMDiTConfig, PriorConfig
 from sfumato.typed import build
 
 SCENES_FILE = "scenes.safetensors"  # what a run of `sfumato train scenes` exports
+CODES_FILE = "codes.safetensors"  # what a run of `sfumato train codes` exports
 RIDGE = 60.0  # against fitting the chance of some 1,400 pairs of pictures with 192 numbers each
 MAX_FILE = 16 << 20
 # Codes and vectors of tokens lose less than a thousandth of their variance by it, digits and what is packed nothing.
@@ -35,8 +35,9 @@ EIGHT_BITS = (
     "text_encoder/text_model.embeddings.token_embedding.weight",
     "prior/memory.codes",
     "prior/memory.known",
-    "prior/memory.details",
+    *(f"prior/memory.details_{levels}" for levels in DETAIL_LEVELS),
     "prior/lexicon.entries",
+    "prior/composer.basis.weight",
     "prior/composer.detail_basis",
 )
 STEPS, CFG, SAMPLER, SIGMA_SCHEDULE = 12, 1.5, "euler", "sgm_uniform"
@@ -112,13 +113,28 @@ def _with_lexicon(prior: ScenePrior, lexicon: nn.Module) -> ScenePrior:
 
 
 def with_composer(prior: ScenePrior, composer: Composer, data: Dataset, codes: Tensor) -> ScenePrior:
-    """Returns the prior with another composer, which may read details that `prior` has not: those of the codes (N, K +
-    D) of the set's pictures."""
-    result = ScenePrior(composer.cfg)
-    own = {f"composer.{name}": value for name, value in composer.state_dict().items()}
-    result.load_state_dict(result.state_dict() | prior.state_dict() | own)
+    """Returns the prior with another composer, and with the details that this one reads: those of the codes (N, K + D)
+    of the set's pictures."""
+    cfg = prior.cfg
+    result = ScenePrior(replace(cfg, detail=composer.cfg.detail))
+    result.composer.load_state_dict(composer.state_dict())
+    for part in ("reader", "lexicon"):
+        result.get_submodule(part).load_state_dict(prior.get_submodule(part).state_dict())
+    result.memory.codes.copy_(prior.memory.codes)
+    result.memory.known.copy_(prior.memory.known)
     _remember_details(result, data, codes)
     return result.eval().requires_grad_(False)
+
+
+def read_codes(folder: Path) -> tuple[Composer, Tensor]:
+    """Returns what `sfumato train codes` left in a folder: a composer whose bases, colours and cutter are known, and
+    the codes (N, K + D) of all pictures. Raises SfumatoError for a folder without it."""
+    config, tensors = read_export(folder, CODES_FILE, "codes")
+    where = f"{folder}/{CODES_FILE}"
+    composer = Composer(build(PriorConfig, config["prior"], where))
+    codes = tensors.pop("codes")
+    filled(composer, tensors, where)
+    return composer, codes.float()
 
 
 def remembered(prior: ScenePrior, data: Dataset) -> Tensor:
@@ -155,9 +171,8 @@ def remember(prior: ScenePrior, data: Dataset, codes: Tensor) -> None:
 def _remember_details(prior: ScenePrior, data: Dataset, codes: Tensor) -> None:
     if not prior.cfg.detail:
         return
-    details = prior.memory.get_buffer("details")
     for number, place in _places(data):
-        details[place] = packed(codes[number, prior.cfg.code :])
+        prior.memory.remember(place, codes[number, prior.cfg.code :])
 
 
 def _places(data: Dataset) -> Iterator[tuple[int, tuple[int, int]]]:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.files import atomic_write
-from sfumato.nets.packed import LARGEST, packed, unpacked
+from sfumato.nets.composer import BASIS_LEVELS, DETAIL_LEVELS, Composer
+from sfumato.nets.packed import packed, unpacked
 
-REACH = 3.0  # standard deviations that the largest of four bits stands for
+REACH = 3.0  # standard deviations that the largest number in a row of the basis stands for
+STEPS = torch.linspace(0.3, 2.2, 39)  # of a detail's levels, in standard deviations, among which the best is chosen
 
 
 @dataclass(frozen=True, eq=False)
 class Codes:
     """Pictures as coefficients: `codes` (N, K) of every picture of the set, on a `basis` (C h w, K) around a `mean` (C
-    h w); and what they leave out, as `details` (N, D) of whole numbers from -7 to 7 on a `detail_basis` (D, C h w / 2)
-    of packed rows (see `nets.packed`) of the scales `detail_scale` (D,).
+    h w); and what they leave out, as `details` (N, D) of whole numbers on a `detail_basis` (D, C h w / 2) of packed
+    rows (see `nets.packed`) of the scales `detail_scale` (D,).
 
-    The codes are rounded to the eight bits in which a memory keeps them. Both bases are principal components of the
-    training pictures (Pearson 1901).
+    Codes and their basis are rounded to the eight bits in which a model keeps them. Both bases are principal components
+    of the training pictures (Pearson 1901). Details have the fewer levels the less they vary.
     """
 
     codes: Tensor
@@ -34,16 +34,35 @@ class Codes:
     detail_scale: Tensor
 
     @classmethod
-    def of(cls, latents: Tensor, train: np.ndarray, count: int, detail: int = 0, codes: Tensor | None = None) -> Codes:
-        """Returns `count` coefficients and `detail` details of latents (N, C, h, w), learnt from the pictures `train`
-        alone. Of `codes` (N, K) that are given, the basis is the one that brings most of the pictures back."""
+    def of(
+        cls, latents: Tensor, train: np.ndarray, count: int, detail: tuple[int, ...] = (), codes: Tensor | None = None
+    ) -> Codes:
+        """Returns `count` coefficients of latents (N, C, h, w), and so many details of each of `DETAIL_LEVELS`, learnt
+        from the pictures `train` alone. Of `codes` (N, K) that are given, the basis is the one that brings most of the
+        pictures back."""
         x = latents.float().flatten(1)
         if codes is None:
             codes = _principal(x, train, count)
         codes = codes.to(torch.float8_e4m3fn).float()
         ones = torch.cat([codes, torch.ones(len(codes), 1)], 1)
         fitted = torch.linalg.lstsq(ones[train], x[train]).solution
-        return cls(codes, fitted[:-1].T.contiguous(), fitted[-1], *_details(x - ones @ fitted, train, detail))
+        fitted[:-1] = fitted[:-1].to(torch.float8_e4m3fn).float()
+        rest = x - ones @ fitted
+        return cls(codes, fitted[:-1].T.contiguous(), fitted[-1], *_details(rest, train, levels_of(detail)))
+
+    def fill(self, composer: Composer) -> None:
+        """Gives a composer the bases."""
+        with torch.no_grad():
+            composer.basis.weight.copy_(self.basis)
+            composer.basis.bias.copy_(self.mean)
+            if len(self.detail_scale):
+                composer.get_buffer("detail_basis").copy_(self.detail_basis)
+                composer.get_buffer("detail_scale").copy_(self.detail_scale)
+
+    @property
+    def whole(self) -> Tensor:
+        """The codes with their details, (N, K + D)."""
+        return torch.cat([self.codes, self.details], 1)
 
 
 def _principal(x: Tensor, train: np.ndarray, count: int) -> Tensor:
@@ -55,23 +74,41 @@ def _principal(x: Tensor, train: np.ndarray, count: int) -> Tensor:
     return codes / codes[train].std(0).mean()
 
 
-def _details(rest: Tensor, train: np.ndarray, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def _details(rest: Tensor, train: np.ndarray, levels: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the details of what codes leave out of latents, `rest` (N, C h w), their basis and its scales."""
     learnt = rest[train]
-    variances, directions = torch.linalg.eigh(learnt.T @ learnt / len(learnt))
-    deviations = variances.flip(0)[:count].clamp(min=1e-12).sqrt()
-    rows = directions.flip(1)[:, :count].T * deviations[:, None] * (REACH / LARGEST)
-    scale = rows.square().mean(1).sqrt() * (REACH / LARGEST)
-    basis = packed(rows / scale[:, None])
-    rough = scale[:, None] * unpacked(basis)
-    gram = rough @ rough.T
-    near = gram + 1e-6 * gram.diagonal().mean() * torch.eye(count) if count else gram
-    return unpacked(packed(torch.linalg.solve(near, rough @ rest.T).T)), basis, scale
+    directions = torch.linalg.eigh(learnt.T @ learnt / len(learnt))[1].flip(1)[:, : len(levels)].T
+    size = directions.square().mean(1, keepdim=True).sqrt() * (REACH / (BASIS_LEVELS // 2))
+    basis = packed(directions / size, BASIS_LEVELS)
+    rough = unpacked(basis, BASIS_LEVELS)
+    amounts = coefficients(rough, rest)
+    steps = _best_steps(amounts[train], torch.tensor(levels, dtype=torch.float32))
+    return rounded(amounts / steps, levels), basis, steps
 
 
-def kept(path: Path, make: Callable[[], Codes]) -> Codes:
-    """Returns what `make` makes, from the file that an earlier run kept it in, if there is one."""
-    if not path.is_file():
-        with atomic_write(path) as file:
-            torch.save(vars(make()), file)
-    return Codes(**torch.load(path, weights_only=True))
+def levels_of(detail: Sequence[int]) -> list[int]:
+    """Returns the number of levels of each detail."""
+    return [level for level, number in zip(DETAIL_LEVELS, detail, strict=False) for _ in range(number)]
+
+
+def coefficients(rows: Tensor, rest: Tensor) -> Tensor:
+    """Returns the amounts (N, D) of the rows (D, L) whose sum is nearest to `rest` (N, L)."""
+    gram = (rows @ rows.T).double()
+    near = gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram)) if len(gram) else gram
+    return torch.linalg.solve(near, (rows @ rest.T).double()).T.float()
+
+
+def rounded(amounts: Tensor, levels: list[int]) -> Tensor:
+    """Returns amounts (N, D) as whole numbers of so many levels each."""
+    largest = torch.tensor([level // 2 for level in levels], dtype=torch.float32)
+    return amounts.round().clamp(-largest, largest)
+
+
+def _best_steps(amounts: Tensor, levels: Tensor) -> Tensor:
+    """Returns the steps (D,) by which amounts (N, D) are rounded to the least squared error."""
+    deviation, largest = amounts.square().mean(0).sqrt().clamp(min=1e-8), (levels - 1) / 2
+    errors = []
+    for step in STEPS:
+        whole = (amounts / (step * deviation)).round().clamp(-largest, largest)
+        errors.append((whole * step * deviation - amounts).square().mean(0))
+    return STEPS[torch.stack(errors).argmin(0)] * deviation

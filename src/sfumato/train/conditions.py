@@ -13,6 +13,7 @@ from torch import Tensor
 from sfumato.data.pictures.protocol import Sample
 from sfumato.diffusion.cond import Cond
 from sfumato.pipeline.conditioning import GOOD, ids_of
+from sfumato.pipeline.latents import autoencoding
 from sfumato.pipeline.model import Model
 from sfumato.text.encode import TextEncoder
 
@@ -59,8 +60,9 @@ class Conditions:
         prior, factor = self.model.prior, self.model.spec.vae.factor
         if prior is None:
             return self.encode([caption])[0].to("cpu")
-        width, height = size
-        return prior(self.encode.words(caption), Random(seed), height // factor, width // factor).to("cpu")
+        width, height = (edge // factor for edge in size)
+        drawing = autoencoding(self.model.vae)
+        return prior(self.encode.words(caption), Random(seed), height, width, drawing).to("cpu")
 
     def _with_sizes(self, cond: Cond, sample: Sample) -> Cond:
         spec, device = self.model.spec, cond.tokens.device

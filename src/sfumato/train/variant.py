@@ -21,6 +21,7 @@ from sfumato.families import family
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.prior import Underlay
 from sfumato.nets.unet import UNet
+from sfumato.pipeline.latents import autoencoding
 from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 from sfumato.spec import UNetConfig
@@ -109,9 +110,10 @@ def words_of(
         states = encode.towers[0](encode.tokenizer(list(prompts)).to(base.device))
         found = Cond(states.read(), states.vector)
     else:
+        drawing = autoencoding(base.vae)
         each = zip(prompts, seeds, underlays or [None] * len(prompts), strict=True)
         words = ((encode.words(prompt), seed, underlay) for prompt, seed, underlay in each)
-        found = Cond.cat([prior(read, Random(seed), size, size, underlay) for read, seed, underlay in words])
+        found = Cond.cat([prior(read, Random(seed), size, size, drawing, underlay) for read, seed, underlay in words])
     fields = {name: getattr(found, name) for name in FIELDS}
     return {name: value.half().cpu() for name, value in fields.items() if value is not None}
 

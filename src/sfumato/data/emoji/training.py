@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 from typing import Any
@@ -22,9 +22,9 @@ from sfumato.data.emoji.labelled_scenes import LabelledConceptScenes
 from sfumato.data.emoji.noun_scenes import NounScene, NounScenes
 from sfumato.data.emoji.nouns import TINTS
 from sfumato.data.emoji.prompts import EmojiPrompts
-from sfumato.data.emoji.scenes import WHITE
+from sfumato.data.emoji.scenes import WHITE, named_colour
 from sfumato.data.pictures.examples import ExampleOptions, ExamplePictures
-from sfumato.data.protocol import Example, PictureList
+from sfumato.data.protocol import Example, PictureList, Rgb
 from sfumato.errors import SfumatoError
 from sfumato.images.tensors import compose
 from sfumato.nets.layout import Spot
@@ -95,17 +95,17 @@ class EmojiTrainingSet(EmojiData):
         return LabelledEmoji(self, seed)
 
     @property
-    def tints(self) -> int:
+    def tints(self) -> list[tuple[Rgb, Rgb]]:
         """See `protocol.TrainingSet`."""
-        return len(TINTS)
+        return [(colour.low, colour.high) for colour in map(named_colour, TINTS)]
 
     def prompts(self) -> EmojiPrompts:
         """See `protocol.TrainingSet`."""
         return EmojiPrompts(self)
 
-    def alone(self, spot: Spot) -> AloneOnWhite:
+    def alone(self, spot: Spot, ground: Rgb = WHITE) -> AloneOnGround:
         """See `protocol.TrainingSet`."""
-        return AloneOnWhite(self, spot)
+        return AloneOnGround(self, spot, ground)
 
     @cached_property
     def _scenes(self) -> NounScenes:
@@ -144,21 +144,22 @@ class OnBackgrounds:
         return COLOURS[int(self._places[i, variant - 1])] if variant else None
 
 
-class AloneOnWhite:
-    """The thing of each picture, alone on white at a spot: a `protocol.PictureList`."""
+class AloneOnGround:
+    """The thing of each picture, alone on a plain ground at a spot: a `protocol.PictureList`."""
 
     name = "things"
 
-    def __init__(self, data: EmojiData, spot: Spot) -> None:
-        self._scenes, self._spot = ConceptScenes(data), spot
-        self.fingerprint = f"{_hash(data.manifest)} alone at {spot}"
+    def __init__(self, data: EmojiData, spot: Spot, ground: Rgb) -> None:
+        self._scenes, self._spot, self._ground = ConceptScenes(data), spot, ground
+        on = "" if ground == WHITE else f" on {ground}"
+        self.fingerprint = f"{_hash(data.manifest)} alone at {spot}{on}"
 
     def __len__(self) -> int:
         return len(self._scenes.data)
 
     def draw(self, numbers: np.ndarray) -> Tensor:
         """Returns the pictures with these numbers, (B, 3, S, S) in [-1, 1]."""
-        scenes = (self._scenes.alone(int(number), self._spot) for number in numbers)
+        scenes = (replace(self._scenes.alone(int(n), self._spot), rgb=self._ground) for n in numbers)
         return torch.stack([self._scenes.draw(scene).picture for scene in scenes])
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sfumato.checkpoint.keymap import Shapes
+from sfumato.nets.composer import DETAIL_LEVELS
+from sfumato.nets.packed import per_float
 from sfumato.spec import PriorConfig
 from sfumato.typed import build
 
@@ -23,19 +25,20 @@ def sizes(shapes: Shapes, prefix: str) -> PriorConfig:
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     concepts, styles, code = own[MARK]
     grounds, attributes = own["composer.ground_token.weight"]
-    (channels,) = own["composer.white"]
+    (channels,) = own["composer.unknown"]
     reader, text = own["reader.from_state.weight"]
     return PriorConfig(
         concepts=concepts,
         styles=styles,
         code=code,
-        detail=2 * own.get("memory.details", (0,))[-1],
+        detail=tuple(
+            per_float(levels) * own[name][-1] for levels in DETAIL_LEVELS if (name := f"memory.details_{levels}") in own
+        ),
         attributes=attributes,
         latent_channels=channels,
         side=round((own["composer.basis.weight"][0] / channels) ** 0.5),
         tints=own["composer.tint_token.weight"][0],
         grounds=grounds - 1,
-        hidden=own["composer.fit_1.weight"][0],
         text_dim=text,
         reader=reader,
         phrases=own["lexicon.entries"][0],

@@ -25,19 +25,21 @@ from sfumato.checkpoint.hashes import model_hash
 from sfumato.data.protocol import TrainingSet
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
-from sfumato.nets.composer import OUTLINE, Composer, Things
+from sfumato.nets.composer import BASIS_LEVELS, OUTLINE, Composer, Things
 from sfumato.nets.layout import Spot
-from sfumato.nets.packed import LARGEST, unpacked
+from sfumato.nets.packed import unpacked
 from sfumato.nets.prior import NewThing, ScenePrior
 from sfumato.pipeline.batch import Request, decoded, trajectories
-from sfumato.pipeline.latents import encode
+from sfumato.pipeline.latents import autoencoding, encode
 from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 from sfumato.seeding import shuffled, stream
 from sfumato.settings.settings import Settings, sized
 from sfumato.train.assemble import completed
+from sfumato.train.codes import coefficients, levels_of, rounded
 from sfumato.train.config import LoopConfig
 from sfumato.train.cutouts import load_cutouts, placed, spots_of
+from sfumato.train.methods.codes import CANONICAL, GREEN
 from sfumato.train.objective import denoising_losses, geometric_mean, stratified, times, validation_errors
 from sfumato.train.precision import arithmetic
 from sfumato.train.sheet import sheet
@@ -121,9 +123,15 @@ class EmbeddingTask:
             )
         self._views = self._encoded(cfg.views, "views")
         self._new = self._encoded(cfg.held_out, "held out")
-        alone, style = (self._views[name][:: cfg.views] for name in ("x0", "style"))  # where a code has the thing
-        first = [fitted(self.prior.composer, alone[style == place]) for place in range(len(self._styles))]
-        self.networks = Codes(torch.stack(first), self.prior.cfg.code).to(device)
+        green = torch.stack([placed(thing, CANONICAL, GREEN, self._size) for thing, _ in self._things])
+        alone = encode(self.model.vae, green.to(device)).float().cpu()
+        style = torch.tensor([place for _, place in self._things])
+        self._alone = [alone[style == place] for place in range(len(self._styles))]
+        first = torch.stack([fitted(self.prior.composer, one) for one in self._alone]).to(device)
+        cut = self.prior.composer.cut_out(first, autoencoding(self.model.vae))
+        for views in (self._views, self._new):
+            views["draft"] = self._drafts(views, first, cut)
+        self.networks = Codes(first, self.prior.cfg.code).to(device)
 
     def batch(self, step: int) -> Batch:
         """Returns the `rows` of the views, `noise`, and levels `sigma`."""
@@ -185,7 +193,9 @@ class EmbeddingTask:
     def _thing(self) -> NewThing:
         """The thing with its codes in the styles of its pictures, and guesses for the others, without details."""
         memory, width = self.prior.memory, self.prior.cfg.code
-        learnt, known = self.networks().float().cpu(), torch.zeros(memory.known.shape[1], dtype=torch.bool)
+        composer, known = self.prior.composer, torch.zeros(memory.known.shape[1], dtype=torch.bool)
+        own = self.networks.codes.to(torch.float8_e4m3fn).float()  # as a memory keeps them
+        learnt = torch.stack([fitted(composer, one, code) for one, code in zip(self._alone, own, strict=True)]).cpu()
         codes = torch.zeros(len(known), learnt.shape[1])
         known[self._styles], codes[self._styles] = True, learnt
         everything = torch.cat([memory.codes.float().cpu(), codes[None, :, :width]])
@@ -195,15 +205,25 @@ class EmbeddingTask:
 
     def _cond(self, views: Batch, rows: Tensor) -> Cond:
         """What the denoiser is told of views: the code, and where it lies on which ground."""
-        count, side = len(rows), views["x0"].shape[2:]
-        things = Things(
-            self.networks()[views["style"][rows].to(self.device), None],
+        picked = {name: value[rows] for name, value in views.items()}
+        return self.prior.composer(self._told(picked, self.networks()), picked["draft"].to(self.device))
+
+    def _told(self, views: Batch, codes: Tensor) -> Things:
+        count = len(views["x0"])
+        return Things(
+            codes[views["style"].to(self.device), None],
             torch.zeros(count, 1, dtype=torch.int64, device=self.device),
-            views["spot"][rows, None].to(self.device),
+            views["spot"][:, None].to(self.device),
             torch.ones(count, 1, dtype=torch.bool, device=self.device),
-            views["ground"][rows].to(self.device),
+            views["ground"].to(self.device),
         )
-        return self.prior.composer(things, *side)
+
+    def _drafts(self, views: Batch, codes: Tensor, cut: Tensor) -> Tensor:
+        """Returns the drafts of views, by the codes (S, K + D) that training begins with and their things cut out."""
+        own = [cut[style : style + 1] for style in views["style"].tolist()]
+        drawing, (height, width) = autoencoding(self.model.vae), views["x0"].shape[2:]
+        told = self._told(views, codes)
+        return self.prior.composer.drafted(told, height, width, drawing, cutouts=own).cpu()
 
     def _encoded(self, count: int, name: str) -> Batch:
         """Latents `x0` of every picture at `count` spots, with these spots and the numbers of the grounds."""
@@ -258,18 +278,20 @@ def _spot(rng: Random, first: bool) -> Spot:
 
 
 @torch.no_grad()
-def fitted(composer: Composer, latents: Tensor) -> Tensor:
+def fitted(composer: Composer, latents: Tensor, code: Tensor | None = None) -> Tensor:
     """Returns the code (K + D,) that spells out the mean of latents (N, C, h, w) with the least squared error, and
-    then its details, as whole numbers."""
+    then its details, as whole numbers. With a `code` (K,) only the details are looked for."""
     detail = composer.cfg.detail
     goal = latents.double().flatten(1).mean(0).to(composer.basis.weight.device)
-    code = _solved(composer.basis.weight, goal - composer.basis.bias.double())
+    if code is None:
+        code = _solved(composer.basis.weight, goal - composer.basis.bias.double())
     if not detail:
         return code
-    rest = goal - composer.alone(torch.cat([code, code.new_zeros(detail)])[None])[0]
-    rows = composer.get_buffer("detail_scale").float()[:, None] * unpacked(composer.get_buffer("detail_basis"))
-    numbers = _solved(rows.T, rest).round().clamp(-LARGEST, LARGEST)
-    return torch.cat([code, numbers])
+    rest = goal - composer.alone(torch.cat([code, code.new_zeros(sum(detail))])[None]).flatten()
+    rows = composer.get_buffer("detail_scale").float()[:, None]
+    rows = rows * unpacked(composer.get_buffer("detail_basis"), BASIS_LEVELS)
+    amounts = coefficients(rows.cpu(), rest[None].float().cpu())
+    return torch.cat([code, rounded(amounts, levels_of(detail))[0].to(code)])
 
 
 def _solved(basis: Tensor, goal: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ class ReaderTask:
         self.prior = PriorConfig(
             data.subjects,
             len(data.groups),
-            tints=1 + data.tints,
+            tints=1 + len(data.tints),
             grounds=1 + len(data.grounds),
             text_dim=cfg.text.width,
         )
@@ -251,7 +251,7 @@ class ReaderTask:
 
     def _start_words(self) -> None:
         """Sets the token embeddings by what short prompts speak of, see `clip_token_init.associations`."""
-        offsets = np.cumsum((0, self.data.subjects, len(self.data.groups), 1 + self.data.tints)).tolist()
+        offsets = np.cumsum((0, self.data.subjects, len(self.data.groups), 1 + len(self.data.tints))).tolist()
         rows, ids = [], []
         for prompt in self.prompts.sayings(Random(self.cfg.loop.seed)):
             said = [offsets[0] + prompt.things[0].subject]
