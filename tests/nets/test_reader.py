@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from sfumato.nets.lexicon import Lexicon
+from sfumato.nets.lexicon import NOTHING, Lexicon
 from sfumato.nets.reader import Phrases, Reader
 from sfumato.spec import PriorConfig
 from sfumato.text.tokenizer import CLIPTokenizer
@@ -20,9 +20,7 @@ CFG = PriorConfig(
 
 
 def lexicon() -> Lexicon:
-    result = Lexicon(len(SAID), 4)
-    result.fill(SAID)
-    return result
+    return Lexicon.of(SAID, 4)
 
 
 def test_the_longest_phrase_is_found_and_none_inside_a_word():
@@ -36,6 +34,33 @@ def test_a_name_tells_more_than_a_keyword_and_that_more_than_a_shared_one():
         return lexicon().find(text, [len(text)]).scores.max().item()
 
     assert told("cat") > told("fruit") > told("pet") > 0
+
+
+def test_declined_words_are_compared_by_their_stems():
+    table = Lexicon.of([("кіт", CAT, True), ("зірка", APPLE, True), ("хом’як", DOG, True)], 4)
+    for text, concept in {
+        "над котом": CAT, "п'ять котів": CAT, "багато зірок": APPLE, "зіркою": APPLE, "хом'яка": DOG, "хомʼяки": DOG,
+    }.items():  # fmt: skip
+        assert table.find(text, [len(text)]).scores.argmax() == concept, text
+    assert not len(table.find("китом", [5]).named)
+
+
+def test_a_phrase_is_kept_once_for_each_thing():
+    table = Lexicon.of([("кіт", CAT, False), ("кота", CAT, True), ("кіт", DOG, False)], 4)
+    assert len(table.entries) == 2 and table.find("кіт", [3]).named.tolist() == [1]
+
+
+def test_words_that_name_nothing_keep_names_out_of_themselves():
+    table = Lexicon.of([("ลา", DOG, True), ("แมว", CAT, True), ("หลาย", NOTHING, False)], 4)
+    found = table.find("แมวหลายตัว", [len("แมวหลายตัว".encode())])
+    assert found.scores.shape == (1, 4) and found.scores.argmax() == CAT
+    assert table.find("ลาหลายตัว", [24]).scores.argmax() == DOG
+
+
+def test_english_plurals_are_compared_without_their_s():
+    table = Lexicon.of([("bee", CAT, False), ("fox", DOG, True), ("glass", APPLE, True)], 4)
+    for text, concept in {"three bees": CAT, "Foxes!": DOG, "two glasses": APPLE, "glass": APPLE}.items():
+        assert table.find(text, [len(text)]).scores.argmax() == concept, text
 
 
 def test_phrases_cover_their_tokens_in_every_script():
