@@ -193,9 +193,9 @@ class ScenePrior(nn.Module):
             return self.compose(self.things([understood], [rng], None, new), *size, autoencoding)
         latents = underlay.latents.to(self.memory.codes.device)
         if underlay.region is None:
-            cond = self.compose(self.things([understood], [rng], None, new), *size, autoencoding)
-            assert cond.concat is not None, "composers draft"
-            return replace(cond, concat=latents.float().lerp(cond.concat, underlay.strength))
+            told = self.things([understood], [rng], None, new)
+            own = self.composer.drafted(told, *size, autoencoding) if underlay.strength else latents.float()
+            return replace(self.composer(told, own), concat=latents.float().lerp(own, underlay.strength))
         if nothing or understood.ground == self.cfg.grounds - 1:
             middle = latents[0].flatten(1).median(1).values[None, :, None, None]
             plain = autoencoding.decode(middle.expand(1, -1, *size))

@@ -24,10 +24,10 @@ from sfumato.data.protocol import Example, TrainingSet
 from sfumato.families import ldm
 from sfumato.images.mask import touched
 from sfumato.loading.exports import load_depth_net
+from sfumato.nets.prior import Underlay
 from sfumato.pipeline.batch import Request, decoded, trajectories
 from sfumato.pipeline.depth import normalised
 from sfumato.pipeline.latents import encode
-from sfumato.pipeline.underlay import hole_of
 from sfumato.seeding import shuffled, stream
 from sfumato.settings.settings import Settings
 from sfumato.train.config import LoopConfig
@@ -41,6 +41,7 @@ from sfumato.train.task import Batch
 from sfumato.train.variant import Condition, Variant
 
 CHUNK = 32  # examples in one file
+DRAFT_ERROR = 0.13  # root mean square error of the embedded model's drafts
 RATIOS = (0.5, 2.0, 10.0)  # of the validation's noise to its signal
 SHEET = 8
 PIPELINES = {"inpainting": ldm.INPAINT_PIPELINE, "depth": ldm.DEPTH_PIPELINE}
@@ -110,7 +111,14 @@ class ConcatTask:
         self._vae = self.variant.base.vae
         self._whole = self._masked(torch.zeros(3, side, side), torch.ones(1, 1, side, side)).cpu()
         made_from = identity(
-            data, self._vae, cfg.condition, cfg.loop.seed, cfg.single, cfg.views, model_hash(self.variant.base.path)
+            data,
+            self._vae,
+            cfg.condition,
+            cfg.loop.seed,
+            cfg.single,
+            cfg.views,
+            model_hash(self.variant.base.path),
+            DRAFT_ERROR,
         )
         self._empty_prompt = self.variant.conds([""], [0], side)
         self._kept = prepared(
@@ -201,7 +209,8 @@ class ConcatTask:
         with arithmetic(self.cfg.loop, self.device):
             x0 = encode(self._vae, torch.stack([one.picture for one in examples]).to(self.device))
             further = [self._further(one, n) for n, one in zip(numbers, examples, strict=True)]
-            fields = [self._fields(one, n) for n, one in zip(numbers, examples, strict=True)]
+            each = zip(numbers, examples, x0.split(1), strict=True)
+            fields = [self._fields(one, n, latents) for n, one, latents in each]
         stacked = {name: torch.stack([one[name] for one in fields]) for name in fields[0]}
         return {"latents": x0.half(), "further": torch.stack(further).half()} | stacked
 
@@ -213,14 +222,20 @@ class ConcatTask:
         depth = normalised(F.adaptive_avg_pool2d(example.depth[None, None], side))
         return depth.expand(self.cfg.views, -1, -1, -1)
 
-    def _fields(self, example: Example, number: int) -> Tensors:
-        """Returns the conditioning of every view as `Variant.conds` does; a prior draws into the masked part."""
+    def _fields(self, example: Example, number: int, latents: Tensor) -> Tensors:
+        """Returns the conditioning of every view as `Variant.conds` does.
+
+        A prior would lay out a caption in its own way, which is not how this picture is. So for inpainting its draft is
+        the picture itself, with errors as large as a draft has: what is learnt is to go on from the draft.
+        """
         base, side, views = self.variant.base, example.picture.shape[1], range(self.cfg.views)
         captions = [example.caption(self._rng(number, view)) for view in views]
         underlays = []
         if self.cfg.condition == "inpainting" and base.prior is not None:
-            pixels = example.picture[None].to(self.device)
-            underlays = [hole_of(self._vae, pixels, mask.to(self.device)) for mask in self._masks(example, number)]
+            generator = torch.Generator().manual_seed(number)
+            for _ in views:
+                noise = torch.randn(latents.shape, generator=generator).to(latents)
+                underlays.append(Underlay(latents + DRAFT_ERROR * noise, strength=0.0, goes_on=True))
         return self.variant.conds(captions, [number * self.cfg.views + view for view in views], side, underlays)
 
     def _rng(self, number: int, view: int) -> Random:
