@@ -31,6 +31,7 @@ from sfumato.pipeline.latents import encode
 from sfumato.seeding import shuffled, stream
 from sfumato.settings.settings import Settings
 from sfumato.train.config import LoopConfig
+from sfumato.train.drafts import DRAFT_ERROR
 from sfumato.train.latents import identity
 from sfumato.train.masks import random_mask
 from sfumato.train.objective import denoising_losses, stratified, times, validation_errors, whole_steps
@@ -41,7 +42,6 @@ from sfumato.train.task import Batch
 from sfumato.train.variant import Condition, Variant
 
 CHUNK = 32  # examples in one file
-DRAFT_ERROR = 0.13  # root mean square error of the embedded model's drafts
 RATIOS = (0.5, 2.0, 10.0)  # of the validation's noise to its signal
 SHEET = 8
 PIPELINES = {"inpainting": ldm.INPAINT_PIPELINE, "depth": ldm.DEPTH_PIPELINE}
