@@ -63,6 +63,7 @@ WITHIN = {
         "with_hints",
     ): "guidance",  # nothing is added without a control, or a picture beside the words
     ("pipeline/image_tokens.py", "with_image_tokens"): "guidance",
+    ("pipeline/unclip.py", "with_picture_vector"): "guidance",
 }
 
 Place = tuple[str, str]

@@ -35,7 +35,10 @@ TEXTS = {
     "styles.csv": "name,prompt,negative_prompt\nink,ink drawing of {prompt},photo\n",
     "my-captions.txt": "a cat\na dog\n",
 }
-FAMILIES = {"v1-5": "sd1", "sdxl": "sdxl", "sdxl-refiner": "sdxl_refiner", "x4": "sd2_upscaler", "depth": "sd2_depth"}
+FAMILIES = {
+    "v1-5": "sd1", "sdxl": "sdxl", "sdxl-refiner": "sdxl_refiner", "x4": "sd2_upscaler", "depth": "sd2_depth",
+    "unclip": "sd2_unclip",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,9 @@ from sfumato.cli.main import app
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-# These download, train or measure for minutes and hours; `verify` wants reference data.
-ONLY_PARSED = {"pull", "data", "train", "evaluate", "verify"}
+# These download, train or measure for minutes and hours; `verify` wants reference data, `score` other people's weights.
+ONLY_PARSED = {"pull", "data", "train", "evaluate", "verify", "score"}
+PARSED_WITH = {"--help", "--safety", "--aesthetic"}  # the last two name files of other people's weights
 # What stands for something else in a command: a name of a model that is not on this machine, a placeholder.
 STANDS_FOR = {
     "sdxl": "models/sdxl",
@@ -29,6 +30,8 @@ STANDS_FOR = {
     "sd2.0-depth": "models/depth",
     "sd1.5": "models/v1-5",
     "runs/reader/export": "models/v1-5",
+    "runs/lora/export/lora.safetensors": "sepia",
+    "sd21-unclip-h.ckpt": "models/unclip",
     "METHOD": "ldm",
     "RECIPE": "emoji-ldm",
 }
@@ -79,7 +82,7 @@ def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
 
 
 def _sfumato(words: list[str]) -> None:
-    if words[0] in ONLY_PARSED or "--help" in words:
+    if words[0] in ONLY_PARSED or PARSED_WITH.intersection(words):
         return _parse(words)
     if words[0] != "licence":
         words = [STANDS_FOR.get(word, word) for word in words]

@@ -14,8 +14,9 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-# Pictures that no model draws: originals that the codec figure shows, and scenes that the data set is composed of.
-GIVEN = {"held-out", "scenes-of-data"}
+# Pictures that no model draws: originals that the codec figure shows, and scenes that the data set is composed of. And
+# what tools/fine_tuning.py draws, after minutes of training.
+GIVEN = {"held-out", "scenes-of-data", "fine-tuning"}
 QUICK = (
     "sheet",
     "languages",

@@ -195,7 +195,8 @@ def adapter(load: Load, words: Path) -> Callable[[str, str], tuple[str]]:
             ending = f"={path.with_suffix('.png')},encoder={eye}"
         elif kind == "control":
             torch.manual_seed(0)
-            network = fresh(model.denoiser.network, ControlTraining(LoopConfig(steps=1, batch=1, lr=1.0)), 4)
+            sizes, channels = ControlTraining(LoopConfig(steps=1, batch=1, lr=1.0)), model.spec.vae.latent_channels
+            network = fresh(model.denoiser.network, sizes, channels)
             louder = {name: value + 0.2 * torch.randn_like(value) for name, value in network.state_dict().items()}
             save_file(louder, path)
             picture().save(path.with_suffix(".png"))

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.data.protocol import Example, LabelledPicture, Prompt, RequestedThing, TrainingSet
+from sfumato.data.protocol import Example, LabelledPicture, Prompt, RequestedThing, Rgb, TrainingSet
 from sfumato.images.tensors import compose
 from sfumato.nets.image_tower import ImageTowerConfig
 from sfumato.nets.layout import MAX_THINGS, Spot
 from sfumato.spec import DepthNetConfig, MMDiTConfig, UNetConfig, VAEConfig
 from sfumato.train.config import LoopConfig
 from sfumato.train.loop import train
-from sfumato.train.methods import clip, concat, depth_net, distil, ldm, reader, scenes, vae
+from sfumato.train.methods import clip, codes, concat, depth_net, distil, ldm, reader, scenes, vae
 from sfumato.train.text_tower import TowerSize
 
 CPU, SIDE = torch.device("cpu"), 32
@@ -35,13 +35,17 @@ class Shown:
 
     data: Shapes
     name: str = "shapes"
-    fingerprint: str = "shapes on white"
+    ground: Rgb = (255, 255, 255)
+
+    @property
+    def fingerprint(self) -> str:
+        return f"shapes on {self.ground}"
 
     def __len__(self) -> int:
         return len(self.data)
 
     def draw(self, numbers: np.ndarray) -> Tensor:
-        return compose(self.data.pictures(numbers), (255, 255, 255))
+        return compose(self.data.pictures(numbers), self.ground)
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ class Shapes:
     """Three shapes in two groups, four of each, made when asked for: a `TrainingSet` that is no emoji set."""
 
     path, size, manifest, languages = Path("shapes"), SIDE, b"shapes", ("en",)
-    subjects, groups, grounds, tints = len(NAMES), GROUPS, [(rgb, rgb) for rgb in GROUNDS], 0
+    subjects, groups, grounds, tints = len(NAMES), GROUPS, [(rgb, rgb) for rgb in GROUNDS], []
     splits: Mapping[str, np.ndarray] = {
         "train": np.arange(20), "unseen_picture": np.arange(20, 24), "unseen_concept": np.arange(0),
     }  # fmt: skip
@@ -202,8 +206,8 @@ class Shapes:
     def prompts(self) -> Words:
         return Words()
 
-    def alone(self, spot: Spot) -> Shown:
-        return Shown(self)
+    def alone(self, spot: Spot, ground: Rgb = (255, 255, 255)) -> Shown:
+        return Shown(self, ground=ground)
 
 
 DATA: TrainingSet = Shapes()
@@ -243,7 +247,9 @@ def test_a_method_learns_from_a_set_that_it_does_not_know(method: str, model: st
             task = reader.make(reader.ReaderTraining(LOOP, size, corpus=20, tests=2), DATA, tmp_path, CPU)
         case _:
             net = MMDiTConfig(patch=2, hidden=32, heads=2, depth=1, positions=8)
-            recipe = scenes.SceneTraining(LOOP, net, code=8, scenes=8, held_out=2, sheet_steps=1)
+            recipe = scenes.SceneTraining(LOOP, net, scenes=8, held_out=2, sheet_steps=1)
+            short = codes.CodesTraining(LOOP, code=8, detail=(4, 3, 5), pictures=8, held_out=2)
             encoder = run(vae.make(VAE_RECIPE, DATA, tmp_path, CPU), tmp_path / "vae")
-            task = scenes.make(recipe, DATA, tmp_path, CPU, vae=encoder)
+            known = run(codes.make(short, DATA, tmp_path, CPU, vae=encoder), tmp_path / "codes")
+            task = scenes.make(recipe, DATA, tmp_path, CPU, vae=encoder, codes=known)
     run(task, tmp_path / "run")

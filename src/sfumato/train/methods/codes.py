@@ -8,6 +8,7 @@ have without the green.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,9 +163,9 @@ class CodesTask:
         return self.networks(self._green(rows))
 
 
-def middles(ranges: object) -> Tensor:
+def middles(ranges: Sequence[tuple[Rgb, Rgb]]) -> Tensor:
     """Returns the middles (n, 3), from 0 to 1, of ranges of 8-bit colours."""
-    return torch.tensor(np.asarray(ranges).mean(1) / 255, dtype=torch.float32)
+    return torch.tensor(np.reshape(ranges, (-1, 2, 3)).mean(1) / 255, dtype=torch.float32)
 
 
 def _on(thing: Tensor, ground: Tensor) -> Tensor:
