@@ -8,7 +8,7 @@
 #   make docs        the docs as a site, in site/
 #   make notebooks   the chapters of docs/learn as notebooks, in notebooks/
 #   make learn-refresh  run the chapters, and put what they print and draw into their pages
-#   make examples    train the adapters that ship for the model that ships anew, in half an hour
+#   make examples    train the adapters that ship for the model that ships anew, in a quarter of an hour
 #   make docs-pictures  draw the pictures of README and docs anew, after a change of the model
 
 PYTHON ?= python3

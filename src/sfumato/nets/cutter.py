@@ -1,8 +1,8 @@
 """Cuts a thing out of its picture: a small network that finds which pixels are the thing's, and their own colours.
 
 The pictures are on a ground of one light green, KEY, as films are shot before a green screen: no artwork is of that
-colour, so even white things end where the green begins. Lighter than a screen, because an autoencoder brings pictures
-on strong colours back less exactly.
+colour, so even white things end where the green begins. It is lighter than a film's green, because an autoencoder
+brings pictures on strong colours back less exactly.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ FOLD = 4  # pixels a side that the first layer sees as one place
 class Cutter(nn.Module):
     """Pictures on KEY (N, 3, H, W) from 0 to 1 -> the things in them (N, 4, H, W), premultiplied RGBA from 0 to 1.
 
-    A U-Net of three levels (Ronneberger et al. 2015) of `width`, twice and twice that many channels. H and W are
-    multiples of 16.
+    A U-Net of three levels (Ronneberger et al. 2015): the finest has `width` channels, the two others twice as many. H
+    and W are multiples of 16.
     """
 
     def __init__(self, width: int = 24):

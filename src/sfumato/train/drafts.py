@@ -14,6 +14,7 @@ from sfumato.nets.composer import Composer, Things
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.latents import autoencoding
 from sfumato.seeding import stream
+from sfumato.train.cache import add_weights
 from sfumato.train.latents import identity
 from sfumato.train.precision import bf16_pays
 from sfumato.train.preparation import Tensors, prepared
@@ -33,16 +34,18 @@ class Drafter:
         self._folder, self._composer, self._codes, self._blur = folder, composer, codes, blur
         vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # known to torch, not to its types
         self._autoencoding, self._device = autoencoding(vae), next(vae.parameters()).device
-        known = composer.state_dict()
-        frozen = {name: known[name] for name in sorted(known) if not name.endswith("_token.weight")}
-        self._made_from = identity(data, vae, _digest(frozen | {"codes": codes}))
+        frozen = {name: one for name, one in composer.state_dict().items() if not name.endswith("_token.weight")}
+        digest = hashlib.sha256()
+        add_weights(digest, frozen | {"codes": codes})
+        self._made_from = identity(data, vae, digest.hexdigest())
         self._cutouts: Tensor | None = None
 
-    def things(self, rows: Mapping[str, Tensor], codes: Tensor | None = None) -> Things:
+    def things(self, rows: Mapping[str, Tensor]) -> Things:
         """Returns what the composer is told of labelled scenes."""
         present = rows["group"] >= 0
-        own = (self._codes if codes is None else codes)[rows["picture"]] * present[..., None]
-        return Things(own, rows["tint"], rows["spot"], present, rows["ground"])
+        return Things(
+            self._codes[rows["picture"]] * present[..., None], rows["tint"], rows["spot"], present, rows["ground"]
+        )
 
     def drafts(self, name: str, rows: Mapping[str, Tensor], side: int) -> Tensor:
         """Returns the drafts (N, C, side, side), float16, of N labelled scenes; `name` says which ones they are."""
@@ -79,10 +82,3 @@ class Drafter:
 
         place = self._folder / f"cutouts-{self._made_from}"
         return prepared(place, len(self._codes), make, CUTOUTS, "cut out things")["cutouts"]
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, value in tensors.items():
-        digest.update(name.encode() + value.detach().cpu().contiguous().float().numpy().tobytes())
-    return digest.hexdigest()

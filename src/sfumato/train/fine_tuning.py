@@ -6,6 +6,7 @@ and their conditioning as for drawing, the loss, the figures and the sheets.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -60,7 +61,7 @@ class FineTuning:
     cache_gib: float = 20.0
 
 
-class FineTuningTask:
+class FineTuningTask(ABC):
     """Trains something of a model, see `task.Task`. Methods say in `_learnt` what that is.
 
     Raises SfumatoError for a model that does not draw from words alone, and for data that cannot be read.
@@ -88,9 +89,9 @@ class FineTuningTask:
         self._conditions = self._told()
         self._samples = lru_cache(maxsize=8)(lambda step: self.pictures.batch(step, cfg.loop.batch))
 
+    @abstractmethod
     def _learnt(self) -> Learnt:
         """Returns what learns of the model; called once."""
-        raise NotImplementedError
 
     def _told(self) -> Conditions:
         """Returns what makes the conditioning of samples; called once."""

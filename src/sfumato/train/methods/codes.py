@@ -8,6 +8,7 @@ have without the green.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from sfumato.pipeline.load import load
 from sfumato.seeding import shuffled, stream
 from sfumato.spec import PriorConfig
 from sfumato.train.assemble import CODES_FILE, remembered
+from sfumato.train.cache import add_weights
 from sfumato.train.codes import Codes
 from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached, identity
@@ -39,6 +41,7 @@ from sfumato.train.task import Batch
 
 CANONICAL = Spot(0.5, 0.5, OUTLINE)  # where a thing lies in the picture that its code is made of
 GREEN: Rgb = (round(255 * KEY[0]), round(255 * KEY[1]), round(255 * KEY[2]))
+BLUE = (0.14, 0.4, 0.9)  # a ground to show cut-out things on, red, green and blue from 0 to 1
 CHUNK = 64  # pictures in a file
 ALPHA_WEIGHT, ABSOLUTE_WEIGHT = 0.5, 0.05  # of the error of alpha, and of absolute errors, beside squared ones
 
@@ -64,10 +67,12 @@ def make(
     """Returns the task of a run in `folder`; the inputs are described in `train.registry`."""
     if init is not None and vae is not None:
         raise SfumatoError("--init brings its autoencoder; leave --vae out")
-    model = load(init, device, "float32") if init is not None or vae is None else None
-    prior = model.prior if init is not None and model is not None else None
+    if vae is not None:
+        return CodesTask(cfg, data, load_vae(vae), latents or folder, device)
+    model = load(init, device, "float32")
+    prior = None if init is None else model.prior
     known = None if prior is None else remembered(prior, data)[:, : prior.cfg.code]
-    return CodesTask(cfg, data, model.vae if model else load_vae(vae or folder), latents or folder, device, known)
+    return CodesTask(cfg, data, model.vae, latents or folder, device, known)
 
 
 class CodesTask:
@@ -97,7 +102,9 @@ class CodesTask:
         count = min(cfg.pictures + cfg.held_out, len(train))
         self._count = max(1, count - cfg.held_out)
         self._numbers = train[shuffled(cfg.loop.seed, "cut out", 0, count, len(train))]
-        made_from = identity(data, vae, cfg.code, cfg.detail, cfg.loop.seed, float(self._codes.codes.double().sum()))
+        digest = hashlib.sha256()
+        add_weights(digest, {"codes": self._codes.whole})
+        made_from = identity(data, vae, cfg.code, cfg.detail, cfg.loop.seed, digest.hexdigest())
         self._kept = prepared(latents / f"green-{made_from}", count, self._rows, CHUNK, "bring pictures back")
 
     def batch(self, step: int) -> Batch:
@@ -123,7 +130,7 @@ class CodesTask:
         with arithmetic(self.cfg.loop, self.device):
             found, true = self._cut(rows), self._true(rows)
         result = {"alpha": (found[:, 3:] - true[:, 3:]).abs().mean().item()}
-        for name, colour in (("white", (1.0, 1.0, 1.0)), ("blue", (0.14, 0.4, 0.9))):
+        for name, colour in (("white", (1.0, 1.0, 1.0)), ("blue", BLUE)):
             ground = torch.tensor(colour, device=self.device).expand(len(rows), 3)
             error = (_on(found, ground) - _on(true, ground)).square().mean()
             result[f"{name}_psnr"] = -10 * error.log10().item()
@@ -132,7 +139,7 @@ class CodesTask:
     def samples(self) -> Image.Image:
         """Returns held-out pictures on green as codes bring them back; cut out, on blue; and the real ones on blue."""
         rows = torch.arange(self._count, min(len(self._numbers), self._count + 12))
-        blue = torch.tensor((0.14, 0.4, 0.9), device=self.device).expand(len(rows), 3)
+        blue = torch.tensor(BLUE, device=self.device).expand(len(rows), 3)
         with arithmetic(self.cfg.loop, self.device):
             found = self._cut(rows)
         pictures = [self._green(rows), _on(found, blue), _on(self._true(rows), blue)]
