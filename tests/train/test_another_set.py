@@ -222,7 +222,7 @@ def run(task: Any, folder: Path) -> Path:
     return folder / "export"
 
 
-@pytest.mark.parametrize("method", ["clip", "ldm", "inpaint", "depth-net", "distil", "reader", "scenes"])
+@pytest.mark.parametrize("method", ["clip", "ldm", "concat", "depth-net", "distil", "reader", "scenes"])
 def test_a_method_learns_from_a_set_that_it_does_not_know(method: str, model: str, tmp_path: Path) -> None:
     match method:
         case "clip":
@@ -233,7 +233,7 @@ def test_a_method_learns_from_a_set_that_it_does_not_know(method: str, model: st
         case "ldm":
             recipe = ldm.LDMTraining(LOOP, NET, length=16, held_out=2, sheet_steps=1, prompts=("disc",))
             task = ldm.make(recipe, DATA, tmp_path, CPU, parts=model)
-        case "inpaint":
+        case "concat":
             recipe = concat.ConcatTraining(LOOP, "inpainting", rank=2, examples=8, held_out=2, sheet_steps=1)
             task = concat.make(recipe, DATA, tmp_path, CPU, init=model)
         case "depth-net":

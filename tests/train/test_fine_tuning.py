@@ -12,17 +12,11 @@ from PIL import Image
 from safetensors import safe_open
 
 import sfumato
-import tiny
 from sfumato.adapters.file import AdapterFile
 from sfumato.data.pictures.readers.find import OwnPictures
 from sfumato.errors import SfumatoError
-from sfumato.families import family
-from sfumato.loading.save import save_folder
 from sfumato.settings.settings import Settings
-from sfumato.train.config import LoopConfig
-from sfumato.train.fine_tuning import FineTuningTask
 from sfumato.train.learnt import LoraOptions, WholeOptions
-from sfumato.train.loop import train
 from sfumato.train.methods.controlnet import ControlNetTask, ControlNetTraining
 from sfumato.train.methods.dpo import DpoTask, DpoTraining
 from sfumato.train.methods.dreambooth import DreamboothTask, DreamboothTraining
@@ -30,55 +24,11 @@ from sfumato.train.methods.full import FullTask, FullTraining
 from sfumato.train.methods.hypernetwork import HypernetworkTask, HypernetworkTraining
 from sfumato.train.methods.lora import LoraTask, LoraTraining
 from sfumato.train.methods.textual_inversion import InversionTask, InversionTraining
+from tuning import CPU, LOOP, SIDE, drawn, run
 
-CPU, SIDE = torch.device("cpu"), 64
-LOOP = LoopConfig(
-    steps=6, batch=2, lr=1e-2, warmup=1, ema=0.0, lr_schedule="constant", validate_every=99, sample_every=99,
-    precision="fp32",
-)  # fmt: skip
+pytestmark = pytest.mark.usefixtures("home")
 LORA = LoraTraining(loop=LOOP, rank=2, precision="float32", data={"resolution": SIDE}, sheet_steps=1, name="film")
 RELEASES = ("sd1", "sd2", "sdxl", "sd3_medium", "sd35_medium")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A place for the latents that are kept."""
-    monkeypatch.setenv("SFUMATO_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four pictures of two sizes with captions."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for k, (size, colour) in enumerate((((64, 64), "red"), ((64, 64), "blue"), ((96, 48), "red"), ((96, 48), "blue"))):
-        Image.new("RGB", size, colour).save(folder / f"{k}.png")
-        (folder / f"{k}.txt").write_text(f"a {colour} heart")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def released(tmp_path_factory: pytest.TempPathFactory):
-    """Writes a little model of a release, and returns its folder."""
-    folder = tmp_path_factory.mktemp("released")
-    tiny.WORDS.save(folder / "words")
-
-    def write(release: str) -> str:
-        spec = tiny.shrink(family(release).spec)
-        if not (folder / release).is_dir():
-            networks = tiny.random_networks(family(release), spec)
-            save_folder(folder / release, spec, networks, folder / "words")
-        return str(folder / release)
-
-    return write
-
-
-def drawn(sd, **settings) -> np.ndarray:
-    one = sd.txt2img("a red heart", steps=2, seed=1, width=SIDE, height=SIDE, watermark=False, **settings)
-    return np.asarray(one[0], np.float32)
-
-
-def run(task: FineTuningTask, folder: Path) -> None:
-    train(task, task.cfg.loop, folder, record=task.cfg, device=CPU)
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -28,8 +28,8 @@ RECIPES = {
     "emoji-ldm-short": "ldm",
     "emoji-ldm-scenes": "ldm",
     "emoji-depth-net": "depth-net",
-    "emoji-inpainting": "inpaint",
-    "emoji-depth": "depth",
+    "emoji-inpainting": "concat",
+    "emoji-depth": "concat",
     "emoji-fast": "distil",
     "emoji-control-edges": "control",
     "emoji-embedding": "embedding",
@@ -39,6 +39,8 @@ RECIPES = {
     "hypernetwork": "hypernetwork",
     "dpo": "dpo",
     "controlnet": "controlnet",
+    "inpaint": "inpaint",
+    "depth": "depth",
 }
 
 
@@ -58,9 +60,7 @@ def test_a_method_takes_the_inputs_that_its_command_has(method: Method) -> None:
     parameters = inspect.signature(make).parameters.values()
     own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     given = {entry.name for entry in method.inputs}
-    assert given <= own and all(p.default is None for p in parameters if p.name in own)
-    if not method.requires:
-        assert given == own
+    assert given == own and all(p.default is None for p in parameters if p.name in own)
     assert "loop" in inspect.signature(recipe).parameters and recipe.__doc__
 
 
@@ -69,8 +69,7 @@ def test_every_recipe_that_ships_is_read_without_a_word() -> None:
     assert shipped >= RECIPES.keys()
     for name, command in RECIPES.items():
         method = named(command)
-        recipe = read_config(name, method.load()[0])
-        method.check(recipe)
+        read_config(name, method.load()[0])
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

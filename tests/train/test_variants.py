@@ -219,9 +219,9 @@ def test_only_plain_models_in_folders_have_variants(make, upscaler: Path, emoji:
     [
         (["distil", "nothing"], "cannot read nothing"),
         (["distil", "emoji-depth"], "unknown key"),
-        (["inpaint", "emoji-inpainting", "--init", "no-such-model"], "no model"),
-        (["depth", "emoji-depth", "--depth-net", "nowhere"], "depth-net"),
-        (["inpaint", "emoji-depth"], "use `sfumato train depth`"),
+        (["concat", "emoji-inpainting", "--init", "no-such-model"], "no model"),
+        (["concat", "emoji-depth", "--depth-net", "nowhere"], "depth-net"),
+        (["inpaint", "emoji-depth"], "unknown key"),
         (["beside", "emoji-depth", "--depth-net", "nowhere"], "depth-net"),
         (["depth-net", "emoji-fast"], "unknown key"),
     ],
@@ -259,13 +259,13 @@ def test_the_commands_train(emoji: EmojiData, model: str, tmp_path: Path) -> Non
     recipes = {
         "depth-net": f"examples = 8\nheld_out = 12\n{loop}[net]\nchannels = [8, 8, 16]\ngroups = 4\nside = 32\n",
         "distil": f'paths = 28\nheld_out = 4\nteacher_steps = 2\nprompts = ["bar"]\n{loop}',
-        "depth": f'condition = "depth"\nexamples = 28\nheld_out = 4\nsheet_steps = 1\n{loop}',
+        "concat": f'condition = "depth"\nexamples = 28\nheld_out = 4\nsheet_steps = 1\n{loop}',
     }
     for name, recipe in recipes.items():
         (tmp_path / f"{name}.toml").write_text(recipe)
         options = [] if name == "depth-net" else ["--init", model]
-        options += ["--depth-net", str(tmp_path / "depth-net" / "export")] if name == "depth" else []
+        options += ["--depth-net", str(tmp_path / "depth-net" / "export")] if name == "concat" else []
         words = [name, str(tmp_path / f"{name}.toml"), "--data", str(emoji.path), "--out", str(tmp_path / name)]
         done = CliRunner().invoke(app, ["train", *words, *options, "--device", "cpu"], catch_exceptions=False)
         assert done.exit_code == 0, done.stderr
-    assert sfumato.load(tmp_path / "depth" / "export" / "depth.safetensors", device="cpu").depth is not None
+    assert sfumato.load(tmp_path / "concat" / "export" / "depth.safetensors", device="cpu").depth is not None

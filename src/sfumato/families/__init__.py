@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sfumato.errors import SfumatoError
 from sfumato.families import sd1, sd2, sd2_depth, sd2_unclip, sd2_upscaler, sd3, sdxl
 from sfumato.families.base import Family
 from sfumato.families.unsupported import KNOWN
+from sfumato.spec import Spec
 
 FAMILIES: tuple[Family, ...] = (
     sd1.FAMILY,
@@ -28,7 +31,7 @@ FAMILIES: tuple[Family, ...] = (
     sd3.PRIOR_DEPTH_FAMILY,
 )
 
-__all__ = ["FAMILIES", "KNOWN", "Family", "family"]
+__all__ = ["FAMILIES", "KNOWN", "Family", "family", "relative"]
 
 
 def family(name: str) -> Family:
@@ -38,3 +41,15 @@ def family(name: str) -> Family:
             return candidate
     known = ", ".join(candidate.name for candidate in FAMILIES)
     raise SfumatoError(f"there is no model family {name!r}; known are {known}")
+
+
+def relative(spec: Spec, beside: int) -> Spec | None:
+    """The release that is as a model's, but whose U-Net sees so many channels beside its latents; None without one."""
+    own = family(spec.family).spec
+    for candidate in (one.spec for one in FAMILIES):
+        alike = replace(candidate.unet, in_channels=own.unet.in_channels) == own.unet
+        alike &= (candidate.text, candidate.text_2) == (own.text, own.text_2)
+        other_work = candidate.transformer or candidate.image or candidate.low_res
+        if alike and not other_work and candidate.beside_latents == beside:
+            return candidate
+    return None

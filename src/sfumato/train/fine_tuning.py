@@ -30,7 +30,7 @@ from sfumato.settings.settings import Settings
 from sfumato.train.cache import GIB, Cache, EncodedPictures
 from sfumato.train.conditions import Conditions
 from sfumato.train.config import LoopConfig
-from sfumato.train.learnt import Learnt
+from sfumato.train.learnt import Learnt, with_parts
 from sfumato.train.metadata import about
 from sfumato.train.objective import Objective, geometric_mean, validation_errors, whole_steps
 from sfumato.train.precision import arithmetic
@@ -73,11 +73,8 @@ class FineTuningTask(ABC):
     def __init__(self, cfg: FineTuning, data: SampleSource, folder: Path, device: torch.device):
         torch.manual_seed(cfg.loop.seed)
         self.cfg, self.device = cfg, device
-        self.base = on_schedule(load(cfg.model, device, cfg.weights), cfg.objective)
+        self.base = self._fitted(on_schedule(load(cfg.model, device, cfg.weights), cfg.objective))
         cfg.objective.check(self.base.spec.prediction)
-        spec = self.base.spec
-        if spec.beside_latents or spec.low_res is not None:
-            raise SfumatoError(f"{cfg.model} works from a picture; give a model that draws from words alone")
         self.pictures = self._pictures(data, folder)
         for network in self.base.networks.values():
             network.requires_grad_(False)
@@ -88,6 +85,12 @@ class FineTuningTask(ABC):
         self._latents = EncodedPictures(self.pictures, self.base.vae, self.cache)
         self._conditions = self._told()
         self._samples = lru_cache(maxsize=8)(lambda step: self.pictures.batch(step, cfg.loop.batch))
+
+    def _fitted(self, base: Model) -> Model:
+        """Returns the loaded model as the method tunes it. Raises SfumatoError for one that it cannot tune."""
+        if base.spec.beside_latents or base.spec.low_res is not None:
+            raise SfumatoError(f"{self.cfg.model} works from a picture; give a model that draws from words alone")
+        return base
 
     @abstractmethod
     def _learnt(self) -> Learnt:
@@ -157,6 +160,10 @@ class FineTuningTask(ABC):
         rows = zip(batch["step"].tolist(), batch["place"].tolist(), strict=True)
         return (made or self._conditions)([self._samples(step)[place] for step, place in rows])
 
+    def _measured(self, samples: Sequence[Sample]) -> Cond:
+        """The conditioning of samples to measure on, the same at each time."""
+        return self._conditions(samples)
+
     def sigmas(self, share: Tensor) -> Tensor:
         """Returns the noise levels (B,), float64, of the model's own table at shares (B,) of its steps."""
         levels = self.base.table.sigmas
@@ -172,7 +179,7 @@ class FineTuningTask(ABC):
         signal, and as "x0" their geometric mean."""
         found: dict[float, list[float]] = {ratio: [] for ratio in RATIOS}
         for samples in by_size(self.pictures.validation()):
-            x0, cond = self.latents(samples).to(self.device), self._conditions(samples)
+            x0, cond = self.latents(samples).to(self.device), self._measured(samples)
             with arithmetic(self.cfg.loop, self.device):
                 for ratio in RATIOS:
                     errors = validation_errors(self.model.denoiser, x0, cond, ratio)
@@ -212,8 +219,7 @@ def on_schedule(model: Model, objective: Objective) -> Model:
     if noise == model.spec.noise:
         return model
     denoiser = replace(model.denoiser, table=table_of(model.spec.prediction, noise))
-    spec = replace(model.spec, noise=noise)
-    return Model(spec, denoiser, model.vae, model.encode, model.path, prior=model.prior)
+    return with_parts(model, spec=replace(model.spec, noise=noise), denoiser=denoiser)
 
 
 def settings_for(model: Model, width: int, height: int, steps: int) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -119,7 +119,25 @@ class Whole:
             self.networks.items()
         )
         spec, tokenizer = self.base.spec, self.base.encode.tokenizer
+        if "depth" not in parts:  # the folder would name a network that is not in it
+            spec = replace(spec, depth=None)
         save_folder(folder, spec, parts, tokenizer, getattr(torch, self.options.precision))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraOrWhole:
+    """What learns: differences of the weights with a table [lora], else all weights, see `WholeOptions` ([whole])."""
+
+    lora: LoraOptions | None = None
+    whole: WholeOptions = field(default_factory=WholeOptions)
+
+    def __post_init__(self) -> None:
+        if self.lora is not None and self.whole != WholeOptions():
+            raise SfumatoError("the recipe has the tables [lora] and [whole]; leave out one")
+
+    def learnt(self, base: Model) -> Learnt:
+        """Returns what learns of a model. Raises SfumatoError for options that it does not fit."""
+        return Whole(base, self.whole) if self.lora is None else Lora(base, self.lora)
 
 
 def drawing_part(model: Model) -> str:
@@ -129,8 +147,16 @@ def drawing_part(model: Model) -> str:
 
 def with_networks(base: Model, drawing: nn.Module, encode: TextEncoder) -> Model:
     """Returns a model with another network that draws and other text encoders."""
-    denoiser = replace(base.denoiser, network=drawing)
-    return Model(base.spec, denoiser, base.vae, encode, base.path, prior=base.prior)
+    return with_parts(base, denoiser=replace(base.denoiser, network=drawing), text=encode)
+
+
+def with_parts(base: Model, **changed: Any) -> Model:
+    """Returns a model with some parts exchanged, by their names in `Model`: `spec`, `denoiser`, `text`, `depth`."""
+    own: dict[str, Any] = {
+        "spec": base.spec, "denoiser": base.denoiser, "vae": base.vae, "text": base.encode, "path": base.path,
+        "depth": base.depth, "prior": base.prior,
+    }  # fmt: skip
+    return Model(**own | changed)
 
 
 def check_text(base: Model) -> None:

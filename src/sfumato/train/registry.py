@@ -11,9 +11,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
-
-from sfumato.errors import SfumatoError
+from typing import TYPE_CHECKING, get_type_hints
 
 if TYPE_CHECKING:
     from sfumato.train.task import MethodTask
@@ -37,8 +35,7 @@ class Method:
     which loss, and what lies in RUN/export afterwards. `module` is its file under `methods`, by default called as the
     method. With `own_pictures` it asks its data only for `samples`, so that it learns from a user's pictures, too.
     `recipe` is the name of the recipe that ships for all models; without one, the command must be given one.
-    `requires` are recipe values that the command stands for. `former` marks a former name of other commands,
-    which help and docs leave out.
+    `former` marks the former name of another command, which help and docs leave out.
     """
 
     name: str
@@ -48,7 +45,6 @@ class Method:
     export: str
     module: str = ""
     inputs: tuple[Input, ...] = ()
-    requires: tuple[tuple[str, str], ...] = ()
     own_pictures: bool = False
     recipe: str = ""
     former: bool = False
@@ -68,20 +64,13 @@ class Method:
         make = importlib.import_module(f"sfumato.train.methods.{self.file}").make
         return get_type_hints(make)["cfg"], make
 
-    def check(self, recipe: Any) -> None:
-        """Raises SfumatoError if the recipe belongs to another command."""
-        for key, value in self.requires:
-            found = getattr(recipe, key)
-            if found != value:
-                other = next((m.name for m in METHODS if (key, found) in m.requires), "another command")
-                raise SfumatoError(f"the recipe's {key} is {found!r}; use `sfumato train {other}` for it")
-
 
 MODEL = Input("model", str, "Model to tune: a path, or a name such as emoji; else the recipe's.")
 INIT = Input("init", str, "Model to change: a path, or a name such as emoji; else the recipe's.")
 LEARNS_ON = Input("init", str, "Model with a scene prior that learns on, such as emoji; it gives all other parts.")
 ADAPTER = Input("adapter", Path, "Variant whose differences are the first ones.", "FILE")
 DEPTH_NET = Input("depth_net", Path, "Export folder of `sfumato train depth-net`, which a depth variant brings along.")
+CONCAT = (INIT, ADAPTER, DEPTH_NET)
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -157,24 +146,12 @@ METHODS: tuple[Method, ...] = (
         export="the network, one file",
     ),
     Method(
-        "inpaint",
-        learns="low-rank changes of a model by which it sees a mask and the picture around it",
-        batch="latents with masks of things, boxes, strokes and sides",
+        "concat",
+        learns="low-rank changes of a model by which it reads a mask or depth, on examples of a set",
+        batch="latents with masks of things, boxes, strokes and sides, or with their depth",
         loss="squared error of the network's output",
         export="a variant, one file",
-        inputs=(INIT, ADAPTER),
-        requires=(("condition", "inpainting"),),
-        module="concat",
-    ),
-    Method(
-        "depth",
-        learns="low-rank changes of a model by which it sees depth",
-        batch="latents with their depth",
-        loss="squared error of the network's output",
-        export="a variant, one file",
-        inputs=(INIT, ADAPTER, DEPTH_NET),
-        requires=(("condition", "depth"),),
-        module="concat",
+        inputs=CONCAT,
     ),
     Method(
         "control",
@@ -186,11 +163,11 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "beside",
-        learns="a variant as `inpaint` and `depth` do, whichever the recipe says (their former name)",
+        learns="a variant as `concat` does, whose former name this is",
         batch="see there",
         loss="see there",
         export="a variant, one file",
-        inputs=(INIT, ADAPTER, DEPTH_NET),
+        inputs=CONCAT,
         former=True,
         module="concat",
     ),
@@ -269,6 +246,29 @@ METHODS: tuple[Method, ...] = (
         inputs=(MODEL,),
         own_pictures=True,
         recipe="controlnet",
+    ),
+    Method(
+        "inpaint",
+        learns="an inpainting model, which sees a mask and the picture around it",
+        batch="latents of pictures with captions, and of the same pictures with random holes",
+        loss="squared error of the network's output",
+        export="the model, a diffusers folder, or a LoRA",
+        inputs=(MODEL,),
+        own_pictures=True,
+        recipe="inpaint",
+    ),
+    Method(
+        "depth",
+        learns="a model that follows the depth of a picture",
+        batch="latents of pictures with captions, and their depth, given or seen by a network",
+        loss="squared error of the network's output",
+        export="the model, a diffusers folder, or a LoRA",
+        inputs=(
+            MODEL,
+            Input("depths", Path, "Folder of pictures of depth, near is bright, called as those of --data.", "FOLDER"),
+        ),
+        own_pictures=True,
+        recipe="depth",
     ),
     Method(
         "distil",

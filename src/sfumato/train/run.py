@@ -63,7 +63,6 @@ def run_method(
 def recipe_of(method: Method, recipe: str | Path, options: Options) -> Any:
     """Returns the recipe of a run, with what the options change. Raises SfumatoError as `run_method`."""
     cfg: Any = read_config(recipe, method.load()[0], options.assignments)
-    method.check(cfg)
     changes = {name: value for name in ("seed", "steps") if (value := getattr(options, name)) is not None}
     return dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, **changes))
 

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.data.pictures.picture_set import PictureSet
 from sfumato.data.pictures.protocol import CaptionedPictures, Sample, SampleSource
 from sfumato.data.pictures.readers.find import OwnPictures
 from sfumato.errors import SfumatoError
@@ -24,6 +23,7 @@ from sfumato.train.conditions import Conditions
 from sfumato.train.fine_tuning import RATIOS, FineTuning, FineTuningTask, by_size
 from sfumato.train.learnt import Lora, LoraOptions
 from sfumato.train.objective import validation_errors
+from sfumato.train.pairs import check_pairs
 from sfumato.train.precision import arithmetic
 from sfumato.train.task import Batch
 
@@ -75,13 +75,7 @@ class DpoTask(FineTuningTask):
     def _pictures(self, data: SampleSource, folder: Path) -> CaptionedPictures:
         chosen = super()._pictures(data, folder)
         self.rejected = self._opened(OwnPictures(self._rejected_folder), {**self.cfg.data, "caption_missing": "allow"})
-        names, others = _names(chosen), _names(self.rejected)
-        if names != others:
-            odd = sorted(set(names) ^ set(others)) or names
-            raise SfumatoError(
-                f"{self._rejected_folder} has not the same pictures as --data ({odd[0]} ...); give each pair one name "
-                "and one size"
-            )
+        check_pairs(chosen, self.rejected, self._rejected_folder)
         return chosen
 
     def prepare(self) -> None:
@@ -130,11 +124,3 @@ class DpoTask(FineTuningTask):
     def rejected_latents(self, samples: Sequence[Sample]) -> Tensor:
         """Returns the latents (B, C, h, w) of the other pictures of the samples' pairs, float32 on the CPU."""
         return torch.stack([self._rejected_latents(sample) for sample in samples]).float()
-
-
-def _names(pictures: CaptionedPictures) -> list[str]:
-    """The names of a set's pictures with their sizes. Raises SfumatoError for a set without names."""
-    if not isinstance(pictures, PictureSet):
-        raise SfumatoError("pairs are files of one name in two folders; give --data a folder of pictures")
-    sizes = zip(pictures.entries, pictures.originals, strict=True)
-    return [f"{Path(entry.source.name).stem} {width}x{height}" for entry, (width, height) in sizes]

@@ -6,7 +6,7 @@ these as well as on the thing's pictures.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,17 @@ from sfumato.files import atomic_write
 from sfumato.images.tensors import to_images
 from sfumato.pipeline.batch import Request, decoded, trajectories
 from sfumato.train.fine_tuning import FineTuning, FineTuningTask, settings_for
-from sfumato.train.learnt import Learnt, Lora, LoraOptions, Whole, WholeOptions
+from sfumato.train.learnt import Learnt, LoraOrWhole
 from sfumato.train.preparation import shown
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamboothTraining(FineTuning):
-    """Recipe of DreamBooth.
+class DreamboothTraining(FineTuning, LoraOrWhole):
+    """Recipe of DreamBooth; see also `LoraOrWhole`.
 
     `prompt` is what the pictures show, such as "a sks dog"; captions that lie beside them are read instead.
     `class_prompt` names the class, such as "a dog": `class_pictures` of it are drawn first, in `class_steps` steps (0:
-    as many as the model advises), and their losses count `prior_weight` times. With a table [lora] (see `LoraOptions`)
-    differences of the weights learn, else all weights (see `WholeOptions`, a table [whole]).
+    as many as the model advises), and their losses count `prior_weight` times.
     """
 
     prompt: str
@@ -38,16 +37,13 @@ class DreamboothTraining(FineTuning):
     class_pictures: int = 100
     class_steps: int = 0
     prior_weight: float = 1.0
-    lora: LoraOptions | None = None
-    whole: WholeOptions = field(default_factory=WholeOptions)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.prompt.strip():
             raise SfumatoError('prompt is empty; say what the pictures show, such as "a sks dog"')
         if self.class_prompt and self.class_pictures < 1:
             raise SfumatoError(f"class_pictures is {self.class_pictures}; expected a whole number from 1")
-        if self.lora is not None and self.whole != WholeOptions():
-            raise SfumatoError("the recipe has the tables [lora] and [whole]; leave out one")
 
 
 def make(
@@ -63,7 +59,7 @@ class DreamboothTask(FineTuningTask):
     cfg: DreamboothTraining
 
     def _learnt(self) -> Learnt:
-        return Whole(self.base, self.cfg.whole) if self.cfg.lora is None else Lora(self.base, self.cfg.lora)
+        return self.cfg.learnt(self.base)
 
     def _pictures(self, data: SampleSource, folder: Path) -> CaptionedPictures:
         """The pictures of the thing, and those of the class, which are drawn where they are not yet."""
