@@ -7,9 +7,11 @@ possible and sends the answers back, so one picture and a hundred mixed requests
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import islice
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +129,7 @@ Job = Generator[list[Row] | Step, list[Tensor], Tensor]
 
 Event = Step | Finished | Failed
 Result = TypeVar("Result")
+Emitted = TypeVar("Emitted")
 
 
 def gather(
@@ -179,29 +182,77 @@ def _ask(rows: Sequence[Row]) -> list[Tensor]:
         return list(torch.autograd.grad(scores.sum(), x)[0].split(1))
 
 
+Answer = Tensor | Exception
+"""What a network says to a row, or why it cannot."""
+Asking = Generator[list[Row] | Emitted, list[Answer] | None, None]
+"""Asks for rows and receives their answers in order; what it yields besides passes through to the caller."""
+
+
+def collected(jobs: Sequence[Job]) -> Asking[tuple[int, Event]]:
+    """Runs jobs side by side: asks for the rows of all of them at once, and reports (job number, event) as it happens.
+
+    A job whose own code raises, or whose row has an error for its answer, is reported as Failed; the others go on.
+    Closing it closes the jobs.
+    """
+    try:
+        yield from _collected(list(jobs))
+    finally:
+        for job in jobs:
+            job.close()
+
+
+def emitting(asking: Asking[Emitted], change: Callable[[Emitted], Iterable[Result]]) -> Asking[Result]:
+    """Asks what `asking` asks; of each event that it emits become those that `change` gives."""
+    answers: list[Answer] | None = None
+    with closing(asking):
+        while (event := following(asking, answers)) is not None:
+            answers = None
+            if isinstance(event, list):
+                answers = yield event
+            else:
+                yield from change(event)
+
+
+def answered(asking: Asking[Emitted], max_rows: int = 8) -> Generator[Emitted, None, None]:
+    """Answers what `asking` asks, at most `max_rows` rows in a call of a network; yields what it emits besides."""
+    answers: list[Answer] | None = None
+    with closing(asking):
+        while (event := following(asking, answers)) is not None:
+            answers = None
+            if isinstance(event, list):
+                answers = answer(event, max_rows)
+            else:
+                yield event
+
+
+def following(asking: Asking[Emitted], answers: list[Answer] | None) -> list[Row] | Emitted | None:
+    """Returns what comes next, given the answers where rows were asked; None at the end."""
+    try:
+        return next(asking) if answers is None else asking.send(answers)
+    except StopIteration:
+        return None
+
+
 def drive(jobs: Sequence[Job], max_rows: int = 8) -> Generator[tuple[int, Event], None, None]:
     """Run jobs to their end, at most `max_rows` rows in a network call, and report (job number, event) as it happens.
 
     Close the iterator to cancel. A job whose own code or network call raises is reported as Failed; rows that shared
     the failing call are asked again one at a time, so that a neighbour never pays.
     """
-    try:
-        yield from _drive(list(jobs), max_rows)
-    finally:
-        for job in jobs:
-            job.close()
+    return answered(collected(jobs), max_rows)
 
 
 @torch.no_grad()
-def _drive(jobs: list[Job], max_rows: int) -> Iterator[tuple[int, Event]]:
+def _collected(jobs: list[Job]) -> Asking[tuple[int, Event]]:
     waiting: dict[int, list[Row]] = {}
 
-    def resume(i: int, answers: list[Tensor] | None, error: Exception | None = None) -> Iterator[tuple[int, Event]]:
+    def resume(i: int, answers: list[Answer] | None) -> Iterator[tuple[int, Event]]:
+        error = next((one for one in answers or () if isinstance(one, Exception)), None)
         try:
             if error is not None:
                 event = jobs[i].throw(error)
             else:
-                event = next(jobs[i]) if answers is None else jobs[i].send(answers)
+                event = next(jobs[i]) if answers is None else jobs[i].send(cast(list[Tensor], answers))
             while isinstance(event, Step):
                 yield i, event
                 event = next(jobs[i])
@@ -215,30 +266,30 @@ def _drive(jobs: list[Job], max_rows: int) -> Iterator[tuple[int, Event]]:
         yield from resume(i, None)
     while waiting:
         current, waiting = waiting, {}
-        buckets: dict[tuple, list[tuple[int, int]]] = {}
+        answers = iter((yield [row for rows in current.values() for row in rows]) or ())
         for i, rows in current.items():
-            for k, row in enumerate(rows):
-                buckets.setdefault(row.bucket, []).append((i, k))
-        answers: dict[tuple[int, int], Tensor] = {}
-        errors: dict[int, Exception] = {}
-        for places in buckets.values():
-            for start in range(0, len(places), max_rows):
-                _answer(current, places[start : start + max_rows], answers, errors)
-        for i, rows in current.items():
-            yield from resume(i, None if i in errors else [answers[i, k] for k in range(len(rows))], errors.get(i))
+            yield from resume(i, list(islice(answers, len(rows))))
 
 
-def _answer(
-    rows: dict[int, list[Row]],
-    places: list[tuple[int, int]],
-    answers: dict[tuple[int, int], Tensor],
-    errors: dict[int, Exception],
-) -> None:
+@torch.no_grad()
+def answer(rows: Sequence[Row], max_rows: int = 8) -> list[Answer]:
+    """Asks the networks of rows, at most `max_rows` of a bucket in a call; returns the answers in the rows' order.
+
+    Rows that shared a failing call are asked again one at a time; what fails then has its error for an answer.
+    """
+    buckets: dict[tuple, list[int]] = {}
+    for k, row in enumerate(rows):
+        buckets.setdefault(row.bucket, []).append(k)
+    answers: dict[int, Answer] = {}
+    for places in buckets.values():
+        for start in range(0, len(places), max_rows):
+            shared = places[start : start + max_rows]
+            answers.update(zip(shared, _answered([rows[k] for k in shared]), strict=True))
+    return [answers[k] for k in range(len(rows))]
+
+
+def _answered(rows: Sequence[Row]) -> Sequence[Answer]:
     try:
-        answers.update(zip(places, _ask([rows[i][k] for i, k in places]), strict=True))
+        return _ask(rows)
     except Exception as error:
-        if len(places) == 1:
-            errors[places[0][0]] = error
-            return
-        for place in places:
-            _answer(rows, [place], answers, errors)
+        return [error] if len(rows) == 1 else [_answered([row])[0] for row in rows]

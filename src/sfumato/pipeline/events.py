@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from PIL import Image
 from torch import Tensor
+
+from sfumato.diffusion.driver import Asking, answered
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,4 +44,25 @@ class Picture:
     latents: Tensor | None = None
 
 
-Events = Generator[Progress | Picture, None, None]
+Drawing = Asking[Progress | Picture]
+"""A task at work: it asks for rows of networks, and yields steps and finished pictures."""
+
+
+class Events(Iterator[Progress | Picture]):
+    """Steps and finished pictures as they happen; close it to cancel what is not finished.
+
+    It asks networks by itself, `max_rows` rows in a call. Who draws several requests at once takes `drawing` instead
+    and answers the rows of all of them together.
+    """
+
+    def __init__(self, drawing: Drawing, max_rows: int = 8):
+        self.drawing = drawing
+        self._answered: Generator[Progress | Picture, None, None] = answered(drawing, max_rows)
+
+    def __next__(self) -> Progress | Picture:
+        return next(self._answered)
+
+    def close(self) -> None:
+        """Cancel: what is not finished is given up."""
+        self._answered.close()
+        self.drawing.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -11,10 +11,10 @@ from typing import TypeVar
 from PIL import Image
 from torch import Tensor
 
-from sfumato.diffusion.driver import Failed, Finished, Job, Step, drive
+from sfumato.diffusion.driver import Event, Failed, Finished, Job, Step, collected, emitting
 from sfumato.diffusion.guidance import Guidance
 from sfumato.images.drawn import DrawnImage
-from sfumato.pipeline.events import Events, Picture, Progress
+from sfumato.pipeline.events import Drawing, Events, Picture, Progress
 from sfumato.pipeline.latents import decode, preview
 from sfumato.pipeline.metadata import describe
 from sfumato.pipeline.model import Model
@@ -29,6 +29,7 @@ Metadata = Mapping[str, object]
 Postprocess = Callable[[Image.Image], Image.Image]
 NOTHING: Metadata = MappingProxyType({})
 Made = TypeVar("Made")
+ROWS_OF_PICTURE = 2  # with and without the prompt
 MAX_KEPT = 32  # conditionings of different words
 
 
@@ -138,8 +139,9 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
         latents = x if plan.in_latents and blank is None else None
         return Picture(index, DrawnImage.of(image, text), one.seed, text, score, latents)
 
-    events = run(jobs, finish, lambda: model.preview_colours, pictures_at_once(*plan.size, model.device))
-    return events if ranking is None else ranking.best(events)
+    at_once = pictures_at_once(*plan.size, model.device)
+    drawing = _drawing(jobs, finish, lambda: model.preview_colours, at_once)
+    return Events(drawing if ranking is None else ranking.best(drawing), ROWS_OF_PICTURE * at_once)
 
 
 def _templates(templates: Settings | None, one: Settings) -> Metadata:
@@ -162,18 +164,29 @@ def run(
 
     For what is no picture with settings; tasks call `generate`. Raises as `generate`.
     """
+    return Events(_drawing(jobs, finish, colours, at_once), ROWS_OF_PICTURE * at_once)
+
+
+def _drawing(
+    jobs: Sequence[Callable[[], Job]],
+    finish: Callable[[int, Tensor], Picture],
+    colours: Callable[[], Tensor],
+    at_once: int,
+) -> Drawing:
+    def picture_of(start: int, event: tuple[int, Event]) -> Iterator[Progress | Picture]:
+        match event:
+            case number, Step(index=index, total=total, sigma=sigma, x=x, x0=x0):
+                shown = partial(_preview, x0, colours)
+                yield Progress(start + number, index + 1, total, shown, sigma, x, x0)
+            case number, Finished(x=x):
+                yield finish(start + number, x)
+            case _, Failed(error=error):
+                raise error
+
     with memory_for("for pictures of this size; draw smaller ones"):
         for start in range(0, len(jobs), at_once):
             group = [job() for job in jobs[start : start + at_once]]
-            for number, event in drive(group, max_rows=2 * at_once):
-                match event:
-                    case Step(index=index, total=total, sigma=sigma, x=x, x0=x0):
-                        shown = partial(_preview, x0, colours)
-                        yield Progress(start + number, index + 1, total, shown, sigma, x, x0)
-                    case Finished(x=x):
-                        yield finish(start + number, x)
-                    case Failed(error=error):
-                        raise error
+            yield from emitting(collected(group), partial(picture_of, start))
 
 
 def _preview(x0: Tensor, colours: Callable[[], Tensor]) -> Image.Image:

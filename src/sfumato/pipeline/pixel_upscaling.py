@@ -13,7 +13,7 @@ from sfumato.errors import SfumatoError
 from sfumato.images.files import MAX_PIXELS
 from sfumato.loading.upscalers import PixelUpscaler
 from sfumato.nets.tiles import tiles
-from sfumato.pipeline.events import Events, Picture, Progress
+from sfumato.pipeline.events import Drawing, Events, Picture, Progress
 from sfumato.provenance import infotext
 from sfumato.runtime.device import memory_for
 from sfumato.settings.checks import check_number
@@ -44,11 +44,11 @@ def by_pixels(image: Image.Image, upscaler: PixelUpscaler, scale: float | None =
     scale = float(upscaler.scale) if scale is None else scale
     size = large_size(image, scale)
 
-    def work() -> Events:
+    def work() -> Drawing:
         large = yield from _resized(image, *size, upscaler)
         yield Picture(0, large, 0, _described(text, upscaler, scale, size))
 
-    return work()
+    return Events(work())
 
 
 def _described(text: str, upscaler: PixelUpscaler, scale: float, size: tuple[int, int]) -> str:

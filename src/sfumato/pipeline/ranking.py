@@ -3,14 +3,14 @@ that an aesthetic predictor likes best."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from sfumato.diffusion.driver import emitting
 from sfumato.pipeline.aesthetic import kept_aesthetic
-from sfumato.pipeline.events import Events, Picture
+from sfumato.pipeline.events import Drawing, Picture, Progress
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 
@@ -45,16 +45,19 @@ class Ranking:
             return {"CLIP score": score}
         return {"Aesthetic predictor": self.predictor, "Predicted score": score}
 
-    def best(self, events: Events) -> Events:
+    def best(self, drawing: Drawing) -> Drawing:
         """Yields the same steps; then the best pictures of all, best first, numbered by rank. Of equals the earlier
         wins."""
         finished: list[Picture] = []
-        with closing(events):
-            for event in events:
-                if isinstance(event, Picture):
-                    finished = sorted([*finished, event], key=_rank)[: self.kept]
-                else:
-                    yield event
+
+        def keep(event: object) -> Iterator[Progress | Picture]:
+            nonlocal finished
+            if isinstance(event, Picture):
+                finished = sorted([*finished, event], key=_rank)[: self.kept]
+            elif isinstance(event, Progress):
+                yield event
+
+        yield from emitting(drawing, keep)
         yield from (replace(picture, index=rank) for rank, picture in enumerate(finished))
 
 
