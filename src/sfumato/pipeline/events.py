@@ -56,7 +56,7 @@ class Events(Iterator[Progress | Picture]):
     """
 
     def __init__(self, drawing: Drawing, max_rows: int = 8):
-        self.drawing = drawing
+        self.drawing, self.max_rows = drawing, max_rows
         self._answered: Generator[Progress | Picture, None, None] = answered(drawing, max_rows)
 
     def __next__(self) -> Progress | Picture:

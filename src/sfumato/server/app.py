@@ -1,0 +1,101 @@
+"""The application: every dialect, the state of health, and what a reply says when something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
+from fastapi.requests import Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from sfumato import __version__
+from sfumato.errors import SfumatoError
+from sfumato.server.config import Config
+from sfumato.server.dialects import DIALECTS, dialect_of
+from sfumato.server.dialects.base import QueueOf
+from sfumato.server.jobs.store import KeyConflict
+from sfumato.server.queue import Queue, QueueFull
+
+
+def create_app(config: Config) -> FastAPI:
+    """The application of a server that runs as `config` says; its queue works while the application's life lasts."""
+    queue = Queue(config)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        await queue.open()
+        try:
+            yield
+        finally:
+            await queue.close()
+
+    app = FastAPI(title="sfumato", version=__version__, lifespan=life)
+    app.state.queue, app.state.config = queue, config
+    for dialect in DIALECTS:
+        app.include_router(dialect.router)
+    _health(app)
+    _errors(app)
+    return app
+
+
+def _health(app: FastAPI) -> None:
+    @app.get("/livez", tags=["health"], response_class=PlainTextResponse)
+    async def alive() -> str:
+        """Whether the server answers."""
+        return "ok"
+
+    @app.get("/readyz", tags=["health"], response_class=PlainTextResponse)
+    async def ready(queue: QueueOf) -> Response:
+        """Whether jobs are drawn: 503 while no worker is ready, and while the server stops."""
+        fine = not queue.draining and any(link.ready for link in queue.links)
+        return PlainTextResponse("ok" if fine else "not ready", 200 if fine else 503)
+
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    async def metrics(queue: QueueOf) -> str:
+        """Counts for Prometheus."""
+        lines = [
+            "# TYPE sfumato_jobs_total counter",
+            *(f'sfumato_jobs_total{{event="{name}"}} {count}' for name, count in sorted(queue.counts.items())),
+            "# TYPE sfumato_jobs_waiting gauge",
+            f"sfumato_jobs_waiting {len(queue.waiting)}",
+            "# TYPE sfumato_jobs_running gauge",
+            f"sfumato_jobs_running {len(queue.running)}",
+            "# TYPE sfumato_workers_ready gauge",
+            f"sfumato_workers_ready {sum(link.ready for link in queue.links)}",
+            "# TYPE sfumato_model_bytes gauge",
+            f"sfumato_model_bytes {sum(link.bytes for link in queue.links)}",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def _errors(app: FastAPI) -> None:
+    def reply(request: Request, status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+        return JSONResponse(dialect_of(request.url.path).error(status, message), status, headers)
+
+    @app.exception_handler(QueueFull)
+    async def full(request: Request, error: QueueFull) -> Response:
+        return reply(request, 429, str(error), {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(KeyConflict)
+    async def conflict(request: Request, error: KeyConflict) -> Response:
+        return reply(request, 422, str(error))
+
+    @app.exception_handler(SfumatoError)
+    async def bad_input(request: Request, error: SfumatoError) -> Response:
+        return reply(request, 400, str(error))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return reply(request, error.status_code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        return reply(request, 422, "; ".join(map(_problem, error.errors()[:5])))
+
+
+def _problem(one: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in one["loc"] if part != "body")
+    return f"{where}: {one['msg']}" if where else str(one["msg"])

@@ -1,0 +1,41 @@
+"""Where requests are checked, before any job exists."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from sfumato.hub.local_models import locate
+from sfumato.loading.resolve import Overrides, opened_model
+from sfumato.server.jobs.inputs import Inputs
+from sfumato.server.jobs.job import JobRequest
+from sfumato.server.kinds import find_kind
+from sfumato.spec import Spec
+
+
+class Desk:
+    """Checks requests by what the files' headers say of models."""
+
+    def __init__(self, inputs: Inputs):
+        self.inputs = inputs
+
+    def spec(self, model: str) -> Spec:
+        """What a model is, by its name. Raises SfumatoError for a name that is none, and for a broken file."""
+        path, variant = locate(model)
+        return _spec(path, variant, path.stat().st_mtime_ns)
+
+    def checked(self, request: JobRequest) -> JobRequest:
+        """The request, complete. Raises SfumatoError for what cannot be honoured."""
+        return find_kind(request.kind).checked(request, self)
+
+    def weight(self, request: JobRequest) -> int:
+        """How many pixels a checked request draws."""
+        count, pixels = find_kind(request.kind).size(request, self)
+        return count * pixels
+
+
+@lru_cache(maxsize=64)
+def _spec(path: Path, variant: str | None, changed: int) -> Spec:
+    """`changed` makes a file that was replaced another one."""
+    with opened_model(path, overrides=Overrides(variant=variant)) as resolved:
+        return resolved.spec

@@ -1,0 +1,13 @@
+"""The ways in which clients talk to the server, all of them on one port."""
+
+from __future__ import annotations
+
+from sfumato.server.dialects.base import Dialect
+from sfumato.server.dialects.own import OWN
+
+DIALECTS: tuple[Dialect, ...] = (OWN,)
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect whose address a request called; our own for what belongs to none."""
+    return next((one for one in DIALECTS if any(path.startswith(prefix) for prefix in one.prefixes)), OWN)

@@ -1,0 +1,261 @@
+"""Our own API: jobs, what happens to them, and models."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, HTTPException, Query, WebSocket
+from fastapi.responses import FileResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from sfumato.errors import SfumatoError
+from sfumato.hub.local_models import EMBEDDED, models
+from sfumato.server.dialects.base import Dialect, QueueOf, UserOf
+from sfumato.server.jobs.job import Job, JobRequest, State
+from sfumato.server.queue import JobEvent, Queue
+
+router = APIRouter(prefix="/api", tags=["sfumato"])
+
+
+class NewJob(BaseModel):
+    """A request for pictures."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: str = Field("txt2img", description="What to do: a task such as txt2img, or enlarge, interrogate.")
+    model: str = Field(EMBEDDED, description="The name of a model on this machine.")
+    prompt: str = ""
+    negative: str = ""
+    options: dict[str, Any] = Field(default_factory=dict, description="As in Python: steps, cfg, seed, n, width ...")
+    how: dict[str, Any] = Field(default_factory=dict, description="The options of the task itself, such as strength.")
+    pictures: dict[str, str] = Field(
+        default_factory=dict, description="Pictures in base64, or names that /api/pictures gave, by what they are for."
+    )
+    refiner: str | None = None
+    priority: int = Field(0, ge=-10, le=10)
+
+
+class PictureView(BaseModel):
+    index: int
+    url: str
+    seed: int
+    infotext: str
+    width: int
+    height: int
+    score: float | None
+
+
+class JobView(BaseModel):
+    """A job as it stands. Times are seconds since 1970; `progress` is a share, `seconds_left` a guess."""
+
+    id: str
+    number: int
+    state: State
+    kind: str
+    dialect: str
+    request: dict[str, Any]
+    priority: int
+    created: float
+    started: float | None
+    finished: float | None
+    error: str | None
+    position: int | None
+    progress: float
+    seconds_left: float | None
+    pictures: list[PictureView]
+    report: dict[str, Any]
+
+
+def view(queue: Queue, job: Job) -> JobView:
+    """The job as this API shows it."""
+    live = queue.live(job.id)
+    done = 1.0 if job.state is State.DONE else 0.0
+    return JobView(
+        id=job.id, number=job.number, state=job.state, kind=job.request.kind, dialect=job.dialect,
+        request=job.request.to_json(), priority=job.priority, created=job.created, started=job.started,
+        finished=job.finished, error=job.error, position=queue.position(job.id),
+        progress=done if live is None else live.progress, seconds_left=queue.seconds_left(job.id),
+        pictures=[PictureView(url=f"/api/jobs/{job.id}/pictures/{one.index}", index=one.index, seed=one.seed,
+                              infotext=one.infotext, width=one.width, height=one.height, score=one.score)
+                  for one in job.pictures],
+        report=dict(job.report),
+    )  # fmt: skip
+
+
+@router.post("/jobs", status_code=201)
+async def add_job(
+    new: NewJob, queue: QueueOf, user: UserOf, idempotency_key: Annotated[str | None, Header(max_length=255)] = None
+) -> JobView:
+    """Ask for pictures. The reply comes at once; /api/jobs/{id}/events tells how it goes on."""
+    given = new.model_dump(exclude={"priority"})
+    given["pictures"] = {name: kept(queue, text, name) for name, text in new.pictures.items()}
+    body = hashlib.sha256(json.dumps(new.model_dump(), sort_keys=True).encode()).hexdigest()
+    job = await queue.submit(
+        JobRequest(**given), user=user, dialect="api", priority=new.priority, key=idempotency_key, body=body
+    )
+    return view(queue, job)
+
+
+@router.get("/jobs")
+async def list_jobs(
+    queue: QueueOf,
+    user: UserOf,
+    count: Annotated[int, Query(ge=1, le=500)] = 50,
+    before: int | None = None,
+    state: Annotated[list[State] | None, Query()] = None,
+) -> list[JobView]:
+    """The newest jobs, newest first."""
+    states = [one.value for one in state or ()]
+    return [view(queue, job) for job in await queue.latest(count=count, before=before, user=user, states=states)]
+
+
+async def find(queue: Queue, job: str, user: str) -> Job:
+    """A job of a user. Raises HTTPException 404 where that user has none of this id."""
+    try:
+        found = await queue.get(job)
+    except KeyError:
+        found = None
+    if found is None or found.user != user:
+        raise HTTPException(404, f"there is no job {job[:64]!r}")
+    return found
+
+
+@router.get("/jobs/{job}")
+async def get_job(job: str, queue: QueueOf, user: UserOf) -> JobView:
+    """A job as it stands."""
+    return view(queue, await find(queue, job, user))
+
+
+@router.post("/jobs/{job}/cancel")
+async def cancel_job(job: str, queue: QueueOf, user: UserOf) -> JobView:
+    """Cancel a job; its finished pictures are kept."""
+    await find(queue, job, user)
+    await queue.cancel(job)
+    return view(queue, await queue.get(job))
+
+
+@router.post("/jobs/{job}/skip")
+async def skip_job(job: str, queue: QueueOf, user: UserOf) -> JobView:
+    """End a job with the pictures that it has, as one that is done."""
+    await find(queue, job, user)
+    await queue.skip(job)
+    return view(queue, await queue.get(job))
+
+
+@router.post("/jobs/{job}/retry")
+async def retry_job(job: str, queue: QueueOf, user: UserOf) -> JobView:
+    """Queue a job that failed or was cancelled once more."""
+    await find(queue, job, user)
+    return view(queue, await queue.retry(job))
+
+
+@router.get("/jobs/{job}/pictures/{index}", response_class=FileResponse)
+async def get_picture(job: str, index: int, queue: QueueOf, user: UserOf) -> FileResponse:
+    """A finished picture, with its settings in the file."""
+    found = await find(queue, job, user)
+    picture = next((one for one in found.pictures if one.index == index), None)
+    if picture is None or not (path := queue.config.outputs / picture.file).is_file():
+        raise HTTPException(404, f"job {job} has no picture {index}")
+    return FileResponse(path, media_type="image/png")
+
+
+@router.get("/jobs/{job}/preview", response_class=Response)
+async def get_preview(job: str, queue: QueueOf, user: UserOf) -> Response:
+    """The last preview of a job that is drawn, as JPEG; 404 where there is none."""
+    await find(queue, job, user)
+    live = queue.live(job)
+    if live is None or not live.preview:
+        raise HTTPException(404, "there is no preview now")
+    return Response(live.preview, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+
+def _said(event: JobEvent) -> dict[str, Any]:
+    data: dict[str, Any] = {"event": event.what, "job": event.job, **event.data}
+    if event.preview:
+        data["preview"] = "data:image/jpeg;base64," + base64.b64encode(event.preview).decode()
+    return data
+
+
+@router.get("/jobs/{job}/events", response_class=StreamingResponse)
+async def follow_job(job: str, queue: QueueOf, user: UserOf) -> StreamingResponse:
+    """What happens to a job, as server-sent events until it ends."""
+    await find(queue, job, user)
+
+    async def stream() -> AsyncIterator[str]:
+        async for event in queue.events(job):
+            yield f"event: {event.what}\ndata: {json.dumps(_said(event))}\n\n"
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+@router.websocket("/ws")
+async def follow_all(socket: WebSocket, queue: QueueOf, user: UserOf) -> None:
+    """What happens to all jobs of a user."""
+    await socket.accept()
+    owners: dict[str, bool] = {}
+    async for event in queue.events():
+        if event.job not in owners:
+            owners[event.job] = (await queue.get(event.job)).user == user
+        if owners[event.job]:
+            await socket.send_json(_said(event))
+
+
+class NamedPicture(BaseModel):
+    name: str
+
+
+class SentPicture(BaseModel):
+    picture: str = Field(description="A picture's file in base64, or a data: URL.")
+
+
+@router.post("/pictures", status_code=201)
+async def add_picture(sent: SentPicture, queue: QueueOf) -> NamedPicture:
+    """Send a picture once, to name it in several jobs."""
+    return NamedPicture(name=kept(queue, sent.picture, "picture"))
+
+
+def kept(queue: Queue, text: str, what: str) -> str:
+    """The name of a picture that a request sent in base64, or named. Raises SfumatoError for what is neither."""
+    if text.startswith("input:"):
+        queue.inputs.path(text)
+        return text
+    return queue.inputs.add(decoded(text, what), what)
+
+
+def decoded(text: str, what: str) -> bytes:
+    """The bytes of base64, with or without what a data: URL has before it. Raises SfumatoError for other text."""
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise SfumatoError(f"{what} is no base64; send the bytes of a PNG, JPEG or WebP file in base64") from None
+
+
+class ModelView(BaseModel):
+    name: str
+    what: str
+    family: str | None
+    kind: str
+    licence: str | None
+    size: int | None
+    loaded: bool
+
+
+@router.get("/models")
+async def list_models(queue: QueueOf) -> list[ModelView]:
+    """The models on this machine."""
+    loaded = {name for link in queue.links for name in link.models}
+    here = await queue.in_background(models)
+    return [
+        ModelView(name=one.name, what=one.what, family=one.family, kind=one.kind, licence=one.licence, size=one.size,
+                  loaded=one.name in loaded)
+        for one in here if one.path is not None
+    ]  # fmt: skip
+
+
+OWN = Dialect("api", router, ("/api/",), lambda status, message: {"error": message})

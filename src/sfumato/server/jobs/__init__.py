@@ -1,0 +1,1 @@
+"""Jobs: what was asked, in which state it is, and the database that keeps both."""

@@ -1,0 +1,389 @@
+"""The queue: which job is drawn next and by whom, and what those who wait are told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+from sfumato.errors import SfumatoError
+from sfumato.server.config import Config
+from sfumato.server.desk import Desk
+from sfumato.server.jobs.inputs import Inputs
+from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
+from sfumato.server.jobs.store import MAX_ATTEMPTS, Store
+from sfumato.server.worker.link import Link
+
+AT_ONCE = 4 * 256 * 256  # pixels that a worker without a GPU draws side by side
+AT_ONCE_GPU = 4 * 1024 * 1024
+MAX_UNREAD = 256  # events that wait for one listener
+ADVICE = "wait until a job is done, or cancel one"
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+log = logging.getLogger("sfumato.server")
+
+
+class QueueFull(SfumatoError):
+    """The queue takes no further job; `retry_after` is in how many seconds it may again."""
+
+    def __init__(self, length: int, retry_after: int):
+        super().__init__(f"{length} jobs are waiting, which is the limit here; {ADVICE}")
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """What happened to a job: `what` is queued, started, progress, picture, report, or the state that ended it."""
+
+    what: str
+    job: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    preview: bytes = b""
+
+
+@dataclass
+class _Live:
+    """A job that is not ended, as the server holds it in memory."""
+
+    job: Job
+    weight: int
+    link: Link | None = None
+    steps: dict[int, tuple[int, int]] = field(default_factory=dict)
+    preview: bytes = b""
+    began: float | None = None
+    cancelled: State | None = None
+
+    @property
+    def progress(self) -> float:
+        """The share of its steps that are done, as far as is known."""
+        pictures = max(1, int(self.job.request.options.get("n") or 1), len(self.steps))
+        return min(1.0, sum(step / steps for step, steps in self.steps.values() if steps) / pictures)
+
+
+class Queue:
+    """All jobs of a server. Its methods are called on the event loop; the database works in a thread of its own."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.inputs = Inputs(config.inputs)
+        self.desk = Desk(self.inputs)
+        self.links = [Link(config, device, self._heard) for device in config.devices]
+        self.draining = False
+        self.counts: dict[str, int] = defaultdict(int)
+        self.rate: float | None = None  # seconds that a pixel took lately
+        self._live: dict[str, _Live] = {}
+        self._served: dict[str, float] = {}
+        self._watchers: dict[str | None, set[asyncio.Queue[JobEvent]]] = defaultdict(set)
+        self._dispatching = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "sfumato-store")
+        self._checks = ThreadPoolExecutor(2, "sfumato-checks")
+        self.store: Store
+
+    async def open(self) -> None:
+        """Opens the database, takes up what a crash left, and starts the workers."""
+        self.store = await self._in_thread(Store, self.config.database)
+        again, given_up = await self._in_thread(self.store.recover)
+        for job in given_up:
+            log.warning("job %s is given up: %s", job.id, job.error)
+        for job in again:
+            self._live[job.id] = _Live(job, await self._weight(job.request))
+        for link in self.links:
+            link.start()
+
+    async def close(self) -> None:
+        """Lets running jobs end for a while, then stops; what is not finished is taken up at the next start."""
+        self.draining = True
+        until = time.monotonic() + self.config.drain
+        while any(one.link for one in self._live.values()) and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        for link in self.links:
+            await link.stop()
+        await self._in_thread(self.store.close)
+        self._thread.shutdown()
+        self._checks.shutdown()
+
+    async def submit(
+        self,
+        request: JobRequest,
+        *,
+        user: str = "",
+        dialect: str = "api",
+        priority: int = 0,
+        client: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        body: str | None = None,
+    ) -> Job:
+        """Adds a job. `key` is the client's Idempotency-Key and `body` what it sent with it.
+
+        Raises SfumatoError for a request that cannot be honoured, QueueFull, and KeyConflict.
+        """
+        request = await self.checked(request)
+        weight = await self._weight(request)
+        waiting = sum(1 for one in self._live.values() if one.link is None)
+        if waiting >= self.config.queue:
+            raise QueueFull(waiting, max(1, round(self._seconds(min(one.weight for one in self._live.values())) or 1)))
+        job, new = await self._in_thread(
+            lambda: self.store.add(
+                request, user=user, dialect=dialect, priority=priority, client=client, key=key, body=body
+            )
+        )
+        if new:
+            self.counts["submitted"] += 1
+            self._live[job.id] = _Live(job, weight)
+            self._publish(JobEvent("queued", job.id))
+            await self._dispatch()
+        return job
+
+    async def checked(self, request: JobRequest) -> JobRequest:
+        """The request, complete. Raises SfumatoError for what cannot be honoured."""
+        return await self.in_background(self.desk.checked, request)
+
+    async def in_background(self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
+        """What a function returns that would hold up the event loop; run in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._checks, lambda: work(*given, **named))
+
+    async def get(self, job: str) -> Job:
+        """The job of an id. Raises KeyError where there is none."""
+        return await self._in_thread(self.store.get, job)
+
+    async def latest(self, **which: Any) -> list[Job]:
+        """The newest jobs; see `Store.latest`."""
+        return await self._in_thread(lambda: self.store.latest(**which))
+
+    def live(self, job: str) -> _Live | None:
+        """What is known of a job that is not ended besides what the database has; None for any other."""
+        return self._live.get(job)
+
+    @property
+    def running(self) -> list[_Live]:
+        """Jobs that a worker has, oldest first."""
+        return [one for one in self._live.values() if one.link is not None]
+
+    @property
+    def waiting(self) -> list[_Live]:
+        """Jobs that wait, in the order in which they will be drawn as things stand."""
+        left, order = [one for one in self._live.values() if one.link is None], []
+        served = dict(self._served)
+        now = time.monotonic()
+        while left:
+            chosen = min(left, key=lambda one: self._rank(one, served))
+            left.remove(chosen)
+            now += 1e-6
+            served[chosen.job.user] = now
+            order.append(chosen)
+        return order
+
+    def position(self, job: str) -> int | None:
+        """How many jobs are before one that waits; None for a job that does not."""
+        return next((k for k, one in enumerate(self.waiting) if one.job.id == job), None)
+
+    def seconds_left(self, job: str) -> float | None:
+        """About how long a job will take still; None where that is not known."""
+        one = self._live.get(job)
+        if one is None or self.rate is None:
+            return None
+        left = sum((1 - other.progress) * other.weight for other in self.running if other is not one)
+        if one.link is None:
+            order = self.waiting
+            left += sum(other.weight for other in order[: order.index(one)])
+        return round(self._seconds(left + (1 - one.progress) * one.weight) or 0, 1)
+
+    async def cancel(self, job: str, user: str | None = None) -> bool:
+        """Cancels a job; whether there was anything to cancel. Finished pictures are kept."""
+        return await self._end_early(job, State.CANCELLED, user)
+
+    async def skip(self, job: str) -> bool:
+        """Ends a job with the pictures that it has, as one that is done."""
+        return await self._end_early(job, State.DONE, None)
+
+    async def retry(self, job: str) -> Job:
+        """Queues a job that failed or was cancelled once more. Raises KeyError, and SfumatoError for any other."""
+        old = await self.get(job)
+        if old.state not in (State.FAILED, State.CANCELLED):
+            raise SfumatoError(f"the job is {old.state}; only one that failed or was cancelled can be tried again")
+        await self._in_thread(self.store.queue_again, job, True)
+        new = await self.get(job)
+        self._live[job] = _Live(new, await self._weight(new.request))
+        self._publish(JobEvent("queued", job))
+        await self._dispatch()
+        return new
+
+    async def finished(self, job: str) -> Job:
+        """Waits until a job is ended, and returns it. Raises KeyError where there is none."""
+        with self._watching(job) as events:
+            while not (found := await self.get(job)).state.ended:
+                while not _ends(await events.get()):
+                    pass
+            return found
+
+    async def events(self, job: str | None = None) -> AsyncIterator[JobEvent]:
+        """What happens to a job until it ends, or to all jobs; begins with how things stand for a job."""
+        with self._watching(job) as events:
+            if job is not None:
+                found = await self.get(job)
+                if found.state.ended:
+                    yield JobEvent(found.state.value, job)
+                    return
+                one = self._live.get(job)
+                if one is not None and one.link is not None:
+                    yield JobEvent("started", job)
+                    for picture in found.pictures:
+                        yield JobEvent("picture", job, {"index": picture.index})
+            while True:
+                event = await events.get()
+                yield event
+                if job is not None and _ends(event):
+                    return
+
+    async def command(self, message: Mapping[str, Any]) -> None:
+        """Sends a command to all workers, such as {"do": "unload"}."""
+        for link in self.links:
+            await link.send(message)
+
+    def _watching(self, job: str | None) -> _Watching:
+        return _Watching(self._watchers, job)
+
+    def _publish(self, event: JobEvent) -> None:
+        for events in (*self._watchers.get(event.job, ()), *self._watchers.get(None, ())):
+            if event.what != "progress" or events.qsize() < MAX_UNREAD:  # who reads slowly misses steps only
+                events.put_nowait(event)
+
+    async def _dispatch(self) -> None:
+        """Gives waiting jobs to workers that have room."""
+        async with self._dispatching:
+            for one in () if self.draining else self.waiting:
+                if one.link is None and (link := self._with_room(one)) is not None:
+                    await self._give(one, link)
+
+    async def _give(self, one: _Live, link: Link) -> None:
+        one.link, one.began = link, time.monotonic()
+        self._served[one.job.user] = one.began
+        await self._in_thread(self.store.start, one.job.id)
+        one.job = await self.get(one.job.id)
+        if one.cancelled is not None:
+            return
+        self._publish(JobEvent("started", one.job.id))
+        request = one.job.request.to_json()
+        done = len(one.job.pictures)
+        await link.send({"do": "start", "job": one.job.id, "request": request, "done": done})
+
+    def _with_room(self, one: _Live) -> Link | None:
+        """The worker that takes a job: one that has its model before one that has not; None where all are busy."""
+        free = []
+        for link in self.links:
+            if not link.ready:
+                continue
+            weight = sum(other.weight for other in self._live.values() if other.link is link)
+            most = AT_ONCE if (link.device or "cpu").startswith("cpu") else AT_ONCE_GPU
+            if weight == 0 or weight + one.weight <= most:
+                free.append((one.job.request.model not in link.models, weight, link))
+        return min(free, key=lambda each: each[:2])[2] if free else None
+
+    def _rank(self, one: _Live, served: Mapping[str, float]) -> tuple[int, float, int]:
+        """Urgent jobs first; of equals that of whoever was served longest ago; then the one that came first."""
+        return -one.job.priority, served.get(one.job.user, 0.0), one.job.number
+
+    async def _heard(self, link: Link, message: Mapping[str, Any], payload: bytes) -> None:
+        said = message["say"]
+        if said == "died":
+            await self._worker_died(link)
+        elif said in ("ready", "models", "loading", "not loaded"):
+            if said == "ready":
+                await self._dispatch()
+        elif (one := self._live.get(message["job"])) is not None and one.link is link:
+            await self._job_said(one, said, message, payload)
+
+    async def _job_said(self, one: _Live, said: str, message: Mapping[str, Any], payload: bytes) -> None:
+        job = one.job.id
+        match said:
+            case "progress":
+                one.steps[message["picture"]] = message["step"], message["steps"]
+                one.preview = payload or one.preview
+                told = {name: message[name] for name in ("picture", "step", "steps")}
+                told |= {"progress": round(one.progress, 4), "seconds_left": self.seconds_left(job)}
+                self._publish(JobEvent("progress", job, told, payload))
+            case "picture":
+                picture = SavedPicture(**message["picture"])
+                await self._in_thread(self.store.picture, job, picture)
+                self.counts["pictures"] += 1
+                self._publish(JobEvent("picture", job, message["picture"]))
+            case "report":
+                self._publish(JobEvent("report", job, message["data"]))
+            case "done":
+                if one.began is not None:
+                    seconds = (time.monotonic() - one.began) / max(1, one.weight)
+                    self.rate = seconds if self.rate is None else 0.7 * self.rate + 0.3 * seconds
+                await self._end(one, State.DONE, report=message["report"])
+            case "failed":
+                await self._end(one, State.FAILED, message["error"], message["bad_input"])
+
+    async def _worker_died(self, link: Link) -> None:
+        """Its jobs run again, but for those that took a worker down too often."""
+        for one in [one for one in self._live.values() if one.link is link]:
+            one.job = await self.get(one.job.id)
+            if one.job.attempts >= MAX_ATTEMPTS:
+                await self._end(one, State.FAILED, f"the worker died {one.job.attempts} times while it was drawn")
+                continue
+            await self._in_thread(self.store.queue_again, one.job.id)
+            one.link, one.steps = None, {}
+            self._publish(JobEvent("queued", one.job.id))
+        await self._dispatch()
+
+    async def _end_early(self, job: str, state: State, user: str | None) -> bool:
+        one = self._live.get(job)
+        if one is None or (user is not None and one.job.user != user) or one.cancelled is not None:
+            return False
+        one.cancelled = state
+        if one.link is not None:
+            await one.link.send({"do": "drop", "job": job})
+        await self._end(one, state)
+        return True
+
+    async def _end(
+        self, one: _Live, state: State, error: str | None = None, bad_input: bool = False,
+        report: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self._live.pop(one.job.id, None)
+        self.counts[state.value] += 1
+        await self._in_thread(self.store.finish, one.job.id, state, error, bad_input, report)
+        self._publish(JobEvent(state.value, one.job.id, {"error": error} if error else {}))
+        await self._dispatch()
+
+    def _seconds(self, pixels: float) -> float | None:
+        return None if self.rate is None else pixels * self.rate / max(1, len(self.links))
+
+    async def _weight(self, request: JobRequest) -> int:
+        """What a request weighs; one that cannot be weighed any more, since its model is gone, fails when it starts."""
+        with suppress(SfumatoError):
+            return await self.in_background(self.desk.weight, request)
+        return 1
+
+    async def _in_thread(self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*given, **named))
+
+
+def _ends(event: JobEvent) -> bool:
+    return event.what in (State.DONE, State.FAILED, State.CANCELLED)
+
+
+class _Watching:
+    """Lets someone hear of a job while a `with` lasts."""
+
+    def __init__(self, watchers: dict[str | None, set[asyncio.Queue[JobEvent]]], job: str | None):
+        self._watchers, self._job = watchers, job
+        self._events: asyncio.Queue[JobEvent] = asyncio.Queue()
+
+    def __enter__(self) -> asyncio.Queue[JobEvent]:
+        self._watchers[self._job].add(self._events)
+        return self._events
+
+    def __exit__(self, *_: object) -> None:
+        self._watchers[self._job].discard(self._events)
+        if not self._watchers[self._job]:
+            del self._watchers[self._job]

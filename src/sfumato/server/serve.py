@@ -1,0 +1,63 @@
+"""Starts a server and keeps its folder to itself."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from sfumato.errors import SfumatoError
+from sfumato.server.app import create_app
+from sfumato.server.config import Config
+
+LOCK = "server.lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a server's folder. Raises SfumatoError where another server has it, and where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SfumatoError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise SfumatoError(f"another server uses {folder}; stop it, or give this one a folder of its own") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def serve(config: Config, started: Callable[[str], None]) -> None:
+    """Serves until it is told to stop; `started` gets the address. Raises SfumatoError where it cannot begin."""
+    with locked(config.folder):
+        server = _Server(uvicorn.Config(
+            create_app(config), host=config.host, port=config.port, log_level="warning", timeout_keep_alive=30,
+            timeout_graceful_shutdown=int(config.drain) + 5, h11_max_incomplete_event_size=64 * 1024,
+        ), started)  # fmt: skip
+        server.run()
+        if not server.started:
+            raise SfumatoError(f"cannot listen on {config.host}:{config.port}; is it taken? choose another --port")
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[str], None]):
+        super().__init__(config)
+        self._said = started
+
+    async def startup(self, sockets: list | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host = self.config.host if ":" not in self.config.host else f"[{self.config.host}]"
+            port = self.servers[0].sockets[0].getsockname()[1]
+            self._said(f"http://{host}:{port}")

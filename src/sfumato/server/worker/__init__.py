@@ -1,0 +1,1 @@
+"""The process that draws: it loads models, merges the steps of all jobs, and writes finished pictures."""

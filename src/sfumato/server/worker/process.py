@@ -1,0 +1,201 @@
+"""The worker itself: `python -m sfumato.server.worker.process`, with commands on its standard input.
+
+It ends when its input does, so that it never outlives the server.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from sfumato.api import StableDiffusion
+from sfumato.errors import SfumatoError
+from sfumato.images.files import save
+from sfumato.pipeline.events import Picture, Progress
+from sfumato.server.jobs.inputs import Inputs
+from sfumato.server.jobs.job import JobRequest, SavedPicture
+from sfumato.server.kinds import find_kind
+from sfumato.server.kinds.base import Report
+from sfumato.server.worker.engine import Ended, Engine
+from sfumato.server.worker.messages import packed, read_message
+from sfumato.server.worker.models import Models
+
+BEAT = 1.0  # seconds between signs of life
+PREVIEW_EVERY = 0.25  # seconds between two previews of a job
+PREVIEW_SIDE = 512  # pixels of a preview's longer side at most
+Message = Mapping[str, Any]
+
+
+@dataclass
+class _Running:
+    """A job that is worked on: the number of its pictures that were finished before, and when it was last shown."""
+
+    model: str
+    offset: int
+    shown: float = 0.0
+    report: dict[str, Any] | None = None
+
+
+class Worker:
+    """Takes commands, works on jobs, and says what happens."""
+
+    def __init__(self, models: Models, inputs: Inputs, outputs: Path, exact: bool, out: BinaryIO):
+        self.models, self.inputs, self.outputs = models, inputs, outputs
+        self.engine = Engine(exact)
+        self._out, self._lock = out, threading.Lock()
+        self._running: dict[str, _Running] = {}
+        self.commands: queue.SimpleQueue[Message] = queue.SimpleQueue()
+
+    def say(self, message: Message, payload: bytes = b"") -> None:
+        """Sends a message; what it is about may come from any thread."""
+        with self._lock:
+            self._out.write(packed(message, payload))
+            self._out.flush()
+
+    def model(self, name: str) -> StableDiffusion:
+        """The loaded model of a name; those of running jobs stay loaded."""
+        before = self.models.names
+        if name not in before:
+            self.say({"say": "loading", "model": name})
+        model = self.models.get(name, {one.model for one in self._running.values()})
+        if self.models.names != before:
+            self.say({"say": "models", "models": self.models.names, "bytes": self.models.bytes})
+        return model
+
+    def run(self) -> None:
+        """Works until it is told to stop."""
+        self.say({"say": "ready", "device": str(self.models.device)})
+        while True:
+            with suppress(queue.Empty):
+                while True:
+                    command = self.commands.get(block=not self.engine.jobs)
+                    if command["do"] == "stop":
+                        return
+                    self._obey(command)
+                    if self.engine.jobs and self.commands.empty():
+                        break
+            for job, event in self.engine.round():
+                self._tell(job, event)
+
+    def _obey(self, command: Message) -> None:
+        match command["do"]:
+            case "start":
+                self._start(command["job"], JobRequest.of(command["request"]), command["done"])
+            case "drop":
+                self.engine.drop(command["job"])
+                self._running.pop(command["job"], None)
+            case "load":
+                try:
+                    self.model(command["model"])
+                except SfumatoError as error:
+                    self.say({"say": "not loaded", "model": command["model"], "error": str(error)})
+            case "unload":
+                self.models.unload({one.model for one in self._running.values()})
+                self.say({"say": "models", "models": self.models.names, "bytes": self.models.bytes})
+
+    def _start(self, job: str, request: JobRequest, done: int) -> None:
+        self._running[job] = _Running(request.model, done)
+        try:
+            self.engine.add(job, find_kind(request.kind).begin(request, self, done))
+        except Exception as error:
+            self._end(job, error)
+
+    def _tell(self, job: str, event: Progress | Picture | Report | Ended) -> None:
+        running = self._running.get(job)
+        if running is None:
+            return
+        try:
+            match event:
+                case Progress():
+                    self._progress(job, running, event)
+                case Picture():
+                    saved = self._save(job, running, event)
+                    self.say({"say": "picture", "job": job, "picture": asdict(saved)})
+                case Report(data=data, final=True):
+                    running.report = {**(running.report or {}), **data}
+                case Report(data=data):
+                    self.say({"say": "report", "job": job, "data": dict(data)})
+                case Ended(error=error):
+                    self._end(job, error)
+        except Exception as error:  # a picture that cannot be written ends its job, not the worker
+            self.engine.drop(job)
+            self._end(job, error)
+
+    def _progress(self, job: str, running: _Running, event: Progress) -> None:
+        payload, now = b"", time.monotonic()
+        if now - running.shown >= PREVIEW_EVERY:
+            running.shown, payload = now, _jpeg(event.preview())
+        message = {"say": "progress", "job": job, "picture": running.offset + event.picture}
+        self.say({**message, "step": event.step, "steps": event.steps}, payload)
+
+    def _save(self, job: str, running: _Running, event: Picture) -> SavedPicture:
+        index = running.offset + event.index
+        file = f"{date.today():%Y-%m-%d}/{job}-{index}.png"
+        path = self.outputs / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(event.image, path, event.infotext)
+        width, height = event.image.size
+        return SavedPicture(
+            index=index, file=file, seed=event.seed, infotext=event.infotext, width=width, height=height,
+            score=event.score,
+        )  # fmt: skip
+
+    def _end(self, job: str, error: Exception | None) -> None:
+        running = self._running.pop(job)
+        if error is None:
+            self.say({"say": "done", "job": job, "report": running.report or {}})
+            return
+        ours = isinstance(error, SfumatoError)
+        text = str(error) if ours else f"{type(error).__name__}: {error}"
+        self.say({"say": "failed", "job": job, "error": text, "bad_input": ours})
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    scale = PREVIEW_SIDE / max(image.size)
+    if scale < 1:
+        image = image.resize((round(scale * image.width), round(scale * image.height)))
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+def _listen(worker: Worker, commands: BinaryIO) -> None:
+    while (message := read_message(commands)) is not None:
+        worker.commands.put(message[0])
+    os._exit(0)  # the server is gone: whatever is being drawn has nobody to go to
+
+
+def _beat(worker: Worker) -> None:
+    while True:
+        worker.say({"say": "alive"})
+        time.sleep(BEAT)
+
+
+def main() -> None:
+    """Works as the settings on the command line, a JSON object, say."""
+    given = json.loads(sys.argv[1])
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anything prints goes to the log and not among the messages
+    models = Models(given["device"], given["dtype"], given["memory"])
+    worker = Worker(models, Inputs(Path(given["inputs"])), Path(given["outputs"]), given["exact"], out)
+    for work, more in ((_listen, (worker, sys.stdin.buffer)), (_beat, (worker,))):
+        threading.Thread(target=work, args=more, daemon=True).start()
+    with suppress(BrokenPipeError):  # the server is gone
+        worker.run()
+
+
+if __name__ == "__main__":
+    main()
