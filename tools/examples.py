@@ -26,7 +26,7 @@ PLANET = "1fa90"  # the ringed planet, which is kept from all training, so that 
 EXAMPLES = {
     "sepia": ("lora", "emoji-lora-style", "sepia.safetensors", "loras"),
     "saturn-emoji": ("embedding", "emoji-embedding", "saturn-emoji.safetensors", "embeddings"),
-    "emoji-edges": ("control", "emoji-control-edges", "control.safetensors", "controlnet"),
+    "emoji-edges": ("controlnet", "emoji-control-edges", "control.safetensors", "controlnet"),
 }
 
 

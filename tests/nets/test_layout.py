@@ -3,7 +3,7 @@ from random import Random
 
 import pytest
 
-from sfumato.nets.layout import MAX_THINGS, Group, Spot, spots
+from sfumato.nets.layout import MAX_THINGS, Group, Region, Spot, filling, spots
 
 TWO = [Group(), Group()]
 
@@ -62,3 +62,11 @@ def test_sizes_and_poses():
 def test_what_cannot_be_laid_out_is_refused(arrangement: str, groups: list[Group]):
     with pytest.raises(ValueError, match="group"):
         spots(arrangement, None, groups, Random(0))
+
+
+def test_spots_fill_a_part_of_the_picture_together():
+    (alone,) = filling([Spot(0.5, 0.5, 0.9)], Region(0.3, 0.6, 0.4, 0.2))
+    assert (alone.x, alone.y, alone.side) == pytest.approx((0.3, 0.6, 0.4))
+    first, second = filling([Spot(0.2, 0.5, 0.4), Spot(0.8, 0.5, 0.4)], Region(0.5, 0.5, 0.5, 0.2))
+    assert (first.x - first.side / 2, second.x + second.side / 2) == pytest.approx((0.25, 0.75))
+    assert first.y == second.y == 0.5

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.nets.composer import OUTLINE, Autoencoding, Composer, Things
-from sfumato.nets.layout import ARRANGEMENTS, Group, Region
+from sfumato.nets.layout import ARRANGEMENTS, Group, Region, filling
 from sfumato.nets.prior import Named, ScenePrior, Underlay, Understood, Words, decided
 from sfumato.nets.reader import Phrases, Reading
 from sfumato.spec import PriorConfig
@@ -223,3 +223,15 @@ def test_a_draft_goes_on_from_a_picture_as_far_as_the_strength_says(prior):
         for strength in (1, 0.5, 0)
     )
     assert torch.allclose(none, picture) and torch.allclose(half, (own + picture) / 2, atol=1e-6)
+
+
+def test_things_fill_a_region_on_a_ground_of_their_own(prior):
+    prior.reader.group["count"].bias.data[:] = torch.tensor([-9, 9, -9, -9, -9, -9, -9.0])
+    prior.reader.whole["ground"].bias.data[3] = 99
+    prior.composer.ground_colours[3] = BLUE
+    region = Region(0.75, 0.5, 0.5, 0.5)
+    told = prior.things([Understood((Named(0),), "one", None, 0, 3)], [Random(0)], fitted=lambda s: filling(s, region))
+    assert told.spot[0, 0, :3].tolist() == pytest.approx([0.75, 0.5, 0.5])
+    cond = prior(words(), Random(0), *SIZE, PLAIN, region)
+    left, right = cond.concat[..., : SIZE[1] // 4], cond.concat[..., SIZE[1] // 2 :]
+    assert left.std((2, 3)).max() < 1e-5 < right.std((2, 3)).max(), "nothing lies outside"

@@ -1,8 +1,11 @@
 """Pictures that are drawn on: what stands for the part that is drawn anew."""
 
+import pytest
 import torch
+from PIL import Image
 
-from sfumato.pipeline.underlay import with_ground
+from sfumato.nets.layout import Region
+from sfumato.pipeline.underlay import filled_part, with_ground
 
 
 def half(pixels: torch.Tensor) -> torch.Tensor:
@@ -30,3 +33,11 @@ def test_a_picture_without_a_plain_ground_goes_on_with_the_colours_around_the_ho
 def test_where_nothing_is_known_the_ground_is_grey() -> None:
     pixels = torch.ones(1, 3, 8, 8)
     assert not with_ground(pixels, torch.ones(1, 1, 8, 8, dtype=torch.bool)).any()
+
+
+def test_the_part_that_a_picture_fills_is_the_box_of_what_is_not_its_edges():
+    picture = Image.new("RGB", (100, 50), "black")
+    assert filled_part(picture) == Region(0.5, 0.5, 1.0, 1.0)
+    picture.paste("white", (20, 10, 60, 40))
+    part = filled_part(picture)
+    assert (part.x, part.y, part.width, part.height) == pytest.approx((0.4, 0.5, 0.4, 0.6))

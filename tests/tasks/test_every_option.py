@@ -25,7 +25,8 @@ from sfumato.nets.unet import UNet
 from sfumato.provenance.read import read
 from sfumato.settings.settings import Options
 from sfumato.train.config import LoopConfig
-from sfumato.train.methods.control import ControlTraining, fresh
+from sfumato.train.methods.controlnet import ControlNetTraining
+from sfumato.train.steering import fresh
 from tiny.adapters import EYE, random_eye, random_ip_adapter, random_lora, strict_checker
 
 Load = Callable[[str], StableDiffusion]
@@ -195,7 +196,9 @@ def adapter(load: Load, words: Path) -> Callable[[str, str], tuple[str]]:
             ending = f"={path.with_suffix('.png')},encoder={eye}"
         elif kind == "control":
             torch.manual_seed(0)
-            sizes, channels = ControlTraining(LoopConfig(steps=1, batch=1, lr=1.0)), model.spec.vae.latent_channels
+            loop = LoopConfig(steps=1, batch=1, lr=1.0)
+            sizes = ControlNetTraining(loop=loop, hidden=96, blocks=2)
+            channels = model.spec.vae.latent_channels
             network = fresh(model.denoiser.network, sizes, channels)
             louder = {name: value + 0.2 * torch.randn_like(value) for name, value in network.state_dict().items()}
             save_file(louder, path)

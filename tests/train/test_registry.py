@@ -31,7 +31,7 @@ RECIPES = {
     "emoji-inpainting": "concat",
     "emoji-depth": "concat",
     "emoji-fast": "distil",
-    "emoji-control-edges": "control",
+    "emoji-control-edges": "controlnet",
     "emoji-embedding": "embedding",
     "emoji-lora-style": "lora",
     "lora": "lora",

@@ -38,6 +38,7 @@ FAMILIES = {
     (768,): "1.x", (1024,): "2.x", (1280,): "the XL refiner", (768, 1280): "XL", (768, 1280, 4096): "3",
 }  # fmt: skip
 THING = ("thing_codes", "thing_known")  # what a scene prior draws, beside `emb_params`
+_BUNDLED = "|".join((*TOWERS, *THING, r"string_to_param\..+"))
 MOST_VECTORS = 1024
 MOST_PIXELS = 1 << 25
 MOST_BYTES = 1 << 26  # of what a picture holds
@@ -149,10 +150,18 @@ def bundled(checkpoint: Checkpoint) -> list[TextualInversion]:
     """The embeddings inside a LoRA's file, by the names that they have there. Raises SfumatoError as `read`."""
     found: dict[str, dict[str, Tensor]] = {}
     for key, one in checkpoint.tensors.items():
-        match = re.fullmatch(rf"{re.escape(BUNDLE)}(.+)\.(clip_l|clip_g|t5xxl|t5|emb_params|string_to_param\..+)", key)
+        match = re.fullmatch(rf"{re.escape(BUNDLE)}(.+)\.({_BUNDLED})", key)
         if match is not None:
             found.setdefault(match[1], {})[match[2]] = one.read()
     return [_made(name, checkpoint.path, tensors, {}) for name, tensors in found.items()]
+
+
+def bundle_of(word: Embedding) -> dict[str, Tensor]:
+    """The tensors by which a LoRA's file holds a word of a model with one text encoder; see `bundled`."""
+    tensors = {"emb_params": word.clip[0]}
+    if word.thing is not None:
+        tensors |= dict(zip(THING, (word.thing.codes, word.thing.known), strict=True))
+    return {f"{BUNDLE}{word.name}.{name}": tensor.float().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _made(name: str, path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> TextualInversion:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal, get_args
 
@@ -106,6 +106,23 @@ def regions(arrangement: Arrangement, place: Place | None, groups: Sequence[Grou
                 return [Region(x, y, 0.5, 0.5) for y in (0.26, 0.74) for x in (0.26, 0.74)]
             y, width = u(0.42, 0.58), 1 / len(groups)
             return [Region((k + 0.5) * width, y + u(-0.02, 0.02), width, 0.9) for k in range(len(groups))]
+
+
+def filling(found: Sequence[Spot], region: Region) -> list[Spot]:
+    """The same spots moved and scaled so that together they fill a part of the picture, whose longer edge is theirs."""
+    left, right = min(one.x - one.side / 2 for one in found), max(one.x + one.side / 2 for one in found)
+    top, bottom = min(one.y - one.side / 2 for one in found), max(one.y + one.side / 2 for one in found)
+    width, height = right - left, bottom - top
+    scale = max(region.width, region.height) / max(width, height)
+    return [
+        replace(
+            one,
+            x=region.x + (one.x - (left + right) / 2) * region.width / width,
+            y=region.y + (one.y - (top + bottom) / 2) * region.height / height,
+            side=one.side * scale,
+        )
+        for one in found
+    ]
 
 
 def _placed(place: Place | None, group: Group, rng: Random) -> Region:

@@ -7,7 +7,7 @@ knows a code of each thing in each style, and a `composer` lays the things out a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -27,6 +27,7 @@ from sfumato.nets.layout import (
     Place,
     Region,
     Spot,
+    filling,
     spots,
 )
 from sfumato.nets.lexicon import Lexicon
@@ -179,28 +180,34 @@ class ScenePrior(nn.Module):
     @torch.no_grad()
     def forward(
         self, words: Words, rng: Random, height: int, width: int, autoencoding: Autoencoding,
-        underlay: Underlay | None = None,
+        underlay: Underlay | Region | None = None,
     ) -> Cond:  # fmt: skip
         """The conditioning (1 row) of a picture of height x width latents, both even.
 
         What words leave open, the style and the exact places, `rng` decides. With an `underlay` the draft goes on from
-        that picture; what goes into a region of it stands on its ground, unless words name another.
+        that picture; what goes into a region of it stands on its ground, unless words name another. A `Region` instead
+        is what the things are to fill together.
         """
         understood, new = self.understand(words), [one.thing for one in words.new]
         nothing = not understood.things and understood.ground == self.cfg.grounds
         size = height, width
+        if isinstance(underlay, Region):
+            told = self.things([understood], [rng], new=new, fitted=lambda found: filling(found, underlay))
+            return self.compose(told, *size, autoencoding)
         if underlay is None or (nothing and not underlay.goes_on):
-            return self.compose(self.things([understood], [rng], None, new), *size, autoencoding)
+            return self.compose(self.things([understood], [rng], new=new), *size, autoencoding)
         latents = underlay.latents.to(self.memory.codes.device)
         if underlay.region is None:
-            told = self.things([understood], [rng], None, new)
+            told = self.things([understood], [rng], new=new)
             own = self.composer.drafted(told, *size, autoencoding) if underlay.strength else latents.float()
             return replace(self.composer(told, own), concat=latents.float().lerp(own, underlay.strength))
         if nothing or understood.ground == self.cfg.grounds - 1:
             middle = latents[0].flatten(1).median(1).values[None, :, None, None]
             plain = autoencoding.decode(middle.expand(1, -1, *size))
             understood = replace(understood, ground=self.composer.nearest_ground(plain))
-        return self.compose(self.things([understood], [rng], underlay.region, new), *size, autoencoding, latents)
+        region, groups = underlay.region, len(understood.things)
+        told = self.things([understood], [rng], new=new, fitted=lambda found: _inside(found, region, groups))
+        return self.compose(told, *size, autoencoding, latents)
 
     def compose(
         self, things: Things, height: int, width: int, autoencoding: Autoencoding, on: Tensor | None = None
@@ -217,10 +224,11 @@ class ScenePrior(nn.Module):
         return decided(reading, self.cfg, torch.cat(known))
 
     def things(
-        self, asked: Sequence[Understood], rngs: Sequence[Random], within: Region | None = None,
-        new: Sequence[NewThing] = (),
+        self, asked: Sequence[Understood], rngs: Sequence[Random], new: Sequence[NewThing] = (),
+        fitted: Callable[[list[Spot]], list[Spot]] = lambda found: found,
     ) -> Things:  # fmt: skip
-        """The things of B pictures in their places; `new` are those that the memory does not hold."""
+        """The things of B pictures in their places, of which `fitted` may make others; `new` are those that the memory
+        does not hold."""
         memory = self.memory.extended(new)
         cfg, device, n = self.cfg, self.memory.codes.device, len(asked)
         out = Things(
@@ -237,7 +245,7 @@ class ScenePrior(nn.Module):
             style = rng.choice(memory.styles_of(concepts)) if one.style is None else one.style
             codes = memory(torch.tensor(concepts), torch.tensor([style] * len(concepts)))
             found = spots(one.arrangement, one.place, [t.group for t in one.things], rng)
-            for k, spot in enumerate(found if within is None else _inside(found, within, len(one.things))):
+            for k, spot in enumerate(fitted(found)):
                 out.codes[i, k], out.tint[i, k] = codes[spot.group], one.things[spot.group].tint
                 out.spot[i, k] = torch.tensor([spot.x, spot.y, spot.side, spot.angle, float(spot.mirrored)])
                 out.present[i, k] = True

@@ -15,14 +15,16 @@ from sfumato.diffusion.guidance import Guidance
 from sfumato.diffusion.windows import Window
 from sfumato.errors import SfumatoError
 from sfumato.images.tensors import to_pixels
+from sfumato.nets.layout import Region
 from sfumato.nets.prior import Underlay
 from sfumato.pipeline.guidance import guided
-from sfumato.pipeline.hints import with_hints
+from sfumato.pipeline.hints import hint_picture, with_hints
 from sfumato.pipeline.image_tokens import with_image_tokens
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.prompts import PromptConditioning, encode_prompts
 from sfumato.pipeline.unclip import with_picture_vector
+from sfumato.pipeline.underlay import filled_part
 from sfumato.settings.settings import Settings
 from sfumato.spec import Spec
 
@@ -42,17 +44,20 @@ def guidance(
 
 
 def conditioning(
-    model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None, underlay: Underlay | None = None,
-    after: int = 0,
+    model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None,
+    underlay: Underlay | Region | None = None, after: int = 0,
 ) -> PromptConditioning:  # fmt: skip
     """Returns the conditioning of one picture over a list of noise levels, given its own settings (see `of_picture`).
 
     `concat` (1, Ci, h, w) is what a network that works from a picture sees beside the latents; None where there is no
-    picture. `underlay` is a picture that is drawn on, for models with a prior. `after` is the number of steps of a
-    first pass, if this is the second. Raises SfumatoError as `encode_prompts` and `with_hints`, and for a model that
-    cannot do without a picture.
+    picture. `underlay` is a picture that is drawn on, for models with a prior, or the part of the picture that its
+    things fill; without it they fill what the hint of a control fills. `after` is the number of steps of a first pass,
+    if this is the second. Raises SfumatoError as `encode_prompts` and `with_hints`, and for a model that cannot do
+    without a picture.
     """
     model, spec = model.for_picture(one), model.spec
+    if underlay is None and model.prior is not None and one.control:
+        underlay = filled_part(hint_picture(one.control[0], model.depth, one.width, one.height))
     if concat is None and spec.beside_latents:
         concat = _concat_without_picture(model, one)
     scale = torch.tensor([one.cfg - 1]) if spec.embeds_guidance else None

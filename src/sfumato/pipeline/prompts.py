@@ -14,6 +14,7 @@ from sfumato.diffusion.cond import Cond, ScheduledCond
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.guidance import Guide, composed, network_guide
 from sfumato.errors import SfumatoError, warn
+from sfumato.nets.layout import Region
 from sfumato.nets.prior import Underlay
 from sfumato.pipeline.adapters import TAGS
 from sfumato.pipeline.latents import autoencoding
@@ -69,9 +70,10 @@ class PromptConditioning:
 
 
 def encode_prompts(
-    model: Model, settings: Settings, sigmas: Tensor, underlay: Underlay | None = None, after: int = 0
+    model: Model, settings: Settings, sigmas: Tensor, underlay: Underlay | Region | None = None, after: int = 0
 ) -> PromptConditioning:
-    """Encode the prompts of one picture over a list of noise levels; a prior drafts them on the `underlay`, if any.
+    """Encode the prompts of one picture over a list of noise levels; a prior drafts them on the `underlay`, if any, or
+    so that they fill a region.
 
     `after` is the number of steps of a first pass, if this is the second. Embeds that are given stand for their prompt.
     An SfumatoWarning says where a prompt may not mean what it seems to. Raises SfumatoError for a prompt that is too
@@ -133,7 +135,9 @@ def _alike(theirs: Tensor, ours: Tensor, part: str) -> bool:
     return theirs.shape == ours.shape
 
 
-def _encoded(model: Model, settings: Settings, texts: Sequence[Spans], underlay: Underlay | None) -> list[Cond]:
+def _encoded(
+    model: Model, settings: Settings, texts: Sequence[Spans], underlay: Underlay | Region | None
+) -> list[Cond]:
     """Encodes texts with the text encoders, or with the model's prior, if it has one, for this seed and size."""
     if model.prior is None:
         return model.encode(texts, settings.clip_skip, settings.emphasis)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
+from PIL import Image
 from torch import Tensor
 
 from sfumato.images.mask import filled, touched
+from sfumato.images.tensors import to_pixels
 from sfumato.nets.layout import Region
 from sfumato.nets.prior import Underlay
 from sfumato.nets.vae import VAE
@@ -31,6 +34,19 @@ def hole_of(vae: VAE, pixels: Tensor, mask: Tensor, goes_on: bool = False) -> Un
     )
     region = Region((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
     return Underlay(latents, region, goes_on=goes_on)
+
+
+def filled_part(picture: Image.Image) -> Region:
+    """Returns the box of what differs from the colour at the edges of a picture, all of it where nothing does."""
+    pixels = to_pixels(picture.convert("RGB"))[0]
+    edges = torch.cat([pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]], 1)
+    away = (pixels - edges.median(1).values[:, None, None]).abs().amax(0) > NEAR
+    bounds = []
+    for other, size in ((0, pixels.shape[2]), (1, pixels.shape[1])):
+        found = away.any(other).nonzero()[:, 0]
+        bounds.append((int(found[0]) / size, (int(found[-1]) + 1) / size) if len(found) else (0.0, 1.0))
+    (left, right), (top, bottom) = bounds
+    return Region((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
 
 
 def with_ground(pixels: Tensor, hole: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -12,30 +12,47 @@ from torch import Tensor
 
 from sfumato.data.pictures.protocol import Sample
 from sfumato.diffusion.cond import Cond
+from sfumato.nets.layout import Region
+from sfumato.nets.prior import Underlay, Words
 from sfumato.pipeline.conditioning import GOOD, ids_of
 from sfumato.pipeline.latents import autoencoding
 from sfumato.pipeline.model import Model
 from sfumato.text.encode import TextEncoder
+from sfumato.train.drafts import DRAFT_ERROR
 
 KEPT = 1 << 29  # bytes of encoded captions that are kept
+TURNS = 8  # drafts of a picture
+
+Draft = Callable[[Sample, int], Tensor | Region]
+"""What a scene prior's draft of a sample is, in one of its `TURNS`: latents (C, h, w) of a picture that lies as the
+sample does, or the part of the picture that the caption's things fill."""
 
 
 class Conditions:
     """The conditioning of samples by a model's text encoders, its sizes and its scene prior.
 
-    What is encoded once is kept for captions that come again, unless `encode` learns. `device` is where the results
-    lie.
+    A prior would lay out a caption in its own way, which is not how the picture is: a network that learnt from that
+    would learn to distrust drafts, and blur. So `draft` says what the drafts of samples are; to latents errors as large
+    as a draft has are added. A sample without a caption has no draft.
+
+    What is encoded once is kept for captions that come again, unless `encode` learns.
     """
 
-    def __init__(self, model: Model, encode: TextEncoder | None = None):
-        self.model, self.encode = model, encode or model.encode
-        self._kept: OrderedDict[tuple[str, int], Cond] = OrderedDict()
+    def __init__(self, model: Model, draft: Draft, encode: TextEncoder | None = None):
+        self.model, self.draft, self.encode = model, draft, encode or model.encode
+        self._kept: OrderedDict[str | Sample, Cond] = OrderedDict()
         self._bytes = 0
 
-    def __call__(self, samples: Sequence[Sample]) -> Cond:
-        """Returns the conditioning of samples of one size (B rows), on the model's device."""
+    def __call__(self, samples: Sequence[Sample], turns: Sequence[int] = ()) -> Cond:
+        """Returns the conditioning of samples of one size (B rows), on the model's device.
+
+        `turns` are numbers that differ when a sample comes again, for what is not to be the same each time.
+        """
         if self.encode.learns:
             words = self.encode([sample.caption for sample in samples])
+        elif self.model.prior is not None:
+            each = zip(samples, turns or [0] * len(samples), strict=True)
+            words = [self._drafted(sample, turn % TURNS) for sample, turn in each]
         else:
             words = [self._words(sample) for sample in samples]
             if len({cond.shapes for cond in words}) > 1:  # some caption is longer than one window
@@ -43,12 +60,25 @@ class Conditions:
         told = [self._with_sizes(cond, sample) for cond, sample in zip(words, samples, strict=True)]
         return Cond.cat(told).to(self.model.device)
 
-    def _words(self, sample: Sample) -> Cond:
-        """A caption's own conditioning; a prior lays it out by the picture's number."""
-        seed = 0 if self.model.prior is None else sample.picture
-        key = sample.caption, seed
+    def read(self, sample: Sample) -> Words:
+        """Returns a sample's caption as a prior reads it."""
+        return self.encode.words(sample.caption)
+
+    def _drafted(self, sample: Sample, turn: int) -> Cond:
+        """A caption's conditioning by a prior, with the sample's draft."""
+        draft = self.draft(sample, turn) if sample.caption else None
+        if not isinstance(draft, Tensor):
+            return self._words(sample, draft)
+        nothing = Underlay(torch.zeros(1, *draft.shape), strength=0.0, goes_on=True)
+        generator = torch.Generator().manual_seed(TURNS * sample.picture + turn)
+        errors = DRAFT_ERROR * torch.randn(draft.shape, generator=generator)
+        return replace(self._words(sample, nothing), concat=(draft.float() + errors)[None])
+
+    def _words(self, sample: Sample, underlay: Underlay | Region | None = None) -> Cond:
+        """A caption's own conditioning; a prior lays it out by the picture's number on what is given."""
+        key = sample.caption if self.model.prior is None else sample
         if key not in self._kept:
-            cond = self._encoded(sample.caption, seed, sample.size)
+            cond = self._encoded(sample, underlay)
             self._kept[key] = cond
             self._bytes += _bytes(cond)
             while self._bytes > KEPT and len(self._kept) > 1:
@@ -56,13 +86,13 @@ class Conditions:
         return self._kept[key]
 
     @torch.no_grad()
-    def _encoded(self, caption: str, seed: int, size: tuple[int, int]) -> Cond:
+    def _encoded(self, sample: Sample, underlay: Underlay | Region | None) -> Cond:
         prior, factor = self.model.prior, self.model.spec.vae.factor
         if prior is None:
-            return self.encode([caption])[0].to("cpu")
-        width, height = (edge // factor for edge in size)
+            return self.encode([sample.caption])[0].to("cpu")
+        width, height = (edge // factor for edge in sample.size)
         drawing = autoencoding(self.model.vae)
-        return prior(self.encode.words(caption), Random(seed), height, width, drawing).to("cpu")
+        return prior(self.read(sample), Random(sample.picture), height, width, drawing, underlay).to("cpu")
 
     def _with_sizes(self, cond: Cond, sample: Sample) -> Cond:
         spec, device = self.model.spec, cond.tokens.device

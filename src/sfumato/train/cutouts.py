@@ -13,11 +13,15 @@ from torch import Tensor
 from sfumato.data.protocol import Rgb
 from sfumato.errors import SfumatoError
 from sfumato.images.inputs import load_rgba
+from sfumato.nets.composer import OUTLINE
+from sfumato.nets.cutter import KEY
 from sfumato.nets.layout import Spot
 
 ENDINGS = (".png", ".webp", ".jpg", ".jpeg")
 NEAR = 24  # by which a pixel may differ from the corner and still be ground
 MOST = 64  # pictures
+CANONICAL = Spot(0.5, 0.5, OUTLINE)  # where a thing lies in the picture that its code is made of
+GREEN: Rgb = (round(255 * KEY[0]), round(255 * KEY[1]), round(255 * KEY[2]))  # the ground there
 
 
 def load_cutouts(folder: Path) -> dict[str, Image.Image]:
@@ -29,11 +33,11 @@ def load_cutouts(folder: Path) -> dict[str, Image.Image]:
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS) if folder.is_dir() else []
     if not 1 <= len(files) <= MOST:
         raise SfumatoError(f"{folder} holds {len(files)} pictures; give a folder of 1 to {MOST}, of one thing each")
-    return {path.stem: _cut(path) for path in files}
+    return {path.stem: cut_out(load_rgba(path), str(path)) for path in files}
 
 
-def _cut(path: Path) -> Image.Image:
-    image = load_rgba(path)
+def cut_out(image: Image.Image, name: str) -> Image.Image:
+    """Returns the thing in a picture as `load_cutouts` does; `name` is the picture's, for the error."""
     if image.mode != "RGBA":
         pixels = np.asarray(image.convert("RGB"), np.int16)
         there = np.abs(pixels - pixels[0, 0]).max(2) > NEAR
@@ -41,7 +45,7 @@ def _cut(path: Path) -> Image.Image:
         image.putalpha(Image.fromarray((255 * there).astype(np.uint8)))
     box = image.getchannel("A").getbbox()
     if box is None:
-        raise SfumatoError(f"{path} shows nothing on its ground; give pictures of the thing on a plain or no ground")
+        raise SfumatoError(f"{name} shows nothing on its ground; give pictures of the thing on a plain or no ground")
     return image.crop(box)
 
 

@@ -22,9 +22,12 @@ from sfumato.data.pictures.protocol import CaptionedPictures, Sample, SampleSour
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.noise_schedule import table_of
 from sfumato.errors import SfumatoError
+from sfumato.images.tensors import to_images
+from sfumato.nets.layout import Region
 from sfumato.pipeline.batch import Request, decoded, trajectories
 from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
+from sfumato.pipeline.underlay import filled_part
 from sfumato.seeding import stream
 from sfumato.settings.settings import Settings
 from sfumato.train.cache import GIB, Cache, EncodedPictures
@@ -32,6 +35,7 @@ from sfumato.train.conditions import Conditions
 from sfumato.train.config import LoopConfig
 from sfumato.train.learnt import Learnt, with_parts
 from sfumato.train.metadata import about
+from sfumato.train.new_thing import PicturedConditions, PicturedWord
 from sfumato.train.objective import Objective, geometric_mean, validation_errors, whole_steps
 from sfumato.train.precision import arithmetic
 from sfumato.train.sheet import sheet
@@ -75,13 +79,14 @@ class FineTuningTask(ABC):
         self.cfg, self.device = cfg, device
         self.base = self._fitted(on_schedule(load(cfg.model, device, cfg.weights), cfg.objective))
         cfg.objective.check(self.base.spec.prediction)
+        self.cache = Cache(most=int(cfg.cache_gib * GIB))
         self.pictures = self._pictures(data, folder)
         for network in self.base.networks.values():
             network.requires_grad_(False)
+        self.word: PicturedWord | None = self._word()
         self.learnt: Learnt = self._learnt()
         self.model = self.learnt.model
         self.networks: nn.Module = self.learnt.networks.to(device)
-        self.cache = Cache(most=int(cfg.cache_gib * GIB))
         self._latents = EncodedPictures(self.pictures, self.base.vae, self.cache)
         self._conditions = self._told()
         self._samples = lru_cache(maxsize=8)(lambda step: self.pictures.batch(step, cfg.loop.batch))
@@ -96,9 +101,25 @@ class FineTuningTask(ABC):
     def _learnt(self) -> Learnt:
         """Returns what learns of the model; called once."""
 
+    def _word(self) -> PicturedWord | None:
+        """Returns a word that comes with what learns, for a thing that a scene prior does not remember; called once."""
+        return None
+
     def _told(self) -> Conditions:
         """Returns what makes the conditioning of samples; called once."""
-        return Conditions(self.model)
+        if self.word is None:
+            return Conditions(self.model, self.draft)
+        return PicturedConditions(self.model, self.draft, self.word.styles)
+
+    def draft(self, sample: Sample, turn: int) -> Tensor | Region:
+        """Returns what a scene prior's draft of a sample is, see `conditions.Draft`.
+
+        The things of a caption fill what the picture fills. A picture that the model drew to keep what it knows is its
+        own draft.
+        """
+        if sample.regularisation:
+            return self._latents(sample)
+        return filled_part(to_images(self.pictures.pixels(sample)[None])[0])
 
     def _pictures(self, data: SampleSource, folder: Path) -> CaptionedPictures:
         """The pictures that are learnt from."""
@@ -157,8 +178,9 @@ class FineTuningTask(ABC):
 
     def conditions(self, batch: Batch, made: Conditions | None = None) -> Cond:
         """Returns the conditioning of a batch's rows, by the model that learns unless another one is given."""
-        rows = zip(batch["step"].tolist(), batch["place"].tolist(), strict=True)
-        return (made or self._conditions)([self._samples(step)[place] for step, place in rows])
+        steps, places = batch["step"].tolist(), batch["place"].tolist()
+        samples = [self._samples(step)[place] for step, place in zip(steps, places, strict=True)]
+        return (made or self._conditions)(samples, steps)
 
     def _measured(self, samples: Sequence[Sample]) -> Cond:
         """The conditioning of samples to measure on, the same at each time."""

@@ -13,11 +13,13 @@ from torch import nn
 
 from sfumato.adapters import writing
 from sfumato.adapters.learned import Differences, Shape, learning
+from sfumato.adapters.textual_inversion import bundle_of
 from sfumato.errors import SfumatoError
 from sfumato.families import family
 from sfumato.loading.save import save_folder
 from sfumato.pipeline.model import Model
 from sfumato.text.encode import TextEncoder
+from sfumato.train.new_thing import PicturedWord
 
 BLOCKS = ("*attentions.*", "transformer_blocks.*")  # of the layers that learn, as in kohya's scripts
 KERNELS = ("*resnets.*", "*samplers.*")  # with `conv_rank` these too
@@ -58,14 +60,17 @@ class LoraOptions(Shape):
 
 
 class Lora:
-    """Differences of a model's weights. Raises SfumatoError for options that the model does not fit."""
+    """Differences of a model's weights, and a `word` that comes with them.
 
-    def __init__(self, base: Model, options: LoraOptions):
-        self.base, self.options = base, options
+    Raises SfumatoError for options that the model does not fit.
+    """
+
+    def __init__(self, base: Model, options: LoraOptions, word: PicturedWord | None = None):
+        self.base, self.options, self.word = base, options, word
         patterns = options.layers or (BLOCKS + KERNELS if options.conv_rank else BLOCKS)
         drawing, differences = learning(base.denoiser.network, options, patterns)
         self.parts: dict[str, Differences] = {drawing_part(base): differences}
-        encode = base.encode
+        encode = base.encode.with_embeddings([word.word]) if word else base.encode
         if options.text:
             check_text(base)
             towers = []
@@ -81,6 +86,8 @@ class Lora:
         options = self.options
         tensors = writing.tensors(self.base.spec, self.parts, options.layout, getattr(torch, options.precision))
         named = {"ss_output_name": options.name, "modelspec.title": options.name}
+        if self.word is not None:
+            tensors |= bundle_of(self.word.word)
         said = {**about, **named, **writing.described(options)}
         writing.write(folder / f"{options.name}.safetensors", tensors, said)
 
@@ -135,9 +142,10 @@ class LoraOrWhole:
         if self.lora is not None and self.whole != WholeOptions():
             raise SfumatoError("the recipe has the tables [lora] and [whole]; leave out one")
 
-    def learnt(self, base: Model) -> Learnt:
-        """Returns what learns of a model. Raises SfumatoError for options that it does not fit."""
-        return Whole(base, self.whole) if self.lora is None else Lora(base, self.lora)
+    def learnt(self, base: Model, word: PicturedWord | None = None) -> Learnt:
+        """Returns what learns of a model; a LoRA's file brings the `word`. Raises SfumatoError for options that the
+        model does not fit."""
+        return Whole(base, self.whole) if self.lora is None else Lora(base, self.lora, word)
 
 
 def drawing_part(model: Model) -> str:

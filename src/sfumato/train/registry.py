@@ -154,14 +154,6 @@ METHODS: tuple[Method, ...] = (
         inputs=CONCAT,
     ),
     Method(
-        "control",
-        learns="a ControlNet on examples of a set, of which even the depth is known",
-        batch="latents with a hint that is made of their pictures",
-        loss="squared error of the network's output",
-        export="the ControlNet, one file",
-        inputs=(INIT,),
-    ),
-    Method(
         "beside",
         learns="a variant as `concat` does, whose former name this is",
         batch="see there",
@@ -269,6 +261,18 @@ METHODS: tuple[Method, ...] = (
         ),
         own_pictures=True,
         recipe="depth",
+    ),
+    Method(
+        "control",
+        learns="a ControlNet as `controlnet` does (its former name)",
+        batch="see there",
+        loss="see there",
+        export="the ControlNet, one file",
+        inputs=(MODEL,),
+        own_pictures=True,
+        recipe="controlnet",
+        former=True,
+        module="controlnet",
     ),
     Method(
         "distil",

@@ -21,9 +21,7 @@ from torch import Tensor
 from sfumato.data.protocol import Rgb, TrainingSet
 from sfumato.errors import SfumatoError
 from sfumato.loading.exports import load_vae, write_export
-from sfumato.nets.composer import OUTLINE, Composer
-from sfumato.nets.cutter import KEY
-from sfumato.nets.layout import Spot
+from sfumato.nets.composer import Composer
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.batch import decoded
 from sfumato.pipeline.load import load
@@ -33,14 +31,13 @@ from sfumato.train.assemble import CODES_FILE, remembered
 from sfumato.train.cache import add_weights
 from sfumato.train.codes import Codes
 from sfumato.train.config import LoopConfig
+from sfumato.train.cutouts import CANONICAL, GREEN
 from sfumato.train.latents import cached, identity
 from sfumato.train.precision import arithmetic
 from sfumato.train.preparation import Tensors, prepared
 from sfumato.train.sheet import sheet
 from sfumato.train.task import Batch
 
-CANONICAL = Spot(0.5, 0.5, OUTLINE)  # where a thing lies in the picture that its code is made of
-GREEN: Rgb = (round(255 * KEY[0]), round(255 * KEY[1]), round(255 * KEY[2]))
 BLUE = (0.14, 0.4, 0.9)  # a ground to show cut-out things on, red, green and blue from 0 to 1
 CHUNK = 64  # pictures in a file
 ALPHA_WEIGHT, ABSOLUTE_WEIGHT = 0.5, 0.05  # of the error of alpha, and of absolute errors, beside squared ones

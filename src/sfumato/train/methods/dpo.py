@@ -18,6 +18,10 @@ from torch import Tensor
 from sfumato.data.pictures.protocol import CaptionedPictures, Sample, SampleSource
 from sfumato.data.pictures.readers.find import OwnPictures
 from sfumato.errors import SfumatoError
+from sfumato.images.tensors import to_images
+from sfumato.nets.layout import Region
+from sfumato.pipeline.model import Model
+from sfumato.pipeline.underlay import filled_part
 from sfumato.train.cache import EncodedPictures
 from sfumato.train.conditions import Conditions
 from sfumato.train.fine_tuning import RATIOS, FineTuning, FineTuningTask, by_size
@@ -67,7 +71,8 @@ class DpoTask(FineTuningTask):
         self._rejected_folder = rejected
         super().__init__(cfg, data, folder, device)
         self._rejected_latents = EncodedPictures(self.rejected, self.base.vae, self.cache)
-        self._before = Conditions(self.base)
+        drafts = self.draft, self._draft_of_rejected
+        self._told_of = [[Conditions(model, one) for one in drafts] for model in (self.model, self.base)]
 
     def _learnt(self) -> Lora:
         return Lora(self.base, self.cfg)
@@ -91,14 +96,17 @@ class DpoTask(FineTuningTask):
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss of pairs, and logs the share in which the chosen picture gained on the other."""
         pairs = [batch, batch | {"x0": batch["rejected"]}]
-        objective, cond = self.cfg.objective, self.conditions(batch)
-        own = [objective.errors(self.model.denoiser, one, cond) for one in pairs]
+        own = self._errors(self.model, pairs)
         with torch.no_grad():
-            before = self.conditions(batch, self._before)
-            theirs = [objective.errors(self.base.denoiser, one, before) for one in pairs]
+            theirs = self._errors(self.base, pairs)
         gained = (theirs[0] - own[0]) - (theirs[1] - own[1])
         losses = -F.logsigmoid(self.cfg.beta / 2 * gained) * batch["weight"]
         return losses.mean(), {"accuracy": (gained > 0).float().mean()}
+
+    def _errors(self, model: Model, pairs: Sequence[Batch]) -> list[Tensor]:
+        """The errors of a model on the chosen pictures and on the rejected ones."""
+        each = zip(pairs, self._told_of[model is self.base], strict=True)
+        return [self.cfg.objective.errors(model.denoiser, one, self.conditions(one, told)) for one, told in each]
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -108,18 +116,24 @@ class DpoTask(FineTuningTask):
         """
         found: list[Tensor] = []
         for samples in by_size(self.pictures.validation()):
-            own_cond, cond_before = self._conditions(samples), self._before(samples)
-            asked = (self.model.denoiser, own_cond), (self.base.denoiser, cond_before)
+            conds = [[told(samples) for told in pair] for pair in self._told_of]
             both = [each.to(self.device) for each in (self.latents(samples), self.rejected_latents(samples))]
             with arithmetic(self.cfg.loop, self.device):
                 for ratio in RATIOS:
                     own, theirs = (
-                        [validation_errors(denoiser, x0, cond, ratio).flatten(1).mean(1) for x0 in both]
-                        for denoiser, cond in asked
+                        [
+                            validation_errors(model.denoiser, x0, cond, ratio).flatten(1).mean(1)
+                            for x0, cond in zip(both, pair, strict=True)
+                        ]
+                        for model, pair in zip((self.model, self.base), conds, strict=True)
                     )
                     found.append(((theirs[0] - own[0]) - (theirs[1] - own[1])) / (theirs[0] + theirs[1]))
         gained = torch.cat(found)
         return {"accuracy": (gained > 0).float().mean().item(), "gained": gained.mean().item()}
+
+    def _draft_of_rejected(self, sample: Sample, turn: int) -> Region:
+        """As `draft`, for the other picture of a sample's pair."""
+        return filled_part(to_images(self.rejected.pixels(sample)[None])[0])
 
     def rejected_latents(self, samples: Sequence[Sample]) -> Tensor:
         """Returns the latents (B, C, h, w) of the other pictures of the samples' pairs, float32 on the CPU."""

@@ -20,6 +20,7 @@ from sfumato.images.tensors import to_images
 from sfumato.pipeline.batch import Request, decoded, trajectories
 from sfumato.train.fine_tuning import FineTuning, FineTuningTask, settings_for
 from sfumato.train.learnt import Learnt, LoraOrWhole
+from sfumato.train.new_thing import PicturedWord, pictured_word
 from sfumato.train.preparation import shown
 
 
@@ -58,8 +59,21 @@ class DreamboothTask(FineTuningTask):
 
     cfg: DreamboothTraining
 
+    def _word(self) -> PicturedWord | None:
+        """For a model with a scene prior, what the prompt says in place of its class."""
+        cfg, base = self.cfg, self.base
+        if base.prior is None:
+            return None
+        thing, class_of_it = apart(cfg.prompt, cfg.class_prompt)
+        if cfg.lora is None or not thing or not class_of_it:
+            raise SfumatoError(
+                f"{base.name} has a scene prior, which needs a word for the thing; give a table [lora], whose file "
+                'brings the word, and both prompts, such as "a sks dog" and class_prompt "a dog"'
+            )
+        return pictured_word(base, thing, class_of_it, self.pictures)
+
     def _learnt(self) -> Learnt:
-        return self.cfg.learnt(self.base)
+        return self.cfg.learnt(self.base, self.word)
 
     def _pictures(self, data: SampleSource, folder: Path) -> CaptionedPictures:
         """The pictures of the thing, and those of the class, which are drawn where they are not yet."""
@@ -89,3 +103,10 @@ class DreamboothTask(FineTuningTask):
 def _write(path: Path, picture: Image.Image) -> None:
     with atomic_write(path) as file:
         picture.save(file, "PNG")
+
+
+def apart(prompt: str, class_prompt: str) -> tuple[str, str]:
+    """Returns what is left of two prompts without the words that both begin with: "sks dog" and "dog"."""
+    one, other = prompt.split(), class_prompt.split()
+    same = next((k for k, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(other))
+    return " ".join(one[same:]), " ".join(other[same:])

@@ -25,21 +25,17 @@ from sfumato.checkpoint.hashes import model_hash
 from sfumato.data.protocol import TrainingSet
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
-from sfumato.nets.composer import BASIS_LEVELS, OUTLINE, Composer, Things
+from sfumato.nets.composer import OUTLINE, Things
 from sfumato.nets.layout import Spot
-from sfumato.nets.packed import unpacked
-from sfumato.nets.prior import NewThing, ScenePrior
+from sfumato.nets.prior import NewThing
 from sfumato.pipeline.batch import Request, decoded, trajectories
 from sfumato.pipeline.latents import autoencoding, encode
 from sfumato.pipeline.load import load
-from sfumato.pipeline.model import Model
 from sfumato.seeding import shuffled, stream
 from sfumato.settings.settings import Settings, sized
-from sfumato.train.assemble import completed
-from sfumato.train.codes import coefficients, levels_of, rounded
 from sfumato.train.config import LoopConfig
 from sfumato.train.cutouts import load_cutouts, placed, spots_of
-from sfumato.train.methods.codes import CANONICAL, GREEN
+from sfumato.train.new_thing import alone_on_green, fitted, new_thing, prior_of, vectors_of
 from sfumato.train.objective import denoising_losses, geometric_mean, stratified, times, validation_errors
 from sfumato.train.precision import arithmetic
 from sfumato.train.sheet import sheet
@@ -110,21 +106,16 @@ class EmbeddingTask:
     def __init__(self, cfg: EmbeddingTraining, data: TrainingSet, pictures: Path, device: torch.device):
         self.cfg, self._data, self.device = cfg, data, device
         self.model = load(cfg.init, device, "float32")
-        self.prior = _prior_of(self.model)
+        self.prior = prior_of(self.model)
         self._size = self.prior.cfg.side * self.model.spec.vae.factor
         cutouts = load_cutouts(pictures)
         styles = [self._style_of(name) for name in cutouts]
         self._styles = sorted(set(styles))
         self._things = [*zip(cutouts.values(), map(self._styles.index, styles), strict=True)]
-        self._like = self.model.encode.tokenizer.encode(cfg.like)
-        if not self._like:
-            raise SfumatoError(
-                "the recipe's `like` is empty; give a word for a thing that the model knows, such as star"
-            )
+        self._vectors = vectors_of(self.model, cfg.like)
         self._views = self._encoded(cfg.views, "views")
         self._new = self._encoded(cfg.held_out, "held out")
-        green = torch.stack([placed(thing, CANONICAL, GREEN, self._size) for thing, _ in self._things])
-        alone = encode(self.model.vae, green.to(device)).float().cpu()
+        alone = alone_on_green(self.model.vae, [thing for thing, _ in self._things], self._size)
         style = torch.tensor([place for _, place in self._things])
         self._alone = [alone[style == place] for place in range(len(self._styles))]
         first = torch.stack([fitted(self.prior.composer, one) for one in self._alone]).to(device)
@@ -177,31 +168,20 @@ class EmbeddingTask:
         """Writes WORD.safetensors: the vectors under their usual name, and the thing beside them."""
         thing = self._thing()
         tensors = {
-            "emb_params": self._vectors().cpu(), "thing_codes": thing.codes.cpu(), "thing_known": thing.known.cpu(),
+            "emb_params": self._vectors.cpu(), "thing_codes": thing.codes.cpu(), "thing_known": thing.known.cpu(),
         }  # fmt: skip
         heads = {name: (tuple(one.shape), one.dtype) for name, one in tensors.items()}
         said = {"like": self.cfg.like, "base": model_hash(self.model.path)}
         metadata = {"sfumato_embedding": json.dumps(said)}
         safetensors_file.write(folder / f"{self.cfg.word}.safetensors", heads, tensors.__getitem__, metadata)
 
-    def _vectors(self) -> Tensor:
-        """The vectors (n, D) of the word that is used alike."""
-        table = self.model.encode.towers[0].text_model.embeddings.token_embedding.weight
-        return table[self._like].detach().float().clone()
-
     @torch.no_grad()
     def _thing(self) -> NewThing:
         """The thing with its codes in the styles of its pictures, and guesses for the others, without details."""
-        memory, width = self.prior.memory, self.prior.cfg.code
-        composer, known = self.prior.composer, torch.zeros(memory.known.shape[1], dtype=torch.bool)
+        composer = self.prior.composer
         own = self.networks.codes.to(torch.float8_e4m3fn).float()  # as a memory keeps them
-        learnt = torch.stack([fitted(composer, one, code) for one, code in zip(self._alone, own, strict=True)]).cpu()
-        codes = torch.zeros(len(known), learnt.shape[1])
-        known[self._styles], codes[self._styles] = True, learnt
-        everything = torch.cat([memory.codes.float().cpu(), codes[None, :, :width]])
-        guessed = completed(everything, torch.cat([memory.known.cpu() > 0, known[None]]))[-1]
-        codes[:, :width] = torch.where(known[:, None], codes[:, :width], guessed)
-        return NewThing(codes, known.float())
+        learnt = [fitted(composer, one, code) for one, code in zip(self._alone, own, strict=True)]
+        return new_thing(self.prior.memory, dict(zip(self._styles, learnt, strict=True)))
 
     def _cond(self, views: Batch, rows: Tensor) -> Cond:
         """What the denoiser is told of views: the code, and where it lies on which ground."""
@@ -260,14 +240,6 @@ class EmbeddingTask:
         return red, green, blue
 
 
-def _prior_of(model: Model) -> ScenePrior:
-    if model.prior is None:
-        raise SfumatoError(
-            f"{model.path} has no scene prior, whose memory learns; give a model that has, such as emoji"
-        )
-    return model.prior
-
-
 def _spot(rng: Random, first: bool) -> Spot:
     """Where a view has the thing, whole; the first of a picture has it where a code does."""
     if first:
@@ -275,25 +247,3 @@ def _spot(rng: Random, first: bool) -> Spot:
     side = rng.uniform(SMALLEST, OUTLINE)
     x, y = (rng.uniform(side / 2, 1 - side / 2) for _ in range(2))
     return Spot(x, y, side)
-
-
-@torch.no_grad()
-def fitted(composer: Composer, latents: Tensor, code: Tensor | None = None) -> Tensor:
-    """Returns the code (K + D,) that spells out the mean of latents (N, C, h, w) with the least squared error, and
-    then its details, as whole numbers. With a `code` (K,) only the details are looked for."""
-    detail = composer.cfg.detail
-    goal = latents.double().flatten(1).mean(0).to(composer.basis.weight.device)
-    if code is None:
-        code = _solved(composer.basis.weight, goal - composer.basis.bias.double())
-    if not detail:
-        return code
-    rest = goal - composer.alone(torch.cat([code, code.new_zeros(sum(detail))])[None]).flatten()
-    rows = composer.get_buffer("detail_scale").float()[:, None]
-    rows = rows * unpacked(composer.get_buffer("detail_basis"), BASIS_LEVELS)
-    amounts = coefficients(rows.cpu(), rest[None].float().cpu())
-    return torch.cat([code, rounded(amounts, levels_of(detail))[0].to(code)])
-
-
-def _solved(basis: Tensor, goal: Tensor) -> Tensor:
-    """The x (K,), float32, for which basis (N, K) x is nearest to a goal (N,). In float32 every run would differ."""
-    return torch.linalg.lstsq(basis.double(), goal.double()[:, None]).solution[:, 0].float()

@@ -5,25 +5,19 @@ LoRA (Hu et al. 2021), with kernels as LyCORIS' LoCon has them; DoRA (Liu et al.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sfumato.data.pictures.protocol import CaptionedPictures, Sample, SampleSource
-from sfumato.diffusion.cond import Cond
-from sfumato.nets.prior import Underlay
-from sfumato.pipeline.latents import autoencoding
-from sfumato.pipeline.model import Model
+from sfumato.nets.layout import Region
 from sfumato.train.cache import EncodedPictures
-from sfumato.train.conditions import Conditions
-from sfumato.train.drafts import DRAFT_ERROR
 from sfumato.train.fine_tuning import FineTuning, FineTuningTask
 from sfumato.train.learnt import Lora, LoraOptions
+from sfumato.train.new_thing import PicturedWord, pictured_word
 from sfumato.train.restyle import Restyled, Style
 
 
@@ -31,7 +25,8 @@ from sfumato.train.restyle import Restyled, Style
 class LoraTraining(FineTuning, LoraOptions):
     """Recipe of a LoRA, or of one of its kin; see also `LoraOptions` and `Shape`.
 
-    With `style` the pictures are redrawn in a style first, see `train.restyle`.
+    With `style` the pictures are redrawn in a style first, see `train.restyle`. With `word`, for models with a scene
+    prior, the file brings that word for the thing that the pictures show, read like the known word `like`.
     """
 
     RENAMED: ClassVar[dict[str, str]] = {
@@ -40,6 +35,8 @@ class LoraTraining(FineTuning, LoraOptions):
     }  # fmt: skip
 
     style: Style | None = None
+    word: str = ""
+    like: str = ""
 
 
 def make(
@@ -54,43 +51,18 @@ class LoraTask(FineTuningTask):
 
     cfg: LoraTraining
 
+    def _word(self) -> PicturedWord | None:
+        cfg = self.cfg
+        return pictured_word(self.base, cfg.word, cfg.like, self.pictures) if cfg.word else None
+
     def _learnt(self) -> Lora:
-        return Lora(self.base, self.cfg)
+        return Lora(self.base, self.cfg, self.word)
 
     def _pictures(self, data: SampleSource, folder: Path) -> CaptionedPictures:
-        self._plain = super()._pictures(data, folder)
-        return self._plain if self.cfg.style is None else Restyled(self._plain, self.cfg.style)
+        plain = super()._pictures(data, folder)
+        self._plain = EncodedPictures(plain, self.base.vae, self.cache)
+        return plain if self.cfg.style is None else Restyled(plain, self.cfg.style)
 
-    def _told(self) -> Conditions:
-        if self.cfg.style is None or self.base.prior is None:
-            return super()._told()
-        return Redrawn(self.model, EncodedPictures(self._plain, self.base.vae, self.cache))
-
-
-class Redrawn(Conditions):
-    """The conditioning of restyled pictures by a model with a scene prior: their drafts are the plain pictures.
-
-    The prior would lay out a caption in its own way, which is not how the picture is. `plain` encodes the pictures
-    without the style; errors as large as a draft has are added.
-    """
-
-    def __init__(self, model: Model, plain: EncodedPictures):
-        super().__init__(model)
-        self._plain = plain
-
-    def __call__(self, samples: Sequence[Sample]) -> Cond:
-        """See `Conditions`."""
-        told, drafts = super().__call__(samples), list[Tensor]()
-        for sample in samples:
-            latents = self._plain(sample).float()
-            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(sample.picture))
-            drafts.append(latents + DRAFT_ERROR * noise)
-        return replace(told, concat=torch.stack(drafts).to(self.model.device))
-
-    @torch.no_grad()
-    def _encoded(self, caption: str, seed: int, size: tuple[int, int]) -> Cond:
-        assert self.model.prior is not None, "only models with one are told this way"
-        vae, words = self.model.spec.vae, self.encode.words(caption)
-        width, height = (edge // vae.factor for edge in size)
-        nothing = Underlay(torch.zeros(1, vae.latent_channels, height, width), strength=0.0, goes_on=True)
-        return self.model.prior(words, Random(seed), height, width, autoencoding(self.model.vae), nothing).to("cpu")
+    def draft(self, sample: Sample, turn: int) -> Tensor | Region:
+        """See `FineTuningTask`; the draft of a redrawn picture is the picture as it was."""
+        return super().draft(sample, turn) if self.cfg.style is None else self._plain(sample)

@@ -39,9 +39,9 @@ from sfumato.seeding import shuffled, stream
 from sfumato.spec import MMDiTConfig, NoiseSchedule, PriorConfig
 from sfumato.train.assemble import SCENES_FILE, read_codes, remembered, rewrite, with_composer
 from sfumato.train.config import LoopConfig
+from sfumato.train.cutouts import CANONICAL
 from sfumato.train.drafts import Drafter
 from sfumato.train.latents import cached, scene_latents
-from sfumato.train.methods.codes import CANONICAL
 from sfumato.train.networks import new_transformer, with_fewer_blocks
 from sfumato.train.objective import denoising_losses, geometric_mean, stratified, times, validation_errors
 from sfumato.train.precision import arithmetic
