@@ -24,7 +24,7 @@ def serving(config: Config) -> Iterator[str]:
     while not server.started:
         assert thread.is_alive(), "the server did not start"
         time.sleep(0.02)
-    address = "http://127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     while httpx.get(address + "/readyz").status_code != 200:
         time.sleep(0.05)
     try:

@@ -81,16 +81,16 @@ def test_one_that_fails_harms_no_other() -> None:
     assert [event.data["step"] for job, event in told if job == "b" and isinstance(event, Report)] == [1, 2]
 
 
-def test_models_leave_when_memory_is_short(sd: StableDiffusion) -> None:
+def test_models_leave_when_memory_is_short(model: str) -> None:
     loads: list[str] = []
     made: weakref.WeakSet[StableDiffusion] = weakref.WeakSet()
 
     def load(name: str) -> StableDiffusion:
         loads.append(name)
-        made.add(one := sfumato.load())
+        made.add(one := sfumato.load(model))
         return one
 
-    size = weight_bytes(sd)
+    size = weight_bytes(sfumato.load(model))
     models = Models("cpu", limit=int(2.5 * size), loader=load)
     for name in ("a", "b", "a", "c", "a", "b"):
         models.get(name)

@@ -21,7 +21,8 @@ class Config:
 
     `folder` holds its jobs and pictures. `devices` have a worker each; None is the best one there is. `queue` is how
     many jobs may wait, `memory` how many bytes of models a worker keeps loaded (None: half of what is free). With
-    `exact` no two requests share a call of a network. `token` and `users` (names and argon2 hashes) say who may use it,
+    `exact` no two requests share a call of a network. `at_once` is how many pixels a worker draws side by side (None:
+    what suits its device); larger jobs are drawn alone. `token` and `users` (names and argon2 hashes) say who may use it,
     `hosts` are names by which it may be called besides its own, `origins` are other pages that may call it.
     `fetch` allows pictures given as addresses. `log_prompts` writes prompts into the log.
     """
@@ -35,6 +36,7 @@ class Config:
     memory: int | None = None
     queue: int = 256
     exact: bool = False
+    at_once: int | None = None
     token: str | None = None
     users: Path | None = None
     hosts: tuple[str, ...] = ()

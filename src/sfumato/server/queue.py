@@ -280,7 +280,8 @@ class Queue:
             if not link.ready:
                 continue
             weight = sum(other.weight for other in self._live.values() if other.link is link)
-            most = AT_ONCE if (link.device or "cpu").startswith("cpu") else AT_ONCE_GPU
+            suits = AT_ONCE if (link.device or "cpu").startswith("cpu") else AT_ONCE_GPU
+            most = suits if self.config.at_once is None else self.config.at_once
             if weight == 0 or weight + one.weight <= most:
                 free.append((one.job.request.model not in link.models, weight, link))
         return min(free, key=lambda each: each[:2])[2] if free else None
