@@ -21,7 +21,7 @@ from sfumato.diffusion.cond import Cond, ScheduledCond
 from sfumato.diffusion.driver import Row, Step
 from sfumato.diffusion.guidance import Guidance
 from sfumato.nets.clip import TextStates
-from sfumato.pipeline.events import Progress
+from sfumato.pipeline.events import Events, Progress
 from sfumato.pipeline.generate import Plan
 from sfumato.pipeline.prompts import PromptConditioning
 from sfumato.pipeline.sampling import SamplingRun
@@ -39,7 +39,7 @@ MOST_STATIONS, MOST_FILES = 26, 25
 PROMPT = "a red heart"
 FORMS = (
     Request, Settings, Plan, Prompt, Branch, Span, Token, Cond, ScheduledCond, PromptConditioning, Guidance,
-    TextStates, SamplingRun, Row, Step, Progress, Image.Image, GeneratorType,
+    TextStates, SamplingRun, Row, Step, Progress, Image.Image, GeneratorType, Events,
 )  # fmt: skip
 # What is no station though it gives the request on: values that know themselves, and arithmetic on tensors.
 VALUES = {"diffusion/cond.py", "settings/tensors.py", "text/prompt/tree.py"}
@@ -62,6 +62,9 @@ WITHIN = {
         "pipeline/hints.py",
         "with_hints",
     ): "guidance",  # nothing is added without a control, or a picture beside the words
+    ("diffusion/driver.py", "emitting"): "answered",
+    ("pipeline/events.py", "Events"): "generate",
+    ("pipeline/generate.py", "_drawing"): "generate",
     ("pipeline/image_tokens.py", "with_image_tokens"): "guidance",
     ("pipeline/unclip.py", "with_picture_vector"): "guidance",
 }

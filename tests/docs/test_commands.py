@@ -149,6 +149,7 @@ PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     "sfumato": _sfumato,
     "make": _make, "python": _python, "python3": _python, "pip": _pip, "pytest": _pytest, ".venv/bin/pytest": _pytest,
     ".": _nothing, "cd": _nothing, "git": _nothing,
+    "curl": _nothing,  # tests/server/test_pages.py runs them against a server
 }  # fmt: skip
 
 

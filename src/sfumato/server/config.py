@@ -22,9 +22,10 @@ class Config:
     `folder` holds its jobs and pictures. `devices` have a worker each; None is the best one there is. `queue` is how
     many jobs may wait, `memory` how many bytes of models a worker keeps loaded (None: half of what is free). With
     `exact` no two requests share a call of a network. `at_once` is how many pixels a worker draws side by side (None:
-    what suits its device); larger jobs are drawn alone. `token` and `users` (names and argon2 hashes) say who may use it,
-    `hosts` are names by which it may be called besides its own, `origins` are other pages that may call it.
-    `fetch` allows pictures given as addresses. `log_prompts` writes prompts into the log.
+    what suits its device); larger jobs are drawn alone. `token` and `users` (names and argon2 hashes) say who may use
+    it, `hosts` are names by which it may be called besides its own, `origins` are other pages that may call it. `fetch`
+    allows pictures given as addresses. `log_prompts` writes prompts into the log. `drain` is for how many seconds
+    running jobs may go on when the server is told to stop.
     """
 
     folder: Path = field(default_factory=own_folder)
