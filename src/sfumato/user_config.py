@@ -56,6 +56,11 @@ def offline() -> bool:
     return any(value in TRUE for value in asked) or _config()["offline"]
 
 
+def confined() -> bool:
+    """Whether only files of the model folders may be models, no other paths: `SFUMATO_CONFINED`, as a server sets."""
+    return os.environ.get("SFUMATO_CONFINED", "").strip().lower() in TRUE
+
+
 def forbid_offline(what: str) -> None:
     """Raise SfumatoError when the network that `what` needs is forbidden."""
     if offline():

@@ -11,8 +11,8 @@ from pathlib import Path
 from sfumato.checkpoint.formats.safetensors_file import looks_like
 from sfumato.checkpoint.hashes import sha256, sha256_of_tensors
 from sfumato.errors import SfumatoError
-from sfumato.hub.local_models import ADAPTERS, EXAMPLES, Found, found
-from sfumato.user_config import shipped
+from sfumato.hub.local_models import ADAPTERS, EXAMPLES, Found, found, in_model_folders, permitted
+from sfumato.user_config import confined, shipped
 
 HASH = re.compile(r"[0-9a-fA-F]{8,64}")
 MAX_HEADER = 64 << 20
@@ -32,8 +32,9 @@ def find_adapter(name: str, kinds: Container[str] = KINDS, else_do: str = "") ->
     digits of a hash: of the file, or of its tensors alone.
     """
     try:
-        if name and Path(name).expanduser().is_file():
-            return Path(name).expanduser()
+        given = Path(name).expanduser()
+        if name and given.is_file() and (not confined() or in_model_folders(given)):
+            return given
     except (ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
         pass
     here = [one for one in found() if one.kind in kinds]
@@ -43,7 +44,7 @@ def find_adapter(name: str, kinds: Container[str] = KINDS, else_do: str = "") ->
             one for one in several if not one.path.is_relative_to(shipped(EXAMPLES))
         ] or several  # the user's first
         if len(several) == 1:
-            return several[0].path
+            return permitted(several[0].path)
         if several:
             paths = ", ".join(str(one.path) for one in several)
             raise SfumatoError(f"the adapter {name!r} may mean {paths}; give the path of one of them")

@@ -40,6 +40,9 @@ ROOMS = {
     "ControlNet": "controlnet",
     "controlnet": "controlnet",
     "t2i_adapter": "controlnet",
+    "ESRGAN": "upscaler",
+    "RealESRGAN": "upscaler",
+    "upscale_models": "upscaler",
 }
 
 
@@ -140,6 +143,21 @@ def find(name: str, kind: str = "model") -> Found:
     near = difflib.get_close_matches(name, known, n=3)
     hint = f", such as {' or '.join(near)}" if near else ""
     raise SfumatoError(f"no model at {name!r}, and none of this name; `sfumato models` lists them{hint}")
+
+
+def in_model_folders(path: Path) -> bool:
+    """Whether a file or folder lies, links resolved, in a place that models lie in."""
+    from huggingface_hub import constants
+
+    places = (settings.own_models(), *settings.model_folders(), Path(constants.HF_HUB_CACHE), settings.shipped(""))
+    return any(path.resolve().is_relative_to(place.resolve()) for place in places)
+
+
+def permitted(path: Path) -> Path:
+    """The path of a model that was found. Raises SfumatoError for a link out of the folders where these confine us."""
+    if settings.confined() and not in_model_folders(path):
+        raise SfumatoError(f"{path.name} is a link out of the model folders; whoever runs this may add its folder")
+    return path
 
 
 def release_of(path: Path) -> Release | None:
@@ -326,7 +344,7 @@ def locate(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
         return embedded_model(), None
     try:
         path = Path(name).expanduser()
-        if name != "" and path.exists():
+        if name != "" and path.exists() and (not settings.confined() or in_model_folders(path)):
             release = release_of(path)
             return path, release.variant if release else None
     except (TypeError, ValueError, RuntimeError, OSError):  # no path, the home of nobody, too long a name
@@ -334,4 +352,4 @@ def locate(name: str | Path, kind: str = "model") -> tuple[Path, str | None]:
     if not isinstance(name, str) or not name.strip() or os.path.isabs(name):
         raise SfumatoError(f"no model at {str(name)!r}; give a checkpoint file or folder, or '{EMBEDDED}'")
     found = find(name, kind)
-    return found.path, found.release.variant if found.release and found.path.is_file() else None
+    return permitted(found.path), found.release.variant if found.release and found.path.is_file() else None

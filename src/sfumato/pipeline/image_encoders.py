@@ -9,8 +9,9 @@ from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.families.layouts import clip_vision
 from sfumato.hub.local_adapters import find_adapter
-from sfumato.hub.local_models import in_rooms
+from sfumato.hub.local_models import in_model_folders, in_rooms
 from sfumato.spec import CLIPVisionConfig
+from sfumato.user_config import confined
 
 ENCODER = "image encoder"  # of files in the model folders
 
@@ -18,7 +19,8 @@ ENCODER = "image encoder"  # of files in the model folders
 def named_encoder(name: str) -> Path:
     """The image encoder that a file, a folder or a name in the model folders means. Raises SfumatoError."""
     given = Path(name).expanduser()
-    return given if given.is_dir() else find_adapter(name, (ENCODER,))
+    inside = not confined() or in_model_folders(given)
+    return given if inside and given.is_dir() else find_adapter(name, (ENCODER,))
 
 
 def fitting_encoder(fits: Callable[[CLIPVisionConfig], bool]) -> Path | None:

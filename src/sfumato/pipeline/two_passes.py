@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sfumato.diffusion.driver import Job, with_steps
 from sfumato.diffusion.guidance import Guidance
+from sfumato.hub.local_models import locate
 from sfumato.images.tensors import to_pixels
 from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
 from sfumato.pipeline.latents import decode, encode
@@ -44,7 +45,8 @@ class TwoPasses:
 
 def find_upscaler(name: str, model: Model) -> PixelUpscaler | str:
     """Returns the upscaler that `hires_upscaler` names. Raises SfumatoError as `load_upscaler`."""
-    return name.lower() if name.lower() in (LATENT, LANCZOS) else load_upscaler(name, model.device)
+    known = name.lower() in (LATENT, LANCZOS)
+    return name.lower() if known else load_upscaler(locate(name, "upscaler")[0], model.device)
 
 
 def enlarged(model: Model, upscaler: PixelUpscaler | str, shape: tuple[int, int, int, int], x: Tensor) -> Tensor:

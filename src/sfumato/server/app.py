@@ -18,6 +18,7 @@ from sfumato.server.dialects import DIALECTS, dialect_of
 from sfumato.server.dialects.base import QueueOf
 from sfumato.server.jobs.store import KeyConflict
 from sfumato.server.queue import Queue, QueueFull
+from sfumato.server.safety.names import Forbidden
 
 
 def create_app(config: Config) -> FastAPI:
@@ -82,6 +83,10 @@ def _errors(app: FastAPI) -> None:
     @app.exception_handler(KeyConflict)
     async def conflict(request: Request, error: KeyConflict) -> Response:
         return reply(request, 422, str(error))
+
+    @app.exception_handler(Forbidden)
+    async def forbidden(request: Request, error: Forbidden) -> Response:
+        return reply(request, 403, str(error))
 
     @app.exception_handler(SfumatoError)
     async def bad_input(request: Request, error: SfumatoError) -> Response:

@@ -25,7 +25,8 @@ class Config:
     what suits its device); larger jobs are drawn alone. `token` and `users` (names and argon2 hashes) say who may use
     it, `hosts` are names by which it may be called besides its own, `origins` are other pages that may call it. `fetch`
     allows pictures given as addresses. `log_prompts` writes prompts into the log. `drain` is for how many seconds
-    running jobs may go on when the server is told to stop.
+    running jobs may go on when the server is told to stop. A job draws at most `pixels`. With `licences` a model whose
+    licence was not accepted on this machine is refused.
     """
 
     folder: Path = field(default_factory=own_folder)
@@ -45,6 +46,8 @@ class Config:
     fetch: bool = False
     log_prompts: bool = False
     drain: float = 30.0
+    pixels: int = 64 << 20
+    licences: bool = False
 
     @property
     def database(self) -> Path:

@@ -7,17 +7,19 @@ from pathlib import Path
 
 from sfumato.hub.local_models import locate
 from sfumato.loading.resolve import Overrides, opened_model
+from sfumato.server.config import Config
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest
 from sfumato.server.kinds import find_kind
+from sfumato.server.safety.names import check_names
 from sfumato.spec import Spec
 
 
 class Desk:
     """Checks requests by what the files' headers say of models."""
 
-    def __init__(self, inputs: Inputs):
-        self.inputs = inputs
+    def __init__(self, inputs: Inputs, config: Config):
+        self.inputs, self._config = inputs, config
 
     def spec(self, model: str) -> Spec:
         """What a model is, by its name. Raises SfumatoError for a name that is none, and for a broken file."""
@@ -25,7 +27,8 @@ class Desk:
         return _spec(path, variant, path.stat().st_mtime_ns)
 
     def checked(self, request: JobRequest) -> JobRequest:
-        """The request, complete. Raises SfumatoError for what cannot be honoured."""
+        """The request, complete. Raises SfumatoError for what cannot be honoured, Forbidden for what may not be."""
+        check_names(request, self._config.licences)
         return find_kind(request.kind).checked(request, self)
 
     def weight(self, request: JobRequest) -> int:

@@ -72,7 +72,7 @@ class Queue:
     def __init__(self, config: Config):
         self.config = config
         self.inputs = Inputs(config.inputs)
-        self.desk = Desk(self.inputs)
+        self.desk = Desk(self.inputs, config)
         self.links = [Link(config, device, self._heard) for device in config.devices]
         self.draining = False
         self.counts: dict[str, int] = defaultdict(int)
@@ -125,6 +125,9 @@ class Queue:
         """
         request = await self.checked(request)
         weight = await self._weight(request)
+        if weight > self.config.pixels:
+            limit = f"the limit here is {self.config.pixels:,}; ask for fewer or smaller pictures"
+            raise SfumatoError(f"the request draws {weight:,} pixels; {limit}")
         waiting = sum(1 for one in self._live.values() if one.link is None)
         if waiting >= self.config.queue:
             raise QueueFull(waiting, max(1, round(self._seconds(min(one.weight for one in self._live.values())) or 1)))

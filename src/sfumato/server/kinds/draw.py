@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from sfumato.errors import SfumatoError, unknown
+from sfumato.hub.local_models import locate
 from sfumato.images.files import on_white
 from sfumato.images.inputs import split_image_and_mask
 from sfumato.loading.upscalers import load_upscaler
@@ -67,7 +68,7 @@ def _outpaint(given: Given, pictures: Mapping[str, Image.Image], how: Given) -> 
 
 def _upscale(given: Given, pictures: Mapping[str, Image.Image], how: Given) -> Request:
     if isinstance(how.get("upscaler"), str):
-        how["upscaler"] = load_upscaler(how["upscaler"])
+        how["upscaler"] = load_upscaler(locate(how["upscaler"], "upscaler")[0])
     return UpscaleRequest(image=_rgb(pictures)["image"], how=UpscaleOptions(**how), **given)
 
 

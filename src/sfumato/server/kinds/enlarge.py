@@ -5,6 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from sfumato.errors import SfumatoError
+from sfumato.hub.local_models import locate
 from sfumato.images.files import on_white
 from sfumato.loading.upscalers import load_upscaler
 from sfumato.pipeline.events import Picture, Progress
@@ -34,7 +35,7 @@ class Enlarge(Kind):
         scale, name = request.how.get("scale", 2), request.how.get("upscaler", "lanczos")
         if name in FILTERS:
             return Begun(_filtered(image, scale, FILTERS[name]))
-        return Begun(by_pixels(image, load_upscaler(name), scale).drawing)
+        return Begun(by_pixels(image, load_upscaler(locate(name, "upscaler")[0]), scale).drawing)
 
     def size(self, request: JobRequest, desk: Desk) -> tuple[int, int]:
         width, height = large_size(desk.inputs.open(request.pictures["image"]), request.how.get("scale", 2))

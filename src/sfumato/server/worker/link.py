@@ -97,7 +97,7 @@ class Link:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "sfumato.server.worker.process", json.dumps(settings),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")},
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "SFUMATO_CONFINED": "1"},
             start_new_session=True,  # Ctrl-C is for the server, which then lets pictures be finished
         )  # fmt: skip
         self._last = time.monotonic()
