@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import time
 from collections import defaultdict
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from sfumato.errors import SfumatoError
+from sfumato.hub.local_models import EMBEDDED
 from sfumato.server.config import Config
 from sfumato.server.desk import Desk
 from sfumato.server.jobs.inputs import Inputs
@@ -73,6 +75,8 @@ class Queue:
         self.config = config
         self.inputs = Inputs(config.inputs)
         self.desk = Desk(self.inputs, config)
+        if config.model is not None:
+            self.desk.spec(config.model)
         self.links = [Link(config, device, self._heard) for device in config.devices]
         self.draining = False
         self.counts: dict[str, int] = defaultdict(int)
@@ -80,6 +84,8 @@ class Queue:
         self._live: dict[str, _Live] = {}
         self._served: dict[str, float] = {}
         self._watchers: dict[str | None, set[asyncio.Queue[JobEvent]]] = defaultdict(set)
+        self._order: list[_Live] | None = None
+        self._positions: dict[str, int] | None = None
         self._dispatching = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "sfumato-store")
         self._checks = ThreadPoolExecutor(2, "sfumato-checks")
@@ -139,6 +145,7 @@ class Queue:
         if new:
             self.counts["submitted"] += 1
             self._live[job.id] = _Live(job, weight)
+            self._changed()
             self._publish(JobEvent("queued", job.id))
             await self._dispatch()
         return job
@@ -164,6 +171,11 @@ class Queue:
         return self._live.get(job)
 
     @property
+    def default_model(self) -> str:
+        """The model of requests that name none."""
+        return self.config.model or EMBEDDED
+
+    @property
     def running(self) -> list[_Live]:
         """Jobs that a worker has, oldest first."""
         return [one for one in self._live.values() if one.link is not None]
@@ -171,20 +183,39 @@ class Queue:
     @property
     def waiting(self) -> list[_Live]:
         """Jobs that wait, in the order in which they will be drawn as things stand."""
-        left, order = [one for one in self._live.values() if one.link is None], []
-        served = dict(self._served)
-        now = time.monotonic()
-        while left:
-            chosen = min(left, key=lambda one: self._rank(one, served))
-            left.remove(chosen)
-            now += 1e-6
-            served[chosen.job.user] = now
-            order.append(chosen)
+        if self._order is None:
+            self._order = self._ordered()
+        return self._order
+
+    def _ordered(self) -> list[_Live]:
+        """Urgent jobs first; of equals that of whoever was served longest ago; then the one that came first."""
+        by_user: dict[str, list[_Live]] = defaultdict(list)
+        for one in self._live.values():
+            if one.link is None:
+                by_user[one.job.user].append(one)
+        heap: list[tuple[int, float, int, str]] = []
+
+        def offer(user: str, served: float) -> None:
+            if by_user[user]:
+                job = by_user[user][-1].job
+                heapq.heappush(heap, (-job.priority, served, job.number, user))
+
+        for user, jobs in by_user.items():
+            jobs.sort(key=lambda one: (one.job.priority, -one.job.number))
+            offer(user, self._served.get(user, 0.0))
+        order, now = [], time.monotonic()
+        while heap:
+            user = heapq.heappop(heap)[-1]
+            order.append(by_user[user].pop())
+            now += 1e-6  # as if it were served now, so that the others come before its next
+            offer(user, now)
         return order
 
     def position(self, job: str) -> int | None:
         """How many jobs are before one that waits; None for a job that does not."""
-        return next((k for k, one in enumerate(self.waiting) if one.job.id == job), None)
+        if self._positions is None:
+            self._positions = {one.job.id: k for k, one in enumerate(self.waiting)}
+        return self._positions.get(job)
 
     def seconds_left(self, job: str) -> float | None:
         """About how long a job will take still; None where that is not known."""
@@ -213,6 +244,7 @@ class Queue:
         await self._in_thread(self.store.queue_again, job, True)
         new = await self.get(job)
         self._live[job] = _Live(new, await self._weight(new.request))
+        self._changed()
         self._publish(JobEvent("queued", job))
         await self._dispatch()
         return new
@@ -252,6 +284,10 @@ class Queue:
     def _watching(self, job: str | None) -> _Watching:
         return _Watching(self._watchers, job)
 
+    def _changed(self) -> None:
+        """Forgets in which order jobs wait."""
+        self._order = self._positions = None
+
     def _publish(self, event: JobEvent) -> None:
         for events in (*self._watchers.get(event.job, ()), *self._watchers.get(None, ())):
             if event.what != "progress" or events.qsize() < MAX_UNREAD:  # who reads slowly misses steps only
@@ -267,6 +303,7 @@ class Queue:
     async def _give(self, one: _Live, link: Link) -> None:
         one.link, one.began = link, time.monotonic()
         self._served[one.job.user] = one.began
+        self._changed()
         await self._in_thread(self.store.start, one.job.id)
         one.job = await self.get(one.job.id)
         if one.cancelled is not None:
@@ -289,16 +326,13 @@ class Queue:
                 free.append((one.job.request.model not in link.models, weight, link))
         return min(free, key=lambda each: each[:2])[2] if free else None
 
-    def _rank(self, one: _Live, served: Mapping[str, float]) -> tuple[int, float, int]:
-        """Urgent jobs first; of equals that of whoever was served longest ago; then the one that came first."""
-        return -one.job.priority, served.get(one.job.user, 0.0), one.job.number
-
     async def _heard(self, link: Link, message: Mapping[str, Any], payload: bytes) -> None:
         said = message["say"]
         if said == "died":
             await self._worker_died(link)
         elif said in ("ready", "models", "loading", "not loaded"):
             if said == "ready":
+                await link.send({"do": "load", "model": self.default_model})
                 await self._dispatch()
         elif (one := self._live.get(message["job"])) is not None and one.link is link:
             await self._job_said(one, said, message, payload)
@@ -336,6 +370,7 @@ class Queue:
                 continue
             await self._in_thread(self.store.queue_again, one.job.id)
             one.link, one.steps = None, {}
+            self._changed()
             self._publish(JobEvent("queued", one.job.id))
         await self._dispatch()
 
@@ -354,6 +389,7 @@ class Queue:
         report: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self._live.pop(one.job.id, None)
+        self._changed()
         self.counts[state.value] += 1
         await self._in_thread(self.store.finish, one.job.id, state, error, bad_input, report)
         self._publish(JobEvent(state.value, one.job.id, {"error": error} if error else {}))
