@@ -13,7 +13,7 @@ from sfumato.errors import SfumatoError
 from sfumato.server import queue as module
 from sfumato.server.config import Config
 from sfumato.server.jobs.job import JobRequest, State
-from sfumato.server.queue import Queue, QueueFull
+from sfumato.server.queue import Queue, QueueFull, Stopping
 
 
 class Pretended:
@@ -148,3 +148,21 @@ async def collect(queue: Queue, job: str) -> list[str]:
 def test_a_model_that_is_none_is_noticed_at_once(tmp_path: Path) -> None:
     with pytest.raises(SfumatoError, match="nowhere"):
         Queue(Config(folder=tmp_path, model="nowhere"))
+
+
+def test_stopping_sends_listeners_away_and_takes_nothing_more(tmp_path: Path) -> None:
+    async def test(queue: Queue, worker: Pretended) -> None:
+        running, waiting = [(await queue.submit(request())).id for _ in range(2)]
+        listening = asyncio.create_task(collect(queue, waiting))
+        expecting = asyncio.create_task(queue.finished(waiting))
+        draining = asyncio.create_task(queue.drain())
+        await asyncio.sleep(0.01)
+        with pytest.raises(Stopping):
+            await queue.submit(request())
+        await worker.says("done", running, report={})
+        await draining
+        assert await listening == [] and worker.started == [running]
+        with pytest.raises(Stopping):
+            await expecting
+
+    run(test, tmp_path)

@@ -18,7 +18,8 @@ from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import models
 from sfumato.server.dialects.base import Dialect, QueueOf, UserOf
 from sfumato.server.jobs.job import Job, JobRequest, State
-from sfumato.server.queue import JobEvent, Queue
+from sfumato.server.queue import Queue
+from sfumato.server.watchers import JobEvent
 
 BEAT = 15.0  # seconds without an event, after which a sign of life is sent
 router = APIRouter(prefix="/api", tags=["sfumato"])
