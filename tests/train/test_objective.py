@@ -252,6 +252,7 @@ def test_times_of_other_kinds_at_known_quantiles() -> None:
     tangent = math.tan(math.pi / 8)
     expected = levels(1 - 1 / (tangent + 1), 0.5, 1 - 1 / (1 / tangent + 1))
     torch.testing.assert_close(objective.times("cosmap", u), expected)
+    torch.testing.assert_close(objective.times("cubic", u), levels(63 / 64, 7 / 8, 37 / 64))
     # Beta(1.5, 1): F(x) = x^1.5; Beta(1, 2): F(x) = 1 - (1 - x)^2
     torch.testing.assert_close(
         objective.times("beta", u, math.log(1.5) / 2, math.sqrt(1.5)), u ** (1 / 1.5), atol=1e-5, rtol=0

@@ -41,6 +41,8 @@ RECIPES = {
     "controlnet": "controlnet",
     "inpaint": "inpaint",
     "depth": "depth",
+    "lcm": "lcm",
+    "t2i-adapter": "t2i-adapter",
 }
 
 

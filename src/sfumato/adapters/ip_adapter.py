@@ -79,6 +79,16 @@ def read(checkpoint: Checkpoint, network: nn.Module, title: str) -> IPAdapter:
     return result.eval().requires_grad_(False)
 
 
+def written(adapter: IPAdapter, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of an adapter under its authors' names, who count the attentions to the picture itself as well."""
+    tensors = {}
+    for name, value in adapter.state_dict().items():
+        match = _LAYER.fullmatch(name)
+        named = name if match is None else f"{LAYERS}{2 * int(match[1]) + 1}.{match[2]}"
+        tensors[named] = value.detach().to("cpu", dtype).contiguous()
+    return tensors
+
+
 def _from_faces(shapes: Shapes) -> bool:
     """Whether a face is looked at: the projection makes several tokens of a vector, or there are LoRAs besides."""
     if any("lora" in name or "perceiver_resampler" in name for name in shapes):

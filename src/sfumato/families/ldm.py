@@ -172,7 +172,7 @@ class LatentDiffusion:
             unet = self.with_release_attention(ldm_unet.sizes(shapes, UNET))
             return replace(
                 release,
-                defaults=_guidance_distilled(release.defaults) if unet.guidance_dim else release.defaults,
+                defaults=guidance_distilled(release.defaults) if unet.guidance_dim else release.defaults,
                 unet=unet,
                 vae=replace(vae, **{name: getattr(release.vae, name) for name in UNSEEN}),
                 depth=depth_net.sizes(shapes, DEPTH) if release.depth and holds(shapes, DEPTH) else release.depth,
@@ -192,7 +192,7 @@ class LatentDiffusion:
             variant = _most_alike((release, *self.variants), prediction, sampling)
         steps, cfg = variant.defaults.steps, variant.defaults.cfg
         if unet.guidance_dim is not None:
-            sampling = _guidance_distilled(sampling)
+            sampling = guidance_distilled(sampling)
             steps, cfg = sampling.steps, sampling.cfg
         index = checkpoint.configs.get(INDEX, {})
         depth, low_res = release.depth, release.low_res
@@ -276,7 +276,7 @@ class LatentDiffusion:
         }
 
 
-def _guidance_distilled(defaults: Defaults) -> Defaults:
+def guidance_distilled(defaults: Defaults) -> Defaults:
     """The defaults of a network that was distilled into one that takes the guidance scale (LCM, Luo et al. 2023)."""
     return replace(defaults, steps=4, cfg=8.0, sampler="lcm", schedule="trailing")
 

@@ -127,8 +127,12 @@ class FineTuningTask(ABC):
 
     def _opened(self, data: SampleSource, options: Mapping[str, Any]) -> CaptionedPictures:
         """The pictures of a set by its options, in sizes that the model draws."""
-        spec = self.base.spec
-        return data.samples(options, self.cfg.loop.seed, spec.defaults.width, spec.multiple)
+        return data.samples(options, self.cfg.loop.seed, self.base.spec.defaults.width, self._multiple)
+
+    @property
+    def _multiple(self) -> int:
+        """What the sides of pictures are multiples of."""
+        return self.base.spec.multiple
 
     def prepare(self) -> None:
         """See `task.Prepares`: encodes the pictures, unless the run sees fewer views than there are."""

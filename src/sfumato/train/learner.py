@@ -19,7 +19,7 @@ from sfumato.train.precision import arithmetic, compute_dtype
 from sfumato.train.processes import Loss, Processes
 from sfumato.train.recompute import recompute_blocks
 from sfumato.train.shares import share
-from sfumato.train.task import Batch, Task, UsesFrozen
+from sfumato.train.task import Batch, FollowsSteps, Task, UsesFrozen
 
 ALONE = Processes()
 
@@ -68,6 +68,8 @@ class Learner:
         self.scaler.update()
         self.optimizer.zero_grad()
         self.ema.update(step)
+        if isinstance(self.task, FollowsSteps):
+            self.task.stepped()
         return values
 
     def _backward(self, batch: Batch, step: int, part: int) -> dict[str, float]:

@@ -27,7 +27,7 @@ from sfumato.seeding import stream
 from sfumato.spec import NoiseSchedule, Prediction
 from sfumato.train import loss_weights, training_noise
 
-Times = Literal["uniform", "logit_normal", "mode", "cosmap", "beta"]
+Times = Literal["uniform", "logit_normal", "mode", "cosmap", "cubic", "beta"]
 Penalty = Literal["square", "absolute", "huber", "smooth_l1"]
 MODE_SCALES = (-1.0, 2 / (math.pi - 2))  # what "mode" times allow (Esser et al. 2024, equation 20)
 Noised = Mapping[str, Tensor]
@@ -231,6 +231,7 @@ def times(kind: Times, u: Tensor, shift: float = 0.0, scale: float = 1.0) -> Ten
     - "uniform": the same with z of the logistic distribution, so that times are uniform for shift 0 and scale 1;
     - "mode": 1 - u - scale (cos^2(pi u / 2) - 1 + u) (equation 20; `scale` from -1 to 1.75 is its s);
     - "cosmap": 1 - 1 / (tan(pi u / 2) + 1) (equation 21), the distribution of the cosine schedule;
+    - "cubic": 1 - u^3, mostly noisy ones (Mou et al. 2023);
     - "beta": quantiles of the beta distribution, whose a is scale exp(shift) and b is scale exp(-shift).
     """
     u = u.clamp(1e-6, 1 - 1e-6)
@@ -238,6 +239,8 @@ def times(kind: Times, u: Tensor, shift: float = 0.0, scale: float = 1.0) -> Ten
         return (1 - u - scale * (torch.cos(math.pi / 2 * u) ** 2 - 1 + u)).clamp(0, 1)
     if kind == "cosmap":
         return 1 - 1 / (torch.tan(math.pi / 2 * u) + 1)
+    if kind == "cubic":
+        return 1 - u**3
     if kind == "beta":
         return beta_quantiles(u, scale * math.exp(shift), scale * math.exp(-shift))
     z = torch.special.ndtri(u) if kind == "logit_normal" else torch.logit(u)

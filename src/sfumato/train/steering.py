@@ -79,12 +79,14 @@ def fresh(base: nn.Module, cfg: Sizes, latent_channels: int) -> ControlNet | MMD
 def steered(
     base: Model, denoiser: Denoiser, captions: Sequence[str], seeds: Sequence[int], size: tuple[int, int], steps: int,
     hinted: Callable[[int, Cond], Cond] | None, regions: Sequence[Region] = (),
+    negative: Callable[[int, Cond], Cond] | None = None,
 ) -> Tensor:  # fmt: skip
     """Returns pictures (N, 3, H, W) of captions, of `size` (width, height) in pixels, in so many steps (0: as many as
     the model advises).
 
-    `hinted(place, cond)` adds the hint of a picture to its conditioning; None draws without hints. Of a model with a
-    scene prior each picture's things fill one of the `regions`.
+    `hinted(place, cond)` adds the hint of a picture to its conditioning, and `negative(place, cond)` to that which
+    guidance leads away from (None: as `hinted`). Without `hinted` there are no hints. Of a model with a scene prior
+    each picture's things fill one of the `regions`.
     """
     width, height = size
     settings = Settings.of(base.spec, "-", steps=steps or base.spec.defaults.steps, width=width, height=height)
@@ -96,14 +98,17 @@ def steered(
         one = replace(settings, prompt=caption, prompt_syntax="plain", seed=seed)
         prompts = conditioning(base, one, run.sigmas, underlay=regions[place] if base.prior and regions else None)
         if hinted is not None:
-            prompts = prompts.map(*[lambda cond, place=place: hinted(place, cond.to(base.device))] * 2)
+            both = (hinted, negative or hinted)
+            prompts = prompts.map(
+                *[lambda cond, place=place, add=add: add(place, cond.to(base.device)) for add in both]
+            )
         jobs.append(run.job(guided(model, one, run.sigmas, prompts), one))
     return decoded(base.vae, torch.cat([seen[-1] for seen in latents_of(jobs)]))
 
 
-def write_control(folder: Path, control: nn.Module, hint: str, base: Model) -> None:
-    """Writes a ControlNet in diffusers' names, float16; the metadata names the hint and the model."""
-    tensors = {name: value.detach().half().cpu().contiguous() for name, value in control.state_dict().items()}
+def write_control(folder: Path, control: nn.Module, hint: str, base: Model, file: str = FILE, prefix: str = "") -> None:
+    """Writes a network that steers in diffusers' names after `prefix`, float16; the metadata names hint and model."""
+    tensors = {prefix + name: value.detach().half().cpu().contiguous() for name, value in control.state_dict().items()}
     about = {"hint": hint, "base": base.name, "base_hash": model_hash(base.path) or ""}
-    with atomic_write(folder / FILE) as file:
-        file.write(save(tensors, {"format": "pt", **{f"sfumato.{name}": text for name, text in about.items()}}))
+    with atomic_write(folder / file) as opened:
+        opened.write(save(tensors, {"format": "pt", **{f"sfumato.{name}": text for name, text in about.items()}}))

@@ -76,6 +76,17 @@ class UsesFrozen(Protocol):
 
 
 @runtime_checkable
+class FollowsSteps(Protocol):
+    """A task in which something follows the weights, such as an average that the loss asks.
+
+    What follows belongs to `networks`, so that checkpoints hold it; it does not learn.
+    """
+
+    def stepped(self) -> None:
+        """Is called after every step, when the weights have changed."""
+
+
+@runtime_checkable
 class Prepares(Protocol):
     """A task with work to do before its first step, which a dry run leaves out."""
 

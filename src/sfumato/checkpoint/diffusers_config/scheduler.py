@@ -60,6 +60,7 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "DDIMScheduler": {"clip_sample": False, "set_alpha_to_one": False},
     "EulerAncestralDiscreteScheduler": {},
     "EulerDiscreteScheduler": {},
+    "LCMScheduler": {"clip_sample": False, "set_alpha_to_one": True},
     "PNDMScheduler": {"set_alpha_to_one": False, "skip_prk_steps": True},
 }
 SPACINGS = {"leading": "leading", "linspace": "discrete", "trailing": "trailing"}

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from PIL import Image
-from torch import Tensor, nn
 
-from sfumato.checkpoint.hashes import model_hash
-from sfumato.data.pictures.protocol import CaptionedPictures, Sample, SampleSource
-from sfumato.diffusion.cond import Cond
-from sfumato.images.tensors import to_images, to_pixels
-from sfumato.nets.controlled import Controlled
-from sfumato.pipeline.hints import hint_input, hint_picture
-from sfumato.pipeline.latents import encode
-from sfumato.pipeline.model import Model
-from sfumato.pipeline.underlay import filled_part
-from sfumato.settings.control import Control
-from sfumato.train.cache import Cache, joined_hash
-from sfumato.train.conditions import TURNS, Conditions
-from sfumato.train.fine_tuning import RATIOS, SHOWN, FineTuning, FineTuningTask, by_size
-from sfumato.train.learnt import with_networks
-from sfumato.train.objective import validation_errors
-from sfumato.train.precision import arithmetic
-from sfumato.train.sheet import sheet
-from sfumato.train.steering import fresh, steered, write_control
-from sfumato.train.warp import warped
+from sfumato.data.pictures.protocol import SampleSource
+from sfumato.train.hints import HintTask, HintTraining, Steering
+from sfumato.train.steering import fresh
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControlNetTraining(FineTuning):
-    """Recipe of a ControlNet that is shown hints of a kind, which are made of the pictures.
+class ControlNetTraining(HintTraining):
+    """Recipe of a ControlNet; see also `HintTraining`.
 
-    Depth and normals are seen by the network of the model `depth_model`, such as Stable Diffusion 2.0 depth. For a
-    transformer it has so many `blocks` of the width `hidden`, whose tokens know their `positions` or not; for a U-Net
-    it is a copy of its way down.
+    For a transformer it has so many `blocks` of the width `hidden`, whose tokens know their `positions` or not; for a
+    U-Net it is a copy of its way down.
     """
 
     RENAMED: ClassVar[dict[str, str]] = {
@@ -46,8 +26,6 @@ class ControlNetTraining(FineTuning):
         "drop": "data.caption_dropout", "views": "data.captions",
     }  # fmt: skip
 
-    hint: Literal["canny", "gradient", "scribble", "lineart", "tile", "colour", "depth", "normal"] = "canny"
-    depth_model: str = ""
     hidden: int = 768
     blocks: int = 6
     positions: bool = False
@@ -60,118 +38,11 @@ def make(
     return ControlNetTask(replace(cfg, model=model or cfg.model), data, folder, device)
 
 
-class Steering:
-    """A ControlNet that learns, and the model that it steers. Raises SfumatoError as `control.fresh`."""
-
-    def __init__(self, base: Model, cfg: ControlNetTraining):
-        self.base, self.cfg = base, cfg
-        drawing = base.denoiser.network
-        self.control = fresh(drawing, cfg, base.spec.vae.latent_channels).to(base.device).requires_grad_(True)
-        self.networks = nn.ModuleDict({"control": self.control})
-        self.model = with_networks(base, Controlled(drawing, [self.control]), base.encode)
-
-    def write(self, folder: Path, about: Mapping[str, str]) -> None:
-        """Writes the ControlNet in diffusers' names."""
-        write_control(folder, self.control, self.cfg.hint, self.base)
-
-
-class Hints(Conditions):
-    """The conditioning of samples, with the hints of their pictures.
-
-    The drafts of a model with a scene prior are the pictures themselves, warped: what they show and in which colours is
-    right, as with the drafts of captions, and its shape is to be taken from the hint.
-    """
-
-    def __init__(self, steering: Steering, pictures: CaptionedPictures, cache: Cache):
-        super().__init__(steering.base, self.warped)
-        self._steering, self._pictures, self._cache = steering, pictures, cache
-        self._base_hash = model_hash(steering.base.path)
-
-    def __call__(self, samples: Sequence[Sample], turns: Sequence[int] = ()) -> Cond:
-        """Returns the conditioning of samples of one size, with what the ControlNet makes of their hints."""
-        hints = [self.hint(sample).float() for sample in samples]  # autocast on a CPU joins no float16
-        return self.hinted(self.plain(samples, turns), torch.cat(hints))
-
-    def plain(self, samples: Sequence[Sample], turns: Sequence[int] = ()) -> Cond:
-        """Returns the same without hints."""
-        return super().__call__(samples, turns)
-
-    @torch.no_grad()
-    def warped(self, sample: Sample, turn: int) -> Tensor:
-        """The latents of a sample's picture, warped in the way that a turn has."""
-
-        def made() -> dict[str, Tensor]:
-            picture = warped(self._pictures.pixels(sample), TURNS * sample.picture + turn)
-            return {"latents": encode(self.model.vae, picture[None].to(self.model.device))[0].half()}
-
-        key = joined_hash("warped", self._pictures.key(sample), sample.picture, turn, self._base_hash)
-        return self._cache.tensors(key, made)["latents"]
-
-    def hinted(self, cond: Cond, hint: Tensor) -> Cond:
-        """Adds to a conditioning what the ControlNet makes of hints, one a row."""
-        control, hint = self._steering.control, hint.float().to(self.model.device)
-        weights = torch.ones(len(hint), control.residuals, device=hint.device)
-        return replace(cond, hints=control.prepare(hint), hint_weights=(weights,))
-
-    def hint(self, sample: Sample) -> Tensor:
-        """Returns what the ControlNet is given of a sample's picture, (1, C, H, W), float16."""
-        cfg, control, base = self._steering.cfg, self._steering.control, self._steering.base
-        key = joined_hash(
-            "hint", self._pictures.key(sample), cfg.hint, cfg.depth_model, type(control).__name__, self._base_hash
-        )
-
-        def made() -> dict[str, Tensor]:
-            shown = Control("control", self.picture(sample))
-            return {"hint": hint_input(base, shown, control, *sample.size).half()}
-
-        return self._cache.tensors(key, made)["hint"]
-
-    def picture(self, sample: Sample) -> Image.Image:
-        """Returns the hint of a sample as a picture."""
-        cfg = self._steering.cfg
-        image = to_images(self._pictures.pixels(sample)[None])[0]
-        return hint_picture(
-            Control("control", image, cfg.hint, depth_model=cfg.depth_model or None), None, *sample.size
-        )
-
-
-class ControlNetTask(FineTuningTask):
-    """Trains a ControlNet, see `FineTuningTask`."""
+class ControlNetTask(HintTask):
+    """Trains a ControlNet, see `HintTask`. Raises SfumatoError as `steering.fresh`."""
 
     cfg: ControlNetTraining
-    learnt: Steering
 
     def _learnt(self) -> Steering:
-        return Steering(self.base, self.cfg)
-
-    def _told(self) -> Hints:
-        self._told_hints = Hints(self.learnt, self.pictures, self.cache)
-        return self._told_hints
-
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Returns what `FineTuningTask` does; "gain" is the share of the model's own error that the hints take away, at
-        the largest ratio of noise to signal."""
-        found, alone = super().validate(), list[Tensor]()
-        for samples in by_size(self.pictures.validation()):
-            x0 = self.latents(samples).to(self.device)
-            with arithmetic(self.cfg.loop, self.device):
-                errors = validation_errors(self.base.denoiser, x0, self._told_hints.plain(samples), RATIOS[-1])
-            alone.append(errors.flatten(1).mean(1))
-        return found | {"gain": 1 - found[f"x0_{RATIOS[-1]:g}"] / torch.cat(alone).mean().item()}
-
-    @torch.no_grad()
-    def samples(self) -> Image.Image:
-        """Returns pictures, their hints, and what is drawn from their captions without hints and with them."""
-        shown = by_size(self.pictures.validation())[0][:SHOWN]
-        told = self._told_hints
-        rows = [torch.stack([self.pictures.pixels(sample) for sample in shown])]
-        pictures = [told.picture(sample) for sample in shown]
-        rows.append(torch.cat([to_pixels(picture) for picture in pictures]))
-        captions, numbers = [sample.caption for sample in shown], [sample.picture for sample in shown]
-        hints = [told.hint(sample) for sample in shown]
-        for given in (None, lambda place, cond: told.hinted(cond, hints[place])):
-            regions = [filled_part(picture) for picture in pictures] if given else []
-            drawing = self.base, self.model.denoiser
-            rows.append(steered(*drawing, captions, numbers, shown[0].size, self.cfg.sheet_steps, given, regions))
-        return sheet(rows)
+        base = self.base
+        return Steering(base, self.cfg, fresh(base.denoiser.network, self.cfg, base.spec.vae.latent_channels))

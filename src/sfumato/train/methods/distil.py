@@ -23,8 +23,9 @@ from sfumato.data.protocol import TrainingSet
 from sfumato.diffusion.sigma_schedules import sigma_list
 from sfumato.pipeline.batch import Request, decoded, trajectories
 from sfumato.seeding import shuffled, stream
-from sfumato.settings.settings import Options, Settings, sized
+from sfumato.settings.settings import Settings
 from sfumato.train.config import LoopConfig
+from sfumato.train.few_steps import SCHEDULE, few_steps, sheet_settings
 from sfumato.train.latents import identity
 from sfumato.train.objective import pseudo_huber, stratified, x0_error
 from sfumato.train.precision import arithmetic
@@ -34,8 +35,6 @@ from sfumato.train.task import Batch
 from sfumato.train.variant import FIELDS, Variant
 
 CHUNK = 32  # paths that are drawn side by side and kept in one file
-SHEET_STEPS = (1, 2, 4)
-SCHEDULE = "trailing"  # from the noisiest level, in even times: the levels of 1, 2 and 4 steps are among those of 8
 
 
 @dataclass(frozen=True)
@@ -120,18 +119,15 @@ class DistilTask:
     def samples(self) -> Image.Image:
         """Returns pictures drawn in one, two and four steps; below them the teacher's from the same noise."""
         model, requests = self.variant.model, [Request(prompt, k) for k, prompt in enumerate(self.cfg.prompts)]
-        side = self._data.size
-        few = [Settings.of(model.spec, "-", **sized(self._defaults(steps), side, side)) for steps in SHEET_STEPS]
+        few = sheet_settings(model.spec, self._data.size, self._data.size)
         rows = [trajectories(model, requests, settings) for settings in few]
         rows.append(trajectories(self.variant.base, requests, self._teacher))
         return sheet([decoded(model.vae, row[:, -1]) for row in rows])
 
     def export(self, folder: Path) -> None:
         """Writes the variant's file, `fast.safetensors`."""
-        self.variant.export(folder / "fast.safetensors", {"sfumato.json": dict(self._defaults(self.cfg.steps))}, {})
-
-    def _defaults(self, steps: int) -> Options:
-        return {"steps": steps, "cfg": 1.0, "sampler": "lcm", "schedule": SCHEDULE}
+        defaults = dict(few_steps(self.variant.model.spec, self.cfg.steps))
+        self.variant.export(folder / "fast.safetensors", {"sfumato.json": defaults}, {})
 
     def _error(self, rows: Tensor, levels: Tensor) -> Tensor:
         """Returns the student's estimates of the ends of the paths minus these ends, (B, C, h, w)."""
