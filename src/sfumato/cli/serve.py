@@ -21,6 +21,10 @@ def serve(
         list[str] | None, typer.Option(help="cpu, cuda:0 ...; repeated, each has a worker.", show_default=False)
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.", show_default=False)] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Gigabytes of models that stay loaded.", show_default="half of what is free"),
+    ] = None,
     queue: Annotated[int, typer.Option(min=1, help="How many jobs may wait.")] = 256,
     exact: Annotated[
         bool, typer.Option("--exact", help="No two requests share a call of the network: pictures as if drawn alone.")
@@ -36,6 +40,6 @@ def serve(
 
     config = Config(
         folder=folder or own_folder(), host=host, port=port, model=model, devices=tuple(device or (None,)),
-        dtype=dtype, queue=queue, exact=exact,
+        dtype=dtype, memory=None if memory is None else int(memory * 1e9), queue=queue, exact=exact,
     )  # fmt: skip
     run(config, lambda address: status.say(f"sfumato listens on {address}; Ctrl-C stops it"))

@@ -17,7 +17,7 @@ from sfumato.server.config import Config
 from sfumato.server.dialects import DIALECTS, dialect_of
 from sfumato.server.dialects.base import QueueOf
 from sfumato.server.jobs.store import KeyConflict
-from sfumato.server.queue import Queue, QueueFull
+from sfumato.server.queue import Queue, QueueFull, Stopping
 from sfumato.server.safety.names import Forbidden
 
 
@@ -79,6 +79,10 @@ def _errors(app: FastAPI) -> None:
     @app.exception_handler(QueueFull)
     async def full(request: Request, error: QueueFull) -> Response:
         return reply(request, 429, str(error), {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(Stopping)
+    async def stopping(request: Request, error: Stopping) -> Response:
+        return reply(request, 503, str(error), {"Retry-After": "10"})
 
     @app.exception_handler(KeyConflict)
     async def conflict(request: Request, error: KeyConflict) -> Response:

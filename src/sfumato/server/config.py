@@ -17,37 +17,27 @@ def own_folder() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How a server runs.
+    """How a server runs."""
 
-    `folder` holds its jobs and pictures. `devices` have a worker each; None is the best one there is. `queue` is how
-    many jobs may wait, `memory` how many bytes of models a worker keeps loaded (None: half of what is free). With
-    `exact` no two requests share a call of a network. `at_once` is how many pixels a worker draws side by side (None:
-    what suits its device); larger jobs are drawn alone. `token` and `users` (names and argon2 hashes) say who may use
-    it, `hosts` are names by which it may be called besides its own, `origins` are other pages that may call it. `fetch`
-    allows pictures given as addresses. `log_prompts` writes prompts into the log. `drain` is for how many seconds
-    running jobs may go on when the server is told to stop. A job draws at most `pixels`. With `licences` a model whose
-    licence was not accepted on this machine is refused.
-    """
-
-    folder: Path = field(default_factory=own_folder)
+    folder: Path = field(default_factory=own_folder)  # holds its jobs and pictures
     host: str = "127.0.0.1"
     port: int = 7860
-    model: str | None = None
-    devices: tuple[str | None, ...] = (None,)
+    model: str | None = None  # draws where a request names none; None is the one that ships
+    devices: tuple[str | None, ...] = (None,)  # each has a worker; None is the best one there is
     dtype: str | None = None
-    memory: int | None = None
-    queue: int = 256
-    exact: bool = False
-    at_once: int | None = None
-    token: str | None = None
-    users: Path | None = None
-    hosts: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
-    fetch: bool = False
+    memory: int | None = None  # bytes of models that a worker keeps loaded; None is half of what is free
+    queue: int = 256  # jobs that may wait
+    exact: bool = False  # no two requests share a call of a network
+    at_once: int | None = None  # pixels that a worker draws side by side; larger jobs are drawn alone
+    pixels: int = 64 << 20  # that a job draws at most
+    token: str | None = None  # whoever has it may use the server
+    users: Path | None = None  # a file of names and argon2 hashes of their passwords
+    hosts: tuple[str, ...] = ()  # names by which it may be called besides its own
+    origins: tuple[str, ...] = ()  # other pages that may call it
+    fetch: bool = False  # take pictures from addresses that requests give
+    licences: bool = False  # refuse models whose licence was not accepted on this machine
     log_prompts: bool = False
-    drain: float = 30.0
-    pixels: int = 64 << 20
-    licences: bool = False
+    drain: float = 30.0  # seconds that running jobs may go on when the server is told to stop
 
     @property
     def database(self) -> Path:

@@ -13,16 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from sfumato.errors import SfumatoError
+from sfumato.hub.local_models import EMBEDDED
 from sfumato.server.config import Config
 from sfumato.server.desk import Desk
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
 from sfumato.server.jobs.store import MAX_ATTEMPTS, Store
+from sfumato.server.turns import in_turn
+from sfumato.server.watchers import JobEvent, Watchers
 from sfumato.server.worker.link import Link
 
 AT_ONCE = 4 * 256 * 256  # pixels that a worker without a GPU draws side by side
 AT_ONCE_GPU = 4 * 1024 * 1024
-MAX_UNREAD = 256  # events that wait for one listener
 ADVICE = "wait until a job is done, or cancel one"
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -37,14 +39,11 @@ class QueueFull(SfumatoError):
         self.retry_after = retry_after
 
 
-@dataclass(frozen=True)
-class JobEvent:
-    """What happened to a job: `what` is queued, started, progress, picture, report, or the state that ended it."""
+class Stopping(SfumatoError):
+    """The server is about to stop; what waits is drawn after its next start."""
 
-    what: str
-    job: str
-    data: Mapping[str, Any] = field(default_factory=dict)
-    preview: bytes = b""
+    def __init__(self) -> None:
+        super().__init__("the server is being stopped; what waits is drawn when it runs again")
 
 
 @dataclass
@@ -73,13 +72,17 @@ class Queue:
         self.config = config
         self.inputs = Inputs(config.inputs)
         self.desk = Desk(self.inputs, config)
+        if config.model is not None:
+            self.desk.spec(config.model)
         self.links = [Link(config, device, self._heard) for device in config.devices]
         self.draining = False
         self.counts: dict[str, int] = defaultdict(int)
         self.rate: float | None = None  # seconds that a pixel took lately
+        self.watchers = Watchers()
         self._live: dict[str, _Live] = {}
         self._served: dict[str, float] = {}
-        self._watchers: dict[str | None, set[asyncio.Queue[JobEvent]]] = defaultdict(set)
+        self._order: list[_Live] | None = None
+        self._positions: dict[str, int] | None = None
         self._dispatching = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "sfumato-store")
         self._checks = ThreadPoolExecutor(2, "sfumato-checks")
@@ -96,12 +99,17 @@ class Queue:
         for link in self.links:
             link.start()
 
-    async def close(self) -> None:
-        """Lets running jobs end for a while, then stops; what is not finished is taken up at the next start."""
+    async def drain(self) -> None:
+        """Takes no more jobs, lets running ones end for a while, and sends those who still listen away."""
         self.draining = True
         until = time.monotonic() + self.config.drain
-        while any(one.link for one in self._live.values()) and time.monotonic() < until:
+        while self.running and time.monotonic() < until:
             await asyncio.sleep(0.05)
+        self.watchers.dismiss()
+
+    async def close(self) -> None:
+        """Stops, after `drain`; what is not finished is taken up at the next start."""
+        await self.drain()
         for link in self.links:
             await link.stop()
         await self._in_thread(self.store.close)
@@ -121,8 +129,10 @@ class Queue:
     ) -> Job:
         """Adds a job. `key` is the client's Idempotency-Key and `body` what it sent with it.
 
-        Raises SfumatoError for a request that cannot be honoured, QueueFull, and KeyConflict.
+        Raises SfumatoError for a request that cannot be honoured, QueueFull, KeyConflict, and Stopping.
         """
+        if self.draining:
+            raise Stopping
         request = await self.checked(request)
         weight = await self._weight(request)
         if weight > self.config.pixels:
@@ -139,7 +149,8 @@ class Queue:
         if new:
             self.counts["submitted"] += 1
             self._live[job.id] = _Live(job, weight)
-            self._publish(JobEvent("queued", job.id))
+            self._changed()
+            self.watchers.tell(JobEvent("queued", job.id))
             await self._dispatch()
         return job
 
@@ -164,6 +175,11 @@ class Queue:
         return self._live.get(job)
 
     @property
+    def default_model(self) -> str:
+        """The model of requests that name none."""
+        return self.config.model or EMBEDDED
+
+    @property
     def running(self) -> list[_Live]:
         """Jobs that a worker has, oldest first."""
         return [one for one in self._live.values() if one.link is not None]
@@ -171,20 +187,17 @@ class Queue:
     @property
     def waiting(self) -> list[_Live]:
         """Jobs that wait, in the order in which they will be drawn as things stand."""
-        left, order = [one for one in self._live.values() if one.link is None], []
-        served = dict(self._served)
-        now = time.monotonic()
-        while left:
-            chosen = min(left, key=lambda one: self._rank(one, served))
-            left.remove(chosen)
-            now += 1e-6
-            served[chosen.job.user] = now
-            order.append(chosen)
-        return order
+        if self._order is None:
+            waiting = {one.job.id: one for one in self._live.values() if one.link is None}
+            order = in_turn((one.job for one in waiting.values()), self._served)
+            self._order = [waiting[job.id] for job in order]
+        return self._order
 
     def position(self, job: str) -> int | None:
         """How many jobs are before one that waits; None for a job that does not."""
-        return next((k for k, one in enumerate(self.waiting) if one.job.id == job), None)
+        if self._positions is None:
+            self._positions = {one.job.id: k for k, one in enumerate(self.waiting)}
+        return self._positions.get(job)
 
     def seconds_left(self, job: str) -> float | None:
         """About how long a job will take still; None where that is not known."""
@@ -213,21 +226,22 @@ class Queue:
         await self._in_thread(self.store.queue_again, job, True)
         new = await self.get(job)
         self._live[job] = _Live(new, await self._weight(new.request))
-        self._publish(JobEvent("queued", job))
+        self._changed()
+        self.watchers.tell(JobEvent("queued", job))
         await self._dispatch()
         return new
 
     async def finished(self, job: str) -> Job:
-        """Waits until a job is ended, and returns it. Raises KeyError where there is none."""
-        with self._watching(job) as events:
-            while not (found := await self.get(job)).state.ended:
-                while not _ends(await events.get()):
-                    pass
-            return found
+        """Waits until a job is ended, and returns it. Raises KeyError where there is none, and Stopping."""
+        async for _ in self.events(job):
+            pass
+        if not (found := await self.get(job)).state.ended:
+            raise Stopping
+        return found
 
     async def events(self, job: str | None = None) -> AsyncIterator[JobEvent]:
-        """What happens to a job until it ends, or to all jobs; begins with how things stand for a job."""
-        with self._watching(job) as events:
+        """What happens to a job until it ends, or to all jobs until the server stops; begins with how things stand."""
+        with self.watchers.watch(job) as events:
             if job is not None:
                 found = await self.get(job)
                 if found.state.ended:
@@ -238,10 +252,9 @@ class Queue:
                     yield JobEvent("started", job)
                     for picture in found.pictures:
                         yield JobEvent("picture", job, {"index": picture.index})
-            while True:
-                event = await events.get()
+            while (event := await events.get()) is not None:
                 yield event
-                if job is not None and _ends(event):
+                if job is not None and event.ends:
                     return
 
     async def command(self, message: Mapping[str, Any]) -> None:
@@ -249,13 +262,9 @@ class Queue:
         for link in self.links:
             await link.send(message)
 
-    def _watching(self, job: str | None) -> _Watching:
-        return _Watching(self._watchers, job)
-
-    def _publish(self, event: JobEvent) -> None:
-        for events in (*self._watchers.get(event.job, ()), *self._watchers.get(None, ())):
-            if event.what != "progress" or events.qsize() < MAX_UNREAD:  # who reads slowly misses steps only
-                events.put_nowait(event)
+    def _changed(self) -> None:
+        """Forgets in which order jobs wait."""
+        self._order = self._positions = None
 
     async def _dispatch(self) -> None:
         """Gives waiting jobs to workers that have room."""
@@ -267,11 +276,12 @@ class Queue:
     async def _give(self, one: _Live, link: Link) -> None:
         one.link, one.began = link, time.monotonic()
         self._served[one.job.user] = one.began
+        self._changed()
         await self._in_thread(self.store.start, one.job.id)
         one.job = await self.get(one.job.id)
         if one.cancelled is not None:
             return
-        self._publish(JobEvent("started", one.job.id))
+        self.watchers.tell(JobEvent("started", one.job.id))
         request = one.job.request.to_json()
         done = len(one.job.pictures)
         await link.send({"do": "start", "job": one.job.id, "request": request, "done": done})
@@ -289,16 +299,13 @@ class Queue:
                 free.append((one.job.request.model not in link.models, weight, link))
         return min(free, key=lambda each: each[:2])[2] if free else None
 
-    def _rank(self, one: _Live, served: Mapping[str, float]) -> tuple[int, float, int]:
-        """Urgent jobs first; of equals that of whoever was served longest ago; then the one that came first."""
-        return -one.job.priority, served.get(one.job.user, 0.0), one.job.number
-
     async def _heard(self, link: Link, message: Mapping[str, Any], payload: bytes) -> None:
         said = message["say"]
         if said == "died":
             await self._worker_died(link)
         elif said in ("ready", "models", "loading", "not loaded"):
             if said == "ready":
+                await link.send({"do": "load", "model": self.default_model})
                 await self._dispatch()
         elif (one := self._live.get(message["job"])) is not None and one.link is link:
             await self._job_said(one, said, message, payload)
@@ -311,14 +318,14 @@ class Queue:
                 one.preview = payload or one.preview
                 told = {name: message[name] for name in ("picture", "step", "steps")}
                 told |= {"progress": round(one.progress, 4), "seconds_left": self.seconds_left(job)}
-                self._publish(JobEvent("progress", job, told, payload))
+                self.watchers.tell(JobEvent("progress", job, told, payload))
             case "picture":
                 picture = SavedPicture(**message["picture"])
                 await self._in_thread(self.store.picture, job, picture)
                 self.counts["pictures"] += 1
-                self._publish(JobEvent("picture", job, message["picture"]))
+                self.watchers.tell(JobEvent("picture", job, message["picture"]))
             case "report":
-                self._publish(JobEvent("report", job, message["data"]))
+                self.watchers.tell(JobEvent("report", job, message["data"]))
             case "done":
                 if one.began is not None:
                     seconds = (time.monotonic() - one.began) / max(1, one.weight)
@@ -336,7 +343,8 @@ class Queue:
                 continue
             await self._in_thread(self.store.queue_again, one.job.id)
             one.link, one.steps = None, {}
-            self._publish(JobEvent("queued", one.job.id))
+            self._changed()
+            self.watchers.tell(JobEvent("queued", one.job.id))
         await self._dispatch()
 
     async def _end_early(self, job: str, state: State, user: str | None) -> bool:
@@ -354,9 +362,10 @@ class Queue:
         report: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self._live.pop(one.job.id, None)
+        self._changed()
         self.counts[state.value] += 1
         await self._in_thread(self.store.finish, one.job.id, state, error, bad_input, report)
-        self._publish(JobEvent(state.value, one.job.id, {"error": error} if error else {}))
+        self.watchers.tell(JobEvent(state.value, one.job.id, {"error": error} if error else {}))
         await self._dispatch()
 
     def _seconds(self, pixels: float) -> float | None:
@@ -370,24 +379,3 @@ class Queue:
 
     async def _in_thread(self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*given, **named))
-
-
-def _ends(event: JobEvent) -> bool:
-    return event.what in (State.DONE, State.FAILED, State.CANCELLED)
-
-
-class _Watching:
-    """Lets someone hear of a job while a `with` lasts."""
-
-    def __init__(self, watchers: dict[str | None, set[asyncio.Queue[JobEvent]]], job: str | None):
-        self._watchers, self._job = watchers, job
-        self._events: asyncio.Queue[JobEvent] = asyncio.Queue()
-
-    def __enter__(self) -> asyncio.Queue[JobEvent]:
-        self._watchers[self._job].add(self._events)
-        return self._events
-
-    def __exit__(self, *_: object) -> None:
-        self._watchers[self._job].discard(self._events)
-        if not self._watchers[self._job]:
-            del self._watchers[self._job]

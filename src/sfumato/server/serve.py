@@ -13,6 +13,7 @@ import uvicorn
 from sfumato.errors import SfumatoError
 from sfumato.server.app import create_app
 from sfumato.server.config import Config
+from sfumato.server.queue import Queue
 
 LOCK = "server.lock"
 
@@ -39,21 +40,26 @@ def locked(folder: Path) -> Iterator[None]:
 def serve(config: Config, started: Callable[[str], None]) -> None:
     """Serves until it is told to stop; `started` gets the address. Raises SfumatoError where it cannot begin."""
     with locked(config.folder):
+        app = create_app(config)
         server = _Server(uvicorn.Config(
-            create_app(config), host=config.host, port=config.port, log_level="warning", timeout_keep_alive=30,
-            timeout_graceful_shutdown=int(config.drain) + 5, h11_max_incomplete_event_size=64 * 1024,
-        ), started)  # fmt: skip
+            app, host=config.host, port=config.port, log_level="warning", timeout_keep_alive=30,
+            timeout_graceful_shutdown=5, h11_max_incomplete_event_size=64 * 1024,
+        ), started, app.state.queue)  # fmt: skip
         server.run()
         if not server.started:
             raise SfumatoError(f"cannot listen on {config.host}:{config.port}; is it taken? choose another --port")
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens."""
+    """Says when it listens, and lets the queue drain before it stops."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[str], None]):
+    def __init__(self, config: uvicorn.Config, started: Callable[[str], None], queue: Queue):
         super().__init__(config)
-        self._said = started
+        self._said, self._queue = started, queue
+
+    async def shutdown(self, sockets: list | None = None) -> None:
+        await self._queue.drain()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list | None = None) -> None:
         await super().startup(sockets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -14,11 +15,13 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from sfumato.errors import SfumatoError
-from sfumato.hub.local_models import EMBEDDED, models
+from sfumato.hub.local_models import models
 from sfumato.server.dialects.base import Dialect, QueueOf, UserOf
 from sfumato.server.jobs.job import Job, JobRequest, State
-from sfumato.server.queue import JobEvent, Queue
+from sfumato.server.queue import Queue
+from sfumato.server.watchers import JobEvent
 
+BEAT = 15.0  # seconds without an event, after which a sign of life is sent
 router = APIRouter(prefix="/api", tags=["sfumato"])
 
 
@@ -27,7 +30,7 @@ class NewJob(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     kind: str = Field("txt2img", description="What to do: a task such as txt2img, or enlarge, interrogate.")
-    model: str = Field(EMBEDDED, description="The name of a model on this machine.")
+    model: str | None = Field(None, description="The name of a model on this machine; else the server's own.")
     prompt: str = ""
     negative: str = ""
     options: dict[str, Any] = Field(default_factory=dict, description="As in Python: steps, cfg, seed, n, width ...")
@@ -92,6 +95,7 @@ async def add_job(
 ) -> JobView:
     """Ask for pictures. The reply comes at once; /api/jobs/{id}/events tells how it goes on."""
     given = new.model_dump(exclude={"priority"})
+    given["model"] = new.model or queue.default_model
     given["pictures"] = {name: kept(queue, text, name) for name, text in new.pictures.items()}
     body = hashlib.sha256(json.dumps(new.model_dump(), sort_keys=True).encode()).hexdigest()
     job = await queue.submit(
@@ -186,8 +190,8 @@ async def follow_job(job: str, queue: QueueOf, user: UserOf) -> StreamingRespons
     await find(queue, job, user)
 
     async def stream() -> AsyncIterator[str]:
-        async for event in queue.events(job):
-            yield f"event: {event.what}\ndata: {json.dumps(_said(event))}\n\n"
+        async for event in with_beats(queue.events(job)):
+            yield ": still here\n\n" if event is None else f"event: {event.what}\ndata: {json.dumps(_said(event))}\n\n"
 
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
@@ -202,6 +206,27 @@ async def follow_all(socket: WebSocket, queue: QueueOf, user: UserOf) -> None:
             owners[event.job] = (await queue.get(event.job)).user == user
         if owners[event.job]:
             await socket.send_json(_said(event))
+
+
+async def with_beats(events: AsyncIterator[JobEvent]) -> AsyncIterator[JobEvent | None]:
+    """The events, and None after every BEAT seconds without one, so that nobody takes the line for dead."""
+    following: asyncio.Future[JobEvent] | None = None
+    try:
+        while True:
+            following = following or asyncio.ensure_future(anext(events))
+            done, _ = await asyncio.wait((following,), timeout=BEAT)
+            if not done:
+                yield None
+                continue
+            try:
+                event = following.result()
+            except StopAsyncIteration:
+                return
+            following = None
+            yield event
+    finally:
+        if following is not None:
+            following.cancel()
 
 
 class NamedPicture(BaseModel):

@@ -1,0 +1,38 @@
+"""Whose turn it is: fair among users, however many jobs each of them sent."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from sfumato.server.jobs.job import Job
+
+
+def in_turn(waiting: Iterable[Job], served: Mapping[str, float]) -> list[Job]:
+    """Returns jobs in the order in which they are drawn.
+
+    Urgent ones come first; of equals that of whoever was served longest ago (`served` has when each user was, in
+    seconds of `time.monotonic`); then the one that came first. Who is served waits for the others before the next turn.
+    """
+    by_user: dict[str, list[Job]] = defaultdict(list)
+    for job in waiting:
+        by_user[job.user].append(job)
+    heap: list[tuple[int, float, int, str]] = []
+
+    def offer(user: str, at: float) -> None:
+        if by_user[user]:
+            job = by_user[user][-1]
+            heapq.heappush(heap, (-job.priority, at, job.number, user))
+
+    for user, jobs in by_user.items():
+        jobs.sort(key=lambda job: (job.priority, -job.number))
+        offer(user, served.get(user, 0.0))
+    order, now = [], time.monotonic()
+    while heap:
+        user = heapq.heappop(heap)[-1]
+        order.append(by_user[user].pop())
+        now += 1e-6
+        offer(user, now)
+    return order

@@ -1,0 +1,60 @@
+"""Who is told what happens to jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sfumato.server.jobs.job import State
+
+MAX_UNREAD = 256  # events that wait for one listener
+Listening = asyncio.Queue["JobEvent | None"]
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """What happened to a job: `what` is queued, started, progress, picture, report, or the state that ended it."""
+
+    what: str
+    job: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    preview: bytes = b""
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing more happens to the job."""
+        return self.what in (State.DONE, State.FAILED, State.CANCELLED)
+
+
+class Watchers:
+    """Those who listen, to one job or to all of them."""
+
+    def __init__(self) -> None:
+        self._listening: dict[str | None, set[Listening]] = defaultdict(set)
+
+    @contextmanager
+    def watch(self, job: str | None) -> Iterator[Listening]:
+        """What happens to a job, or with None to all, as long as the `with` lasts; after a None nothing more comes."""
+        events: Listening = asyncio.Queue()
+        self._listening[job].add(events)
+        try:
+            yield events
+        finally:
+            self._listening[job].discard(events)
+            if not self._listening[job]:
+                del self._listening[job]
+
+    def tell(self, event: JobEvent) -> None:
+        """Tells everyone whom it concerns; who reads slowly misses steps, and nothing else."""
+        for events in (*self._listening.get(event.job, ()), *self._listening.get(None, ())):
+            if event.what != "progress" or events.qsize() < MAX_UNREAD:
+                events.put_nowait(event)
+
+    def dismiss(self) -> None:
+        """Sends everyone away."""
+        for events in [one for several in self._listening.values() for one in several]:
+            events.put_nowait(None)
