@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -13,12 +14,13 @@ import uvicorn
 
 from sfumato.server.app import create_app
 from sfumato.server.config import Config
+from sfumato.server.serve import listening
 
 
 @contextmanager
 def serving(config: Config) -> Iterator[str]:
     """The address of a server that runs as long as the `with`; its worker is ready."""
-    server = uvicorn.Server(uvicorn.Config(create_app(config), host="127.0.0.1", port=0, log_level="warning"))
+    server = uvicorn.Server(listening(replace(config, port=0), create_app(config)))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

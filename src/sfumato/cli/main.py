@@ -56,7 +56,7 @@ COMMANDS = {
         "sfumato.cli.evaluate:evaluate",
         "Measure a model: reconstruction, obedience to the prompt, originality.",
     ),
-    "serve": ("sfumato.cli.serve:serve", "Draw for clients over HTTP: web UIs, chat programs, scripts."),
+    "serve": ("sfumato.cli.serve:app", "Draw for clients over HTTP: web UIs, chat programs, scripts."),
     "verify": ("sfumato.cli.verify:verify", "Compare every network, sampler and format with reference data."),
 }
 

@@ -9,10 +9,21 @@ import typer
 
 from sfumato.cli.status import status
 
+app = typer.Typer(invoke_without_command=True)
+user = typer.Typer(no_args_is_help=True, help="Say who may use a server.")
+app.add_typer(user, name="user")
 
+Users = Annotated[
+    Path | None,
+    typer.Option("--users", metavar="FILE", help="Names with argon2 hashes; see `sfumato serve user add`."),
+]
+
+
+@app.callback()
 def serve(
+    context: typer.Context,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; more than this machine needs --token.")
+        str, typer.Option(help="The address to listen on; more than this machine needs --token or --users.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 7860,
     folder: Annotated[Path | None, typer.Option(help="Where jobs and pictures are kept.", show_default=False)] = None,
@@ -29,17 +40,58 @@ def serve(
     exact: Annotated[
         bool, typer.Option("--exact", help="No two requests share a call of the network: pictures as if drawn alone.")
     ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SFUMATO_TOKEN", help="Who calls must say this: as Bearer, ?token=, or password.", show_default=False
+        ),
+    ] = None,
+    users: Users = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A name by which clients may call it.", show_default=False)
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Another page that may call it: https://example.org.", show_default=False),
+    ] = None,
+    licences: Annotated[
+        bool, typer.Option("--require-licences", help="Refuse models whose licence was not accepted here.")
+    ] = False,
 ) -> None:
     """Draw for clients over HTTP: web UIs, chat programs, scripts. Jobs survive a crash.
 
     Example: sfumato serve --port 7860
     """
+    if context.invoked_subcommand is not None:
+        return
     # Importing the server takes over a second.
     from sfumato.server.config import Config, own_folder
     from sfumato.server.serve import serve as run
 
     config = Config(
         folder=folder or own_folder(), host=host, port=port, model=model, devices=tuple(device or (None,)),
-        dtype=dtype, memory=None if memory is None else int(memory * 1e9), queue=queue, exact=exact,
+        dtype=dtype, memory=None if memory is None else int(memory * 1e9), queue=queue, exact=exact, token=token,
+        users=users, hosts=tuple(allow_host or ()), origins=tuple(origin or ()), licences=licences,
     )  # fmt: skip
     run(config, lambda address: status.say(f"sfumato listens on {address}; Ctrl-C stops it"))
+
+
+@user.command()
+def add(
+    name: Annotated[str, typer.Argument(help="The user's name.")],
+    users: Users = None,
+    password: Annotated[
+        str,
+        typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, help="Asked for where it is not given."),
+    ] = "",
+) -> None:
+    """Add a user, or change the password of one.
+
+    Example: sfumato serve user add ada --users users.txt
+    """
+    from sfumato.server.config import own_folder
+    from sfumato.server.safety.users import add_user
+
+    path = users or own_folder() / "users"
+    add_user(path, name, password)
+    status.say(f"{name} is in {path}; start the server with --users {path}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.requests import Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
@@ -18,6 +19,9 @@ from sfumato.server.dialects import DIALECTS, dialect_of
 from sfumato.server.dialects.base import QueueOf
 from sfumato.server.jobs.store import KeyConflict
 from sfumato.server.queue import Queue, QueueFull, Stopping
+from sfumato.server.safety.auth import Auth, check_listening
+from sfumato.server.safety.hosts import Hosts
+from sfumato.server.safety.limits import Limits
 from sfumato.server.safety.names import Forbidden
 
 
@@ -33,13 +37,27 @@ def create_app(config: Config) -> FastAPI:
         finally:
             await queue.close()
 
+    check_listening(config)
     app = FastAPI(title="sfumato", version=__version__, lifespan=life)
     app.state.queue, app.state.config = queue, config
     for dialect in DIALECTS:
         app.include_router(dialect.router)
     _health(app)
     _errors(app)
+    _guards(app, config)
     return app
+
+
+def _guards(app: FastAPI, config: Config) -> None:
+    """What every request passes before a route hears of it; the last that is added is the first to see it."""
+    app.add_middleware(Limits)
+    app.add_middleware(Auth, config=config)
+    if config.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=config.origins, allow_methods=["*"], allow_headers=["*"],
+            allow_credentials=True,
+        )  # fmt: skip
+    app.add_middleware(Hosts, config=config)
 
 
 def _health(app: FastAPI) -> None:

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from sfumato.errors import SfumatoError
 from sfumato.server.app import create_app
 from sfumato.server.config import Config
 from sfumato.server.queue import Queue
+from sfumato.server.safety.connections import MAX_CONNECTIONS, MAX_MESSAGE, Patient
 
 LOCK = "server.lock"
 
@@ -37,14 +39,20 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def listening(config: Config, app: FastAPI) -> uvicorn.Config:
+    """How uvicorn listens for an application."""
+    return uvicorn.Config(
+        app, host=config.host, port=config.port, log_level="warning", timeout_keep_alive=30,
+        timeout_graceful_shutdown=5, h11_max_incomplete_event_size=64 * 1024, http=Patient, ws_max_size=MAX_MESSAGE,
+        limit_concurrency=MAX_CONNECTIONS, server_header=False,
+    )  # fmt: skip
+
+
 def serve(config: Config, started: Callable[[str], None]) -> None:
     """Serves until it is told to stop; `started` gets the address. Raises SfumatoError where it cannot begin."""
     with locked(config.folder):
         app = create_app(config)
-        server = _Server(uvicorn.Config(
-            app, host=config.host, port=config.port, log_level="warning", timeout_keep_alive=30,
-            timeout_graceful_shutdown=5, h11_max_incomplete_event_size=64 * 1024,
-        ), started, app.state.queue)  # fmt: skip
+        server = _Server(listening(config, app), started, app.state.queue)
         server.run()
         if not server.started:
             raise SfumatoError(f"cannot listen on {config.host}:{config.port}; is it taken? choose another --port")
