@@ -79,11 +79,11 @@ def serve(
 @user.command()
 def add(
     name: Annotated[str, typer.Argument(help="The user's name.")],
-    users: Users = None,
     password: Annotated[
         str,
         typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, help="Asked for where it is not given."),
-    ] = "",
+    ],
+    users: Users = None,
 ) -> None:
     """Add a user, or change the password of one.
 

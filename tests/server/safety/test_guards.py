@@ -20,7 +20,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
+from typer.testing import CliRunner
 
+from sfumato.cli.main import app
 from sfumato.errors import SfumatoError
 from sfumato.server.app import create_app
 from sfumato.server.config import Config
@@ -138,6 +140,13 @@ def test_a_broken_file_of_users_is_named(tmp_path: Path) -> None:
     for name, password in (("a:b", "long enough"), ("../x", "long enough"), ("ada", "short")):
         with pytest.raises(SfumatoError):
             add_user(tmp_path / "more", name, password)
+
+
+def test_users_are_added_by_a_command(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    added = CliRunner().invoke(app, ["serve", "user", "add", "ada", "--users", str(path)], input="long enough\n" * 2)
+    assert added.exit_code == 0 and Users(path).verify("ada", "long enough"), added.output
+    assert "long enough" not in path.read_text() + added.output
 
 
 @pytest.mark.parametrize(
