@@ -53,8 +53,8 @@ def test_an_interrupted_build_goes_on(tmp_path, cache, monkeypatch):
     with pytest.raises(SfumatoError, match="not a complete emoji set"):
         EmojiData(out)
     drawn = []
-    draw = emoji._draw
-    monkeypatch.setattr(emoji, "_draw", lambda data, size: drawn.append(data) or draw(data, size))
+    draw = emoji.draw_icon
+    monkeypatch.setattr(emoji, "draw_icon", lambda data, size: drawn.append(data) or draw(data, size))
     emoji.build_emoji(out, cache=cache, size=16)
     assert len(drawn) == 3 + 2 + 3, "only noto, blob and twemoji were left to draw"
     assert {file.name: file.read_bytes() for file in out.iterdir()} == {

@@ -245,12 +245,12 @@ def _pictures(archives: Mapping[str, Path], known: set[str]) -> dict[str, dict[s
         icons = _member_json(archives[style], "icons.json")
         names = {_hex(code): name for table in table_names for code, name in tables[table].items()}
         pictures[style] = {
-            code: svg for code, name in names.items() if code in known and (svg := _svg(icons, name)) is not None
+            code: svg for code, name in names.items() if code in known and (svg := svg_of(icons, name)) is not None
         }
     return {style: {code: data for code, data in pictures[style].items() if code in known} for style in STYLES}
 
 
-def _svg(icons: Mapping[str, Any], name: str) -> bytes | None:
+def svg_of(icons: Mapping[str, Any], name: str) -> bytes | None:
     """Returns an icon of an Iconify set as a square SVG file, following aliases and flips; None if it is missing."""
     flip = False
     while name in icons.get("aliases", {}):
@@ -272,7 +272,7 @@ def _svg(icons: Mapping[str, Any], name: str) -> bytes | None:
     ).encode()
 
 
-def _draw(data: bytes, size: int) -> np.ndarray:
+def draw_icon(data: bytes, size: int) -> np.ndarray:
     """Renders a WebP or SVG file as uint8 RGBA (size, size, 4), straight alpha."""
     if data.startswith(b"<svg"):
         import resvg_py
@@ -283,7 +283,7 @@ def _draw(data: bytes, size: int) -> np.ndarray:
     if picture.size != (size, size):
         # Averaging straight alpha would mix in the colour of transparent pixels.
         picture = picture.convert("RGBa").resize((size, size), Image.Resampling.LANCZOS).convert("RGBA")
-    return np.asarray(picture)
+    return np.array(picture)
 
 
 def _build_style(out: Path, style: str, codes: list[str], source: Mapping[str, bytes], size: int) -> Iterator[int]:
@@ -297,7 +297,7 @@ def _build_style(out: Path, style: str, codes: list[str], source: Mapping[str, b
     pictures = np.empty((len(codes), size, size, 4), np.uint8)
     for row, code in enumerate(codes):
         try:
-            pictures[row] = _draw(source[code], size)
+            pictures[row] = draw_icon(source[code], size)
         except ImportError as error:
             raise SfumatoError("resvg-py is not installed, it draws the SVGs; pip install 'sfumato[train]'") from error
         except (OSError, ValueError) as error:
