@@ -47,6 +47,7 @@ ICONS = Package(
 )  # fmt: skip
 # Things of the package that nothing learns from.
 HELD = ("rocket", "mushroom", "snail", "red apple", "ambulance", "tiger face", "umbrella", "octopus")
+LEARNT = ("guitar", "koala", "sailboat", "anchor", "ant", "snowman", "tractor", "skull")
 NEAR = 2  # pixels by which an edge may lie beside its hint
 SIDE, SHOWN, THUMB = 256, 4, 112
 LOOP = """
@@ -199,25 +200,28 @@ def icons(known: EmojiTrainingSet) -> dict[str, Image.Image]:
     return found
 
 
-def learnt_icons(data: EmojiTrainingSet, folder: Path) -> tuple[Path, Tensor]:
-    """The folder of icons to learn from, and those of HELD things."""
+def learnt_icons(data: EmojiTrainingSet, folder: Path) -> tuple[Path, Tensor, Tensor]:
+    """The folder of icons to learn from, and pictures of HELD things and of LEARNT ones."""
     every = icons(data)
     own = {name: picture for name, picture in every.items() if name not in HELD}
-    place = captioned(folder / "pictures", own, list(own))
-    return place, torch.cat([to_pixels(every[name]) for name in HELD])
+    held, learnt = (torch.cat([to_pixels(every[name]) for name in names]) for names in (HELD, LEARNT))
+    return captioned(folder / "pictures", own, list(own)), held, learnt
 
 
 def full(data: EmojiTrainingSet, folder: Path, steps: int) -> Proof:
     """All weights, on another set of artwork."""
-    place, real = learnt_icons(data, folder)
+    place, *real = learnt_icons(data, folder)
     export = trained("full", LOOP.format(steps=steps, batch=16, lr=1e-3), place, folder)
-    before, after = (drawn(sfumato.load(*path), HELD) for path in ((), (export,)))
-    alike = [likeness(real, one).diagonal().mean() for one in (before, after)]
-    far = [(real - one).square().mean().sqrt() for one in (before, after)]
-    figures = [
-        f"{len(list(place.glob('*.png')))} icons; eight held things: likeness to the set's own pictures of them "
-        f"{alike[0]:.2f} before, {alike[1]:.2f} after; distance {far[0]:.2f} before, {far[1]:.2f} after"
-    ]
+    plain, sd = sfumato.load(), sfumato.load(export)
+    figures = [f"{len(list(place.glob('*.png')))} icons"]
+    for what, names, pictures in zip(("held", "learnt"), (HELD, LEARNT), real, strict=True):
+        before, after = (drawn(model, names) for model in (plain, sd))
+        alike = [likeness(pictures, one).diagonal().mean() for one in (before, after)]
+        far = [(pictures - one).square().mean().sqrt() for one in (before, after)]
+        figures.append(
+            f"eight things that were {what}: likeness to the set's pictures of them {alike[0]:.2f} before, "
+            f"{alike[1]:.2f} after; distance {far[0]:.2f} before, {far[1]:.2f} after"
+        )
     return Proof(figures, before, after)
 
 
@@ -231,7 +235,7 @@ def follows(picture: Image.Image, hint: Tensor) -> float:
 
 def edges(data: EmojiTrainingSet, folder: Path, steps: int) -> Proof:
     """A ControlNet of edges, on another set of artwork."""
-    place, real = learnt_icons(data, folder)
+    place, real, _ = learnt_icons(data, folder)
     export = trained("controlnet", EDGES + LOOP.format(steps=steps, batch=16, lr=2e-3), place, folder)
     sd, before, after, scores = sfumato.load(), list[Tensor](), list[Tensor](), list[list[float]]()
     hints = [make_hint("canny", picture) for picture in to_images(real)]

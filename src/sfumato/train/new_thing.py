@@ -6,6 +6,7 @@ that teaches such a thing brings its code along (see `nets.prior.NewThing`), bes
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,11 +23,14 @@ from sfumato.nets.prior import Memory, NewThing, ScenePrior, Words
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
+from sfumato.pipeline.underlay import filled_part
 from sfumato.text.embeddings import Embedding
 from sfumato.train.assemble import completed
 from sfumato.train.codes import coefficients, levels_of, rounded
 from sfumato.train.conditions import Conditions, Draft
 from sfumato.train.cutouts import CANONICAL, GREEN, cut_out, placed
+
+CHUNK = 16  # pictures that are encoded at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,7 @@ def pictured_word(model: Model, word: str, like: str, pictures: CaptionedPicture
     first = list(plain.values())[: prior.memory.known.shape[1]]
     things = [cut_out(to_images(pictures.pixels(one)[None])[0], f"picture {one.picture}") for one in first]
     alone = alone_on_green(model.vae, things, prior.cfg.side * model.spec.vae.factor)
-    codes = {style: fitted(prior.composer, one[None]) for style, one in enumerate(alone)}
+    codes = dict(enumerate(fitted_each(prior.composer, alone)))
     thing = new_thing(prior.memory, codes)
     styles = {number: k % len(first) for k, number in enumerate(plain)}
     return PicturedWord(Embedding(word, (vectors_of(model, like),), thing=thing), styles)
@@ -100,7 +104,8 @@ def vectors_of(model: Model, like: str) -> Tensor:
 def alone_on_green(vae: VAE, things: Sequence[Image.Image], size: int) -> Tensor:
     """Returns the latents (N, C, h, w), float32 on the CPU, of cut-out things as codes have them."""
     green = torch.stack([placed(thing, CANONICAL, GREEN, size) for thing in things])
-    return encode(vae, green.to(next(vae.parameters()).device)).float().cpu()
+    device = next(vae.parameters()).device
+    return torch.cat([encode(vae, part.to(device)).float().cpu() for part in green.split(CHUNK)])
 
 
 def new_thing(memory: Memory, codes: Mapping[int, Tensor]) -> NewThing:
@@ -117,22 +122,63 @@ def new_thing(memory: Memory, codes: Mapping[int, Tensor]) -> NewThing:
 
 
 @torch.no_grad()
+def remembering(model: Model, pictures: CaptionedPictures) -> ScenePrior | None:
+    """Returns a model's scene prior that remembers pictures as what the things that their captions name look like.
+
+    That are pictures on a plain ground whose caption names one thing alone, in one style, or without one in all styles.
+    The other pictures stay out of it.
+    """
+    if model.prior is None:
+        return None
+    prior = copy.deepcopy(model.prior)
+    places, things = list[tuple[int, list[int]]](), list[Image.Image]()
+    for view in {view.picture: view for view in reversed(list(pictures.views()))}.values():
+        found = prior.understand(model.encode.words(view.caption))
+        shown = to_images(pictures.pixels(view)[None])[0]
+        if [one.group.count for one in found.things] == [1] and on_plain_ground(shown):
+            styles = range(prior.cfg.styles) if found.style is None else [found.style]
+            places.append((found.things[0].concept, list(styles)))
+            things.append(cut_out(shown, view.caption))
+    if not things:
+        return prior
+    alone = alone_on_green(model.vae, things, prior.cfg.side * model.spec.vae.factor)
+    width = prior.cfg.code
+    for (concept, styles), code in zip(places, fitted_each(prior.composer, alone), strict=True):
+        prior.memory.codes[concept, styles] = code[:width].to(prior.memory.codes)
+        prior.memory.known[concept, styles] = 1
+        for style in styles:
+            prior.memory.remember((concept, style), code[width:])
+    return prior
+
+
+def on_plain_ground(picture: Image.Image) -> bool:
+    """Whether a picture shows something that leaves its edges free."""
+    part = filled_part(picture)
+    return part.width < 1 and part.height < 1
+
+
 def fitted(composer: Composer, latents: Tensor, code: Tensor | None = None) -> Tensor:
-    """Returns the code (K + D,) that spells out the mean of latents (N, C, h, w) with the least squared error, and
-    then its details, as whole numbers. With a `code` (K,) only the details are looked for."""
+    """Returns the code (K + D,) that spells out the mean of latents (N, C, h, w) best, see `fitted_each`."""
+    return fitted_each(composer, latents.double().mean(0, keepdim=True), None if code is None else code[None])[0]
+
+
+@torch.no_grad()
+def fitted_each(composer: Composer, latents: Tensor, codes: Tensor | None = None) -> Tensor:
+    """Returns the codes (N, K + D) that spell out latents (N, C, h, w) with the least squared error, and then their
+    details, as whole numbers. With `codes` (N, K) only the details are looked for."""
     detail = composer.cfg.detail
-    goal = latents.double().flatten(1).mean(0).to(composer.basis.weight.device)
-    if code is None:
-        code = _solved(composer.basis.weight, goal - composer.basis.bias.double())
+    goals = latents.double().flatten(1).to(composer.basis.weight.device)
+    if codes is None:
+        codes = _solved(composer.basis.weight, goals - composer.basis.bias.double())
     if not detail:
-        return code
-    rest = goal - composer.alone(torch.cat([code, code.new_zeros(sum(detail))])[None]).flatten()
+        return codes
+    rest = goals - composer.alone(torch.cat([codes, codes.new_zeros(len(codes), sum(detail))], 1)).flatten(1)
     rows = composer.get_buffer("detail_scale").float()[:, None]
     rows = rows * unpacked(composer.get_buffer("detail_basis"), BASIS_LEVELS)
-    amounts = coefficients(rows.cpu(), rest[None].float().cpu())
-    return torch.cat([code, rounded(amounts, levels_of(detail))[0].to(code)])
+    amounts = coefficients(rows.cpu(), rest.float().cpu())
+    return torch.cat([codes, rounded(amounts, levels_of(detail)).to(codes)], 1)
 
 
-def _solved(basis: Tensor, goal: Tensor) -> Tensor:
-    """The x (K,), float32, for which basis (N, K) x is nearest to a goal (N,). In float32 every run would differ."""
-    return torch.linalg.lstsq(basis.double(), goal.double()[:, None]).solution[:, 0].float()
+def _solved(basis: Tensor, goals: Tensor) -> Tensor:
+    """The x (N, K), float32, for which basis (L, K) x is nearest to goals (N, L). In float32 every run would differ."""
+    return torch.linalg.lstsq(basis.double(), goals.double().T).solution.T.float().contiguous()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from sfumato.data.pictures.protocol import SampleSource
+from sfumato.data.pictures.protocol import CaptionedPictures, SampleSource
 from sfumato.train.fine_tuning import FineTuning, FineTuningTask
-from sfumato.train.learnt import Whole, WholeOptions
+from sfumato.train.learnt import Whole, WholeOptions, with_parts
+from sfumato.train.new_thing import remembering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +26,14 @@ def make(
 
 
 class FullTask(FineTuningTask):
-    """Trains a model's own weights, see `FineTuningTask`."""
+    """Trains a model's own weights, see `FineTuningTask`. A scene prior remembers the pictures, too."""
 
     cfg: FullTraining
+
+    def _pictures(self, data: SampleSource, folder: Path) -> CaptionedPictures:
+        pictures = super()._pictures(data, folder)
+        self.base = with_parts(self.base, prior=remembering(self.base, pictures))
+        return pictures
 
     def _learnt(self) -> Whole:
         return Whole(self.base, self.cfg)
