@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ import sfumato
 from sfumato.data.pictures.readers.find import OwnPictures
 from sfumato.errors import SfumatoError
 from sfumato.nets.layout import Region
+from sfumato.pipeline.latents import autoencoding
+from sfumato.pipeline.load import load
 from sfumato.settings.settings import Settings
 from sfumato.train.conditions import Conditions
 from sfumato.train.config import LoopConfig
@@ -22,6 +25,7 @@ from sfumato.train.learnt import LoraOptions
 from sfumato.train.loop import train
 from sfumato.train.methods.dpo import DpoTask, DpoTraining
 from sfumato.train.methods.dreambooth import DreamboothTask, DreamboothTraining, apart
+from sfumato.train.methods.full import FullTask, FullTraining
 from sfumato.train.methods.lora import LoraTask, LoraTraining
 
 CPU, SIDE = torch.device("cpu"), 64
@@ -130,20 +134,32 @@ def test_dreambooth_takes_the_word_from_its_prompts_and_keeps_the_class_by_its_o
             DreamboothTask(replace(recipe, **wrong), OwnPictures(things), tmp_path, CPU)
 
 
-def test_both_pictures_of_a_pair_have_drafts_that_lie_as_they_do(things: Path, tmp_path: Path) -> None:
-    swapped = tmp_path / "swapped"
-    swapped.mkdir()
-    for name, other in (("high", "wide"), ("wide", "high")):
-        Image.open(things / f"{other}.png").save(swapped / f"{name}.png")
+def test_both_pictures_of_a_pair_have_the_draft_of_their_caption(things: Path, tmp_path: Path) -> None:
     data = {"resolution": SIDE, "default_caption": "a star"}
-    task = DpoTask(DpoTraining(loop=LOOP, rank=2, data=data, beta=100.0), OwnPictures(things), tmp_path, CPU, swapped)
-    samples = task.pictures.validation()
-    chosen, rejected = ([told.draft(sample, 0) for sample in samples] for told in task._told_of[0])
-    assert chosen == rejected[::-1] and chosen != rejected
-    loss, _ = task.loss(task.batch(0))
-    assert loss.isfinite()
+    task = DpoTask(DpoTraining(loop=LOOP, rank=2, data=data), OwnPictures(things), tmp_path, CPU, things)
+    (sample, _), model = task.pictures.validation(), task.model
+    assert model.prior is not None
+    (size,) = {edge // model.spec.vae.factor for edge in sample.size}
+    words = model.encode.words("a star")
+    drawn = model.prior(words, Random(sample.picture), size, size, autoencoding(model.vae)).concat
+    assert torch.equal(task._conditions([sample]).concat, drawn)
 
 
 def test_a_word_without_a_scene_prior_is_refused(released, things: Path, tmp_path: Path) -> None:
     with pytest.raises(SfumatoError, match="leave out `word`, and have it in captions"):
         lora(things, tmp_path, model=released("sd1"), word="gizmo", like="star")
+
+
+def test_a_model_that_learns_whole_remembers_its_pictures(things: Path, tmp_path: Path) -> None:
+    data = {"resolution": SIDE, "default_caption": "a star, flat icon"}
+    task = FullTask(FullTraining(loop=LOOP, data=data, sheet_steps=1), OwnPictures(things), tmp_path, CPU)
+    base, prior = load("emoji", CPU, "float32"), task.model.prior
+    assert base.prior is not None and prior is not None
+    found = prior.understand(base.encode.words("a star, flat icon"))
+    assert found.style is not None
+    changed = (prior.memory.codes != base.prior.memory.codes).any(-1).nonzero().tolist()
+    assert changed == [[found.things[0].concept, found.style]]
+    task.export(tmp_path / "export")
+    saved = load(str(tmp_path / "export"), CPU, "float32").prior
+    assert saved is not None
+    torch.testing.assert_close(saved.memory.codes, prior.memory.codes, atol=0.02, rtol=0.01)

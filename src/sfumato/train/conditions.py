@@ -23,9 +23,9 @@ from sfumato.train.drafts import DRAFT_ERROR
 KEPT = 1 << 29  # bytes of encoded captions that are kept
 TURNS = 8  # drafts of a picture
 
-Draft = Callable[[Sample, int], Tensor | Region]
+Draft = Callable[[Sample, int], Tensor | Region | None]
 """What a scene prior's draft of a sample is, in one of its `TURNS`: latents (C, h, w) of a picture that lies as the
-sample does, or the part of the picture that the caption's things fill."""
+sample does, or the part of the picture that the caption's things fill; None leaves it to the prior."""
 
 
 class Conditions:

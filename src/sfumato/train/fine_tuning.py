@@ -111,7 +111,7 @@ class FineTuningTask(ABC):
             return Conditions(self.model, self.draft)
         return PicturedConditions(self.model, self.draft, self.word.styles)
 
-    def draft(self, sample: Sample, turn: int) -> Tensor | Region:
+    def draft(self, sample: Sample, turn: int) -> Tensor | Region | None:
         """Returns what a scene prior's draft of a sample is, see `conditions.Draft`.
 
         The things of a caption fill what the picture fills. A picture that the model drew to keep what it knows is its

@@ -18,10 +18,6 @@ from torch import Tensor
 from sfumato.data.pictures.protocol import CaptionedPictures, Sample, SampleSource
 from sfumato.data.pictures.readers.find import OwnPictures
 from sfumato.errors import SfumatoError
-from sfumato.images.tensors import to_images
-from sfumato.nets.layout import Region
-from sfumato.pipeline.model import Model
-from sfumato.pipeline.underlay import filled_part
 from sfumato.train.cache import EncodedPictures
 from sfumato.train.conditions import Conditions
 from sfumato.train.fine_tuning import RATIOS, FineTuning, FineTuningTask, by_size
@@ -71,8 +67,13 @@ class DpoTask(FineTuningTask):
         self._rejected_folder = rejected
         super().__init__(cfg, data, folder, device)
         self._rejected_latents = EncodedPictures(self.rejected, self.base.vae, self.cache)
-        drafts = self.draft, self._draft_of_rejected
-        self._told_of = [[Conditions(model, one) for one in drafts] for model in (self.model, self.base)]
+        self._before = Conditions(self.base, self.draft)
+
+    def draft(self, sample: Sample, turn: int) -> None:
+        """See `FineTuningTask`: both pictures of a pair have the draft that the prior makes of their caption.
+
+        With drafts of their own both would be drawn nearly without error, and little would be left to prefer.
+        """
 
     def _learnt(self) -> Lora:
         return Lora(self.base, self.cfg)
@@ -96,17 +97,14 @@ class DpoTask(FineTuningTask):
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss of pairs, and logs the share in which the chosen picture gained on the other."""
         pairs = [batch, batch | {"x0": batch["rejected"]}]
-        own = self._errors(self.model, pairs)
+        objective, cond = self.cfg.objective, self.conditions(batch)
+        own = [objective.errors(self.model.denoiser, one, cond) for one in pairs]
         with torch.no_grad():
-            theirs = self._errors(self.base, pairs)
+            before = self.conditions(batch, self._before)
+            theirs = [objective.errors(self.base.denoiser, one, before) for one in pairs]
         gained = (theirs[0] - own[0]) - (theirs[1] - own[1])
         losses = -F.logsigmoid(self.cfg.beta / 2 * gained) * batch["weight"]
         return losses.mean(), {"accuracy": (gained > 0).float().mean()}
-
-    def _errors(self, model: Model, pairs: Sequence[Batch]) -> list[Tensor]:
-        """The errors of a model on the chosen pictures and on the rejected ones."""
-        each = zip(pairs, self._told_of[model is self.base], strict=True)
-        return [self.cfg.objective.errors(model.denoiser, one, self.conditions(one, told)) for one, told in each]
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -116,24 +114,18 @@ class DpoTask(FineTuningTask):
         """
         found: list[Tensor] = []
         for samples in by_size(self.pictures.validation()):
-            conds = [[told(samples) for told in pair] for pair in self._told_of]
+            own_cond, cond_before = self._conditions(samples), self._before(samples)
+            asked = (self.model.denoiser, own_cond), (self.base.denoiser, cond_before)
             both = [each.to(self.device) for each in (self.latents(samples), self.rejected_latents(samples))]
             with arithmetic(self.cfg.loop, self.device):
                 for ratio in RATIOS:
                     own, theirs = (
-                        [
-                            validation_errors(model.denoiser, x0, cond, ratio).flatten(1).mean(1)
-                            for x0, cond in zip(both, pair, strict=True)
-                        ]
-                        for model, pair in zip((self.model, self.base), conds, strict=True)
+                        [validation_errors(denoiser, x0, cond, ratio).flatten(1).mean(1) for x0 in both]
+                        for denoiser, cond in asked
                     )
                     found.append(((theirs[0] - own[0]) - (theirs[1] - own[1])) / (theirs[0] + theirs[1]))
         gained = torch.cat(found)
         return {"accuracy": (gained > 0).float().mean().item(), "gained": gained.mean().item()}
-
-    def _draft_of_rejected(self, sample: Sample, turn: int) -> Region:
-        """As `draft`, for the other picture of a sample's pair."""
-        return filled_part(to_images(self.rejected.pixels(sample)[None])[0])
 
     def rejected_latents(self, samples: Sequence[Sample]) -> Tensor:
         """Returns the latents (B, C, h, w) of the other pictures of the samples' pairs, float32 on the CPU."""

@@ -63,6 +63,6 @@ class LoraTask(FineTuningTask):
         self._plain = EncodedPictures(plain, self.base.vae, self.cache)
         return plain if self.cfg.style is None else Restyled(plain, self.cfg.style)
 
-    def draft(self, sample: Sample, turn: int) -> Tensor | Region:
+    def draft(self, sample: Sample, turn: int) -> Tensor | Region | None:
         """See `FineTuningTask`; the draft of a redrawn picture is the picture as it was."""
         return super().draft(sample, turn) if self.cfg.style is None else self._plain(sample)
