@@ -76,6 +76,15 @@ def test_an_interrupted_run_equals_a_whole_one_bit_for_bit(recipe, make, tmp_pat
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
+@pytest.mark.parametrize("recipe", [HOLES, FAST], ids=["concat", "distil"])
+def test_forgetting_inner_values_changes_no_weight(recipe, make, tmp_path: Path) -> None:
+    run(make(recipe), recipe, tmp_path / "kept", 1)
+    forgetful = replace(recipe, loop=replace(recipe.loop, checkpointing=True))
+    run(make(forgetful), forgetful, tmp_path / "forgotten", 1)
+    kept, forgotten = weights_of(tmp_path / "kept"), weights_of(tmp_path / "forgotten")
+    assert all(torch.equal(kept[name], forgotten[name]) for name in kept)
+
+
 def test_a_model_with_holes_beside_its_latents(make, model: str, tmp_path: Path) -> None:
     task = make(HOLES)
     before = task.validate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from random import Random
 
 import torch
@@ -18,6 +19,7 @@ from sfumato.pipeline.conditioning import GOOD, ids_of
 from sfumato.pipeline.latents import autoencoding
 from sfumato.pipeline.model import Model
 from sfumato.text.encode import TextEncoder
+from sfumato.train.cache import Cache, joined_hash, weights_hash
 from sfumato.train.drafts import DRAFT_ERROR
 
 KEPT = 1 << 29  # bytes of encoded captions that are kept
@@ -35,11 +37,12 @@ class Conditions:
     would learn to distrust drafts, and blur. So `draft` says what the drafts of samples are; to latents errors as large
     as a draft has are added. A sample without a caption has no draft.
 
-    What is encoded once is kept for captions that come again, unless `encode` learns.
+    What is encoded once is kept for captions that come again, unless `encode` learns; in a `cache`, also for other
+    runs with the same text encoders.
     """
 
-    def __init__(self, model: Model, draft: Draft, encode: TextEncoder | None = None):
-        self.model, self.draft, self.encode = model, draft, encode or model.encode
+    def __init__(self, model: Model, draft: Draft, encode: TextEncoder | None = None, cache: Cache | None = None):
+        self.model, self.draft, self.encode, self._cache = model, draft, encode or model.encode, cache
         self._kept: OrderedDict[str | Sample, Cond] = OrderedDict()
         self._bytes = 0
 
@@ -89,10 +92,34 @@ class Conditions:
     def _encoded(self, sample: Sample, underlay: Underlay | Region | None) -> Cond:
         prior, factor = self.model.prior, self.model.spec.vae.factor
         if prior is None:
-            return self.encode([sample.caption])[0].to("cpu")
+            return self._read(sample.caption)
         width, height = (edge // factor for edge in sample.size)
         drawing = autoencoding(self.model.vae)
         return prior(self.read(sample), Random(sample.picture), height, width, drawing, underlay).to("cpu")
+
+    def _read(self, caption: str) -> Cond:
+        """What the text encoders make of a caption, on the CPU."""
+        if self._cache is None or self.encode.embeddings:
+            return self.encode([caption])[0].to("cpu")
+
+        def made() -> dict[str, Tensor]:
+            cond = self.encode([caption])[0]
+            return {"tokens": cond.tokens} | ({} if cond.pooled is None else {"pooled": cond.pooled})
+
+        found = self._cache.tensors(joined_hash("text", caption, self._encoders), made)
+        return Cond(found["tokens"], found.get("pooled"))
+
+    @cached_property
+    def _encoders(self) -> tuple[object, ...]:
+        """What encoded captions depend on: the weights of all text encoders, and their tokenizers."""
+        encode, t5 = self.encode, self.encode.t5
+        parts: list[object] = [weights_hash(tower, ("",), tower.cfg) for tower in encode.towers]
+        parts.append(joined_hash(encode.tokenizer.files()))
+        if t5 is not None:
+            pieces = None if t5.tokenizer is None or t5.tokenizer.file is None else t5.tokenizer.file.read_bytes()
+            network = None if t5.network is None else weights_hash(t5.network)
+            parts.append((t5.width, t5.length, joined_hash(pieces), network))
+        return tuple(parts)
 
     def _with_sizes(self, cond: Cond, sample: Sample) -> Cond:
         spec, device = self.model.spec, cond.tokens.device

@@ -108,7 +108,7 @@ class FineTuningTask(ABC):
     def _told(self) -> Conditions:
         """Returns what makes the conditioning of samples; called once."""
         if self.word is None:
-            return Conditions(self.model, self.draft)
+            return Conditions(self.model, self.draft, cache=self.cache)
         return PicturedConditions(self.model, self.draft, self.word.styles)
 
     def draft(self, sample: Sample, turn: int) -> Tensor | Region | None:

@@ -67,8 +67,8 @@ class Hints(Conditions):
     """
 
     def __init__(self, steering: Steering, pictures: CaptionedPictures, cache: Cache):
-        super().__init__(steering.base, self.warped)
-        self._steering, self._pictures, self._cache = steering, pictures, cache
+        super().__init__(steering.base, self.warped, cache=cache)
+        self._steering, self._pictures, self._made = steering, pictures, cache
         self._base_hash = model_hash(steering.base.path)
 
     def __call__(self, samples: Sequence[Sample], turns: Sequence[int] = ()) -> Cond:
@@ -89,7 +89,7 @@ class Hints(Conditions):
             return {"latents": encode(self.model.vae, picture[None].to(self.model.device))[0].half()}
 
         key = joined_hash("warped", self._pictures.key(sample), sample.picture, turn, self._base_hash)
-        return self._cache.tensors(key, made)["latents"]
+        return self._made.tensors(key, made)["latents"]
 
     def hinted(self, cond: Cond, hint: Tensor) -> Cond:
         """Adds to a conditioning what the ControlNet makes of hints, one a row."""
@@ -108,7 +108,7 @@ class Hints(Conditions):
             shown = Control("control", self.picture(sample))
             return {"hint": hint_input(base, shown, control, *sample.size).half()}
 
-        return self._cache.tensors(key, made)["hint"]
+        return self._made.tensors(key, made)["hint"]
 
     def picture(self, sample: Sample) -> Image.Image:
         """Returns the hint of a sample as a picture."""

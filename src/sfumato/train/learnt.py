@@ -23,8 +23,8 @@ from sfumato.train.new_thing import PicturedWord
 
 BLOCKS = ("*attentions.*", "transformer_blocks.*")  # of the layers that learn, as in kohya's scripts
 KERNELS = ("*resnets.*", "*samplers.*")  # with `conv_rank` these too
-TEXT_BLOCKS = ("*.self_attn.*", "*.mlp.*")
-TOWERS = ("text", "text_2")  # the parts that are CLIP text encoders
+TEXT_BLOCKS = ("*.self_attn.*", "*.mlp.*", "*.SelfAttention.*", "*.DenseReluDense.*")  # of CLIP, of T5
+TOWERS, T5 = ("text", "text_2"), "text_3"  # the parts that are CLIP text encoders, and T5
 Precision = Literal["float16", "bfloat16", "float32"]
 
 
@@ -48,13 +48,15 @@ class LoraOptions(Shape):
     """What differences learn, and their file.
 
     Of the network that draws learn the `layers` of these names, such as "*.attn2.*" (none given: those in its blocks of
-    attention, and with `conv_rank` in its other blocks too). With `text` the CLIP text encoders learn as well, in their
-    attentions and products. The file is called `name`; `layout` is "kohya" or "peft", `precision` that of its numbers.
+    attention, and with `conv_rank` in its other blocks too). With `text` the CLIP text encoders learn as well, with
+    `t5` that of 3 and 3.5, in their attentions and products. The file is called `name`; `layout` is "kohya" or "peft",
+    `precision` that of its numbers.
     """
 
     name: str = "lora"
     layers: tuple[str, ...] = ()
     text: bool = False
+    t5: bool = False
     layout: writing.Layout = "kohya"
     precision: Precision = "float16"
 
@@ -71,15 +73,11 @@ class Lora:
         drawing, differences = learning(base.denoiser.network, options, patterns)
         self.parts: dict[str, Differences] = {drawing_part(base): differences}
         encode = base.encode.with_embeddings([word.word]) if word else base.encode
-        if options.text:
-            check_text(base)
-            towers = []
-            for part, tower in zip(TOWERS, encode.towers, strict=False):
-                changed, self.parts[part] = learning(tower, options, TEXT_BLOCKS)
-                towers.append(changed)
-            encode = replace(encode, towers=tuple(towers), learns=True)
+        changed: dict[str, nn.Module] = {}
+        for part, network in texts_that_learn(base, options.text, options.t5).items():
+            changed[part], self.parts[part] = learning(network, options, TEXT_BLOCKS)
         self.networks = nn.ModuleDict(self.parts)
-        self.model = with_networks(base, drawing, encode)
+        self.model = with_networks(base, drawing, with_texts(encode, changed))
 
     def write(self, folder: Path, about: Mapping[str, str]) -> None:
         """Writes NAME.safetensors."""
@@ -94,13 +92,14 @@ class Lora:
 
 @dataclass(frozen=True)
 class WholeOptions:
-    """Which weights learn: those of the network that draws, and with `text` those of the CLIP text encoders.
+    """Which weights learn: those of the network that draws, with `text` of the CLIP text encoders, with `t5` of T5.
 
     The model is written in `precision`. To save memory `compare` can be left out: then the network learns in place, and
     sheets do not show what the model drew before.
     """
 
     text: bool = False
+    t5: bool = False
     precision: Precision = "float16"
     compare: bool = True
 
@@ -110,25 +109,23 @@ class Whole:
 
     def __init__(self, base: Model, options: WholeOptions):
         self.base, self.options = base, options
-        own = {drawing_part(base): base.denoiser.network}
-        if options.text:
-            check_text(base)
-            own |= dict(zip(TOWERS, base.encode.towers, strict=False))
+        own = {drawing_part(base): base.denoiser.network} | texts_that_learn(base, options.text, options.t5)
         parts = {part: (copy.deepcopy(one) if options.compare else one).float() for part, one in own.items()}
         self.networks = nn.ModuleDict(parts).requires_grad_(True)
-        towers: Any = tuple(parts.get(part, tower) for part, tower in zip(TOWERS, base.encode.towers, strict=False))
-        encode = replace(base.encode, towers=towers, learns=options.text)
-        self.model = with_networks(base, parts[drawing_part(base)], encode)
+        texts = {part: one for part, one in parts.items() if part != drawing_part(base)}
+        self.model = with_networks(base, parts[drawing_part(base)], with_texts(base.encode, texts))
 
     def write(self, folder: Path, about: Mapping[str, str]) -> None:
-        """Writes the whole model, a folder as diffusers has it; without T5, whose tokenizer is not kept."""
-        parts = {part: one for part, one in self.base.networks.items() if part != "text_3"} | dict(
-            self.networks.items()
-        )
-        spec, tokenizer = self.base.spec, self.base.encode.tokenizer
+        """Writes the whole model, a folder as diffusers has it; without T5 where its tokenizer is not known."""
+        spec, encode = self.base.spec, self.base.encode
+        pieces = None if encode.t5 is None or encode.t5.tokenizer is None else encode.t5.tokenizer.file
+        parts = self.base.networks | dict(self.networks.items())
+        if pieces is None:
+            parts.pop(T5, None)
         if "depth" not in parts:  # the folder would name a network that is not in it
             spec = replace(spec, depth=None)
-        save_folder(folder, spec, parts, tokenizer, getattr(torch, self.options.precision))
+        precision = getattr(torch, self.options.precision)
+        save_folder(folder, spec, parts, encode.tokenizer, precision, t5_tokenizer=pieces)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +164,28 @@ def with_parts(base: Model, **changed: Any) -> Model:
     return Model(**own | changed)
 
 
-def check_text(base: Model) -> None:
-    """Raises SfumatoError for a model whose text encoders cannot learn by what it draws."""
-    if base.prior is not None:
-        raise SfumatoError(f"{base.name} reads words by a scene prior, which does not learn; leave out `text`")
+def texts_that_learn(base: Model, text: bool, t5: bool) -> dict[str, nn.Module]:
+    """Returns the text encoders of a model that are to learn, by the names of its parts.
+
+    Raises SfumatoError for a model whose text encoders cannot learn by what it draws, or that does not read T5.
+    """
+    if (text or t5) and base.prior is not None:
+        raise SfumatoError(f"{base.name} reads words by a scene prior, which does not learn; leave out `text` and `t5`")
+    found: dict[str, nn.Module] = dict(zip(TOWERS, base.encode.towers, strict=False)) if text else {}
+    if t5:
+        reader = base.encode.t5
+        if reader is None or reader.network is None or reader.tokenizer is None:
+            raise SfumatoError(f"{base.name} does not read T5, or comes without it or its tokenizer; leave out `t5`")
+        found[T5] = reader.network
+    return found
+
+
+def with_texts(encode: TextEncoder, changed: Mapping[str, nn.Module]) -> TextEncoder:
+    """Returns a text encoder with some of its networks exchanged for ones that learn, by the names of parts."""
+    if not changed:
+        return encode
+    towers: Any = tuple(changed.get(part, tower) for part, tower in zip(TOWERS, encode.towers, strict=False))
+    t5: Any = encode.t5
+    if T5 in changed:
+        t5 = replace(t5, network=changed[T5])
+    return replace(encode, towers=towers, t5=t5, learns=True)

@@ -79,6 +79,7 @@ METHODS: tuple[Method, ...] = (
         batch="crops of pictures, now and then whole ones, on plain colours",
         loss="L1, squared error and L1 of differences between neighbours, and the KL divergence",
         export="the autoencoder, one file",
+        own_pictures=True,
     ),
     Method(
         "clip",
@@ -86,6 +87,7 @@ METHODS: tuple[Method, ...] = (
         batch="changed pictures and scenes; names, keywords and requests in every language",
         loss="cross-entropy of what is shown or said, against classes that pictures and texts share",
         export="both encoders, one file, and the tokenizer",
+        own_pictures=True,
     ),
     Method(
         "ldm",

@@ -25,6 +25,7 @@ def test_the_first_tags_are_kept_and_the_others_shuffled() -> None:
     assert set(found) == {"a, b, c, d", "a, b, d, c"} and min(found.values()) > 150
     assert set(drawn("a, b ||| c, d", shuffle_tags=True, keep_separator="|||")) == {"a, b, c, d", "a, b, d, c"}
     assert set(drawn("a; b", shuffle_tags=True, separator=";")) == {"a; b", "b; a"}
+    assert set(drawn("a;;;b, c", shuffle_tags=True, secondary_separator=";;;")) == {"a,b, c", "c, a,b"}
 
 
 def test_tags_and_captions_are_dropped_as_often_as_asked() -> None:

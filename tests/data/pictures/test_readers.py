@@ -109,7 +109,19 @@ def test_kohyas_config_is_read(tmp_path: Path) -> None:
     assert (data.buckets.resolution, data.buckets.step) == (96, 32) and data.sizes == {(96, 96): 8}
 
 
+def test_kohyas_config_holds_pictures_out(tmp_path: Path) -> None:
+    write(tmp_path, {f"own/{k}.png": png(k) for k in range(8)} | {"kept/b.png": png(9)})
+    more = (
+        'validation_split = 0.25\nresize_interpolation = "lanczos"\nsecondary_separator = ";;;"\nclass_tokens = "cat"'
+    )
+    write(tmp_path, {"set.toml": CONFIG.replace("[general]", f"[general]\n{more}\ncustom_attributes = {{a = 1}}")})
+    data = opened(tmp_path / "set.toml")
+    assert len(data.held_out) == 2 and data.entries[0].options.secondary_separator == ";;;"
+
+
 @pytest.mark.parametrize(("change", "message"), [
+    (("flip_aug = true", 'resize_interpolation = "area"'), "resized by lanczos here"),
+    (("[general]", "[general]\nvalidation_split = 1.5"), "validation_split is 1.5; expected a share"),
     (("num_repeats", "num_repeat"), "unknown key in .*subset 1: 'num_repeat'; did you mean 'num_repeats'"),
     (("flip_aug", "color_aug"), "color_aug = True has no counterpart"),
     (("[general]", "[genral]"), "unknown table 'genral'"),

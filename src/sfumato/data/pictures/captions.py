@@ -48,7 +48,9 @@ def _tags(text: str, options: SubsetOptions) -> list[str]:
 
 
 def _dressed(caption: str, options: SubsetOptions) -> str:
-    """A caption with prefix, suffix and trigger."""
+    """A caption with prefix, suffix and trigger, whose tags are all parted in the same way."""
+    if options.secondary_separator:
+        caption = caption.replace(options.secondary_separator, options.separator)
     caption = " ".join(part for part in (options.prefix.strip(), caption.strip(), options.suffix.strip()) if part)
     if options.trigger and not names_trigger(caption, options.trigger):
         return f"{options.trigger}, {caption}" if caption else options.trigger

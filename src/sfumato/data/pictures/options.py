@@ -22,8 +22,9 @@ class SubsetOptions:
     Captions: files with one of `caption_endings` lie beside the pictures; with `caption_lines` every line is a caption
     of its own. A picture without one has `default_caption`, and if that is empty is an error unless `caption_missing`
     allows it. Tags stand between `separator`s; `shuffle_tags` and the share `tag_dropout` change all but the first
-    `keep_tags`, or but those before `keep_separator`. The share `caption_dropout` of captions is left empty. `prefix`
-    and `suffix` are put around captions, and the words `trigger` in front of those that lack them.
+    `keep_tags`, or but those before `keep_separator`; tags between `secondary_separator`s stay together. The share
+    `caption_dropout` of captions is left empty. `prefix` and `suffix` are put around captions, and the words `trigger`
+    in front of those that lack them.
     """
 
     repeats: int = 1
@@ -41,6 +42,7 @@ class SubsetOptions:
     shuffle_tags: bool = False
     keep_tags: int = 0
     keep_separator: str = ""
+    secondary_separator: str = ""
     tag_dropout: float = 0.0
     caption_dropout: float = 0.0
     trigger: str = ""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from sfumato.data.pictures.protocol import SampleSource
 from sfumato.data.protocol import UNKNOWN, LabelledPicture, LabelledPictures, TrainingSet
 from sfumato.errors import SfumatoError
 from sfumato.loading.exports import save_clip
@@ -29,6 +31,7 @@ from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.augment import Augment, placed, recoloured, worn
 from sfumato.train.clip_token_init import associations
 from sfumato.train.config import LoopConfig
+from sfumato.train.own_set import training_set
 from sfumato.train.sheet import sheet
 from sfumato.train.task import Batch
 from sfumato.train.text_tower import TowerSize, shrink_embeddings, tower_config
@@ -44,7 +47,8 @@ class CLIPTraining:
     labels of concepts of pictures. `corpus` texts teach the tokenizer and start the token embeddings.
 
     The last `texts_last` steps are of texts alone, TEXTS_ALONE times as many, and leave the classes as they are: texts
-    need longer than pictures, and cost less.
+    need longer than pictures, and cost less. One's own pictures are made squares of `side` pixels (0: as the image
+    encoder sees them), by the options of [data]; each different caption is a class.
     """
 
     loop: LoopConfig
@@ -56,6 +60,8 @@ class CLIPTraining:
     texts_last: int = 0
     corpus: int = 40000
     smoothing: float = 0.05
+    side: int = 0
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 class CLIPTask:
@@ -190,7 +196,9 @@ class CLIPTask:
         batch = self.batch(0)
         held = self.labelled.held_out[:: max(1, len(self.labelled.held_out) // 16)][:16]
         known = self.labelled.numbers[::4]
-        nearest = known[(self.embed_pictures(held) @ self.embed_pictures(known).T).topk(3, 1).indices.cpu().numpy()]
+        nearest = known[
+            (self.embed_pictures(held) @ self.embed_pictures(known).T).topk(min(3, len(known)), 1).indices.cpu().numpy()
+        ]
         rows = [self._on_white(row) for row in (held, *nearest.T)]
         return sheet([*self._changed(batch)[: 4 * len(held)].cpu().split(len(held)), *rows])
 
@@ -210,11 +218,12 @@ class CLIPTask:
         table.data.copy_(associations([self.tokenizer.encode(text) for text, _ in texts], rows, *table.shape))
 
 
-def make(cfg: CLIPTraining, data: TrainingSet, folder: Path, device: torch.device) -> CLIPTask:
+def make(cfg: CLIPTraining, data: SampleSource, folder: Path, device: torch.device) -> CLIPTask:
     """The task of a run in `folder`, where its tokenizer is kept. Raises SfumatoError for sizes that do not fit."""
-    if data.size < cfg.image.size:
-        raise SfumatoError(f"image size is {cfg.image.size}; expected {data.size} at most, as large as the pictures")
-    return CLIPTask(cfg, data, folder)
+    found = training_set(data, cfg.data, cfg.loop.seed, cfg.side or cfg.image.size)
+    if found.size < cfg.image.size:
+        raise SfumatoError(f"image size is {cfg.image.size}; expected {found.size} at most, as large as the pictures")
+    return CLIPTask(cfg, found, folder)
 
 
 def run_tokenizer(cfg: CLIPTraining, labelled: LabelledPictures, folder: Path) -> CLIPTokenizer:

@@ -125,6 +125,11 @@ class ConcatTask:
             folder / f"{cfg.condition}-{made_from}", cfg.examples + cfg.held_out, self._rows, CHUNK, "encode examples"
         )
 
+    @property
+    def forwarded(self) -> nn.Module:
+        """See `task.UsesFrozen`: the network that the adapter changes."""
+        return self.variant.network
+
     def batch(self, step: int) -> Batch:
         """Returns latents `x0`, `noise`, times `t`, the `further` channels and the fields of the conditioning."""
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed

@@ -92,6 +92,11 @@ class DistilTask:
         )  # fmt: skip
         self._paths = prepared(folder / f"paths-{made_from}", cfg.paths + cfg.held_out, self._draw, CHUNK, "draw paths")
 
+    @property
+    def forwarded(self) -> nn.Module:
+        """See `task.UsesFrozen`: the network that the adapter changes."""
+        return self.variant.network
+
     def batch(self, step: int) -> Batch:
         """Returns the `rows` of kept paths, and at which of a path's noise `levels` each is seen."""
         cfg, count, seed = self.cfg, self.cfg.loop.batch, self.cfg.loop.seed

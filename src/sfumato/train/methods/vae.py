@@ -9,20 +9,26 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from sfumato.data.pictures.protocol import SampleSource
+from sfumato.data.pictures.readers.find import OwnPictures
+from sfumato.data.pictures.square_set import SquareSet
 from sfumato.data.protocol import LabelledScenes, TrainingSet
 from sfumato.errors import SfumatoError
 from sfumato.images.tensors import compose
 from sfumato.loading.exports import VAE_FILE, load_vae, write_export
 from sfumato.nets.vae import VAE
+from sfumato.pipeline.load import load
 from sfumato.seeding import stream
 from sfumato.spec import VAEConfig
 from sfumato.train.config import LoopConfig
+from sfumato.train.own_set import training_set
 from sfumato.train.sheet import sheet
 from sfumato.train.task import Batch
 
@@ -35,8 +41,9 @@ class VAETraining:
     `loop.batch` crops (0: crops only). Every `scenes_every`-th step sees composed scenes, in which things are small (0:
     none). `white` is the share of white backgrounds. `mse`, `edges` and `kl` are weights in the loss, in which L1
     counts 1 and the KL divergence, in nats, is divided by the number of values of the picture. `decoder_of` names the
-    export of an earlier run: its encoder and its scale stay as they are, so that latents do not change, and its decoder
-    learns on.
+    export of an earlier run, or a model: its encoder and its scale stay as they are, so that latents do not change, and
+    its decoder learns on. A model brings its own sizes, `net` is not read then. One's own pictures are made squares of
+    `side` pixels, by the options of [data].
     """
 
     loop: LoopConfig
@@ -50,17 +57,29 @@ class VAETraining:
     kl: float = 1e-4
     held_out: int = 192
     decoder_of: str = ""
+    side: int = 256
+    data: dict[str, Any] = field(default_factory=dict)
 
 
-def make(cfg: VAETraining, data: TrainingSet, folder: Path, device: torch.device) -> VAETask:
-    """Returns the task of a run; it needs neither `folder` nor `device`."""
-    return VAETask(cfg, data)
+def make(cfg: VAETraining, data: SampleSource, folder: Path, device: torch.device) -> VAETask:
+    """Returns the task of a run; it needs neither `folder` nor `device`.
+
+    Raises SfumatoError for scenes that one's own pictures do not have.
+    """
+    earlier = _earlier(cfg.decoder_of) if cfg.decoder_of else None
+    if earlier is not None and not _is_export(cfg.decoder_of):
+        cfg = dataclasses.replace(cfg, net=earlier.cfg)
+    options = {"caption_missing": "allow", **cfg.data} if isinstance(data, OwnPictures) else cfg.data
+    found = training_set(data, options, cfg.loop.seed, cfg.side, cfg.net.factor)
+    if cfg.scenes_every and isinstance(found, SquareSet):
+        raise SfumatoError(f"scenes_every is {cfg.scenes_every}, but your own pictures are not composed; leave it out")
+    return VAETask(cfg, found, earlier)
 
 
 class VAETask:
     """Trains the autoencoder, see `task.Task`."""
 
-    def __init__(self, cfg: VAETraining, data: TrainingSet):
+    def __init__(self, cfg: VAETraining, data: TrainingSet, earlier: VAE | None = None):
         if cfg.crop % cfg.net.factor or cfg.crop > data.size:
             raise SfumatoError(f"crop is {cfg.crop}; expected a multiple of {cfg.net.factor} up to {data.size}")
         self.cfg, self.data = cfg, data
@@ -68,7 +87,7 @@ class VAETask:
         self.networks = VAE(cfg.net)
         self._scale: float | None = None
         if cfg.decoder_of:
-            earlier = load_vae(cfg.decoder_of)
+            earlier = earlier or _earlier(cfg.decoder_of)
             self._scale = earlier.cfg.scale
             _freeze_encoder(self.networks, earlier)
         else:
@@ -183,6 +202,15 @@ def _init_weights(net: VAE) -> None:
         last.weight[logvar] *= 0.1
         if last.bias is not None:
             last.bias[logvar] = -6.0
+
+
+def _is_export(name: str) -> bool:
+    return (Path(name) / VAE_FILE).is_file()
+
+
+def _earlier(name: str) -> VAE:
+    """The autoencoder of an earlier run's export, or of a model."""
+    return load_vae(name) if _is_export(name) else load(name, "cpu", "float32").vae
 
 
 def _freeze_encoder(net: VAE, earlier: VAE) -> None:

@@ -22,6 +22,7 @@ OF_SUBSETS = {
     "num_repeats": "repeats", "is_reg": "regularisation", "flip_aug": "flip", "class_tokens": "default_caption",
     "enable_wildcard": "caption_lines", "caption_separator": "separator", "shuffle_caption": "shuffle_tags",
     "keep_tokens": "keep_tags", "keep_tokens_separator": "keep_separator", "caption_dropout_rate": "caption_dropout",
+    "secondary_separator": "secondary_separator",
     "caption_tag_dropout_rate": "tag_dropout", "caption_prefix": "prefix", "caption_suffix": "suffix",
 }  # fmt: skip
 OF_DATASETS = {
@@ -36,14 +37,26 @@ CHANGED: Mapping[str, Callable[[Any], dict[str, Any]]] = {
 }
 PLACES = ("image_dir", "metadata_file")
 LEFT_TO_RECIPE = ("batch_size", "cache_info")  # what a recipe says, or the cache of latents does without asking
+LEFT_OUT = ("custom_attributes", "validation_seed")  # notes of people, and a choice that is always the same here
+RESIZED = (None, "lanczos")  # how pictures are made smaller here
+SPLIT = "validation_split"  # the share of pictures that are held out
 # What has no counterpart here; each is refused unless it has the value that does nothing.
 WITHOUT_EFFECT: Mapping[str, Any] = {
     "color_aug": False, "face_crop_aug_range": None, "token_warmup_min": 1, "token_warmup_step": 0,
-    "caption_dropout_every_n_epochs": 0, "secondary_separator": None, "conditioning_data_dir": None,
-    "validation_split": 0.0, "validation_seed": None, "skip_image_resolution": None, "custom_attributes": None,
-    "resize_interpolation": None, "network_multiplier": 1.0,
+    "caption_dropout_every_n_epochs": 0, "conditioning_data_dir": None, "skip_image_resolution": None,
+    "network_multiplier": 1.0,
 }  # fmt: skip
-KNOWN = (*OF_SUBSETS, *OF_DATASETS, *CHANGED, *PLACES, *LEFT_TO_RECIPE, *WITHOUT_EFFECT)
+KNOWN = (
+    *OF_SUBSETS,
+    *OF_DATASETS,
+    *CHANGED,
+    *PLACES,
+    *LEFT_TO_RECIPE,
+    *LEFT_OUT,
+    *WITHOUT_EFFECT,
+    SPLIT,
+    "resize_interpolation",
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,16 @@ def read_kohya(path: Path, options: PictureOptions) -> Config:
         raise SfumatoError(
             f"{path} has datasets of several resolutions or buckets; give all the same, or train by turns"
         )
-    return Config(entries, chosen[0])
+    learnt = sum(not entry.options.regularisation for entry in entries)
+    return Config(entries, _split(chosen[0], general | datasets[0], learnt, str(path)))
+
+
+def _split(options: PictureOptions, keys: Mapping[str, Any], count: int, where: str) -> PictureOptions:
+    """The options with the share of `count` pictures held out that a file asks for."""
+    share = keys.get(SPLIT, 0)
+    if not isinstance(share, int | float) or not 0 <= share < 1:
+        raise SfumatoError(f"{where}: {SPLIT} is {shortened(share)}; expected a share from 0 to less than 1")
+    return replace(options, held_out=max(1, round(share * count))) if share else options
 
 
 def _subset(path: Path, keys: dict[str, Any], options: PictureOptions, where: str) -> list[Entry]:
@@ -105,6 +127,10 @@ def _options(keys: Mapping[str, Any], options: PictureOptions, where: str) -> Pi
             table |= CHANGED[name](value)
         elif name in WITHOUT_EFFECT and value != WITHOUT_EFFECT[name]:
             raise SfumatoError(f"{where}: {name} = {shortened(value)} has no counterpart here; take it out")
+        elif name == "resize_interpolation" and value not in RESIZED:
+            raise SfumatoError(
+                f"{where}: {name} is {shortened(value)}; pictures are resized by lanczos here, take it out"
+            )
         elif name in LEFT_TO_RECIPE:
             warn(f"{where}: {name} is left out; the recipe says it")
         elif ours := OF_SUBSETS.get(name) or OF_DATASETS.get(name):
