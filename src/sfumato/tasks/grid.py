@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from itertools import product
 from typing import Any, cast
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from sfumato.errors import SfumatoError
 from sfumato.images.resize import natural_size
+from sfumato.images.sheets import labelled_sheet
 from sfumato.pipeline.events import Picture
 from sfumato.pipeline.model import Model
 from sfumato.settings.adapters import NO_ADAPTER, Loras
@@ -190,34 +191,11 @@ class Grid:
 
     def sheet(self, cells: Sequence[Cell]) -> Image.Image:
         """Returns the sheet: pictures in their places, with labels; places that are not drawn stay grey."""
-        sizes = [cell.picture.image.size for cell in cells if cell.picture is not None] or [(64, 64)]
-        width, height = (max(side) for side in zip(*sizes, strict=True))
-        height_of_text = max(11, min(width, height) // 12)
-        font, line, gap = ImageFont.load_default(height_of_text), 3 * height_of_text // 2, 4
-        columns, rows, blocks = ([len(axis.values) for axis in self.axes] + [1, 1])[:3]
-        side = _widest(self._labels(1), font) + 2 * gap if len(self.axes) > 1 else 0
-        titled = line if len(self.axes) > 2 else 0
-        block = titled + line + rows * (height + gap)
-        sheet = Image.new("RGB", (side + columns * (width + gap), blocks * block), "white")
-        pen = ImageDraw.Draw(sheet)
-        for b in range(blocks):
-            if titled:
-                pen.text((gap, b * block), self.axes[2].label(b), "black", font)
-            for x, text in enumerate(self._labels(0)):
-                lines = _fitting(text, font, width)
-                pen.text((side + x * (width + gap), b * block + titled), lines, "black", font)
-            for y, text in enumerate(self._labels(1)):
-                middle = b * block + titled + line + y * (height + gap) + height // 2
-                pen.text((gap, middle), text, "black", font, "lm")
         drawn = {cell.place: cell.picture.image for cell in cells if cell.picture is not None}
-        for place in (cell.place for cell in self.cells):
-            x, y, b = (*place, 0, 0)[:3]
-            corner = side + x * (width + gap), b * block + titled + line + y * (height + gap)
-            sheet.paste(drawn.get(place) or Image.new("RGB", (width, height), "lightgrey"), corner)
-        return sheet
+        return labelled_sheet([self._labels(k) for k in range(len(self.axes))], drawn)
 
     def _labels(self, k: int) -> list[str]:
-        return [self.axes[k].label(i) for i in range(len(self.axes[k].values))] if k < len(self.axes) else []
+        return [self.axes[k].label(i) for i in range(len(self.axes[k].values))]
 
 
 def _with_parts(options: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,14 +211,3 @@ def _with_parts(options: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[s
             raise SfumatoError(f"the axis {name} changes nothing without `{several}`; give that as well")
         mine[several] = tuple(replace(one, **{part: chosen[name]}) for one in given)
     return mine
-
-
-def _widest(texts: Iterator[str] | list[str], font: Any) -> int:
-    return max((math.ceil(font.getlength(text)) for text in texts), default=0)
-
-
-def _fitting(text: str, font: Any, width: int) -> str:
-    """Returns the text, cut to as much of its beginning as fits."""
-    while len(text) > 1 and font.getlength(text) > width:
-        text = text[:-2] + "…"
-    return text
