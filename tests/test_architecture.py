@@ -59,7 +59,7 @@ ALLOWED = {
     ),
     "server": (
         "api", "tasks", "pipeline", "settings", "provenance", "images", "hub", "runtime", "loading", "diffusion",
-        "text",
+        "text", "adapters",
     ),
     "cli": (
         "api", "tasks", "pipeline", "settings", "provenance", "images", "loading", "families", "checkpoint", "text",

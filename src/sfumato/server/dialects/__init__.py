@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from sfumato.server.dialects.a1111 import A1111_API
 from sfumato.server.dialects.base import Dialect
 from sfumato.server.dialects.own import OWN
 
-DIALECTS: tuple[Dialect, ...] = (OWN,)
+DIALECTS: tuple[Dialect, ...] = (OWN, A1111_API)
 
 
 def dialect_of(path: str) -> Dialect:

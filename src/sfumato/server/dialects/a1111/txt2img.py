@@ -1,0 +1,70 @@
+"""From a body of /txt2img to a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sfumato.server.dialects.a1111.bodies import Txt2ImgBody
+from sfumato.server.dialects.a1111.common import Asked, drawable, is_none, refuse, request_of
+from sfumato.server.dialects.a1111.local import LocalFiles
+from sfumato.server.jobs.job import JobRequest
+from sfumato.settings.settings import Pair
+
+LATENT_MODES = (
+    "Latent", "Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic antialiased)", "Latent (nearest)",
+    "Latent (nearest-exact)",
+)  # fmt: skip
+"""Ways to enlarge latents that clients name; here they are one, bilinear."""
+FILTERS = ("None", "Lanczos", "Nearest")
+"""Ways to enlarge pixels without a network; None is Lanczos' filter, as in the web UI."""
+STRENGTH = 0.75  # where a client says none, as in the web UI
+
+
+def txt2img(body: Txt2ImgBody, asked: Asked, more: dict[str, Any]) -> JobRequest:
+    """The request that a body means; `more` are options that scripts add. Raises SfumatoError, HTTPException."""
+    request = request_of(body, asked, "txt2img", more)
+    if not body.enable_hr:
+        return request
+    return request.but(options={**request.options, **_hires(body, asked, dict(request.options))})
+
+
+def _hires(body: Txt2ImgBody, asked: Asked, options: dict[str, Any]) -> dict[str, Any]:
+    for name, same in (
+        ("hr_checkpoint_name", None), ("hr_sampler_name", options.get("sampler")),
+        ("hr_scheduler", body.scheduler), ("hr_prompt", body.prompt), ("hr_negative_prompt", body.negative_prompt),
+    ):  # fmt: skip
+        value = getattr(body, name)
+        if not is_none(value) and value != same:
+            raise refuse(name, "the second pass has what the first one has; leave it out")
+    first, scale = _sizes(body, asked, options)
+    found: dict[str, Any] = {
+        "hires_scale": scale, "hires_steps": body.hr_second_pass_steps or None,
+        "hires_strength": STRENGTH if body.denoising_strength is None else body.denoising_strength,
+        "hires_upscaler": hires_upscaler(body.hr_upscaler, asked.files), "width": first[0], "height": first[1],
+    }  # fmt: skip
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _sizes(body: Txt2ImgBody, asked: Asked, options: dict[str, Any]) -> tuple[Pair, float]:
+    """The size of the first pass, and how many times as wide and high the second is."""
+    defaults = asked.spec.defaults
+    first = options.get("width", defaults.width), options.get("height", defaults.height)
+    goal = body.hr_resize_x or 0, body.hr_resize_y or 0
+    if body.firstphase_width and body.firstphase_height:  # of old clients: the size is then that of the second pass
+        goal = first
+        first = drawable(body.firstphase_width, asked.step), drawable(body.firstphase_height, asked.step)
+    if goal == (0, 0):
+        return first, body.hr_scale or 2
+    scales = [wanted / have for wanted, have in zip(goal, first, strict=True) if wanted]
+    if max(scales) / min(scales) > 1.1:
+        raise refuse("hr_resize_x, hr_resize_y", "the second pass has the shape of the first; give one of them, or 0")
+    return first, sum(scales) / len(scales)
+
+
+def hires_upscaler(name: str | None, files: LocalFiles) -> str:
+    """What enlarges for the second pass, as `hires_upscaler` has it. Raises SfumatoError for what is not here."""
+    if name is None or name in LATENT_MODES:
+        return "latent"
+    if name in FILTERS:
+        return "nearest" if name == "Nearest" else "lanczos"
+    return files.find(name, "upscaler", "upscaler").name
