@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -49,7 +49,7 @@ class Embedded:
         return {name: found for name, text in self.texts.items() if (found := json_object(text)) is not None}
 
     @classmethod
-    def of_picture(cls, path: str | Path) -> Embedded:
+    def of_picture(cls, path: str | Path | BinaryIO) -> Embedded:
         """Raises SfumatoError as `picture.open_image`."""
         with opened(path) as image:
             texts = dict(_chunks(image))
@@ -60,7 +60,7 @@ class Embedded:
             return cls(texts, image.size)
 
 
-def read_infotext(path: str | Path) -> str | None:
+def read_infotext(path: str | Path | BinaryIO) -> str | None:
     """The settings inside a picture file as web UIs and we write them, or None. Raises as `picture.open_image`."""
     texts = Embedded.of_picture(path).texts
     return texts.get(PNG_KEY, texts.get(_COMMENT))

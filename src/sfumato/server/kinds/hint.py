@@ -12,7 +12,7 @@ from sfumato.pipeline.events import Picture, Progress
 from sfumato.pipeline.hints import make_hint
 from sfumato.server.jobs.job import JobRequest
 from sfumato.server.kinds.base import Begun, Bench, Desk, Kind, Work
-from sfumato.settings.checks import check_number
+from sfumato.settings.checks import check_number, check_whole
 from sfumato.settings.control import HINTS
 from sfumato.spec import MAX_SIDE
 
@@ -21,8 +21,9 @@ MAX_THRESHOLD = 4096
 
 
 class Hint(Kind):
-    """`how` has `hint`, one of HINTS but inpaint; `short`, the pixels of the shorter side (none: the picture's own);
-    `low` and `high`, the thresholds of canny; `depth_model`, the model whose network sees depth."""
+    """`how` has `hint`, one of HINTS but inpaint; `short`, the pixels of the shorter side, or `size` (width and height)
+    and `resize` as `images.resize.fitted` (without them the picture keeps its size); `low` and `high`, the thresholds
+    of canny; `depth_model`, the model whose network sees depth."""
 
     def checked(self, request: JobRequest, desk: Desk) -> JobRequest:
         how = request.how
@@ -34,6 +35,11 @@ class Hint(Kind):
             check_number(name, how.get(name, LOW), 0, MAX_THRESHOLD, LOW)
         if how.get("short") is not None:
             check_number("short", how["short"], SHORT, MAX_SIDE, 512)
+        size = how.get("size", [1, 1])
+        if not isinstance(size, list | tuple) or len(size) != 2:
+            raise SfumatoError(f"size is {size!r}; give width and height, such as [512, 512]")
+        for side in size:
+            check_whole("a side of size", side, 1, MAX_SIDE)
         desk.inputs.open(request.pictures["image"])
         return request
 
@@ -45,7 +51,10 @@ def _made(request: JobRequest, bench: Bench) -> Work:
     image, how = on_white(bench.inputs.open(request.pictures["image"])), request.how
     if how.get("short") is not None:
         scale = how["short"] / min(image.size)
-        image = fitted(image, *(max(1, round(scale * side)) for side in image.size), "stretch")
+        width, height = (max(1, round(scale * side)) for side in image.size)
+        image = fitted(image, width, height, "stretch")
+    elif "size" in how:
+        image = fitted(image, how["size"][0], how["size"][1], how.get("resize", "crop"))
     yield Progress(0, 1, 1, lambda: image)
     yield Picture(0, _hint(image, request, bench), 0, "")
 

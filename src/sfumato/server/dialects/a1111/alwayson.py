@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import HTTPException
@@ -10,44 +11,53 @@ from fastapi import HTTPException
 from sfumato.server.dialects.a1111.bodies import DrawBody, Img2ImgBody
 from sfumato.server.dialects.a1111.common import Asked, refuse
 from sfumato.server.dialects.a1111.units import steering
+from sfumato.server.jobs.job import JobRequest
 
-Result = tuple[DrawBody, dict[str, Any], dict[str, Any]]
-"""The body as a script changed it, the options it adds, and those of the task itself."""
 Arguments = Sequence[Any]
 
 
-def _controlnet(body: DrawBody, asked: Asked, values: Arguments) -> Result:
-    return body, steering([one for one in values if one is not None], body, asked), {}
+@dataclass(frozen=True)
+class Added:
+    """A body as scripts changed it, and what they add: options, those of the task itself, jobs after the pictures."""
+
+    body: DrawBody
+    options: Mapping[str, Any] = field(default_factory=dict)
+    how: Mapping[str, Any] = field(default_factory=dict)
+    after: tuple[JobRequest, ...] = ()
 
 
-def _refiner(body: DrawBody, asked: Asked, values: Arguments) -> Result:
+def _controlnet(body: DrawBody, asked: Asked, values: Arguments) -> Added:
+    options, shown = steering([one for one in values if one is not None], body, asked)
+    return Added(body, options, after=tuple(shown))
+
+
+def _refiner(body: DrawBody, asked: Asked, values: Arguments) -> Added:
     enabled, checkpoint, switch_at = (*values, None, None, None)[:3]
     changed = {"refiner_checkpoint": checkpoint, "refiner_switch_at": switch_at} if enabled else {}
-    return body.changed(**changed), {}, {}
+    return Added(body.changed(**changed))
 
 
-def _seed(body: DrawBody, asked: Asked, values: Arguments) -> Result:
+def _seed(body: DrawBody, asked: Asked, values: Arguments) -> Added:
     seed, extra, subseed, strength = (*values, None, None, None, None)[:4]
     changed = {"seed": seed} if isinstance(seed, int) and seed != -1 else {}
     if extra:
         changed |= {"subseed": subseed, "subseed_strength": strength}
-    return body.changed(**changed), {}, {}
+    return Added(body.changed(**changed))
 
 
-def _sampler(body: DrawBody, asked: Asked, values: Arguments) -> Result:
+def _sampler(body: DrawBody, asked: Asked, values: Arguments) -> Added:
     names = ("steps", "sampler_name", "scheduler")
-    changed = {name: value for name, value in zip(names, values, strict=False) if value is not None}
-    return body.changed(**changed), {}, {}
+    return Added(body.changed(**{name: one for name, one in zip(names, values, strict=False) if one is not None}))
 
 
-def _soft_inpainting(body: DrawBody, asked: Asked, values: Arguments) -> Result:
+def _soft_inpainting(body: DrawBody, asked: Asked, values: Arguments) -> Added:
     on = bool(values and values[0])
     if on and not (isinstance(body, Img2ImgBody) and body.mask):
         raise refuse("Soft inpainting", "it needs a mask; send one, or leave the script out")
-    return body, {}, {"soft": True} if on else {}
+    return Added(body, how={"soft": True} if on else {})
 
 
-ALWAYS_ON: dict[str, Callable[[DrawBody, Asked, Arguments], Result]] = {
+ALWAYS_ON: dict[str, Callable[[DrawBody, Asked, Arguments], Added]] = {
     "controlnet": _controlnet,
     "refiner": _refiner,
     "seed": _seed,
@@ -59,13 +69,9 @@ HARMLESS = ("comments", "extra options", "hypertile", "api payload", "controlnet
 """Scripts that clients add and that do nothing here: they change no picture, or only how fast it is drawn."""
 
 
-def always_on(body: DrawBody, asked: Asked) -> Result:
-    """The body as its scripts change it, and what they add to the options.
-
-    Raises HTTPException 422 for a script that is not here.
-    """
-    more: dict[str, Any] = {}
-    how: dict[str, Any] = {}
+def always_on(body: DrawBody, asked: Asked) -> Added:
+    """The body as its scripts change it, and what they add. Raises HTTPException 422 for a script that is not here."""
+    added = Added(body)
     for name, given in (body.alwayson_scripts or {}).items():
         values = given.get("args") if isinstance(given, Mapping) else given
         known = name.strip().lower()
@@ -76,6 +82,7 @@ def always_on(body: DrawBody, asked: Asked) -> Result:
         listed = [*values.values()] if isinstance(values, Mapping) else values or []
         if not isinstance(listed, list):
             raise refuse(name[:80], 'its arguments are no list; send {"args": [...]}')
-        body, options, own = ALWAYS_ON[known](body, asked, listed)
-        more, how = {**more, **options}, {**how, **own}
-    return body, more, how
+        one = ALWAYS_ON[known](added.body, asked, listed)
+        options, how = {**added.options, **one.options}, {**added.how, **one.how}
+        added = Added(one.body, options, how, (*added.after, *one.after))
+    return added

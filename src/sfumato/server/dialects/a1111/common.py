@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,13 @@ from sfumato.errors import SfumatoError
 from sfumato.provenance.readers import a1111 as infotext_reader
 from sfumato.provenance.recipe import Recipe
 from sfumato.server.dialects.a1111.bodies import DrawBody
-from sfumato.server.dialects.a1111.local import LocalFiles, title
-from sfumato.server.dialects.a1111.options import AUTOMATIC_VAE, EMPHASES, NOISE
+from sfumato.server.dialects.a1111.local import LocalFiles
+from sfumato.server.dialects.a1111.options import AUTOMATIC_VAE, EMPHASES, NOISE, overridden
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest
 from sfumato.spec import Spec
 
+GENTLE = 2.0  # a model's own guidance scale, up to which it was made for weak guidance
 NONE = ("", "none", "automatic", "use same checkpoint", "use same sampler", "use same scheduler")
 
 
@@ -69,11 +70,14 @@ def request_of(body: DrawBody, asked: Asked, kind: str, more: Mapping[str, Any],
 
 
 def shared_options(body: DrawBody, asked: Asked) -> dict[str, Any]:
-    """The options that the request and the user's settings name, without those of one task."""
+    """The options that the request and the user's settings name, without those of one task.
+
+    A scale of guidance that is far too strong for the model is honoured, with guidance projected (APG).
+    """
     chosen = asked.options
     options: dict[str, Any] = {
         "steps": body.steps, "cfg": body.cfg_scale, "n": body.batch_size, "styles": body.styles or None,
-        "tiling": "both" if body.tiling else None,
+        "tiling": "both" if body.tiling else None, "apg": _tamed(body, asked.spec) or None,
         "clip_skip": chosen["CLIP_stop_at_last_layers"] if chosen["CLIP_stop_at_last_layers"] > 1 else None,
         "rng": NOISE[chosen["randn_source"]] if chosen["randn_source"] != "CPU" else None,
         "emphasis": EMPHASES[chosen["emphasis"]] if chosen["emphasis"] != "Original" else None,
@@ -83,6 +87,14 @@ def shared_options(body: DrawBody, asked: Asked) -> dict[str, Any]:
         if (pixels := getattr(body, name)) is not None:
             options[name] = drawable(pixels, asked.step)
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _tamed(body: DrawBody, spec: Spec) -> bool:
+    """Whether a client's scale is so far above the model's own that pictures break unless guidance is projected.
+
+    Clients send 7, the scale of models without distillation, also where their user chose none.
+    """
+    return body.cfg_scale is not None and spec.defaults.cfg <= GENTLE and body.cfg_scale > 2 * GENTLE
 
 
 def drawable(pixels: int, step: int) -> int:
@@ -132,17 +144,19 @@ def _refuse_unknown(body: DrawBody) -> None:
         raise refuse("seed_resize_from_h, seed_resize_from_w", "noise is not resized here; send -1")
 
 
-def asked_of(body: DrawBody, options: Mapping[str, Any], files: LocalFiles, inputs: Inputs, spec_of: Any) -> Asked:
-    """The request as it is understood. Raises HTTPException 404 for a checkpoint that is not on this machine."""
+def asked_of(
+    body: DrawBody, kept: Mapping[str, Any], files: LocalFiles, inputs: Inputs, spec_of: Callable[[str], Spec]
+) -> Asked:
+    """The request as it is understood; `kept` are the user's settings.
+
+    Raises SfumatoError, and HTTPException 404 for a checkpoint that is not on this machine.
+    """
     try:
-        model = files.find(options["sd_model_checkpoint"]).name
+        files.find(str(body.overrides.get("sd_model_checkpoint") or kept["sd_model_checkpoint"]))
     except SfumatoError as error:
         raise HTTPException(404, f"Model not found: {error}") from None
+    options = overridden(kept, body.overrides, files)
+    model = files.find(options["sd_model_checkpoint"]).name
     if options["sd_vae"] not in AUTOMATIC_VAE:
         raise refuse("sd_vae", "a model draws with its own VAE here; send Automatic")
     return Asked(options, files, inputs, model, spec_of(model))
-
-
-def checkpoint_title(files: LocalFiles, model: str) -> str:
-    """The title of a checkpoint by its name here."""
-    return title(files.find(model))

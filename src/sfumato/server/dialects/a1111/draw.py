@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from secrets import randbelow
+from typing import Any
 
 from fastapi import APIRouter
 
@@ -52,32 +52,29 @@ async def _reply(body: DrawBody, state: A1111, user: str) -> DrawReply:
     return DrawReply(images=images, parameters=parameters(body, pictures, plan.first), info=told)
 
 
-@dataclass(frozen=True)
-class _Planner:
-    """Makes requests of bodies, for a script that changes bodies."""
-
-    state: A1111
-    options: dict[str, object]
-
-    def requests(self, body: DrawBody) -> list[JobRequest]:
-        options = overridden(self.options, body.overrides, self.state.files)
-        queue = self.state.queue
-        asked = asked_of(body, options, self.state.files, queue.inputs, queue.desk.spec)
-        body, more, how = always_on(body, asked)
-        if isinstance(body, Txt2ImgBody):
-            found = [txt2img(body, asked, more)]
-        else:
-            assert isinstance(body, Img2ImgBody)
-            found = [one.but(how={**one.how, **how}) for one in img2img(body, asked, more)]
-        return _each_batch(found, body.n_iter or 1, body.batch_size or 1)
-
-
-def _planned(body: DrawBody, state: A1111, options: dict[str, object]) -> Plan:
-    planner = _Planner(state, options)
+def _planned(body: DrawBody, state: A1111, options: Mapping[str, Any]) -> Plan:
     for name in _drawn_by_chance(body):
         body = body.changed(**{name: randbelow(2**32)})
     script = find_script(body)
-    return Plan(planner.requests(body)) if script is None else script.plan(body, planner.requests)
+    if script is not None:
+        return script.plan(body, lambda cell: _requests(cell, state, options)[0])
+    requests, after = _requests(body, state, options)
+    return Plan([*requests, *after])
+
+
+def _requests(
+    body: DrawBody, state: A1111, options: Mapping[str, Any]
+) -> tuple[list[JobRequest], Sequence[JobRequest]]:
+    """The jobs of a body without a script that changes it, and those whose pictures come after theirs."""
+    asked = asked_of(body, options, state.files, state.queue.inputs, state.queue.desk.spec)
+    added = always_on(body, asked)
+    body = added.body
+    if isinstance(body, Txt2ImgBody):
+        found = [txt2img(body, asked, added.options)]
+    else:
+        assert isinstance(body, Img2ImgBody)
+        found = [one.but(how={**one.how, **added.how}) for one in img2img(body, asked, added.options)]
+    return _each_batch(found, body.n_iter or 1, body.batch_size or 1), added.after
 
 
 def _drawn_by_chance(body: DrawBody) -> list[str]:

@@ -43,9 +43,8 @@ async def samplers() -> Rows:
 @router.get("/schedulers")
 async def schedulers() -> Rows:
     """The schedules of noise levels; automatic is the one that suits sampler and model."""
-    rows = [("automatic", "Automatic", [])] + [
-        (name, one.label, [*one.aliases]) for name, one in SCHEDULE_NAMES.items()
-    ]
+    rows: list[tuple[str, str, list[str]]] = [("automatic", "Automatic", [])]
+    rows += [(name, one.label, [*one.aliases]) for name, one in SCHEDULE_NAMES.items()]
     return [
         {"name": name, "label": label, "aliases": aliases, "default_rho": 7.0 if name == "karras" else -1,
          "need_inner_model": False}

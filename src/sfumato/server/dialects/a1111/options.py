@@ -91,7 +91,7 @@ def _layers(files: LocalFiles, value: Any) -> int:
     try:
         return OPTIONS["clip_skip"].checked(value)
     except OptionError as error:
-        raise SfumatoError(str(error).replace("`clip_skip`", "CLIP_stop_at_last_layers")) from None
+        raise SfumatoError(str(error).replace("clip_skip", "CLIP_stop_at_last_layers")) from None
 
 
 def _eta(files: LocalFiles, value: Any) -> float:

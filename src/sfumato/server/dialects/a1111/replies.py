@@ -31,6 +31,7 @@ class Drawn:
 
 def info(pictures: Sequence[Drawn], body: DrawBody, first: int = 0) -> str:
     """The JSON text about a reply's pictures; `first` is the place of the first that is no sheet."""
+    pictures = [one for one in pictures if one.infotext]  # hints, which come after them, have no settings
     told = [infotext.parse(one.infotext) for one in pictures]
     prompt, negative, fields = told[first] if first < len(told) else (body.prompt or "", body.negative_prompt or "", {})
     width, height = _size(fields, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sfumato.server.dialects.a1111.bodies import Txt2ImgBody
@@ -20,7 +21,7 @@ FILTERS = ("None", "Lanczos", "Nearest")
 STRENGTH = 0.75  # where a client says none, as in the web UI
 
 
-def txt2img(body: Txt2ImgBody, asked: Asked, more: dict[str, Any]) -> JobRequest:
+def txt2img(body: Txt2ImgBody, asked: Asked, more: Mapping[str, Any]) -> JobRequest:
     """The request that a body means; `more` are options that scripts add. Raises SfumatoError, HTTPException."""
     request = request_of(body, asked, "txt2img", more)
     if not body.enable_hr:
@@ -65,6 +66,8 @@ def hires_upscaler(name: str | None, files: LocalFiles) -> str:
     """What enlarges for the second pass, as `hires_upscaler` has it. Raises SfumatoError for what is not here."""
     if name is None or name in LATENT_MODES:
         return "latent"
+    if name == "Nearest":
+        raise refuse("hr_upscaler", "Nearest enlarges finished pictures only (/extra-single-image); send Lanczos")
     if name in FILTERS:
-        return "nearest" if name == "Nearest" else "lanczos"
+        return "lanczos"
     return files.find(name, "upscaler", "upscaler").name

@@ -12,8 +12,9 @@ from sfumato.errors import SfumatoError, unknown
 from sfumato.images.control.canny import HIGH, LOW, canny
 from sfumato.images.files import on_white
 from sfumato.server.dialects.a1111.bodies import DrawBody, Img2ImgBody
-from sfumato.server.dialects.a1111.common import Asked, refuse
+from sfumato.server.dialects.a1111.common import Asked, drawable, refuse
 from sfumato.server.dialects.a1111.pictures import mask_of, picture_of
+from sfumato.server.jobs.job import JobRequest
 from sfumato.settings.control import HINTS, MODES, MODULES
 
 MODULE_NAMES = {
@@ -25,24 +26,40 @@ MODULE_NAMES = {
 """What the extension calls the hints that are here; its other names of a kind are understood as well."""
 RESIZE = ("stretch", "crop", "pad")
 RESIZE_NAMES = {
-    "just resize": "stretch", "scale to fit (inner fit)": "stretch", "crop and resize": "crop",
-    "envelope (outer fit)": "crop", "resize and fill": "pad", "inner fit (scale to fit)": "crop",
-    "outer fit (shrink to fit)": "pad",
+    "just resize": "stretch", "crop and resize": "crop", "resize and fill": "pad",
+    "scale to fit (inner fit)": "crop", "inner fit (scale to fit)": "crop",
+    "envelope (outer fit)": "pad", "outer fit (shrink to fit)": "pad",
 }  # fmt: skip
 MODE_NAMES = {shown.lower(): name for name, shown in MODES.items()}
 ABSENT = ("", "none", "null")
 
 
-def steering(units: Sequence[Any], body: DrawBody, asked: Asked) -> dict[str, list[dict[str, Any]]]:
-    """The options `control` and `ip_adapter` that units mean. Raises SfumatoError, and HTTPException 422."""
+def steering(
+    units: Sequence[Any], body: DrawBody, asked: Asked
+) -> tuple[dict[str, list[dict[str, Any]]], list[JobRequest]]:
+    """The options `control` and `ip_adapter` that units mean, and requests for what the networks are shown.
+
+    Raises SfumatoError, and HTTPException 422.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
+    shown = []
     for unit in units:
         if not isinstance(unit, Mapping):
             raise refuse("ControlNet", "a unit is a JSON object; send its fields by their names")
         if unit.get("enabled", True) not in (False, None):
             option, made = _steering(unit, body, asked)
             found.setdefault(option, []).append(made)
-    return found
+            if option == "control" and "image" in made and unit.get("save_detected_map", True) is not False:
+                shown.append(_shown(made, body, asked))
+    return found, shown
+
+
+def _shown(control: Mapping[str, Any], body: DrawBody, asked: Asked) -> JobRequest:
+    """The request for the hint of a control, which the extension sends after the pictures."""
+    defaults = asked.spec.defaults
+    size = [drawable(body.width or defaults.width, asked.step), drawable(body.height or defaults.height, asked.step)]
+    how = {"hint": control["hint"], "size": size, "resize": control["resize"]}
+    return JobRequest(kind="hint", model=asked.model, how=how, pictures={"image": control["image"]})
 
 
 def hint_of(module: str) -> str:
