@@ -1,6 +1,8 @@
 # Everything is installed in .venv; `rm -r .venv` undoes it. PYTHON chooses the interpreter: make PYTHON=python3.12 demo
 #
 #   make demo        draw demo.png with the model that ships with the package
+#   make up          test this machine, start the server, open its page
+#   make serve       start the server; SERVE="--host 0.0.0.0 ..." are its options
 #   make test        lint, type check, fast tests, and the reference data where it lies beside the repository
 #   make test-full   the slow tests as well
 #   make evaluate    build the emoji set in data/emoji, measure the model that ships, write report.html
@@ -20,10 +22,16 @@ GOLDEN ?= ../shared/golden
 VERIFY ?= --except 'text/t5*'
 
 BIN := .venv/bin
-.PHONY: demo test test-full lint verify evaluate bench docs notebooks learn-refresh examples docs-pictures
+.PHONY: demo up serve test test-full lint verify evaluate bench docs notebooks learn-refresh examples docs-pictures
 
 demo: .venv/installed
 	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 6 --out demo.png
+
+up: .venv/installed
+	$(BIN)/sfumato up
+
+serve: .venv/installed
+	$(BIN)/sfumato serve $(SERVE)
 
 test: lint
 	$(BIN)/pytest -q $(PARALLEL)

@@ -56,7 +56,9 @@ COMMANDS = {
         "sfumato.cli.evaluate:evaluate",
         "Measure a model: reconstruction, obedience to the prompt, originality.",
     ),
+    "up": ("sfumato.cli.up:up", "Test this machine, start the server, and open its page."),
     "serve": ("sfumato.cli.serve:app", "Draw for clients over HTTP: web UIs, chat programs, scripts."),
+    "doctor": ("sfumato.cli.doctor:doctor", "Measure and test this machine, for a bug report."),
     "verify": ("sfumato.cli.verify:verify", "Compare every network, sampler and format with reference data."),
 }
 
@@ -74,6 +76,9 @@ OTHER_NAMES = {
     **dict.fromkeys(("caption", "clip", "blip"), "interrogate"),
     **dict.fromkeys(("tokenize", "tokenise"), "tokens"),
     **dict.fromkeys(("hires", "enlarge", "superresolution"), "upscale"),
+    **dict.fromkeys(("start", "gui", "ui", "webui", "launch", "web"), "up"),
+    **dict.fromkeys(("server", "api"), "serve"),
+    **dict.fromkeys(("diagnose", "check", "env", "selftest"), "doctor"),
     **dict.fromkeys(("xyz", "xyplot", "plot"), "grid"),
 }  # fmt: skip
 # How typer's library refuses what is no number.

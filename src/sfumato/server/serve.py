@@ -21,8 +21,11 @@ LOCK = "server.lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds a server's folder. Raises SfumatoError where another server has it, and where it cannot be written."""
+def locked(folder: Path) -> Iterator[int]:
+    """Holds a server's folder, by an open file that is for the server's address.
+
+    Raises SfumatoError where another server has it, and where it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -34,7 +37,8 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
         raise SfumatoError(f"another server uses {folder}; stop it, or give this one a folder of its own") from None
     try:
-        yield
+        os.ftruncate(handle, 0)
+        yield handle
     finally:
         os.close(handle)
 
@@ -48,11 +52,29 @@ def listening(config: Config, app: FastAPI) -> uvicorn.Config:
     )  # fmt: skip
 
 
+def running(folder: Path) -> str | None:
+    """The address of the server that holds a folder; None where none does, and where it does not listen yet."""
+    try:
+        with (folder / LOCK).open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return file.read().strip() or None
+    except OSError:
+        pass
+    return None
+
+
 def serve(config: Config, started: Callable[[str], None]) -> None:
     """Serves until it is told to stop; `started` gets the address. Raises SfumatoError where it cannot begin."""
-    with locked(config.folder):
+    with locked(config.folder) as lock:
+
+        def listens(address: str) -> None:
+            os.write(lock, address.encode())
+            started(address)
+
         app = create_app(config)
-        server = _Server(listening(config, app), started, app.state.queue)
+        server = _Server(listening(config, app), listens, app.state.queue)
         server.run()
         if not server.started:
             raise SfumatoError(f"cannot listen on {config.host}:{config.port}; is it taken? choose another --port")

@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 
 from sfumato.errors import SfumatoError
-from sfumato.verify import embeddings, lora, manifests, samplers, schedules, text, tiny, watermark
+from sfumato.verify import embeddings, lora, manifests, pictures, samplers, schedules, text, tiny, watermark
 from sfumato.verify.cases import UNKNOWN, Case, failing, files
 
+SELFTEST = "selftest"  # what ships of reference data
 # A kind of case is a subfolder and the function that finds its cases. To add one, write its file and list it here.
 KINDS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "embeddings": embeddings.find,
     "lora": lora.find,
     "manifests": manifests.find,
+    "pictures": pictures.find,
     "samplers": samplers.find,
     "schedules": schedules.find,
     "text": text.find,
