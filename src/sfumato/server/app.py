@@ -120,7 +120,7 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:
-        return reply(request, 422, "; ".join(map(_problem, error.errors()[:5])))
+        return reply(request, dialect_of(request.url.path).malformed, "; ".join(map(_problem, error.errors()[:5])))
 
 
 def _problem(one: dict[str, Any]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from sfumato.server.dialects.a1111 import A1111_API
 from sfumato.server.dialects.base import Dialect
+from sfumato.server.dialects.openai import OPENAI
 from sfumato.server.dialects.own import OWN
 
-DIALECTS: tuple[Dialect, ...] = (OWN, A1111_API)
+DIALECTS: tuple[Dialect, ...] = (OWN, A1111_API, OPENAI)
 
 
 def dialect_of(path: str) -> Dialect:

@@ -16,13 +16,15 @@ from sfumato.server.queue import Queue
 class Dialect:
     """The routes of a dialect, the beginnings of their addresses, and how it says that something is wrong.
 
-    `error` makes the body of a reply of a status (400 to 599) with a message.
+    `error` makes the body of a reply of a status (400 to 599) with a message. `malformed` is the status of a reply to a
+    body that is not of the form that a route takes.
     """
 
     name: str
     router: APIRouter
     prefixes: tuple[str, ...]
     error: Callable[[int, str], dict[str, Any]]
+    malformed: int = 422
 
 
 def _queue(connection: HTTPConnection) -> Queue:

@@ -23,6 +23,7 @@ from sfumato.server.safety.refusal import refuse
 from sfumato.server.safety.users import Users
 
 OPEN = ("/livez", "/readyz")  # what everybody may ask
+SIGNED = "/v1/images/files/"  # beginning of addresses that hold a key of their own
 COOKIE = "sfumato"
 MIN_TOKEN = 8
 TRIES, PER_SECONDS = 10, 60.0  # wrong credentials that an address may send
@@ -54,7 +55,7 @@ class Auth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         nobody = self._token is None and self._users is None
-        if scope["type"] not in ("http", "websocket") or nobody or scope["path"] in OPEN:
+        if nobody or scope["type"] not in ("http", "websocket") or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         address = scope["client"][0] if scope.get("client") else ""
@@ -122,6 +123,10 @@ class Auth:
         if not tries:
             del self._wrong[address]
         return len(tries) >= TRIES
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(SIGNED)
 
 
 def _query_token(scope: Scope) -> str | None:
