@@ -11,6 +11,7 @@
 #   make notebooks   the chapters of docs/learn as notebooks, in notebooks/
 #   make learn-refresh  run the chapters, and put what they print and draw into their pages
 #   make examples    train the adapters that ship for the model that ships anew, in a quarter of an hour
+#   make page        build the page of `sfumato serve` of web/; needs node, which nothing else does
 #   make docs-pictures  draw the pictures of README and docs anew, after a change of the model
 
 PYTHON ?= python3
@@ -22,7 +23,7 @@ GOLDEN ?= ../shared/golden
 VERIFY ?= --except 'text/t5*'
 
 BIN := .venv/bin
-.PHONY: demo up serve test test-full lint verify evaluate bench docs notebooks learn-refresh examples docs-pictures
+.PHONY: demo up serve test test-full lint verify evaluate bench docs notebooks learn-refresh examples docs-pictures page
 
 demo: .venv/installed
 	$(BIN)/sfumato txt2img "$(PROMPT)" --seed 6 --out demo.png
@@ -68,6 +69,9 @@ learn-refresh: .venv/installed
 examples: .venv/installed-test
 	$(BIN)/sfumato data build emoji data/emoji --size 256
 	$(BIN)/python tools/examples.py --data data/emoji
+
+page:
+	cd web && npm ci && npm run build
 
 docs-pictures: .venv/installed
 	$(BIN)/python tools/docs_pictures.py

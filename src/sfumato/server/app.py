@@ -18,7 +18,7 @@ from sfumato.server.config import Config
 from sfumato.server.dialects import DIALECTS, dialect_of
 from sfumato.server.dialects.base import QueueOf
 from sfumato.server.jobs.store import KeyConflict
-from sfumato.server.queue import Queue, QueueFull, Stopping
+from sfumato.server.queue import Queue, QueueFull, Stopping, Unanswered
 from sfumato.server.safety.auth import Auth, check_listening
 from sfumato.server.safety.hosts import Hosts
 from sfumato.server.safety.limits import Limits
@@ -101,6 +101,10 @@ def _errors(app: FastAPI) -> None:
     @app.exception_handler(Stopping)
     async def stopping(request: Request, error: Stopping) -> Response:
         return reply(request, 503, str(error), {"Retry-After": "10"})
+
+    @app.exception_handler(Unanswered)
+    async def unanswered(request: Request, error: Unanswered) -> Response:
+        return reply(request, 503, str(error), {"Retry-After": "3"})
 
     @app.exception_handler(KeyConflict)
     async def conflict(request: Request, error: KeyConflict) -> Response:

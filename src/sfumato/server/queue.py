@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import EMBEDDED
 from sfumato.server.config import Config
 from sfumato.server.desk import Desk
+from sfumato.server.jobs.gallery import Gallery
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
 from sfumato.server.jobs.store import MAX_ATTEMPTS, Store
@@ -25,6 +27,7 @@ from sfumato.server.worker.link import Link
 
 AT_ONCE = 4 * 256 * 256  # pixels that a worker without a GPU draws side by side
 AT_ONCE_GPU = 4 * 1024 * 1024
+LONGEST_ANSWER = 30.0  # seconds
 ADVICE = "wait until a job is done, or cancel one"
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -37,6 +40,10 @@ class QueueFull(SfumatoError):
     def __init__(self, length: int, retry_after: int):
         super().__init__(f"{length} jobs are waiting, which is the limit here; {ADVICE}")
         self.retry_after = retry_after
+
+
+class Unanswered(Exception):
+    """No worker answers a question in time."""
 
 
 class Stopping(SfumatoError):
@@ -83,6 +90,7 @@ class Queue:
         self._served: dict[str, float] = {}
         self._order: list[_Live] | None = None
         self._positions: dict[str, int] | None = None
+        self._questions: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._dispatching = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "sfumato-store")
         self._checks = ThreadPoolExecutor(2, "sfumato-checks")
@@ -262,6 +270,29 @@ class Queue:
         for link in self.links:
             await link.send(message)
 
+    async def ask(self, what: str, said: Mapping[str, Any], model: str = EMBEDDED) -> dict[str, Any]:
+        """What a worker answers; see `worker.questions`. Raises SfumatoError for a bad question, and Unanswered."""
+        free = [link for link in self.links if link.ready]
+        if not free:
+            raise Unanswered("no worker is ready; try again in some seconds")
+        link = min(free, key=lambda one: (model not in one.models, one is not free[0]))
+        question, answer = uuid.uuid4().hex, asyncio.get_running_loop().create_future()
+        self._questions[question] = answer
+        try:
+            await link.send({"do": "answer", "question": question, "what": what, "model": model, "said": dict(said)})
+            message = await asyncio.wait_for(answer, LONGEST_ANSWER)
+        except TimeoutError:
+            raise Unanswered("the worker is busy; try again in some seconds") from None
+        finally:
+            del self._questions[question]
+        if "error" in message:
+            raise SfumatoError(message["error"])
+        return message["answer"]
+
+    async def gallery(self, work: Callable[[Gallery], Result]) -> Result:
+        """What a function of the gallery returns, run in the database's thread."""
+        return await self._in_thread(lambda: work(self.store.gallery))
+
     def _changed(self) -> None:
         """Forgets in which order jobs wait."""
         self._order = self._positions = None
@@ -303,6 +334,9 @@ class Queue:
         said = message["say"]
         if said == "died":
             await self._worker_died(link)
+        elif said == "answer":
+            if (answer := self._questions.get(message["question"])) is not None and not answer.done():
+                answer.set_result(message)
         elif said in ("ready", "models", "loading", "not loaded"):
             if said == "ready":
                 await link.send({"do": "load", "model": self.default_model})

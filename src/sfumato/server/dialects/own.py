@@ -8,9 +8,10 @@ import binascii
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, HTTPException, Query, WebSocket
+from fastapi import APIRouter, Header, HTTPException, Query, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -200,12 +201,25 @@ async def follow_job(job: str, queue: QueueOf, user: UserOf) -> StreamingRespons
 async def follow_all(socket: WebSocket, queue: QueueOf, user: UserOf) -> None:
     """What happens to all jobs of a user."""
     await socket.accept()
+    telling = asyncio.create_task(_tell_all(socket, queue, user))
+    try:
+        while True:  # who listens says nothing; this hears that they left
+            await socket.receive_text()
+    except WebSocketDisconnect:
+        pass
+    finally:
+        telling.cancel()
+
+
+async def _tell_all(socket: WebSocket, queue: Queue, user: str) -> None:
     owners: dict[str, bool] = {}
-    async for event in queue.events():
-        if event.job not in owners:
-            owners[event.job] = (await queue.get(event.job)).user == user
-        if owners[event.job]:
-            await socket.send_json(_said(event))
+    with suppress(WebSocketDisconnect, RuntimeError):  # it was closed meanwhile
+        async for event in queue.events():
+            if event.job not in owners:
+                owners[event.job] = (await queue.get(event.job)).user == user
+            if owners[event.job]:
+                await socket.send_json(_said(event))
+        await socket.close(1012)  # the server is about to stop
 
 
 async def with_beats(events: AsyncIterator[JobEvent]) -> AsyncIterator[JobEvent | None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sfumato.errors import SfumatoError
+from sfumato.server.jobs.gallery import Gallery
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
 
 MAX_ATTEMPTS = 2  # starts after which a job that took its worker down is given up
@@ -52,6 +53,7 @@ class Store:
         self._db.execute("pragma synchronous = full")
         self._db.execute("pragma foreign_keys = on")
         self._db.executescript(_SCHEMA)
+        self.gallery = Gallery(self._db)
 
     def close(self) -> None:
         self._db.close()

@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from sfumato.api import StableDiffusion
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.images.files import save
 from sfumato.pipeline.events import Picture, Progress
 from sfumato.server.jobs.inputs import Inputs
@@ -32,6 +33,7 @@ from sfumato.server.kinds.base import Report
 from sfumato.server.worker.engine import Ended, Engine
 from sfumato.server.worker.messages import packed, read_message
 from sfumato.server.worker.models import Models
+from sfumato.server.worker.questions import QUESTIONS
 
 BEAT = 1.0  # seconds between signs of life
 PREVIEW_EVERY = 0.25  # seconds between two previews of a job
@@ -102,9 +104,21 @@ class Worker:
                     self.model(command["model"])
                 except SfumatoError as error:
                     self.say({"say": "not loaded", "model": command["model"], "error": str(error)})
+            case "answer":
+                self._answer(command)
             case "unload":
                 self.models.unload({one.model for one in self._running.values()})
                 self.say({"say": "models", "models": self.models.names, "bytes": self.models.bytes})
+
+    def _answer(self, command: Message) -> None:
+        said: dict[str, Any] = {"say": "answer", "question": command["question"]}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SfumatoWarning)  # drawing says them again
+                said["answer"] = QUESTIONS[command["what"]](self.model(command["model"]), command["said"])
+        except Exception as error:
+            said["error"] = str(error)
+        self.say(said)
 
     def _start(self, job: str, request: JobRequest, done: int) -> None:
         self._running[job] = _Running(request.model, done)

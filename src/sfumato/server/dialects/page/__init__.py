@@ -1,0 +1,15 @@
+"""What the page asks for besides jobs: its own files, a model's options, how words and files are read, the gallery."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from sfumato.server.dialects.base import Dialect
+from sfumato.server.dialects.page import gallery, options, reading, site
+
+router = APIRouter()
+for _part in (options, reading, gallery):
+    router.include_router(_part.router, prefix="/api", tags=["sfumato"])
+router.include_router(site.router)
+
+PAGE = Dialect("page", router, ("/web/",), lambda status, message: {"error": message})

@@ -1,0 +1,3 @@
+export function Edit() {
+  return <p />;
+}
