@@ -13,6 +13,8 @@ from sfumato.nets.prior import Underlay
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.latents import encode
 
+__all__ = ["Underlay", "hole_of", "whole_of", "with_ground"]
+
 BINS = 16  # of a channel's values, among which the ground's colour is the commonest
 NEAR = 0.2  # of the range from -1 to 1: how far a ground may be from its commonest colour
 LEAST = 0.2  # of the picture that a ground covers
@@ -66,3 +68,8 @@ def with_ground(pixels: Tensor, hole: Tensor) -> Tensor:
     if ground.sum() < LEAST * (~hole).sum():
         return filled(pixels, hole)
     return filled(pixels, ~ground).where(hole, pixels)
+
+
+def whole_of(latents: Tensor, strength: float) -> Underlay:
+    """Returns a whole picture's latents (1, C, h, w) as what is drawn on, of which `strength` (0 to 1) changes."""
+    return Underlay(latents, strength=strength)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
 from sfumato.hub.local_models import locate
 from sfumato.loading.resolve import Overrides, opened_model
+from sfumato.server.composite import Composite
 from sfumato.server.config import Config
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest
@@ -23,13 +25,18 @@ class Desk:
 
     def spec(self, model: str) -> Spec:
         """What a model is, by its name. Raises SfumatoError for a name that is none, and for a broken file."""
-        path, variant = locate(model)
-        return _spec(path, variant, path.stat().st_mtime_ns)
+        parts = Composite.of(model)
+        path, variant = locate(parts.model)
+        return _spec(parts, path, variant, path.stat().st_mtime_ns)
 
     def checked(self, request: JobRequest) -> JobRequest:
         """The request, complete. Raises SfumatoError for what cannot be honoured, Forbidden for what may not be."""
         check_names(request, self._config.licences)
-        return find_kind(request.kind).checked(request, self)
+        kind = find_kind(request.kind)
+        request = kind.checked(request, self)
+        for model in kind.models(request):
+            check_names(JobRequest(model=model), self._config.licences)
+        return request
 
     def weight(self, request: JobRequest) -> int:
         """How many pixels a checked request draws."""
@@ -38,7 +45,10 @@ class Desk:
 
 
 @lru_cache(maxsize=64)
-def _spec(path: Path, variant: str | None, changed: int) -> Spec:
+def _spec(parts: Composite, path: Path, variant: str | None, changed: int) -> Spec:
     """`changed` makes a file that was replaced another one."""
-    with opened_model(path, overrides=Overrides(variant=variant)) as resolved:
+    vae = None if parts.vae is None else locate(parts.vae, "vae")[0]
+    texts = [locate(one, "text encoder")[0] for one in parts.text_encoders]
+    overrides = Overrides(variant, cast(Any, parts.prediction), parts.zero_snr)
+    with opened_model(path, vae, texts, overrides) as resolved:
         return resolved.spec

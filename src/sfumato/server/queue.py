@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -225,6 +225,10 @@ class Queue:
     async def skip(self, job: str) -> bool:
         """Ends a job with the pictures that it has, as one that is done."""
         return await self._end_early(job, State.DONE, None)
+
+    async def forget(self, jobs: Sequence[str]) -> None:
+        """Takes jobs that are ended out of the database; the files of their pictures stay."""
+        await self._in_thread(self.store.delete, [job for job in jobs if job not in self._live])
 
     async def retry(self, job: str) -> Job:
         """Queues a job that failed or was cancelled once more. Raises KeyError, and SfumatoError for any other."""

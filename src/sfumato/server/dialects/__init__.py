@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from sfumato.server.dialects.a1111 import A1111_API
 from sfumato.server.dialects.base import Dialect
+from sfumato.server.dialects.comfyui import COMFYUI
 from sfumato.server.dialects.openai import OPENAI
 from sfumato.server.dialects.own import OWN
 from sfumato.server.dialects.page import PAGE
 
-DIALECTS: tuple[Dialect, ...] = (OWN, A1111_API, OPENAI, PAGE)
+DIALECTS: tuple[Dialect, ...] = (COMFYUI, OWN, A1111_API, OPENAI, PAGE)
 
 
 def dialect_of(path: str) -> Dialect:

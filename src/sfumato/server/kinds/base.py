@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,3 +70,11 @@ class Kind(ABC):
     def size(self, request: JobRequest, desk: Desk) -> tuple[int, int]:
         """How many pictures are drawn, and of how many pixels each: what a job weighs."""
         return 1, 256 * 256
+
+    def models(self, request: JobRequest) -> Iterable[str]:
+        """The names of models in a checked request besides its own two."""
+        return ()
+
+    def forget(self) -> int:
+        """Lets go of what is kept from one job for the next; returns how many bytes that were."""
+        return 0

@@ -10,6 +10,7 @@ import torch
 
 from sfumato.api import StableDiffusion, load
 from sfumato.runtime.device import choose_device, free_memory
+from sfumato.server.composite import Composite
 
 SHARE = 0.5  # of the free memory, where nobody gives a limit
 
@@ -25,7 +26,7 @@ class Models:
         loader: Callable[[str], StableDiffusion] | None = None,
     ):
         self.device = choose_device(device)
-        self._load = loader or (lambda name: load(name, self.device, dtype))
+        self._load = loader or (lambda name: _loaded(name, self.device, dtype))
         self.limit = limit
         self._models: OrderedDict[str, StableDiffusion] = OrderedDict()
 
@@ -69,6 +70,11 @@ class Models:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _loaded(name: str, device: torch.device, dtype: str | None) -> StableDiffusion:
+    parts = Composite.of(name)
+    return load(parts.model, device, dtype, **parts.further)
 
 
 def weight_bytes(model: StableDiffusion) -> int:

@@ -28,7 +28,7 @@ from sfumato.images.files import save
 from sfumato.pipeline.events import Picture, Progress
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest, SavedPicture
-from sfumato.server.kinds import find_kind
+from sfumato.server.kinds import KINDS, find_kind
 from sfumato.server.kinds.base import Report
 from sfumato.server.worker.engine import Ended, Engine
 from sfumato.server.worker.messages import packed, read_message
@@ -108,6 +108,8 @@ class Worker:
                 self._answer(command)
             case "unload":
                 self.models.unload({one.model for one in self._running.values()})
+                for kind in KINDS.values():
+                    kind.forget()
                 self.say({"say": "models", "models": self.models.names, "bytes": self.models.bytes})
 
     def _answer(self, command: Message) -> None:
