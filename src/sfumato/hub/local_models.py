@@ -61,6 +61,12 @@ class Found:
         files = [self.path] if self.path.is_file() else [file for file in self.path.rglob("*") if file.is_file()]
         return sum(file.stat().st_size for file in files)
 
+    @property
+    def sha256(self) -> str | None:
+        """Its hash if that was computed once, of a folder that of its U-Net or transformer."""
+        file = hashed_file(self.path)
+        return kept_sha256(file) if file else None
+
 
 @dataclass(frozen=True)
 class Model:
@@ -296,7 +302,6 @@ def _described(one: Found) -> Model:
     if one.kind in (*ADAPTERS, "ip-adapter"):
         return _described_adapter(one)
     known, embedded = one.release, (embedded_model(), *embedded_variants())
-    file = hashed_file(one.path)
     model = Model(
         name=known.name if known else one.name,
         what=known.title if known else "",
@@ -304,7 +309,7 @@ def _described(one: Found) -> Model:
         kind=one.kind,
         size=one.size,
         licence=known.licence if known else EMBEDDED_LICENCE if one.path in embedded else None,
-        sha256=kept_sha256(file) if file else None,
+        sha256=one.sha256,
         path=one.path,
     )
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -194,3 +196,20 @@ def test_small_endpoints(client: httpx.Client) -> None:
     for path in ("unload-checkpoint", "reload-checkpoint", "refresh-vae", "interrupt", "skip"):
         assert client.post(f"{V1}/{path}").status_code == 200
     assert client.get(V1 + "/extensions").json() == []
+
+
+def test_two_calls_at_once(server: str) -> None:
+    """Progress and interrupt are about the call that came first; the other one goes on."""
+    with httpx.Client(base_url=server, timeout=120) as one, ThreadPoolExecutor(2) as threads:
+        long = threads.submit(drawn, one, prompt="a cat", **{**SMALL, "steps": 900}, force_task_id="mine")
+        while one.get(V1 + "/progress").json()["state"]["job_count"] == 0:
+            time.sleep(0.02)
+        short = threads.submit(drawn, one, prompt="a dog", **SMALL, n_iter=2)
+        told = one.get(V1 + "/progress").json()["state"]
+        assert (told["job_count"], told["job"]) == (1, "Batch 1 out of 1")
+        assert one.get("/internal/pending-tasks").json()["tasks"] == ["mine"]
+        assert not one.post("/internal/progress", json={"id_task": "mine"}).json()["completed"]
+        one.post(V1 + "/interrupt")
+        assert long.result(60)[0] == [] and len(short.result(60)[0]) == 2
+    jobs = httpx.get(server + "/api/jobs", params={"count": 3}).json()
+    assert [job["state"] for job in jobs] == ["done", "done", "cancelled"]

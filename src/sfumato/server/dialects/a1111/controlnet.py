@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter, HTTPException
 from pydantic import AliasChoices, Field
 
-from sfumato.hub.local_models import Model
 from sfumato.images.control.canny import HIGH, LOW
 from sfumato.images.files import on_white
 from sfumato.server.dialects.a1111.bodies import Body
+from sfumato.server.dialects.a1111.local import LocalFile
 from sfumato.server.dialects.a1111.pictures import picture_of, sent
 from sfumato.server.dialects.a1111.replies import ordered
 from sfumato.server.dialects.a1111.state import A1111, StateOf
@@ -24,7 +24,7 @@ UNITS = 3
 router = APIRouter(prefix="/controlnet", tags=["a1111"])
 
 
-def named(model: Model) -> str:
+def named(model: LocalFile) -> str:
     """The name of a ControlNet in lists, with the first digits of its hash where that is known."""
     return f"{model.name} [{model.sha256[:8]}]" if model.sha256 else model.name
 

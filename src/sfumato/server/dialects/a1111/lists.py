@@ -10,10 +10,9 @@ from fastapi import APIRouter
 
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.sampler_names import SAMPLER_NAMES, SCHEDULE_NAMES
-from sfumato.hub.local_models import Model
 from sfumato.runtime.device import choose_device, free_memory
 from sfumato.server.dialects.a1111.alwayson import ALWAYS_ON, HARMLESS
-from sfumato.server.dialects.a1111.local import file_name, title
+from sfumato.server.dialects.a1111.local import LocalFile, file_name, title
 from sfumato.server.dialects.a1111.scripts import SCRIPTS, scripts_of
 from sfumato.server.dialects.a1111.scripts.base import Argument
 from sfumato.server.dialects.a1111.state import A1111, StateOf
@@ -27,7 +26,7 @@ Rows = list[dict[str, Any]]
 Result = TypeVar("Result")
 
 
-async def _of_kind(state: A1111, kind: str, row: Callable[[Model], dict[str, Any]]) -> Rows:
+async def _of_kind(state: A1111, kind: str, row: Callable[[LocalFile], dict[str, Any]]) -> Rows:
     return [row(one) for one in await state.queue.in_background(state.files.of_kind, kind)]
 
 
@@ -75,7 +74,7 @@ async def checkpoints(state: StateOf) -> Rows:
     })  # fmt: skip
 
 
-def _module(one: Model) -> dict[str, Any]:
+def _module(one: LocalFile) -> dict[str, Any]:
     return {"model_name": file_name(one), "filename": file_name(one)}
 
 

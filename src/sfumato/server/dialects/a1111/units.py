@@ -85,7 +85,7 @@ def _steering(unit: Mapping[str, Any], body: DrawBody, asked: Asked) -> tuple[st
     }  # fmt: skip
     image = _picture(unit)
     adapters = asked.files.of_kind("ip-adapter")
-    if any(named.split(" [")[0] in (one.name, one.path and one.path.name) for one in adapters):
+    if any(named.split(" [")[0] in (one.name, one.path.name) for one in adapters):
         if image is None:
             raise refuse("ControlNet", f"{named} needs a picture; send image")
         return "ip_adapter", {"model": asked.files.find(named, "ip-adapter").name, "image": image.kept(asked), **when}
