@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
 from sfumato.errors import SfumatoError
+from sfumato.server.composite import Composite
 from sfumato.server.dialects.a1111.bodies import Img2ImgBody, Txt2ImgBody
+from sfumato.server.dialects.a1111.common import asked_of
+from sfumato.server.dialects.a1111.local import LocalFiles
+from sfumato.server.dialects.a1111.options import DEFAULTS
 from sfumato.server.dialects.a1111.scripts.plot import Plot, fields_of
 from sfumato.server.dialects.a1111.scripts.sheet import sheets
+from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest
+from sfumato.server.safety.names import check_names
 
 
 def cells(*args: object, **fields: object) -> list[Txt2ImgBody]:
@@ -69,3 +77,20 @@ def test_a_sheet_of_what_an_interrupted_plot_has(tmp_path) -> None:
     assert sheets([["1", "2"], ["3", "4"]])([[], [], [], []]) == []
     three = sheets([["1"], ["2"], ["3", "4"]], parts=True)([jobs[0], jobs[0]])
     assert len(three) == 3
+
+
+def test_a_chosen_vae_belongs_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "VAE").mkdir()
+    (tmp_path / "VAE" / "soft.safetensors").write_bytes(b"")
+    monkeypatch.setenv("SFUMATO_MODELS", str(tmp_path))
+    kept = {**DEFAULTS, "sd_model_checkpoint": "emoji"}
+    body = Txt2ImgBody(override_settings={"sd_vae": "soft.safetensors"})
+    named: list[str] = []
+    asked_of(body, kept, LocalFiles(), Inputs(tmp_path), named.append)
+    assert Composite.of(named[0]) == Composite("emoji", "soft")
+    check_names(JobRequest(model=named[0]))
+    for bad in ("../soft", "/etc/passwd"):
+        with pytest.raises(SfumatoError, match="VAE"):
+            check_names(JobRequest(model=Composite("emoji", bad).name))
+    with pytest.raises(SfumatoError, match="unknown VAE"):
+        asked_of(Txt2ImgBody(override_settings={"sd_vae": "hard"}), kept, LocalFiles(), Inputs(tmp_path), named.append)

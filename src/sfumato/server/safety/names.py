@@ -11,6 +11,7 @@ from sfumato.errors import SfumatoError, shortened
 from sfumato.hub.licence_acceptance import accepted
 from sfumato.hub.local_adapters import find_adapter
 from sfumato.hub.local_models import EMBEDDED, find, in_model_folders, release_of
+from sfumato.server.composite import Composite
 from sfumato.server.jobs.inputs import is_input
 from sfumato.server.jobs.job import JobRequest
 from sfumato.settings.adapters import read_lora
@@ -40,8 +41,16 @@ def named_file(what: str, name: object, kind: str) -> Path:
 
 
 def _model(what: str, value: object) -> Iterator[Path]:
-    if value != EMBEDDED:
+    if not isinstance(value, str):
         yield named_file(what, value, "model")
+        return
+    parts = Composite.of(value)
+    if parts.model != EMBEDDED:
+        yield named_file(what, parts.model, "model")
+    if parts.vae is not None:
+        yield named_file(f"the VAE of {what}", parts.vae, "vae")
+    for one in parts.text_encoders:
+        yield named_file(f"a text encoder of {what}", one, "text encoder")
 
 
 def _kind(kind: str, *words: str) -> Callable[[str, object], Iterator[Path]]:

@@ -13,6 +13,7 @@ from sfumato.diffusion.sampler_names import split_sampler_name
 from sfumato.errors import SfumatoError
 from sfumato.provenance.readers import a1111 as infotext_reader
 from sfumato.provenance.recipe import Recipe
+from sfumato.server.composite import Composite
 from sfumato.server.dialects.a1111.bodies import DrawBody
 from sfumato.server.dialects.a1111.local import LocalFiles
 from sfumato.server.dialects.a1111.options import AUTOMATIC_VAE, EMPHASES, NOISE, overridden
@@ -156,7 +157,7 @@ def asked_of(
     except SfumatoError as error:
         raise HTTPException(404, f"Model not found: {error}") from None
     options = overridden(kept, body.overrides, files)
-    model = files.find(options["sd_model_checkpoint"]).name
-    if options["sd_vae"] not in AUTOMATIC_VAE:
-        raise refuse("sd_vae", "a model draws with its own VAE here; send Automatic")
+    own = files.find(options["sd_model_checkpoint"]).name
+    vae = None if options["sd_vae"] in AUTOMATIC_VAE else files.find(options["sd_vae"], "vae", "VAE").name
+    model = Composite(own, vae).name
     return Asked(options, files, inputs, model, spec_of(model))
