@@ -18,9 +18,9 @@ from sfumato.server.serve import listening
 
 
 @contextmanager
-def serving(config: Config) -> Iterator[str]:
-    """The address of a server that runs as long as the `with`; its worker is ready."""
-    server = uvicorn.Server(listening(replace(config, port=0), create_app(config)))
+def serving(config: Config, port: int = 0) -> Iterator[str]:
+    """The address of a server that runs as long as the `with`, on a free port by default; its worker is ready."""
+    server = uvicorn.Server(listening(replace(config, port=port), create_app(config)))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -113,6 +113,15 @@ def test_what_a_foreign_picture_says(drawn: httpx.Client) -> None:
     assert plain.status_code == 400 and "the picture" in plain.json()["error"]
 
 
+def test_a_picture_in_few_bytes(drawn: httpx.Client) -> None:
+    name = drawn.post("/api/pictures", json=sent(Image.new("RGB", (64, 64), "teal"))).json()["name"]
+    job = drawn.post("/api/jobs", json={"kind": "compress", "pictures": {"image": name}}).json()["id"]
+    drawn.get(f"/api/jobs/{job}/events")
+    done = drawn.get(f"/api/jobs/{job}").json()
+    assert len(base64.b64decode(done["report"]["file"])) == done["report"]["bytes"] < 500
+    assert done["pictures"][0]["width"] == 64
+
+
 def test_deleted_files_go_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sfumato.server.dialects.page import gallery
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import re
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image, PngImagePlugin
 
+from server.conftest import serving
+from sfumato.server.config import Config
+
+ROOT = Path(__file__).parents[3]
 Page = Any
 QUICK = {"steps": 2, "width": 64, "height": 64, "seed": 7}
 
@@ -36,6 +44,12 @@ def opened(browser: Any, server: str) -> Iterator[Any]:
     for context in contexts:
         context.close()
     assert not wrong
+
+
+def png(colour: str, side: int, **more: Any) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), colour).save(file, "PNG", **more)
+    return file.getvalue()
 
 
 def ours(url: str, server: str) -> bool:
@@ -107,7 +121,107 @@ def test_gallery_finds_deletes_and_undoes(opened: Any, server: str) -> None:
     assert page.evaluate("document.activeElement.dataset.k") == "1"
 
 
-@pytest.mark.parametrize("view", ["draw", "gallery"])
+def test_a_painted_mask_is_drawn_anew_and_the_rest_stays(opened: Any, server: str) -> None:
+    page = opened("edit")
+    page.set_input_files(
+        "input[type=file]", {"name": "sky.png", "mimeType": "image/png", "buffer": png("skyblue", 128)}
+    )
+    sheet = page.wait_for_selector(".sheet").bounding_box()
+    page.click(".edit button.primary")
+    page.wait_for_selector(".toast:has-text('Paint')")
+    middle = sheet["x"] + sheet["width"] / 2, sheet["y"] + sheet["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 20, middle[1] + 20, steps=4)
+    page.mouse.up()
+    page.fill("#prompt", "a red heart")
+    page.click(".edit button.primary")
+    page.wait_for_selector(".edit .cell.done img")
+    shown = httpx.get(f"{server}/api/gallery", params={"words": "Mask", "count": 1}).json()["pictures"][0]
+    drawn = Image.open(io.BytesIO(httpx.get(server + shown["url"]).content)).convert("RGB")
+    blue = Image.new("RGB", (1, 1), "skyblue").getpixel((0, 0))
+    assert shown["kind"] == "inpaint" and drawn.size == (128, 128)
+    assert max(abs(a - b) for a, b in zip(drawn.getpixel((4, 4)), blue, strict=True)) < 6
+    assert max(abs(a - b) for a, b in zip(drawn.getpixel((64, 64)), blue, strict=True)) > 6
+
+
+def test_the_canvas_by_keyboard(opened: Any) -> None:
+    page = opened("edit")
+    page.click("text=Empty sheet")
+    page.focus(".canvas")
+    for key in ("Space", "ArrowRight", "Shift+ArrowDown", "Space"):
+        page.keyboard.press(key)
+    painted = (
+        "document.querySelectorAll('.stack canvas')[1].getContext('2d').getImageData(0,0,999,999).data.some(v => v)"
+    )
+    assert page.evaluate(painted)
+    page.keyboard.press("Control+z")
+    assert not page.evaluate(painted)
+
+
+def test_a_dropped_foreign_picture_says_how_it_was_drawn(opened: Any) -> None:
+    page = opened()
+    settings = PngImagePlugin.PngInfo()
+    settings.add_text("parameters", "a castle\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Curiosity: 3")
+    transfer = page.evaluate_handle(
+        "bytes => { const one = new DataTransfer();"
+        "one.items.add(new File([new Uint8Array(bytes)], 'a.png', {type: 'image/png'})); return one; }",
+        list(png("red", 64, pnginfo=settings)),
+    )
+    page.dispatch_event(".page", "drop", {"dataTransfer": transfer})
+    page.wait_for_selector(".recipe p:has-text('a castle')")
+    page.wait_for_selector(".lost li:has-text('Curiosity')")
+    page.click(".recipe button:has-text('Draw with these settings')")
+    assert page.wait_for_selector("#prompt").input_value() == "a castle"
+
+
+def test_a_table_fills_in(opened: Any) -> None:
+    page = opened("more", form='{"options": {"steps": 2}, "prompt": "a cup", "model": "emoji"}')
+    page.wait_for_selector("option[value=steps]", state="attached")
+    for row, (name, values) in enumerate((("cfg", "1, 2"), ("steps", "1..2"))):
+        page.locator(".more-view select").nth(row).select_option(name)
+        page.locator(".more-view textarea").nth(row).fill(values)
+    page.click("text=Fill the table")
+    page.wait_for_selector(".xyz tr:nth-child(2) td:nth-child(3) .cell.done")
+    assert page.locator(".xyz td .pictures").count() == 4
+
+
+VIEWS = ("draw", "edit", "gallery", "more", "models", "learn")
+
+
+def test_axe_finds_nothing(opened: Any) -> None:
+    axe = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.is_file():
+        pytest.skip("needs axe-core: make page")
+    page = opened(color_scheme="dark")
+    page.evaluate(axe.read_text(encoding="utf-8"))
+    for view in VIEWS:
+        page.evaluate(f"location.hash = '{view}'")
+        page.wait_for_timeout(300)
+        found = page.evaluate("axe.run()")["violations"]
+        assert not [(one["id"], [node["html"] for node in one["nodes"]]) for one in found], view
+
+
+@pytest.mark.slow
+def test_a_server_that_starts_again_goes_on_with_the_picture(browser: Any, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with serving(Config(folder=tmp_path, drain=0), port):
+        page = browser.new_page()
+        page.set_default_timeout(120_000)
+        page.add_init_script("localStorage.setItem('form', '{\"options\": {\"steps\": 200}}')")
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.fill("#prompt", "a patient snail")
+        page.click(".composer button.primary")
+        page.wait_for_selector(".progress progress[value]")
+    page.wait_for_selector(".banner")
+    with serving(Config(folder=tmp_path), port):
+        page.wait_for_selector(".cell.done img[alt='a patient snail']")
+        page.close()
+
+
+@pytest.mark.parametrize("view", VIEWS)
 def test_fits_a_phone(opened: Any, view: str) -> None:
     page = opened(view, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page.wait_for_timeout(300)

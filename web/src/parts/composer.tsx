@@ -77,8 +77,8 @@ function More() {
 }
 
 export function ModelPicker() {
-  return <select value={form.value.model} onChange={(event) => { set({ model: event.currentTarget.value }); void loadOptions(); }}>
-    {models.value.filter((one) => one.kind === "model").map((one) => <option key={one.name} value={one.name}>{one.name}</option>)}
+  return <select onChange={(event) => { set({ model: event.currentTarget.value }); void loadOptions(); }}>
+    {models.value.filter((one) => one.kind === "model").map((one) => <option key={one.name} value={one.name} selected={one.name === form.value.model}>{one.name}</option>)}
   </select>;
 }
 

@@ -1,3 +1,35 @@
+/** Models and adapters that are here: what each is, its licence, and what it takes. */
+import { useEffect } from "preact/hooks";
+import type { Model } from "../api";
+import { form, loadModels, loadOptions, models, set } from "../form";
+import { t } from "../i18n";
+import { open } from "../place";
+
+const bytes = (n: number | null): string => n === null ? "" : n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.ceil(n / 1e3)} kB`;
+
 export function Models() {
-  return <p />;
+  useEffect(() => void loadModels().catch(() => undefined), []);
+  const kinds = [...new Set(models.value.map((one) => one.kind))];
+  return <div class="models">
+    <h2>{t("models_here")}</h2>
+    <p class="muted">{t("models_hint")}</p>
+    {kinds.map((kind) => <section key={kind} aria-label={kind}>
+      <h3>{kind}</h3>
+      <div class="shelf">{models.value.filter((one) => one.kind === kind).map((one) => <Card key={one.name} one={one} />)}</div>
+    </section>)}
+  </div>;
+}
+
+function Card({ one }: { one: Model }) {
+  const used = form.value.model === one.name, { loras } = form.value, on = loras.some((lora) => lora.name === one.name);
+  return <article class="card">
+    <h4>{one.name} {one.loaded && <span class="count">{t("loaded")}</span>}</h4>
+    <p class="muted">{one.what}</p>
+    <dl class="settings">
+      {one.licence && <div><dt>{t("licence")}</dt><dd>{one.licence}</dd></div>}
+      {one.size !== null && <div><dt>{t("file_size")}</dt><dd>{bytes(one.size)}</dd></div>}
+    </dl>
+    {one.kind === "model" && <button aria-pressed={used} onClick={() => { set({ model: one.name }); void loadOptions(); open("draw"); }}>{t("draw_with")}</button>}
+    {one.kind === "lora" && <button aria-pressed={on} onClick={() => set({ loras: on ? loras.filter((lora) => lora.name !== one.name) : [...loras, { name: one.name, weight: 1 }] })}>{t("draw_with")}</button>}
+  </article>;
 }

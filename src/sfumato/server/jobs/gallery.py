@@ -168,5 +168,5 @@ class Gallery:
 
 
 def _where(user: str, search: Search) -> tuple[str, tuple[Any, ...]]:
-    said = [("j.user = ?", (user,)), ("m.deleted is null", ()), *search.conditions()]
+    said = [("j.user = ? and j.kind != 'hint'", (user,)), ("m.deleted is null", ()), *search.conditions()]
     return " and ".join(sql for sql, _ in said), tuple(value for _, values in said for value in values)

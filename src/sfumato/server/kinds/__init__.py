@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sfumato.errors import unknown
 from sfumato.server.kinds.base import Kind
+from sfumato.server.kinds.compress import Compress
 from sfumato.server.kinds.draw import DRAWN, Draw
 from sfumato.server.kinds.enlarge import Enlarge
 from sfumato.server.kinds.graph.kind import Graph
@@ -11,7 +12,7 @@ from sfumato.server.kinds.hint import Hint
 from sfumato.server.kinds.interrogate import Interrogate
 
 KINDS: dict[str, Kind] = {name: Draw(form) for name, form in DRAWN.items()}
-KINDS |= {"enlarge": Enlarge(), "graph": Graph(), "hint": Hint(), "interrogate": Interrogate()}
+KINDS |= {"compress": Compress(), "enlarge": Enlarge(), "graph": Graph(), "hint": Hint(), "interrogate": Interrogate()}
 
 
 def find_kind(name: str) -> Kind:
