@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,23 @@ def serve(
     licences: Annotated[
         bool, typer.Option("--require-licences", help="Refuse models whose licence was not accepted here.")
     ] = False,
+    safety_checker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|FOLDER",
+            help="Blank all pictures that it finds unsafe; model: the one of each model's own.",
+            show_default=False,
+        ),
+    ] = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Take pictures from public web addresses that requests give.")
+    ] = False,
+    credentials: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="KEY CERTIFICATES", help="Sign pictures (C2PA) with these PEM files.", show_default=False),
+    ] = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log a JSON object a line.")] = False,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Log prompts too.")] = False,
 ) -> None:
     """Draw for clients over HTTP: web UIs, chat programs, scripts. Jobs survive a crash.
 
@@ -66,13 +84,18 @@ def serve(
         return
     # Importing the server takes over a second.
     from sfumato.server.config import Config, own_folder
+    from sfumato.server.logs import write_logs
     from sfumato.server.serve import serve as run
 
     config = Config(
         folder=folder or own_folder(), host=host, port=port, model=model, devices=tuple(device or (None,)),
         dtype=dtype, memory=None if memory is None else int(memory * 1e9), queue=queue, exact=exact, token=token,
         users=users, hosts=tuple(allow_host or ()), origins=tuple(origin or ()), licences=licences,
+        safety=safety_checker, credentials=credentials, log_prompts=log_prompts,
     )  # fmt: skip
+    if fetch:
+        os.environ["SFUMATO_FETCH"] = "1"
+    write_logs(log_json)
     run(config, lambda address: status.say(f"sfumato listens on {address}; Ctrl-C stops it"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,11 +20,15 @@ from sfumato.server.config import Config
 from sfumato.server.dialects import DIALECTS, dialect_of
 from sfumato.server.dialects.base import QueueOf
 from sfumato.server.jobs.store import KeyConflict
+from sfumato.server.logs import LOGGER
 from sfumato.server.queue import Queue, QueueFull, Stopping, Unanswered
 from sfumato.server.safety.auth import Auth, check_listening
+from sfumato.server.safety.checker import check_safety
 from sfumato.server.safety.hosts import Hosts
 from sfumato.server.safety.limits import Limits
 from sfumato.server.safety.names import Forbidden
+
+log = logging.getLogger(LOGGER)
 
 
 def create_app(config: Config) -> FastAPI:
@@ -38,6 +44,7 @@ def create_app(config: Config) -> FastAPI:
             await queue.close()
 
     check_listening(config)
+    check_safety(config)
     app = FastAPI(title="sfumato", version=__version__, lifespan=life)
     app.state.queue, app.state.config = queue, config
     for dialect in DIALECTS:
@@ -117,6 +124,11 @@ def _errors(app: FastAPI) -> None:
     @app.exception_handler(SfumatoError)
     async def bad_input(request: Request, error: SfumatoError) -> Response:
         return reply(request, 400, str(error))
+
+    @app.exception_handler(sqlite3.OperationalError)
+    async def not_written(request: Request, error: sqlite3.OperationalError) -> Response:
+        log.error("the database cannot be written: %s", error)
+        return reply(request, 507, f"the job cannot be written down ({error}); is the server's disk full?")
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:

@@ -34,9 +34,10 @@ class Config:
     users: Path | None = None  # a file of names and argon2 hashes of their passwords
     hosts: tuple[str, ...] = ()  # names by which it may be called besides its own
     origins: tuple[str, ...] = ()  # other pages that may call it
-    fetch: bool = False  # take pictures from addresses that requests give
+    safety: str | None = None  # the safety checker that blanks pictures, "model" for the model's own
+    credentials: tuple[Path, Path] | None = None  # a key and its certificates, to sign pictures with
     licences: bool = False  # refuse models whose licence was not accepted on this machine
-    log_prompts: bool = False
+    log_prompts: bool = False  # write prompts into the log
     drain: float = 30.0  # seconds that running jobs may go on when the server is told to stop
 
     @property

@@ -18,9 +18,10 @@ from sfumato.hub.local_models import EMBEDDED
 from sfumato.server.config import Config
 from sfumato.server.desk import Desk
 from sfumato.server.jobs.gallery import Gallery
-from sfumato.server.jobs.inputs import Inputs
+from sfumato.server.jobs.inputs import Inputs, find_inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
 from sfumato.server.jobs.store import MAX_ATTEMPTS, Store
+from sfumato.server.logs import LOGGER
 from sfumato.server.turns import in_turn
 from sfumato.server.watchers import JobEvent, Watchers
 from sfumato.server.worker.link import Link
@@ -31,7 +32,8 @@ LONGEST_ANSWER = 30.0  # seconds
 ADVICE = "wait until a job is done, or cancel one"
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
-log = logging.getLogger("sfumato.server")
+UNUSED = 7 * 86_400.0  # seconds for which a picture is kept that no job names
+log = logging.getLogger(LOGGER)
 
 
 class QueueFull(SfumatoError):
@@ -104,8 +106,15 @@ class Queue:
             log.warning("job %s is given up: %s", job.id, job.error)
         for job in again:
             self._live[job.id] = _Live(job, await self._weight(job.request))
+        pruned = await self._in_thread(self._prune)
+        log.info("server starts", extra={"jobs_waiting": len(again), "pictures_pruned": pruned})
         for link in self.links:
             link.start()
+
+    def _prune(self) -> int:
+        """Removes pictures that came long ago and that neither a job nor a list of a dialect's names."""
+        lists = [file.read_text() for file in self.config.folder.glob("*.json")]
+        return self.inputs.prune(self.store.inputs().union(*map(find_inputs, lists)), UNUSED)
 
     async def drain(self) -> None:
         """Takes no more jobs, lets running ones end for a while, and sends those who still listen away."""
@@ -156,6 +165,7 @@ class Queue:
         )
         if new:
             self.counts["submitted"] += 1
+            log.info("job queued", extra=self._told(job))
             self._live[job.id] = _Live(job, weight)
             self._changed()
             self.watchers.tell(JobEvent("queued", job.id))
@@ -402,9 +412,16 @@ class Queue:
         self._live.pop(one.job.id, None)
         self._changed()
         self.counts[state.value] += 1
+        log.info(f"job {state.value}", extra=self._told(one.job) | ({"error": error} if error else {}))
         await self._in_thread(self.store.finish, one.job.id, state, error, bad_input, report)
         self.watchers.tell(JobEvent(state.value, one.job.id, {"error": error} if error else {}))
         await self._dispatch()
+
+    def _told(self, job: Job) -> dict[str, Any]:
+        """What the log says of a job."""
+        told = {"job": job.id, "user": job.user, "dialect": job.dialect, "kind": job.request.kind}
+        told["model"] = job.request.model
+        return told | ({"prompt": job.request.prompt} if self.config.log_prompts else {})
 
     def _seconds(self, pixels: float) -> float | None:
         return None if self.rate is None else pixels * self.rate / max(1, len(self.links))

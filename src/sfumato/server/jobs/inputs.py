@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import time
+from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,11 @@ def is_input(value: object) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
+def find_inputs(text: str) -> list[str]:
+    """The names of such pictures in a text."""
+    return _NAME.findall(text)
+
+
 class Inputs:
     """The folder of pictures that requests brought."""
 
@@ -41,11 +49,23 @@ class Inputs:
         load_rgba(content, what)
         name = PREFIX + hashlib.sha256(content).hexdigest()
         path = self.path(name)
-        if not path.exists():
+        if path.exists():
+            path.touch()  # so that `prune` leaves it
+        else:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as target:
                 target.write(content)
         return name
+
+    def prune(self, kept: Container[str], seconds: float) -> int:
+        """Removes pictures that came so long ago and are not among the names `kept`; returns how many."""
+        until, count = time.time() - seconds, 0
+        for path in self.folder.glob("??/*"):
+            with suppress(OSError):
+                if path.stat().st_mtime < until and PREFIX + path.name not in kept:
+                    path.unlink()
+                    count += 1
+        return count
 
     def path(self, name: str) -> Path:
         """The file of a picture by its name. Raises SfumatoError for what is no such name."""

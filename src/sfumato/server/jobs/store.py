@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from sfumato.errors import SfumatoError
 from sfumato.server.jobs.gallery import Gallery
+from sfumato.server.jobs.inputs import find_inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
 
 MAX_ATTEMPTS = 2  # starts after which a job that took its worker down is given up
@@ -121,6 +122,11 @@ class Store:
             values += states
         sql = f"select {_COLUMNS} from jobs where {' and '.join(where)} order by number desc limit ?"
         return self._jobs(sql, (*values, count))
+
+    def inputs(self) -> set[str]:
+        """The names of all pictures that jobs brought."""
+        texts = self._db.execute("select request || client from jobs where request || client like '%input:%'")
+        return {name for (text,) in texts for name in find_inputs(text)}
 
     def start(self, job: str) -> None:
         """A worker takes the job."""

@@ -14,12 +14,13 @@ from contextlib import suppress
 from typing import Any
 
 from sfumato.server.config import Config
+from sfumato.server.logs import LOGGER
 from sfumato.server.worker.messages import HEAD_SIZE, lengths, packed, unpacked
 
 SILENCE = 30.0  # seconds without a sign of life, after which a worker is taken for dead
 PAUSE = 1.0  # seconds before a worker that died is started anew; doubles while it keeps dying
 LONGEST_PAUSE = 60.0
-log = logging.getLogger("sfumato.server")
+log = logging.getLogger(LOGGER)
 Heard = Callable[["Link", Mapping[str, Any], bytes], Awaitable[None]]
 
 
@@ -78,8 +79,8 @@ class Link:
             began = time.monotonic()
             try:
                 await self._run()
-            except OSError as error:
-                log.error("cannot start a worker: %s", error)
+            except Exception:  # such as a full disk: what a worker says cannot be written down
+                log.exception("a worker cannot be run")
             self.device, self.models, self.bytes = None, [], 0
             await self._heard(self, {"say": "died"}, b"")
             pause = PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
@@ -92,6 +93,8 @@ class Link:
             "dtype": config.dtype,
             "memory": config.memory,
             "exact": config.exact,
+            "safety": config.safety,
+            "credentials": [*map(str, config.credentials or ())],
         }
         settings |= {"inputs": str(config.inputs), "outputs": str(config.outputs)}
         self._process = await asyncio.create_subprocess_exec(

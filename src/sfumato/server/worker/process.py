@@ -24,12 +24,15 @@ from PIL import Image
 
 from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError, SfumatoWarning
-from sfumato.images.files import save
+from sfumato.files import atomic_write
+from sfumato.images.files import encode
 from sfumato.pipeline.events import Picture, Progress
+from sfumato.provenance.credentials import Credentials
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest, SavedPicture
 from sfumato.server.kinds import KINDS, find_kind
 from sfumato.server.kinds.base import Report
+from sfumato.server.kinds.draw import DRAWN
 from sfumato.server.worker.engine import Ended, Engine
 from sfumato.server.worker.messages import packed, read_message
 from sfumato.server.worker.models import Models
@@ -54,8 +57,12 @@ class _Running:
 class Worker:
     """Takes commands, works on jobs, and says what happens."""
 
-    def __init__(self, models: Models, inputs: Inputs, outputs: Path, exact: bool, out: BinaryIO):
+    def __init__(
+        self, models: Models, inputs: Inputs, outputs: Path, exact: bool, out: BinaryIO, safety: str | None = None,
+        credentials: Credentials | None = None,
+    ):  # fmt: skip
         self.models, self.inputs, self.outputs = models, inputs, outputs
+        self._safety, self._credentials = safety, credentials
         self.engine = Engine(exact)
         self._out, self._lock = out, threading.Lock()
         self._running: dict[str, _Running] = {}
@@ -124,6 +131,8 @@ class Worker:
 
     def _start(self, job: str, request: JobRequest, done: int) -> None:
         self._running[job] = _Running(request.model, done)
+        if self._safety is not None and request.kind in DRAWN:
+            request = request.but(options={**request.options, "safety": self._safety})
         try:
             self.engine.add(job, find_kind(request.kind).begin(request, self, done))
         except Exception as error:
@@ -162,7 +171,9 @@ class Worker:
         file = f"{date.today():%Y-%m-%d}/{job}-{index}.png"
         path = self.outputs / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        save(event.image, path, event.infotext)
+        content = encode(event.image, path.suffix, event.infotext)
+        with atomic_write(path) as target:
+            target.write(content if self._credentials is None else self._credentials.signed(content, path.suffix))
         width, height = event.image.size
         return SavedPicture(
             index=index, file=file, seed=event.seed, infotext=event.infotext, width=width, height=height,
@@ -206,7 +217,11 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything prints goes to the log and not among the messages
     models = Models(given["device"], given["dtype"], given["memory"])
-    worker = Worker(models, Inputs(Path(given["inputs"])), Path(given["outputs"]), given["exact"], out)
+    key = given["credentials"]
+    worker = Worker(
+        models, Inputs(Path(given["inputs"])), Path(given["outputs"]), given["exact"], out, given["safety"],
+        Credentials(*map(Path, key)) if key else None,
+    )  # fmt: skip
     for work, more in ((_listen, (worker, sys.stdin.buffer)), (_beat, (worker,))):
         threading.Thread(target=work, args=more, daemon=True).start()
     with suppress(BrokenPipeError):  # the server is gone

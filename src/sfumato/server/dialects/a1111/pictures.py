@@ -9,10 +9,10 @@ from pathlib import Path
 from fastapi import HTTPException
 from PIL import Image
 
-from sfumato.errors import SfumatoError
 from sfumato.images.files import encode
 from sfumato.images.inputs import load_rgba
 from sfumato.server.dialects.own import decoded
+from sfumato.server.safety.fetch import fetch_if_allowed
 
 WEB = ("http://", "https://")
 SUFFIXES = {"jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp"}
@@ -22,7 +22,7 @@ THRESHOLD = 128  # above which a mask is drawn
 def picture_of(text: str, what: str) -> Image.Image:
     """The picture in base64 or a data: URL, in RGB or RGBA. Raises SfumatoError for what is none, and for addresses."""
     if text.startswith(WEB):
-        raise SfumatoError(f"{what} is a web address, and nothing is fetched; send the picture in base64")
+        return load_rgba(fetch_if_allowed(text, what), what)
     return load_rgba(decoded(text.strip(), what), what)
 
 
