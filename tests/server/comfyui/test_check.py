@@ -198,3 +198,11 @@ def test_facts_that_clients_ask_for(client: httpx.Client) -> None:
     assert client.get("/models/nothing").status_code == 404
     assert client.get("/extensions").json() == []
     assert client.post("/free", json={"unload_models": True}).status_code == 200
+
+
+def test_the_page_lists_the_nodes() -> None:
+    page = (Path(__file__).parents[3] / "docs/coming-from-comfyui.md").read_text(encoding="utf-8")
+    section = page.split("## Nodes of the server")[1].split("## ")[0]
+    lines = "".join(section.partition("\n- ")[1:]).replace("\n  ", " ").split("\n- ")[1:]
+    listed = [name for line in lines for name in line.strip().rpartition(": ")[2].rstrip(".").split(", ")]
+    assert sorted(listed) == sorted(NODES)

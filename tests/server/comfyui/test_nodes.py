@@ -232,7 +232,7 @@ def test_pictures_change_as_their_nodes_say(work: Worked) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"5": node("EmptyLatentImage", width=136, height=128, batch_size=1)}, "multiples of 32, such as 128"),
+        ({"5": node("EmptyLatentImage", width=4096, height=128, batch_size=1)}, "width"),
         ({"5": node("EmptyLatentImage", width=8192, height=8192, batch_size=64)}, "the limit is"),
         ({"8": node("VAEDecode", samples=["5", 0], vae=["4", 2])}, "4 channels"),
     ],
@@ -240,3 +240,16 @@ def test_pictures_change_as_their_nodes_say(work: Worked) -> None:
 def test_what_a_model_cannot_draw_is_said(work: Worked, changed: dict[str, Any], said: str) -> None:
     with pytest.raises(SfumatoError, match=said):
         work({**txt2img(), **changed})
+
+
+def test_empty_latents_take_the_nearest_size_that_the_model_draws(work: Worked) -> None:
+    (drawn,) = work(txt2img() | {"5": node("EmptyLatentImage", width=136, height=104, batch_size=1)})
+    assert drawn.shape == (96, 128, 3)
+
+
+def test_a_scale_that_clients_send_by_habit_does_not_break_the_picture(work: Worked) -> None:
+    graph = txt2img(text="a red heart", seed=5, steps=4)
+    (usual,) = work(graph)
+    graph["3"]["inputs"]["cfg"] = 8.0
+    (strong,) = work(graph)
+    assert np.abs(strong - usual).mean() < 25

@@ -19,9 +19,9 @@ from sfumato.server.dialects.a1111.local import LocalFiles
 from sfumato.server.dialects.a1111.options import AUTOMATIC_VAE, EMPHASES, NOISE, overridden
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest
+from sfumato.server.strong_guidance import is_too_strong
 from sfumato.spec import Spec
 
-GENTLE = 2.0  # a model's own guidance scale, up to which it was made for weak guidance
 NONE = ("", "none", "automatic", "use same checkpoint", "use same sampler", "use same scheduler")
 
 
@@ -78,7 +78,7 @@ def shared_options(body: DrawBody, asked: Asked) -> dict[str, Any]:
     chosen = asked.options
     options: dict[str, Any] = {
         "steps": body.steps, "cfg": body.cfg_scale, "n": body.batch_size, "styles": body.styles or None,
-        "tiling": "both" if body.tiling else None, "apg": _tamed(body, asked.spec) or None,
+        "tiling": "both" if body.tiling else None, "apg": is_too_strong(body.cfg_scale, asked.spec) or None,
         "clip_skip": chosen["CLIP_stop_at_last_layers"] if chosen["CLIP_stop_at_last_layers"] > 1 else None,
         "rng": NOISE[chosen["randn_source"]] if chosen["randn_source"] != "CPU" else None,
         "emphasis": EMPHASES[chosen["emphasis"]] if chosen["emphasis"] != "Original" else None,
@@ -88,14 +88,6 @@ def shared_options(body: DrawBody, asked: Asked) -> dict[str, Any]:
         if (pixels := getattr(body, name)) is not None:
             options[name] = drawable(pixels, asked.step)
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _tamed(body: DrawBody, spec: Spec) -> bool:
-    """Whether a client's scale is so far above the model's own that pictures break unless guidance is projected.
-
-    Clients send 7, the scale of models without distillation, also where their user chose none.
-    """
-    return body.cfg_scale is not None and spec.defaults.cfg <= GENTLE and body.cfg_scale > 2 * GENTLE
 
 
 def drawable(pixels: int, step: int) -> int:

@@ -26,6 +26,7 @@ from sfumato.server.kinds.graph.encoding import Conditions, options_of
 from sfumato.server.kinds.graph.run import Making, Run
 from sfumato.server.kinds.graph.steering import held
 from sfumato.server.kinds.graph.values import Guider, Latent, ModelRef, SamplerChoice
+from sfumato.server.strong_guidance import is_too_strong
 from sfumato.settings.option import written
 from sfumato.settings.settings import MAX_SEED, Settings
 from sfumato.settings.task_options import Img2ImgOptions
@@ -94,7 +95,7 @@ def table_of(model: Model, ref: ModelRef, size: tuple[int, int]) -> Table:
 
 
 def on_model(latent: Latent, spec: Spec) -> Latent:
-    """Latents as a model takes them: empty ones get its channels and its size of a latent.
+    """Latents as a model takes them: empty ones get its channels, and the nearest size that it can draw.
 
     Raises SfumatoError for those of other models.
     """
@@ -106,13 +107,8 @@ def on_model(latent: Latent, spec: Spec) -> Latent:
             f"the latents have {latent.samples.shape[1]} channels of {latent.factor} pixels; {spec.title} takes "
             f"{channels} of {factor}; encode or draw them with its own VAE and model"
         )
-    width, height = latent.size
-    for name, side in (("width", width), ("height", height)):
-        if side % spec.multiple:
-            raise SfumatoError(
-                f"the {name} is {side}; {spec.title} draws multiples of {spec.multiple}, such as "
-                f"{max(1, round(side / spec.multiple)) * spec.multiple}"
-            )
+    step = spec.multiple
+    width, height = (max(step, round(side / step) * step) for side in latent.size)
     samples = torch.zeros(len(latent.samples), channels, height // factor, width // factor)
     return replace(latent, samples=samples, factor=factor)
 
@@ -123,7 +119,8 @@ def settings_of(spec: Spec, asked: Sampling, size: tuple[int, int], said: tuple[
     given: dict[str, Any] = {
         "width": size[0], "height": size[1], "seed": asked.seed, "cfg": asked.guider.cfg, "emphasis": "comfy",
         "prompt_syntax": "comfyui", "sampler": asked.sampler.name, "steps": asked.steps, "schedule": asked.schedule,
-        "sampler_options": dict(asked.sampler.options), **options, **dict(asked.guider.model.options),
+        "sampler_options": dict(asked.sampler.options), "apg": is_too_strong(asked.guider.cfg, spec) or None,
+        **options, **dict(asked.guider.model.options),
     }  # fmt: skip
     return Settings.of(spec, prompt, negative, **given)
 
