@@ -90,20 +90,22 @@ class Learning(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.difference.kind == "lora":  # by the factors, which is faster than by their product
-            return self.layer(x) + self._low_rank(x)
+            return self._low_rank(x)
         weight = self.layer.get_parameter("weight")
         changed = weight.float() + self.difference.delta(weight.float())
         return functional_call(self.layer, {"weight": changed.to(weight.dtype)}, (x,))
 
     def _low_rank(self, x: Tensor) -> Tensor:
+        """The layer's output with the product of the factors added to it, without a tensor for the product alone."""
         down, up = (self.difference.get_parameter(name) for name in ("down", "up"))
         scale, layer = self.difference.alpha / self.difference.rank, self.layer
         if isinstance(layer, nn.Conv2d) and not isinstance(layer, Pointwise):
             kernel = down.to(x.dtype).reshape(len(down), -1, *layer.kernel_size)
             low = F.conv2d(x, kernel, None, layer.stride, layer.padding)
-            return F.conv2d(low * scale, up.to(x.dtype).flatten(1)[..., None, None])
-        low = F.linear(x, down.to(x.dtype).flatten(1))
-        return F.linear(low * scale, up.to(x.dtype).flatten(1))
+            return layer(x) + F.conv2d(low * scale, up.to(x.dtype).flatten(1)[..., None, None])
+        low, plain = F.linear(x, down.to(x.dtype).flatten(1)), layer(x)
+        product = torch.addmm(plain.flatten(0, -2), low.flatten(0, -2), up.to(x.dtype).flatten(1).T, alpha=scale)
+        return product.view(plain.shape)
 
 
 class Differences(nn.ModuleDict):
