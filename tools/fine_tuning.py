@@ -308,7 +308,7 @@ def write_sheet(runs: Path) -> None:
     whole = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
     for row, top in zip(rows, range(0, whole.height, rows[0].height), strict=True):
         whole.paste(row, (0, top))
-    whole.save(runs / "fine-tuning.webp", "WEBP", quality=68, method=6)
+    whole.save(runs / "fine-tuning.webp", "WEBP", quality=60, method=6)
 
 
 def main() -> None:
