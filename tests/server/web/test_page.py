@@ -147,7 +147,7 @@ def test_a_painted_mask_is_drawn_anew_and_the_rest_stays(opened: Any, server: st
 
 def test_the_canvas_by_keyboard(opened: Any) -> None:
     page = opened("edit")
-    page.click("text=Empty sheet")
+    page.click("button:has-text('Empty sheet')")
     page.focus(".canvas")
     for key in ("Space", "ArrowRight", "Shift+ArrowDown", "Space"):
         page.keyboard.press(key)
