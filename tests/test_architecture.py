@@ -61,10 +61,12 @@ ALLOWED = {
         "api", "tasks", "pipeline", "settings", "provenance", "images", "hub", "runtime", "loading", "diffusion",
         "text", "adapters",
     ),
+    "client": (),
+    "bot": ("client",),
     "cli": (
         "api", "tasks", "pipeline", "settings", "provenance", "images", "loading", "families", "checkpoint", "text",
         "diffusion", "runtime", "hub", "codec", "train", "data", "evaluate", "verify", "lineage", "server", "merging",
-        "adapters",
+        "adapters", "client", "bot",
     ),
 }  # fmt: skip
 # What still goes another way. Lines may only leave this list.

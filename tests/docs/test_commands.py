@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # These download, train or measure for minutes and hours; `verify` wants reference data, `score` other people's weights.
-ONLY_PARSED = {"pull", "data", "train", "evaluate", "verify", "score", "serve"}
+ONLY_PARSED = {"pull", "data", "train", "evaluate", "verify", "score", "serve", "up", "bot"}
 PARSED_WITH = {"--help", "--safety", "--aesthetic"}  # the last two name files of other people's weights
 # What stands for something else in a command: a name of a model that is not on this machine, a placeholder.
 STANDS_FOR = {

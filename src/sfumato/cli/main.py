@@ -58,6 +58,7 @@ COMMANDS = {
     ),
     "up": ("sfumato.cli.up:up", "Test this machine, start the server, and open its page."),
     "serve": ("sfumato.cli.serve:app", "Draw for clients over HTTP: web UIs, chat programs, scripts."),
+    "bot": ("sfumato.cli.bot:bot", "Draw for a chat in Discord, Telegram or Matrix."),
     "doctor": ("sfumato.cli.doctor:doctor", "Measure and test this machine, for a bug report."),
     "verify": ("sfumato.cli.verify:verify", "Compare every network, sampler and format with reference data."),
 }

@@ -1,0 +1,80 @@
+"""`sfumato bot`: draw for a chat."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+from sfumato.cli.status import status
+from sfumato.errors import SfumatoError
+
+
+class Service(StrEnum):
+    DISCORD = "discord"
+    TELEGRAM = "telegram"
+    MATRIX = "matrix"
+
+
+def bot(
+    service: Annotated[Service, typer.Argument(help="Where the chat is.")],
+    token: Annotated[
+        str | None,
+        typer.Option(help="The bot's token there; else that in DISCORD_TOKEN, TELEGRAM_TOKEN or MATRIX_TOKEN."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="The homeserver of Matrix (https://matrix.org), or a server of your own for Telegram's API."),
+    ] = None,
+    server: Annotated[
+        str, typer.Option(envvar="SFUMATO_SERVER", help="The address of the server that draws.")
+    ] = "http://127.0.0.1:7860",
+    server_token: Annotated[
+        str | None, typer.Option(envvar="SFUMATO_TOKEN", help="The token of that server, if it wants one.")
+    ] = None,
+    hourly: Annotated[int, typer.Option(min=1, help="Pictures an hour for each person.")] = 60,
+    at_once: Annotated[int, typer.Option(min=1, help="Jobs of one person that may wait or be drawn.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a job at most.")] = 60,
+    pixels: Annotated[int, typer.Option(min=64, help="The side of the largest square picture.")] = 1024,
+    blocklist: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Words and phrases that are not drawn, one a line.")
+    ] = None,
+) -> None:
+    """Draw for a chat: /imagine, /blend, /describe, /queue, /help; in Matrix with ! in place of the stroke.
+
+    The bot asks a server that runs (`sfumato serve`). Give tokens in the environment, where other users of this machine
+    do not see them.
+
+    Example: DISCORD_TOKEN=... sfumato bot discord
+    """
+    from sfumato.bot.core import Bot
+    from sfumato.bot.limits import Blocklist, Limits
+    from sfumato.client import Client
+
+    variable = f"{service.upper()}_TOKEN"
+    token = token or os.environ.get(variable)
+    if not token:
+        raise SfumatoError(f"there is no token for {service}; set {variable}, or give --token")
+    adapter, client = _adapter(service), Client(server, server_token)
+    limits = Limits(hourly=hourly, at_once=at_once, steps=steps, pixels=pixels * pixels)
+    painter = Bot(client, limits, None if blocklist is None else Blocklist.of(blocklist))
+    status.say(f"the bot draws by {server}, which has {len(client.models())} models; Ctrl-C stops it")
+    if service is Service.DISCORD:
+        adapter.run(token, painter)
+    else:
+        adapter.run(token, painter, address)
+
+
+def _adapter(service: Service) -> ModuleType:
+    """The module for a service. Raises SfumatoError where its library is missing."""
+    try:
+        return importlib.import_module(f"sfumato.bot.{service}")
+    except ModuleNotFoundError as error:
+        raise SfumatoError(
+            f'{service} needs the package {error.name}; pip install "sfumato[bot-{service}]" installs it'
+        ) from error

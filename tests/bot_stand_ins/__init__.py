@@ -1,0 +1,1 @@
+"""Stand-ins of the server and of chat services, for the tests of the bot."""
