@@ -27,6 +27,7 @@ from sfumato.server.safety.checker import check_safety
 from sfumato.server.safety.hosts import Hosts
 from sfumato.server.safety.limits import Limits
 from sfumato.server.safety.names import Forbidden
+from sfumato.server.tracing import RequestSpans, tracer
 
 log = logging.getLogger(LOGGER)
 
@@ -65,6 +66,8 @@ def _guards(app: FastAPI, config: Config) -> None:
             allow_credentials=True,
         )  # fmt: skip
     app.add_middleware(Hosts, config=config)
+    if (spans := tracer()) is not None:
+        app.add_middleware(RequestSpans, tracer=spans)
 
 
 def _health(app: FastAPI) -> None:

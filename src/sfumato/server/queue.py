@@ -22,6 +22,7 @@ from sfumato.server.jobs.inputs import Inputs, find_inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
 from sfumato.server.jobs.store import MAX_ATTEMPTS, Store
 from sfumato.server.logs import LOGGER
+from sfumato.server.tracing import JobSpans, tracer
 from sfumato.server.turns import in_turn
 from sfumato.server.watchers import JobEvent, Watchers
 from sfumato.server.worker.link import Link
@@ -87,7 +88,7 @@ class Queue:
         self.draining = False
         self.counts: dict[str, int] = defaultdict(int)
         self.rate: float | None = None  # seconds that a pixel took lately
-        self.watchers = Watchers()
+        self.watchers = Watchers(JobSpans(tracer()))
         self._live: dict[str, _Live] = {}
         self._served: dict[str, float] = {}
         self._order: list[_Live] | None = None

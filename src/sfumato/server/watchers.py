@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sfumato.server.jobs.job import State
 
@@ -30,10 +30,17 @@ class JobEvent:
         return self.what in (State.DONE, State.FAILED, State.CANCELLED)
 
 
-class Watchers:
-    """Those who listen, to one job or to all of them."""
+class Listener(Protocol):
+    """Who is told of everything at once, without waiting for it."""
 
-    def __init__(self) -> None:
+    def tell(self, event: JobEvent) -> None: ...
+
+
+class Watchers:
+    """Those who listen, to one job or to all of them; the `first` hear each event before they do."""
+
+    def __init__(self, *first: Listener) -> None:
+        self._first = first
         self._listening: dict[str | None, set[Listening]] = defaultdict(set)
 
     @contextmanager
@@ -50,6 +57,8 @@ class Watchers:
 
     def tell(self, event: JobEvent) -> None:
         """Tells everyone whom it concerns; who reads slowly misses steps, and nothing else."""
+        for one in self._first:
+            one.tell(event)
         for events in (*self._listening.get(event.job, ()), *self._listening.get(None, ())):
             if event.what != "progress" or events.qsize() < MAX_UNREAD:
                 events.put_nowait(event)
