@@ -196,9 +196,10 @@ class Client:
                 raise ServerError(error.code, _message(error), float(wait) if wait else None) from None
         except OSError as error:
             reason = getattr(error, "reason", error)
-            raise ServerError(
-                0, f"no server answers at {self.address} ({reason}); start one by `sfumato serve`"
-            ) from error
+            message = f"no server answers at {self.address} ({reason}); start one by `sfumato serve`"
+            if isinstance(reason, TimeoutError):
+                message = f"{self.address} did not answer within {self.timeout:g} s; give a longer timeout"
+            raise ServerError(0, message) from error
 
 
 def _message(error: urllib.error.HTTPError) -> str:

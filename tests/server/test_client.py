@@ -15,7 +15,7 @@ QUICK = {"steps": 2, "width": 128, "height": 128, "seed": 5}
 
 
 def test_a_script_draws(server: str, tmp_path: Path) -> None:
-    client = Client(server)
+    client = Client(server, timeout=300)
     seen = []
     job = client.wait(client.submit("a red heart", options=QUICK, key="mine").id, seen.append)
     assert client.submit("a red heart", options=QUICK, key="mine").id == job.id
@@ -32,7 +32,7 @@ def test_a_script_draws(server: str, tmp_path: Path) -> None:
 
 
 def test_refusals_are_errors(server: str) -> None:
-    client = Client(server)
+    client = Client(server, timeout=300)
     with pytest.raises(ServerError, match="steps") as refused:
         client.submit("a cat", options={"steps": -1})
     assert refused.value.status == 400
@@ -41,6 +41,8 @@ def test_refusals_are_errors(server: str) -> None:
     assert missing.value.status == 404
     with pytest.raises(ServerError, match="no server answers"):
         Client("http://127.0.0.1:9").models()
+    with pytest.raises(ServerError, match=r"did not answer within 0\.0001 s"):
+        Client(server, timeout=1e-4).jobs()
     job = client.submit("a cat", options={**QUICK, "steps": 900})
     assert client.cancel(job.id).state == "cancelled"
     with pytest.raises(SfumatoError, match="was cancelled"):

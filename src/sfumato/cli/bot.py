@@ -63,7 +63,8 @@ def bot(
     adapter, client = _adapter(service), Client(server, server_token)
     limits = Limits(hourly=hourly, at_once=at_once, steps=steps, pixels=pixels * pixels)
     painter = Bot(client, limits, None if blocklist is None else Blocklist.of(blocklist))
-    status.say(f"the bot draws by {server}, which has {len(client.models())} models; Ctrl-C stops it")
+    client.jobs(1)  # raises where no server answers, or it wants another token
+    status.say(f"the bot draws by {server}; Ctrl-C stops it")
     if service is Service.DISCORD:
         adapter.run(token, painter)
     else:
