@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from sfumato.nets.lexicon import NOTHING, Lexicon
-from sfumato.nets.reader import Phrases, Reader
+from sfumato.nets.reader import Phrases, Reader, value_count, value_ranges
 from sfumato.spec import PriorConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 
@@ -20,7 +20,7 @@ CFG = PriorConfig(
 
 
 def lexicon() -> Lexicon:
-    return Lexicon.of(SAID, 4)
+    return Lexicon.of(SAID, 4, value_count(CFG))
 
 
 def test_the_longest_phrase_is_found_and_none_inside_a_word():
@@ -85,8 +85,8 @@ def test_texts_with_fewer_phrases_and_tokens_are_padded():
     phrases = Phrases.of(found)
     assert phrases.tokens.shape == (2, 2, 2) and phrases.scores.shape == (2, 2, 4)
     assert not phrases.tokens[1].any() and not phrases.scores[1].any()
-    marks = phrases.marks()
-    assert marks[0].tolist() == [[1, 0, 1], [1, 0, 1]] and not marks[1].any()
+    marks = phrases.marks(value_ranges(CFG))
+    assert marks[0, :, :3].tolist() == [[1, 0, 1], [1, 0, 1]] and not marks[1].any()
 
 
 def test_the_reader_learns_which_thing_each_phrase_belongs_to():

@@ -272,6 +272,13 @@ class Prompts(Protocol):
     def phrases(self) -> Sequence[tuple[str, int, bool]]:
         """Returns names and keywords in all their forms, each with a subject and whether it is a name of it."""
 
+    def values(self) -> Sequence[tuple[str, str, int]]:
+        """Returns phrases that say a value of a field, each with the field and the place of the value.
+
+        The fields are "count", "tint", "size", "pose", "place", "style" and "ground". Places begin at 0 with the first
+        value that can be said: "one" is place 0 of "count".
+        """
+
 
 class TrainingSet(Dataset, SampleSource, Protocol):
     """A set that training methods learn from; docs/data.md lists what each method asks for."""

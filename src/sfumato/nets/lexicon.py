@@ -5,8 +5,11 @@ of a prompt, wherever they stand, and says how much each tells (by the inverse f
 reader decides which thing of the picture each phrase belongs to, and adds its own view of the words. Words in Latin
 letters are compared without the s of a plural, and those in Cyrillic letters, which are declined, by their stems.
 
-The table is kept as numbers, as all is that a model knows: of each pair of a phrase and a concept 36 bits of the
-phrase's hash, the concept's number, and whether the phrase is its name, in digits 0 to 15, which every precision holds.
+Colours, numbers, sizes, poses, places and styles are said in few words, too. The table knows these as values: "tiny"
+speaks of the size "small". Values are numbered after all concepts.
+
+The table is kept as numbers, as all is that a model knows: of each pair of a phrase and a concept or a value 36 bits of
+the phrase's hash, the number, and whether the phrase is its name, in digits 0 to 15, which every precision holds.
 """
 
 from __future__ import annotations
@@ -47,12 +50,14 @@ _LOOSE_VOWEL = re.compile("[еоі]([бвгґджзйклмнпрстфхцчш�
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The P known phrases of a text of L tokens: `tokens` (P, L), 1 where a token belongs to a phrase; `scores` (P, C),
-    how much a phrase speaks of each concept, 0 for most; `named` (P,), 1 where a phrase is a name."""
+    """The P known phrases of a text of L tokens, from the first to the last: `tokens` (P, L), 1 where a token belongs
+    to a phrase; `scores` (P, C), how much a phrase speaks of each concept, 0 for most; `named` (P,), 1 where a phrase
+    is a name; `values` (P, V), how much it speaks of each value."""
 
     tokens: Tensor
     scores: Tensor
     named: Tensor
+    values: Tensor
 
     def with_names(self, tokens: Sequence[Tensor]) -> Found:
         """The same with names of things that no lexicon knows: rows (L,) of their tokens, numbered after all concepts.
@@ -64,22 +69,25 @@ class Found:
         scores = F.pad(self.scores, (0, len(tokens)))
         own = F.pad(NAMED * torch.eye(len(tokens)), (self.scores.shape[1], 0))
         rows = torch.cat([self.tokens, torch.stack(list(tokens))])
-        return Found(rows, torch.cat([scores, own]), torch.cat([self.named, torch.ones(len(tokens))]))
+        named = torch.cat([self.named, torch.ones(len(tokens))])
+        order = rows.argmax(1).argsort(stable=True)  # by their first tokens
+        values = F.pad(self.values, (0, 0, 0, len(tokens)))
+        return Found(rows[order], torch.cat([scores, own])[order], named[order], values[order])
 
 
 class Lexicon(nn.Module):
-    """A table of `rows` phrases for `concepts` concepts."""
+    """A table of `rows` phrases for `concepts` concepts and `values` values."""
 
     entries: Tensor
 
-    def __init__(self, rows: int, concepts: int):
+    def __init__(self, rows: int, concepts: int, values: int = 0):
         super().__init__()
-        self.concepts = concepts
+        self.concepts, self.values = concepts, values
         self.register_buffer("entries", torch.zeros(rows, DIGITS))
 
     @classmethod
-    def of(cls, phrases: Iterable[tuple[str, int, bool]], concepts: int) -> Lexicon:
-        """Returns a table of phrases, each with the number of a concept and whether it is its name.
+    def of(cls, phrases: Iterable[tuple[str, int, bool]], concepts: int, values: int = 0) -> Lexicon:
+        """Returns a table of phrases, each with the number of a concept or a value and whether it is its name.
 
         Phrases with the number `NOTHING` name none. They keep others from being found inside of them, which matters
         where words are written together.
@@ -89,7 +97,7 @@ class Lexicon(nn.Module):
             said = _key(phrase_form(phrase)), concept
             names[said] = names.get(said, False) or name
         rows = [_digits(key, concept, name) for (key, concept), name in names.items()]
-        result = cls(len(rows), concepts)
+        result = cls(len(rows), concepts, values)
         result.entries.copy_(torch.tensor(rows).view(len(rows), DIGITS))
         return result
 
@@ -100,15 +108,20 @@ class Lexicon(nn.Module):
         as for a start token).
         """
         text = normalised(text)
-        spans = [span for span in self._longest(text) if self._table[span[2]]]
+        spans = sorted(span for span in self._longest(text) if self._table[span[2]])
         scores, named = torch.zeros(len(spans), self.concepts), torch.zeros(len(spans))
+        values = torch.zeros(len(spans), self.values)
         for row, (_, _, key) in enumerate(spans):
             said = self._table[key]
-            tells = 1 - math.log(len(said)) / math.log(max(2, self.concepts))
-            for concept, name in said.items():
-                scores[row, concept] = tells * (NAMED if name else 1.0)
+            things = [concept for concept in said if concept < self.concepts]
+            tells = 1 - math.log(max(1, len(things))) / math.log(max(2, self.concepts))
+            for number, name in said.items():
+                if number < self.concepts:
+                    scores[row, number] = tells * (NAMED if name else 1.0)
+                else:
+                    values[row, number - self.concepts] = 1.0
             named[row] = any(said.values())
-        return Found(_covered(text, [span[:2] for span in spans], lengths), scores, named)
+        return Found(_covered(text, [span[:2] for span in spans], lengths), scores, named, values)
 
     def _longest(self, text: str) -> list[tuple[int, int, int]]:
         """The known phrases of a text: first and last character, and key."""
@@ -138,7 +151,7 @@ class Lexicon(nn.Module):
 
     @cached_property
     def _table(self) -> dict[int, dict[int, bool]]:
-        """By the hash of a phrase: the concepts that it speaks of, and whether it names them."""
+        """By the hash of a phrase: the concepts and values that it speaks of, and whether it names them."""
         table: dict[int, dict[int, bool]] = defaultdict(dict)
         digits = self.entries.round().long().cpu()
         keys = (digits[:, :HASH] * 16 ** torch.arange(HASH - 1, -1, -1)).sum(1).tolist()
@@ -186,7 +199,7 @@ def phrase_form(phrase: str) -> str:
 
 def _pieces(text: str) -> list[tuple[int, int, str]]:
     """The words of a normalised text, and each other character: its first and last character, and its stem."""
-    edges = [k for k in range(len(text) + 1) if _edge(text, k)]
+    edges = [k for k in range(len(text) + 1) if is_edge(text, k)]
     return [(start, end, _stem(text[start:end])) for start, end in pairwise(edges)]
 
 
@@ -211,7 +224,7 @@ def _digits(key: int, concept: int, name: bool) -> list[int]:
     return [value >> 4 * k & 15 for k in range(DIGITS - 1, -1, -1)]
 
 
-def _edge(text: str, k: int) -> bool:
+def is_edge(text: str, k: int) -> bool:
     """Returns whether a phrase may begin or end before character k, which must not lie inside a word."""
     if k in (0, len(text)):
         return True

@@ -32,7 +32,7 @@ from sfumato.nets.layout import (
 )
 from sfumato.nets.lexicon import Lexicon
 from sfumato.nets.packed import packed, per_float, unpacked
-from sfumato.nets.reader import Phrases, Reader, Reading
+from sfumato.nets.reader import Phrases, Reader, Reading, value_count
 from sfumato.spec import PriorConfig
 
 
@@ -173,7 +173,7 @@ class ScenePrior(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.reader = Reader(cfg)
-        self.lexicon = Lexicon(cfg.phrases, cfg.concepts)
+        self.lexicon = Lexicon(cfg.phrases, cfg.concepts, value_count(cfg))
         self.memory = Memory(cfg)
         self.composer = Composer(cfg)
 

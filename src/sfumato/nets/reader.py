@@ -4,13 +4,15 @@ A few learnt queries look at the words (a perceiver's cross-attention, Jaegle et
 whole and one for each group of equal things. They see every word twice, as the tower understands it in its sentence and
 as it stands in the dictionary, so that words that were never seen beside it do not hide a name; and they see which
 words are phrases of the lexicon. Each phrase is then given to one of the groups, or to none, and speaks for its
-concepts there, as pointer networks copy words of a text (Vinyals et al. 2015).
+concepts there, as pointer networks copy words of a text (Vinyals et al. 2015). A phrase for a value, such as a colour,
+belongs to the thing that is named before or after it, or to the picture as a whole, or to nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -50,18 +52,33 @@ WHOLE = {"arrangement": len(ARRANGEMENTS), "place": len(PLACES) + 1}
 GROUP = {"count": MAX_COUNT + 1, "size": len(SIZES) + 1, "pose": len(POSES) + 1}
 
 
-LEXICON = 5.0  # how much a phrase that speaks of one concept alone adds to its logit
-MARKS = 3  # of a token: whether it is in a name, in a keyword, and begins a phrase
+LEXICON = 5.0  # how much a phrase that speaks of one concept or value alone adds to its logit
+MARKS = 3  # of a token: whether it is in a name, in a keyword, and begins a phrase; then those of `value_ranges`
+SIDES = 4  # to what a value belongs: the thing before it, the thing after it, the picture as a whole, nothing
+
+
+def value_ranges(cfg: PriorConfig) -> dict[str, range]:
+    """The places of a lexicon's values by the field that they are of, in their fields' order; "not said" is none."""
+    sizes = {"count": MAX_COUNT, "tint": cfg.tints - 1, "size": len(SIZES), "pose": len(POSES)}
+    sizes |= {"place": len(PLACES), "style": cfg.styles, "ground": cfg.grounds - 1}
+    ends = list(accumulate(sizes.values()))
+    return {name: range(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+
+def value_count(cfg: PriorConfig) -> int:
+    """How many values a lexicon knows."""
+    return value_ranges(cfg)["ground"].stop
 
 
 @dataclass(frozen=True, eq=False)
 class Phrases:
-    """The phrases of B texts that a lexicon knows, P of each at most: `tokens` (B, P, L), `scores` (B, P, C) and
-    `named` (B, P), see `nets.lexicon.Found`; all zeros where a text has fewer."""
+    """The phrases of B texts that a lexicon knows, P of each at most: `tokens` (B, P, L), `scores` (B, P, C), `named`
+    (B, P) and `values` (B, P, V), see `nets.lexicon.Found`; all zeros where a text has fewer."""
 
     tokens: Tensor
     scores: Tensor
     named: Tensor
+    values: Tensor
 
     @classmethod
     def of(cls, found: Sequence[Found]) -> Phrases:
@@ -72,17 +89,23 @@ class Phrases:
             torch.stack([F.pad(f.tokens, (0, length - f.tokens.shape[1], 0, most - len(f.tokens))) for f in found]),
             torch.stack([F.pad(f.scores, (0, 0, 0, most - len(f.scores))) for f in found]),
             torch.stack([F.pad(f.named, (0, most - len(f.named))) for f in found]),
+            torch.stack([F.pad(f.values, (0, 0, 0, most - len(f.named))) for f in found]),
         )
 
     def to(self, device: torch.device) -> Phrases:
-        return Phrases(self.tokens.to(device), self.scores.to(device), self.named.to(device))
+        return Phrases(*(getattr(self, f.name).to(device) for f in fields(self)))
 
-    def marks(self) -> Tensor:
-        """What is known of each token (B, L, MARKS)."""
-        names = (self.tokens * self.named[..., None]).amax(1)
-        keywords = (self.tokens * (1 - self.named[..., None])).amax(1)
-        first = (self.tokens.cumsum(2) * self.tokens == 1).any(1).to(names.dtype)
-        return torch.stack([names, keywords, first], -1)
+    def things(self) -> Tensor:
+        """Which phrases speak of concepts (B, P), 0 or 1."""
+        return self.scores.any(2).to(self.scores.dtype)
+
+    def marks(self, ranges: dict[str, range]) -> Tensor:
+        """What is known of each token (B, L, MARKS + fields); `ranges` are those of `value_ranges`."""
+        first = (self.tokens.cumsum(2) * self.tokens == 1).any(1).to(self.tokens.dtype)
+        of_phrase = [self.named, (1 - self.named) * self.things()]
+        of_phrase += [self.values[..., span.start : span.stop].amax(2) for span in ranges.values()]
+        names, keywords, *kinds = (self.tokens * each[..., None] for each in of_phrase)
+        return torch.stack([names.amax(1), keywords.amax(1), first, *(kind.amax(1) for kind in kinds)], -1)
 
 
 class Reader(nn.Module):
@@ -91,7 +114,7 @@ class Reader(nn.Module):
 
     def __init__(self, cfg: PriorConfig):
         super().__init__()
-        d = cfg.reader
+        d, self.ranges = cfg.reader, value_ranges(cfg)
         self.queries = nn.Parameter(torch.randn(1 + MAX_GROUPS, d) * 0.5)
         self.state_norm, self.word_norm = nn.LayerNorm(cfg.text_dim), nn.LayerNorm(cfg.text_dim)
         self.from_state, self.from_word = Linear(cfg.text_dim, d), Linear(cfg.text_dim, d)
@@ -102,15 +125,16 @@ class Reader(nn.Module):
         self.group = nn.ModuleDict({name: Linear(d, size) for name, size in (GROUP | {"tint": cfg.tints}).items()})
         self.name = Linear(d, d)
         self.concepts = Linear(d, cfg.concepts)
-        self.from_marks = Linear(MARKS, d)
+        self.from_marks = Linear(MARKS + len(self.ranges), d)
         self.phrase_norm = nn.LayerNorm(d)
         self.phrase, self.owner = Linear(d, d), Linear(d, d)
         self.unowned = Linear(d, 1)
+        self.sides = Linear(d, SIDES)
 
     def forward(self, states: Tensor, words: Tensor, weights: Tensor, phrases: Phrases) -> Reading:
         there = weights.clamp(min=0).log()[:, None, None]  # (B, 1, 1, L), added to the attention's logits
         seen = self.from_state(self.state_norm(states)) + self.from_word(self.word_norm(words))
-        seen = seen + self.from_marks(phrases.marks().to(seen.dtype))
+        seen = seen + self.from_marks(phrases.marks(self.ranges).to(seen.dtype))
         x = self.queries.to(seen.dtype).expand(len(states), -1, -1)
         for layer in self.layers:
             x = layer(x, seen, there)
@@ -118,22 +142,50 @@ class Reader(nn.Module):
         whole = {name: head(x[:, 0]) for name, head in self.whole.items()}
         group = {name: head(x[:, 1:]) for name, head in self.group.items()}
         concept = self.concepts(self.name(x[:, 1:])).float().log_softmax(-1)
-        owned = self._owners(x[:, 1:], seen, phrases, weights).float()
+        owned, of_whole = (shares.float() for shares in self._owners(x[:, 1:], seen, phrases, weights))
         # Of things that it never learnt it cannot say how likely they are: phrases alone speak for them.
         new = phrases.scores.shape[2] - concept.shape[2]
         concept = torch.cat([concept, concept.amax(2, keepdim=True).expand(-1, -1, new)], 2) if new else concept
-        concept = concept + LEXICON * torch.einsum("bpg,bpc->bgc", owned, phrases.scores.float())
+        concept = concept + LEXICON * torch.einsum("bpg,bpc->bgc", owned[0], phrases.scores.float())
+        values = phrases.values.float()
+        of_group = LEXICON * torch.einsum("bpg,bpv->bgv", owned[1], values)
+        of_picture = LEXICON * torch.einsum("bp,bpv->bv", of_whole, values)
+        group = {name: self._told(name, logits, of_group) for name, logits in group.items()}
+        whole = {name: self._told(name, logits, of_picture) for name, logits in whole.items()}
         return Reading(**whole, **group, concept=concept)
 
-    def _owners(self, groups: Tensor, seen: Tensor, phrases: Phrases, weights: Tensor) -> Tensor:
-        """The share of each phrase that belongs to each group: (B, P, 4), at most 1 together."""
+    def _told(self, name: str, logits: Tensor, values: Tensor) -> Tensor:
+        """A field's logits with what the values (..., V) add to them. "Not said" comes first or last."""
+        if name not in self.ranges:
+            return logits
+        span, last = self.ranges[name], name in ("style", "ground")
+        return logits + F.pad(values[..., span.start : span.stop], (0, 1) if last else (1, 0)).to(logits.dtype)
+
+    def _owners(self, groups: Tensor, seen: Tensor, phrases: Phrases, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The shares of each phrase that belong to each group, at most 1 together: as the name of a thing and as a
+        value of one (2, B, P, 4); and what belongs to the picture as a whole as a value (B, P)."""
         tokens = phrases.tokens.to(seen.dtype)
         size = tokens.sum(2, keepdim=True).clamp(min=1)
         h = self.phrase_norm(tokens @ seen / size)  # (B, P, d), the mean of its tokens
         logits = self.phrase(h) @ self.owner(groups).transpose(1, 2) / h.shape[-1] ** 0.5
-        shares = torch.cat([logits, self.unowned(h)], -1).softmax(-1)[..., :-1]
         heard = (tokens @ weights.clamp(0, 1).to(seen.dtype)[..., None]) / size
-        return shares * heard
+        shares = torch.cat([logits, self.unowned(h)], -1).softmax(-1)[..., :-1] * heard
+        before, after, whole, _ = (self.sides(h).softmax(-1) * heard).unbind(-1)
+        named = shares * phrases.things().to(shares.dtype)[..., None]
+        beside = before[..., None] * _nearest(named) + after[..., None] * _nearest(named.flip(1)).flip(1)
+        return torch.stack([shares, beside]), whole
+
+
+def _nearest(shares: Tensor) -> Tensor:
+    """Of each phrase, to which group the thing that was last named before it belongs: (B, P, 4) -> (B, P, 4).
+
+    As far as a phrase belongs to no group it is passed over.
+    """
+    nearest, last = [], torch.zeros_like(shares[:, 0])
+    for own in shares.unbind(1):
+        nearest.append(last)
+        last = own + (1 - own.sum(-1, keepdim=True)) * last
+    return torch.stack(nearest, 1)
 
 
 class ReaderLayer(nn.Module):

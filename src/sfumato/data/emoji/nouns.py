@@ -11,6 +11,7 @@ from sfumato.data.emoji.captions import Colour
 
 # Colours that an object may be given, by their names in `captions.COLOURS`.
 TINTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
+_LIKE = {"lavender": "purple", "turquoise": "green"}  # shades whose names do not say it
 
 # Two, three, four; in Ukrainian two agrees with the noun.
 NUMBERS = {
@@ -24,6 +25,12 @@ NUMBERS = {
 
 # The Japanese colours that are adjectives of their own; the others take "の".
 JAPANESE_ADJECTIVES = ("赤", "青", "黄色", "白", "黒")
+
+
+def tint_of(colour: str) -> int:
+    """Returns the place among TINTS of what is nearest to a named colour, plus 1; 0 for those without a hue."""
+    tint = _LIKE.get(colour, colour.split(" ")[-1])
+    return 1 + TINTS.index(tint) if tint in TINTS else 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES, Concept
 from sfumato.data.emoji.concept_scenes import Kind, invent_request
 from sfumato.data.emoji.dataset import EmojiData
 from sfumato.data.emoji.everyday import everyday
-from sfumato.data.emoji.nouns import TINTS, nouns
+from sfumato.data.emoji.nouns import TINTS, nouns, tint_of
 from sfumato.data.emoji.wording import Asked, Thing
 from sfumato.data.protocol import Prompt, RequestedThing
 from sfumato.nets.prior import Understood
@@ -28,6 +28,7 @@ PLAIN_STYLE, PLAIN_GROUND = 0.3, 0.4  # shares of the styles and grounds that pl
 KINDS: dict[Kind, float] = {"one": 0.36, "count": 0.16, "left": 0.18, "above": 0.14, "front": 0.06, "row": 0.1}
 PLAIN_KINDS: dict[Kind, float] = {"one": 0.15, "count": 0.13, "left": 0.36, "above": 0.12, "front": 0.08, "row": 0.16}
 VARIED = 0.3  # share of the requests in which numbers, sizes, poses and places come together freely
+SHADES = 0.2  # share of the coloured things that are asked for in any colour, not only in a tint
 SAYINGS = 4  # prompts of each concept in each language that `sayings` yields
 NAMES_REPEATED = 3  # times that names come among the `words`
 
@@ -41,6 +42,7 @@ class EmojiPrompts:
         self._number = {concept.hex: k for k, concept in enumerate(data.concepts)}
         self.subjects = sorted({data.concept_index(int(i)) for i in data.splits["train"]})
         self._known = [data.concepts[k] for k in self.subjects]
+        self._english = {concept.names["en"] for concept in data.concepts}
         nouns_of_set = {noun.hex for noun in nouns()}
         self._everyday = [concept for concept in self._known if concept.hex in nouns_of_set] or self._known
         self._with_keyword: dict[tuple[str, str], set[int]] = defaultdict(set)
@@ -71,7 +73,16 @@ class EmojiPrompts:
             asked = replace(asked, style=style, ground=ground)
             if rng.random() < UNADORNED:
                 asked = replace(asked, things=tuple(Thing(thing.concept, thing.count) for thing in asked.things))
+        asked = replace(asked, things=tuple(self._shaded(thing, rng) for thing in asked.things))
         return self._prompt(wording.say(asked, language, rng, plain=plain), asked)
+
+    def _shaded(self, thing: Thing, rng: Random) -> Thing:
+        """The thing, at times in another colour; not where that makes the name of another thing, "black cat"."""
+        if thing.colour is None or rng.random() > SHADES:
+            return thing
+        colour = rng.choice(COLOURS)
+        named = f"{colour.name} {thing.concept.names['en']}" in self._english
+        return thing if named else replace(thing, colour=colour)
 
     def held_out(self, kind: str, language: str, rng: Random) -> Prompt:
         """See `protocol.Prompts`."""
@@ -121,6 +132,10 @@ class EmojiPrompts:
         """See `protocol.Prompts`."""
         return list(wording.phrases(dict(zip(self.subjects, self._known, strict=True))))
 
+    def values(self) -> list[tuple[str, str, int]]:
+        """See `protocol.Prompts`."""
+        return list(wording.values())
+
     def _keywords(self, language: str, rng: Random, held: bool = False) -> Prompt:
         """Returns keywords of some concept; every concept that has them all fits."""
         while True:
@@ -136,7 +151,7 @@ class EmojiPrompts:
             RequestedThing(
                 self._number[thing.concept.hex],
                 thing.count,
-                1 + TINTS.index(thing.colour.name) if thing.colour else 0,
+                tint_of(thing.colour.name) if thing.colour else 0,
                 thing.size,
                 thing.pose,
             )

@@ -26,7 +26,7 @@ from sfumato.nets.clip import CLIPText
 from sfumato.nets.layout import ARRANGEMENTS, MAX_GROUPS, PLACES, POSES, SIZES
 from sfumato.nets.lexicon import Lexicon
 from sfumato.nets.prior import Understood, decided
-from sfumato.nets.reader import Phrases, Reader, Reading
+from sfumato.nets.reader import Phrases, Reader, Reading, value_count, value_ranges
 from sfumato.pipeline.load import load
 from sfumato.pipeline.model import Model
 from sfumato.seeding import stream
@@ -43,9 +43,9 @@ from sfumato.train.text_tower import TowerSize, shrink_embeddings, tower_config
 FILE = "reader.safetensors"
 CHUNK = 32  # prompts of similar length that go through the tower together
 UNSAID = -100  # the label of what a prompt leaves open, which is not learnt from
-UNKNOWN, ALL_UNKNOWN = 0.2, 0.08  # shares of phrases, and of whole prompts, that the lexicon is kept from knowing
+UNKNOWN, ALL_UNKNOWN = 0.12, 0.06  # shares of phrases, and of whole prompts, that the lexicon is kept from knowing
 # How much a label counts in the loss, others half: how many groups there are is what goes wrong most.
-WEIGHTS = {"concept": 1.0, "arrangement": 1.0, "count": 1.0}
+WEIGHTS = {"concept": 1.0, "arrangement": 1.0, "count": 1.0, "tint": 1.0}
 LABELS = ("arrangement", "place", "style", "ground", "concept", "count", "tint", "size", "pose")
 
 
@@ -119,7 +119,7 @@ class ReaderTask:
             text_dim=cfg.text.width,
         )
         self.reader = Reader(self.prior)
-        self.lexicon = Lexicon.of(self.prompts.phrases(), data.subjects)
+        self.lexicon = Lexicon.of(self._phrases(), data.subjects, value_count(self.prior))
         self.networks = nn.ModuleDict({"text": self.text, "reader": self.reader})
         if self._init is None:
             self._start_words()
@@ -135,7 +135,7 @@ class ReaderTask:
             unknown = [rng.random() < UNKNOWN for _ in range(inputs["phrases"].shape[1])]
             if rng.random() < ALL_UNKNOWN:
                 unknown = [True] * len(unknown)
-            for name in ("phrases", "scores", "named"):
+            for name in ("phrases", "scores", "named", "values"):
                 inputs[name][i, unknown] = 0
         return inputs | labels(prompts, self.prior)
 
@@ -166,7 +166,8 @@ class ReaderTask:
         ids = inputs["ids"][rows, :length]
         states = self.text(ids)
         weights = (torch.arange(length, device=ids.device) <= states.ends[:, None]).float()
-        phrases = Phrases(inputs["phrases"][rows, :, :length], inputs["scores"][rows], inputs["named"][rows])
+        rest = (inputs[name][rows] for name in ("scores", "named", "values"))
+        phrases = Phrases(inputs["phrases"][rows, :, :length], *rest)
         return self.reader(states.read(), self.text.text_model.embeddings.token_embedding(ids), weights, phrases)
 
     def inputs(self, texts: Sequence[str]) -> Batch:
@@ -175,7 +176,8 @@ class ReaderTask:
         lengths = map(self.tokenizer.byte_lengths, ids.tolist())
         known = [self.lexicon.find(spelled_out(text), each) for text, each in zip(texts, lengths, strict=True)]
         phrases = Phrases.of(known)
-        return {"ids": ids, "phrases": phrases.tokens, "scores": phrases.scores, "named": phrases.named}
+        values = {"scores": phrases.scores, "named": phrases.named, "values": phrases.values}
+        return {"ids": ids, "phrases": phrases.tokens} | values
 
     def validate(self) -> dict[str, float]:
         """Returns percents of prompts that are read right, by kind and language.
@@ -241,6 +243,12 @@ class ReaderTask:
             write_export(folder / FILE, self.networks, sizes)
             return
         assemble(folder, self.data, self._scenes, self.text, self.reader, self.lexicon, self._vae)
+
+    def _phrases(self) -> list[tuple[str, int, bool]]:
+        """All phrases of the lexicon; those for values are numbered after all concepts."""
+        starts = {name: self.data.subjects + span.start for name, span in value_ranges(self.prior).items()}
+        values = self.prompts.values()
+        return self.prompts.phrases() + [(phrase, starts[name] + place, False) for phrase, name, place in values]
 
     def _carry_over(self, model: Model) -> None:
         """Starts with the tower and the reader of a model."""

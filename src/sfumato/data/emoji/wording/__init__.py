@@ -6,5 +6,18 @@ from sfumato.data.emoji.wording.keywords import is_held, keywords, nothing, say_
 from sfumato.data.emoji.wording.names import typo
 from sfumato.data.emoji.wording.phrases import phrases
 from sfumato.data.emoji.wording.say import say
+from sfumato.data.emoji.wording.values import values
 
-__all__ = ["Asked", "Thing", "canonical", "is_held", "keywords", "nothing", "phrases", "say", "say_keywords", "typo"]
+__all__ = [
+    "Asked",
+    "Thing",
+    "canonical",
+    "is_held",
+    "keywords",
+    "nothing",
+    "phrases",
+    "say",
+    "say_keywords",
+    "typo",
+    "values",
+]

@@ -6,20 +6,21 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLE_WORDS, Concept
+from sfumato.data.emoji.captions import LANGUAGES, Concept
 from sfumato.data.emoji.wording.lexicon import SPACELESS, lexicon
 from sfumato.data.emoji.wording.names import names
+from sfumato.data.emoji.wording.values import values
 from sfumato.nets.lexicon import NOTHING, phrase_form
 
 AROUND = ("relations.", "places.", "numbers.", "ground.", "joins.")  # tables of wording
-MOST = 100  # concepts that share a keyword; what more share tells next to nothing
+MOST = 64  # concepts that share a keyword; what more share tells next to nothing
 
 
 def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
     """Yields the phrases of concepts, each with the number of a concept and whether it is a name of it.
 
-    Names come in all known forms, such as plurals and Ukrainian cases. Words for colours and styles are left out,
-    because prompts use them for other things. Of languages that write words together the words around names come as
+    Names come in all known forms, such as plurals and Ukrainian cases. Words for values are left out,
+    because prompts use them for other things, see `values`. Of languages that write words together the words around names come as
     well, with the number `NOTHING`.
     """
     said_of: dict[str, set[int]] = defaultdict(set)
@@ -40,7 +41,8 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
         if phrase_form(phrase) not in silent and len(numbers) <= MOST:
             yield from ((phrase, number, False) for number in sorted(numbers - named.get(phrase, set())))
     for word in sorted(_words_around() - named.keys() - said_of.keys()):
-        yield word, NOTHING, False
+        if phrase_form(word) not in silent:
+            yield word, NOTHING, False
 
 
 def _words_around() -> set[str]:
@@ -57,7 +59,6 @@ def _words_around() -> set[str]:
 
 
 def _other_words() -> set[str]:
-    """Returns the forms of the words that prompts use for colours, styles and pictures."""
-    words = {word for colour in COLOURS for word in (*colour.words.values(), colour.locative)}
-    words |= {word for styles in STYLE_WORDS.values() for several in styles.values() for word in several}
+    """Returns the forms of the words that prompts use for values, such as colours, and for pictures."""
+    words = {word for word, _, _ in values()}
     return {phrase_form(word) for word in words} | {"emoji", "icon", "picture", "image", "drawing"}

@@ -8,7 +8,7 @@ from random import Random
 from sfumato.data.emoji.wording import english
 from sfumato.data.emoji.wording.asked import Asked, Thing
 from sfumato.data.emoji.wording.forms import COMMAS, LIST_COMMAS, case_slots, row_patterns
-from sfumato.data.emoji.wording.lexicon import SPACELESS, Template, lexicon
+from sfumato.data.emoji.wording.lexicon import SPACELESS, Template, lexicon, loose
 from sfumato.data.emoji.wording.names import names, slip
 from sfumato.data.emoji.wording.pseudo import noisy
 from sfumato.data.emoji.wording.things import Phrase, ThingSpeaker
@@ -31,6 +31,8 @@ GROUND_WAYS = ("tail", "comma", "head")
 GROUND_WEIGHTS = (0.5, 0.38, 0.12)
 
 GAP_SHARE = 0.25  # of the requests with a space around their things, in languages that write words together
+BARE_SHARE = 0.15  # of the lists without "and", and of the styles and backgrounds without the comma before them
+MOOD_SHARE = 0.06  # of the requests that also say something that is not asked for
 SLIP_SHARE = 0.06  # of the requests with a slip of the fingers in any word
 
 # Languages that put a style or a background before its noun, and so behind a comma where a clause is said of it.
@@ -75,6 +77,8 @@ class _Speaker(ThingSpeaker):
         text = self._dressed(text, ("head",) if spoken == "ask" else ("comma", "head"))
         if not (self.held or self.plain) and rng.random() < NOISE_SHARE[self.several]:
             text = noisy(text, self.language, rng)
+        if not (self.held or self.plain) and rng.random() < MOOD_SHARE:
+            text = rng.choice(loose(self.language)["mood"]) + text
         return self._finished(text)
 
     def _framed(self) -> tuple[Template, list[Phrase]]:
@@ -118,7 +122,7 @@ class _Speaker(ThingSpeaker):
                 return self.pick(tables[self.pattern + ("_clause" if self.clause else "")]).format(a=parts[0])
             case "row":
                 comma = rng.choice(LIST_COMMAS[self.language])
-                last = self.pick(tables["joins.last"])
+                last = comma if self._bare() else self.pick(tables["joins.last"])
                 listed = comma.join(parts[:-1]) + last + parts[-1]
                 pattern = self.pick(row_patterns(tables["relations.row"], len(parts)))
                 return pattern.format(list=listed, comma=comma.join(parts), ands=last.join(parts))
@@ -159,7 +163,7 @@ class _Speaker(ThingSpeaker):
         if way == "head":
             return rng.choice(self.half.tables["joins.head"]).format(y=word, x=text)
         if way == "comma" or self.foreign:
-            return f"{text}{COMMAS[self.language]}{word}"
+            return f"{text}{self._comma()}{word}"
         return _joined(word, text)
 
     def _grounded(self, text: str) -> str:
@@ -174,9 +178,15 @@ class _Speaker(ThingSpeaker):
             case "tail":
                 return f"{text} {said}"
             case "comma":
-                return f"{text}{COMMAS[self.language]}{said}"
+                return f"{text}{self._comma()}{said}"
             case _:
                 return said + text
+
+    def _bare(self) -> bool:
+        return not self.held and self.rng.random() < BARE_SHARE
+
+    def _comma(self) -> str:
+        return " " if self._bare() else COMMAS[self.language]
 
     def _picture(self) -> str:
         """The picture word: the style where it is said so."""

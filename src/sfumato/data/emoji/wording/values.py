@@ -1,0 +1,100 @@
+"""All phrases that say a number, colour, size, pose, place or style, for a lexicon.
+
+They are what the patterns of training say around a name: "{n} turned upside down" has one for a pose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from string import punctuation
+
+from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLE_WORDS, STYLES
+from sfumato.data.emoji.nouns import tint_of
+from sfumato.data.emoji.wording.lexicon import Half, lexicon
+from sfumato.nets.layout import MAX_COUNT, PLACES, POSES, SIZES
+from sfumato.nets.lexicon import LONGEST, is_edge, phrase_form
+
+NUMBERS = ("numbers", "numbers_known", "numbers_many")
+UKRAINIAN_TWO = ("два", "дві", "двоє", "пара", "обидва")
+STYLE_LENGTH = 14  # characters of a style's phrases; the longer ones hold a shorter one
+MARKS = punctuation + "—–×…「」『』（）【】《》、。，：；！？ "
+_SLOTS = re.compile(r"\{\w+\}")
+
+
+@cache
+def values() -> tuple[tuple[str, str, int], ...]:
+    """Returns phrases, each with a field of `nets.reader.Reading` and the place of its value among that field's values,
+    which begin with the first that can be said.
+
+    Phrases with a shorter one inside that says the same are left out, unless another value is inside as well.
+    """
+    said = {(phrase_form(phrase), field, place): phrase for phrase, field, place in _all()}
+    of_form: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    for form, field, place in said:
+        of_form[form].add((field, place))
+    kept = []
+    for (form, field, place), phrase in sorted(said.items()):
+        inside = {value for part in _parts(form) for value in of_form.get(part, ()) if value[0] == field}
+        if inside != {(field, place)}:
+            kept.append((phrase, field, place))
+    return tuple(kept)
+
+
+def _parts(form: str) -> Iterator[str]:
+    """Everything that stands in a phrase by itself, but not the whole."""
+    edges = [k for k in range(len(form) + 1) if is_edge(form, k)]
+    for start in edges:
+        yield from (form[start:end] for end in edges if end > start and end - start < len(form))
+
+
+def _all() -> Iterator[tuple[str, str, int]]:
+    for language in LANGUAGES:
+        half = lexicon(language, False)
+        yield from _colours(language, half)
+        for field, names in (("size", SIZES), ("pose", POSES)):
+            for place, name in enumerate(names):
+                patterns = [
+                    pattern
+                    for modifiers in half.modifiers.values()
+                    for pattern in (*modifiers.attributes[name], *modifiers.attributes_tail[name])
+                ]
+                yield from ((phrase, field, place) for phrase in _around(patterns))
+        for place in range(MAX_COUNT):
+            patterns = [one for table in NUMBERS for one in half.tables.get(f"{table}.{place + 1}", ())]
+            yield from ((phrase, "count", place) for phrase in _around(patterns))
+        for place, name in enumerate(PLACES):
+            yield from ((phrase, "place", place) for phrase in _around(half.tables[f"places.{name}"]))
+        for place, style in enumerate(STYLES):
+            patterns = [one for way in ("noun", "near", "tail") for one in half.tables[f"styles.{style}.{way}"]]
+            found = {phrase for phrase in _around(patterns) if len(phrase) <= STYLE_LENGTH}
+            yield from ((phrase, "style", place) for phrase in found.union(STYLE_WORDS[language][style]))
+    yield from ((word, "count", 1) for word in UKRAINIAN_TWO)
+
+
+def _colours(language: str, half: Half) -> Iterator[tuple[str, str, int]]:
+    for place, colour in enumerate(COLOURS):
+        words = {colour.words[language], *half.tables.get(f"colours.{colour.name}", ())}
+        if language == "uk":
+            words.add(colour.locative)
+        if language == "zh":
+            words |= {word.removesuffix("色") for word in words}
+        for word in words:
+            yield word, "ground", place
+            if tint_of(colour.name):
+                yield word, "tint", tint_of(colour.name) - 1
+
+
+def _around(patterns: tuple[str, ...] | list[str]) -> set[str]:
+    """Returns what patterns say on the one side of their name, without marks; a word of marks alone says nothing."""
+    found: set[str] = set()
+    for pattern in patterns:
+        for verb, own in (("is", "its"), ("are", "their")):
+            text = pattern.replace("{is}", verb).replace("{its}", own).replace("*", "")
+            sides = [side.strip(MARKS) for side in _SLOTS.split(text)]
+            said = [side for side in sides if side]
+            if len(said) == 1 and len(said[0]) <= LONGEST:
+                found.add(said[0].casefold())
+    return found
