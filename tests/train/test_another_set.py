@@ -155,6 +155,9 @@ class Words:
     def phrases(self) -> list[tuple[str, int, bool]]:
         return [(name, number, True) for number, name in enumerate(NAMES)]
 
+    def values(self) -> list[tuple[str, str, int]]:
+        return [("two", "count", 1), *((name, "style", place) for place, name in enumerate(GROUPS))]
+
 
 class Shapes:
     """Three shapes in two groups, four of each, made when asked for: a `TrainingSet` that is no emoji set."""

@@ -103,7 +103,7 @@ class Phrases:
         """What is known of each token (B, L, MARKS + fields); `ranges` are those of `value_ranges`."""
         first = (self.tokens.cumsum(2) * self.tokens == 1).any(1).to(self.tokens.dtype)
         of_phrase = [self.named, (1 - self.named) * self.things()]
-        of_phrase += [self.values[..., span.start : span.stop].amax(2) for span in ranges.values()]
+        of_phrase += [self.values[..., span.start : span.stop].sum(2).clamp(max=1) for span in ranges.values()]
         names, keywords, *kinds = (self.tokens * each[..., None] for each in of_phrase)
         return torch.stack([names.amax(1), keywords.amax(1), first, *(kind.amax(1) for kind in kinds)], -1)
 

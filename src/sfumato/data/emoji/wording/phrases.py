@@ -9,19 +9,20 @@ from collections.abc import Iterator, Mapping
 from sfumato.data.emoji.captions import LANGUAGES, Concept
 from sfumato.data.emoji.wording.lexicon import SPACELESS, lexicon
 from sfumato.data.emoji.wording.names import names
-from sfumato.data.emoji.wording.values import values
+from sfumato.data.emoji.wording.values import holds_value, says_value
 from sfumato.nets.lexicon import NOTHING, phrase_form
 
 AROUND = ("relations.", "places.", "numbers.", "ground.", "joins.")  # tables of wording
-MOST = 64  # concepts that share a keyword; what more share tells next to nothing
+PICTURES = ("emoji", "icon", "picture", "image", "drawing")
+MOST = 80  # concepts that share a keyword; what more share tells next to nothing
 
 
 def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
     """Yields the phrases of concepts, each with the number of a concept and whether it is a name of it.
 
-    Names come in all known forms, such as plurals and Ukrainian cases. Words for values are left out,
-    because prompts use them for other things, see `values`. Of languages that write words together the words around names come as
-    well, with the number `NOTHING`.
+    Names come in all known forms, such as plurals and Ukrainian cases. Keywords that are words for values are left out,
+    because prompts use them for other things, see `values`. Of languages that write words together the words around
+    names come as well, with the number `NOTHING`.
     """
     said_of: dict[str, set[int]] = defaultdict(set)
     named: dict[str, set[int]] = defaultdict(set)
@@ -36,12 +37,11 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
                 said_of[word.casefold()].add(number)
     for phrase, numbers in named.items():
         yield from ((phrase, number, True) for number in sorted(numbers))
-    silent = _other_words()
     for phrase, numbers in said_of.items():
-        if phrase_form(phrase) not in silent and len(numbers) <= MOST:
+        if phrase_form(phrase) not in PICTURES and not says_value(phrase) and len(numbers) <= MOST:
             yield from ((phrase, number, False) for number in sorted(numbers - named.get(phrase, set())))
     for word in sorted(_words_around() - named.keys() - said_of.keys()):
-        if phrase_form(word) not in silent:
+        if not holds_value(word):
             yield word, NOTHING, False
 
 
@@ -56,9 +56,3 @@ def _words_around() -> set[str]:
     ]
     pieces = {piece for pattern in patterns for piece in re.split(r"\{\w+\}|[^\w\u0e00-\u0e7f]+", pattern.casefold())}
     return {piece for piece in pieces if len(piece) > 1 and not re.search("[0-9a-z]", piece)}
-
-
-def _other_words() -> set[str]:
-    """Returns the forms of the words that prompts use for values, such as colours, and for pictures."""
-    words = {word for word, _, _ in values()}
-    return {phrase_form(word) for word in words} | {"emoji", "icon", "picture", "image", "drawing"}

@@ -31,16 +31,32 @@ def values() -> tuple[tuple[str, str, int], ...]:
 
     Phrases with a shorter one inside that says the same are left out, unless another value is inside as well.
     """
-    said = {(phrase_form(phrase), field, place): phrase for phrase, field, place in _all()}
-    of_form: dict[str, set[tuple[str, int]]] = defaultdict(set)
-    for form, field, place in said:
-        of_form[form].add((field, place))
     kept = []
-    for (form, field, place), phrase in sorted(said.items()):
-        inside = {value for part in _parts(form) for value in of_form.get(part, ()) if value[0] == field}
-        if inside != {(field, place)}:
-            kept.append((phrase, field, place))
+    for form, said in sorted(_said().items()):
+        for (field, place), phrase in sorted(said.items()):
+            inside = {value for part in _parts(form) for value in _said().get(part, ()) if value[0] == field}
+            if inside != {(field, place)}:
+                kept.append((phrase, field, place))
     return tuple(kept)
+
+
+def says_value(phrase: str) -> bool:
+    """Whether a phrase is one for a value, also one that `values` leaves out."""
+    return phrase_form(phrase) in _said()
+
+
+def holds_value(phrase: str) -> bool:
+    """Whether a phrase is one for a value or has one inside."""
+    return says_value(phrase) or any(part in _said() for part in _parts(phrase_form(phrase)))
+
+
+@cache
+def _said() -> dict[str, dict[tuple[str, int], str]]:
+    """By the form of a phrase: the fields and places that it says, each with the phrase."""
+    found: dict[str, dict[tuple[str, int], str]] = defaultdict(dict)
+    for phrase, field, place in _all():
+        found[phrase_form(phrase)][field, place] = phrase
+    return dict(found)
 
 
 def _parts(form: str) -> Iterator[str]:
@@ -79,6 +95,8 @@ def _colours(language: str, half: Half) -> Iterator[tuple[str, str, int]]:
         words = {colour.words[language], *half.tables.get(f"colours.{colour.name}", ())}
         if language == "uk":
             words.add(colour.locative)
+        if language == "th":
+            words |= {f"สี{word}" for word in words}
         if language == "zh":
             words |= {word.removesuffix("色") for word in words}
         for word in words:
