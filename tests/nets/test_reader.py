@@ -121,3 +121,66 @@ def test_a_phrase_of_no_weight_does_not_count():
     heard, muted = (reader(states, states, torch.tensor([[w, 1.0]]), found).concept for w in (1.0, 0.0))
     assert heard[0, :, CAT].sum() > reader(states, states, torch.ones(1, 2), none).concept[0, :, CAT].sum()
     assert torch.allclose(muted, reader(states, states, torch.tensor([[0.0, 1.0]]), none).concept, atol=1e-5)
+
+
+RED = value_ranges(CFG)["tint"].start
+SMALL = value_ranges(CFG)["size"].start
+
+
+def with_values() -> Lexicon:
+    return Lexicon.of([*SAID, ("red", 4 + RED, False), ("tiny", 4 + SMALL, False)], 4, value_count(CFG))
+
+
+def test_a_phrase_for_a_value_is_no_keyword():
+    found = with_values().find("red cat", [3, 3])
+    assert found.values[0].nonzero().flatten().tolist() == [RED] and not found.scores[0].any()
+    marks = Phrases.of([found]).marks(value_ranges(CFG))[0]
+    assert marks[:, :3].tolist() == [[0, 0, 1], [1, 0, 1]]
+    assert marks[:, 3:].sum(1).tolist() == [1, 0]
+
+
+def test_phrases_come_in_the_order_of_the_text():
+    found = with_values().find("tiny hot dog, red cat", [4, 3, 3, 1, 3, 3])
+    assert found.tokens.argmax(1).tolist() == [0, 1, 4, 5]
+    further = found.with_names([torch.tensor([0.0, 0, 0, 1, 0, 0])])
+    assert further.tokens.argmax(1).tolist() == [0, 1, 3, 4, 5] and further.named.tolist() == [0, 1, 1, 0, 1]
+
+
+def test_a_value_belongs_to_the_thing_beside_it():
+    """To the one before, the one after, or the picture; what names no thing is passed over."""
+    torch.manual_seed(0)
+    reader, states = Reader(CFG).eval(), torch.randn(1, 4, 32)
+    found = Phrases.of([with_values().find("cat red tiny dog", [3, 3, 4, 3])])
+    with torch.no_grad():
+        reader.unowned.weight.zero_()
+        reader.unowned.bias.fill_(-9)  # every name belongs to some group
+        reader.sides.weight.zero_()
+
+        def shares(side: int) -> tuple[torch.Tensor, torch.Tensor]:
+            reader.sides.bias.copy_(torch.tensor([99.0 if k == side else 0.0 for k in range(4)]))
+            (named, beside), whole = reader._owners(torch.randn(1, 4, 32), states, found, torch.ones(1, 4))
+            return torch.stack([named[0], beside[0]]), whole[0]
+
+        torch.manual_seed(1)
+        (names, before), none = shares(0)
+        assert torch.allclose(before[1], names[0], atol=1e-3) and torch.allclose(before[2], names[0], atol=1e-3)
+        assert none.max() < 1e-6
+        (names, after), _ = shares(1)
+        assert torch.allclose(after[1], names[3], atol=1e-3) and torch.allclose(after[2], names[3], atol=1e-3)
+        (_, beside), whole = shares(2)
+        assert beside.max() < 1e-6 and whole.min() > 0.99
+
+
+def test_a_value_adds_to_its_own_field_alone():
+    torch.manual_seed(0)
+    reader, states = Reader(CFG).eval(), torch.zeros(1, 2, 32)
+    with torch.no_grad():
+        reader.from_marks.weight.zero_()
+        reader.unowned.bias.fill_(-9)
+        reader.sides.bias.copy_(torch.tensor([0.0, 99.0, 0.0, 0.0]))
+        red, tiny = (
+            reader(states, states, torch.ones(1, 2), Phrases.of([with_values().find(text, [4, 3])]))
+            for text in ("red cat", "tiny cat")
+        )
+    assert (red.tint - tiny.tint)[0, :, 1].sum() > 1 and torch.equal(red.tint[..., 2:], tiny.tint[..., 2:])
+    assert (tiny.size - red.size)[0, :, 1].sum() > 1 and torch.equal(red.ground, tiny.ground)

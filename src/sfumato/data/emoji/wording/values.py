@@ -33,10 +33,10 @@ def values() -> tuple[tuple[str, str, int], ...]:
     """
     kept = []
     for form, said in sorted(_said().items()):
-        for (field, place), phrase in sorted(said.items()):
-            inside = {value for part in _parts(form) for value in _said().get(part, ()) if value[0] == field}
-            if inside != {(field, place)}:
-                kept.append((phrase, field, place))
+        fields = {field for field, _ in said}
+        inside = {value for part in _parts(form) for value in _said().get(part, ()) if value[0] in fields}
+        if inside != set(said):
+            kept += [(phrase, field, place) for (field, place), phrase in sorted(said.items())]
     return tuple(kept)
 
 
