@@ -5,23 +5,27 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from sfumato.data.emoji.captions import LANGUAGES, Concept
 from sfumato.data.emoji.wording.lexicon import SPACELESS, lexicon
 from sfumato.data.emoji.wording.names import names
-from sfumato.data.emoji.wording.values import holds_value, says_value
+from sfumato.data.emoji.wording.values import holds_value, says_value, values
+from sfumato.data.emoji.wording.word_list import word_list
 from sfumato.nets.lexicon import NOTHING, phrase_form
 
 AROUND = ("relations.", "places.", "numbers.", "ground.", "joins.")  # tables of wording
 PICTURES = ("emoji", "icon", "picture", "image", "drawing")
+# What prompts say all the time, though it is also the name of a thing or has the form of one: a bullseye is "的".
+COMMON = word_list("的 加 家 ok ок одна таке потім лівий при plus плюс")
 MOST = 80  # concepts that share a keyword; what more share tells next to nothing
 
 
 def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
     """Yields the phrases of concepts, each with the number of a concept and whether it is a name of it.
 
-    Names come in all known forms, such as plurals and Ukrainian cases. Keywords that are words for values are left out,
-    because prompts use them for other things, see `values`. Of languages that write words together the words around
+    Names come in all known forms, such as plurals and Ukrainian cases. Left out are `COMMON` words, names that say a
+    number or a size, and keywords that say any value, because prompts use them for other things. Of languages that write words together the words around
     names come as well, with the number `NOTHING`.
     """
     said_of: dict[str, set[int]] = defaultdict(set)
@@ -36,6 +40,8 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
             for word in concept.keywords[language]:
                 said_of[word.casefold()].add(number)
     for phrase, numbers in named.items():
+        if phrase_form(phrase) in _unnamed():
+            continue
         yield from ((phrase, number, True) for number in sorted(numbers))
     for phrase, numbers in said_of.items():
         if phrase_form(phrase) not in PICTURES and not says_value(phrase) and len(numbers) <= MOST:
@@ -43,6 +49,13 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
     for word in sorted(_words_around() - named.keys() - said_of.keys()):
         if not holds_value(word):
             yield word, NOTHING, False
+
+
+@cache
+def _unnamed() -> frozenset[str]:
+    """Returns the forms of words that are taken for no name."""
+    said = (phrase for phrase, field, _ in values() if field in ("count", "size"))
+    return frozenset(map(phrase_form, (*COMMON, *said)))
 
 
 def _words_around() -> set[str]:
