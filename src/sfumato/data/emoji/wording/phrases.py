@@ -25,8 +25,8 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
     """Yields the phrases of concepts, each with the number of a concept and whether it is a name of it.
 
     Names come in all known forms, such as plurals and Ukrainian cases. Left out are `COMMON` words, names that say a
-    number or a size, and keywords that say any value, because prompts use them for other things. Of languages that write words together the words around
-    names come as well, with the number `NOTHING`.
+    number or a size, and keywords that say any value, because prompts use them for other things. Of languages that
+    write words together the words around names come as well, with the number `NOTHING`.
     """
     said_of: dict[str, set[int]] = defaultdict(set)
     named: dict[str, set[int]] = defaultdict(set)
