@@ -248,7 +248,7 @@ class ReaderTask:
         """All phrases of the lexicon; those for values are numbered after all concepts."""
         starts = {name: self.data.subjects + span.start for name, span in value_ranges(self.prior).items()}
         values = self.prompts.values()
-        return self.prompts.phrases() + [(phrase, starts[name] + place, False) for phrase, name, place in values]
+        return [*self.prompts.phrases(), *((phrase, starts[name] + place, False) for phrase, name, place in values)]
 
     def _carry_over(self, model: Model) -> None:
         """Starts with the tower and the reader of a model."""

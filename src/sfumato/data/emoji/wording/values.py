@@ -70,24 +70,28 @@ def _all() -> Iterator[tuple[str, str, int]]:
     for language in LANGUAGES:
         half = lexicon(language, False)
         yield from _colours(language, half)
-        for field, names in (("size", SIZES), ("pose", POSES)):
-            for place, name in enumerate(names):
-                patterns = [
-                    pattern
-                    for modifiers in half.modifiers.values()
-                    for pattern in (*modifiers.attributes[name], *modifiers.attributes_tail[name])
-                ]
-                yield from ((phrase, field, place) for phrase in _around(patterns))
-        for place in range(MAX_COUNT):
-            patterns = [one for table in NUMBERS for one in half.tables.get(f"{table}.{place + 1}", ())]
-            yield from ((phrase, "count", place) for phrase in _around(patterns))
-        for place, name in enumerate(PLACES):
-            yield from ((phrase, "place", place) for phrase in _around(half.tables[f"places.{name}"]))
+        for field, patterns in _patterns(half):
+            for place, those in enumerate(patterns):
+                yield from ((phrase, field, place) for phrase in _around(those))
         for place, style in enumerate(STYLES):
-            patterns = [one for way in ("noun", "near", "tail") for one in half.tables[f"styles.{style}.{way}"]]
-            found = {phrase for phrase in _around(patterns) if len(phrase) <= STYLE_LENGTH}
+            those = [one for way in ("noun", "near", "tail") for one in half.tables[f"styles.{style}.{way}"]]
+            found = {phrase for phrase in _around(those) if len(phrase) <= STYLE_LENGTH}
             yield from ((phrase, "style", place) for phrase in found.union(STYLE_WORDS[language][style]))
     yield from ((word, "count", 1) for word in UKRAINIAN_TWO)
+
+
+def _patterns(half: Half) -> Iterator[tuple[str, list[list[str]]]]:
+    """The fields that patterns around a name say, each with the patterns of its values."""
+    yield "size", [_attribute(half, name) for name in SIZES]
+    yield "pose", [_attribute(half, name) for name in POSES]
+    counts = range(1, MAX_COUNT + 1)
+    yield "count", [[one for table in NUMBERS for one in half.tables.get(f"{table}.{n}", ())] for n in counts]
+    yield "place", [list(half.tables[f"places.{name}"]) for name in PLACES]
+
+
+def _attribute(half: Half, name: str) -> list[str]:
+    every = half.modifiers.values()
+    return [one for modifiers in every for one in (*modifiers.attributes[name], *modifiers.attributes_tail[name])]
 
 
 def _colours(language: str, half: Half) -> Iterator[tuple[str, str, int]]:
@@ -105,7 +109,7 @@ def _colours(language: str, half: Half) -> Iterator[tuple[str, str, int]]:
                 yield word, "tint", tint_of(colour.name) - 1
 
 
-def _around(patterns: tuple[str, ...] | list[str]) -> set[str]:
+def _around(patterns: list[str]) -> set[str]:
     """Returns what patterns say on the one side of their name, without marks; a word of marks alone says nothing."""
     found: set[str] = set()
     for pattern in patterns:
