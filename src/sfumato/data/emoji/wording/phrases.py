@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from sfumato.data.emoji.captions import LANGUAGES, Concept
-from sfumato.data.emoji.wording.lexicon import SPACELESS, lexicon
+from sfumato.data.emoji.wording.lexicon import SPACELESS, agree, lexicon
 from sfumato.data.emoji.wording.names import names
 from sfumato.data.emoji.wording.values import holds_value, says_value, values
 from sfumato.data.emoji.wording.word_list import word_list
@@ -24,9 +24,10 @@ MOST = 80  # concepts that share a keyword; what more share tells next to nothin
 def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
     """Yields the phrases of concepts, each with the number of a concept and whether it is a name of it.
 
-    Names come in all known forms, such as plurals and Ukrainian cases. Left out are `COMMON` words, names that say a
-    number or a size, and keywords that say any value, because prompts use them for other things. Of languages that
-    write words together the words around names come as well, with the number `NOTHING`.
+    Names come in all known forms, such as plurals and Ukrainian cases. Prompts use some words for other things. So left
+    out are `COMMON` words, names that say a number or a size, keywords that say any value, and those that put a colour
+    to another name of the thing. Of languages that write words together the words around names come as well, with the
+    number `NOTHING`.
     """
     said_of: dict[str, set[int]] = defaultdict(set)
     named: dict[str, set[int]] = defaultdict(set)
@@ -45,10 +46,33 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
         yield from ((phrase, number, True) for number in sorted(numbers))
     for phrase, numbers in said_of.items():
         if phrase_form(phrase) not in PICTURES and not says_value(phrase) and len(numbers) <= MOST:
-            yield from ((phrase, number, False) for number in sorted(numbers - named.get(phrase, set())))
+            plain = _uncoloured(phrase)
+            coloured = set().union(*(known.get(one, ()) for one in plain for known in (named, said_of)))
+            yield from ((phrase, number, False) for number in sorted(numbers - named.get(phrase, set()) - coloured))
     for word in sorted(_words_around() - named.keys() - said_of.keys()):
         if not holds_value(word):
             yield word, NOTHING, False
+
+
+def _uncoloured(phrase: str) -> list[str]:
+    """What is left of a phrase such as "red rose" without the colour at its beginning or end, if it has one there."""
+    found = []
+    for colour in _colours():
+        if phrase.startswith(colour):
+            found.append(phrase[len(colour) :].lstrip(" いの的-"))
+        if phrase.endswith(colour):
+            found.append(phrase[: -len(colour)].rstrip(" 的-"))
+    return found
+
+
+@cache
+def _colours() -> tuple[str, ...]:
+    """All words for colours, in every gender of Ukrainian."""
+    words = {word.casefold() for word, field, _ in values() if field == "ground"}
+    forms = {
+        agree(word, gender) for word in words for gender in "mfnp" if word[-2:] in ("ий", "ій") or word[-1] in "еє"
+    }
+    return tuple(sorted(words | forms | {f"สี{word}" for word in words if "\u0e00" <= word[0] <= "\u0e7f"}))
 
 
 @cache

@@ -18,7 +18,10 @@ from sfumato.nets.layout import MAX_COUNT, PLACES, POSES, SIZES
 from sfumato.nets.lexicon import LONGEST, is_edge, phrase_form
 
 NUMBERS = ("numbers", "numbers_known", "numbers_many")
-UKRAINIAN_TWO = ("два", "дві", "двоє", "пара", "обидва")
+UKRAINIAN = {  # in the cases that patterns lack
+    "двох": 2, "двома": 2, "двоє": 2, "два": 2, "дві": 2, "пара": 2, "пару": 2, "обидва": 2, "трьох": 3, "трьома": 3,
+    "троє": 3, "чотирьох": 4, "четверо": 4, "п'ятьох": 5, "п'ятеро": 5, "шістьох": 6, "шестеро": 6,
+}  # fmt: skip
 STYLE_LENGTH = 14  # characters of a style's phrases; the longer ones hold a shorter one
 MARKS = punctuation + "—–×…「」『』（）【】《》、。，：；！？ "
 _SLOTS = re.compile(r"\{\w+\}")
@@ -77,7 +80,7 @@ def _all() -> Iterator[tuple[str, str, int]]:
             those = [one for way in ("noun", "near", "tail") for one in half.tables[f"styles.{style}.{way}"]]
             found = {phrase for phrase in _around(those) if len(phrase) <= STYLE_LENGTH}
             yield from ((phrase, "style", place) for phrase in found.union(STYLE_WORDS[language][style]))
-    yield from ((word, "count", 1) for word in UKRAINIAN_TWO)
+    yield from ((word, "count", count - 1) for word, count in UKRAINIAN.items())
 
 
 def _patterns(half: Half) -> Iterator[tuple[str, list[list[str]]]]:
