@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +24,8 @@ import torch
 
 from sfumato.errors import SfumatoError, warn
 from sfumato.files import hidden_folder, sync_folder, writing
-from sfumato.train import packing
+from sfumato.train import packing, shard_files
+from sfumato.train.shard_files import Share
 
 FORMAT = 2
 FORMAT_OF_FILES = 1
@@ -57,7 +58,7 @@ def save(run: Path, step: int, state: dict[str, Any]) -> Path:
     Every entry of `state` that holds tensors becomes a file, NAME.safetensors; the others stand in the manifest. Raises
     SfumatoError if the disk is full or cannot be written; the older checkpoints are still there then.
     """
-    path = run / "checkpoints" / f"step-{step:08d}"
+    path = place_of(run, step)
     if path.exists() and damage_of(path) is None:  # no step was done since it was read
         return path
     with hidden_folder(path) as hidden, writing(path):
@@ -71,32 +72,52 @@ def save(run: Path, step: int, state: dict[str, Any]) -> Path:
                     packing.write(file, value)
             else:
                 plain[name] = packing.pack(value, {})
-        manifest = {"format": FORMAT, "step": step, "files": files, "state": plain}
-        with _hashed(made / MANIFEST, {}) as file:
-            file.write(json.dumps(manifest, indent=1).encode())
-        sync_folder(made)
-        if path.exists():  # a damaged one that was passed over
-            path.rename(hidden / "former")
-        made.rename(path)
-        sync_folder(path.parent)
+        commit(made, path, {"step": step, "files": files, "state": plain})
+    check_written(run, path)
+    return path
+
+
+def place_of(run: Path, step: int) -> Path:
+    """Returns the folder of the checkpoint of a step."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def commit(made: Path, path: Path, said: Mapping[str, Any]) -> None:
+    """Writes the manifest of what lies in `made`, a folder in a hidden one, syncs both, and gives it the name `path`.
+
+    `said` is what the manifest says besides the format.
+    """
+    with _hashed(made / MANIFEST, {}) as file:
+        file.write(json.dumps({"format": FORMAT, **said}, indent=1).encode())
+    sync_folder(made)
+    if path.exists():  # a damaged one that was passed over
+        path.rename(made.parent / "former")
+    made.rename(path)
+    sync_folder(path.parent)
+
+
+def check_written(run: Path, path: Path) -> None:
+    """Reads a checkpoint back, and deletes all but the newest ones. Raises SfumatoError if it is damaged."""
     damage = damage_of(path)
     if damage is not None:
         raise SfumatoError(f"{path} was written, but does not read back ({damage}); check the disk")
     for old in _all(run)[:-KEPT]:
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    return path
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any]:
+def load(path: Path, device: torch.device, share: Share | None = None) -> dict[str, Any]:
     """Returns the state of a checkpoint, with its `step`; nothing in it is executed.
 
-    Tensors are on `device`. Raises SfumatoError for what is no checkpoint of this or an earlier version.
+    Tensors are on `device`. Of what processes wrote in shares, `share` makes what a process takes of a tensor (None:
+    all of it). Raises SfumatoError for what is no checkpoint of this or an earlier version.
     """
     try:
         if path.is_dir():
             manifest = _manifest(path)
-            state = {name: packing.unpack(value, {}) for name, value in manifest["state"].items()}
-            for file in manifest["files"]:
+            shards = manifest.get("shards")
+            tensors = {} if shards is None else shard_files.read(path, shards, device, share)
+            state = {name: packing.unpack(value, tensors) for name, value in manifest["state"].items()}
+            for file in manifest["files"] if shards is None else ():
                 state[Path(file).stem] = packing.read(path / file, str(device))
             state.setdefault("ema", state["networks"])  # without averages the weights stand for them
             return state | {"format": manifest["format"], "step": manifest["step"]}
@@ -120,7 +141,7 @@ def damage_of(path: Path) -> str | None:
             size = (path / name).stat().st_size
             if size != said["bytes"]:
                 return f"{name} has {size:,} bytes and not {said['bytes']:,}"
-            if _sha256(path / name) != said["sha256"]:
+            if sha256(path / name) != said["sha256"]:
                 return f"{name} is not what was written"
     except SfumatoError:
         raise
@@ -180,6 +201,7 @@ def _hashed(path: Path, files: dict[str, dict[str, Any]]) -> Iterator[_HashingFi
     files[path.name] = {"bytes": file.bytes, "sha256": file.sha256.hexdigest()}
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -47,8 +47,9 @@ class LoopConfig:
     vanish (Micikevicius et al. 2018, section 3.2). `checkpointing` computes the inner values of blocks twice instead of
     keeping them in memory (`train.recompute`). `channels_last` stores feature maps pixel by pixel, which is faster on
     GPUs; on CPUs only with few norm groups. Of several processes (`train.processes`) each learns from its share of
-    `batch`, and at every `compare_every`-th step their weights are compared. Intervals count steps, except where the
-    name says minutes. `wandb` is the project of Weights & Biases that figures are sent to; nothing is sent without it.
+    `batch`, and at every `compare_every`-th step their weights are compared; with `sharded` each keeps only a share of
+    the weights and of the optimizer's state (`train.sharding`). Intervals count steps, except where the name says
+    minutes. `wandb` is the project of Weights & Biases that figures are sent to; nothing is sent without it.
     """
 
     RENAMED: ClassVar[dict[str, str]] = {"schedule": "lr_schedule"}
@@ -75,6 +76,7 @@ class LoopConfig:
     ema_after: int = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     checkpointing: bool = False
+    sharded: bool = False
     channels_last: bool = False
     compile: bool = False
     log_every: int = 20

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.utils._pytree import tree_map
 
 from sfumato.errors import SfumatoError
 from sfumato.seeding import stream
@@ -18,6 +21,7 @@ from sfumato.train.optimizers import Optimizer
 from sfumato.train.precision import arithmetic, compute_dtype
 from sfumato.train.processes import Loss, Processes
 from sfumato.train.recompute import recompute_blocks
+from sfumato.train.sharding import Sharding, local, whole_number
 from sfumato.train.shares import share
 from sfumato.train.task import Batch, FollowsSteps, Task, UsesFrozen
 
@@ -38,9 +42,10 @@ class Learner:
             self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch knows it, its types do not
         if cfg.checkpointing:
             _forget_inner_values(task, device)
+        self.sharding = Sharding(task, cfg, device, processes) if cfg.sharded else None
         self.optimizer = Optimizer(self.networks, cfg, device)
         self.ema = EMA(self.networks, cfg.ema, cfg.ema_every, cfg.ema_after)
-        self._loss = Loss(task, processes)
+        self._loss = Loss(task, processes, alone=cfg.sharded)
         self.scaler = torch.amp.GradScaler(device.type, enabled=compute_dtype(cfg, device) == torch.float16)
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
@@ -53,6 +58,8 @@ class Learner:
         values: dict[str, float] = {}
         parts, first = self.cfg.accumulate, self.processes.rank * self.cfg.accumulate
         for part in range(parts):
+            if self.sharding is not None:
+                self.sharding.hold_back(part + 1 < parts)
             with self._loss.held_back(part + 1 < parts):
                 found = self._backward(share(batch, first + part, parts * self.processes.count), step, first + part)
             for name, value in found.items():
@@ -61,7 +68,7 @@ class Learner:
         for optimizer in self.optimizer.each:
             self.scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(self.networks.parameters(), self.cfg.clip or math.inf)
-        values["grad_norm"] = norm.item()
+        values["grad_norm"] = whole_number(norm)
         self._check(values)
         for optimizer in self.optimizer.each:
             self.scaler.step(optimizer)
@@ -103,9 +110,14 @@ class Learner:
 
     def finite(self) -> bool:
         """Returns whether all weights and averages are numbers."""
-        values = [*self.networks.parameters(), *self.ema.average.values()]
-        norms = torch._foreach_norm([value.detach() for value in values if value.is_floating_point()])
-        return bool(torch.stack([norm.float() for norm in norms]).isfinite().all()) if norms else True
+        values = [local(value.detach()) for value in [*self.networks.parameters(), *self.ema.average.values()]]
+        norms = torch._foreach_norm([value for value in values if value.is_floating_point()])
+        own = bool(torch.stack([norm.float() for norm in norms]).isfinite().all()) if norms else True
+        return not self.processes.any([not own])[0]
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Opens a context in which the networks of the main process have all their weights."""
+        return nullcontext() if self.sharding is None else self.sharding.whole()
 
     def state(self) -> dict[str, Any]:
         """Returns what a checkpoint holds of it."""
@@ -119,7 +131,7 @@ class Learner:
 
     def restore(self, path: Path) -> dict[str, Any]:
         """Takes over a checkpoint, and returns all that it holds. Raises SfumatoError if it is of other networks."""
-        state = checkpoint.load(path, self.device)
+        state = checkpoint.load(path, self.device, None if self.sharding is None else self.sharding.empty)
         own, theirs = self.networks.state_dict(), state["networks"]
         differing = _differing(own, theirs)
         if differing:
@@ -127,12 +139,22 @@ class Learner:
                 f"{path} belongs to other networks ({len(differing)} weights differ, first {differing[0]}); "
                 "choose another run folder or the config it was started with"
             )
+        if self.sharding is not None:
+            theirs = {name: self._shared(value, own[name]) for name, value in theirs.items()}
+            state |= {part: tree_map(self._shared, state[part]) for part in ("optimizer", "ema")}
         self.networks.load_state_dict(theirs)
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load(state["ema"])
         self.scaler.load_state_dict(state.get("scaler", {}))
         self.optimizer.zero_grad()
         return state
+
+    def _shared(self, value: Any, like: Tensor | None = None) -> Any:
+        """This process's share of what a checkpoint has as a whole; what is no tensor, or `like` a whole, stays."""
+        whole = not isinstance(value, Tensor) or isinstance(value, DTensor)
+        if self.sharding is None or whole or (like is not None and not isinstance(like, DTensor)):
+            return value
+        return self.sharding.shared(value)
 
 
 def _forget_inner_values(task: Task, device: torch.device) -> None:

@@ -21,7 +21,7 @@ import torch
 
 from sfumato.errors import SfumatoError, shortened
 from sfumato.files import atomic_write, check_writable, hidden_folder, sync_folder, sync_tree, writing
-from sfumato.train import checkpoint
+from sfumato.train import checkpoint, checkpoint_shards
 from sfumato.train.config import LoopConfig
 from sfumato.train.learner import Learner, NotFinite
 from sfumato.train.origin import origin, save_sheet
@@ -103,7 +103,7 @@ class _Run:
                 metrics = self._validate(step)
             if step % cfg.sample_every == 0 and step < cfg.steps:
                 self._sheet(step)
-            if step % cfg.compare_every == 0:
+            if step % cfg.compare_every == 0 and not cfg.sharded:
                 self.processes.check_equal(self.learner.networks, step)
             now = time.monotonic()
             over = max_minutes is not None and now - began >= max_minutes * 60
@@ -152,36 +152,49 @@ class _Run:
     def _save(self, step: int) -> Path:
         if not self.learner.finite():
             raise self._rolled_back(step, [], NotFinite("a weight is not finite"))
-        self.processes.check_equal(self.learner.networks, step)
+        if not self.cfg.sharded:
+            self.processes.check_equal(self.learner.networks, step)
         path = self.folder / "checkpoints"
-        if self.processes.main:
-            state = self.learner.state() | {"config": self.record, "report": self.report.state()}
+        if self._takes_part:
+            reported = self.report.state() if self.processes.main else None
+            state = self.learner.state() | {"config": self.record, "report": reported}
             with self.report.interval():
-                path = checkpoint.save(self.folder, step, state)
+                save = checkpoint_shards.save if self.cfg.sharded else checkpoint.save
+                path = save(self.folder, step, state)
         self.processes.wait()
         return path
 
+    @property
+    def _takes_part(self) -> bool:
+        """Whether this process has a part in what the main one does: sharded, it has a share of the weights."""
+        return self.processes.main or self.cfg.sharded
+
     def _validate(self, step: int) -> dict[str, float]:
-        if not self.processes.main:
-            return {}
-        with self._averaged():
-            metrics = {f"val/{name}": value for name, value in self.task.validate().items()}
+        metrics: dict[str, float] = {}
+        if self._takes_part:
+            with self._averaged():
+                if self.processes.main:
+                    metrics = {f"val/{name}": value for name, value in self.task.validate().items()}
         self.report.scalars(step, metrics)
         return metrics
 
     def _sheet(self, step: int) -> None:
-        if not self.processes.main:
-            return
-        with self._averaged():
-            picture, found = self.task.samples(), origin(self.record, step, self.learner.networks)
-        save_sheet(self.folder / "samples" / f"step-{step:08d}.png", picture, found)
+        if self._takes_part:
+            with self._averaged():
+                if self.processes.main:
+                    picture, found = self.task.samples(), origin(self.record, step, self.learner.networks)
+                    save_sheet(self.folder / "samples" / f"step-{step:08d}.png", picture, found)
 
     def _export(self) -> None:
         """Exports beside the former export, and takes its place when all of it is on the disk."""
-        if not self.processes.main:
-            return
+        if self._takes_part:
+            with self._averaged():
+                if self.processes.main:
+                    self._write_export()
+
+    def _write_export(self) -> None:
         place = self.folder / "export"
-        with hidden_folder(place) as hidden, self._averaged():
+        with hidden_folder(place) as hidden:
             self.task.export(hidden / "new")
             with writing(place):
                 sync_tree(hidden / "new")
@@ -193,7 +206,7 @@ class _Run:
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """Gives the networks their averages, and leaves the time out of the samples per second."""
-        with self.report.interval(), self.learner.ema.applied(), torch.no_grad():
+        with self.report.interval(), self.learner.ema.applied(), self.learner.whole(), torch.no_grad():
             yield
 
 

@@ -88,11 +88,11 @@ def joined(device: torch.device) -> Iterator[Processes]:
 
 
 class Loss:
-    """The loss of a task, whose gradient is the mean over all processes."""
+    """The loss of a task, whose gradient is the mean over all processes; `alone`: the networks see to that."""
 
-    def __init__(self, task: Task, processes: Processes):
+    def __init__(self, task: Task, processes: Processes, alone: bool = False):
         self._task, self._parallel = task, None
-        if processes.count > 1:
+        if processes.count > 1 and not alone:
             self._parallel = DistributedDataParallel(
                 _AsModule(task), broadcast_buffers=False, find_unused_parameters=True
             )

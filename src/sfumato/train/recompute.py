@@ -15,16 +15,23 @@ from sfumato.train.precision import plain_attention
 
 
 def recompute_blocks(network: nn.Module, device: torch.device) -> int:
-    """Makes the blocks of a network forget their inner values, and returns how many blocks there are.
+    """Makes the blocks of a network (see `blocks_of`) forget their inner values, and returns how many there are.
 
-    A block is a member of a `ModuleList` whose members all have layers inside, and has no such list below: a residual
-    block, a transformer's layer. Its output and its gradient stay the same, bit for bit; it keeps its inputs only, and
+    A block's output and its gradient stay the same, bit for bit; it keeps its inputs only, and
     takes about a third more time (Chen et al. 2016). The network's code and the names of its weights do not change.
     """
-    blocks = [block for path, block in network.named_modules() if _is_block(network, path)]
+    blocks = blocks_of(network)
     for block in blocks:
         block.forward = functools.partial(_recomputed, block.forward, device)
     return len(blocks)
+
+
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """Returns the members of `ModuleList`s whose members all have layers inside and that have no such list below.
+
+    Such as a residual block, or a transformer's layer.
+    """
+    return [block for path, block in network.named_modules() if _is_block(network, path)]
 
 
 def _recomputed(forward: Callable[..., Any], device: torch.device, *args: Any, **kwargs: Any) -> Any:
