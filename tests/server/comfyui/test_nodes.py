@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 import sfumato
 from server.comfyui.graphs import node, txt2img
 from sfumato.diffusion.driver import answered
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.pipeline.events import Picture
 from sfumato.server.composite import Composite
 from sfumato.server.jobs.inputs import Inputs
@@ -45,8 +46,11 @@ class Worked:
         self.bench, self.kind = Bench(folder), Graph()
         self.reports: list[dict[str, Any]] = []
 
-    def __call__(self, graph: dict[str, Any], done: int = 0) -> list[np.ndarray]:
-        request = JobRequest(kind="graph", how={"graph": graph}, options={"watermark": False})
+    def __call__(
+        self, graph: dict[str, Any], done: int = 0, options: Mapping[str, Any] | None = None
+    ) -> list[np.ndarray]:
+        given = {"watermark": False, **(options or {})}
+        request = JobRequest(kind="graph", how={"graph": graph}, options=given)
         events = list(answered(self.kind.begin(request, self.bench, done).work))
         self.reports = [dict(event.data) for event in events if isinstance(event, Report)]
         return [np.asarray(event.image).astype(int) for event in events if isinstance(event, Picture)]
@@ -253,3 +257,25 @@ def test_a_scale_that_clients_send_by_habit_does_not_break_the_picture(work: Wor
     graph["3"]["inputs"]["cfg"] = 8.0
     (strong,) = work(graph)
     assert np.abs(strong - usual).mean() < 25
+
+
+def test_a_safety_checker_that_the_operator_wants_sees_all_that_is_shown(
+    work: Worked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Everything:
+        name = "everything"
+
+        def __call__(self, image: Image.Image) -> bool:
+            return True
+
+    monkeypatch.setattr("sfumato.server.kinds.graph.nodes.images.safety_check", lambda model, settings: Everything())
+    picture = work.bench.inputs.add(Image.new("RGB", (32, 32), "red"))
+    graph = {"p": node("LoadImage", image=picture), "s": node("PreviewImage", images=["p", 0])}
+    assert work(graph)[0].max() == 255
+    with pytest.warns(SfumatoWarning, match="blanked"):
+        assert work(graph, options={"safety": "model"})[0].max() == 0
+
+
+def test_a_safety_checker_that_is_not_here_stops_the_graph(work: Worked) -> None:
+    with pytest.raises(SfumatoError, match="safety checker"):
+        work(txt2img(), options={"safety": "model"})

@@ -131,7 +131,7 @@ class Worker:
 
     def _start(self, job: str, request: JobRequest, done: int) -> None:
         self._running[job] = _Running(request.model, done)
-        if self._safety is not None and request.kind in DRAWN:
+        if self._safety is not None and request.kind in (*DRAWN, "graph"):
             request = request.but(options={**request.options, "safety": self._safety})
         try:
             self.engine.add(job, find_kind(request.kind).begin(request, self, done))

@@ -8,17 +8,20 @@ import torch
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from sfumato.diffusion.driver import emitting
-from sfumato.hub.local_models import locate
+from sfumato.hub.local_models import EMBEDDED, locate
 from sfumato.images.control.canny import canny as edges
 from sfumato.images.drawn import DrawnImage
 from sfumato.loading.upscalers import load_upscaler
 from sfumato.pipeline.events import Picture, Progress
 from sfumato.pipeline.pixel_upscaling import by_pixels
+from sfumato.pipeline.safety import blanked, safety_check
 from sfumato.provenance.watermark import mark
+from sfumato.server.composite import Composite
 from sfumato.server.kinds.graph.pixels import FILTERS, check_batch, cycled, greys, scaled
 from sfumato.server.kinds.graph.run import Making, Run
 from sfumato.server.kinds.graph.table import Choice, Number, Sent, Switch, Text, node
 from sfumato.server.kinds.graph.values import Frame, Images, Mask, UpscalerRef
+from sfumato.settings.settings import Settings
 
 Side = Annotated[int, Number(0, 16384)]
 Method = Annotated[str, Choice(tuple(FILTERS))]
@@ -51,14 +54,28 @@ def preview(run: Run, images: Images) -> Making[None]:
 
 
 def shown(run: Run, images: Images) -> Making[None]:
-    """Hands pictures on to whoever asked; drawn ones are marked as such unless the options say no."""
+    """Hands pictures on to whoever asked; drawn ones are marked as such unless the options say no.
+
+    With the option `safety` all go through that safety checker first, whatever they were made of.
+    """
     for frame in images:
         image = frame.image
         if frame.text and run.options.get("watermark") is not False:
             image = mark(image)
+        blank = _blank(run, frame)
+        image = image if blank is None else blank
         index, run.shown = run.shown, run.shown + 1
         if index >= run.done:
             yield Picture(index - run.done, DrawnImage.of(image, frame.text), frame.seed, frame.text)
+
+
+def _blank(run: Run, frame: Frame) -> Image.Image | None:
+    """A black picture in place of one that may not be shown. Raises SfumatoError where the checker is not here."""
+    if (wanted := run.options.get("safety")) is None:
+        return None
+    model = run.model(run.parts or Composite(EMBEDDED))
+    check = safety_check(model, Settings.of(model.spec, "", safety=wanted))
+    return None if check is None else blanked(check, frame.image, frame.seed)
 
 
 @node("ImageScale", "image/upscaling")
