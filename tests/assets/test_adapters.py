@@ -13,6 +13,7 @@ from safetensors import safe_open
 import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.checkpoint.hashes import model_hash
+from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import EXAMPLES, embedded_model
 from sfumato.user_config import shipped
 
@@ -76,3 +77,8 @@ def test_edges_are_followed(sd: StableDiffusion) -> None:
         return float(np.sqrt(np.square(pixels(drawn) - pixels(goal)).mean()))
 
     assert distance(control=[sfumato.Control("emoji-edges", goal, hint="canny")]) < 0.8 * distance()
+
+
+def test_a_control_without_a_picture_is_refused(sd: StableDiffusion) -> None:
+    with pytest.raises(SfumatoError, match="the control emoji-edges has no picture; give one"):
+        sd.txt2img("a cat", steps=1, width=64, height=64, control=[sfumato.Control("emoji-edges")])

@@ -17,6 +17,7 @@ from sfumato.errors import SfumatoError
 from sfumato.images.tensors import to_pixels
 from sfumato.nets.layout import Region
 from sfumato.nets.prior import Underlay
+from sfumato.pipeline.controls import require_pictures
 from sfumato.pipeline.guidance import guided
 from sfumato.pipeline.hints import hint_picture, with_hints
 from sfumato.pipeline.image_tokens import with_image_tokens
@@ -57,6 +58,7 @@ def conditioning(
     """
     model, spec = model.for_picture(one), model.spec
     if underlay is None and model.prior is not None and one.control:
+        require_pictures(one.control)
         underlay = filled_part(hint_picture(one.control[0], model.depth, one.width, one.height))
     if concat is None and spec.beside_latents:
         concat = _concat_without_picture(model, one)
