@@ -92,3 +92,8 @@ def test_what_training_says_is_found(table, language):
         asked_for += len(wanted)
         missing += sum(place not in found[field] for field, place in wanted.items())
     assert missing < 0.08 * asked_for, f"{missing} of {asked_for}"
+
+
+def test_what_stands_between_two_names_says_no_number():
+    """As in a pattern that repeats the name: "{n} and once more {n}"."""
+    assert not says_value("і") and not says_value("and") and not says_value("dan")

@@ -57,7 +57,7 @@ def holds_value(phrase: str) -> bool:
 def _said() -> dict[str, dict[tuple[str, int], str]]:
     """By the form of a phrase: the fields and places that it says, each with the phrase."""
     found: dict[str, dict[tuple[str, int], str]] = defaultdict(dict)
-    for phrase, field, place in _all():
+    for phrase, field, place in sorted(_all()):
         found[phrase_form(phrase)][field, place] = phrase
     return dict(found)
 
@@ -120,6 +120,6 @@ def _around(patterns: list[str]) -> set[str]:
             text = pattern.replace("{is}", verb).replace("{its}", own).replace("*", "")
             sides = [side.strip(MARKS) for side in _SLOTS.split(text)]
             said = [side for side in sides if side]
-            if len(said) == 1 and len(said[0]) <= LONGEST:
+            if len(said) == 1 and len(sides) == len(set(_SLOTS.findall(text))) + 1 and len(said[0]) <= LONGEST:
                 found.add(said[0].casefold())
     return found
