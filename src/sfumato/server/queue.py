@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import EMBEDDED
+from sfumato.provenance.credentials import Credentials
 from sfumato.server.config import Config
 from sfumato.server.desk import Desk
 from sfumato.server.jobs.gallery import Gallery
@@ -85,6 +86,7 @@ class Queue:
         if config.model is not None:
             self.desk.spec(config.model)
         self.links = [Link(config, device, self._heard) for device in config.devices]
+        self.credentials = None if config.credentials is None else Credentials(*config.credentials)
         self.draining = False
         self.counts: dict[str, int] = defaultdict(int)
         self.rate: float | None = None  # seconds that a pixel took lately

@@ -7,13 +7,12 @@ from pathlib import Path
 from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import EMBEDDED, locate
 from sfumato.loading.safety import FOLDER
-from sfumato.provenance.credentials import Credentials
 from sfumato.server.config import Config
 from sfumato.settings.picture import OWN_CHECKER
 
 
 def check_safety(config: Config) -> None:
-    """Raises SfumatoError for a safety checker that is not there, and for a key and certificates that sign nothing."""
+    """Raises SfumatoError for a safety checker that is not there."""
     if config.safety == OWN_CHECKER:
         name = config.model or EMBEDDED
         path, _ = locate(name)
@@ -21,5 +20,3 @@ def check_safety(config: Config) -> None:
             raise SfumatoError(f"{name} comes without a safety checker; give the file or folder of one, as 1.x had it")
     elif config.safety is not None and not Path(config.safety).expanduser().exists():
         raise SfumatoError(f"there is no safety checker {config.safety}; give its file or folder")
-    if config.credentials is not None:
-        Credentials(*config.credentials)

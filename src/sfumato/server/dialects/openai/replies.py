@@ -85,7 +85,8 @@ def picture_file(queue: Queue, picture: SavedPicture, wanted: Wanted) -> bytes:
     path = queue.config.outputs / picture.file
     if not path.is_file():
         raise HTTPException(404, "the picture's file is not there any more")
-    return wanted.file(load_rgba(path), picture.infotext)
+    content = wanted.file(load_rgba(path), picture.infotext)
+    return content if queue.credentials is None else queue.credentials.signed(content, "." + wanted.format)
 
 
 def in_base64(content: bytes) -> str:
