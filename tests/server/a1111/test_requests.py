@@ -26,6 +26,9 @@ def white(width: int = 128, height: int = 128) -> str:
     return base64_of(Image.new("RGB", (width, height), "white"))
 
 
+UNIT = {"model": "emoji-edges", "image": white()}
+
+
 def drawn(client: httpx.Client, path: str = "/txt2img", **body: object) -> tuple[list[Image.Image], dict]:
     reply = client.post(V1 + path, json=body)
     assert reply.status_code == 200, reply.text
@@ -131,6 +134,16 @@ def test_two_units_one_of_them_on_the_picture_itself(client: httpx.Client) -> No
         ("/txt2img", {"enable_hr": True, "hr_prompt": "other"}, 422, "hr_prompt"),
         ("/txt2img", {"enable_hr": True, "hr_resize_x": 256, "hr_resize_y": 512}, 422, "hr_resize_x"),
         ("/txt2img", {"steps": 0}, 400, "steps"),
+        ("/txt2img", {"n_iter": -1}, 400, "n_iter"),
+        ("/txt2img", {"n_iter": 10**9}, 400, "n_iter"),
+        ("/txt2img", {"width": 10**400}, 422, "width"),
+        ("/txt2img", {"script_name": "x/y/z plot", "script_args": ["Steps", None, 5]}, 400, "no list"),
+        ("/txt2img", {"script_name": "x/y/z plot", "script_args": ["Steps", "1-" + "9" * 400]}, 400, "no number"),
+        ("/txt2img", {"script_name": "x/y/z plot", "script_args": ["Prompt order", "a,b,c,d,e,f,g"]}, 400, "orders"),
+        ("/txt2img", {"alwayson_scripts": {"ControlNet": {"args": [UNIT | {"weight": 10**400}]}}}, 400, "weight"),
+        ("/txt2img", {"alwayson_scripts": {"ControlNet": {"args": [UNIT | {"resize_mode": "x"}]}}}, 400, "resize_mode"),
+        ("/txt2img", {"alwayson_scripts": {"ControlNet": {"args": 5}}}, 422, "no list"),
+        ("/img2img", {"init_images": [white()], "script_name": "sd upscale", "script_args": [0, "a"]}, 400, "overlap"),
         ("/txt2img", {"steps": "many"}, 422, "steps"),
         ("/txt2img", {"width": -64}, 400, "width"),
         ("/txt2img", {"script_name": "x/y/z plot", "script_args": [4, ""]}, 400, "no values"),
@@ -148,6 +161,7 @@ def test_two_units_one_of_them_on_the_picture_itself(client: httpx.Client) -> No
         ("/extra-single-image", {}, 404, "Image not found"),
         ("/extra-single-image", {"image": white(), "upscaler_1": "LDSR"}, 400, "upscaler"),
         ("/extra-single-image", {"image": white(), "gfpgan_visibility": 1}, 422, "face restorer"),
+        ("/extra-single-image", {"image": white(), "upscaling_resize": 1e300}, 400, "upscaling_resize"),
         ("/png-info", {"image": "aGVsbG8="}, 400, "picture"),
         ("/interrogate", {"image": ""}, 404, "Image not found"),
         ("/interrogate", {"image": white(), "model": "deepdanbooru"}, 404, "Model not found"),
@@ -175,7 +189,8 @@ def test_a_lora_that_is_not_here_is_named(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("body", "status"),
     [({"controlnet_module": "openpose_full"}, 422), ({"controlnet_module": "canny"}, 422),
-     ({"controlnet_module": "inpaint_only", "controlnet_input_images": [white()]}, 422)],
+     ({"controlnet_module": "inpaint_only", "controlnet_input_images": [white()]}, 422),
+     ({"controlnet_module": "canny", "controlnet_images": [white(4096, 1)], "controlnet_processor_res": 8000}, 400)],
 )  # fmt: skip
 def test_hints_that_cannot_be_made(client: httpx.Client, body: dict, status: int) -> None:
     assert client.post("/controlnet/detect", json=body).status_code == status

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from PIL import Image
 
 from sfumato.errors import SfumatoError, unknown
 from sfumato.images.control.canny import HIGH, LOW, canny
-from sfumato.images.files import on_white
+from sfumato.images.files import check_size, on_white
 from sfumato.images.resize import fitted
 from sfumato.pipeline.events import Picture, Progress
 from sfumato.pipeline.hints import make_hint
@@ -40,21 +43,25 @@ class Hint(Kind):
             raise SfumatoError(f"size is {size!r}; give width and height, such as [512, 512]")
         for side in size:
             check_whole("a side of size", side, 1, MAX_SIDE)
-        desk.inputs.open(request.pictures["image"])
+        check_size(*_size(desk.inputs.open(request.pictures["image"]), how), "the hint")
         return request
 
     def begin(self, request: JobRequest, bench: Bench, done: int = 0) -> Begun:
         return Begun(_made(request, bench))
 
 
-def _made(request: JobRequest, bench: Bench) -> Work:
-    image, how = on_white(bench.inputs.open(request.pictures["image"])), request.how
+def _size(image: Image.Image, how: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height at which the hint is made."""
     if how.get("short") is not None:
         scale = how["short"] / min(image.size)
-        width, height = (max(1, round(scale * side)) for side in image.size)
-        image = fitted(image, width, height, "stretch")
-    elif "size" in how:
-        image = fitted(image, how["size"][0], how["size"][1], how.get("resize", "crop"))
+        return max(1, round(scale * image.width)), max(1, round(scale * image.height))
+    return (how["size"][0], how["size"][1]) if "size" in how else image.size
+
+
+def _made(request: JobRequest, bench: Bench) -> Work:
+    image, how = on_white(bench.inputs.open(request.pictures["image"])), request.how
+    width, height = _size(image, how)
+    image = fitted(image, width, height, how.get("resize", "crop") if "size" in how else "stretch")
     yield Progress(0, 1, 1, lambda: image)
     yield Picture(0, _hint(image, request, bench), 0, "")
 

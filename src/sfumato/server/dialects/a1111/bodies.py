@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sfumato.errors import SfumatoError
+
+Int = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+"""A whole number that no sum of a few of them takes beyond what a float can hold."""
 
 
 class Body(BaseModel):
@@ -21,20 +24,20 @@ class DrawBody(Body):
     prompt: str | None = ""
     negative_prompt: str | None = ""
     styles: list[str] | None = None
-    seed: int | None = -1
-    subseed: int | None = -1
+    seed: Int | None = -1
+    subseed: Int | None = -1
     subseed_strength: float | None = 0
-    seed_resize_from_h: int | None = -1
-    seed_resize_from_w: int | None = -1
+    seed_resize_from_h: Int | None = -1
+    seed_resize_from_w: Int | None = -1
     sampler_name: str | None = None
     sampler_index: str | None = Field(None, description="The old name of sampler_name.")
     scheduler: str | None = None
-    batch_size: int | None = Field(1, description="Pictures of one job.")
-    n_iter: int | None = Field(1, description="How many jobs; seeds count on.")
-    steps: int | None = None
+    batch_size: Int | None = Field(1, description="Pictures of one job.")
+    n_iter: Int | None = Field(1, description="How many jobs; seeds count on.")
+    steps: Int | None = None
     cfg_scale: float | None = None
-    width: int | None = None
-    height: int | None = None
+    width: Int | None = None
+    height: Int | None = None
     restore_faces: bool | None = None
     tiling: bool | None = None
     do_not_save_samples: bool | None = None
@@ -81,13 +84,13 @@ class Txt2ImgBody(DrawBody):
     """A body of /sdapi/v1/txt2img."""
 
     enable_hr: bool | None = False
-    firstphase_width: int | None = 0
-    firstphase_height: int | None = 0
+    firstphase_width: Int | None = 0
+    firstphase_height: Int | None = 0
     hr_scale: float | None = 2
     hr_upscaler: str | None = None
-    hr_second_pass_steps: int | None = 0
-    hr_resize_x: int | None = 0
-    hr_resize_y: int | None = 0
+    hr_second_pass_steps: Int | None = 0
+    hr_resize_x: Int | None = 0
+    hr_resize_y: Int | None = 0
     hr_checkpoint_name: str | None = None
     hr_sampler_name: str | None = None
     hr_scheduler: str | None = None
@@ -99,17 +102,17 @@ class Img2ImgBody(DrawBody):
     """A body of /sdapi/v1/img2img."""
 
     init_images: list[str] | None = None
-    resize_mode: int | None = 0
+    resize_mode: Int | None = 0
     image_cfg_scale: float | None = None
     mask: str | None = None
-    mask_blur: int | None = None
-    mask_blur_x: int | None = 4
-    mask_blur_y: int | None = 4
+    mask_blur: Int | None = None
+    mask_blur_x: Int | None = 4
+    mask_blur_y: Int | None = 4
     mask_round: bool | None = True
-    inpainting_fill: int | None = 0
+    inpainting_fill: Int | None = 0
     inpaint_full_res: bool | None = True
-    inpaint_full_res_padding: int | None = 0
-    inpainting_mask_invert: int | None = 0
+    inpaint_full_res_padding: Int | None = 0
+    inpainting_mask_invert: Int | None = 0
     initial_noise_multiplier: float | None = None
     include_init_images: bool | None = False
 

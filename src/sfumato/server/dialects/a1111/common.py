@@ -92,7 +92,7 @@ def shared_options(body: DrawBody, asked: Asked) -> dict[str, Any]:
 
 def drawable(pixels: int, step: int) -> int:
     """The length of a side nearest to what a client asks for that the model can draw."""
-    return max(step, round(pixels / step) * step) if pixels > 0 else pixels
+    return max(step, (pixels + step // 2) // step * step) if pixels > 0 else pixels
 
 
 def _seeds(body: DrawBody) -> dict[str, Any]:

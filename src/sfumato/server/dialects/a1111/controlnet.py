@@ -9,7 +9,7 @@ from pydantic import AliasChoices, Field
 
 from sfumato.images.control.canny import HIGH, LOW
 from sfumato.images.files import on_white
-from sfumato.server.dialects.a1111.bodies import Body
+from sfumato.server.dialects.a1111.bodies import Body, Int
 from sfumato.server.dialects.a1111.local import LocalFile
 from sfumato.server.dialects.a1111.pictures import picture_of, sent
 from sfumato.server.dialects.a1111.replies import ordered
@@ -97,7 +97,7 @@ class DetectBody(Body):
     controlnet_input_images: list[str] | None = Field(
         None, validation_alias=AliasChoices("controlnet_input_images", "controlnet_images")
     )
-    controlnet_processor_res: int | None = -1
+    controlnet_processor_res: Int | None = -1
     controlnet_threshold_a: float | None = -1
     controlnet_threshold_b: float | None = -1
     controlnet_masks: list[str] | None = None

@@ -21,8 +21,10 @@ from sfumato.server.dialects.a1111.state import A1111, StateOf
 from sfumato.server.dialects.a1111.txt2img import txt2img
 from sfumato.server.dialects.base import UserOf
 from sfumato.server.jobs.job import Job, JobRequest
+from sfumato.settings.checks import check_whole
 from sfumato.settings.settings import MAX_SEED
 
+MAX_BATCHES = 1000
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
 
 
@@ -55,6 +57,7 @@ async def _reply(body: DrawBody, state: A1111, user: str) -> DrawReply:
 def _planned(body: DrawBody, state: A1111, options: Mapping[str, Any]) -> Plan:
     for name in _drawn_by_chance(body):
         body = body.changed(**{name: randbelow(2**32)})
+    check_whole("n_iter", 1 if body.n_iter is None else body.n_iter, 1, MAX_BATCHES)
     script = find_script(body)
     if script is not None:
         return script.plan(body, lambda cell: _requests(cell, state, options)[0])

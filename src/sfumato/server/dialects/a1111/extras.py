@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from sfumato.images.files import on_white, open_image
 from sfumato.provenance import infotext
 from sfumato.provenance.embedded import read_infotext
-from sfumato.server.dialects.a1111.bodies import Body
+from sfumato.server.dialects.a1111.bodies import Body, Int
 from sfumato.server.dialects.a1111.common import is_none, refuse
 from sfumato.server.dialects.a1111.pictures import WEB, picture_of, png
 from sfumato.server.dialects.a1111.replies import ordered
@@ -22,6 +22,8 @@ from sfumato.server.dialects.a1111.state import A1111, StateOf
 from sfumato.server.dialects.base import UserOf
 from sfumato.server.dialects.own import decoded
 from sfumato.server.jobs.job import JobRequest
+from sfumato.settings.checks import check_number
+from sfumato.settings.task_options import MAX_SCALE
 
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
 
@@ -29,14 +31,14 @@ router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
 class ExtrasBody(Body):
     """How pictures are enlarged: by a factor (resize_mode 0), or to a size (1)."""
 
-    resize_mode: int | None = Field(0, ge=0, le=1)
+    resize_mode: Int | None = Field(0, ge=0, le=1)
     show_extras_results: bool | None = True
     gfpgan_visibility: float | None = 0
     codeformer_visibility: float | None = 0
     codeformer_weight: float | None = 0
     upscaling_resize: float | None = Field(2, gt=0)
-    upscaling_resize_w: int | None = Field(512, ge=1)
-    upscaling_resize_h: int | None = Field(512, ge=1)
+    upscaling_resize_w: Int | None = Field(512, ge=1)
+    upscaling_resize_h: Int | None = Field(512, ge=1)
     upscaling_crop: bool | None = True
     upscaler_1: str | None = "None"
     upscaler_2: str | None = "None"
@@ -137,6 +139,7 @@ def _goal(body: ExtrasBody, image: Image.Image) -> tuple[float, tuple[int, int]]
     """How many times as wide and high a picture becomes, and the size that it has in the end."""
     if body.resize_mode != 1:
         scale = body.upscaling_resize or 2
+        check_number("upscaling_resize", scale, 1 / MAX_SCALE, MAX_SCALE, 2)
         return scale, (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
     size = body.upscaling_resize_w or 512, body.upscaling_resize_h or 512
     scale = max(size[0] / image.width, size[1] / image.height)

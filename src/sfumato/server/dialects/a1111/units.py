@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from sfumato.server.dialects.a1111.bodies import DrawBody, Img2ImgBody
 from sfumato.server.dialects.a1111.common import Asked, drawable, refuse
 from sfumato.server.dialects.a1111.pictures import mask_of, picture_of
 from sfumato.server.jobs.job import JobRequest
+from sfumato.settings.checks import is_number
 from sfumato.settings.control import HINTS, MODES, MODULES
 
 MODULE_NAMES = {
@@ -31,6 +31,7 @@ RESIZE_NAMES = {
     "envelope (outer fit)": "pad", "outer fit (shrink to fit)": "pad",
 }  # fmt: skip
 MODE_NAMES = {shown.lower(): name for name, shown in MODES.items()}
+MAX_NUMBER = 1e6
 ABSENT = ("", "none", "null")
 
 
@@ -132,7 +133,7 @@ def _number(unit: Mapping[str, Any], name: str, default: float) -> float:
     value = unit.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value) or not -MAX_NUMBER <= value <= MAX_NUMBER:
         raise SfumatoError(f"{name} of a ControlNet unit is {value!r}; give a number")
     return float(value)
 

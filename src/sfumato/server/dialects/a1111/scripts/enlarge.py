@@ -5,6 +5,8 @@ from __future__ import annotations
 from sfumato.server.dialects.a1111.bodies import DrawBody
 from sfumato.server.dialects.a1111.scripts.base import Argument, Plan, Requests, Script, argument
 from sfumato.server.dialects.a1111.txt2img import FILTERS
+from sfumato.settings.checks import check_number
+from sfumato.settings.task_options import MAX_SCALE
 
 WINDOW = 512  # pixels; the script gives the overlap in pixels of such a window
 
@@ -25,8 +27,11 @@ class SdUpscale(Script):
         values = body.script_args or []
         chosen = argument(values, 2, "None")
         if isinstance(chosen, int):
-            chosen = FILTERS[chosen] if chosen < len(FILTERS) else str(chosen)
-        how = {"scale": float(argument(values, 3, 2.0)), "overlap": min(0.5, float(argument(values, 1, 64)) / WINDOW)}
+            chosen = FILTERS[chosen] if 0 <= chosen < len(FILTERS) else str(chosen)
+        overlap, scale = argument(values, 1, 64), argument(values, 3, 2.0)
+        check_number("Tile overlap", overlap, 0, WINDOW / 2, 64)
+        check_number("Scale Factor", scale, 1, MAX_SCALE, 2)
+        how = {"scale": scale, "overlap": overlap / WINDOW}
         if chosen not in FILTERS:
             how["upscaler"] = chosen
         found = []

@@ -40,7 +40,7 @@ class PromptMatrix(Script):
         found = []
         for number, chosen in enumerate(product(*([False, True] for _ in parts))):
             words = [part for part, used in zip(parts, reversed(chosen), strict=True) if used]
-            text = DELIMITERS.get(joint, ", ").join([*words, always] if first else [always, *words])
+            text = DELIMITERS.get(str(joint), ", ").join([*words, always] if first else [always, *words])
             changed: dict[str, Any] = {field: text, "batch_size": 1, "n_iter": 1, "script_name": None}
             changed["seed"] = (body.seed or 0) + (number if seeds else 0)
             found += requests(body.changed(**changed))[:1]

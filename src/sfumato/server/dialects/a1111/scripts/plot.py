@@ -16,6 +16,7 @@ from sfumato.server.dialects.a1111.scripts.base import Argument, Plan, Requests,
 from sfumato.server.dialects.a1111.scripts.sheet import sheets
 
 MAX_CELLS = 1000
+MAX_WORDS = 6  # that are put in every order
 Changes = Mapping[str, Any]
 Change = Callable[[DrawBody, Any, Sequence[Any]], Changes]
 _NUMBER = r"\s*([+-]?\d+(?:\.\d*)?)\s*"
@@ -177,15 +178,29 @@ def _axis(known: Sequence[AxisField], which: Any, text: Any, listed: Any) -> tup
         raise SfumatoError(f"the axis {one.label!r} is not here; choose another one")
     if one.label == "Nothing":
         return one, []
-    parts = [part.strip() for part in next(csv.reader([str(text)]), [])] if text else list(listed or [])
-    parts = [part for part in parts if part != ""]
+    parts = [part for part in _texts(one, text, listed) if part]
     if one.kind in (int, float):
-        parts = [number for part in parts for number in _numbers(one, part)]
+        return one, [number for part in parts for number in _numbers(one, part)] or _none(one)
     if one.label == "Prompt order":
-        parts = list(permutations(parts))
-    if not parts:
-        raise SfumatoError(f"the axis {one.label!r} has no values; give some, such as 1,2,3")
-    return one, parts
+        if len(parts) > MAX_WORDS:
+            raise SfumatoError(f"Prompt order: {len(parts)} words have too many orders; give at most {MAX_WORDS}")
+        return one, list(permutations(parts)) if parts else _none(one)
+    return one, parts or _none(one)
+
+
+def _none(one: AxisField) -> list[Any]:
+    raise SfumatoError(f"the axis {one.label!r} has no values; give some, such as 1,2,3")
+
+
+def _texts(one: AxisField, text: Any, listed: Any) -> list[str]:
+    """The values of an axis as they are written: in one text with commas, or in a list."""
+    try:
+        found = next(csv.reader([str(text)]), []) if text else listed or []
+    except csv.Error as error:
+        raise SfumatoError(f"the values of the axis {one.label!r} cannot be read: {error}") from None
+    if not isinstance(found, list):
+        raise SfumatoError(f"the values of the axis {one.label!r} are no list; send a list of texts")
+    return [str(part).strip() for part in found]
 
 
 def _numbers(one: AxisField, part: Any) -> list[Any]:
@@ -199,7 +214,7 @@ def _numbers(one: AxisField, part: Any) -> list[Any]:
             count = math.floor((high - low) / step + 1e-9) + 1 if step else 0
             return [one.kind(low + k * step) for k in range(min(max(0, count), MAX_CELLS + 1))]
         return [one.kind(part)]
-    except (TypeError, ValueError):
+    except (ValueError, OverflowError):
         raise SfumatoError(f"{part!r} is no number for the axis {one.label!r}; give numbers, such as 1,2,3") from None
 
 
