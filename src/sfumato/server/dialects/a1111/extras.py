@@ -16,11 +16,10 @@ from sfumato.provenance import infotext
 from sfumato.provenance.embedded import read_infotext
 from sfumato.server.dialects.a1111.bodies import Body, Int
 from sfumato.server.dialects.a1111.common import is_none, refuse
-from sfumato.server.dialects.a1111.pictures import WEB, picture_of, png
+from sfumato.server.dialects.a1111.pictures import file_of, picture_of, png
 from sfumato.server.dialects.a1111.replies import ordered
 from sfumato.server.dialects.a1111.state import A1111, StateOf
 from sfumato.server.dialects.base import UserOf
-from sfumato.server.dialects.own import decoded
 from sfumato.server.jobs.job import JobRequest
 from sfumato.settings.checks import check_number
 from sfumato.settings.task_options import MAX_SCALE
@@ -184,9 +183,7 @@ async def png_info(body: PictureBody, state: StateOf) -> InfoReply:
 
 
 def _infotext_of(text: str) -> str | None:
-    if text.startswith(WEB):
-        picture_of(text, "the picture")
-    return read_infotext(io.BytesIO(decoded(text.strip(), "the picture"))) if text else None
+    return read_infotext(io.BytesIO(file_of(text, "the picture"))) if text else None
 
 
 class InterrogateBody(PictureBody):

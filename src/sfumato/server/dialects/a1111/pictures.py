@@ -19,11 +19,15 @@ SUFFIXES = {"jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp"}
 THRESHOLD = 128  # above which a mask is drawn
 
 
+def file_of(text: str, what: str) -> bytes:
+    """A picture's file: base64, a data: URL, or a web address where these are fetched. Raises SfumatoError."""
+    text = text.strip()
+    return fetch_if_allowed(text, what) if text.startswith(WEB) else decoded(text, what)
+
+
 def picture_of(text: str, what: str) -> Image.Image:
-    """The picture in base64 or a data: URL, in RGB or RGBA. Raises SfumatoError for what is none, and for addresses."""
-    if text.startswith(WEB):
-        return load_rgba(fetch_if_allowed(text, what), what)
-    return load_rgba(decoded(text.strip(), what), what)
+    """The picture that `file_of` gives, in RGB or RGBA. Raises SfumatoError for what is none."""
+    return load_rgba(file_of(text, what), what)
 
 
 def mask_of(text: str, rounded: bool = True) -> Image.Image:
