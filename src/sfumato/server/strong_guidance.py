@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sfumato.spec import Spec
 
 GENTLE = 2.0  # a model's own guidance scale, up to which it was made for weak guidance
+NORM = 1.5  # the length of a projected step at which 7 draws on the embedded model about what its own scale does
 
 
-def is_too_strong(scale: float | None, spec: Spec) -> bool:
-    """Whether a scale is so far above the model's own that pictures break unless guidance is projected (`apg`).
+def tamed(scale: float | None, spec: Spec) -> dict[str, Any]:
+    """The options that project guidance (`apg`) where a scale is so far above the model's own that pictures break.
 
     Clients send 7 or 8, the scale of models without distillation, also where their user chose none.
     """
-    return scale is not None and spec.defaults.cfg <= GENTLE and scale > 2 * GENTLE
+    too_strong = scale is not None and spec.defaults.cfg <= GENTLE and scale > 2 * GENTLE
+    return {"apg": True, "apg_norm": NORM} if too_strong else {}

@@ -66,7 +66,7 @@ def test_silly_tavern(client: httpx.Client) -> None:
     }  # fmt: skip
     images, told = drawn(client, **body)
     assert images[0].size == (192, 192), "sides that the model cannot draw are taken to the nearest that it can"
-    assert told["info"]["cfg_scale"] == 7 and "APG Eta" in told["info"]["extra_generation_params"]
+    assert told["info"]["cfg_scale"] == 7 and told["info"]["extra_generation_params"]["APG Norm Threshold"] == "1.5"
 
 
 def test_a_body_that_says_nothing_has_the_models_own_defaults(client: httpx.Client) -> None:

@@ -19,7 +19,7 @@ from sfumato.server.dialects.a1111.local import LocalFiles
 from sfumato.server.dialects.a1111.options import AUTOMATIC_VAE, EMPHASES, NOISE, overridden
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest
-from sfumato.server.strong_guidance import is_too_strong
+from sfumato.server.strong_guidance import tamed
 from sfumato.spec import Spec
 
 NONE = ("", "none", "automatic", "use same checkpoint", "use same sampler", "use same scheduler")
@@ -78,7 +78,7 @@ def shared_options(body: DrawBody, asked: Asked) -> dict[str, Any]:
     chosen = asked.options
     options: dict[str, Any] = {
         "steps": body.steps, "cfg": body.cfg_scale, "n": body.batch_size, "styles": body.styles or None,
-        "tiling": "both" if body.tiling else None, "apg": is_too_strong(body.cfg_scale, asked.spec) or None,
+        "tiling": "both" if body.tiling else None, **tamed(body.cfg_scale, asked.spec),
         "clip_skip": chosen["CLIP_stop_at_last_layers"] if chosen["CLIP_stop_at_last_layers"] > 1 else None,
         "rng": NOISE[chosen["randn_source"]] if chosen["randn_source"] != "CPU" else None,
         "emphasis": EMPHASES[chosen["emphasis"]] if chosen["emphasis"] != "Original" else None,

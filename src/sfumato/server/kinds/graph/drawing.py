@@ -26,7 +26,7 @@ from sfumato.server.kinds.graph.encoding import Conditions, options_of
 from sfumato.server.kinds.graph.run import Making, Run
 from sfumato.server.kinds.graph.steering import held
 from sfumato.server.kinds.graph.values import Guider, Latent, ModelRef, SamplerChoice
-from sfumato.server.strong_guidance import is_too_strong
+from sfumato.server.strong_guidance import tamed
 from sfumato.settings.option import written
 from sfumato.settings.settings import MAX_SEED, Settings
 from sfumato.settings.task_options import Img2ImgOptions
@@ -119,8 +119,8 @@ def settings_of(spec: Spec, asked: Sampling, size: tuple[int, int], said: tuple[
     given: dict[str, Any] = {
         "width": size[0], "height": size[1], "seed": asked.seed, "cfg": asked.guider.cfg, "emphasis": "comfy",
         "prompt_syntax": "comfyui", "sampler": asked.sampler.name, "steps": asked.steps, "schedule": asked.schedule,
-        "sampler_options": dict(asked.sampler.options), "apg": is_too_strong(asked.guider.cfg, spec) or None,
-        **options, **dict(asked.guider.model.options),
+        "sampler_options": dict(asked.sampler.options), **tamed(asked.guider.cfg, spec), **options,
+        **dict(asked.guider.model.options),
     }  # fmt: skip
     return Settings.of(spec, prompt, negative, **given)
 
