@@ -13,7 +13,7 @@ export interface Form {
 
 export const ASPECTS: Record<string, number> = { "1:1": 1, "4:3": 4 / 3, "3:4": 3 / 4, "16:9": 16 / 9, "9:16": 9 / 16 };
 const START: Form = { model: "", prompt: "", negative: "", styles: [], seed: "", aspect: "1:1", n: 1, options: {}, loras: [] };
-const KEY = "form";
+const KEY = "form", EMBEDDED = "emoji";
 
 function remembered(): Form {
   try {
@@ -38,10 +38,15 @@ export function setOption(name: string, value: unknown): void {
   set({ options: next });
 }
 
+/** The list of models comes late where the server looks at them for the first time; the options do not wait for it. */
 export async function loadModels(): Promise<void> {
+  if (!form.value.model) set({ model: EMBEDDED });
+  const known = loadOptions();
   models.value = await get<Model[]>("/models");
   const drawn = models.value.filter((one) => one.kind === "model");
-  if (!drawn.some((one) => one.name === form.value.model)) set({ model: drawn[0]?.name ?? "emoji" });
+  await known;
+  if (drawn.some((one) => one.name === form.value.model)) return;
+  set({ model: drawn[0]?.name ?? EMBEDDED });
   await loadOptions();
 }
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from sfumato.errors import SfumatoError
-from sfumato.hub.local_models import EMBEDDED, models
+from sfumato.hub.local_models import EMBEDDED, found
 from sfumato.provenance.read import read
 from sfumato.provenance.recipe import Recipe
 from sfumato.server.dialects.base import QueueOf
@@ -86,7 +86,7 @@ def _recipe(content: bytes) -> RecipeView:
 
 def _name(path: str) -> str:
     """What a model is called here; clients see no paths."""
-    return next((one.name for one in models() if str(one.path) == path), path if path == EMBEDDED else "")
+    return next((one.name for one in found() if str(one.path) == path), path if path == EMBEDDED else "")
 
 
 def _read(content: bytes) -> Recipe:
