@@ -15,8 +15,8 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 # Pictures that no model draws: originals that the codec figure shows, and scenes that the data set is composed of. And
-# what tools/fine_tuning.py draws, after minutes of training.
-GIVEN = {"held-out", "scenes-of-data", "fine-tuning"}
+# what tools/fine_tuning.py draws, after minutes of training, and how the page of the server looks.
+GIVEN = {"held-out", "scenes-of-data", "fine-tuning", "page"}
 QUICK = (
     "sheet",
     "languages",
