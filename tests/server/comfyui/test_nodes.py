@@ -251,6 +251,15 @@ def test_empty_latents_take_the_nearest_size_that_the_model_draws(work: Worked) 
     assert drawn.shape == (96, 128, 3)
 
 
+def test_latents_of_a_picture_take_the_nearest_size_too(work: Worked) -> None:
+    graph = txt2img()
+    graph["u"] = node("LatentUpscale", samples=["3", 0], upscale_method="bislerp", width=176, height=0, crop="disabled")
+    graph["k"] = node("KSampler", **{**graph["3"]["inputs"], "latent_image": ["u", 0], "denoise": 0.5})
+    graph["8"]["inputs"]["samples"] = ["k", 0]
+    (drawn,) = work(graph)
+    assert drawn.shape[0] % 32 == drawn.shape[1] % 32 == 0
+
+
 def test_a_scale_that_clients_send_by_habit_does_not_break_the_picture(work: Worked) -> None:
     graph = txt2img(text="a red heart", seed=5, steps=4)
     (usual,) = work(graph)

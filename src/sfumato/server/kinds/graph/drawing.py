@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -95,22 +96,24 @@ def table_of(model: Model, ref: ModelRef, size: tuple[int, int]) -> Table:
 
 
 def on_model(latent: Latent, spec: Spec) -> Latent:
-    """Latents as a model takes them: empty ones get its channels, and the nearest size that it can draw.
+    """Latents as a model takes them: in the nearest size that it can draw, and empty ones with its channels.
 
     Raises SfumatoError for those of other models.
     """
-    channels, factor = spec.vae.latent_channels, spec.vae.factor
-    if (latent.samples.shape[1], latent.factor) == (channels, factor):
-        return latent
-    if not latent.empty:
+    channels, factor, step = spec.vae.latent_channels, spec.vae.factor, spec.multiple
+    own = (latent.samples.shape[1], latent.factor) == (channels, factor)
+    if not own and not latent.empty:
         raise SfumatoError(
             f"the latents have {latent.samples.shape[1]} channels of {latent.factor} pixels; {spec.title} takes "
             f"{channels} of {factor}; encode or draw them with its own VAE and model"
         )
-    step = spec.multiple
     width, height = (max(step, round(side / step) * step) for side in latent.size)
-    samples = torch.zeros(len(latent.samples), channels, height // factor, width // factor)
-    return replace(latent, samples=samples, factor=factor)
+    if own and (width, height) == latent.size:
+        return latent
+    size = height // factor, width // factor
+    if latent.empty:
+        return replace(latent, samples=torch.zeros(len(latent.samples), channels, *size), factor=factor)
+    return replace(latent, samples=F.interpolate(latent.samples, size, mode="bilinear"))
 
 
 def settings_of(spec: Spec, asked: Sampling, size: tuple[int, int], said: tuple[str, str, Any]) -> Settings:
@@ -172,7 +175,7 @@ def sampled(run: Run, asked: Sampling) -> Making[Latent]:
 
 
 def _to(mask: Tensor, size: Sequence[int]) -> Tensor:
-    return torch.nn.functional.interpolate(mask.float(), tuple(size), mode="bilinear", antialias=True).clamp(0, 1)
+    return F.interpolate(mask.float(), tuple(size), mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def drawn(jobs: Sequence[Callable[[], Job]], colours: Callable[[], Tensor], at_once: int) -> Making[list[Tensor]]:
