@@ -12,7 +12,7 @@
 #   make learn-refresh  run the chapters, and put what they print and draw into their pages
 #   make examples    train the adapters that ship for the model that ships anew, in a quarter of an hour
 #   make page        build the page of `sfumato serve` of web/; needs node, which nothing else does
-#   make docs-pictures  draw the pictures of README and docs anew, after a change of the model
+#   make docs-pictures  draw the pictures of README, docs and the self-test anew, after a change of the model
 
 PYTHON ?= python3
 PROMPT ?= a smiling face, 3D style
@@ -75,6 +75,7 @@ page:
 
 docs-pictures: .venv/installed
 	$(BIN)/python tools/docs_pictures.py
+	$(BIN)/python tools/selftest.py
 
 .venv/installed: pyproject.toml constraints.txt tools/venv
 	tools/venv $(PYTHON) .venv
