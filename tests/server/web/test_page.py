@@ -177,7 +177,7 @@ def test_a_dropped_foreign_picture_says_how_it_was_drawn(opened: Any) -> None:
 
 def test_a_table_fills_in(opened: Any) -> None:
     page = opened("more", form='{"options": {"steps": 2}, "prompt": "a cup", "model": "emoji"}')
-    page.wait_for_selector("option[value=steps]", state="attached")
+    page.wait_for_selector("option:has-text('clip skip')", state="attached")
     for row, (name, values) in enumerate((("cfg", "1, 2"), ("steps", "1..2"))):
         page.locator(".more-view select").nth(row).select_option(name)
         page.locator(".more-view textarea").nth(row).fill(values)
