@@ -53,15 +53,18 @@ def up(
     if test:
         _self_test()
     model = _chosen(device) if choose else _best(device)
-    status.say(f"model: {model.name}, {_terms(model)}")
+    if model is not None:
+        status.say(f"model: {model.name}, {_terms(model)}")
 
     def started(address: str) -> None:
         status.say(f"sfumato is up: {address} (Ctrl-C stops it)")
         _open(address, show)
         if not choose:
-            threading.Thread(target=_propose, args=(device,), daemon=True).start()
+            threading.Thread(target=_propose, args=(device, model is None), daemon=True).start()
 
-    serve(Config(folder=place, port=port if _is_free(port) else 0, model=model.name), started)
+    serve(
+        Config(folder=place, port=port if _is_free(port) else 0, model=None if model is None else model.name), started
+    )
 
 
 def _self_test() -> None:
@@ -76,14 +79,14 @@ def _self_test() -> None:
     status.say(f"self-test: {good} of {len(result.checks)} passed in {result.seconds:.1f} s{advice}")
 
 
-def _best(device: Device) -> Proposal:
-    """What is here already and fits, on a device that is fast enough for it; else the model that ships."""
+def _best(device: Device) -> Proposal | None:
+    """What is here already and fits, on a device that is fast enough for it; else None, for the model that ships."""
     from sfumato.hub.local_models import models
-    from sfumato.hub.proposals import WANTED, embedded, proposals
+    from sfumato.hub.proposals import WANTED, proposals
 
     own = any(one.release in WANTED and one.path is not None for one in models())  # without any, no plans are made
     fitting = [one for one in proposals(device) if one.here] if own and device.name != SLOW else []
-    return fitting[0] if fitting else embedded(device)
+    return fitting[0] if fitting else None
 
 
 def _chosen(device: Device) -> Proposal:
@@ -103,13 +106,19 @@ def _chosen(device: Device) -> Proposal:
     return model
 
 
-def _propose(device: Device) -> None:
-    """Says what else would fit; after the start, since sizes take a second to compute."""
-    from sfumato.hub.proposals import proposals
+def _propose(device: Device, ships: bool) -> None:
+    """Says what is drawn with, if that `ships`, and what else would fit; after the start, since plans take a while."""
+    from sfumato.hub.proposals import embedded, proposals
 
-    for one in proposals(device)[:1]:
+    if ships:
+        own = embedded(device)
+        status.say(f"model: {own.name}, {_terms(own)}")
+    others = proposals(device)
+    if others:
+        slow = device.name == SLOW
+        one = others[-1] if slow else others[0]  # without a GPU the smallest takes minutes for a picture
+        wait = " (minutes for a picture without a GPU)" if slow else ""
         if not one.here:
-            wait = " (minutes for a picture without a GPU)" if device.name == SLOW else ""
             status.say(
                 f"also for this machine{wait}: {one.title}, {_terms(one)}; `sfumato pull {one.name}`, then up again"
             )
