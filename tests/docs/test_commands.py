@@ -102,9 +102,10 @@ def _parse(words: list[str]) -> None:
     name = "sfumato"
     while True:
         context = command.make_context(name, list(words), parent=context)
-        if not hasattr(command, "resolve_command"):
+        further = [*context._protected_args, *context.args]
+        if not hasattr(command, "resolve_command") or (command.invoke_without_command and not further):
             return
-        name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        name, command, words = command.resolve_command(context, further)
         assert command is not None
 
 
