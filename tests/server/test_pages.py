@@ -1,4 +1,4 @@
-"""The calls by curl in README and docs, one after the other, as a reader types them."""
+"""The calls of a server in README and docs, one after the other, as a reader types them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+PYTHON = re.compile(r"^```py\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -33,3 +35,15 @@ def test_calls_of_a_page(page: str, server: str, tmp_path: Path) -> None:
         if done.stdout.startswith("{"):
             job = json.loads(done.stdout).get("id", job)
     Image.open(tmp_path / "heart.png").verify()
+
+
+def test_python_of_the_page(server: str, tmp_path: Path) -> None:
+    """Blocks of `py`, which want a server, each in a process of its own."""
+    found = PYTHON.findall((ROOT / "docs/server.md").read_text(encoding="utf-8"))
+    assert len(found) >= 2
+    Image.new("RGB", (128, 128), "red").save(tmp_path / "heart.png")
+    for block in found:
+        for address in ("http://127.0.0.1:7860", "http://localhost:7860"):
+            block = block.replace(address, server)
+        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
