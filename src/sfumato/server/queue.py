@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from sfumato.errors import SfumatoError
-from sfumato.hub.local_models import EMBEDDED
+from sfumato.hub.local_models import EMBEDDED, models
 from sfumato.provenance.credentials import Credentials
 from sfumato.server.config import Config
 from sfumato.server.desk import Desk
@@ -93,6 +93,7 @@ class Queue:
         self.watchers = Watchers(JobSpans(tracer()))
         self._live: dict[str, _Live] = {}
         self._served: dict[str, float] = {}
+        self._looking: asyncio.Task[object] | None = None
         self._order: list[_Live] | None = None
         self._positions: dict[str, int] | None = None
         self._questions: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
@@ -134,7 +135,7 @@ class Queue:
             await link.stop()
         await self._in_thread(self.store.close)
         self._thread.shutdown()
-        self._checks.shutdown()
+        self._checks.shutdown(wait=False, cancel_futures=True)
 
     async def submit(
         self,
@@ -358,8 +359,14 @@ class Queue:
             if said == "ready":
                 await link.send({"do": "load", "model": self.default_model})
                 await self._dispatch()
+                self._look_around()
         elif (one := self._live.get(message["job"])) is not None and one.link is link:
             await self._job_said(one, said, message, payload)
+
+    def _look_around(self) -> None:
+        """Lists the models of this machine once, which takes seconds, before a client waits for it."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self.in_background(models))
 
     async def _job_said(self, one: _Live, said: str, message: Mapping[str, Any], payload: bytes) -> None:
         job = one.job.id

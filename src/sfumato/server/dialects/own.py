@@ -97,7 +97,7 @@ async def add_job(
     """Ask for pictures. The reply comes at once; /api/jobs/{id}/events tells how it goes on."""
     given = new.model_dump(exclude={"priority"})
     given["model"] = new.model or queue.default_model
-    given["pictures"] = {name: kept(queue, text, name) for name, text in new.pictures.items()}
+    given["pictures"] = {name: await kept(queue, text, name) for name, text in new.pictures.items()}
     body = hashlib.sha256(json.dumps(new.model_dump(), sort_keys=True).encode()).hexdigest()
     job = await queue.submit(
         JobRequest(**given), user=user, dialect="api", priority=new.priority, key=idempotency_key, body=body
@@ -254,15 +254,15 @@ class SentPicture(BaseModel):
 @router.post("/pictures", status_code=201)
 async def add_picture(sent: SentPicture, queue: QueueOf) -> NamedPicture:
     """Send a picture once, to name it in several jobs."""
-    return NamedPicture(name=kept(queue, sent.picture, "picture"))
+    return NamedPicture(name=await kept(queue, sent.picture, "picture"))
 
 
-def kept(queue: Queue, text: str, what: str) -> str:
+async def kept(queue: Queue, text: str, what: str) -> str:
     """The name of a picture that a request sent in base64, or named. Raises SfumatoError for what is neither."""
     if text.startswith("input:"):
         queue.inputs.path(text)
         return text
-    return queue.inputs.add(decoded(text, what), what)
+    return await queue.in_background(queue.inputs.add, decoded(text, what), what)
 
 
 def decoded(text: str, what: str) -> bytes:
