@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
@@ -28,13 +29,14 @@ from sfumato.server.safety.hosts import Hosts
 from sfumato.server.safety.limits import Limits
 from sfumato.server.safety.names import Forbidden
 from sfumato.server.tracing import RequestSpans, tracer
+from sfumato.server.trainings.runner import Trainings
 
 log = logging.getLogger(LOGGER)
 
 
 def create_app(config: Config) -> FastAPI:
     """The application of a server that runs as `config` says; its queue works while the application's life lasts."""
-    queue = Queue(config)
+    queue, trainings = Queue(config), Trainings(config.folder / "trainings")
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -42,12 +44,13 @@ def create_app(config: Config) -> FastAPI:
         try:
             yield
         finally:
+            await asyncio.to_thread(trainings.close)
             await queue.close()
 
     check_listening(config)
     check_safety(config)
     app = FastAPI(title="sfumato", version=__version__, lifespan=life)
-    app.state.queue, app.state.config = queue, config
+    app.state.queue, app.state.config, app.state.trainings = queue, config, trainings
     for dialect in DIALECTS:
         app.include_router(dialect.router)
     _health(app)

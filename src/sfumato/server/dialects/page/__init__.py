@@ -1,14 +1,14 @@
-"""What the page asks for besides jobs: its own files, a model's options, how words and files are read, the gallery."""
+"""What the page asks for besides jobs: its files, options, how words and files are read, the gallery, trainings."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
 from sfumato.server.dialects.base import Dialect
-from sfumato.server.dialects.page import gallery, options, reading, site
+from sfumato.server.dialects.page import gallery, options, reading, site, trainings
 
 router = APIRouter()
-for _part in (options, reading, gallery):
+for _part in (options, reading, gallery, trainings):
     router.include_router(_part.router, prefix="/api", tags=["sfumato"])
 router.include_router(site.router)
 

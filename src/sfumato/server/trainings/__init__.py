@@ -1,0 +1,1 @@
+"""Trainings that a server starts: `sfumato train` as a process of its own, one at a time."""

@@ -1,0 +1,117 @@
+"""Trainings that the page starts: the trainer itself runs, in a few steps."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image, ImageDraw
+
+from server.conftest import serving
+from sfumato.server.config import Config
+from sfumato.server.trainings.runner import Trainings
+from sfumato.server.trainings.training import RECORD, Training
+
+
+@pytest.fixture(scope="module")
+def at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Path]]:
+    """A client of a server with a home of its own, where trained LoRAs land."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFUMATO_HOME", str(home))
+        with serving(Config(folder=home / "server")) as address, httpx.Client(base_url=address, timeout=120) as client:
+            yield client, home
+
+
+def sent(client: httpx.Client, colour: str, format: str = "PNG") -> str:
+    image, file = Image.new("RGB", (64, 64), "white"), io.BytesIO()
+    ImageDraw.Draw(image).ellipse((12, 12, 52, 52), colour)
+    image.save(file, format)
+    return client.post("/api/pictures", json={"picture": base64.b64encode(file.getvalue()).decode()}).json()["name"]
+
+
+def asked(client: httpx.Client, name: str, **more: object) -> httpx.Response:
+    names = sent(client, "red"), sent(client, "blue", "BMP")
+    given = [{"picture": one, "caption": "a ball"} for one in names]
+    return client.post("/api/trainings", json={"name": name, "pictures": given, **more})
+
+
+def ended(client: httpx.Client, training: str) -> dict:
+    until = time.monotonic() + 240
+    while time.monotonic() < until:
+        found = next(one for one in client.get("/api/trainings").json() if one["id"] == training)
+        if found["state"] != "running":
+            return found
+        time.sleep(0.2)
+    raise AssertionError(found)
+
+
+def test_a_lora_is_learnt_and_drawn_with(at_home: tuple[httpx.Client, Path]) -> None:
+    client, home = at_home
+    begun = asked(client, "balls", steps=4).json()
+    assert begun["state"] == "running" and begun["pictures"] == 2
+    refused = asked(client, "others", steps=4)
+    assert refused.status_code == 400 and "one at a time" in refused.json()["error"]
+    assert client.delete(f"/api/trainings/{begun['id']}").status_code == 400
+    done = ended(client, begun["id"])
+    assert (done["state"], done["step"], done["file"]) == ("done", 4, "balls"), done
+    assert [step for step, _ in done["curves"]["loss"]] == [1, 2, 3, 4]
+    assert client.get(list(done["samples"].values())[-1]).headers["content-type"] == "image/png"
+    assert "<h2>Curves</h2>" in client.get(done["report"]).text
+    assert "balls" in [one["name"] for one in client.get("/api/models").json() if one["kind"] == "lora"]
+    options = {"steps": 2, "width": 64, "height": 64, "lora": ["balls:1"]}
+    job = client.post("/api/jobs", json={"prompt": "a ball", "options": options}).json()["id"]
+    client.get(f"/api/jobs/{job}/events")
+    assert client.get(f"/api/jobs/{job}").json()["state"] == "done"
+    assert asked(client, "balls").status_code == 400
+    assert client.delete(f"/api/trainings/{begun['id']}").status_code == 204
+    assert client.get("/api/trainings").json() == [] and (home / "models" / "Lora" / "balls.safetensors").is_file()
+
+
+def test_what_was_stopped_goes_on_and_errors_are_shown(at_home: tuple[httpx.Client, Path]) -> None:
+    client, _ = at_home
+    long = asked(client, "long", steps=2000).json()["id"]
+    while not client.get("/api/trainings").json()[0]["step"]:
+        time.sleep(0.2)
+    client.post(f"/api/trainings/{long}/stop")
+    stopped = ended(client, long)
+    assert stopped["state"] == "stopped" and stopped["report"] is None and stopped["file"] is None
+    assert client.post(f"/api/trainings/{long}/resume").json()["state"] == "running"
+    while (running := client.get("/api/trainings").json()[0])["step"] <= stopped["step"]:
+        assert running["state"] == "running"
+        time.sleep(0.2)
+    client.post(f"/api/trainings/{long}/stop")
+    assert ended(client, long)["state"] == "stopped"
+    failed = ended(client, asked(client, "wrong", model="emoji-inpainting").json()["id"])
+    assert failed["state"] == "failed" and "give a model that draws from words alone" in failed["says"]
+
+
+@pytest.mark.parametrize("change", [
+    {"name": "../out"}, {"name": ""}, {"model": "nowhere"}, {"word": "sks"}, {"kind": "magic"}, {"pictures": []},
+    {"pictures": [{"picture": "input:" + 64 * "0", "caption": "a"}]}, {"steps": 0},
+    {"pictures": [{"picture": "/etc/passwd", "caption": "a"}]}, {"pictures": [{"picture": "input:" + 64 * "0"}]},
+])  # fmt: skip
+def test_bad_requests_start_nothing(at_home: tuple[httpx.Client, Path], change: dict) -> None:
+    client, home = at_home
+    before = list(home.glob(f"server/trainings/*/{RECORD}"))
+    body = {"name": "x", "pictures": [{"picture": sent(client, "red"), "caption": "a ball"}], **change}
+    assert client.post("/api/trainings", json=body).status_code in (400, 422)
+    assert client.post("/api/trainings/none/resume").status_code == 404
+    assert list(home.glob(f"server/trainings/*/{RECORD}")) == before
+
+
+def test_each_user_has_trainings_of_their_own(tmp_path: Path) -> None:
+    trainings = Trainings(tmp_path)
+    for user in ("ann", "bo"):
+        (tmp_path / user).mkdir()
+        Training(id=user, user=user, name=user, kind="lora", model="emoji", steps=3, pictures=1, created=1.0).write(
+            tmp_path / user
+        )
+    assert [one.id for one in trainings.of("ann")] == ["ann"] and trainings.running() is None
+    with pytest.raises(KeyError):
+        trainings.get("bo", "ann")
