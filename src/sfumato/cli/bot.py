@@ -22,33 +22,33 @@ class Service(StrEnum):
 
 
 def bot(
-    service: Annotated[Service, typer.Argument(help="Where the chat is.")],
+    service: Annotated[Service, typer.Argument(help="The chat service.")],
     token: Annotated[
         str | None,
-        typer.Option(help="The bot's token there; else that in DISCORD_TOKEN, TELEGRAM_TOKEN or MATRIX_TOKEN."),
+        typer.Option(help="The bot's token; by default that in DISCORD_TOKEN, TELEGRAM_TOKEN or MATRIX_TOKEN."),
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="The homeserver of Matrix (https://matrix.org), or a server of your own for Telegram's API."),
+        typer.Option(help="Homeserver of Matrix, by default https://matrix.org; or your own server of Telegram's API."),
     ] = None,
     server: Annotated[
-        str, typer.Option(envvar="SFUMATO_SERVER", help="The address of the server that draws.")
+        str, typer.Option(envvar="SFUMATO_SERVER", help="Address of the server that draws.")
     ] = "http://127.0.0.1:7860",
     server_token: Annotated[
-        str | None, typer.Option(envvar="SFUMATO_TOKEN", help="The token of that server, if it wants one.")
+        str | None, typer.Option(envvar="SFUMATO_TOKEN", help="Token of that server, if it asks for one.")
     ] = None,
-    hourly: Annotated[int, typer.Option(min=1, help="Pictures an hour for each person.")] = 60,
-    at_once: Annotated[int, typer.Option(min=1, help="Jobs of one person that may wait or be drawn.")] = 2,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of a job at most.")] = 60,
-    pixels: Annotated[int, typer.Option(min=64, help="The side of the largest square picture.")] = 1024,
+    hourly: Annotated[int, typer.Option(min=1, help="Most pictures per hour for each person.")] = 60,
+    at_once: Annotated[int, typer.Option(min=1, help="Most jobs of one person that are not done.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="Most steps of a job.")] = 60,
+    pixels: Annotated[int, typer.Option(min=64, help="Side of the largest square picture.")] = 1024,
     blocklist: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Words and phrases that are not drawn, one a line.")
+        Path | None, typer.Option(metavar="FILE", help="Words and phrases that prompts must not have, one per line.")
     ] = None,
 ) -> None:
-    """Draw for a chat: /imagine, /blend, /describe, /queue, /help; in Matrix with ! in place of the stroke.
+    """Draw for a chat, by the commands /imagine, /blend, /describe, /queue and /help; in Matrix !imagine and so on.
 
-    The bot asks a server that runs (`sfumato serve`). Give tokens in the environment, where other users of this machine
-    do not see them.
+    The bot needs a running server (`sfumato serve`). Give tokens as environment variables: other users of this machine
+    can see the options of a command.
 
     Example: DISCORD_TOKEN=... sfumato bot discord
     """

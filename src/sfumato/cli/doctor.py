@@ -20,10 +20,10 @@ def doctor(
     test: Annotated[bool, typer.Option("--test/--no-test", help="Run the self-test, which takes some seconds.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure this machine, compare its arithmetic with reference data, and print all of it for a bug report.
+    """Print what a bug report needs: this machine, versions, models, and a self-test against reference data.
 
     The self-test draws small pictures with the model that ships, runs samplers whose results are known, and reads
-    prompts. Your name and your machine's are not printed. Exits with 1 where something is wrong.
+    prompts. Your name and the machine's name are left out. The exit status is 1 if something is wrong.
 
     Example: sfumato doctor > report.txt
     """

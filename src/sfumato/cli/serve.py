@@ -11,12 +11,12 @@ import typer
 from sfumato.cli.status import status
 
 app = typer.Typer(invoke_without_command=True)
-user = typer.Typer(no_args_is_help=True, help="Say who may use a server.")
+user = typer.Typer(no_args_is_help=True, help="Manage the users of a server.")
 app.add_typer(user, name="user")
 
 Users = Annotated[
     Path | None,
-    typer.Option("--users", metavar="FILE", help="Names with argon2 hashes; see `sfumato serve user add`."),
+    typer.Option("--users", metavar="FILE", help="File of users; `sfumato serve user add` makes it."),
 ]
 
 
@@ -24,36 +24,48 @@ Users = Annotated[
 def serve(
     context: typer.Context,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; more than this machine needs --token or --users.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in, with --token or --users.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 7860,
-    folder: Annotated[Path | None, typer.Option(help="Where jobs and pictures are kept.", show_default=False)] = None,
-    model: Annotated[str | None, typer.Option(help="Drawn with where a client names none.", show_default=False)] = None,
-    device: Annotated[
-        list[str] | None, typer.Option(help="cpu, cuda:0 ...; repeated, each has a worker.", show_default=False)
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
+    folder: Annotated[Path | None, typer.Option(help="Folder for jobs and pictures.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model for requests that name none.", show_default="the one that ships")
     ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.", show_default=False)] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="Device: cpu, cuda:0 ... Give several, and each has a worker.", show_default="the best one"),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Type of the weights: float32, float16 or bfloat16.", show_default=False)
+    ] = None,
     memory: Annotated[
         float | None,
         typer.Option(min=0.1, help="Gigabytes of models that stay loaded.", show_default="half of what is free"),
     ] = None,
-    queue: Annotated[int, typer.Option(min=1, help="How many jobs may wait.")] = 256,
+    queue: Annotated[int, typer.Option(min=1, help="Largest number of waiting jobs.")] = 256,
     exact: Annotated[
-        bool, typer.Option("--exact", help="No two requests share a call of the network: pictures as if drawn alone.")
+        bool, typer.Option("--exact", help="Draw each request alone, so that no other one changes its rounding.")
     ] = False,
     token: Annotated[
         str | None,
         typer.Option(
-            envvar="SFUMATO_TOKEN", help="Who calls must say this: as Bearer, ?token=, or password.", show_default=False
+            envvar="SFUMATO_TOKEN",
+            help="Secret that clients must send as Bearer token or password, browsers once as ?token=.",
+            show_default=False,
         ),
     ] = None,
     users: Users = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A name by which clients may call it.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Further host name by which clients may call the server.", show_default=False
+        ),
     ] = None,
     origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="Another page that may call it: https://example.org.", show_default=False),
+        typer.Option(
+            metavar="URL", help="Other site whose pages may call the server: https://example.org.", show_default=False
+        ),
     ] = None,
     licences: Annotated[
         bool, typer.Option("--require-licences", help="Refuse models whose licence was not accepted here.")
@@ -62,21 +74,23 @@ def serve(
         str | None,
         typer.Option(
             metavar="FILE|FOLDER",
-            help="Blank all pictures that it finds unsafe; model: the one of each model's own.",
+            help="Blank pictures that this safety checker finds unsafe; `model` uses the one of the model itself.",
             show_default=False,
         ),
     ] = None,
     fetch: Annotated[
-        bool, typer.Option("--fetch", help="Take pictures from public web addresses that requests give.")
+        bool, typer.Option("--fetch", help="Allow requests to give pictures by public web addresses.")
     ] = False,
     credentials: Annotated[
         tuple[Path, Path] | None,
         typer.Option(metavar="KEY CERTIFICATES", help="Sign pictures (C2PA) with these PEM files.", show_default=False),
     ] = None,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log a JSON object a line.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object per line.")] = False,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Log prompts too.")] = False,
 ) -> None:
-    """Draw for clients over HTTP: web UIs, chat programs, scripts. Jobs survive a crash.
+    """Start the server: a page for browsers, and an HTTP API for web UIs, chat programs and scripts.
+
+    Open http://127.0.0.1:7860 in a browser; `sfumato up` does that for you. Jobs survive a crash.
 
     Example: sfumato serve --port 7860
     """
@@ -104,7 +118,9 @@ def add(
     name: Annotated[str, typer.Argument(help="The user's name.")],
     password: Annotated[
         str,
-        typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, help="Asked for where it is not given."),
+        typer.Option(
+            prompt=True, hide_input=True, confirmation_prompt=True, help="Password; without it you are asked."
+        ),
     ],
     users: Users = None,
 ) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sfumato.data.pictures.protocol import SampleSource
     from sfumato.train.run import Options
 
-app = typer.Typer(help="Train models.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 def _list(asked: bool) -> None:
@@ -43,9 +43,12 @@ def train(
         bool, typer.Option("--list", callback=_list, is_eager=True, help="Print all methods and recipes.")
     ] = False,
 ) -> None:
-    """Train models.
+    """Train models: adapters and whole models on your own pictures, and the parts of the model that ships.
 
-    Example: sfumato train --list
+    `sfumato train METHOD --help` says what a method needs. To begin, put pictures into a folder, each with its caption
+    in a text file of the same name.
+
+    Example: sfumato train lora --model emoji --data pictures --out runs/lora
     """
 
 
@@ -56,23 +59,27 @@ def _recipes() -> list[str]:
 Config = Annotated[
     str | None,
     typer.Argument(
-        help="A TOML file, or the name of a recipe that ships with sfumato; some methods have one of their own.",
+        help="A recipe: a TOML file, or the name of one that ships with sfumato. Some methods need none.",
         autocompletion=completion(_recipes),
     ),
 ]
 Data = Annotated[
     Path, typer.Option(help="Folder that `sfumato data build emoji` made, or for some methods your own pictures.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder of the run.")]
-Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Refuse to go on from a checkpoint in the run folder.")]
-Seed = Annotated[int | None, typer.Option(help="Instead of the config's.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the config's.")]
-Minutes = Annotated[float | None, typer.Option(min=0, help="Stop with a checkpoint after so many minutes.")]
+Out = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, samples, logs and the result.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh/--resume", help="If --out holds a run: --fresh is an error, --resume continues it.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed, instead of the recipe's.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Number of steps, instead of the recipe's.")]
+Minutes = Annotated[float | None, typer.Option(min=0, help="Stop with a checkpoint after this many minutes.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=MAX_THREADS, help="CPU threads.")]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Look at the data, try one step, say what the run would take, and train nothing."),
+    typer.Option(
+        "--dry-run", help="Check the data, try one step, print the time and memory of a run, and train nothing."
+    ),
 ]
 
 

@@ -22,18 +22,19 @@ SLOW = "cpu"  # the device on which a large model takes minutes for a picture
 
 
 def up(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; a free one if this one is taken.")] = PORT,
-    folder: Annotated[Path | None, typer.Option(help="Where jobs and pictures are kept.", show_default=False)] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; if it is taken, a free one is used.")] = PORT,
+    folder: Annotated[Path | None, typer.Option(help="Folder for jobs and pictures.", show_default=False)] = None,
     choose: Annotated[bool, typer.Option("--choose", help="Ask which model to draw with.")] = False,
     browser: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page; never done over ssh or without a screen.")
+        bool,
+        typer.Option("--open/--no-open", help="Open the page in the browser, but never over ssh or without a screen."),
     ] = True,
-    test: Annotated[bool, typer.Option("--test/--no-test", help="Run the self-test, once for a version.")] = True,
+    test: Annotated[bool, typer.Option("--test/--no-test", help="Run the self-test, once for each version.")] = True,
 ) -> None:
-    """Look at this machine, test it, start the server, and open its page.
+    """Test this machine, start the server, and open its page in the browser. Ctrl-C stops the server.
 
-    Draws with the best model that is here and fits, which at first is the one that ships; says what else would fit, how
-    large it is, and under which licence. Where the server runs already, only its page is opened.
+    Draws with the best model on this machine that fits, or with the one that ships; prints which other release would
+    fit, its size and its licence. If the server is already running, only opens its page.
 
     Example: sfumato up
     """

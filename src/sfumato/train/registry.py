@@ -32,10 +32,10 @@ class Method:
     """A training method as users see it.
 
     `learns`, `batch`, `loss` and `export` complete the sentences of its help: what is trained, on which batches, by
-    which loss, and what lies in RUN/export afterwards. `module` is its file under `methods`, by default called as the
-    method. With `own_pictures` it asks its data only for `samples`, so that it learns from a user's pictures, too.
-    `recipe` is the name of the recipe that ships for all models; without one, the command must be given one.
-    `former` marks the former name of another command, which help and docs leave out.
+    which loss, and what lies in RUN/export afterwards. `module` is its file under `methods`, by default named like the
+    method. A method with `own_pictures` asks its data only for `samples`, so a user's pictures will do as well.
+    `recipe` is the name of the recipe that ships for all models; without one, the user must give a recipe.
+    `former` marks the old name of another command, which help and docs leave out.
     """
 
     name: str
@@ -67,9 +67,11 @@ class Method:
 
 MODEL = Input("model", str, "Model to tune: a path, or a name such as emoji; else the recipe's.")
 INIT = Input("init", str, "Model to change: a path, or a name such as emoji; else the recipe's.")
-LEARNS_ON = Input("init", str, "Model with a scene prior that learns on, such as emoji; it gives all other parts.")
-ADAPTER = Input("adapter", Path, "Variant whose differences are the first ones.", "FILE")
-DEPTH_NET = Input("depth_net", Path, "Export folder of `sfumato train depth-net`, which a depth variant brings along.")
+LEARNS_ON = Input("init", str, "Model with a scene prior to continue from, such as emoji; its other parts are copied.")
+ADAPTER = Input("adapter", Path, "Variant to continue from.", "FILE")
+DEPTH_NET = Input(
+    "depth_net", Path, "Export folder of `sfumato train depth-net`; a depth variant contains this network."
+)
 CONCAT = (INIT, ADAPTER, DEPTH_NET)
 
 METHODS: tuple[Method, ...] = (
@@ -84,14 +86,14 @@ METHODS: tuple[Method, ...] = (
     Method(
         "clip",
         learns="the text-and-image model",
-        batch="changed pictures and scenes; names, keywords and requests in every language",
-        loss="cross-entropy of what is shown or said, against classes that pictures and texts share",
+        batch="augmented pictures and scenes; names, keywords and requests in every language",
+        loss="cross-entropy against classes that pictures and texts share",
         export="both encoders, one file, and the tokenizer",
         own_pictures=True,
     ),
     Method(
         "ldm",
-        learns="the denoiser of a latent diffusion model, and its text tower where the recipe says so",
+        learns="the denoiser of a latent diffusion model, and its text tower if the recipe says so",
         batch="latents that are encoded once, with new captions each time",
         loss="squared error of the network's output, see train/objective.py",
         export="a complete model, a diffusers folder",
@@ -100,13 +102,13 @@ METHODS: tuple[Method, ...] = (
             Input("vae", Path, "Export folder of `sfumato train vae`; default: --init's."),
             Input("clip", Path, "Export folder of `sfumato train clip`; default: --init's."),
             Input("latents", Path, "Folder that keeps encoded pictures; default: the run."),
-            Input("parts", str, "Model of whose autoencoder and text tower this becomes a variant."),
+            Input("parts", str, "Model whose autoencoder and text tower are used; the result is a variant of it."),
         ),
     ),
     Method(
         "codes",
         learns="the codes by which a scene prior remembers pictures, and the network that cuts things out of them",
-        batch="pictures on green as their codes bring them back, on plain colours once they are cut out",
+        batch="pictures on green, decoded from their codes; the same on plain colours, once they are cut out",
         loss="squared and absolute errors of the pictures, and of their alpha",
         export="the codes and the composer's part that reads them, one file",
         inputs=(
@@ -149,7 +151,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "concat",
-        learns="low-rank changes of a model by which it reads a mask or depth, on examples of a set",
+        learns="low-rank changes by which a model reads a mask or depth, on examples of a data set",
         batch="latents with masks of things, boxes, strokes and sides, or with their depth",
         loss="squared error of the network's output",
         export="a variant, one file",
@@ -157,9 +159,9 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "beside",
-        learns="a variant as `concat` does, whose former name this is",
-        batch="see there",
-        loss="see there",
+        learns="a variant; this is the old name of `concat`",
+        batch="as `concat`",
+        loss="as `concat`",
         export="a variant, one file",
         inputs=CONCAT,
         former=True,
@@ -168,7 +170,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "embedding",
         learns="a word for a thing that a model with a scene prior does not know, from pictures of it",
-        batch="latents of the given pictures, laid at many places on plain grounds",
+        batch="latents of the given pictures, placed anywhere on plain backgrounds",
         loss="squared error of the flow",
         export="an embedding, one file",
         inputs=(Input("pictures", Path, "Folder with pictures of the thing alone, one in each.", "FOLDER"), INIT),
@@ -185,7 +187,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "full",
-        learns="all weights of the network that draws, and of the text encoders where the recipe says so",
+        learns="all weights of the denoiser, and of the text encoders if the recipe says so",
         batch="latents of pictures with captions, in aspect-ratio buckets",
         loss="squared error of the network's output",
         export="the model, a diffusers folder",
@@ -195,16 +197,16 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "dreambooth",
-        learns="a thing from a few pictures, as a LoRA or by all weights, and keeps what its class looks like",
+        learns="a LoRA, or all weights, to draw one thing from a few pictures of it without forgetting its class",
         batch="latents of the thing's pictures, and of pictures of its class that the model draws first",
-        loss="squared error of the network's output, that of the class weighed",
+        loss="squared error of the network's output, with a weight for the class",
         export="a LoRA, one file, or the model, a diffusers folder",
         inputs=(MODEL,),
         own_pictures=True,
     ),
     Method(
         "textual-inversion",
-        learns="vectors for a new word, by which a model whose weights stay as they are draws what pictures show",
+        learns="vectors for a new word that stands for what pictures show; the model's weights stay as they are",
         batch="latents of pictures, with captions that have the word",
         loss="squared error of the network's output",
         export="an embedding, one file",
@@ -216,18 +218,18 @@ METHODS: tuple[Method, ...] = (
         learns="a hypernetwork: small networks before the keys and values of a U-Net's attentions",
         batch="latents of pictures with captions, in aspect-ratio buckets",
         loss="squared error of the network's output",
-        export="a hypernetwork as the web UI has them, one file",
+        export="a hypernetwork in the web UI's format, one file",
         inputs=(MODEL,),
         own_pictures=True,
         recipe="hypernetwork",
     ),
     Method(
         "dpo",
-        learns="a LoRA of a taste, from pairs of pictures of which one was liked more",
+        learns="a LoRA that learns a preference, from pairs of pictures of which one was liked more (DPO)",
         batch="latents of both pictures of a pair, with the same noise",
-        loss="how much less the error of the chosen picture falls than that of the other",
+        loss="logistic loss: the error should fall more for the chosen picture than for the other",
         export="a LoRA in kohya's or peft's names, one file",
-        inputs=(MODEL, Input("rejected", Path, "Folder of what was liked less, called as those of --data.", "FOLDER")),
+        inputs=(MODEL, Input("rejected", Path, "Folder of the pictures liked less, named as in --data.", "FOLDER")),
         own_pictures=True,
         recipe="dpo",
     ),
@@ -253,8 +255,8 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "ip-adapter",
-        learns="an IP-Adapter, by which a model with a U-Net is shown a picture beside the words",
-        batch="latents of pictures with captions, and what CLIP's vision tower says of the same pictures",
+        learns="an IP-Adapter, by which a model with a U-Net follows a picture as well as the words",
+        batch="latents of pictures with captions, and the same pictures encoded by CLIP's vision tower",
         loss="squared error of the network's output",
         export="the IP-Adapter in its authors' names, one file",
         inputs=(MODEL,),
@@ -273,21 +275,21 @@ METHODS: tuple[Method, ...] = (
     Method(
         "depth",
         learns="a model that follows the depth of a picture",
-        batch="latents of pictures with captions, and their depth, given or seen by a network",
+        batch="latents of pictures with captions, and their depth, given or estimated by a network",
         loss="squared error of the network's output",
         export="the model, a diffusers folder, or a LoRA",
         inputs=(
             MODEL,
-            Input("depths", Path, "Folder of pictures of depth, near is bright, called as those of --data.", "FOLDER"),
+            Input("depths", Path, "Folder of depth pictures (bright is near), named as in --data.", "FOLDER"),
         ),
         own_pictures=True,
         recipe="depth",
     ),
     Method(
         "control",
-        learns="a ControlNet as `controlnet` does (its former name)",
-        batch="see there",
-        loss="see there",
+        learns="a ControlNet; this is the old name of `controlnet`",
+        batch="as `controlnet`",
+        loss="as `controlnet`",
         export="the ControlNet, one file",
         inputs=(MODEL,),
         own_pictures=True,
@@ -297,7 +299,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "lcm",
-        learns="a LoRA, or all weights, by which a model draws in a few steps: latent consistency distillation",
+        learns="a LoRA, or all weights, by which a model draws in a few steps (latent consistency distillation)",
         batch="latents of pictures with captions, at two neighbouring noise levels",
         loss="pseudo-Huber distance between the estimates before and after a step of the guided model",
         export="a LoRA, one file, or the model, a diffusers folder",
@@ -307,9 +309,9 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "distil",
-        learns="low-rank changes of a model by which it draws in few steps without guidance",
-        batch="points on paths that the model itself drew with guidance in more steps",
-        loss="pseudo-Huber distance of the estimate from where the path ends",
+        learns="low-rank changes by which a model draws in few steps without guidance",
+        batch="points on sampling paths of the model itself, with guidance and more steps",
+        loss="pseudo-Huber distance of the estimate from the end of the path",
         export="a variant, one file",
         inputs=(INIT, ADAPTER),
     ),
