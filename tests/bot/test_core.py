@@ -132,8 +132,8 @@ def test_only_who_asked_cancels(bot: Bot, studio: Studio) -> None:
         await asked
 
     asyncio.run(all_of_it())
-    assert "only who asked" in other.last.text
-    assert own.shown[0].text == "1 jobs from here are not done, 1 of them yours.\na cat: Waiting, 2 before it"
+    assert "only the person who asked" in other.last.text
+    assert own.shown[0].text == "Jobs of this bot that are not done: 1, of them yours: 1.\na cat: Waiting, 2 before it"
     assert screen.last.text == "Cancelled."
 
 

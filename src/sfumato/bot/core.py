@@ -1,4 +1,4 @@
-"""The bot itself: commands and buttons to jobs, jobs to messages. It knows no service."""
+"""The bot itself: turns commands and buttons into jobs, and jobs into messages. It knows no chat service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMANDS = ("imagine", "blend", "describe", "queue", "help")
 
 @dataclass(frozen=True)
 class Button:
-    """Something to press: what stands on it, and what `Bot.press` is then told."""
+    """A button: the text on it, and the action that `Bot.press` gets when it is pressed."""
 
     label: str
     action: str
@@ -36,7 +36,7 @@ class Button:
 
 @dataclass(frozen=True)
 class Message:
-    """What is shown: words, PNG files, buttons. A `private` one is for the person alone who asked."""
+    """A message of the bot: text, PNG files, buttons. Only the person who asked sees a `private` one."""
 
     text: str
     pictures: tuple[bytes, ...] = ()
@@ -45,13 +45,13 @@ class Message:
 
 
 class Place(Protocol):
-    """Where a command was given: shows messages there, each in place of the one before."""
+    """The place where a command was given. It shows messages, each in place of the one before."""
 
     async def show(self, message: Message) -> None: ...
 
 
 class Bot:
-    """Answers commands by a server's jobs. `watch` is how many seconds lie between two looks at a job."""
+    """Answers commands with jobs of a server. `watch` is the number of seconds between two looks at a job."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Bot:
     async def command(
         self, name: str, text: str | Asked, user: str, place: Place, pictures: Sequence[bytes] = ()
     ) -> None:
-        """Does what a person asks by a command. What is wrong with it is shown, never raised."""
+        """Carries out a person's command. Errors are shown to the person, not raised."""
         private = False
         try:
             asked = text if isinstance(text, Asked) else read(text)
@@ -90,7 +90,7 @@ class Bot:
             await place.show(Message(f"Not done: {error}", private=private))
 
     async def press(self, action: str, user: str, place: Place) -> None:
-        """Does what a button says that a person pressed. What is wrong with it is shown, never raised."""
+        """Carries out the action of a button that a person pressed. Errors are shown to the person, not raised."""
         try:
             do, job, index = _pressed(action)
             if do == CANCEL:
@@ -148,7 +148,7 @@ class Bot:
         await self._run(user, place, asked.private, request)
 
     async def _run(self, user: str, place: Place, private: bool, request: dict[str, Any]) -> None:
-        """Sees a job through: checks, queues, shows how it stands, then what came of it."""
+        """Checks and queues a job, shows how it stands until it ends, then shows its result."""
         options = request.setdefault("options", {})
         self.ledger.check(options)
         words = f"{request.get('prompt', '')}\n{request.get('negative', '')}"
@@ -182,7 +182,7 @@ class Bot:
         elif job.kind == "interrogate":
             matches = job.report.get("matches", [])
             lines = [f"{one['caption']} ({one['score']:.2f})" for one in matches]
-            await place.show(Message("\n".join(lines) or "Nothing that is known here.", private=private))
+            await place.show(Message("\n".join(lines) or "No caption fits this picture.", private=private))
         else:
             files = [await asyncio.to_thread(self.client.picture, one) for one in job.pictures]
             for file in files:
@@ -192,17 +192,18 @@ class Bot:
 
     async def _cancel(self, job: str, user: str, place: Place) -> None:
         if self._owners.get(job) != user:
-            raise SfumatoError("only who asked for a picture can cancel it, and only before it is done")
+            raise SfumatoError("only the person who asked for a picture can cancel it, and only before it is done")
         await asyncio.to_thread(self.client.cancel, job)  # whoever follows the job shows that it is cancelled
 
     async def _queue(self, user: str) -> str:
         own = [await asyncio.to_thread(self.client.job, job) for job, owner in self._owners.items() if owner == user]
         lines = [f"{one.request['prompt'][:60] or one.kind}: {standing(one)}" for one in own]
-        return "\n".join([f"{len(self._owners)} jobs from here are not done, {len(own)} of them yours.", *lines])
+        head = f"Jobs of this bot that are not done: {len(self._owners)}, of them yours: {len(own)}."
+        return "\n".join([head, *lines])
 
 
 def standing(job: ClientJob) -> str:
-    """How a job stands, in words."""
+    """Returns how a job stands, as a sentence."""
     left = "" if job.seconds_left is None else f", about {max(1, round(job.seconds_left))} s left"
     if job.state == "queued":
         return f"Waiting, {job.position or 0} before it{left}"
@@ -210,10 +211,10 @@ def standing(job: ClientJob) -> str:
 
 
 def mean_of(pictures: Sequence[bytes], size: tuple[int, int] | None = None) -> bytes:
-    """A PNG file whose pixels are the means of those of several pictures, each brought to one size.
+    """Returns a PNG file with the mean of several pictures' pixels, after all are resized to `size` (width, height).
 
-    That is the size of the first, at most SIDE wide and high, if none is given. Raises SfumatoError for what is no
-    picture.
+    Without `size`, that is the size of the first picture, at most SIDE pixels a side. Raises SfumatoError for a file
+    that is no picture, or too large a one.
     """
     try:
         opened = [Image.open(io.BytesIO(one)) for one in pictures]
@@ -242,7 +243,7 @@ def _strength(asked: Asked) -> dict[str, Any]:
 
 
 def _again(request: dict[str, Any]) -> dict[str, Any]:
-    """What `Client.submit` takes, of a job's request."""
+    """Returns the parts of a job's request that `Client.submit` takes."""
     names = ("kind", "prompt", "negative", "model", "options", "how", "pictures")
     return {name: request[name] for name in names}
 
@@ -253,7 +254,7 @@ def _caption(job: ClientJob) -> str:
 
 
 def _buttons(job: ClientJob, private: bool) -> tuple[Button, ...]:
-    """Each picture can be varied, but for enlarged ones, and enlarged; those of a private job stay private."""
+    """Returns buttons to vary and enlarge each picture; enlarged pictures are not varied, private jobs stay private."""
     mark = "p" if private else ""
     count = range(len(job.pictures))
     varied = [Button(f"V{k + 1}", f"{VARY}{mark}.{job.id}.{k}") for k in count if job.kind != "upscale"]
@@ -262,9 +263,9 @@ def _buttons(job: ClientJob, private: bool) -> tuple[Button, ...]:
 
 
 def _pressed(action: str) -> tuple[str, str, int]:
-    """What a button does, to which job and picture. Raises SfumatoError for what is no button of ours."""
+    """Returns what a button does, to which job and which picture. Raises SfumatoError for an unknown action."""
     do, _, rest = action.partition(".")
     job, _, index = rest.partition(".")
     if do.rstrip("p") not in (VARY, UPSCALE, REDRAW, CANCEL) or not job.isalnum() or not (index or "0").isdecimal():
-        raise SfumatoError("this button is not known here")
+        raise SfumatoError("this button is not known here; draw the picture again to get new buttons")
     return do.rstrip("p"), job, int(index or 0)

@@ -105,7 +105,7 @@ async def _imagine(
     )  # fmt: skip
 
 
-@app_commands.command(name="blend", description="Draw what lies between two pictures or more.")
+@app_commands.command(name="blend", description="Draw a mixture of two pictures or more.")
 @app_commands.describe(**{name: HELPS[name] for name in ("strength", "n", "private")})
 async def _blend(
     interaction: Interaction,
@@ -126,7 +126,7 @@ async def _describe(interaction: Interaction, picture: discord.Attachment, priva
     await _do("describe", interaction, "", picture, private=private)
 
 
-@app_commands.command(name="queue", description="How long the queue is, and your jobs in it.")
+@app_commands.command(name="queue", description="Say how long the queue is, and how your jobs stand.")
 async def _queue(interaction: Interaction) -> None:
     await _do("queue", interaction)
 

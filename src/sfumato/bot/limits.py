@@ -1,4 +1,4 @@
-"""How much a person may ask for, and what nobody may."""
+"""Limits for each person, and words that nobody may use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one person: pictures an hour, jobs at once; of one job: pictures, pixels of each, steps."""
+    """The limits: for a person, pictures per hour and jobs at once; for a job, pictures, pixels of each, and steps."""
 
     hourly: int = 60
     at_once: int = 2
@@ -29,7 +29,7 @@ class Limits:
 
 
 class Ledger:
-    """What each person asked for lately. `clock` gives seconds."""
+    """Counts what each person asked for lately. `clock` returns seconds."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic):
         self.limits, self._clock = limits, clock
@@ -37,7 +37,7 @@ class Ledger:
         self._running: dict[str, int] = defaultdict(int)
 
     def check(self, options: dict[str, Any]) -> None:
-        """Raises SfumatoError where one job asks for too much."""
+        """Raises SfumatoError if one job asks for too much."""
         width, height = options.get("width", 0), options.get("height", 0)
         if options.get("n", 1) < 1:
             raise SfumatoError(f"{options['n']} pictures cannot be drawn; ask for 1 to {self.limits.pictures}")
@@ -50,7 +50,7 @@ class Ledger:
                 raise SfumatoError(f"{asked} {what} are too many here; ask for {most} at most")
 
     def begin(self, user: str, pictures: int) -> None:
-        """Notes that a person's job begins. Raises SfumatoError for one who asks for too much."""
+        """Counts a new job of a person. Raises SfumatoError if the person then has too many jobs or pictures."""
         times, now = self._drawn[user], self._clock()
         while times and now - times[0] >= HOUR:
             times.popleft()
@@ -63,14 +63,14 @@ class Ledger:
         self._running[user] += 1
 
     def end(self, user: str, refused: int = 0) -> None:
-        """Notes that a job of a person is over; pictures that were `refused` do not count."""
+        """Counts the end of a person's job; the number of pictures that were `refused` is given back."""
         self._running[user] -= 1
         for _ in range(refused):
             self._drawn[user].pop()
 
 
 class Moderation(Protocol):
-    """What an operator wants to look at first; each says why it refuses, or None."""
+    """The operator's own checks of prompts and pictures. Each method returns why it refuses, or None."""
 
     def prompt(self, user: str, text: str) -> str | None: ...
 
@@ -78,7 +78,7 @@ class Moderation(Protocol):
 
 
 class Blocklist:
-    """Refuses prompts that have a word or phrase of a list, however it is spelled in case, accents and width."""
+    """Refuses prompts that contain a word or phrase of a list; case, accents and width of letters do not matter."""
 
     def __init__(self, phrases: Iterable[str]):
         plain = [_plain(phrase) for phrase in phrases if phrase.strip() and not phrase.startswith("#")]
@@ -87,7 +87,7 @@ class Blocklist:
 
     @classmethod
     def of(cls, path: Path) -> Blocklist:
-        """The list in a file, a phrase a line. Raises SfumatoError where it cannot be read."""
+        """Returns the list in a file with one phrase per line. Raises SfumatoError if it cannot be read."""
         return cls(read_text(path).splitlines())
 
     def prompt(self, user: str, text: str) -> str | None:

@@ -35,7 +35,7 @@ WAIT = 30_000  # milliseconds that a request for news may take
 
 
 class Room:
-    """A room where a command was given; private answers go to a room with that person alone."""
+    """The room where a command was given; private answers go to a room with that person alone."""
 
     def __init__(self, chat: Matrix, room: str, person: str):
         self._chat, self._room, self._person = chat, room, person
@@ -64,7 +64,7 @@ class Matrix:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, token: str) -> None:
-        """Answers until it is stopped. Raises SfumatoError for one that is not valid."""
+        """Runs until it is stopped. Raises SfumatoError for an invalid token."""
         self.client.access_token = token
         try:
             who = await self.client.whoami()
@@ -91,7 +91,7 @@ class Matrix:
         return sent.event_id
 
     async def picture(self, file: bytes, name: str) -> dict[str, Any]:
-        """The message that shows a PNG file, which is sent to the homeserver. Raises SfumatoError where it refuses."""
+        """Uploads a PNG file and returns the message that shows it. Raises SfumatoError if it is refused."""
         sent, _ = await self.client.upload(io.BytesIO(file), "image/png", name, filesize=len(file))
         if isinstance(sent, UploadError):
             raise SfumatoError(f"the homeserver refuses the picture: {sent.message}")
@@ -100,11 +100,11 @@ class Matrix:
         return {"msgtype": "m.image", "body": name, "url": sent.content_uri, "info": info}
 
     async def own_room(self, person: str) -> str:
-        """The room with one person alone. Raises SfumatoError where none can be made."""
+        """Returns the room with one person alone; makes it if needed. Raises SfumatoError if that fails."""
         if person not in self._rooms:
             made = await self.client.room_create(is_direct=True, invite=[person])
             if isinstance(made, RoomCreateError):
-                raise SfumatoError(f"the homeserver makes no room for us two: {made.message}")
+                raise SfumatoError(f"the homeserver could not create a private room: {made.message}")
             self._rooms[person] = made.room_id
         return self._rooms[person]
 
@@ -133,9 +133,9 @@ class Matrix:
         self._sent[room.room_id, event.sender].append(event.url)
 
     async def _pictures(self, name: str, room: str, event: RoomMessageText) -> list[bytes]:
-        """The picture that a command answers; without one, those that the person sent here before it.
+        """Returns the picture that the command replies to; without a reply, pictures that the person sent before.
 
-        Those are the last one for describe, all that blend takes for blend, and none for imagine.
+        Those are the last picture for describe, the last ones that blend can take for blend, and none for imagine.
         """
         relation = event.source.get("content", {}).get("m.relates_to", {})
         answered = relation.get("m.in_reply_to", {}).get("event_id")
@@ -152,5 +152,5 @@ class Matrix:
 
 
 def run(token: str, bot: Bot, address: str | None = None) -> None:
-    """Answers until it is stopped, at the homeserver of that address. Raises SfumatoError for an invalid token."""
+    """Runs the bot at the homeserver `address` until it is stopped. Raises SfumatoError for an invalid token."""
     asyncio.run(Matrix(address or HOMESERVER, bot).run(token))

@@ -29,7 +29,7 @@ Context = ContextTypes.DEFAULT_TYPE
 
 
 class Chat:
-    """A chat where a command was given; private answers go to the person's own chat with the bot."""
+    """The chat where a command was given; private answers go to the person's own chat with the bot."""
 
     def __init__(self, api: Api, chat: int, person: int):
         self._api, self._chat, self._person = api, chat, person
@@ -46,7 +46,7 @@ class Chat:
             else:
                 self._shown = await self._api.send_message(chat, message.text, reply_markup=keys)
         except Forbidden:  # the person never wrote to the bot alone
-            await self._api.send_message(self._chat, "Write to me in a chat of our own first; then I can answer there.")
+            await self._api.send_message(self._chat, "Start a private chat with me first; then I can answer there.")
         except BadRequest as error:
             if "not modified" not in str(error):
                 raise
@@ -64,7 +64,7 @@ class Chat:
 
 
 def application(token: str, bot: Bot, base: str | None = None) -> Application:
-    """The program that answers in Telegram; `base` is the address of its API, where that is another."""
+    """Returns the program that answers in Telegram; `base` is the address of its API, if it is not the usual one."""
     builder = Application.builder().token(token).concurrent_updates(True).post_init(_introduce)
     if base is not None:
         builder = builder.base_url(f"{base}/bot").base_file_url(f"{base}/file/bot")
@@ -108,7 +108,7 @@ def application(token: str, bot: Bot, base: str | None = None) -> Application:
 
 
 def run(token: str, bot: Bot, address: str | None = None) -> None:
-    """Answers until it is stopped; `address` is that of a server of one's own for Telegram's API."""
+    """Runs the bot until it is stopped. `address` is that of your own server of Telegram's API, if you have one."""
     application(token, bot, address).run_polling(allowed_updates=["message", "callback_query"])
 
 
@@ -119,7 +119,7 @@ async def _introduce(made: Application) -> None:
 
 
 def _command(written: Written, own: str) -> tuple[str, str]:
-    """The command and what follows it; no command where another bot is meant."""
+    """Returns the command and the text after it; "" as the command if it is meant for another bot."""
     head, _, text = (written.text or written.caption or "").partition(" ")
     name, _, whose = head.removeprefix("/").partition("@")
     return ("" if whose and whose.lower() != own.lower() else name.lower()), text

@@ -1,4 +1,4 @@
-"""What a person wrote after a command: a prompt with options."""
+"""Reads what a person wrote after a command: a prompt with options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WHOLE, NUMBER, TEXT, SWITCH = "whole number", "number", "text", "switch"
 
 @dataclass(frozen=True)
 class ChatOption:
-    """An option of a command; `help` is a line, `name` what the server calls it where that is another word."""
+    """An option of a command. `help` is one line; `name` is the server's name of the option, if it has another."""
 
     kind: str
     help: str
@@ -22,15 +22,15 @@ class ChatOption:
 
 
 OPTIONS = {
-    "no": ChatOption(TEXT, "What shall not be in the picture.", "negative"),
+    "no": ChatOption(TEXT, "What should not be in the picture.", "negative"),
     "steps": ChatOption(WHOLE, "How many steps."),
     "cfg": ChatOption(NUMBER, "How strictly the prompt is followed."),
-    "seed": ChatOption(WHOLE, "Draws the same picture again."),
+    "seed": ChatOption(WHOLE, "The same number draws the same picture again."),
     "n": ChatOption(WHOLE, "How many pictures."),
     "size": ChatOption(TEXT, "Width and height, such as 512x768."),
     "sampler": ChatOption(TEXT, "A sampler, such as euler."),
     "model": ChatOption(TEXT, "A model of the server."),
-    "strength": ChatOption(NUMBER, "How far from the pictures, 0 to 1 (blend)."),
+    "strength": ChatOption(NUMBER, "How much a given picture is changed, 0 to 1."),
     "private": ChatOption(SWITCH, "Only you see the pictures."),
 }
 # Phones write a long dash for two hyphens.
@@ -41,7 +41,7 @@ LONGEST = 2000  # characters of a prompt
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt and its options, by their names in OPTIONS."""
+    """A prompt, and the values of its options by their names in OPTIONS."""
 
     prompt: str
     given: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Asked:
         return bool(self.given.get("private"))
 
     def options(self) -> dict[str, Any]:
-        """Those that are the server's, under its names."""
+        """Returns the options that the server takes, under the server's names."""
         found: dict[str, Any] = {
             name: self.given[name] for name in ("steps", "cfg", "seed", "n", "sampler") if name in self.given
         }
@@ -69,7 +69,7 @@ def read(text: str) -> Asked:
 
 
 def asked(prompt: str, given: dict[str, Any]) -> Asked:
-    """A prompt with options whose values are text, or already what they should be. Raises SfumatoError."""
+    """Checks a prompt and options whose values are text, or of the right type already. Raises SfumatoError."""
     prompt = " ".join(prompt.split())
     if len(prompt) > LONGEST:
         raise SfumatoError(f"the prompt has {len(prompt)} characters; at most {LONGEST} are read, so shorten it")
@@ -102,8 +102,8 @@ def _value(name: str, value: Any) -> Any:
 
 HELP = "\n".join([
     "/imagine PROMPT: draws pictures; the buttons below them vary and enlarge each",
-    "/blend PROMPT, with two pictures or more: draws what lies between them",
+    "/blend PROMPT, with two pictures or more: draws a mixture of them",
     "/describe, with a picture: says what it shows",
-    "/queue: how long the queue is, and your jobs in it",
+    "/queue: says how long the queue is, and how your jobs stand",
     "Options: " + ", ".join(f"--{name} ({one.help.rstrip('.').lower()})" for name, one in OPTIONS.items()),
 ])  # fmt: skip

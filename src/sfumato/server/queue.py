@@ -21,7 +21,7 @@ from sfumato.server.desk import Desk
 from sfumato.server.jobs.gallery import Gallery
 from sfumato.server.jobs.inputs import Inputs, find_inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
-from sfumato.server.jobs.store import MAX_ATTEMPTS, Store
+from sfumato.server.jobs.store import MAX_ATTEMPTS, TOO_OFTEN, Store
 from sfumato.server.logs import LOGGER
 from sfumato.server.tracing import JobSpans, tracer
 from sfumato.server.turns import in_turn
@@ -39,7 +39,7 @@ log = logging.getLogger(LOGGER)
 
 
 class QueueFull(SfumatoError):
-    """The queue takes no further job; `retry_after` is in how many seconds it may again."""
+    """The queue is full; `retry_after` is the number of seconds after which to try again."""
 
     def __init__(self, length: int, retry_after: int):
         super().__init__(f"{length} jobs are waiting, which is the limit here; {ADVICE}")
@@ -47,7 +47,7 @@ class QueueFull(SfumatoError):
 
 
 class Unanswered(Exception):
-    """No worker answers a question in time."""
+    """No worker answered a question in time."""
 
 
 class Stopping(SfumatoError):
@@ -177,23 +177,23 @@ class Queue:
         return job
 
     async def checked(self, request: JobRequest) -> JobRequest:
-        """The request, complete. Raises SfumatoError for what cannot be honoured."""
+        """Returns the complete request. Raises SfumatoError for one that cannot be carried out."""
         return await self.in_background(self.desk.checked, request)
 
     async def in_background(self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
-        """What a function returns that would hold up the event loop; run in a thread."""
+        """Runs a function in a thread, so that it does not block the event loop, and returns its result."""
         return await asyncio.get_running_loop().run_in_executor(self._checks, lambda: work(*given, **named))
 
     async def get(self, job: str) -> Job:
-        """The job of an id. Raises KeyError where there is none."""
+        """Returns the job with an id. Raises KeyError if there is none."""
         return await self._in_thread(self.store.get, job)
 
     async def latest(self, **which: Any) -> list[Job]:
-        """The newest jobs; see `Store.latest`."""
+        """Returns the newest jobs; see `Store.latest`."""
         return await self._in_thread(lambda: self.store.latest(**which))
 
     def live(self, job: str) -> _Live | None:
-        """What is known of a job that is not ended besides what the database has; None for any other."""
+        """Returns the state in memory of a job that has not ended; None for any other."""
         return self._live.get(job)
 
     @property
@@ -208,7 +208,7 @@ class Queue:
 
     @property
     def waiting(self) -> list[_Live]:
-        """Jobs that wait, in the order in which they will be drawn as things stand."""
+        """Waiting jobs, in the order in which they will be drawn if no other job comes."""
         if self._order is None:
             waiting = {one.job.id: one for one in self._live.values() if one.link is None}
             order = in_turn((one.job for one in waiting.values()), self._served)
@@ -216,13 +216,13 @@ class Queue:
         return self._order
 
     def position(self, job: str) -> int | None:
-        """How many jobs are before one that waits; None for a job that does not."""
+        """Returns how many jobs are before a waiting one; None for a job that does not wait."""
         if self._positions is None:
             self._positions = {one.job.id: k for k, one in enumerate(self.waiting)}
         return self._positions.get(job)
 
     def seconds_left(self, job: str) -> float | None:
-        """About how long a job will take still; None where that is not known."""
+        """Returns about how many seconds a job still needs; None if that is not known."""
         one = self._live.get(job)
         if one is None or self.rate is None:
             return None
@@ -233,19 +233,19 @@ class Queue:
         return round(self._seconds(left + (1 - one.progress) * one.weight) or 0, 1)
 
     async def cancel(self, job: str, user: str | None = None) -> bool:
-        """Cancels a job; whether there was anything to cancel. Finished pictures are kept."""
+        """Cancels a job and returns whether it was waiting or running. Finished pictures are kept."""
         return await self._end_early(job, State.CANCELLED, user)
 
     async def skip(self, job: str) -> bool:
-        """Ends a job with the pictures that it has, as one that is done."""
+        """Ends a job as done, with the pictures that it has; returns whether it was waiting or running."""
         return await self._end_early(job, State.DONE, None)
 
     async def forget(self, jobs: Sequence[str]) -> None:
-        """Takes jobs that are ended out of the database; the files of their pictures stay."""
+        """Removes ended jobs from the database; the files of their pictures stay."""
         await self._in_thread(self.store.delete, [job for job in jobs if job not in self._live])
 
     async def retry(self, job: str) -> Job:
-        """Queues a job that failed or was cancelled once more. Raises KeyError, and SfumatoError for any other."""
+        """Queues a failed or cancelled job again. Raises KeyError if there is none, SfumatoError if it is another."""
         old = await self.get(job)
         if old.state not in (State.FAILED, State.CANCELLED):
             raise SfumatoError(f"the job is {old.state}; only one that failed or was cancelled can be tried again")
@@ -258,7 +258,7 @@ class Queue:
         return new
 
     async def finished(self, job: str) -> Job:
-        """Waits until a job is ended, and returns it. Raises KeyError where there is none, and Stopping."""
+        """Waits until a job has ended and returns it. Raises KeyError if there is no such job, and Stopping."""
         async for _ in self.events(job):
             pass
         if not (found := await self.get(job)).state.ended:
@@ -266,7 +266,7 @@ class Queue:
         return found
 
     async def events(self, job: str | None = None) -> AsyncIterator[JobEvent]:
-        """What happens to a job until it ends, or to all jobs until the server stops; begins with how things stand."""
+        """Yields events of a job until it ends, or of all jobs until the server stops; begins with the state now."""
         with self.watchers.watch(job) as events:
             if job is not None:
                 found = await self.get(job)
@@ -289,7 +289,7 @@ class Queue:
             await link.send(message)
 
     async def ask(self, what: str, said: Mapping[str, Any], model: str = EMBEDDED) -> dict[str, Any]:
-        """What a worker answers; see `worker.questions`. Raises SfumatoError for a bad question, and Unanswered."""
+        """Returns a worker's answer, see `worker.questions`. Raises SfumatoError for a bad question, and Unanswered."""
         free = [link for link in self.links if link.ready]
         if not free:
             raise Unanswered("no worker is ready; try again in some seconds")
@@ -308,7 +308,7 @@ class Queue:
         return message["answer"]
 
     async def gallery(self, work: Callable[[Gallery], Result]) -> Result:
-        """What a function of the gallery returns, run in the database's thread."""
+        """Runs a function of the gallery in the database's thread and returns its result."""
         return await self._in_thread(lambda: work(self.store.gallery))
 
     def _changed(self) -> None:
@@ -336,7 +336,7 @@ class Queue:
         await link.send({"do": "start", "job": one.job.id, "request": request, "done": done})
 
     def _with_room(self, one: _Live) -> Link | None:
-        """The worker that takes a job: one that has its model before one that has not; None where all are busy."""
+        """Returns the worker for a job, if possible one that has loaded its model; None if all are busy."""
         free = []
         for link in self.links:
             if not link.ready:
@@ -364,7 +364,7 @@ class Queue:
             await self._job_said(one, said, message, payload)
 
     def _look_around(self) -> None:
-        """Lists the models of this machine once, which takes seconds, before a client waits for it."""
+        """Lists the models of this machine once in the background: it takes seconds, and no client should wait."""
         if self._looking is None:
             self._looking = asyncio.create_task(self.in_background(models))
 
@@ -393,11 +393,11 @@ class Queue:
                 await self._end(one, State.FAILED, message["error"], message["bad_input"])
 
     async def _worker_died(self, link: Link) -> None:
-        """Its jobs run again, but for those that took a worker down too often."""
+        """Queues the jobs of a dead worker again; those during which a worker died too often fail."""
         for one in [one for one in self._live.values() if one.link is link]:
             one.job = await self.get(one.job.id)
             if one.job.attempts >= MAX_ATTEMPTS:
-                await self._end(one, State.FAILED, f"the worker died {one.job.attempts} times while it was drawn")
+                await self._end(one, State.FAILED, TOO_OFTEN.format("worker", one.job.attempts))
                 continue
             await self._in_thread(self.store.queue_again, one.job.id)
             one.link, one.steps = None, {}
@@ -428,7 +428,7 @@ class Queue:
         await self._dispatch()
 
     def _told(self, job: Job) -> dict[str, Any]:
-        """What the log says of a job."""
+        """Returns what the log says about a job."""
         told = {"job": job.id, "user": job.user, "dialect": job.dialect, "kind": job.request.kind}
         told["model"] = job.request.model
         return told | ({"prompt": job.request.prompt} if self.config.log_prompts else {})
@@ -437,7 +437,7 @@ class Queue:
         return None if self.rate is None else pixels * self.rate / max(1, len(self.links))
 
     async def _weight(self, request: JobRequest) -> int:
-        """What a request weighs; one that cannot be weighed any more, since its model is gone, fails when it starts."""
+        """Returns how many pixels a request draws; 1 if its model is gone, so that it fails when it starts."""
         with suppress(SfumatoError):
             return await self.in_background(self.desk.weight, request)
         return 1

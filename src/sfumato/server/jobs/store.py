@@ -17,7 +17,8 @@ from sfumato.server.jobs.gallery import Gallery
 from sfumato.server.jobs.inputs import find_inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
 
-MAX_ATTEMPTS = 2  # starts after which a job that took its worker down is given up
+MAX_ATTEMPTS = 2  # a job that was started so often, and never ended because server or worker died, fails
+TOO_OFTEN = "the {} died {} times while it drew this; try again, or ask for fewer or smaller pictures"
 _SCHEMA = """
 create table if not exists jobs (
     number integer primary key autoincrement, id text not null unique, user text not null, dialect text not null,
@@ -162,7 +163,7 @@ class Store:
         again, given_up = [], []
         for job in self.unfinished():
             if job.state is State.RUNNING and job.attempts >= MAX_ATTEMPTS:
-                self.finish(job.id, State.FAILED, f"the server stopped {job.attempts} times while it was drawn")
+                self.finish(job.id, State.FAILED, TOO_OFTEN.format("server", job.attempts))
                 given_up.append(self.get(job.id))
             else:
                 if job.state is State.RUNNING:

@@ -1,4 +1,4 @@
-"""Finds out who asks, by the token or the password that came with a request."""
+"""Finds out who sends a request, by its token or password."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ KEPT = 1024  # credentials that were right, and sessions
 
 
 def check_listening(config: Config) -> None:
-    """Raises SfumatoError for a server that others could reach and that would ask nobody who they are."""
+    """Raises SfumatoError for a server that other machines could reach without a token or password."""
     if config.token is not None and len(config.token) < MIN_TOKEN:
         raise SfumatoError(f"the token has {len(config.token)} characters; choose one of {MIN_TOKEN} or more")
     if config.host not in LOOPBACK and config.token is None and config.users is None:
         raise SfumatoError(
-            f"listening on {config.host} lets other machines in; say who may use the server by --token or --users"
+            f"listening on {config.host} lets other machines in; protect the server with --token or --users"
         )
 
 
 class Auth:
-    """Lets through who has the token, or is a user; `scope["state"]["user"]` is then who asks.
+    """Lets requests through that have the token or a user's password; `scope["state"]["user"]` is then the user.
 
-    The token, or "name:password", is taken as Bearer, as Basic (the token as password of any name), and from `?token=`,
-    which is changed for a cookie that holds no secret.
+    The token, or "name:password", may come as Bearer, as Basic (the token as password of any name), or as `?token=`,
+    which the reply replaces by a cookie that does not contain it.
     """
 
     def __init__(self, app: ASGIApp, config: Config):
@@ -73,7 +73,7 @@ class Auth:
             user = self._right.get("session " + session)
         if user is None:
             ask = {"WWW-Authenticate": 'Basic realm="sfumato", charset="UTF-8"'}
-            message = "who are you? send the token as `Authorization: Bearer TOKEN`, or name and password"
+            message = "a token or password is needed; send `Authorization: Bearer TOKEN`, or name and password"
             await refuse(scope, receive, send, 401, message, ask)
         elif given and scope["type"] == "http" and scope["method"] == "GET":
             await self._with_cookie(user, scope, receive, send)
@@ -82,7 +82,7 @@ class Auth:
             await self._app(scope, receive, send)
 
     async def _user(self, credential: str) -> str | None:
-        """Whose credential this is, "" for the token's; None for a wrong one."""
+        """Returns the user of a credential, "" for the token; None for a wrong one."""
         if self._token is not None:
             given = credential.rpartition(":")[2] if ":" not in self._token else credential
             if any(hmac.compare_digest(one.encode(), self._token.encode()) for one in (given, credential)):
@@ -100,7 +100,7 @@ class Auth:
         return name
 
     async def _with_cookie(self, user: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers with the same address without the token, which shall not stay in histories and logs."""
+        """Redirects to the same address without the token, so that it does not stay in histories and logs."""
         session = secrets.token_urlsafe(32)
         self._keep("session " + session, user)
         left = [(name, value) for name, value in parse_qsl(scope["query_string"].decode("latin-1")) if name != "token"]
@@ -136,7 +136,7 @@ def _query_token(scope: Scope) -> str | None:
 
 
 def _credentials(headers: Headers) -> list[str]:
-    """What stands in Authorization: a token, or "name:password"."""
+    """Returns the credentials in the header Authorization: a token, or "name:password"."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return [value.strip()]

@@ -21,15 +21,15 @@ _EMBEDDING = [ipaddress.ip_network(net) for net in ("64:ff9b::/96", "64:ff9b:1::
 
 
 def fetch_if_allowed(url: str, what: str = "the picture") -> bytes:
-    """As `fetch`, where `SFUMATO_FETCH` says so, as `sfumato serve --fetch` does. Raises SfumatoError where not."""
+    """Calls `fetch` if `SFUMATO_FETCH` allows it, which `sfumato serve --fetch` sets. Raises SfumatoError if not."""
     if os.environ.get("SFUMATO_FETCH", "").lower() not in TRUE:
-        raise SfumatoError(f"{what} is a web address, and nothing is fetched; send the picture in base64")
+        raise SfumatoError(f"{what} is a web address, and this server fetches none; send the picture in base64")
     forbid_offline("a picture's web address")
     return fetch(url, what)
 
 
 def fetch(url: str, what: str = "the picture") -> bytes:
-    """The bytes at an address. Raises SfumatoError for one that is not public, for what is too large or too slow.
+    """Returns the bytes at an address. Raises SfumatoError if it is not public, or the reply too large or too slow.
 
     The name is resolved once and the connection goes to the address that was checked, after redirects as well.
     """
@@ -46,7 +46,7 @@ def fetch(url: str, what: str = "the picture") -> bytes:
 
 
 def _get(url: str, what: str, until: float) -> tuple[bytes, str | None]:
-    """The content of an address, or where it leads on to."""
+    """Returns the content at an address, or the address that it redirects to."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise SfumatoError(f"{what} is at no http or https address; send it in base64")
@@ -87,7 +87,7 @@ def _left(until: float) -> float:
 
 
 def public_address(host: str, port: int, what: str) -> str:
-    """The address that a name stands for. Raises SfumatoError where any of its addresses is not public."""
+    """Returns the IP address of a name. Raises SfumatoError if any of its addresses is not public."""
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not found or not all(map(_is_public, found)):
         raise SfumatoError(f"{what} is at {host[:80]}, which is no public address; send it in base64")

@@ -1,4 +1,4 @@
-"""Refuses requests that a page of another site had a browser send: by the names in Host and Origin."""
+"""Refuses requests that a browser sends for a page of another site, by the headers Host and Origin."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ANYWHERE = ("0.0.0.0", "::", "")
 
 
 class Hosts:
-    """Lets through what calls the server by its own name, from a page of its own or none.
+    """Lets requests through that call the server by one of its names, and come from its own page or from no page.
 
-    That keeps out a site whose name was made to point at this machine (DNS rebinding), and pages of other sites but
-    for `Config.origins`.
+    That keeps out a site whose name was made to point at this machine (DNS rebinding), and the pages of other sites
+    except those in `Config.origins`.
     """
 
     def __init__(self, app: ASGIApp, config: Config):
@@ -34,7 +34,7 @@ class Hosts:
     def _wrong(self, headers: Headers) -> str | None:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or len(origins) > 1:
-            return "a request names its host once, and its origin at most once"
+            return "a request must have one Host header, and at most one Origin header"
         if not self._is_ours(_name(hosts[0])):
             return f"this server is not called {hosts[0][:80]!r}; allow that name with --allow-host"
         if not origins or origins[0].lower() in self._origins:

@@ -1,4 +1,4 @@
-"""Takes the bodies of requests within limits: of size, of time, and of what JSON may hold."""
+"""Limits requests: their size, the time they take, and what their JSON may contain."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Limits:
 
 
 def _is_json(scope: Scope, body: bytes) -> bool:
-    """Whether a body says that it is JSON, or looks like it, since some clients say that theirs is a form."""
+    """Returns whether a body is declared as JSON or looks like it; some clients declare theirs as a form."""
     return "json" in Headers(scope=scope).get("content-type", "") or body[:64].lstrip()[:1] in (b"{", b"[")
 
 
@@ -104,7 +104,7 @@ def check_json(body: bytes) -> None:
     try:
         level = [json.loads(body, parse_constant=_no_number, parse_float=_finite)]
     except (ValueError, RecursionError) as error:
-        raise TooMuch(400, f"the body is no JSON: {error}"[:300]) from None
+        raise TooMuch(400, f"the body is not valid JSON: {error}"[:300]) from None
     for _ in range(MAX_DEPTH + 1):
         level = [inner for value in level for inner in _inner(value)]
         if not level:
@@ -137,7 +137,7 @@ def _finite(text: str) -> float:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives the body in one message, then what the client does next."""
+    """Returns a `receive` that gives the body in one message, then what the client sends next."""
     first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def given() -> Message:

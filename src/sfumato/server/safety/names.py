@@ -24,19 +24,19 @@ _TAGS = {"lora": "lora", "lyco": "lora", "hypernet": "hypernetwork", "embedding"
 
 
 class Forbidden(SfumatoError):
-    """What a client may not do, whatever it asks for."""
+    """A request for something that no client may do."""
 
 
 def named_file(what: str, name: object, kind: str) -> Path:
-    """The file of the model folders that a client's name means; `what` is the option, for messages.
+    """Returns the file in the model folders that a client's name means; `what` is the option, for messages.
 
-    Raises SfumatoError for paths, for what is no name, and where no such file is.
+    Raises SfumatoError for a path, for a value that is no name, and if there is no such file.
     """
     if not isinstance(name, str) or not name.strip() or len(name) > 255 or _PATH.search(name):
         raise SfumatoError(f"{what} is {shortened(name)}, which is no name; {LISTED}")
     path = find(name, kind).path if kind in ("model", "upscaler") else find_adapter(name, (kind,))
     if not in_model_folders(path):
-        raise SfumatoError(f"{what} is {shortened(name)}, which is no file of the model folders; {LISTED}")
+        raise SfumatoError(f"{what} is {shortened(name)}, which is not in a model folder; {LISTED}")
     return path
 
 
@@ -54,7 +54,7 @@ def _model(what: str, value: object) -> Iterator[Path]:
 
 
 def _kind(kind: str, *words: str) -> Callable[[str, object], Iterator[Path]]:
-    """Checks names of files of a kind; `words` stand for something else."""
+    """Returns a check for names of files of a kind; `words` are values that name no file."""
 
     def check(what: str, value: object) -> Iterator[Path]:
         if not (isinstance(value, str) and value.lower() in words):
@@ -90,7 +90,7 @@ def _checker(what: str, value: object) -> Iterator[Path]:
 
 
 def _each(table: Mapping[str, Callable[[str, object], Iterator[Path]]]) -> Callable[[str, object], Iterator[Path]]:
-    """Checks a list of objects, such as controls, each by a table of its own."""
+    """Returns a check for lists of objects, such as controls; `table` has a check for each key that names a file."""
 
     def check(what: str, value: object) -> Iterator[Path]:
         for one in value if isinstance(value, list | tuple) else [value]:
@@ -122,7 +122,7 @@ HOLDS: dict[str, Callable[[str, object], Iterator[Path]]] = {
 
 
 def check_names(request: JobRequest, licences: bool = False) -> None:
-    """Raises SfumatoError where a request names a file other than by its name in the model folders.
+    """Raises SfumatoError if a request names a file in any other way than by its name in the model folders.
 
     With `licences`, raises Forbidden for a model whose licence was not accepted on this machine.
     """
@@ -148,7 +148,7 @@ def _named(request: JobRequest) -> Iterator[Path]:
 
 
 def _in_prompts(request: JobRequest) -> Iterator[Path]:
-    """What tags such as <lora:NAME> name; what wildcards bring besides is looked up by the worker, as confined."""
+    """Yields the files that tags such as <lora:NAME> name. Tags that come from wildcards are checked by the worker."""
     syntax = request.options.get("prompt_syntax") or "a1111"
     prompts: list[Any] = [request.prompt, request.negative]
     if isinstance(further := request.how.get("prompts"), list | tuple):
