@@ -1,4 +1,4 @@
-"""A client of a running server's own API, for scripts and bots; it imports neither torch nor anything beside Python."""
+"""A client of a running server's own API, for scripts and bots; it needs only Python's standard library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Source = bytes | str | Path  # a picture: its file's bytes, its path, or the nam
 
 
 class ServerError(SfumatoError):
-    """What the server refused; `status` is that of HTTP, `retry_after` in how many seconds it may do it, if it said."""
+    """The server refused a request. `status` is HTTP's, `retry_after` the seconds until a new try, if it said so."""
 
     def __init__(self, status: int, message: str, retry_after: float | None = None):
         super().__init__(message)
@@ -47,10 +47,10 @@ class JobPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class ClientJob:
-    """A job as it was when it was asked for.
+    """The state of a job when the client asked for it.
 
-    `state` is queued, running, done, failed or cancelled. `position` counts the jobs before one that waits, `progress`
-    is a share of 1, `seconds_left` a guess. Times are seconds since 1970.
+    `state` is queued, running, done, failed or cancelled. `position` is the number of jobs before a waiting one,
+    `progress` is from 0 to 1, `seconds_left` an estimate. Times are seconds since 1970.
     """
 
     id: str
@@ -94,9 +94,10 @@ class ServerModel:
 
 
 class Client:
-    """Asks the server at `address`; `token` is what it was started with. Every method raises ServerError as it says.
+    """A client of the server at `address`; `token` is the one that the server was started with, or "name:password".
 
-    A reply has `timeout` seconds to come. The methods block; call them in a thread from a program that must not.
+    Every method raises ServerError if the server refuses, or does not answer within `timeout` seconds (status 0). The
+    methods block until the reply comes; an asynchronous program should call them in a thread.
     """
 
     def __init__(self, address: str = ADDRESS, token: str | None = None, timeout: float = 60):
@@ -118,8 +119,8 @@ class Client:
     ) -> ClientJob:
         """Asks for pictures and returns the job at once.
 
-        `options` are the keywords of `sd.txt2img`, `how` those of the kind itself, `pictures` what it draws on. With
-        the same `key` the same request is one job, however often it is sent.
+        `options` are the keywords of `sd.txt2img`, `how` the options of the kind alone, `pictures` its input pictures.
+        The same request with the same `key` makes only one job, however often it is sent.
         """
         body: dict[str, Any] = {"kind": kind, "prompt": prompt, "negative": negative, "priority": priority}
         body |= {"options": dict(options or {}), "how": dict(how or {})}
@@ -129,11 +130,11 @@ class Client:
         return ClientJob.of(self._json("POST", "/api/jobs", body, {} if key is None else {"Idempotency-Key": key}))
 
     def job(self, job: str) -> ClientJob:
-        """A job as it stands."""
+        """Returns the state of a job."""
         return ClientJob.of(self._json("GET", f"/api/jobs/{job}"))
 
     def jobs(self, count: int = 50) -> list[ClientJob]:
-        """The newest jobs, newest first."""
+        """Returns the newest jobs, newest first."""
         return [ClientJob.of(one) for one in self._json("GET", f"/api/jobs?count={count}")]
 
     def cancel(self, job: str) -> ClientJob:
@@ -141,11 +142,11 @@ class Client:
         return ClientJob.of(self._json("POST", f"/api/jobs/{job}/cancel"))
 
     def retry(self, job: str) -> ClientJob:
-        """Queues a job that failed or was cancelled once more."""
+        """Queues a failed or cancelled job again."""
         return ClientJob.of(self._json("POST", f"/api/jobs/{job}/retry"))
 
     def wait(self, job: str, watch: Callable[[ClientJob], None] = lambda job: None) -> ClientJob:
-        """Waits until a job is done, and returns it; `watch` is told on the way how it stands.
+        """Waits until a job is done and returns it; calls `watch` with the job's state again and again.
 
         Raises SfumatoError for a job that failed or was cancelled.
         """
@@ -157,14 +158,14 @@ class Client:
         return found
 
     def events(self, job: str) -> Iterator[Mapping[str, Any]]:
-        """What happens to a job until it ends: each with `event`, which names it, and what belongs to that."""
+        """Yields the events of a job until it ends, as dictionaries; `event` is the name of each."""
         with self._open("GET", f"/api/jobs/{job}/events") as reply:
             for line in reply:
                 if line.startswith(b"data: "):
                     yield json.loads(line[6:])
 
     def picture(self, picture: JobPicture) -> bytes:
-        """The PNG file of a finished picture, with its settings in it."""
+        """Returns the PNG file of a finished picture; its settings are in the file."""
         with self._open("GET", picture.url) as reply:
             return bytes(reply.read())
 
@@ -173,11 +174,11 @@ class Client:
         return [self.picture(one) for one in self.wait(self.submit(prompt, **request).id).pictures]
 
     def send_picture(self, picture: Source) -> str:
-        """Sends a picture once; the name that it gets may stand for it in several requests."""
+        """Sends a picture once and returns its name, which several requests can use in place of the picture."""
         return str(self._json("POST", "/api/pictures", {"picture": _sent(picture)})["name"])
 
     def models(self) -> list[ServerModel]:
-        """The models on the server's machine."""
+        """Returns the models on the server's machine."""
         return [ServerModel.of(one) for one in self._json("GET", "/api/models")]
 
     def _json(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
@@ -196,7 +197,7 @@ class Client:
                 raise ServerError(error.code, _message(error), float(wait) if wait else None) from None
         except OSError as error:
             reason = getattr(error, "reason", error)
-            message = f"no server answers at {self.address} ({reason}); start one by `sfumato serve`"
+            message = f"no server answers at {self.address} ({reason}); start one with `sfumato serve`"
             if isinstance(reason, TimeoutError):
                 message = f"{self.address} did not answer within {self.timeout:g} s; give a longer timeout"
             raise ServerError(0, message) from error
@@ -210,7 +211,7 @@ def _message(error: urllib.error.HTTPError) -> str:
 
 
 def _sent(source: Source) -> str:
-    """A picture as requests hold it."""
+    """Returns a picture in the form that requests have."""
     if isinstance(source, str) and source.startswith("input:"):
         return source
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
@@ -218,5 +219,5 @@ def _sent(source: Source) -> str:
 
 
 def _known(cls: Any, value: Mapping[str, Any]) -> dict[str, Any]:
-    """What a class has fields for: a newer server may say more."""
+    """Returns the values that a class has fields for; a newer server may send more."""
     return {one.name: value[one.name] for one in fields(cls) if one.name in value}

@@ -1,1 +1,1 @@
-"""The server: requests over HTTP become jobs that survive a crash, drawn by a worker process a device."""
+"""The server: requests over HTTP become jobs that survive a crash, drawn by one worker process for each device."""

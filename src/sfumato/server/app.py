@@ -1,4 +1,4 @@
-"""The application: every dialect, the state of health, and what a reply says when something is wrong."""
+"""The application: all dialects, health, metrics, and the replies to errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(LOGGER)
 
 
 def create_app(config: Config) -> FastAPI:
-    """The application of a server that runs as `config` says; its queue works while the application's life lasts."""
+    """Returns the application of a server with these settings; its queue works as long as the application runs."""
     queue, trainings = Queue(config), Trainings(config.folder / "trainings")
 
     @asynccontextmanager
@@ -60,7 +60,7 @@ def create_app(config: Config) -> FastAPI:
 
 
 def _guards(app: FastAPI, config: Config) -> None:
-    """What every request passes before a route hears of it; the last that is added is the first to see it."""
+    """Adds the checks that every request passes before its route; the last one added runs first."""
     app.add_middleware(Limits)
     app.add_middleware(Auth, config=config)
     if config.origins:
@@ -76,12 +76,12 @@ def _guards(app: FastAPI, config: Config) -> None:
 def _health(app: FastAPI) -> None:
     @app.get("/livez", tags=["health"], response_class=PlainTextResponse)
     async def alive() -> str:
-        """Whether the server answers."""
+        """Say whether the server answers."""
         return "ok"
 
     @app.get("/readyz", tags=["health"], response_class=PlainTextResponse)
     async def ready(queue: QueueOf) -> Response:
-        """Whether jobs are drawn: 503 while no worker is ready, and while the server stops."""
+        """Say whether jobs are drawn: 503 while no worker is ready, and while the server stops."""
         fine = not queue.draining and any(link.ready for link in queue.links)
         return PlainTextResponse("ok" if fine else "not ready", 200 if fine else 503)
 

@@ -1,4 +1,4 @@
-"""Names of models that are put together of several files, or loaded otherwise than they say of themselves."""
+"""Names for models that are assembled from several files, or loaded with other settings than their file says."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Composite:
 
     @property
     def further(self) -> dict[str, Any]:
-        """What is given besides the model, as keywords of `sfumato.load`."""
+        """The parts besides the model, as keywords of `sfumato.load`."""
         given = asdict(self)
         return {name: value for name, value in given.items() if name != "model" and value not in (None, ())}
 
     @property
     def name(self) -> str:
-        """The model's own name where nothing else is given."""
+        """The name as one text; that of the model itself if no other part is given."""
         return MARK + json.dumps({"model": self.model, **self.further}) if self.further else self.model
 
     @classmethod
     def of(cls, name: str) -> Self:
-        """What a name says. Raises SfumatoError for one that begins as `name` does and goes on otherwise."""
+        """Reads a name. Raises SfumatoError for one that begins like those of `name` but is not one of them."""
         if not name.startswith(MARK):
             return cls(name)
         try:

@@ -1,4 +1,4 @@
-"""What whoever starts the server decides."""
+"""The settings with which a server is started."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def own_folder() -> Path:
-    """Where the server keeps jobs and pictures if nobody says."""
+    """Returns the folder where the server keeps jobs and pictures by default."""
     return folder("data") / "server"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How a server runs."""
+    """The settings of a server."""
 
     folder: Path = field(default_factory=own_folder)  # holds its jobs and pictures
     host: str = "127.0.0.1"
@@ -46,10 +46,10 @@ class Config:
 
     @property
     def inputs(self) -> Path:
-        """Pictures that requests brought, by what is in them."""
+        """The folder of pictures that requests sent."""
         return self.folder / "inputs"
 
     @property
     def outputs(self) -> Path:
-        """Pictures that were drawn, a folder a day."""
+        """The folder of finished pictures, with a folder for each day."""
         return self.folder / "outputs"

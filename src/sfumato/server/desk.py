@@ -1,4 +1,4 @@
-"""Where requests are checked, before any job exists."""
+"""Checks requests before any job exists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sfumato.spec import Spec
 
 
 class Desk:
-    """Checks requests by what the files' headers say of models."""
+    """Checks requests, for which it reads only the headers of model files."""
 
     def __init__(self, inputs: Inputs, config: Config):
         self.inputs, self._config = inputs, config
@@ -30,7 +30,7 @@ class Desk:
         return _spec(parts, path, variant, path.stat().st_mtime_ns)
 
     def checked(self, request: JobRequest) -> JobRequest:
-        """The request, complete. Raises SfumatoError for what cannot be honoured, Forbidden for what may not be."""
+        """Returns the complete request. Raises SfumatoError if it cannot be carried out, Forbidden if it may not be."""
         check_names(request, self._config.licences)
         kind = find_kind(request.kind)
         request = kind.checked(request, self)
@@ -39,7 +39,7 @@ class Desk:
         return request
 
     def weight(self, request: JobRequest) -> int:
-        """How many pixels a checked request draws."""
+        """Returns how many pixels a checked request draws."""
         count, pixels = find_kind(request.kind).size(request, self)
         return count * pixels
 

@@ -1,4 +1,4 @@
-"""What the server writes of its work to standard error: lines of text, or of JSON."""
+"""The server's log on standard error: lines of text, or of JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 class _Lines(logging.Formatter):
-    """A line for each record, with the fields that it has besides its message."""
+    """Writes one line for each record: the message, then its other fields."""
 
     def __init__(self, as_json: bool):
         super().__init__()
@@ -30,7 +30,7 @@ class _Lines(logging.Formatter):
 
 
 def write_logs(as_json: bool = False) -> None:
-    """Writes what the server logs to standard error from now on, once, with `as_json` an object a line."""
+    """Sends the server's log to standard error from now on; with `as_json` as one JSON object per line."""
     log = logging.getLogger(LOGGER)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines(as_json))

@@ -1,4 +1,4 @@
-"""Starts a server and keeps its folder to itself."""
+"""Starts a server, and locks its folder against a second one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LOCK = "server.lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Holds a server's folder, by an open file that is for the server's address.
+    """Locks a server's folder and yields an open file, into which the server's address is written.
 
-    Raises SfumatoError where another server has it, and where it cannot be written.
+    Raises SfumatoError if another server has locked it, or if it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def locked(folder: Path) -> Iterator[int]:
 
 
 def listening(config: Config, app: FastAPI) -> uvicorn.Config:
-    """How uvicorn listens for an application."""
+    """Returns uvicorn's settings for an application."""
     return uvicorn.Config(
         app, host=config.host, port=config.port, log_level="warning", timeout_keep_alive=30,
         timeout_graceful_shutdown=5, h11_max_incomplete_event_size=64 * 1024, http=Patient, ws_max_size=MAX_MESSAGE,
@@ -53,7 +53,7 @@ def listening(config: Config, app: FastAPI) -> uvicorn.Config:
 
 
 def running(folder: Path) -> str | None:
-    """The address of the server that holds a folder; None where none does, and where it does not listen yet."""
+    """Returns the address of the server that uses a folder; None if there is none, or if it does not listen yet."""
     try:
         with (folder / LOCK).open("r+", encoding="utf-8") as file:
             try:
@@ -66,7 +66,7 @@ def running(folder: Path) -> str | None:
 
 
 def serve(config: Config, started: Callable[[str], None]) -> None:
-    """Serves until it is told to stop; `started` gets the address. Raises SfumatoError where it cannot begin."""
+    """Serves until it is told to stop; calls `started` with the address. Raises SfumatoError if it cannot start."""
     with locked(config.folder) as lock:
 
         def listens(address: str) -> None:
@@ -81,7 +81,7 @@ def serve(config: Config, started: Callable[[str], None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and lets the queue drain before it stops."""
+    """A uvicorn server that reports when it listens, and lets running jobs finish before it stops."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[str], None], queue: Queue):
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""Guidance scales that clients send by habit, for models that are made for weaker ones."""
+"""Handles the high guidance scales that many clients always send, for models made for weak guidance."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ NORM = 1.5  # the length of a projected step at which 7 draws on the embedded mo
 
 
 def tamed(scale: float | None, spec: Spec) -> dict[str, Any]:
-    """The options that project guidance (`apg`) where a scale is so far above the model's own that pictures break.
+    """Returns the options that project guidance (`apg`) for a scale so far above the model's own that pictures break.
 
-    Clients send 7 or 8, the scale of models without distillation, also where their user chose none.
+    Many clients send 7 or 8, the usual scale of models without distillation, even if their user chose none.
     """
     too_strong = scale is not None and spec.defaults.cfg <= GENTLE and scale > 2 * GENTLE
     return {"apg": True, "apg_norm": NORM} if too_strong else {}

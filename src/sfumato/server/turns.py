@@ -1,4 +1,4 @@
-"""Whose turn it is: fair among users, however many jobs each of them sent."""
+"""Decides whose turn it is: fair among users, however many jobs each of them sent."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sfumato.server.jobs.job import Job
 def in_turn(waiting: Iterable[Job], served: Mapping[str, float]) -> list[Job]:
     """Returns jobs in the order in which they are drawn.
 
-    Urgent ones come first; of equals that of whoever was served longest ago (`served` has when each user was, in
-    seconds of `time.monotonic`); then the one that came first. Who is served waits for the others before the next turn.
+    Jobs of higher priority come first. Among equal ones, the user whose last turn is longest ago is next (`served` has
+    the time of each user's last turn, in seconds of `time.monotonic`), with the job that came first.
     """
     by_user: dict[str, list[Job]] = defaultdict(list)
     for job in waiting:

@@ -1,4 +1,4 @@
-"""Who is told what happens to jobs."""
+"""Sends the events of jobs to those who listen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Listening = asyncio.Queue["JobEvent | None"]
 
 @dataclass(frozen=True)
 class JobEvent:
-    """What happened to a job: `what` is queued, started, progress, picture, report, or the state that ended it."""
+    """An event of a job: `what` is queued, started, progress, picture, report, or the state in which it ended."""
 
     what: str
     job: str
@@ -26,7 +26,7 @@ class JobEvent:
 
     @property
     def ends(self) -> bool:
-        """Whether nothing more happens to the job."""
+        """Whether this is the job's last event."""
         return self.what in (State.DONE, State.FAILED, State.CANCELLED)
 
 
@@ -45,7 +45,7 @@ class Watchers:
 
     @contextmanager
     def watch(self, job: str | None) -> Iterator[Listening]:
-        """What happens to a job, or with None to all, as long as the `with` lasts; after a None nothing more comes."""
+        """Gives a queue of the events of a job, or with None of all jobs, inside a `with`; a None in it is the end."""
         events: Listening = asyncio.Queue()
         self._listening[job].add(events)
         try:
@@ -56,7 +56,7 @@ class Watchers:
                 del self._listening[job]
 
     def tell(self, event: JobEvent) -> None:
-        """Tells everyone whom it concerns; who reads slowly misses steps, and nothing else."""
+        """Sends an event to all who listen for it; slow listeners miss events of steps, and no others."""
         for one in self._first:
             one.tell(event)
         for events in (*self._listening.get(event.job, ()), *self._listening.get(None, ())):
@@ -64,6 +64,6 @@ class Watchers:
                 events.put_nowait(event)
 
     def dismiss(self) -> None:
-        """Sends everyone away."""
+        """Ends all listening."""
         for events in [one for several in self._listening.values() for one in several]:
             events.put_nowait(None)

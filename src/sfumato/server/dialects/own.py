@@ -1,4 +1,4 @@
-"""Our own API: jobs, what happens to them, and models."""
+"""sfumato's own API: jobs, their events and pictures, and models."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class NewJob(BaseModel):
     """A request for pictures."""
 
     model_config = ConfigDict(extra="forbid")
-    kind: str = Field("txt2img", description="What to do: a task such as txt2img, or enlarge, interrogate.")
-    model: str | None = Field(None, description="The name of a model on this machine; else the server's own.")
+    kind: str = Field("txt2img", description="A task such as txt2img, or enlarge, hint, compress, interrogate.")
+    model: str | None = Field(None, description="A model on the server's machine; by default the server's own.")
     prompt: str = ""
     negative: str = ""
-    options: dict[str, Any] = Field(default_factory=dict, description="As in Python: steps, cfg, seed, n, width ...")
-    how: dict[str, Any] = Field(default_factory=dict, description="The options of the task itself, such as strength.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Keywords of sd.txt2img: steps, cfg, seed, n ...")
+    how: dict[str, Any] = Field(default_factory=dict, description="Options of this kind alone, such as strength.")
     pictures: dict[str, str] = Field(
-        default_factory=dict, description="Pictures in base64, or names that /api/pictures gave, by what they are for."
+        default_factory=dict, description="Input pictures (image, mask ...): base64, or names from /api/pictures."
     )
     refiner: str | None = None
     priority: int = Field(0, ge=-10, le=10)
@@ -54,7 +54,7 @@ class PictureView(BaseModel):
 
 
 class JobView(BaseModel):
-    """A job as it stands. Times are seconds since 1970; `progress` is a share, `seconds_left` a guess."""
+    """The state of a job. Times are seconds since 1970; `progress` is from 0 to 1, `seconds_left` an estimate."""
 
     id: str
     number: int
@@ -75,7 +75,7 @@ class JobView(BaseModel):
 
 
 def view(queue: Queue, job: Job) -> JobView:
-    """The job as this API shows it."""
+    """Returns the job as this API shows it."""
     live = queue.live(job.id)
     done = 1.0 if job.state is State.DONE else 0.0
     return JobView(
@@ -94,7 +94,7 @@ def view(queue: Queue, job: Job) -> JobView:
 async def add_job(
     new: NewJob, queue: QueueOf, user: UserOf, idempotency_key: Annotated[str | None, Header(max_length=255)] = None
 ) -> JobView:
-    """Ask for pictures. The reply comes at once; /api/jobs/{id}/events tells how it goes on."""
+    """Ask for pictures. The reply comes at once; /api/jobs/{id}/events then sends the job's events."""
     given = new.model_dump(exclude={"priority"})
     given["model"] = new.model or queue.default_model
     given["pictures"] = {name: await kept(queue, text, name) for name, text in new.pictures.items()}
@@ -113,13 +113,13 @@ async def list_jobs(
     before: int | None = None,
     state: Annotated[list[State] | None, Query()] = None,
 ) -> list[JobView]:
-    """The newest jobs, newest first."""
+    """List jobs, newest first."""
     states = [one.value for one in state or ()]
     return [view(queue, job) for job in await queue.latest(count=count, before=before, user=user, states=states)]
 
 
 async def find(queue: Queue, job: str, user: str) -> Job:
-    """A job of a user. Raises HTTPException 404 where that user has none of this id."""
+    """Returns a job of a user. Raises HTTPException 404 if that user has no job of this id."""
     try:
         found = await queue.get(job)
     except KeyError:
@@ -131,7 +131,7 @@ async def find(queue: Queue, job: str, user: str) -> Job:
 
 @router.get("/jobs/{job}")
 async def get_job(job: str, queue: QueueOf, user: UserOf) -> JobView:
-    """A job as it stands."""
+    """Get the state of a job."""
     return view(queue, await find(queue, job, user))
 
 
@@ -145,7 +145,7 @@ async def cancel_job(job: str, queue: QueueOf, user: UserOf) -> JobView:
 
 @router.post("/jobs/{job}/skip")
 async def skip_job(job: str, queue: QueueOf, user: UserOf) -> JobView:
-    """End a job with the pictures that it has, as one that is done."""
+    """End a job as done, with the pictures that it has."""
     await find(queue, job, user)
     await queue.skip(job)
     return view(queue, await queue.get(job))
@@ -153,14 +153,14 @@ async def skip_job(job: str, queue: QueueOf, user: UserOf) -> JobView:
 
 @router.post("/jobs/{job}/retry")
 async def retry_job(job: str, queue: QueueOf, user: UserOf) -> JobView:
-    """Queue a job that failed or was cancelled once more."""
+    """Queue a failed or cancelled job again."""
     await find(queue, job, user)
     return view(queue, await queue.retry(job))
 
 
 @router.get("/jobs/{job}/pictures/{index}", response_class=FileResponse)
 async def get_picture(job: str, index: int, queue: QueueOf, user: UserOf) -> FileResponse:
-    """A finished picture, with its settings in the file."""
+    """Get a finished picture; its settings are in the file."""
     found = await find(queue, job, user)
     picture = next((one for one in found.pictures if one.index == index), None)
     if picture is None or not (path := queue.config.outputs / picture.file).is_file():
@@ -170,7 +170,7 @@ async def get_picture(job: str, index: int, queue: QueueOf, user: UserOf) -> Fil
 
 @router.get("/jobs/{job}/preview", response_class=Response)
 async def get_preview(job: str, queue: QueueOf, user: UserOf) -> Response:
-    """The last preview of a job that is drawn, as JPEG; 404 where there is none."""
+    """Get the last preview of a running job, as JPEG; 404 if there is none."""
     await find(queue, job, user)
     live = queue.live(job)
     if live is None or not live.preview:
@@ -187,7 +187,7 @@ def _said(event: JobEvent) -> dict[str, Any]:
 
 @router.get("/jobs/{job}/events", response_class=StreamingResponse)
 async def follow_job(job: str, queue: QueueOf, user: UserOf) -> StreamingResponse:
-    """What happens to a job, as server-sent events until it ends."""
+    """Follow a job: its events, as server-sent events, until it ends."""
     await find(queue, job, user)
 
     async def stream() -> AsyncIterator[str]:
@@ -199,7 +199,7 @@ async def follow_job(job: str, queue: QueueOf, user: UserOf) -> StreamingRespons
 
 @router.websocket("/ws")
 async def follow_all(socket: WebSocket, queue: QueueOf, user: UserOf) -> None:
-    """What happens to all jobs of a user."""
+    """Sends the events of all jobs of a user."""
     await socket.accept()
     telling = asyncio.create_task(_tell_all(socket, queue, user))
     try:
@@ -223,7 +223,7 @@ async def _tell_all(socket: WebSocket, queue: Queue, user: str) -> None:
 
 
 async def with_beats(events: AsyncIterator[JobEvent]) -> AsyncIterator[JobEvent | None]:
-    """The events, and None after every BEAT seconds without one, so that nobody takes the line for dead."""
+    """Yields the events, and None after BEAT seconds without one, so that the connection does not time out."""
     following: asyncio.Future[JobEvent] | None = None
     try:
         while True:
@@ -253,12 +253,12 @@ class SentPicture(BaseModel):
 
 @router.post("/pictures", status_code=201)
 async def add_picture(sent: SentPicture, queue: QueueOf) -> NamedPicture:
-    """Send a picture once, to name it in several jobs."""
+    """Send a picture once; jobs can then use it by the name in the reply."""
     return NamedPicture(name=await kept(queue, sent.picture, "picture"))
 
 
 async def kept(queue: Queue, text: str, what: str) -> str:
-    """The name of a picture that a request sent in base64, or named. Raises SfumatoError for what is neither."""
+    """Keeps a picture given in base64 and returns its name; returns a name as it is. Raises SfumatoError for others."""
     if text.startswith("input:"):
         queue.inputs.path(text)
         return text
@@ -266,7 +266,7 @@ async def kept(queue: Queue, text: str, what: str) -> str:
 
 
 def decoded(text: str, what: str) -> bytes:
-    """The bytes of base64, with or without what a data: URL has before it. Raises SfumatoError for other text."""
+    """Returns the bytes of base64, with or without the head of a data: URL. Raises SfumatoError for other text."""
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
@@ -287,7 +287,7 @@ class ModelView(BaseModel):
 
 @router.get("/models")
 async def list_models(queue: QueueOf) -> list[ModelView]:
-    """The models on this machine."""
+    """List the models on the server's machine."""
     loaded = {name for link in queue.links for name in link.models}
     here = await queue.in_background(models)
     return [

@@ -1,4 +1,4 @@
-"""Pictures that requests bring, kept by what is in them so that a job can start again."""
+"""Stores the pictures that requests send, under a hash of their content, so that a job can start again."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ MAX_BYTES = 64 << 20  # of a picture's file
 
 
 def is_input(value: object) -> bool:
-    """Whether a value is the name of such a picture."""
+    """Returns whether a value is the name of such a picture."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def find_inputs(text: str) -> list[str]:
-    """The names of such pictures in a text."""
+    """Returns the names of such pictures in a text."""
     return _NAME.findall(text)
 
 
 class Inputs:
-    """The folder of pictures that requests brought."""
+    """The folder of pictures that requests sent."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def add(self, content: bytes | Image.Image, what: str = "the picture") -> str:
-        """Keeps a picture, its file's bytes or Pillow's; returns its name. Raises SfumatoError for what is none."""
+        """Stores a picture (a file's bytes, or Pillow's); returns its name. Raises SfumatoError if it is none."""
         if isinstance(content, Image.Image):
             file = io.BytesIO()
             content.save(file, "PNG")
@@ -58,7 +58,7 @@ class Inputs:
         return name
 
     def prune(self, kept: Container[str], seconds: float) -> int:
-        """Removes pictures that came so long ago and are not among the names `kept`; returns how many."""
+        """Removes pictures that are older than `seconds` and not among the names `kept`; returns how many."""
         until, count = time.time() - seconds, 0
         for path in self.folder.glob("??/*"):
             with suppress(OSError):
@@ -68,18 +68,18 @@ class Inputs:
         return count
 
     def path(self, name: str) -> Path:
-        """The file of a picture by its name. Raises SfumatoError for what is no such name."""
+        """Returns the file of a picture by its name. Raises SfumatoError for a wrong name."""
         if not is_input(name):
             raise SfumatoError(f"{name[:80]!r} is no picture that was sent; send the picture itself")
         digest = name.removeprefix(PREFIX)
         return self.folder / digest[:2] / digest
 
     def open(self, name: str) -> Image.Image:
-        """The picture, in RGB or RGBA. Raises SfumatoError where it is not here any more."""
+        """Returns the picture, in RGB or RGBA. Raises SfumatoError if it does not exist any more."""
         return load_rgba(self.path(name))
 
     def inserted(self, value: Any) -> Any:
-        """A value of JSON in which pictures stand in place of their names."""
+        """Returns a JSON value with pictures in place of their names."""
         if isinstance(value, str):
             return self.open(value) if is_input(value) else value
         if isinstance(value, dict):

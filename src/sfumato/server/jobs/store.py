@@ -1,4 +1,4 @@
-"""The database of jobs: SQLite, written so that what was acknowledged survives a crash."""
+"""The database of jobs: SQLite, written so that every acknowledged job survives a crash."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _COLUMNS = (
 
 
 class KeyConflict(SfumatoError):
-    """An idempotency key that came with another request before."""
+    """An idempotency key that was used for a different request before."""
 
 
 class Store:
-    """Jobs and their pictures. One process has it open; its methods may be called from one thread at a time."""
+    """Jobs and their pictures. Only one process may open it, and only one thread at a time may call its methods."""
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,9 +77,9 @@ class Store:
         key: str | None = None,
         body: str | None = None,
     ) -> tuple[Job, bool]:
-        """Adds a job; returns it, and whether it is new: one that came with the same `key` and `body` before is not.
+        """Adds a job; returns it, and whether it is new. With the `key` and `body` of an earlier job it is not.
 
-        Raises KeyConflict for a key that came with another body.
+        Raises KeyConflict for a key that was used with another body.
         """
         told = json.dumps(request.to_json())
         new = uuid.uuid4().hex
@@ -99,20 +99,20 @@ class Store:
         return self.get(new), True
 
     def get(self, job: str) -> Job:
-        """The job of an id. Raises KeyError where there is none."""
+        """Returns the job with an id. Raises KeyError if there is none."""
         found = self._jobs(f"select {_COLUMNS} from jobs where id = ?", (job,))
         if not found:
             raise KeyError(job)
         return found[0]
 
     def unfinished(self) -> list[Job]:
-        """Queued and running jobs, in the order of their arrival."""
+        """Returns queued and running jobs, in the order of their arrival."""
         return self._jobs(f"select {_COLUMNS} from jobs where state in ('queued', 'running') order by number")
 
     def latest(
         self, count: int = 50, before: int | None = None, user: str | None = None, states: Sequence[str] = ()
     ) -> list[Job]:
-        """The newest jobs, newest first: of a user, in some states, and those that arrived before a number."""
+        """Returns jobs, newest first: of a user, in some states, and those that arrived before a number."""
         where, values = ["1"], list[Any]()
         for condition, value in (("number < ?", before), ("user = ?", user)):
             if value is not None:
@@ -125,16 +125,16 @@ class Store:
         return self._jobs(sql, (*values, count))
 
     def inputs(self) -> set[str]:
-        """The names of all pictures that jobs brought."""
+        """Returns the names of all pictures that jobs use."""
         texts = self._db.execute("select request || client from jobs where request || client like '%input:%'")
         return {name for (text,) in texts for name in find_inputs(text)}
 
     def start(self, job: str) -> None:
-        """A worker takes the job."""
+        """Notes that a worker starts the job."""
         self._change(job, "state = 'running', started = coalesce(started, ?), attempts = attempts + 1", time.time())
 
     def picture(self, job: str, picture: SavedPicture) -> None:
-        """A picture of the job is finished; one of the same index is replaced."""
+        """Adds a finished picture of the job; one of the same index is replaced."""
         row = asdict(picture) | {"seed": str(picture.seed)}
         with self._transaction():
             self._db.execute(
@@ -147,19 +147,19 @@ class Store:
         self, job: str, state: State, error: str | None = None, bad_input: bool = False,
         report: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        """The job ends."""
+        """Notes that the job has ended."""
         self._change(
             job, "state = ?, finished = ?, error = ?, bad_input = ?, report = ?",
             state, time.time(), error, bad_input, json.dumps(dict(report or {})),
         )  # fmt: skip
 
     def queue_again(self, job: str, fresh: bool = False) -> None:
-        """The job waits once more; with `fresh` as if it had never begun."""
+        """Queues the job again; with `fresh` as if it had never begun."""
         more = ", attempts = 0, started = null, finished = null, error = null" if fresh else ""
         self._change(job, "state = 'queued'" + more)
 
     def recover(self) -> tuple[list[Job], list[Job]]:
-        """What a crash left: jobs that run again, and jobs that are given up since they crashed too often."""
+        """Takes up jobs after a crash; returns those to run again, and those that fail since they crashed too often."""
         again, given_up = [], []
         for job in self.unfinished():
             if job.state is State.RUNNING and job.attempts >= MAX_ATTEMPTS:
@@ -172,7 +172,7 @@ class Store:
         return again, given_up
 
     def delete(self, jobs: Iterable[str]) -> None:
-        """Forgets jobs and the rows of their pictures, not the files."""
+        """Removes jobs and the rows of their pictures, but no files."""
         with self._transaction():
             for job in jobs:
                 self._db.execute("delete from jobs where id = ?", (job,))
@@ -212,7 +212,7 @@ class Store:
 
 
 class _Transaction:
-    """Begins a transaction; commits it, or takes it back where something was raised."""
+    """Begins a transaction; commits it, or rolls it back after an exception."""
 
     def __init__(self, db: sqlite3.Connection):
         self._db = db

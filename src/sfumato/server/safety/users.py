@@ -1,4 +1,4 @@
-"""Who may use a server: a file of names with argon2 hashes of their passwords."""
+"""The users of a server: a file of names with argon2 hashes of their passwords."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOBODY = _HASHER.hash(secrets.token_hex())  # takes a wrong name as long as a w
 
 
 class Users:
-    """The users of a file, which is read anew when it changes."""
+    """The users in a file, which is read again when it changes."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -28,7 +28,7 @@ class Users:
         self.hashes()
 
     def hashes(self) -> dict[str, str]:
-        """The hashes by the names. Raises SfumatoError for a file that cannot be read, or is no such list."""
+        """Returns the hashes by name. Raises SfumatoError for a file that cannot be read or is no list of users."""
         try:
             status = self.path.stat()
         except OSError as error:
@@ -40,7 +40,7 @@ class Users:
         return self._hashes
 
     def verify(self, name: str, password: str) -> bool:
-        """Whether this is the password of a user. Takes about 50 ms, whatever the answer."""
+        """Returns whether this is the password of a user. Takes about 50 ms, whatever the answer."""
         hash = self.hashes().get(name)
         try:
             return _HASHER.verify(hash or _NOBODY, password) and hash is not None
@@ -49,7 +49,7 @@ class Users:
 
 
 def read_users(path: Path) -> dict[str, str]:
-    """The lines "name:hash" of a file. Raises SfumatoError for any other."""
+    """Returns the users in a file of lines "name:hash". Raises SfumatoError for any other line."""
     users = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -62,7 +62,7 @@ def read_users(path: Path) -> dict[str, str]:
 
 
 def add_user(path: Path, name: str, password: str) -> None:
-    """Adds a user to a file, or changes the password. Raises SfumatoError for names and passwords that are unfit."""
+    """Adds a user to a file, or changes the password. Raises SfumatoError for a bad name or too short a password."""
     if not NAME.fullmatch(name):
         raise SfumatoError(f"{name!r} is no name of a user; use letters, digits and . _ @ -, at most 64")
     if len(password) < MIN_PASSWORD:
