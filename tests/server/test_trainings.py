@@ -105,6 +105,23 @@ def test_bad_requests_start_nothing(at_home: tuple[httpx.Client, Path], change: 
     assert list(home.glob(f"server/trainings/*/{RECORD}")) == before
 
 
+def test_what_cannot_be_put_among_the_models_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFUMATO_HOME", "/dev/null/sfumato")
+    done = Training(id="x", user="", name="x", kind="lora", model="emoji", steps=1, pictures=1, created=1.0)
+    run = tmp_path / "x" / "run"
+    (run / "export").mkdir(parents=True)
+    (run / "export" / "x.safetensors").write_bytes(b"")
+    (run / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+    (run / "report.html").write_text("")
+    done.write(tmp_path / "x")
+    assert "cannot be put among the models" in Trainings(tmp_path).settle(done).problem
+    monkeypatch.setenv("SFUMATO_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "models" / "Lora").mkdir(parents=True)
+    (tmp_path / "home" / "models" / "Lora" / "x.safetensors").write_bytes(b"another")
+    settled = Trainings(tmp_path).settle(done)
+    assert (settled.file, settled.problem) == ("x-2", "")
+
+
 def test_each_user_has_trainings_of_their_own(tmp_path: Path) -> None:
     trainings = Trainings(tmp_path)
     for user in ("ann", "bo"):

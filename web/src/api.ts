@@ -28,6 +28,11 @@ export interface Model {
   name: string; what: string; family: string | null; kind: string; licence: string | null; size: number | null;
   loaded: boolean;
 }
+export interface Training {
+  id: string; name: string; kind: string; model: string; word: string; state: "running" | "stopped" | "done" | "failed";
+  step: number; steps: number; pictures: number; created: number; curves: Record<string, [number, number][]>; says: string;
+  samples: Record<string, string>; report: string | null; file: string | null;
+}
 export interface Piece { text: string; weight: number }
 export interface Tokens {
   prompt: string; window: number; adapters: string[]; notes: { text: string; start: number; end: number }[];
@@ -52,8 +57,8 @@ function written(body: unknown): string {
   return JSON.stringify(body).replace(new RegExp(`"${MARK}(-?\\d+)"`, "g"), "$1");
 }
 
-async function reply(path: string, body?: unknown): Promise<Response> {
-  const init: RequestInit = body === undefined ? {}
+async function reply(path: string, body?: unknown, method = "GET"): Promise<Response> {
+  const init: RequestInit = body === undefined ? { method }
     : { method: "POST", headers: { "Content-Type": "application/json" }, body: written(body) };
   const found = await fetch("/api" + path, init);
   if (found.status === 401) locked.value = true;
@@ -67,6 +72,7 @@ async function reply(path: string, body?: unknown): Promise<Response> {
 export const get = async <T>(path: string): Promise<T> => (await reply(path)).json() as Promise<T>;
 export const post = async <T>(path: string, body: unknown = {}): Promise<T> =>
   (await reply(path, body)).json() as Promise<T>;
+export const remove = async (path: string): Promise<void> => void await reply(path, undefined, "DELETE");
 export const postForFile = async (path: string, body: unknown): Promise<Blob> => (await reply(path, body)).blob();
 
 /** The name under which the server keeps a picture that is sent. */

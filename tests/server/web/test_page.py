@@ -186,6 +186,27 @@ def test_a_table_fills_in(opened: Any) -> None:
     assert page.locator(".xyz td .pictures").count() == 4
 
 
+@pytest.mark.slow
+def test_a_lora_is_taught_by_pictures(opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFUMATO_HOME", str(tmp_path))
+    page = opened("models")
+    files = [{"name": f"{one}.png", "mimeType": "image/png", "buffer": png(one, 64)} for one in ("red", "navy")]
+    text = {"name": "navy.txt", "mimeType": "text/plain", "buffer": b"a navy sheet"}
+    page.set_input_files(".train input[type=file]", [*files, text])
+    page.wait_for_selector(".shown img[alt='a navy sheet']")
+    page.fill(".train .fields .wide input", "a sheet")
+    page.get_by_label("Name of the LoRA").fill("sheets")
+    page.locator(".train input[type=number]").fill("3")
+    page.click(".train button.primary")
+    page.wait_for_selector(".run h3:has-text('sheets') .count:has-text('is being learnt')")
+    page.wait_for_selector(".run .count:has-text('done')")
+    page.wait_for_selector(".run svg.curve polyline")
+    page.wait_for_selector(".run img[alt='Pictures after step 3']")
+    assert (tmp_path / "models" / "Lora" / "sheets.safetensors").is_file()
+    page.click(".run button:has-text('Draw with it')")
+    page.wait_for_selector(".composer .lora:has-text('sheets') :checked", state="attached")
+
+
 VIEWS = ("draw", "edit", "gallery", "more", "models", "learn")
 
 

@@ -1,9 +1,10 @@
-/** Models and adapters that are here: what each is, its licence, and what it takes. */
+/** Models and adapters that are here: what each is, its licence, what it takes; and new ones, learnt of pictures. */
 import { useEffect } from "preact/hooks";
 import type { Model } from "../api";
 import { form, loadModels, loadOptions, models, set } from "../form";
 import { t } from "../i18n";
 import { open } from "../place";
+import { Train } from "./models/train";
 
 const bytes = (n: number | null): string => n === null ? "" : n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.ceil(n / 1e3)} kB`;
 
@@ -11,6 +12,7 @@ export function Models() {
   useEffect(() => void loadModels().catch(() => undefined), []);
   const kinds = [...new Set(models.value.map((one) => one.kind))];
   return <div class="models">
+    <Train />
     <h2>{t("models_here")}</h2>
     <p class="muted">{t("models_hint")}</p>
     {kinds.map((kind) => <section key={kind} aria-label={kind}>

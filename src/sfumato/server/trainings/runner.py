@@ -144,13 +144,13 @@ class Trainings:
         with self._turn:
             training = Training.read(folder)
             source = next((run_of(folder) / "export").glob("*.safetensors"), None)
-            if training.file is None and source is not None:
-                training = replace(training, file=_free_name(training.name))
-                target = own_models() / "Lora" / f"{training.file}.safetensors"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with source.open("rb") as content, atomic_write(target) as file:
-                    shutil.copyfileobj(content, file)
-                training.write(folder)
+            if training.file is not None or source is None:
+                return training
+            try:
+                training = replace(training, file=_placed(source, training.name), problem="")
+            except (OSError, SfumatoError) as error:
+                training = replace(training, problem=f"the LoRA cannot be put among the models: {error}")
+            training.write(folder)
         return training
 
     @contextmanager
@@ -186,6 +186,12 @@ def _copy(path: Path, target: Path) -> None:
         shutil.copyfile(path, target.with_suffix(suffix))
 
 
-def _free_name(name: str) -> str:
+def _placed(source: Path, name: str) -> str:
+    """Copies a LoRA to where the models are listed, and returns the name that it has there, which is a new one."""
     taken = in_rooms("lora")
-    return next(one for one in (name, *(f"{name}-{k}" for k in range(2, 10_000))) if one not in taken)
+    name = next(one for one in (name, *(f"{name}-{k}" for k in range(2, 10_000))) if one not in taken)
+    target = own_models() / "Lora" / f"{name}.safetensors"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as content, atomic_write(target) as file:
+        shutil.copyfileobj(content, file)
+    return name

@@ -24,7 +24,7 @@ class Training:
 
     `word` is a new word for what the pictures show, read like the known word `like`, for models with a scene prior.
     `created` is in seconds since 1970. `ended` is how the trainer's process ended (None: that is not known), and `file`
-    is the finished LoRA's name in the list of models.
+    is the finished LoRA's name in the list of models; `problem` says why it is not there.
     """
 
     id: str
@@ -39,6 +39,7 @@ class Training:
     like: str = ""
     ended: int | None = None
     file: str | None = None
+    problem: str = ""
 
     def write(self, folder: Path) -> None:
         """Keeps it in its folder."""

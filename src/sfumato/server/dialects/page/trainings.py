@@ -80,12 +80,12 @@ def _view(trainings: Trainings, one: Training) -> TrainingView:
     folder = trainings.place(one.id)
     curves = files.curves(folder)
     state = files.state_of(one, folder, trainings.running() == one.id)
-    lines = files.told(folder)
+    lines = files.told(folder)[-8 if state == "failed" else -1 :]
     address = f"/api/trainings/{one.id}"
     return TrainingView(
         id=one.id, name=one.name, kind=one.kind, model=one.model, word=one.word, state=state,
         step=max((step for step, _ in curves["loss"]), default=0), steps=one.steps, pictures=one.pictures,
-        created=one.created, curves=curves, says="\n".join(lines[-8:] if state == "failed" else lines[-1:]),
+        created=one.created, curves=curves, says=one.problem or "\n".join(lines),
         samples={step: f"{address}/samples/{step}" for step in files.samples(folder)},
         report=f"{address}/report" if files.report_of(folder).is_file() else None, file=one.file,
     )  # fmt: skip
