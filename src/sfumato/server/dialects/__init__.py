@@ -1,4 +1,4 @@
-"""The ways in which clients talk to the server, all of them on one port."""
+"""The dialects: the APIs by which clients talk to the server, all on one port."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ DIALECTS: tuple[Dialect, ...] = (COMFYUI, OWN, A1111_API, OPENAI, PAGE)
 
 
 def dialect_of(path: str) -> Dialect:
-    """The dialect whose address a request called; our own for what belongs to none."""
+    """Returns the dialect to which an address belongs; sfumato's own if it belongs to none."""
     return next((one for one in DIALECTS if any(path.startswith(prefix) for prefix in one.prefixes)), OWN)

@@ -15,7 +15,7 @@ MAX_ROWS = 16  # that share a call
 
 @dataclass(frozen=True)
 class Ended:
-    """A job came to its end, with `error` where it failed."""
+    """The end of a job, with `error` if it failed."""
 
     error: Exception | None = None
 
@@ -31,18 +31,18 @@ class _Working:
 
 
 class Engine:
-    """The jobs of a worker. With `exact` no two of them share a call, so that each is as if drawn alone."""
+    """The jobs of a worker. With `exact` no two of them share a call, so each picture is the same as drawn alone."""
 
     def __init__(self, exact: bool = False, max_rows: int = MAX_ROWS):
         self.exact, self.max_rows = exact, max_rows
         self._jobs: dict[str, _Working] = {}
 
     def add(self, job: str, begun: Begun) -> None:
-        """Works on a job from the next round on."""
+        """Adds a job, beginning with the next round."""
         self._jobs[job] = _Working(begun)
 
     def drop(self, job: str) -> None:
-        """Gives a job up; one that is not here is none."""
+        """Stops a job; does nothing for an unknown one."""
         if (one := self._jobs.pop(job, None)) is not None:
             one.begun.work.close()
 
@@ -51,7 +51,7 @@ class Engine:
         return [*self._jobs]
 
     def round(self) -> Iterator[tuple[str, Happening]]:
-        """Takes every job to its next question, answers all of them, and tells what happened on the way."""
+        """Runs every job to its next call of a network, makes all these calls together, and yields what happened."""
         for job in self.jobs:
             yield from ((job, event) for event in self._to_question(job))
         asking = {job: one for job, one in self._jobs.items() if one.rows is not None}
@@ -86,7 +86,7 @@ class Engine:
             one = self._jobs.get(job)  # whoever listens may have dropped it
 
     def close(self) -> None:
-        """Gives all jobs up."""
+        """Stops all jobs."""
         for job in self.jobs:
             with suppress(Exception):
                 self.drop(job)

@@ -1,4 +1,4 @@
-"""The server's end of a worker: starts it, listens to it, and starts it anew when it dies or falls silent."""
+"""The server's connection to a worker: starts it, listens to it, and restarts it when it dies or hangs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Link:
 
     @property
     def pid(self) -> int | None:
-        """The process, None while there is none."""
+        """The id of the process; None while there is none."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
@@ -54,7 +54,7 @@ class Link:
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """Ends the process; what it draws is given up."""
+        """Ends the process; its running jobs are stopped."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -66,7 +66,7 @@ class Link:
         self._kill()
 
     async def send(self, message: Mapping[str, Any]) -> None:
-        """Sends a command; one to a worker that just died is lost, and its jobs start again."""
+        """Sends a command. If the worker has just died, the command is lost; its jobs start again anyway."""
         if self._process is None or self._process.stdin is None:
             return
         with suppress(ConnectionError):

@@ -1,4 +1,4 @@
-"""Messages between the server and a worker: a JSON object, and bytes besides where there are any."""
+"""Messages between the server and a worker: a JSON object, and optional bytes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ Message = tuple[dict[str, Any], bytes]
 
 
 def packed(message: Mapping[str, Any], payload: bytes = b"") -> bytes:
-    """A message as it goes through a pipe."""
+    """Returns a message as bytes for a pipe."""
     text = json.dumps(message).encode()
     return _HEAD.pack(len(text), len(payload)) + text + payload
 
 
 def lengths(head: bytes) -> tuple[int, int]:
-    """How many bytes of text and of payload follow a head of HEAD_SIZE bytes."""
+    """Returns how many bytes of text and of payload follow a head of HEAD_SIZE bytes."""
     text, payload = _HEAD.unpack(head)
     return text, payload
 
 
 def unpacked(text: bytes, payload: bytes) -> Message:
-    """The message that these bytes are."""
+    """Returns the message in these bytes."""
     return json.loads(text), payload
 
 
 def read_message(pipe: BinaryIO) -> Message | None:
-    """Waits for the next message; None where the other end is closed."""
+    """Waits for the next message and returns it; None if the other end is closed."""
     head = pipe.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None

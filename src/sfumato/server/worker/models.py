@@ -1,4 +1,4 @@
-"""Loaded models within a limit of memory: the one used longest ago leaves first."""
+"""Keeps loaded models within a limit of memory; the one used longest ago is unloaded first."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Models:
         self._models: OrderedDict[str, StableDiffusion] = OrderedDict()
 
     def get(self, name: str, in_use: Iterable[str] = ()) -> StableDiffusion:
-        """The model of a name, loaded if it is not; models `in_use` stay. Raises SfumatoError as `sfumato.load`."""
+        """Returns a model by name, loads it if needed; models `in_use` stay. Raises SfumatoError as `sfumato.load`."""
         if name not in self._models:
             self._models[name] = self._load(name)
             self._shrink({name, *in_use})
@@ -45,11 +45,11 @@ class Models:
 
     @property
     def bytes(self) -> int:
-        """What their weights take."""
+        """The bytes of all weights."""
         return sum(map(weight_bytes, self._models.values()))
 
     def unload(self, keep: Iterable[str] = ()) -> None:
-        """Forgets all models but some."""
+        """Unloads all models but some."""
         for name in set(self._models) - set(keep):
             del self._models[name]
         self._collect()
@@ -78,7 +78,7 @@ def _loaded(name: str, device: torch.device, dtype: str | None) -> StableDiffusi
 
 
 def weight_bytes(model: StableDiffusion) -> int:
-    """Bytes of a model's weights, each counted once."""
+    """Returns the bytes of a model's weights; shared weights count once."""
     seen = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
         for network in model.networks.values()

@@ -46,7 +46,7 @@ Message = Mapping[str, Any]
 
 @dataclass
 class _Running:
-    """A job that is worked on: the number of its pictures that were finished before, and when it was last shown."""
+    """A running job: the number of its pictures that were finished before, and the time of its last preview."""
 
     model: str
     offset: int
@@ -55,7 +55,7 @@ class _Running:
 
 
 class Worker:
-    """Takes commands, works on jobs, and says what happens."""
+    """Takes commands, works on jobs, and reports what happens."""
 
     def __init__(
         self, models: Models, inputs: Inputs, outputs: Path, exact: bool, out: BinaryIO, safety: str | None = None,
@@ -69,13 +69,13 @@ class Worker:
         self.commands: queue.SimpleQueue[Message] = queue.SimpleQueue()
 
     def say(self, message: Message, payload: bytes = b"") -> None:
-        """Sends a message; what it is about may come from any thread."""
+        """Sends a message; any thread may call this."""
         with self._lock:
             self._out.write(packed(message, payload))
             self._out.flush()
 
     def model(self, name: str) -> StableDiffusion:
-        """The loaded model of a name; those of running jobs stay loaded."""
+        """Returns a loaded model by name; the models of running jobs stay loaded."""
         before = self.models.names
         if name not in before:
             self.say({"say": "loading", "model": name})
@@ -212,7 +212,7 @@ def _beat(worker: Worker) -> None:
 
 
 def main() -> None:
-    """Works as the settings on the command line, a JSON object, say."""
+    """Runs a worker with the settings on the command line, a JSON object."""
     given = json.loads(sys.argv[1])
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything prints goes to the log and not among the messages

@@ -20,7 +20,7 @@ Said = Mapping[str, Any]
 
 
 def tokens(model: StableDiffusion, said: Said) -> dict[str, Any]:
-    """How the model reads `prompt` with `options`, as `sfumato tokens --json` says it."""
+    """Returns how the model reads `prompt` with `options`, as `sfumato tokens --json` prints it."""
     return task.tokens(model, Settings.of(model.spec, said["prompt"], **said["options"])).record()
 
 

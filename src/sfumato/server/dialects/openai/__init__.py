@@ -1,4 +1,4 @@
-"""OpenAI's images API: its clients draw here when their base URL ends in /v1 of this server."""
+"""OpenAI's images API: its clients draw here if their base URL is that of this server with /v1."""
 
 from __future__ import annotations
 

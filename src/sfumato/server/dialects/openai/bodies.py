@@ -15,7 +15,7 @@ Size = Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{1,3}x[1-9][0-9]{1,3})$",
 
 
 class Asked(BaseModel):
-    """What all requests may say. What is not here, such as style and moderation, changes nothing."""
+    """The fields of all requests. Other fields, such as style and moderation, change nothing."""
 
     model_config = ConfigDict(extra="ignore")
     model: str | None = Field(None, max_length=255, description="A model of this server; OpenAI's names mean its own.")
@@ -26,7 +26,7 @@ class Asked(BaseModel):
 
 
 class Drawn(Asked):
-    """What requests with a prompt may say besides."""
+    """The further fields of requests with a prompt."""
 
     prompt: str = Field(max_length=100_000)
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] | None = None
@@ -50,18 +50,18 @@ class Generation(Drawn):
 
 
 class Edit(Drawn):
-    """A request to draw a picture anew, or the part of it that is transparent, in it or in a mask."""
+    """A request to draw a picture anew, or only the part that is transparent in its mask or in itself."""
 
 
 class Variation(Asked):
-    """A request for pictures like a picture."""
+    """A request for variations of a picture."""
 
 
 Body = TypeVar("Body", bound=Asked)
 
 
 def read_form(form: FormData, body: type[Body]) -> Body:
-    """The fields of a form without its files. Raises SfumatoError."""
+    """Returns the fields of a form without its files. Raises SfumatoError for wrong fields."""
     fields: dict[str, Any] = {name: value for name, value in form.multi_items() if isinstance(value, str)}
     try:
         return body.model_validate(fields)
@@ -72,7 +72,7 @@ def read_form(form: FormData, body: type[Body]) -> Body:
 
 
 async def read_file(form: FormData, name: str, needed: bool = True) -> bytes | None:
-    """The file of a form, which may be called "name" or "name[]". Raises SfumatoError for none, and for several."""
+    """Returns the file "name" or "name[]" of a form. Raises SfumatoError if it is missing, or if there are several."""
     files = [one for key in (name, f"{name}[]") for one in form.getlist(key) if isinstance(one, UploadFile)]
     if len(files) > 1:
         raise SfumatoError(f"{len(files)} files are called {name}; models here look at one picture, so send one")
@@ -82,7 +82,7 @@ async def read_file(form: FormData, name: str, needed: bool = True) -> bytes | N
 
 
 def form_schema(body: type[Asked], *files: str) -> dict[str, Any]:
-    """What OpenAPI says of a form of these fields and files, the first of which is needed."""
+    """Returns OpenAPI's description of a form with these fields and files; the first file is required."""
     schema = body.model_json_schema()
     file = {"type": "string", "format": "binary"}
     schema["properties"] |= dict.fromkeys(files, file)

@@ -1,4 +1,4 @@
-"""What is wrong, as OpenAI's API says it."""
+"""Error replies in the form of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ _CODES = {401: "invalid_api_key", 404: "not_found", 413: "request_too_large", 42
 
 
 def error(status: int, message: str) -> dict[str, Any]:
-    """The body of a reply of a status."""
+    """Returns the body of an error reply with a status."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": None, "code": _CODES.get(status)}}

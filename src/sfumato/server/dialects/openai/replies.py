@@ -1,4 +1,4 @@
-"""Finished pictures and their previews, as OpenAI's API gives them."""
+"""Finished pictures and their previews, in the form of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Wanted:
 
     @classmethod
     def by(cls, body: Asked, size: tuple[int, int] | None) -> Self:
-        """What a request says. OpenAI's newer models give no addresses, the others do unless asked otherwise."""
+        """Reads a request. OpenAI's newer models never reply with addresses; the others do by default."""
         newer = (body.model or "").lower().startswith(("gpt-image", "chatgpt-image"))
         url = body.response_format == "url" or (body.response_format is None and not newer)
         if not isinstance(body, Drawn):
@@ -50,7 +50,7 @@ class Wanted:
 
     @classmethod
     def of(cls, client: Mapping[str, Any]) -> Self:
-        """What `to_json` said."""
+        """Returns the value that `to_json` wrote."""
         size = client.get("size")
         return cls(**{**client, "size": None if size is None else tuple(size)})
 
@@ -58,7 +58,7 @@ class Wanted:
         return asdict(self)
 
     def file(self, image: Image.Image, infotext: str | None = None) -> bytes:
-        """The file of a picture in the wanted size and format."""
+        """Returns the file of a picture in the wanted size and format."""
         if self.size is not None and image.size != self.size:
             image = ImageOps.fit(image, self.size, Image.Resampling.LANCZOS)
         kind, file = FORMATS["." + self.format], io.BytesIO()
@@ -70,7 +70,7 @@ class Wanted:
 
 
 def finished(job: Job) -> Job:
-    """The job if it is done. Raises SfumatoError or HTTPException that say why it is not."""
+    """Returns the job if it is done. Raises SfumatoError or HTTPException with the reason if it is not."""
     if job.state is State.DONE:
         return job
     if job.bad_input:
@@ -81,7 +81,7 @@ def finished(job: Job) -> Job:
 
 
 def picture_file(queue: Queue, picture: SavedPicture, wanted: Wanted) -> bytes:
-    """A finished picture as the client wants it. Raises HTTPException where its file is gone."""
+    """Returns a finished picture as the client wants it. Raises HTTPException if its file is gone."""
     path = queue.config.outputs / picture.file
     if not path.is_file():
         raise HTTPException(404, "the picture's file is not there any more")
@@ -90,19 +90,19 @@ def picture_file(queue: Queue, picture: SavedPicture, wanted: Wanted) -> bytes:
 
 
 def in_base64(content: bytes) -> str:
-    """A file's bytes in base64."""
+    """Returns a file's bytes in base64."""
     return base64.b64encode(content).decode()
 
 
 def address(queue: Queue, job: str, index: int, wanted: Wanted) -> str:
-    """The path of a picture, good for an hour without token or password, as OpenAI's addresses are."""
+    """Returns the path of a picture, which works for an hour without token or password, like OpenAI's addresses."""
     until = int(time.time()) + LIFETIME
     name = f"{job}-{index}.{wanted.format}"
     return f"{FILES}{name}?until={until}&key={_key(queue, name, until)}"
 
 
 def is_good(queue: Queue, name: str, until: int, key: str) -> bool:
-    """Whether `address` made this address, less than an hour ago."""
+    """Returns whether `address` made this address less than an hour ago."""
     return until > time.time() and hmac.compare_digest(key.encode(), _key(queue, name, until).encode())
 
 

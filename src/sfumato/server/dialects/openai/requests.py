@@ -1,4 +1,4 @@
-"""From OpenAI's requests to ours: which task, at which size, in how many steps."""
+"""Turns OpenAI's requests into jobs: which task, at which size, in how many steps."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Pair = tuple[int, int]
 
 
 def model_of(name: str | None, queue: Queue) -> str:
-    """The model that a client's name means."""
+    """Returns the model that a client's name means."""
     return queue.default_model if name is None or name.lower().startswith(THEIRS) else name
 
 
 def size_of(asked: Asked) -> Pair | None:
-    """Width and height that the client wants; None where the model decides."""
+    """Returns the width and height that the client wants; None if the model decides."""
     if asked.size in (None, "auto"):
         return None
     width, _, height = str(asked.size).partition("x")
@@ -31,7 +31,7 @@ def size_of(asked: Asked) -> Pair | None:
 
 
 def drawn_size(wanted: Pair | None, spec: Spec) -> dict[str, int]:
-    """The size that is drawn for a wanted one: of its shape, and of as many pixels as the model draws best."""
+    """Returns the size to draw: in the aspect ratio of the wanted one, with as many pixels as the model draws best."""
     if wanted is None:
         return {}
     best = spec.defaults.width * spec.defaults.height
@@ -41,7 +41,7 @@ def drawn_size(wanted: Pair | None, spec: Spec) -> dict[str, int]:
 
 
 def generation(body: Generation, queue: Queue) -> JobRequest:
-    """The request for pictures from words. Raises SfumatoError for a model that is not here."""
+    """Returns the request for pictures from words. Raises SfumatoError for an unknown model."""
     model = model_of(body.model, queue)
     spec = queue.desk.spec(model)
     options = {**_options(body, spec), **drawn_size(size_of(body), spec)}
@@ -49,9 +49,10 @@ def generation(body: Generation, queue: Queue) -> JobRequest:
 
 
 def change(body: Asked, image: bytes, mask: bytes | None, queue: Queue) -> tuple[JobRequest, Pair]:
-    """The request for pictures on top of one, and their size where the client wants none. Raises SfumatoError.
+    """Returns the request to change a picture, and the size of the result if the client names none.
 
-    What is transparent in the mask, else in the picture, is drawn anew; without either the whole picture is.
+    The part that is transparent in the mask, or without a mask in the picture, is drawn anew; without either the whole
+    picture. Raises SfumatoError for a wrong model or picture.
     """
     model = model_of(body.model, queue)
     spec, picture = queue.desk.spec(model), load_rgba(image, "image")

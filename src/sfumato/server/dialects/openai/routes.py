@@ -49,7 +49,7 @@ async def generate(body: Generation, http: Request, queue: QueueOf, user: UserOf
 
 @router.post("/images/edits", response_model=None, openapi_extra=form_schema(Edit, "image", "mask"))
 async def edit(http: Request, queue: QueueOf, user: UserOf, key: Key = None) -> Response:
-    """Draw a picture anew by words: what is transparent in the mask or in the picture, else all of it."""
+    """Change a picture by words: the part that is transparent in the mask or in the picture, or all of it."""
     async with http.form() as form:
         body = read_form(form, Edit)
         image, mask = await read_file(form, "image"), await read_file(form, "mask", needed=False)
@@ -58,7 +58,7 @@ async def edit(http: Request, queue: QueueOf, user: UserOf, key: Key = None) -> 
 
 @router.post("/images/variations", response_model=None, openapi_extra=form_schema(Variation, "image"))
 async def vary(http: Request, queue: QueueOf, user: UserOf, key: Key = None) -> Response:
-    """Draw pictures like a picture."""
+    """Draw variations of a picture."""
     async with http.form() as form:
         body = read_form(form, Variation)
         image = await read_file(form, "image")
@@ -69,7 +69,7 @@ async def vary(http: Request, queue: QueueOf, user: UserOf, key: Key = None) -> 
 async def file(
     name: str, queue: QueueOf, until: Annotated[int, Query(ge=0, le=1 << 60)], key: Annotated[str, Query(max_length=64)]
 ) -> Response:
-    """A picture by the address that a reply gave."""
+    """Get a picture by the address in a reply."""
     match = _FILE.fullmatch(name)
     if match is None or not await queue.in_background(is_good, queue, name, until, key):
         raise HTTPException(404, "there is no such picture, or its address is older than an hour")
@@ -84,13 +84,13 @@ async def file(
 
 @router.get("/models")
 async def list_models(queue: QueueOf) -> dict[str, Any]:
-    """The models of this server."""
+    """List the models of this server."""
     return {"object": "list", "data": await queue.in_background(_models)}
 
 
 @router.get("/models/{name:path}")
 async def get_model(name: str, queue: QueueOf) -> dict[str, Any]:
-    """A model of this server, or the one that OpenAI's name of a model means here."""
+    """Get a model of this server, or the one that an OpenAI model's name means here."""
     if name.lower().startswith(THEIRS):
         return {"id": name, "object": "model", "created": 0, "owned_by": queue.default_model}
     for one in await queue.in_background(_models):
@@ -141,7 +141,7 @@ async def _reply(body: Asked, job: Job, wanted: Wanted, queue: Queue, http: Requ
 
 
 def _described(job: Job, wanted: Wanted) -> dict[str, Any]:
-    """What replies and events say of all pictures of a job."""
+    """Returns what replies and events say about all pictures of a job."""
     first = job.pictures[0] if job.pictures else None
     size = wanted.size or ((first.width, first.height) if first else None)
     said = {"background": "opaque", "output_format": wanted.format, "quality": wanted.quality}
@@ -149,7 +149,7 @@ def _described(job: Job, wanted: Wanted) -> dict[str, Any]:
 
 
 async def _events(job: Job, wanted: Wanted, queue: Queue, what: str, partial: int) -> AsyncIterator[str]:
-    """Previews, at most `partial` of them, then every finished picture."""
+    """Yields at most `partial` previews, then every finished picture."""
     sent = 0
     async for event in queue.events(job.id):
         share = event.data.get("progress", 0)

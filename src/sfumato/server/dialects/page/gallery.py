@@ -1,4 +1,4 @@
-"""The gallery: finding pictures, what users do with them, small versions of them, archives."""
+"""The gallery: finds pictures, marks them, makes small versions and archives of them."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ MAX_PLACES = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class ShownView(Shown):
-    """A picture of the gallery with its address, and that of a small version."""
+    """A picture of the gallery, with the addresses of its file and of a small version."""
 
     url: str
     small: str
 
 
 class Found(BaseModel):
-    """Pictures from a place of the list on, and how many there are in all."""
+    """Part of a list of pictures, and the number of all."""
 
     total: int
     pictures: list[ShownView]
@@ -64,7 +64,7 @@ class Places(BaseModel):
 
 
 class Marks(Places):
-    """What to change of pictures: what is null stays."""
+    """The marks to change on pictures; a null leaves one as it is."""
 
     favourite: bool | None = None
     folder: str | None = Field(None, max_length=100)
@@ -96,14 +96,14 @@ async def list_pictures(
     offset: Annotated[int, Query(ge=0)] = 0,
     count: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Found:
-    """The pictures that were drawn, newest first."""
+    """List finished pictures, newest first."""
     total, shown = await queue.gallery(lambda one: (one.count(user, search), one.pictures(user, search, offset, count)))
     return Found(total=total, pictures=list(map(_view, shown)))
 
 
 @router.get("/gallery/facets")
 async def facets(queue: QueueOf, user: UserOf) -> dict[str, list[str]]:
-    """The models and the folders that pictures have."""
+    """List the models and folders of the pictures."""
     models, folders = await queue.gallery(lambda one: one.facets(user))
     return {"models": models, "folders": folders}
 
@@ -128,7 +128,7 @@ async def mark(marks: Marks, queue: QueueOf, user: UserOf) -> dict[str, int]:
 
 @router.post("/gallery/export", response_class=StreamingResponse)
 async def export(places: Places, queue: QueueOf, user: UserOf) -> StreamingResponse:
-    """A zip archive of pictures, each with its settings in its file."""
+    """Get a zip archive of pictures; the settings of each are in its file."""
     shown = await queue.gallery(lambda one: one.get(user, places.places))
     files = [path for one in shown if (path := queue.config.outputs / one.file).is_file()]
     headers = {"Content-Disposition": 'attachment; filename="pictures.zip"'}
@@ -144,7 +144,7 @@ async def similar(
     index: int = 0,
     count: Annotated[int, Query(ge=1, le=200)] = 60,
 ) -> Found:
-    """The pictures most like one of them, or like a text, by the CLIP that ships."""
+    """List the pictures most similar to one of them, or to a text, by the CLIP that ships."""
     if job is None and not text.strip():
         raise HTTPException(422, "similar to what? give a text, or job and index of a picture")
     await _look(queue, user)
@@ -177,7 +177,7 @@ async def _look(queue: Queue, user: str) -> None:
 
 @router.get("/jobs/{job}/pictures/{index}/small", response_class=FileResponse)
 async def small(job: str, index: int, queue: QueueOf, user: UserOf) -> FileResponse:
-    """A small version of a picture, as WebP."""
+    """Get a small version of a picture, as WebP."""
     found = await find(queue, job, user)
     picture = next((one for one in found.pictures if one.index == index), None)
     if picture is None:

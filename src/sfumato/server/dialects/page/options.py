@@ -41,7 +41,7 @@ class OptionView(BaseModel):
 
 
 class OptionsView(BaseModel):
-    """What a model can be told. `tasks` are the own options of tasks, by the names of their groups."""
+    """The options of a model. `tasks` are the options of single tasks, by the names of their groups."""
 
     model: str
     title: str
@@ -53,7 +53,7 @@ class OptionsView(BaseModel):
 
 @router.get("/options")
 async def list_options(queue: QueueOf, model: str = EMBEDDED) -> OptionsView:
-    """All options, with the ranges and defaults of a model."""
+    """List all options, with the ranges and defaults of a model."""
     await queue.checked(JobRequest(model=model))
     spec = await queue.in_background(queue.desk.spec, model)
     tasks = {

@@ -1,4 +1,4 @@
-"""How a prompt is read while it is written, and what a picture's file says of how it was drawn."""
+"""Shows how a prompt is read while it is typed, and which settings a picture's file holds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_PROMPT = 20_000  # characters
 
 
 class Words(BaseModel):
-    """A prompt, and what decides how it is read."""
+    """A prompt, and the settings that decide how it is read."""
 
     model_config = ConfigDict(extra="forbid")
     model: str = EMBEDDED
@@ -34,7 +34,7 @@ class Words(BaseModel):
 
 @router.post("/tokens")
 async def read_prompt(words: Words, queue: QueueOf) -> dict[str, Any]:
-    """How a model reads a prompt: its tokens and weights, what changes over the steps, notes with their places."""
+    """Show how a model reads a prompt: tokens, weights, changes over the steps, and notes with their places."""
     await queue.checked(JobRequest(model=words.model, prompt=words.prompt, options=words.options))
     return await queue.ask("tokens", {"prompt": words.prompt, "options": words.options}, words.model)
 
@@ -58,7 +58,7 @@ class RecipeView(BaseModel):
 
 @router.post("/replay")
 async def read_picture(sent: SentPicture, queue: QueueOf) -> RecipeView:
-    """What a picture's file says of how it was drawn, whichever program drew it. Nothing is drawn."""
+    """Read the settings in a picture's file, whichever program drew it. Nothing is drawn."""
     return await queue.in_background(_recipe, decoded(sent.picture, "picture"))
 
 
@@ -85,7 +85,7 @@ def _recipe(content: bytes) -> RecipeView:
 
 
 def _name(path: str) -> str:
-    """What a model is called here; clients see no paths."""
+    """Returns the name of a model; clients see no paths."""
     return next((one.name for one in found() if str(one.path) == path), path if path == EMBEDDED else "")
 
 

@@ -29,13 +29,13 @@ TYPES = {
 
 @router.get("/")
 async def page() -> FileResponse:
-    """The page."""
+    """Get the page."""
     return _file("index.html", "no-cache")
 
 
 @router.get("/web/{name}")
 async def part(name: str) -> FileResponse:
-    """A file of the page; its name changes with its content."""
+    """Get a file of the page; its name changes with its content."""
     return _file(name, "public, max-age=31536000, immutable")
 
 
