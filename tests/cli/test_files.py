@@ -222,7 +222,7 @@ def test_names_of_models_are_taken_wherever_one_is_given(run: Run, refused: Call
         ("img2img one.png --resize padd", "unknown --resize 'padd'; did you mean 'pad'?"),
         ("inpaint one.png --start orignal", "unknown --start 'orignal'; did you mean 'original'?"),
         ("interrogate one.png --language eng", "did you mean 'en'?"),
-        ("train lmd", "Did you mean 'ldm'?"),
+        ("train lmd", "Did you mean 'ldm'"),
         ("txt2img cat --style inc --styles-file styles.csv", "did you mean 'ink'?"),
     ],
 )

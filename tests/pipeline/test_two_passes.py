@@ -92,7 +92,7 @@ REFUSED = [
     (lambda sd: sd.txt2img("a cat", hires_scale=0.5), "hires_scale is 0.5; choose a number from 1 to 8"),
     (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_strength=1.7), "hires_strength is 1.7"),
     (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_steps=0), "hires_steps is 0"),
-    (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_upscaler="no.pth"), "cannot open no.pth"),
+    (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_upscaler="no.pth"), "no model at 'no.pth'"),
     (lambda sd: sd.txt2img("a cat", hires_scale=8, width=4096), "draws at most 8192 a side"),
     (lambda sd: sd.txt2img("a cat", tiling="z"), "unknown tiling 'z'; choose one of x, y, both"),
     (lambda sd: sd.img2img(Image.new("RGB", (32, 32)), hires_scale=2), "drawn without hires_scale; leave it out"),
