@@ -36,19 +36,19 @@ async def _models(state: A1111) -> list[str]:
 
 @router.get("/version")
 async def version() -> dict[str, int]:
-    """The version of this API."""
+    """Get the version of this API."""
     return {"version": API_VERSION}
 
 
 @router.get("/settings")
 async def settings() -> dict[str, int]:
-    """How many units the extension's page shows; requests may have more here."""
+    """Get the number of units on the extension's page; requests to this server may have more."""
     return {"control_net_unit_count": UNITS}
 
 
 @router.get("/model_list")
 async def model_list(state: StateOf, update: bool = True) -> dict[str, list[str]]:
-    """The ControlNets, T2I-Adapters and IP-Adapters on this machine."""
+    """List the ControlNets, T2I-Adapters and IP-Adapters on the server's machine."""
     if update:
         state.files.refresh()
     return {"model_list": await _models(state)}
@@ -56,7 +56,7 @@ async def model_list(state: StateOf, update: bool = True) -> dict[str, list[str]
 
 @router.get("/module_list")
 async def module_list(alias_names: bool = False) -> dict[str, Any]:
-    """The preprocessors, by the extension's names or with `alias_names` by ours."""
+    """List the preprocessors, by the extension's names, or with `alias_names` by sfumato's."""
     names = [*HINTS] if alias_names else [*MODULE_NAMES]
     return {"module_list": names, "module_detail": {name: _detail(name) for name in names}}
 
@@ -72,7 +72,7 @@ def _detail(name: str) -> dict[str, Any]:
 
 @router.get("/control_types")
 async def control_types(state: StateOf) -> dict[str, dict[str, Any]]:
-    """The preprocessors and networks by what they steer with; networks are not sorted here."""
+    """List preprocessors and networks by control type; every type has all networks here."""
     models = ["None", *await _models(state)]
     usual = models[min(1, len(models) - 1)]
     types = {
@@ -106,7 +106,7 @@ class DetectBody(Body):
 
 @router.post("/detect")
 async def detect(body: DetectBody, state: StateOf, user: UserOf) -> dict[str, Any]:
-    """What a ControlNet would be shown of pictures."""
+    """Make the hints that a ControlNet would get of pictures."""
     hint = hint_of(body.controlnet_module or "none")
     if not body.controlnet_input_images:
         raise HTTPException(422, "No image selected: send controlnet_input_images")
@@ -134,5 +134,5 @@ async def detect(body: DetectBody, state: StateOf, user: UserOf) -> dict[str, An
 
 @router.post("/render_openpose_json")
 async def render_poses() -> None:
-    """Poses are not drawn here."""
+    """Refuse: poses are not drawn here."""
     raise HTTPException(422, "poses are not drawn here; send a picture of the pose as the hint, with the module none")

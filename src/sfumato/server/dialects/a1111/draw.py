@@ -30,13 +30,13 @@ router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
 
 @router.post("/txt2img")
 async def draw_from_words(body: Txt2ImgBody, state: StateOf, user: UserOf) -> DrawReply:
-    """Pictures from words. The reply comes when they are finished."""
+    """Draw pictures from words. The reply comes when they are finished."""
     return await _reply(body, state, user)
 
 
 @router.post("/img2img")
 async def draw_from_pictures(body: Img2ImgBody, state: StateOf, user: UserOf) -> DrawReply:
-    """Pictures on top of a picture, or with a mask a part of it."""
+    """Change a picture, or with a mask a part of it. The reply comes when it is finished."""
     told = await _reply(body, state, user)
     if not body.include_init_images:
         told.parameters |= {"init_images": None, "mask": None}

@@ -70,14 +70,14 @@ class BatchReply(BaseModel):
 
 @router.post("/extra-single-image")
 async def enlarge_one(body: SingleBody, state: StateOf, user: UserOf) -> SingleReply:
-    """A picture enlarged."""
+    """Enlarge a picture."""
     (image,), told = await _enlarged(body, [body.image], state, user)
     return SingleReply(html_info=told, image=image if body.show_extras_results is not False else None)
 
 
 @router.post("/extra-batch-images")
 async def enlarge_several(body: BatchBody, state: StateOf, user: UserOf) -> BatchReply:
-    """Several pictures enlarged."""
+    """Enlarge several pictures."""
     images, told = await _enlarged(body, [one.data for one in body.imageList], state, user)
     return BatchReply(html_info=told, images=images)
 
@@ -175,7 +175,7 @@ class InfoReply(BaseModel):
 
 @router.post("/png-info")
 async def png_info(body: PictureBody, state: StateOf) -> InfoReply:
-    """The settings inside a picture's file."""
+    """Read the settings in a picture's file."""
     text = await state.queue.in_background(_infotext_of, body.image) or ""
     prompt, negative, fields = infotext.parse(text)
     found = {"Prompt": prompt, "Negative prompt": negative, **fields} if text else {}
@@ -196,7 +196,7 @@ class Caption(BaseModel):
 
 @router.post("/interrogate")
 async def interrogate(body: InterrogateBody, state: StateOf, user: UserOf) -> Caption:
-    """What a picture shows: the names that fit it best."""
+    """Describe a picture by the names that fit it best."""
     if body.model != "clip":
         raise HTTPException(404, f"Model not found: {str(body.model)[:80]!r}; send clip")
     if not body.image:

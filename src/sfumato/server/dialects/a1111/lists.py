@@ -32,7 +32,7 @@ async def _of_kind(state: A1111, kind: str, row: Callable[[LocalFile], dict[str,
 
 @router.get("/samplers")
 async def samplers() -> Rows:
-    """The samplers, by the community's names."""
+    """List the samplers, by the web UI's names."""
     return [
         {"name": one.label, "aliases": [name, *one.aliases], "options": {"scheduler": SAMPLERS[name].schedule}}
         for name, one in SAMPLER_NAMES.items() if name in SAMPLERS
@@ -41,7 +41,7 @@ async def samplers() -> Rows:
 
 @router.get("/schedulers")
 async def schedulers() -> Rows:
-    """The schedules of noise levels; automatic is the one that suits sampler and model."""
+    """List the schedules of noise levels; automatic is the one that suits sampler and model."""
     rows: list[tuple[str, str, list[str]]] = [("automatic", "Automatic", [])]
     rows += [(name, one.label, [*one.aliases]) for name, one in SCHEDULE_NAMES.items()]
     return [
@@ -53,7 +53,7 @@ async def schedulers() -> Rows:
 
 @router.get("/upscalers")
 async def upscalers(state: StateOf) -> Rows:
-    """What enlarges pictures: filters, and the networks on this machine."""
+    """List the upscalers: filters, and the networks on the server's machine."""
     empty = {"model_name": None, "model_path": None, "model_url": None, "scale": 4.0}
     found = await _of_kind(state, "upscaler", lambda one: {**empty, "name": one.name, "model_name": file_name(one)})
     return [{**empty, "name": name} for name in FILTERS] + found
@@ -61,13 +61,13 @@ async def upscalers(state: StateOf) -> Rows:
 
 @router.get("/latent-upscale-modes")
 async def latent_modes() -> Rows:
-    """Ways to enlarge latents; all of them are bilinear here."""
+    """List the ways to enlarge latents; all of them are bilinear here."""
     return [{"name": name} for name in LATENT_MODES]
 
 
 @router.get("/sd-models")
 async def checkpoints(state: StateOf) -> Rows:
-    """The checkpoints on this machine."""
+    """List the checkpoints on the server's machine."""
     return await _of_kind(state, "model", lambda one: {
         "title": title(one), "model_name": one.name, "hash": one.sha256 and one.sha256[:10], "sha256": one.sha256,
         "filename": file_name(one), "config": None,
@@ -80,19 +80,19 @@ def _module(one: LocalFile) -> dict[str, Any]:
 
 @router.get("/sd-vae")
 async def vaes(state: StateOf) -> Rows:
-    """The VAEs on this machine."""
+    """List the VAEs on the server's machine."""
     return await _of_kind(state, "vae", _module)
 
 
 @router.get("/sd-modules")
 async def modules(state: StateOf) -> Rows:
-    """The VAEs and text encoders on this machine, as Forge lists them."""
+    """List the VAEs and text encoders on the server's machine, as Forge does."""
     return await _of_kind(state, "vae", _module) + await _of_kind(state, "text encoder", _module)
 
 
 @router.get("/loras")
 async def loras(state: StateOf) -> Rows:
-    """The LoRAs on this machine; a prompt names one as <lora:NAME:WEIGHT>."""
+    """List the LoRAs on the server's machine; prompts use them as <lora:NAME:WEIGHT>."""
     return await _of_kind(state, "lora", lambda one: {
         "name": one.name, "alias": one.name, "path": file_name(one), "metadata": {},
     })  # fmt: skip
@@ -100,32 +100,32 @@ async def loras(state: StateOf) -> Rows:
 
 @router.get("/embeddings")
 async def embeddings(state: StateOf) -> dict[str, dict[str, Any]]:
-    """The embeddings on this machine, which prompts name."""
+    """List the embeddings on the server's machine; prompts use them by name."""
     found = await state.queue.in_background(state.files.embeddings)
     return {"loaded": found, "skipped": {}}
 
 
 @router.get("/hypernetworks")
 async def hypernetworks(state: StateOf) -> Rows:
-    """The hypernetworks on this machine; a prompt names one as <hypernet:NAME:WEIGHT>."""
+    """List the hypernetworks on the server's machine; prompts use them as <hypernet:NAME:WEIGHT>."""
     return await _of_kind(state, "hypernetwork", lambda one: {"name": one.name, "path": file_name(one)})
 
 
 @router.get("/face-restorers")
 async def face_restorers() -> Rows:
-    """There are none here."""
+    """List the face restorers: there are none here."""
     return []
 
 
 @router.get("/realesrgan-models")
 async def realesrgan_models(state: StateOf) -> Rows:
-    """The networks that enlarge pictures."""
+    """List the networks that enlarge pictures."""
     return await _of_kind(state, "upscaler", lambda one: {"name": one.name, "path": file_name(one), "scale": 4})
 
 
 @router.get("/prompt-styles")
 async def prompt_styles(state: StateOf) -> Rows:
-    """The styles of the user's styles.csv."""
+    """List the styles in styles.csv."""
     path = folder("config") / "styles.csv"
     found = await state.queue.in_background(lambda: read_styles(path) if path.exists() else {})
     return [{"name": name, "prompt": one.prompt, "negative_prompt": one.negative} for name, one in found.items()]
@@ -133,27 +133,27 @@ async def prompt_styles(state: StateOf) -> Rows:
 
 @router.get("/extensions")
 async def extensions() -> Rows:
-    """Extensions of the web UI, which are none here."""
+    """List the web UI's extensions: there are none here."""
     return []
 
 
 @router.get("/artist-categories")
 @router.get("/artists")
 async def artists() -> Rows:
-    """What versions of long ago listed."""
+    """List the artists, as old versions of the web UI did."""
     return []
 
 
 @router.get("/scripts")
 async def scripts() -> dict[str, list[str]]:
-    """The scripts that requests may choose, and those that they may add."""
+    """List the scripts that requests may choose, and those that they may add."""
     names = {kind: [one.name for one in scripts_of(kind == "img2img")] for kind in ("txt2img", "img2img")}
     return {kind: [*found, *ALWAYS_ON, *HARMLESS] for kind, found in names.items()}
 
 
 @router.get("/script-info")
 async def script_info() -> Rows:
-    """The arguments of the scripts that requests may choose."""
+    """List the arguments of the scripts that requests may choose."""
     return [
         {"name": one.name, "is_alwayson": False, "is_img2img": img2img,
          "args": list(map(_told, one.arguments(img2img)))}
@@ -167,19 +167,19 @@ def _told(one: Argument) -> dict[str, Any]:
 
 @router.get("/options")
 async def get_options(state: StateOf, user: UserOf) -> dict[str, Any]:
-    """The user's settings."""
+    """Get the user's settings."""
     return await state.queue.in_background(state.options.get, user)
 
 
 @router.post("/options")
 async def set_options(values: dict[str, Any], state: StateOf, user: UserOf) -> None:
-    """Change settings; keys that cannot be set are ignored, so that the whole object may be sent back."""
+    """Change settings; keys that cannot be set are ignored, so a client may send the whole object back."""
     await state.queue.in_background(state.options.set, user, values)
 
 
 @router.get("/cmd-flags")
 async def cmd_flags(state: StateOf) -> dict[str, Any]:
-    """How the server was started, as far as clients ask."""
+    """Get the command line options of the server that clients ask for."""
     config = state.queue.config
     return {
         "api": True, "listen": config.host not in ("127.0.0.1", "localhost", "::1"), "port": config.port,
@@ -189,7 +189,7 @@ async def cmd_flags(state: StateOf) -> dict[str, Any]:
 
 @router.get("/memory")
 async def memory(state: StateOf) -> dict[str, dict[str, Any]]:
-    """Bytes that are free and in use."""
+    """Get the memory that is free and in use, in bytes."""
     return await state.queue.in_background(_memory)
 
 
@@ -227,7 +227,7 @@ async def refresh(state: StateOf) -> None:
 
 @router.post("/unload-checkpoint")
 async def unload(state: StateOf) -> dict[str, Any]:
-    """Forget loaded models that no running job needs."""
+    """Unload models that no running job needs."""
     await state.queue.command({"do": "unload"})
     return {}
 

@@ -31,7 +31,7 @@ class ProgressReply(BaseModel):
 
 @router.get("/progress")
 async def progress(state: StateOf, user: UserOf, skip_current_image: bool = False) -> ProgressReply:
-    """How far the call is that came first; progress and job_count are 0 where none waits."""
+    """Get the progress of the user's oldest call that is not finished; 0 if there is none."""
     call = state.calls.current(user)
     if call is None:
         return ProgressReply(progress=0.0, eta_relative=0.0, state=_told(None, (0, 0)))
@@ -42,7 +42,7 @@ async def progress(state: StateOf, user: UserOf, skip_current_image: bool = Fals
 
 @router.post("/interrupt")
 async def interrupt(state: StateOf, user: UserOf) -> dict[str, Any]:
-    """End the call that came first; its reply has the pictures that are finished."""
+    """End the user's oldest call; its reply has the finished pictures."""
     if (call := state.calls.current(user)) is not None:
         await state.calls.stop(call)
     return {}
@@ -50,7 +50,7 @@ async def interrupt(state: StateOf, user: UserOf) -> dict[str, Any]:
 
 @router.post("/skip")
 async def skip(state: StateOf, user: UserOf) -> None:
-    """End the batch that is drawn of the call that came first; its other batches go on."""
+    """End the current batch of the user's oldest call; its other batches go on."""
     if (call := state.calls.current(user)) is not None:
         await state.calls.skip(call)
 

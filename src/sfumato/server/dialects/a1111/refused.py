@@ -14,7 +14,7 @@ STOP = "clients do not stop this server; whoever started it does"
 @router.post("/train/embedding")
 @router.post("/train/hypernetwork")
 async def train() -> None:
-    """Training is not offered here: 403."""
+    """Refuse (403): this API trains nothing."""
     raise HTTPException(403, TRAIN)
 
 
@@ -22,5 +22,5 @@ async def train() -> None:
 @router.post("/server-restart")
 @router.post("/server-stop")
 async def stop() -> None:
-    """Clients do not stop the server: 403."""
+    """Refuse (403): clients cannot stop the server."""
     raise HTTPException(403, STOP)

@@ -44,13 +44,13 @@ def _all_told(queue: Queue, user: str) -> dict[str, Any]:
 
 @router.get("/object_info")
 async def nodes(queue: QueueOf, user: UserOf) -> dict[str, Any]:
-    """All nodes: their inputs and outputs."""
+    """List all nodes, with their inputs and outputs."""
     return await queue.in_background(_all_told, queue, user)
 
 
 @router.get("/object_info/{name}")
 async def one_node(name: str, queue: QueueOf, user: UserOf) -> dict[str, Any]:
-    """One node; nothing where it is not here."""
+    """Get one node; an empty object if it is unknown."""
     if name not in NODES:
         return {}
     sent = Uploads(queue.config.folder).all(user)
@@ -59,7 +59,7 @@ async def one_node(name: str, queue: QueueOf, user: UserOf) -> dict[str, Any]:
 
 @router.get("/system_stats")
 async def machine(queue: QueueOf) -> dict[str, Any]:
-    """The machine and its devices."""
+    """Describe the machine and its devices."""
     memory = _memory()
     devices = [
         {
@@ -91,7 +91,7 @@ def _memory() -> tuple[int, int]:
 
 @router.get("/embeddings")
 async def embeddings(queue: QueueOf) -> list[str]:
-    """The names of embeddings, as prompts have them."""
+    """List the names of embeddings, as prompts use them."""
     names = await queue.in_background(files, "embedding")
     return [name.rpartition(".")[0] or name for name in names]
 
@@ -104,7 +104,7 @@ async def folders() -> list[str]:
 
 @router.get("/models/{folder}")
 async def in_folder(folder: str, queue: QueueOf) -> list[str]:
-    """The files of a folder of models."""
+    """List the files in a folder of models."""
     if folder not in FOLDERS:
         raise HTTPException(404, f"there is no folder {folder[:40]!r}; there are {', '.join(FOLDERS)}")
     return list(await queue.in_background(files, *FOLDERS[folder]))
@@ -112,13 +112,13 @@ async def in_folder(folder: str, queue: QueueOf) -> list[str]:
 
 @router.get("/extensions")
 async def extensions() -> list[str]:
-    """Extensions of the page; there are none."""
+    """List extensions of the page: there are none."""
     return []
 
 
 @router.get("/features")
 async def features() -> dict[str, Any]:
-    """What this server can do besides."""
+    """List further features of this server."""
     return dict(FEATURES)
 
 
@@ -127,11 +127,11 @@ FEATURES = {"supports_preview_metadata": False, "max_upload_size": MAX_BYTES}
 
 @router.get("/settings")
 async def settings() -> dict[str, Any]:
-    """Settings of the page; none are kept here."""
+    """Get settings of the page: none are stored here."""
     return {}
 
 
 @router.get("/users")
 async def users() -> dict[str, Any]:
-    """Where the page keeps its settings."""
+    """Say where the page stores its settings."""
     return {"storage": "server", "migrated": True}

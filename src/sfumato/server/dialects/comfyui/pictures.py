@@ -30,7 +30,7 @@ async def upload_image(
     queue: QueueOf, user: UserOf, image: Annotated[UploadFile, File()], subfolder: Annotated[str, Form()] = "",
     type: Annotated[str, Form()] = "input", overwrite: Annotated[str, Form()] = "",
 ) -> dict[str, str]:  # fmt: skip
-    """Send a picture, which graphs then name."""
+    """Send a picture that graphs can then name."""
     content = await _content(image)
     return await queue.in_background(
         _kept, queue, user, content, image.filename or "", subfolder, type, overwrite.lower() in Yes
@@ -43,7 +43,7 @@ async def upload_mask(
     subfolder: Annotated[str, Form()] = "", type: Annotated[str, Form()] = "input",
     overwrite: Annotated[str, Form()] = "",
 ) -> dict[str, str]:  # fmt: skip
-    """Send a mask for a picture that was sent: what is transparent in it becomes so in the picture."""
+    """Send a mask for a picture sent before: its transparent part becomes transparent in the picture."""
     content = await _content(image)
 
     path = await _referred(queue, user, original_ref)
@@ -106,7 +106,7 @@ async def view(
     queue: QueueOf, user: UserOf, filename: str, subfolder: str = "", type: str = "output",
     preview: Annotated[str | None, Query(max_length=40)] = None, channel: str = "rgba",
 ) -> Response:  # fmt: skip
-    """A picture that was sent or drawn; as `preview` smaller in a format, such as "webp;80"."""
+    """Get a picture that was sent or drawn; with `preview` in another format, such as "webp;80"."""
     try:
         name = checked_name(filename, subfolder)
     except SfumatoError as error:

@@ -48,7 +48,7 @@ class Which(BaseModel):
 
 @router.post("/prompt")
 async def add_prompt(new: NewPrompt, queue: QueueOf, user: UserOf) -> Response:
-    """Queue a graph. The reply comes at once; the web socket and /history tell how it goes on."""
+    """Queue a graph. The reply comes at once; the web socket and /history show its progress and result."""
     if (problem := problem_of(new.model_dump())) is not None:
         return JSONResponse({"error": fault(problem), "node_errors": {}}, 400)
     graph = await with_pictures(queue, user, new.prompt)
@@ -124,7 +124,7 @@ async def jobs_of(queue: Queue, user: str, count: int, ended: bool = True) -> li
 
 @router.get("/prompt")
 async def remaining(queue: QueueOf, user: UserOf) -> dict[str, Any]:
-    """How many graphs are not finished."""
+    """Get the number of graphs that are not finished."""
     return {"exec_info": {"queue_remaining": len(unfinished(queue))}}
 
 
@@ -136,7 +136,7 @@ def unfinished(queue: Queue) -> list[Job]:
 
 @router.get("/queue")
 async def show_queue(queue: QueueOf, user: UserOf) -> dict[str, Any]:
-    """The graphs at work and those that wait."""
+    """List running and waiting graphs."""
     lists = {"queue_running": queue.running, "queue_pending": queue.waiting}
     return {
         name: [queued(one.job) for one in several if one.job.dialect == NAME and one.job.user == user]
@@ -146,7 +146,7 @@ async def show_queue(queue: QueueOf, user: UserOf) -> dict[str, Any]:
 
 @router.post("/queue", response_class=Response)
 async def change_queue(which: Ids, queue: QueueOf, user: UserOf) -> Response:
-    """Take graphs that wait out of the queue."""
+    """Remove waiting graphs from the queue."""
     waiting = [one.job for one in queue.waiting if one.job.dialect == NAME and one.job.user == user]
     for job in waiting:
         if which.clear or job.id in which.delete:
@@ -160,7 +160,7 @@ async def show_history(
     queue: QueueOf, user: UserOf, max_items: Annotated[int, Query(ge=-1, le=100_000)] = MOST_JOBS,
     offset: Annotated[int, Query(ge=-1, le=100_000)] = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """What became of the graphs that are ended, oldest first."""
+    """List the results of finished graphs, oldest first."""
     count = MOST_JOBS if max_items < 0 else max_items
     jobs = await jobs_of(queue, user, count + max(0, offset))
     return {job.id: entry(job) for job in reversed(jobs[max(0, offset) :])}
@@ -168,7 +168,7 @@ async def show_history(
 
 @router.get("/history/{prompt_id}")
 async def show_one(prompt_id: str, queue: QueueOf, user: UserOf) -> dict[str, Any]:
-    """What became of a graph; nothing while it is not ended."""
+    """Get the result of a graph; an empty object until it has ended."""
     try:
         job = await queue.get(prompt_id)
     except KeyError:
@@ -178,7 +178,7 @@ async def show_one(prompt_id: str, queue: QueueOf, user: UserOf) -> dict[str, An
 
 @router.post("/history", response_class=Response)
 async def change_history(which: Ids, queue: QueueOf, user: UserOf) -> Response:
-    """Forget graphs that are ended; their pictures' files stay."""
+    """Remove finished graphs from the history; the files of their pictures stay."""
     jobs = await jobs_of(queue, user, 100_000)
     await queue.forget([job.id for job in jobs if which.clear or job.id in which.delete])
     return Response()
@@ -186,7 +186,7 @@ async def change_history(which: Ids, queue: QueueOf, user: UserOf) -> Response:
 
 @router.post("/interrupt", response_class=Response)
 async def interrupt(queue: QueueOf, user: UserOf, which: Annotated[Which | None, Body()] = None) -> Response:
-    """Stop the graph at work, or the one that is named if it is at work."""
+    """Stop the running graph, or the named one if it is running."""
     named = None if which is None else which.prompt_id
     running = [one.job for one in queue.running if one.job.dialect == NAME and one.job.user == user]
     job = next((job for job in running if named in (None, job.id)), None)
@@ -204,7 +204,7 @@ class Freed(BaseModel):
 
 @router.post("/free", response_class=Response)
 async def free(what: Freed, queue: QueueOf, user: UserOf) -> Response:
-    """Let go of models that no job uses, and of what nodes gave."""
+    """Unload models that no job uses, and clear the cached results of nodes."""
     if what.unload_models or what.free_memory:
         await queue.command({"do": "unload"})
     return Response()

@@ -135,7 +135,7 @@ def _text(kind: str, data: dict[str, Any]) -> str:
 
 @router.websocket("/ws")
 async def follow(socket: WebSocket, queue: QueueOf, user: UserOf) -> None:
-    """What happens to the graphs of the client that `clientId` names."""
+    """Send the events of the graphs of the client `clientId`."""
     await socket.accept()
     client = socket.query_params.get("clientId") or uuid.uuid4().hex
     watch = Watch(queue, user, client)
