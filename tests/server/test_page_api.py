@@ -60,6 +60,19 @@ def test_favourites_folders_and_deletion_with_undo(drawn: httpx.Client) -> None:
     assert found(drawn, favourite=True) == []
 
 
+def test_faces_are_the_last_pictures_of_models_and_loras(drawn: httpx.Client) -> None:
+    for seed in (21, 22):
+        job = drawn.post(
+            "/api/jobs", json={"prompt": "a face", "options": {**QUICK, "seed": seed, "lora": ["sepia:0.5"]}}
+        ).json()["id"]
+        drawn.get(f"/api/jobs/{job}/events")
+    faces = drawn.get("/api/gallery/faces").json()
+    assert faces == {"models": {"emoji": faces["models"]["emoji"]}, "loras": {"sepia": faces["models"]["emoji"]}}
+    assert job in faces["models"]["emoji"] and drawn.get(faces["models"]["emoji"]).status_code == 200
+    drawn.post("/api/gallery/mark", json={"pictures": [{"job": job, "index": 0}], "deleted": True})
+    assert job not in drawn.get("/api/gallery/faces").json()["loras"]["sepia"]
+
+
 def test_the_nearest_to_a_picture_is_itself(drawn: httpx.Client) -> None:
     one = found(drawn, words="teapot")[0]
     near = drawn.get("/api/gallery/similar", params={"job": one["job"], "index": 0}).json()["pictures"]

@@ -25,6 +25,8 @@ function remembered(): Form {
 
 export const form = signal<Form>(remembered());
 export const models = signal<Model[]>([]);
+/** Small pictures by the names of models and LoRAs, each the last one that was drawn with it. */
+export const faces = signal<{ models: Record<string, string>; loras: Record<string, string> }>({ models: {}, loras: {} });
 export const options = signal<Options | null>(null);
 effect(() => localStorage.setItem(KEY, JSON.stringify(form.value)));
 
@@ -42,12 +44,17 @@ export function setOption(name: string, value: unknown): void {
 export async function loadModels(): Promise<void> {
   if (!form.value.model) set({ model: EMBEDDED });
   const known = loadOptions();
+  void loadFaces().catch(() => undefined);
   models.value = await get<Model[]>("/models");
   const drawn = models.value.filter((one) => one.kind === "model");
   await known;
   if (drawn.some((one) => one.name === form.value.model)) return;
   set({ model: drawn[0]?.name ?? EMBEDDED });
   await loadOptions();
+}
+
+export async function loadFaces(): Promise<void> {
+  faces.value = await get("/gallery/faces");
 }
 
 export async function loadOptions(): Promise<void> {

@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from server.conftest import serving
 from sfumato.server.config import Config
+from sfumato.server.safety.users import add_user
 
 ROOT = Path(__file__).parents[3]
 Page = Any
@@ -184,6 +185,100 @@ def test_a_table_fills_in(opened: Any) -> None:
     page.click("text=Fill the table")
     page.wait_for_selector(".xyz tr:nth-child(2) td:nth-child(3) .cell.done")
     assert page.locator(".xyz td .pictures").count() == 4
+
+
+def test_models_and_loras_are_picked_by_picture(opened: Any, server: str) -> None:
+    options = {**QUICK, "lora": ["sepia:1"]}
+    job = httpx.post(f"{server}/api/jobs", json={"prompt": "a face", "options": options}).json()["id"]
+    httpx.get(f"{server}/api/jobs/{job}/events", timeout=120)
+    page = opened()
+    page.click("details.more summary")
+    page.wait_for_selector(f".lora:has-text('sepia') img[src*='{job}']")
+    page.wait_for_selector(f".faced:has(:checked):has-text('emoji') img[src*='{job}']")
+    assert page.locator(".faced:has-text('emoji-fast') span.face").inner_text() == "E"
+    page.locator(".faced:has-text('emoji-fast') input").check(force=True)
+    assert "emoji-fast" in page.evaluate("localStorage.form")
+
+
+ALPHA = (
+    "[...document.querySelectorAll('.stack canvas')[1].getContext('2d').getImageData(0, 0, 999, 999).data]"
+    ".filter((value, k) => k % 4 == 3 && value).length"
+)
+
+
+def test_a_pen_is_wider_where_it_presses_and_two_fingers_move_the_sheet(opened: Any) -> None:
+    page = opened("edit", has_touch=True)
+    page.click("button:has-text('Empty sheet')")
+    box = page.wait_for_selector(".sheet").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    devtools = page.context.new_cdp_session(page)
+
+    def pen(force: float) -> int:
+        for kind in ("mousePressed", "mouseReleased"):
+            devtools.send("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1,
+                                                       "pointerType": "pen", "force": force})  # fmt: skip
+        painted = page.evaluate(ALPHA)
+        page.click(".tools button:has-text('Undo')")
+        return painted
+
+    assert 0 < 2 * pen(0.1) < pen(1.0)
+
+    def fingers(kind: str, apart: float) -> None:
+        points = [{"x": x - apart, "y": y, "id": 1}, {"x": x + apart, "y": y, "id": 2}]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points if apart else []})
+
+    fingers("touchStart", 40)
+    for apart in (50, 65, 80):
+        fingers("touchMove", apart)
+    fingers("touchEnd", 0)
+    assert 1.8 < page.wait_for_selector(".sheet").bounding_box()["width"] / box["width"] < 2.2
+    assert page.evaluate(ALPHA) == 0
+
+
+@pytest.mark.parametrize("view", ("draw", "edit", "models"))
+def test_right_to_left_is_a_mirror(opened: Any, view: str) -> None:
+    page = opened(view, viewport={"width": 1280, "height": 900})
+    page.wait_for_timeout(300)
+    before = page.wait_for_selector(".brand").bounding_box()["x"]
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    assert page.wait_for_selector(".brand").bounding_box()["x"] > 900 > before
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    outside = (
+        "[...document.querySelectorAll('main button, main input, main select')].filter(one => one.offsetParent)"
+        ".filter(one => { const {left, right} = one.getBoundingClientRect(); return left < 0 || right > innerWidth; })"
+        ".map(one => one.outerHTML)"
+    )
+    assert page.evaluate(outside) == []
+
+
+def test_two_users_see_their_own_and_log_in_again(browser: Any, tmp_path: Path) -> None:
+    for name in ("ann", "bo"):
+        add_user(tmp_path / "users", name, f"{name}-password")
+    with serving(Config(folder=tmp_path / "server", users=tmp_path / "users")) as address:
+        pages = {}
+        for name in ("ann", "bo"):
+            page = pages[name] = browser.new_context(locale="en-GB").new_page()
+            page.set_default_timeout(60_000)
+            page.add_init_script('localStorage.setItem(\'form\', \'{"options": {"steps": 2}, "model": "emoji"}\')')
+            page.goto(f"{address}/?token={name}:{name}-password")
+            assert "token" not in page.url
+        ann, bo = pages.values()
+        ann.fill("#prompt", "a secret cup")
+        ann.click(".composer button.primary")
+        ann.wait_for_selector(".cell.done img[alt='a secret cup']")
+        for page, count in ((ann, 1), (bo, 0)):
+            page.evaluate("location.hash = 'gallery'")
+            page.wait_for_selector(f"text=Pictures: {count}")
+        bo.context.clear_cookies()
+        bo.evaluate("location.hash = 'models'")
+        bo.fill("dialog.login input[name=user]", "ann")
+        bo.fill("dialog.login input[name=token]", "ann-password")
+        bo.click("dialog.login button")
+        bo.wait_for_selector("dialog.login", state="detached")
+        bo.evaluate("location.hash = 'gallery'")
+        bo.wait_for_selector("text=Pictures: 1")
+        for page in pages.values():
+            page.context.close()
 
 
 @pytest.mark.slow

@@ -1,9 +1,10 @@
 /** What is asked for: words, styles, size, seed, and the rest behind "more". */
 import { signal } from "@preact/signals";
 import type { Option } from "../api";
-import { ASPECTS, emoji, form, loadOptions, models, option, options, request, set, setOption, sizeOf } from "../form";
+import { ASPECTS, emoji, faces, form, loadFaces, loadOptions, models, option, options, request, set, setOption, sizeOf } from "../form";
 import { t, type Key } from "../i18n";
 import { submit } from "../jobs";
+import { Face } from "./face";
 import { Prompt } from "./prompt";
 
 const OWN_STYLES = ["3D style", "flat icon", "gradient style", "noto style", "blob style", "twemoji style"];
@@ -48,7 +49,7 @@ export function Composer() {
         </span>
       </label>
     </div>
-    <details class="more"><summary>{t("more_options")}{changedCount() > 0 && <b class="count">{changedCount()}</b>}</summary><More /></details>
+    <details class="more" onToggle={() => void loadFaces().catch(() => undefined)}><summary>{t("more_options")}{changedCount() > 0 && <b class="count">{changedCount()}</b>}</summary><More /></details>
     <button class="primary" disabled={busy.value || !one.model}>{one.n > 1 ? t("draw_n", { n: one.n }) : t("draw")}</button>
   </form>;
 }
@@ -60,7 +61,7 @@ function More() {
   const first = SHOWN_FIRST.map((name) => known.find((one) => one.name === name)).filter((one): one is Option => !!one);
   return <div class="fields">
     <label class="wide">{t("negative")}<textarea rows={2} value={form.value.negative} onInput={(event) => set({ negative: event.currentTarget.value })} /></label>
-    <label class="wide">{t("model")}<ModelPicker /></label>
+    <ModelPicker />
     <Loras />
     {first.map((one) => <Field key={one.name} option={one} value={form.value.options[one.name]} change={(value) => setOption(one.name, value)} />)}
     {Object.keys(form.value.options).filter((name) => !SHOWN_FIRST.includes(name)).map((name) => {
@@ -77,9 +78,12 @@ function More() {
 }
 
 export function ModelPicker() {
-  return <select onChange={(event) => { set({ model: event.currentTarget.value }); void loadOptions(); }}>
-    {models.value.filter((one) => one.kind === "model").map((one) => <option key={one.name} value={one.name} selected={one.name === form.value.model}>{one.name}</option>)}
-  </select>;
+  return <fieldset class="wide"><legend>{t("model")}</legend>
+    <div class="faces">{models.value.filter((one) => one.kind === "model").map(({ name }) => <label key={name} class="faced">
+      <input type="radio" name="model" checked={name === form.value.model} onChange={() => { set({ model: name }); void loadOptions(); }} />
+      <Face name={name} url={faces.value.models[name]} /><span>{name}</span>
+    </label>)}</div>
+  </fieldset>;
 }
 
 function Loras() {
@@ -89,7 +93,7 @@ function Loras() {
     {here.map(({ name }) => {
       const used = loras.find((one) => one.name === name);
       return <div class="lora" key={name}>
-        <label class="check"><input type="checkbox" checked={!!used} onChange={() => set({ loras: used ? loras.filter((one) => one !== used) : [...loras, { name, weight: 1 }] })} />{name}</label>
+        <label class="check"><input type="checkbox" checked={!!used} onChange={() => set({ loras: used ? loras.filter((one) => one !== used) : [...loras, { name, weight: 1 }] })} /><Face name={name} url={faces.value.loras[name]} />{name}</label>
         {used && <input type="range" min={-1} max={2} step={0.05} value={used.weight} aria-label={t("strength_of", { name })} aria-valuetext={String(used.weight)}
           onInput={(event) => set({ loras: loras.map((one) => one === used ? { name, weight: event.currentTarget.valueAsNumber } : one) })} />}
         {used && <output>{used.weight}</output>}

@@ -100,7 +100,7 @@ export function Edit() {
       <p class="muted">{t(`way_${way.value}_hint` as Key)}</p>
       <Prompt submit={() => void draw()} />
       <Settings />
-      <label>{t("model")}<ModelPicker /></label>
+      <ModelPicker />
       <button class="primary">{t("draw")}</button>
       {live && <><Pictures live={live} /><Progress live={live} />
         {live.job.pictures[0] && <button type="button" onClick={() => void pictureFile(live.job.pictures[0]!.url).then(load)}>{t("go_on_with_it")}</button>}</>}

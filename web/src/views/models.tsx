@@ -1,9 +1,10 @@
 /** Models and adapters that are here: what each is, its licence, what it takes; and new ones, learnt of pictures. */
 import { useEffect } from "preact/hooks";
 import type { Model } from "../api";
-import { form, loadModels, loadOptions, models, set } from "../form";
+import { faces, form, loadModels, loadOptions, models, set } from "../form";
 import { t } from "../i18n";
 import { open } from "../place";
+import { Face } from "../parts/face";
 import { Train } from "./models/train";
 
 const bytes = (n: number | null): string => n === null ? "" : n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.ceil(n / 1e3)} kB`;
@@ -25,7 +26,7 @@ export function Models() {
 function Card({ one }: { one: Model }) {
   const used = form.value.model === one.name, { loras } = form.value, on = loras.some((lora) => lora.name === one.name);
   return <article class="card">
-    <h4>{one.name} {one.loaded && <span class="count">{t("loaded")}</span>}</h4>
+    <h4 class="titled">{(one.kind === "model" || one.kind === "lora") && <Face name={one.name} url={faces.value[one.kind === "model" ? "models" : "loras"][one.name]} />}{one.name} {one.loaded && <span class="count">{t("loaded")}</span>}</h4>
     <p class="muted">{one.what}</p>
     <dl class="settings">
       {one.licence && <div><dt>{t("licence")}</dt><dd>{one.licence}</dd></div>}

@@ -113,6 +113,19 @@ class Gallery:
         )
         return sorted(filter(None, models)), sorted(filter(None, folders))
 
+    def latest_with(self, user: str) -> tuple[dict[str, Place], dict[str, Place]]:
+        """The last picture of a user that each model drew, and each LoRA that the options named."""
+        where, values = _where(user, Search())
+        found: list[dict[str, Place]] = []
+        for name, more in ((_MODEL, ""), ("l.value", ", json_each(j.request, '$.options.lora') l")):
+            rows = self._db.execute(
+                f'select {name}, p.job, p."index", max(j.number) as last from {_JOINED}{more} where {where} '
+                f"group by {name} order by last", values,
+            )  # fmt: skip
+            found.append({str(row[0]): (row[1], row[2]) for row in rows})
+        models, loras = found
+        return models, {lora.rpartition(":")[0] or lora: place for lora, place in loras.items()}
+
     def mark(self, user: str, places: Iterable[Place], changed: Mapping[str, Any]) -> int:
         """Sets `favourite`, `folder` or `deleted` (a time, None to undo) of pictures; how many of them there are."""
         rows = [one.place for one in self.get(user, places)]

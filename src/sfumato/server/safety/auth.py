@@ -72,7 +72,9 @@ class Auth:
         if user is None and (session := _cookie(Headers(scope=scope))) is not None:
             user = self._right.get("session " + session)
         if user is None:
-            ask = {"WWW-Authenticate": 'Basic realm="sfumato", charset="UTF-8"'}
+            # A script of our page shows its own form; asked by this header, the browser would show one of its own.
+            by_script = Headers(scope=scope).get("sec-fetch-dest") == "empty"
+            ask = {} if by_script else {"WWW-Authenticate": 'Basic realm="sfumato", charset="UTF-8"'}
             message = "a token or password is needed; send `Authorization: Bearer TOKEN`, or name and password"
             await refuse(scope, receive, send, 401, message, ask)
         elif given and scope["type"] == "http" and scope["method"] == "GET":

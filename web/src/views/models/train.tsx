@@ -86,10 +86,10 @@ function Curve({ points, steps }: { points: [number, number][]; steps: number })
   const around = Math.ceil(values.length / 16);
   const means = values.map((_, k) => values.slice(Math.max(0, k - around), k + around + 1)).map((some) => some.reduce((sum, one) => sum + one, 0) / some.length);
   return <figure>
-    <svg class="curve" viewBox={`0 -4 ${WIDTH} ${HEIGHT + 8}`} role="img" aria-label={t("train_curve", { first: values[0]!.toPrecision(3), last: values.at(-1)!.toPrecision(3) })}>
+    <svg class="curve" viewBox={`0 -4 ${WIDTH} ${HEIGHT + 8}`} role="img" aria-label={t("train_curve", { first: means[0]!.toPrecision(3), last: means.at(-1)!.toPrecision(3) })}>
       <polyline class="pale" points={line(values)} />
       <polyline points={line(means)} />
     </svg>
-    <figcaption>{t("train_curve", { first: values[0]!.toPrecision(3), last: values.at(-1)!.toPrecision(3) })}</figcaption>
+    <figcaption>{t("train_curve", { first: means[0]!.toPrecision(3), last: means.at(-1)!.toPrecision(3) })}</figcaption>
   </figure>;
 }

@@ -108,6 +108,21 @@ async def facets(queue: QueueOf, user: UserOf) -> dict[str, list[str]]:
     return {"models": models, "folders": folders}
 
 
+class Faces(BaseModel):
+    """The address of a small picture by the name of what it was drawn with last."""
+
+    models: dict[str, str]
+    loras: dict[str, str]
+
+
+@router.get("/gallery/faces")
+async def faces(queue: QueueOf, user: UserOf) -> Faces:
+    """The last picture that was drawn with each model, and with each LoRA."""
+    found = await queue.gallery(lambda one: one.latest_with(user))
+    models, loras = ({name: _address(*place) + "/small" for name, place in one.items()} for one in found)
+    return Faces(models=models, loras=loras)
+
+
 @router.post("/gallery/mark")
 async def mark(marks: Marks, queue: QueueOf, user: UserOf) -> dict[str, int]:
     """Make pictures favourites, put them into a folder, delete them, or undo that; deleted files go after an hour."""
@@ -204,8 +219,12 @@ def _small_file(queue: Queue, file: str) -> Path:
     return (queue.config.folder / "small" / file).with_suffix(".webp")
 
 
+def _address(job: str, index: int) -> str:
+    return f"/api/jobs/{job}/pictures/{index}"
+
+
 def _view(one: Shown) -> ShownView:
-    url = f"/api/jobs/{one.job}/pictures/{one.index}"
+    url = _address(*one.place)
     return ShownView(url=url, small=url + "/small", **vars(one))
 
 
