@@ -71,7 +71,7 @@ examples: .venv/installed-test
 	$(BIN)/python tools/examples.py --data data/emoji
 
 page:
-	cd web && npm ci && npm run build
+	cd web && npm install --no-audit --no-fund && npm run build
 
 docs-pictures: .venv/installed
 	$(BIN)/python tools/docs_pictures.py
