@@ -27,7 +27,7 @@ def serving(config: Config, port: int = 0) -> Iterator[str]:
         assert thread.is_alive(), "the server did not start"
         time.sleep(0.02)
     address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    while httpx.get(address + "/readyz").status_code != 200:
+    while httpx.get(address + "/readyz", timeout=60).status_code != 200:
         time.sleep(0.05)
     try:
         yield address

@@ -121,6 +121,19 @@ def test_a_changed_password_ends_the_old_one(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
+def test_a_changed_password_ends_the_sessions_of_its_user(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    add_user(path, "ada", "correct horse")
+    add_user(path, "bob", "battery staple")
+    client = calling(Auth(PLAIN, Config(users=path)))
+    assert client.get("/api/echo", params={"token": "ada:correct horse"}).status_code == 303
+    assert client.get("/api/echo").json()["user"] == "ada"
+    add_user(path, "bob", "another staple")
+    assert client.get("/api/echo").json()["user"] == "ada"
+    add_user(path, "ada", "another horse")
+    assert client.get("/api/echo").status_code == 401
+
+
 def test_guessing_is_slowed_down(monkeypatch: pytest.MonkeyPatch) -> None:
     client = calling(Auth(PLAIN, Config(token=TOKEN)))
     for _ in range(auth.TRIES):

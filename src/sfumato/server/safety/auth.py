@@ -50,7 +50,8 @@ class Auth:
     def __init__(self, app: ASGIApp, config: Config):
         self._app, self._token = app, config.token
         self._users = None if config.users is None else Users(config.users)
-        self._right: OrderedDict[str, str] = OrderedDict()  # credentials by their hash, and sessions, with their user
+        # Credentials by their hash, and sessions: with the user, and the hash of the password that was right then.
+        self._right: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._wrong: dict[str, deque[float]] = defaultdict(deque)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +71,7 @@ class Auth:
                 break
             self._wrong[address].append(time.monotonic())
         if user is None and (session := _cookie(Headers(scope=scope))) is not None:
-            user = self._right.get("session " + session)
+            user = self._user_of(session)
         if user is None:
             # A script of our page shows its own form; asked by this header, the browser would show one of its own.
             by_script = Headers(scope=scope).get("sec-fetch-dest") == "empty"
@@ -93,13 +94,22 @@ class Auth:
         if self._users is None or not colon:
             return None
         # A changed password must not be right any longer: the hash of the file is part of the key.
-        hash = self._users.hashes().get(name, "")
+        hash = self._hash(name)
         key = hashlib.sha256(f"{hash}\0{credential}".encode()).hexdigest()
         if key not in self._right:
             if not await asyncio.to_thread(self._users.verify, name, password):
                 return None
             self._keep(key, name)
         return name
+
+    def _user_of(self, session: str) -> str | None:
+        """Returns the user of a session; None for an unknown one, and after the user's password was changed."""
+        user, hash = self._right.get("session " + session, (None, ""))
+        return user if user is not None and hash == self._hash(user) else None
+
+    def _hash(self, user: str) -> str:
+        """Returns the hash of a user's password as it is now, "" for nobody and for the token."""
+        return "" if self._users is None else self._users.hashes().get(user, "")
 
     async def _with_cookie(self, user: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Redirects to the same address without the token, so that it does not stay in histories and logs."""
@@ -112,7 +122,7 @@ class Auth:
         await reply(scope, receive, send)
 
     def _keep(self, key: str, user: str) -> None:
-        self._right[key] = user
+        self._right[key] = user, self._hash(user)
         while len(self._right) > KEPT:
             self._right.popitem(last=False)
 
