@@ -20,6 +20,26 @@ Users = Annotated[
 ]
 
 
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SFUMATO_TOKEN",
+        help="Secret that clients must send as Bearer token or password, browsers once as ?token=.",
+        show_default=False,
+    ),
+]
+Hosts = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Further host name by which clients may call the server.", show_default=False),
+]
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="URL", help="Other site whose pages may call the server: https://example.org.", show_default=False
+    ),
+]
+
+
 @app.callback()
 def serve(
     context: typer.Context,
@@ -46,27 +66,10 @@ def serve(
     exact: Annotated[
         bool, typer.Option("--exact", help="Draw each request alone, so that no other one changes its rounding.")
     ] = False,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SFUMATO_TOKEN",
-            help="Secret that clients must send as Bearer token or password, browsers once as ?token=.",
-            show_default=False,
-        ),
-    ] = None,
+    token: Token = None,
     users: Users = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Further host name by which clients may call the server.", show_default=False
-        ),
-    ] = None,
-    origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL", help="Other site whose pages may call the server: https://example.org.", show_default=False
-        ),
-    ] = None,
+    allow_host: Hosts = None,
+    origin: Origins = None,
     licences: Annotated[
         bool, typer.Option("--require-licences", help="Refuse models whose licence was not accepted here.")
     ] = False,
