@@ -89,7 +89,7 @@ def test_names_of_the_model_folders_are_taken(models: Path) -> None:
 
 
 def test_links_out_of_the_model_folders_are_refused(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SfumatoError, match="no file of the model folders"):
+    with pytest.raises(SfumatoError, match="not in a model folder"):
         check_names(JobRequest(model="outside"))
     monkeypatch.setenv("SFUMATO_CONFINED", "1")
     with pytest.raises(SfumatoError, match="link out of the model folders"):
