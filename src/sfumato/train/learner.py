@@ -48,6 +48,10 @@ class Learner:
         self._loss = Loss(task, processes, alone=cfg.sharded)
         self.scaler = torch.amp.GradScaler(device.type, enabled=compute_dtype(cfg, device) == torch.float16)
 
+    def close(self) -> None:
+        """Lets go of what the processes share, before they part."""
+        self._loss.close()
+
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         """Learns from this process's share of the batch of step number `step`, from 0, and returns figures to log.
 

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +69,18 @@ def train(
         found = checkpoint.find(run)
         if found and not resume:
             raise SfumatoError(f"{run} holds a run already ({found.name}); choose another folder, or leave out --fresh")
-        learner = Learner(task, cfg, device, processes)
-        start: dict[str, Any] = learner.restore(found) if found else {"step": 0}
-        processes.wait()
-        with (
-            _pausing(run),
-            Report(run, start["step"], cfg.steps, start.get("report"), not processes.main, cfg.wandb) as report,
-            _signals() as signalled,
-        ):
-            if found:
-                report.say(f"going on from {found}")
-            return _Run(learner, run, dataclasses.asdict(record), report).train(start["step"], signalled, max_minutes)
+        with closing(Learner(task, cfg, device, processes)) as learner:
+            start: dict[str, Any] = learner.restore(found) if found else {"step": 0}
+            processes.wait()
+            with (
+                _pausing(run),
+                Report(run, start["step"], cfg.steps, start.get("report"), not processes.main, cfg.wandb) as report,
+                _signals() as signalled,
+            ):
+                if found:
+                    report.say(f"going on from {found}")
+                under_way = _Run(learner, run, dataclasses.asdict(record), report)
+                return under_way.train(start["step"], signalled, max_minutes)
 
 
 class _Run:

@@ -101,6 +101,10 @@ class Loss:
         """Returns what `Task.loss` returns."""
         return self._task.loss(batch) if self._parallel is None else self._parallel(batch)
 
+    def close(self) -> None:
+        """Lets go of what the processes share: before they part, since torch may wait for ever if it goes after."""
+        self._parallel = None
+
     def held_back(self, yes: bool) -> AbstractContextManager[None]:
         """Opens a context in which gradients gather in each process, if others of the same step follow."""
         return self._parallel.no_sync() if yes and self._parallel is not None else nullcontext()
