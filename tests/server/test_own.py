@@ -82,6 +82,9 @@ def test_other_kinds(client: httpx.Client) -> None:
     assert len(said["report"]["matches"]) == 1
 
 
+PICTURE = {"image": base64_of(Image.new("RGB", (16, 16)))}
+
+
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
@@ -93,6 +96,15 @@ def test_other_kinds(client: httpx.Client) -> None:
         ({"kind": "img2img", "pictures": {"image": "%%%"}}, 400, "base64"),
         ({"kind": "img2img", "pictures": {"image": "aGVsbG8="}}, 400, "picture"),
         ({"how": {"strength": 1}}, 400, "strength"),
+        ({"kind": "interrogate"}, 400, "one picture"),
+        ({"kind": "interrogate", "pictures": PICTURE, "how": {"topp": 3}}, 400, "did you mean 'top'"),
+        ({"kind": "interrogate", "pictures": PICTURE, "how": {"top": "3"}}, 400, "top is '3'"),
+        ({"kind": "interrogate", "pictures": PICTURE, "how": {"language": "xx"}}, 400, "language"),
+        ({"kind": "compress", "pictures": PICTURE, "how": {"quality": 500}}, 400, "quality"),
+        ({"kind": "enlarge", "pictures": PICTURE, "how": {"scale": "x"}}, 400, "scale"),
+        ({"kind": "enlarge", "pictures": PICTURE, "how": {"upscaler": 3}}, 400, "upscaler"),
+        ({"kind": "enlarge", "pictures": PICTURE, "how": {"upscaler": "nowhere"}}, 400, "nowhere"),
+        ({"kind": "hint", "pictures": PICTURE, "how": {"hint": "canny", "resize": "x"}}, 400, "resize"),
         ({"prompt": 3}, 422, "prompt"),
         ({"promt": "a cat"}, 422, "promt"),
     ],

@@ -34,6 +34,11 @@ MAX_STEPS = 100
 _COARSEST, _FINEST = 0, 120
 
 
+def check_quality(quality: object) -> None:
+    """Raises SfumatoError unless `quality` is a number from 0 to 120."""
+    check_number("the quality", quality, _COARSEST, _FINEST, QUALITY)
+
+
 def compress(
     model: Model, image: Image.Image, quality: float = QUALITY, size: int | None = None, prompt: str = ""
 ) -> bytes:
@@ -43,7 +48,7 @@ def compress(
     `size` is the number of bytes that the file may have at most. The `prompt` costs its length and tells the decoder
     what to repair. Raises SfumatoError for a quality outside 0 to 120, and a size that cannot be reached.
     """
-    check_number("the quality", quality, _COARSEST, _FINEST, QUALITY)
+    check_quality(quality)
     if size is not None:
         check_whole("the size in bytes", size, 1, 1 << 30)
     right, below = -image.width % model.spec.multiple, -image.height % model.spec.multiple

@@ -23,17 +23,22 @@ class Match:
     score: float
 
 
-def interrogate(scorer: ClipScorer, image: Image.Image, captions: Sequence[str], top: int = 5) -> list[Match]:
-    """Returns the `top` captions that fit an RGB picture best, best first.
-
-    Raises SfumatoError for no captions, one that is no text or empty, too many, and a `top` below 1.
-    """
+def check_captions(captions: Sequence[str], top: int) -> None:
+    """Raises SfumatoError for no captions, one that is no text or empty, too many, and a `top` below 1."""
     if not isinstance(top, int) or isinstance(top, bool) or top < 1:
         raise SfumatoError(f"top is {top!r}; choose a whole number of captions, such as 5")
     if isinstance(captions, str) or not all(isinstance(one, str) and one.strip() for one in captions):
         raise SfumatoError("captions are a list of texts that are not empty")
     if not 1 <= len(captions) <= MAX_CAPTIONS:
         raise SfumatoError(f"there are {len(captions):,} captions; give 1 to {MAX_CAPTIONS:,}")
+
+
+def interrogate(scorer: ClipScorer, image: Image.Image, captions: Sequence[str], top: int = 5) -> list[Match]:
+    """Returns the `top` captions that fit an RGB picture best, best first.
+
+    Raises SfumatoError for no captions, one that is no text or empty, too many, and a `top` below 1.
+    """
+    check_captions(captions, top)
     distinct = list(dict.fromkeys(captions))
     scores = scorer.scores(image, scorer.encode_text(distinct))
     ranked = sorted(zip(distinct, scores, strict=True), key=lambda pair: -pair[1])

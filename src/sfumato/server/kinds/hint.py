@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from PIL import Image
 
 from sfumato.errors import SfumatoError, unknown
 from sfumato.images.control.canny import HIGH, LOW, canny
-from sfumato.images.files import check_size, on_white
-from sfumato.images.resize import fitted
+from sfumato.images.files import check_size
+from sfumato.images.resize import Resize, fitted
 from sfumato.pipeline.events import Picture, Progress
 from sfumato.pipeline.hints import make_hint
 from sfumato.server.jobs.job import JobRequest
-from sfumato.server.kinds.base import Begun, Bench, Desk, Kind, Work
+from sfumato.server.kinds.base import Bench, Work
+from sfumato.server.kinds.on_picture import OnPicture
 from sfumato.settings.checks import check_number, check_whole
 from sfumato.settings.control import HINTS
 from sfumato.spec import MAX_SIDE
@@ -23,15 +24,14 @@ SHORT = 64
 MAX_THRESHOLD = 4096
 
 
-class Hint(Kind):
+class Hint(OnPicture):
     """`how` has `hint`, one of HINTS but inpaint; `short`, the pixels of the shorter side, or `size` (width and height)
     and `resize` as `images.resize.fitted` (without them the picture keeps its size); `low` and `high`, the thresholds
     of canny; `depth_model`, the model whose network sees depth."""
 
-    def checked(self, request: JobRequest, desk: Desk) -> JobRequest:
-        how = request.how
-        if "image" not in request.pictures:
-            raise SfumatoError("hint needs a picture 'image'; send one")
+    OPTIONS = ("hint", "short", "size", "resize", "low", "high", "depth_model")
+
+    def check(self, image: Image.Image, how: Mapping[str, Any]) -> None:
         if how.get("hint") not in HINTS[:-1]:
             raise unknown("hint", how.get("hint"), HINTS[:-1])
         for name in ("low", "high"):
@@ -43,11 +43,16 @@ class Hint(Kind):
             raise SfumatoError(f"size is {size!r}; give width and height, such as [512, 512]")
         for side in size:
             check_whole("a side of size", side, 1, MAX_SIDE)
-        check_size(*_size(desk.inputs.open(request.pictures["image"]), how), "the hint")
-        return request
+        if how.get("resize", "crop") not in get_args(Resize):
+            raise unknown("resize", how["resize"], get_args(Resize))
+        check_size(*_size(image, how), "the hint")
 
-    def begin(self, request: JobRequest, bench: Bench, done: int = 0) -> Begun:
-        return Begun(_made(request, bench))
+    def work(self, image: Image.Image, request: JobRequest, bench: Bench) -> Work:
+        how = request.how
+        fit = how.get("resize", "crop") if "size" in how else "stretch"
+        image = fitted(image, *_size(image, how), fit)
+        yield Progress(0, 1, 1, lambda: image)
+        yield Picture(0, _hint(image, request, bench), 0, "")
 
 
 def _size(image: Image.Image, how: Mapping[str, Any]) -> tuple[int, int]:
@@ -56,14 +61,6 @@ def _size(image: Image.Image, how: Mapping[str, Any]) -> tuple[int, int]:
         scale = how["short"] / min(image.size)
         return max(1, round(scale * image.width)), max(1, round(scale * image.height))
     return (how["size"][0], how["size"][1]) if "size" in how else image.size
-
-
-def _made(request: JobRequest, bench: Bench) -> Work:
-    image, how = on_white(bench.inputs.open(request.pictures["image"])), request.how
-    width, height = _size(image, how)
-    image = fitted(image, width, height, how.get("resize", "crop") if "size" in how else "stretch")
-    yield Progress(0, 1, 1, lambda: image)
-    yield Picture(0, _hint(image, request, bench), 0, "")
 
 
 def _hint(image: Image.Image, request: JobRequest, bench: Bench) -> Image.Image:

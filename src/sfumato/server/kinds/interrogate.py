@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from sfumato.errors import SfumatoError
-from sfumato.images.files import on_white
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+
 from sfumato.server.jobs.job import JobRequest
-from sfumato.server.kinds.base import Begun, Bench, Desk, Kind, Report, Work
+from sfumato.server.kinds.base import Bench, Report, Work
+from sfumato.server.kinds.on_picture import OnPicture
+from sfumato.tasks.interrogate import check_captions
+from sfumato.text.emoji_names import names
 
 
-class Interrogate(Kind):
-    """Tells the captions that fit a picture best; `how` has `captions`, `top` and `language` as `sd.interrogate`."""
+class Interrogate(OnPicture):
+    """Reports the captions that fit a picture best; `how` has `captions`, `top` and `language` as `sd.interrogate`."""
 
-    def checked(self, request: JobRequest, desk: Desk) -> JobRequest:
-        if "image" not in request.pictures:
-            raise SfumatoError("interrogate needs a picture 'image'; send one")
-        desk.inputs.open(request.pictures["image"])
-        return request
+    OPTIONS = ("captions", "top", "language")
 
-    def begin(self, request: JobRequest, bench: Bench, done: int = 0) -> Begun:
-        return Begun(_matches(request, bench))
+    def check(self, image: Image.Image, how: Mapping[str, Any]) -> None:
+        captions = how.get("captions")
+        check_captions(names(how.get("language", "en")) if captions is None else captions, how.get("top", 1))
 
-
-def _matches(request: JobRequest, bench: Bench) -> Work:
-    image, model = on_white(bench.inputs.open(request.pictures["image"])), bench.model(request.model)
-    matches = model.interrogate(image, **request.how)
-    yield Report({"matches": [{"caption": one.caption, "score": one.score} for one in matches]}, final=True)
+    def work(self, image: Image.Image, request: JobRequest, bench: Bench) -> Work:
+        matches = bench.model(request.model).interrogate(image, **request.how)
+        yield Report({"matches": [{"caption": one.caption, "score": one.score} for one in matches]}, final=True)
