@@ -96,6 +96,33 @@ def test_jobs_of_a_worker_that_died_are_drawn_again(tmp_path: Path) -> None:
     run(test, tmp_path)
 
 
+def test_what_a_death_cut_short_is_drawn_alone_and_last(tmp_path: Path) -> None:
+    small = {"width": 64, "height": 64}
+
+    async def cut(queue: Queue, worker: Pretended) -> None:
+        first, second = [(await queue.submit(request(**small))).id for _ in range(2)]
+        assert worker.started == [first, second]
+        await worker.says("died")
+        assert worker.started == [first, second, first]  # alone
+        fresh = [(await queue.submit(request(**small))).id for _ in range(2)]
+        await worker.says("died")  # the first is at fault; the others did nothing
+        assert (await queue.get(first)).state is State.FAILED
+        assert worker.started[3:] == fresh
+        await worker.says("done", fresh[0], report={})
+        assert worker.started[5:] == []
+        await worker.says("done", fresh[1], report={})
+        assert worker.started[5:] == [second]
+
+    run(cut, tmp_path)
+
+    async def restarted(queue: Queue, worker: Pretended) -> None:  # the server was stopped in peace: nothing is counted
+        await worker.says("ready")
+        (left,) = queue.running
+        assert worker.started == [left.job.id] and left.job.attempts == 1
+
+    run(restarted, tmp_path)
+
+
 def test_what_waits_is_there_after_a_restart(tmp_path: Path) -> None:
     jobs: list[str] = []
 

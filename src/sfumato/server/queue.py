@@ -21,7 +21,7 @@ from sfumato.server.desk import Desk
 from sfumato.server.jobs.gallery import Gallery
 from sfumato.server.jobs.inputs import Inputs, find_inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
-from sfumato.server.jobs.store import MAX_ATTEMPTS, TOO_OFTEN, Store
+from sfumato.server.jobs.store import MAX_STARTS, TOO_OFTEN, Store
 from sfumato.server.logs import LOGGER
 from sfumato.server.tracing import JobSpans, tracer
 from sfumato.server.turns import in_turn
@@ -59,10 +59,15 @@ class Stopping(SfumatoError):
 
 @dataclass
 class _Live:
-    """A job that is not ended, as the server holds it in memory."""
+    """A job that is not ended, as the server holds it in memory.
+
+    `alone` is true if its worker or the server died while it was drawn: then no other job is drawn beside it, so that
+    a job that kills its worker takes no other with it twice.
+    """
 
     job: Job
     weight: int
+    alone: bool = False
     link: Link | None = None
     steps: dict[int, tuple[int, int]] = field(default_factory=dict)
     preview: bytes = b""
@@ -109,7 +114,7 @@ class Queue:
         for job in given_up:
             log.warning("job %s is given up: %s", job.id, job.error)
         for job in again:
-            self._live[job.id] = _Live(job, await self._weight(job.request))
+            self._live[job.id] = _Live(job, await self._weight(job.request), alone=job.attempts > 0)
         pruned = await self._in_thread(self._prune)
         log.info("server starts", extra={"jobs_waiting": len(again), "pictures_pruned": pruned})
         for link in self.links:
@@ -133,6 +138,8 @@ class Queue:
         await self.drain()
         for link in self.links:
             await link.stop()
+        for one in self.running:  # nothing died: the next start draws them as if they had never begun
+            await self._in_thread(self.store.queue_again, one.job.id, True)
         await self._in_thread(self.store.close)
         self._thread.shutdown()
         self._checks.shutdown(wait=False, cancel_futures=True)
@@ -316,11 +323,14 @@ class Queue:
         self._order = self._positions = None
 
     async def _dispatch(self) -> None:
-        """Gives waiting jobs to workers that have room."""
+        """Gives waiting jobs to workers until one finds no room: none that comes later may take its turn for ever."""
         async with self._dispatching:
             for one in () if self.draining else self.waiting:
-                if one.link is None and (link := self._with_room(one)) is not None:
-                    await self._give(one, link)
+                if one.link is not None:
+                    continue
+                if (link := self._with_room(one)) is None:
+                    break
+                await self._give(one, link)
 
     async def _give(self, one: _Live, link: Link) -> None:
         one.link, one.began = link, time.monotonic()
@@ -341,10 +351,12 @@ class Queue:
         for link in self.links:
             if not link.ready:
                 continue
-            weight = sum(other.weight for other in self._live.values() if other.link is link)
+            beside = [other for other in self._live.values() if other.link is link]
+            weight = sum(other.weight for other in beside)
             suits = AT_ONCE if (link.device or "cpu").startswith("cpu") else AT_ONCE_GPU
             most = suits if self.config.at_once is None else self.config.at_once
-            if weight == 0 or weight + one.weight <= most:
+            fits = weight + one.weight <= most and not any(other.alone for other in (one, *beside))
+            if not beside or fits:
                 free.append((one.job.request.model not in link.models, weight, link))
         return min(free, key=lambda each: each[:2])[2] if free else None
 
@@ -396,11 +408,11 @@ class Queue:
         """Queues the jobs of a dead worker again; those during which a worker died too often fail."""
         for one in [one for one in self._live.values() if one.link is link]:
             one.job = await self.get(one.job.id)
-            if one.job.attempts >= MAX_ATTEMPTS:
+            if one.job.attempts >= MAX_STARTS["worker"]:
                 await self._end(one, State.FAILED, TOO_OFTEN.format("worker", one.job.attempts))
                 continue
             await self._in_thread(self.store.queue_again, one.job.id)
-            one.link, one.steps = None, {}
+            one.link, one.steps, one.alone = None, {}, True
             self._changed()
             self.watchers.tell(JobEvent("queued", one.job.id))
         await self._dispatch()

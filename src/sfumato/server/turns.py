@@ -14,7 +14,8 @@ def in_turn(waiting: Iterable[Job], served: Mapping[str, float]) -> list[Job]:
     """Returns jobs in the order in which they are drawn.
 
     Jobs of higher priority come first. Among equal ones, the user whose last turn is longest ago is next (`served` has
-    the time of each user's last turn, in seconds of `time.monotonic`), with the job that came first.
+    the time of each user's last turn, in seconds of `time.monotonic`), with the job that came first; what was started
+    before, and did not end since something died, is drawn after what was not.
     """
     by_user: dict[str, list[Job]] = defaultdict(list)
     for job in waiting:
@@ -27,7 +28,7 @@ def in_turn(waiting: Iterable[Job], served: Mapping[str, float]) -> list[Job]:
             heapq.heappush(heap, (-job.priority, at, job.number, user))
 
     for user, jobs in by_user.items():
-        jobs.sort(key=lambda job: (job.priority, -job.number))
+        jobs.sort(key=lambda job: (job.priority, -job.attempts, -job.number))
         offer(user, served.get(user, 0.0))
     order, now = [], time.monotonic()
     while heap:

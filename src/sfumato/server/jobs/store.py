@@ -17,7 +17,9 @@ from sfumato.server.jobs.gallery import Gallery
 from sfumato.server.jobs.inputs import find_inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
 
-MAX_ATTEMPTS = 2  # a job that was started so often, and never ended because server or worker died, fails
+# A job during which its worker, or the whole server, died fails after so many starts. What cut one short is drawn alone
+# afterwards, so that a worker's second death is the job's own doing; a server is mostly killed from outside.
+MAX_STARTS = {"worker": 2, "server": 10}
 TOO_OFTEN = "the {} died {} times while it drew this; try again, or ask for fewer or smaller pictures"
 _SCHEMA = """
 create table if not exists jobs (
@@ -162,7 +164,7 @@ class Store:
         """Takes up jobs after a crash; returns those to run again, and those that fail since they crashed too often."""
         again, given_up = [], []
         for job in self.unfinished():
-            if job.state is State.RUNNING and job.attempts >= MAX_ATTEMPTS:
+            if job.state is State.RUNNING and job.attempts >= MAX_STARTS["server"]:
                 self.finish(job.id, State.FAILED, TOO_OFTEN.format("server", job.attempts))
                 given_up.append(self.get(job.id))
             else:
