@@ -69,9 +69,9 @@ def test_turns_are_fair(tmp_path: Path) -> None:
         bob = [await queue.submit(request(), user="bob") for _ in range(2)]
         urgent = await queue.submit(request(), user="ann", priority=1)
         assert worker.started == [busy.id]
-        order = [one.job.id for one in queue.waiting]
+        order = [one.job.id for one in queue.live.waiting]
         assert order == [urgent.id, bob[0].id, many[0].id, bob[1].id, many[1].id, many[2].id]
-        assert [queue.position(one) for one in (urgent.id, many[2].id, busy.id)] == [0, 5, None]
+        assert [queue.live.position(one) for one in (urgent.id, many[2].id, busy.id)] == [0, 5, None]
         await worker.says("done", busy.id, report={})
         assert worker.started == [busy.id, urgent.id]
         assert (await queue.get(busy.id)).state is State.DONE
@@ -117,7 +117,7 @@ def test_what_a_death_cut_short_is_drawn_alone_and_last(tmp_path: Path) -> None:
 
     async def restarted(queue: Queue, worker: Pretended) -> None:  # the server was stopped in peace: nothing is counted
         await worker.says("ready")
-        (left,) = queue.running
+        (left,) = queue.live.running
         assert worker.started == [left.job.id] and left.job.attempts == 1
 
     run(restarted, tmp_path)

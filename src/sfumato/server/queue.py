@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from sfumato.errors import SfumatoError
@@ -22,14 +21,12 @@ from sfumato.server.jobs.gallery import Gallery
 from sfumato.server.jobs.inputs import Inputs, find_inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
 from sfumato.server.jobs.store import MAX_STARTS, TOO_OFTEN, Store
+from sfumato.server.live_jobs import LiveJob, LiveJobs
 from sfumato.server.logs import LOGGER
 from sfumato.server.tracing import JobSpans, tracer
-from sfumato.server.turns import in_turn
 from sfumato.server.watchers import JobEvent, Watchers
 from sfumato.server.worker.link import Link
 
-AT_ONCE = 4 * 256 * 256  # pixels that a worker without a GPU draws side by side
-AT_ONCE_GPU = 4 * 1024 * 1024
 LONGEST_ANSWER = 30.0  # seconds
 ADVICE = "wait until a job is done, or cancel one"
 Given = ParamSpec("Given")
@@ -57,30 +54,6 @@ class Stopping(SfumatoError):
         super().__init__("the server is being stopped; what waits is drawn when it runs again")
 
 
-@dataclass
-class _Live:
-    """A job that is not ended, as the server holds it in memory.
-
-    `alone` is true if its worker or the server died while it was drawn: then no other job is drawn beside it, so that
-    a job that kills its worker takes no other with it twice.
-    """
-
-    job: Job
-    weight: int
-    alone: bool = False
-    link: Link | None = None
-    steps: dict[int, tuple[int, int]] = field(default_factory=dict)
-    preview: bytes = b""
-    began: float | None = None
-    cancelled: State | None = None
-
-    @property
-    def progress(self) -> float:
-        """The share of its steps that are done, as far as is known."""
-        pictures = max(1, int(self.job.request.options.get("n") or 1), len(self.steps))
-        return min(1.0, sum(step / steps for step, steps in self.steps.values() if steps) / pictures)
-
-
 class Queue:
     """All jobs of a server. Its methods are called on the event loop; the database works in a thread of its own."""
 
@@ -91,16 +64,12 @@ class Queue:
         if config.model is not None:
             self.desk.spec(config.model)
         self.links = [Link(config, device, self._heard) for device in config.devices]
+        self.live = LiveJobs(self.links, config.at_once)
         self.credentials = None if config.credentials is None else Credentials(*config.credentials)
         self.draining = False
         self.counts: dict[str, int] = defaultdict(int)
-        self.rate: float | None = None  # seconds that a pixel took lately
         self.watchers = Watchers(JobSpans(tracer()))
-        self._live: dict[str, _Live] = {}
-        self._served: dict[str, float] = {}
         self._looking: asyncio.Task[object] | None = None
-        self._order: list[_Live] | None = None
-        self._positions: dict[str, int] | None = None
         self._questions: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._dispatching = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "sfumato-store")
@@ -114,7 +83,7 @@ class Queue:
         for job in given_up:
             log.warning("job %s is given up: %s", job.id, job.error)
         for job in again:
-            self._live[job.id] = _Live(job, await self._weight(job.request), alone=job.attempts > 0)
+            self.live.add(job, await self._weight(job.request), alone=job.attempts > 0)
         pruned = await self._in_thread(self._prune)
         log.info("server starts", extra={"jobs_waiting": len(again), "pictures_pruned": pruned})
         for link in self.links:
@@ -129,7 +98,7 @@ class Queue:
         """Takes no more jobs, lets running ones end for a while, and sends those who still listen away."""
         self.draining = True
         until = time.monotonic() + self.config.drain
-        while self.running and time.monotonic() < until:
+        while self.live.running and time.monotonic() < until:
             await asyncio.sleep(0.05)
         self.watchers.dismiss()
 
@@ -138,7 +107,7 @@ class Queue:
         await self.drain()
         for link in self.links:
             await link.stop()
-        for one in self.running:  # nothing died: the next start draws them as if they had never begun
+        for one in self.live.running:  # nothing died: the next start draws them as if they had never begun
             await self._in_thread(self.store.queue_again, one.job.id, True)
         await self._in_thread(self.store.close)
         self._thread.shutdown()
@@ -166,9 +135,8 @@ class Queue:
         if weight > self.config.pixels:
             limit = f"the limit here is {self.config.pixels:,}; ask for fewer or smaller pictures"
             raise SfumatoError(f"the request draws {weight:,} pixels; {limit}")
-        waiting = sum(1 for one in self._live.values() if one.link is None)
-        if waiting >= self.config.queue:
-            raise QueueFull(waiting, max(1, round(self._seconds(min(one.weight for one in self._live.values())) or 1)))
+        if (waiting := len(self.live.waiting)) >= self.config.queue:
+            raise QueueFull(waiting, self.live.seconds_for_room())
         job, new = await self._in_thread(
             lambda: self.store.add(
                 request, user=user, dialect=dialect, priority=priority, client=client, key=key, body=body
@@ -177,8 +145,7 @@ class Queue:
         if new:
             self.counts["submitted"] += 1
             log.info("job queued", extra=self._told(job))
-            self._live[job.id] = _Live(job, weight)
-            self._changed()
+            self.live.add(job, weight)
             self.watchers.tell(JobEvent("queued", job.id))
             await self._dispatch()
         return job
@@ -199,45 +166,10 @@ class Queue:
         """Returns the newest jobs; see `Store.latest`."""
         return await self._in_thread(lambda: self.store.latest(**which))
 
-    def live(self, job: str) -> _Live | None:
-        """Returns the state in memory of a job that has not ended; None for any other."""
-        return self._live.get(job)
-
     @property
     def default_model(self) -> str:
         """The model of requests that name none."""
         return self.config.model or EMBEDDED
-
-    @property
-    def running(self) -> list[_Live]:
-        """Jobs that a worker has, oldest first."""
-        return [one for one in self._live.values() if one.link is not None]
-
-    @property
-    def waiting(self) -> list[_Live]:
-        """Waiting jobs, in the order in which they will be drawn if no other job comes."""
-        if self._order is None:
-            waiting = {one.job.id: one for one in self._live.values() if one.link is None}
-            order = in_turn((one.job for one in waiting.values()), self._served)
-            self._order = [waiting[job.id] for job in order]
-        return self._order
-
-    def position(self, job: str) -> int | None:
-        """Returns how many jobs are before a waiting one; None for a job that does not wait."""
-        if self._positions is None:
-            self._positions = {one.job.id: k for k, one in enumerate(self.waiting)}
-        return self._positions.get(job)
-
-    def seconds_left(self, job: str) -> float | None:
-        """Returns about how many seconds a job still needs; None if that is not known."""
-        one = self._live.get(job)
-        if one is None or self.rate is None:
-            return None
-        left = sum((1 - other.progress) * other.weight for other in self.running if other is not one)
-        if one.link is None:
-            order = self.waiting
-            left += sum(other.weight for other in order[: order.index(one)])
-        return round(self._seconds(left + (1 - one.progress) * one.weight) or 0, 1)
 
     async def cancel(self, job: str, user: str | None = None) -> bool:
         """Cancels a job and returns whether it was waiting or running. Finished pictures are kept."""
@@ -249,7 +181,7 @@ class Queue:
 
     async def forget(self, jobs: Sequence[str]) -> None:
         """Removes ended jobs from the database; the files of their pictures stay."""
-        await self._in_thread(self.store.delete, [job for job in jobs if job not in self._live])
+        await self._in_thread(self.store.delete, [job for job in jobs if job not in self.live])
 
     async def retry(self, job: str) -> Job:
         """Queues a failed or cancelled job again. Raises KeyError if there is none, SfumatoError if it is another."""
@@ -258,8 +190,7 @@ class Queue:
             raise SfumatoError(f"the job is {old.state}; only one that failed or was cancelled can be tried again")
         await self._in_thread(self.store.queue_again, job, True)
         new = await self.get(job)
-        self._live[job] = _Live(new, await self._weight(new.request))
-        self._changed()
+        self.live.add(new, await self._weight(new.request))
         self.watchers.tell(JobEvent("queued", job))
         await self._dispatch()
         return new
@@ -280,7 +211,7 @@ class Queue:
                 if found.state.ended:
                     yield JobEvent(found.state.value, job)
                     return
-                one = self._live.get(job)
+                one = self.live.get(job)
                 if one is not None and one.link is not None:
                     yield JobEvent("started", job)
                     for picture in found.pictures:
@@ -318,24 +249,18 @@ class Queue:
         """Runs a function of the gallery in the database's thread and returns its result."""
         return await self._in_thread(lambda: work(self.store.gallery))
 
-    def _changed(self) -> None:
-        """Forgets in which order jobs wait."""
-        self._order = self._positions = None
-
     async def _dispatch(self) -> None:
         """Gives waiting jobs to workers until one finds no room: none that comes later may take its turn for ever."""
         async with self._dispatching:
-            for one in () if self.draining else self.waiting:
+            for one in () if self.draining else self.live.waiting:
                 if one.link is not None:
                     continue
-                if (link := self._with_room(one)) is None:
+                if (link := self.live.worker_for(one)) is None:
                     break
                 await self._give(one, link)
 
-    async def _give(self, one: _Live, link: Link) -> None:
-        one.link, one.began = link, time.monotonic()
-        self._served[one.job.user] = one.began
-        self._changed()
+    async def _give(self, one: LiveJob, link: Link) -> None:
+        self.live.give(one, link)
         await self._in_thread(self.store.start, one.job.id)
         one.job = await self.get(one.job.id)
         if one.cancelled is not None:
@@ -344,21 +269,6 @@ class Queue:
         request = one.job.request.to_json()
         done = len(one.job.pictures)
         await link.send({"do": "start", "job": one.job.id, "request": request, "done": done})
-
-    def _with_room(self, one: _Live) -> Link | None:
-        """Returns the worker for a job, if possible one that has loaded its model; None if all are busy."""
-        free = []
-        for link in self.links:
-            if not link.ready:
-                continue
-            beside = [other for other in self._live.values() if other.link is link]
-            weight = sum(other.weight for other in beside)
-            suits = AT_ONCE if (link.device or "cpu").startswith("cpu") else AT_ONCE_GPU
-            most = suits if self.config.at_once is None else self.config.at_once
-            fits = weight + one.weight <= most and not any(other.alone for other in (one, *beside))
-            if not beside or fits:
-                free.append((one.job.request.model not in link.models, weight, link))
-        return min(free, key=lambda each: each[:2])[2] if free else None
 
     async def _heard(self, link: Link, message: Mapping[str, Any], payload: bytes) -> None:
         said = message["say"]
@@ -372,7 +282,7 @@ class Queue:
                 await link.send({"do": "load", "model": self.default_model})
                 await self._dispatch()
                 self._look_around()
-        elif (one := self._live.get(message["job"])) is not None and one.link is link:
+        elif (one := self.live.get(message["job"])) is not None and one.link is link:
             await self._job_said(one, said, message, payload)
 
     def _look_around(self) -> None:
@@ -380,14 +290,14 @@ class Queue:
         if self._looking is None:
             self._looking = asyncio.create_task(self.in_background(models))
 
-    async def _job_said(self, one: _Live, said: str, message: Mapping[str, Any], payload: bytes) -> None:
+    async def _job_said(self, one: LiveJob, said: str, message: Mapping[str, Any], payload: bytes) -> None:
         job = one.job.id
         match said:
             case "progress":
                 one.steps[message["picture"]] = message["step"], message["steps"]
                 one.preview = payload or one.preview
                 told = {name: message[name] for name in ("picture", "step", "steps")}
-                told |= {"progress": round(one.progress, 4), "seconds_left": self.seconds_left(job)}
+                told |= {"progress": round(one.progress, 4), "seconds_left": self.live.seconds_left(job)}
                 self.watchers.tell(JobEvent("progress", job, told, payload))
             case "picture":
                 picture = SavedPicture(**message["picture"])
@@ -397,28 +307,25 @@ class Queue:
             case "report":
                 self.watchers.tell(JobEvent("report", job, message["data"]))
             case "done":
-                if one.began is not None:
-                    seconds = (time.monotonic() - one.began) / max(1, one.weight)
-                    self.rate = seconds if self.rate is None else 0.7 * self.rate + 0.3 * seconds
+                self.live.measure(one)
                 await self._end(one, State.DONE, report=message["report"])
             case "failed":
                 await self._end(one, State.FAILED, message["error"], message["bad_input"])
 
     async def _worker_died(self, link: Link) -> None:
         """Queues the jobs of a dead worker again; those during which a worker died too often fail."""
-        for one in [one for one in self._live.values() if one.link is link]:
+        for one in [one for one in self.live if one.link is link]:
             one.job = await self.get(one.job.id)
             if one.job.attempts >= MAX_STARTS["worker"]:
                 await self._end(one, State.FAILED, TOO_OFTEN.format("worker", one.job.attempts))
                 continue
             await self._in_thread(self.store.queue_again, one.job.id)
-            one.link, one.steps, one.alone = None, {}, True
-            self._changed()
+            self.live.take_back(one)
             self.watchers.tell(JobEvent("queued", one.job.id))
         await self._dispatch()
 
     async def _end_early(self, job: str, state: State, user: str | None) -> bool:
-        one = self._live.get(job)
+        one = self.live.get(job)
         if one is None or (user is not None and one.job.user != user) or one.cancelled is not None:
             return False
         one.cancelled = state
@@ -428,11 +335,10 @@ class Queue:
         return True
 
     async def _end(
-        self, one: _Live, state: State, error: str | None = None, bad_input: bool = False,
+        self, one: LiveJob, state: State, error: str | None = None, bad_input: bool = False,
         report: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        self._live.pop(one.job.id, None)
-        self._changed()
+        self.live.remove(one.job.id)
         self.counts[state.value] += 1
         log.info(f"job {state.value}", extra=self._told(one.job) | ({"error": error} if error else {}))
         await self._in_thread(self.store.finish, one.job.id, state, error, bad_input, report)
@@ -444,9 +350,6 @@ class Queue:
         told = {"job": job.id, "user": job.user, "dialect": job.dialect, "kind": job.request.kind}
         told["model"] = job.request.model
         return told | ({"prompt": job.request.prompt} if self.config.log_prompts else {})
-
-    def _seconds(self, pixels: float) -> float | None:
-        return None if self.rate is None else pixels * self.rate / max(1, len(self.links))
 
     async def _weight(self, request: JobRequest) -> int:
         """Returns how many pixels a request draws; 1 if its model is gone, so that it fails when it starts."""

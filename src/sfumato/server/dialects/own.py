@@ -76,13 +76,13 @@ class JobView(BaseModel):
 
 def view(queue: Queue, job: Job) -> JobView:
     """Returns the job as this API shows it."""
-    live = queue.live(job.id)
+    live = queue.live.get(job.id)
     done = 1.0 if job.state is State.DONE else 0.0
     return JobView(
         id=job.id, number=job.number, state=job.state, kind=job.request.kind, dialect=job.dialect,
         request=job.request.to_json(), priority=job.priority, created=job.created, started=job.started,
-        finished=job.finished, error=job.error, position=queue.position(job.id),
-        progress=done if live is None else live.progress, seconds_left=queue.seconds_left(job.id),
+        finished=job.finished, error=job.error, position=queue.live.position(job.id),
+        progress=done if live is None else live.progress, seconds_left=queue.live.seconds_left(job.id),
         pictures=[PictureView(url=f"/api/jobs/{job.id}/pictures/{one.index}", index=one.index, seed=one.seed,
                               infotext=one.infotext, width=one.width, height=one.height, score=one.score)
                   for one in job.pictures],
@@ -172,7 +172,7 @@ async def get_picture(job: str, index: int, queue: QueueOf, user: UserOf) -> Fil
 async def get_preview(job: str, queue: QueueOf, user: UserOf) -> Response:
     """Get the last preview of a running job, as JPEG; 404 if there is none."""
     await find(queue, job, user)
-    live = queue.live(job)
+    live = queue.live.get(job)
     if live is None or not live.preview:
         raise HTTPException(404, "there is no preview now")
     return Response(live.preview, media_type="image/jpeg", headers={"Cache-Control": "no-store"})

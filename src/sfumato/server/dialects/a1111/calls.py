@@ -90,7 +90,7 @@ class Calls:
 
     async def skip(self, call: Call) -> None:
         """Ends the job of a call that is drawn, with the pictures that it has; the next ones go on."""
-        running = {one.job.id for one in self._queue.running}
+        running = {one.job.id for one in self._queue.live.running}
         job = next((job for job in call.jobs if job in running), None)
         if job is not None:
             await self._queue.skip(job)

@@ -78,7 +78,7 @@ async def task_progress(asked: TaskQuestion, state: StateOf, user: UserOf) -> Ta
     call = state.calls.named(user, asked.id_task or "")
     if call is None:
         return TaskReply(active=False, queued=False, completed=True, textinfo="Done")
-    running = {one.job.id for one in state.queue.running}
+    running = {one.job.id for one in state.queue.live.running}
     if not running.intersection(call.jobs):
         return TaskReply(active=False, queued=True, completed=False, textinfo="In queue...")
     share, (step, _), preview, left = _standing(state, call)
@@ -104,11 +104,11 @@ async def ping() -> dict[str, Any]:
 
 def _standing(state: A1111, call: Call) -> tuple[float, tuple[int, int], bytes, float]:
     """The share that is done, the step of the job that is drawn and all of its steps, its preview, seconds left."""
-    live = [one for job in call.jobs if (one := state.queue.live(job)) is not None]
+    live = [one for job in call.jobs if (one := state.queue.live.get(job)) is not None]
     running = [one for one in live if one.link is not None]
     share = (call.ended + sum(one.progress for one in running)) / call.total
     steps = max(running[0].steps.values(), default=(0, 0)) if running else (0, 0)
-    known = [left for one in live if (left := state.queue.seconds_left(one.job.id)) is not None]
+    known = [left for one in live if (left := state.queue.live.seconds_left(one.job.id)) is not None]
     spent = time.time() - call.began
     left = max(known) if known else spent / max(share, LEAST) - spent
     return min(1.0, max(LEAST, share)), steps, running[0].preview if running else b"", max(0.0, left)

@@ -130,14 +130,14 @@ async def remaining(queue: QueueOf, user: UserOf) -> dict[str, Any]:
 
 def unfinished(queue: Queue) -> list[Job]:
     """The graphs that wait or are worked on."""
-    every = [*queue.running, *queue.waiting]
+    every = [*queue.live.running, *queue.live.waiting]
     return [one.job for one in every if one.job.dialect == NAME]
 
 
 @router.get("/queue")
 async def show_queue(queue: QueueOf, user: UserOf) -> dict[str, Any]:
     """List running and waiting graphs."""
-    lists = {"queue_running": queue.running, "queue_pending": queue.waiting}
+    lists = {"queue_running": queue.live.running, "queue_pending": queue.live.waiting}
     return {
         name: [queued(one.job) for one in several if one.job.dialect == NAME and one.job.user == user]
         for name, several in lists.items()
@@ -147,7 +147,7 @@ async def show_queue(queue: QueueOf, user: UserOf) -> dict[str, Any]:
 @router.post("/queue", response_class=Response)
 async def change_queue(which: Ids, queue: QueueOf, user: UserOf) -> Response:
     """Remove waiting graphs from the queue."""
-    waiting = [one.job for one in queue.waiting if one.job.dialect == NAME and one.job.user == user]
+    waiting = [one.job for one in queue.live.waiting if one.job.dialect == NAME and one.job.user == user]
     for job in waiting:
         if which.clear or job.id in which.delete:
             await queue.cancel(job.id, user)
@@ -188,7 +188,7 @@ async def change_history(which: Ids, queue: QueueOf, user: UserOf) -> Response:
 async def interrupt(queue: QueueOf, user: UserOf, which: Annotated[Which | None, Body()] = None) -> Response:
     """Stop the running graph, or the named one if it is running."""
     named = None if which is None else which.prompt_id
-    running = [one.job for one in queue.running if one.job.dialect == NAME and one.job.user == user]
+    running = [one.job for one in queue.live.running if one.job.dialect == NAME and one.job.user == user]
     job = next((job for job in running if named in (None, job.id)), None)
     if job is not None:
         await queue.cancel(job.id, user)
