@@ -6,9 +6,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 from sfumato.errors import SfumatoError
+from sfumato.runtime.importing import import_torch_quickly
 from sfumato.runtime.threads import wait_passively
 
-wait_passively()  # before anything imports torch
+# Before anything imports torch.
+wait_passively()
+import_torch_quickly()
 
 if TYPE_CHECKING:
     from sfumato.api import StableDiffusion, load

@@ -34,7 +34,7 @@ class CLIP(nn.Module):
         self.image = ImageTower(image)
         self.text_projection = nn.Linear(text.hidden_size, embedding, bias=False)
         self.visual_projection = nn.Linear(image.channels[-1], embedding, bias=False)
-        self.classes = nn.Parameter(torch.randn(self.width, embedding) / embedding**0.5)
+        self.classes = nn.init.normal_(nn.Parameter(torch.empty(self.width, embedding)), std=embedding**-0.5)
         self.log_scales = nn.Parameter(torch.full((len(self.kinds),), math.log(START_SCALE)))
 
     @property

@@ -115,7 +115,7 @@ class Reader(nn.Module):
     def __init__(self, cfg: PriorConfig):
         super().__init__()
         d, self.ranges = cfg.reader, value_ranges(cfg)
-        self.queries = nn.Parameter(torch.randn(1 + MAX_GROUPS, d) * 0.5)
+        self.queries = nn.init.normal_(nn.Parameter(torch.empty(1 + MAX_GROUPS, d)), std=0.5)
         self.state_norm, self.word_norm = nn.LayerNorm(cfg.text_dim), nn.LayerNorm(cfg.text_dim)
         self.from_state, self.from_word = Linear(cfg.text_dim, d), Linear(cfg.text_dim, d)
         self.layers = nn.ModuleList(ReaderLayer(d, cfg.reader_heads) for _ in range(cfg.reader_layers))

@@ -13,6 +13,8 @@ _LOOKS = re.compile("[\ufe0e\ufe0f\u200d\U0001f3fb-\U0001f3ff]")
 
 def spelled_out(text: str) -> str:
     """The text with every emoji of the emoji set replaced by its English name: "🍎 🍎" is "red apple red apple"."""
+    if text.isascii():
+        return text  # no emoji, so their long pattern need not be made
     names, pattern = _known()
     return pattern.sub(lambda match: f" {names[_bare(match[0])]} ", text)
 

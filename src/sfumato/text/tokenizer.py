@@ -15,7 +15,6 @@ from importlib import resources
 from itertools import islice
 from pathlib import Path
 
-import ftfy
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
@@ -33,10 +32,15 @@ FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_confi
 # The original pattern ignores case. After lower-casing only the long s, U+017F, still makes a difference.
 _WORD = re.escape(BOS) + "|" + re.escape(EOS) + r"|'[s\x{17F}]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
+_PLAIN = re.compile(r"[\n -%'-~]*")  # ASCII without entities and control characters: nothing to repair
+
 
 def clean(text: str) -> str:
     """Repair mojibake, resolve HTML entities (twice, as the original), collapse white space, lower-case."""
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    if not _PLAIN.fullmatch(text):
+        import ftfy  # slow to import, and most prompts do without
+
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", text.strip()).strip().lower()
 
 
