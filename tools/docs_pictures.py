@@ -227,6 +227,17 @@ def inpaint() -> Figure:
     return Figure([[Cell(scene, "a cat and a dog"), Cell(right_half, "mask"), *drawn]], 160)
 
 
+def depth() -> Figure:
+    """What has the depth of another picture."""
+    given = words("a pizza, 3D style", seed=5)
+
+    def draw(thing: str) -> Image.Image:
+        return model("emoji-depth").depth2img(given, f"{thing}, 3D style", strength=1.0, seed=1).images[0]
+
+    things = ("a green apple", "a tree", "a carrot", "a cat face")
+    return Figure([[Cell(lambda: given, "a picture"), *[Cell(partial(draw, thing), thing) for thing in things]]], 128)
+
+
 def outpaint() -> Figure:
     scene = partial(words, SCENES[-1])
 
@@ -364,6 +375,7 @@ def curve() -> Figure:
 FIGURES: dict[str, Callable[[], Figure]] = {
     "sheet": sheet, "languages": languages, "scenes": scenes, "img2img": img2img, "variations": variations,
     "grid": grid, "augment": augment, "interpolate": interpolate, "inpaint": inpaint, "outpaint": outpaint,
+    "depth": depth,
     "hires": hires, "upscale": upscale, "tiling": tiling, "prompts": prompts, "guidance": guidance, "codec": codec,
     "adapters": adapters, "sampler-curve": curve,
 }  # fmt: skip

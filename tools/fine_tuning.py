@@ -55,7 +55,15 @@ CASES = (
     ("a robot, flat icon", "a robot, flat icon"), ("a tree and a house, 3D style", "a tree and a house, 3D style"),
     ("a pizza, 3D style", "a green apple, 3D style"), ("two fish, 3D style", "two fish, flat icon"),
 )  # fmt: skip
+# Of what the depth is, and what is drawn by it: other things, which would lie otherwise.
+DEPTHS = (
+    ("a pizza, 3D style", "a green apple, 3D style"), ("a red heart, 3D style", "a strawberry, 3D style"),
+    ("a star, 3D style", "a sunflower, 3D style"), ("a house, 3D style", "a castle, 3D style"),
+    ("a cat face, 3D style", "a dog face, 3D style"), ("a rocket, 3D style", "a carrot, 3D style"),
+    ("a tree, 3D style", "a mushroom, 3D style"), ("a small car, 3D style", "a blue fish, 3D style"),
+)  # fmt: skip
 NEAR = 2  # pixels by which an edge may lie beside its hint
+OTHER = 0.2  # of the range from -1 to 1: by how much a thing differs from its background
 SIDE, SHOWN, THUMB = 256, 4, 112
 LOOP = """
 [loop]
@@ -270,6 +278,40 @@ def shipped(data: EmojiTrainingSet, folder: Path, steps: int) -> Proof:
     return steered("emoji-edges", [*zip(sources, (prompt for _, prompt in CASES), strict=True)])
 
 
+def outline(pictures: Tensor) -> Tensor:
+    """Where pictures (N, 3, H, W) differ from the colour at their edges, (N, 1, H, W), bool."""
+    edges = torch.cat([pictures[:, :, 0], pictures[:, :, -1], pictures[..., 0], pictures[..., -1]], 2)
+    return (pictures - edges.median(2).values[:, :, None, None]).abs().amax(1, keepdim=True) > OTHER
+
+
+def overlap(a: Tensor, b: Tensor) -> float:
+    """The mean share that places a and b (N, 1, H, W), bool, have in common, of those that either has."""
+    return ((a & b).flatten(1).sum(1) / (a | b).flatten(1).sum(1).clamp(min=1)).mean().item()
+
+
+def depth(data: EmojiTrainingSet, folder: Path, steps: int) -> Proof:
+    """The depth variant that ships, on the depth of pictures of other things; nothing is trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plain, deep = sfumato.load(), sfumato.load("emoji-depth")
+    sources = drawn(plain, [source for source, _ in DEPTHS], seed=5)
+    prompts = [prompt for _, prompt in DEPTHS]
+    before = drawn(plain, prompts, seed=100)
+    asked = enumerate(zip(to_images(sources), prompts, strict=True))
+    given = {"strength": 1.0, "watermark": False}
+    after = torch.cat([to_pixels(deep.depth2img(one, text, seed=100 + k, **given)[0]) for k, (one, text) in asked])
+    judge = load_scorer(JUDGE, torch.device("cpu"))
+    with torch.no_grad():
+        texts = judge.encode_text(prompts)
+        fits = [(judge.encode_image(one) @ texts.T).argmax(1).eq(torch.arange(len(prompts))) for one in (before, after)]
+    wanted = outline(sources)
+    figures = [
+        f"outline in common with the picture of the depth: {overlap(outline(before), wanted):.2f} by words alone, "
+        f"{overlap(outline(after), wanted):.2f} with depth",
+        f"own prompt fits best, of {len(prompts)}: {fits[0].sum()} by words alone, {fits[1].sum()} with depth",
+    ]
+    return Proof(figures, sources, after)
+
+
 def coolness(pictures: Tensor) -> Tensor:
     """How much more blue than red pictures (N, 3, H, W) are, (N,)."""
     return (pictures[:, 2] - pictures[:, 0]).mean((1, 2))
@@ -299,6 +341,7 @@ def taste(data: EmojiTrainingSet, folder: Path, steps: int) -> Proof:
 PROOFS: dict[str, tuple[Callable[[EmojiTrainingSet, Path, int], Proof], int]] = {
     "embedding": (embedding, 150), "thing": (thing, 120), "dreambooth": (dreambooth, 120), "style": (style, 500),
     "full": (full, 300), "edges": (edges, 400), "taste": (taste, 150), "shipped": (shipped, 0),
+    "depth": (depth, 0),
 }  # fmt: skip
 
 

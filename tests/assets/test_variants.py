@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.hub.local_models import embedded_variants, find
 from sfumato.loading.convert import convert
 from sfumato.loading.inspect import inspect_checkpoint
+from sfumato.pipeline.depth import depth_of
 
-NAMES = ("emoji-fast", "emoji-inpainting")
+NAMES = ("emoji-depth", "emoji-fast", "emoji-inpainting")
 MOST = 5 << 18  # bytes of each: 1.25 MiB
 
 
@@ -52,3 +54,25 @@ def test_few_steps_draw_what_the_prompt_says() -> None:
             image = model.txt2img(f"{colour} heart", seed=1, steps=steps, watermark=False).images[0]
             mean = np.asarray(image, float)[40:88, 40:88].mean((0, 1))
             assert mean.argmax() == channel, (steps, colour, mean)
+
+
+def test_depth_decides_where_a_thing_is() -> None:
+    model, masks = loaded("emoji-depth"), []
+    for box in ((0, 64, 128, 192), (128, 64, 256, 192)):
+        near = Image.new("L", (256, 256), 0)
+        near.paste(255, box)
+        image = model.depth2img(None, "a red heart", depth=near, seed=1, steps=4, watermark=False).images[0]
+        red = np.asarray(image, float) @ (1, -0.5, -0.5) > 60
+        inside = red[box[1] : box[3], box[0] : box[2]]
+        assert inside.mean() > 0.5 and inside.sum() > 0.8 * red.sum(), (box, inside.mean(), red.sum())
+        masks.append(red)
+    assert (masks[0] & masks[1]).sum() < 0.1 * masks[0].sum()
+
+
+def test_the_depth_of_a_picture_is_seen() -> None:
+    model = loaded("emoji-depth")
+    circle = Image.new("RGB", (256, 256), "white")
+    ImageDraw.Draw(circle).ellipse((40, 90, 140, 190), fill="purple")
+    assert model.depth is not None
+    depth = depth_of(model.depth, circle, 16, 16)[0, 0]
+    assert depth[6:11, 3:8].mean() > depth.mean() + 0.5

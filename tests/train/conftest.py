@@ -10,7 +10,7 @@ from PIL import Image
 
 import tiny
 from sfumato.data.emoji.training import EmojiTrainingSet
-from sfumato.families import family
+from sfumato.families import family, sd3
 from sfumato.loading.save import save_folder
 from tiny.shapes import build_set
 
@@ -20,6 +20,12 @@ def emoji(tmp_path_factory: pytest.TempPathFactory) -> EmojiTrainingSet:
     folder = tmp_path_factory.mktemp("data") / "emoji"
     build_set(folder)
     return EmojiTrainingSet(folder)
+
+
+@pytest.fixture(scope="session")
+def with_prior(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a little model with a scene prior."""
+    return str(tiny.save(tmp_path_factory.mktemp("prior") / "model", sd3.PRIOR_FAMILY))
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,10 @@ import torch
 from typer.testing import CliRunner
 
 import sfumato
-import tiny
 from sfumato.cli.main import app
 from sfumato.data.emoji.training import EmojiExamples
 from sfumato.data.emoji.training import EmojiTrainingSet as EmojiData
 from sfumato.errors import SfumatoError
-from sfumato.families import sd3
 from sfumato.pipeline.depth import depth_of
 from sfumato.pipeline.latents import autoencoding
 from sfumato.spec import DepthNetConfig, UNetConfig
@@ -146,11 +144,6 @@ def test_a_share_of_samples_is_painted_whole(make) -> None:
 def test_captions_are_dropped(make) -> None:
     task = make(replace(HOLES, drop=1.0))
     assert (task.batch(0)["tokens"] == task.variant.conds([""], [0], 32)["tokens"]).all()
-
-
-@pytest.fixture(scope="module")
-def with_prior(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny.save(tmp_path_factory.mktemp("prior") / "model", sd3.PRIOR_FAMILY))
 
 
 def test_a_model_with_a_prior_has_variants_too(emoji: EmojiData, with_prior: str, make, tmp_path: Path) -> None:

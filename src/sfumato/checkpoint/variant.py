@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sfumato import user_config as settings
 from sfumato.checkpoint import embedded_files
 from sfumato.checkpoint.checkpoint import Checkpoint, Stored
 from sfumato.checkpoint.formats import safetensors_file
+from sfumato.checkpoint.formats.fp8 import compact
 from sfumato.checkpoint.hashes import hashed_file, sha256
 from sfumato.errors import SfumatoError
 
@@ -103,9 +103,9 @@ class Changed(Stored):
 
 
 def write(path: Path, base: str, changes: Changes, tensors: Mapping[str, Tensor], without: Sequence[str] = ()) -> None:
-    """Write a variant of `base`, the name of a shipped model or the path of one in the folder layout, as float16.
+    """Write a variant of `base`, the name of a shipped model or the path of one in the folder layout.
 
-    The base's folders `without` are left out.
+    Tensors are stored as `fp8.compact` says. The base's folders `without` are left out.
 
     `tensors` are named as in the folder (`unet/conv_in.weight`), with `.up` and `.down` or `.full` for a difference;
     others are new.
@@ -114,8 +114,9 @@ def write(path: Path, base: str, changes: Changes, tensors: Mapping[str, Tensor]
     if file is None:
         raise SfumatoError(f"{base} is no model in the folder layout; give the path of one")
     header = {"base": base, "sha256": sha256(file), "changes": changes, "without": list(without)}
-    heads = {name: (tuple(tensor.shape), torch.float16) for name, tensor in tensors.items()}
-    safetensors_file.write(path, heads, tensors.__getitem__, {"format": "pt", KEY: json.dumps(header)})
+    stored = {name: compact(tensor.detach().cpu()) for name, tensor in tensors.items()}
+    heads = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in stored.items()}
+    safetensors_file.write(path, heads, stored.__getitem__, {"format": "pt", KEY: json.dumps(header)})
 
 
 def merged(variant: Checkpoint, header: Header, base: Checkpoint) -> Checkpoint:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from sfumato.checkpoint.formats import safetensors_file
+from sfumato.checkpoint.formats.fp8 import compact
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.nets.depth_net import DepthNet
@@ -22,8 +21,6 @@ from sfumato.nets.vae import VAE
 from sfumato.spec import CLIPTextConfig, DepthNetConfig, VAEConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.typed import build
-
-CLIP_TABLES = ("text.text_model.embeddings.token_embedding.weight", "classes")
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -88,7 +85,7 @@ def filled(network: N, tensors: Mapping[str, Tensor], where: str) -> N:
 def save_clip(folder: Path, network: CLIP, tokenizer: CLIPTokenizer, held_out: Sequence[str]) -> None:
     """Write both encoders and their tokenizer; `held_out` names the pictures that training did not see.
 
-    Weights are float16, the large tables of tokens and classes float8.
+    Weights are stored as `fp8.compact` says.
     """
     config = {
         "text": dataclasses.asdict(network.text.cfg),
@@ -98,9 +95,8 @@ def save_clip(folder: Path, network: CLIP, tokenizer: CLIPTokenizer, held_out: S
         "held_out": list(held_out),
     }
     tokenizer.save(folder / "tokenizer")
-    write_export(folder / CLIP_FILE, copy.deepcopy(network).half(), config, {
-        name: value.to(torch.float8_e4m3fn) for name, value in network.state_dict().items() if name in CLIP_TABLES
-    })  # fmt: skip
+    stored = {name: compact(value) for name, value in network.state_dict().items()}
+    write_export(folder / CLIP_FILE, network, config, stored)
 
 
 def load_clip(folder: str | Path) -> tuple[CLIP, CLIPTokenizer, frozenset[str]]:

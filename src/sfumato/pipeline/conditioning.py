@@ -33,8 +33,8 @@ GOOD, POOR = 6.0, 2.5  # aesthetic scores that the XL refiner takes for a prompt
 
 
 def guidance(
-    model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None, underlay: Underlay | None = None,
-    after: int = 0,
+    model: Model, one: Settings, sigmas: Tensor, concat: Tensor | None = None,
+    underlay: Underlay | Region | None = None, after: int = 0,
 ) -> Guidance:  # fmt: skip
     """Returns the guidance of one picture, towards its prompt and away from its negative one, over noise levels.
 

@@ -13,11 +13,12 @@ from sfumato.nets.prior import Underlay
 from sfumato.nets.vae import VAE
 from sfumato.pipeline.latents import encode
 
-__all__ = ["Underlay", "hole_of", "whole_of", "with_ground"]
+__all__ = ["Underlay", "hole_of", "near_part", "whole_of", "with_ground"]
 
 BINS = 16  # of a channel's values, among which the ground's colour is the commonest
 NEAR = 0.2  # of the range from -1 to 1: how far a ground may be from its commonest colour
 LEAST = 0.2  # of the picture that a ground covers
+FAR = -0.5  # depth, from -1 to 1, up to which a place is background
 
 
 def hole_of(vae: VAE, pixels: Tensor, mask: Tensor, goes_on: bool = False) -> Underlay:
@@ -42,10 +43,19 @@ def filled_part(picture: Image.Image) -> Region:
     """Returns the box of what differs from the colour at the edges of a picture, all of it where nothing does."""
     pixels = to_pixels(picture.convert("RGB"))[0]
     edges = torch.cat([pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]], 1)
-    away = (pixels - edges.median(1).values[:, None, None]).abs().amax(0) > NEAR
+    return _box((pixels - edges.median(1).values[:, None, None]).abs().amax(0) > NEAR)
+
+
+def near_part(depth: Tensor) -> Region:
+    """Returns the box of what is not far away in a depth map (1, 1, h, w) in [-1, 1], all of it where nothing is."""
+    return _box(depth[0, 0] > FAR)
+
+
+def _box(places: Tensor) -> Region:
+    """Returns the box of places (H, W), bool, all of the picture where there are none."""
     bounds = []
-    for other, size in ((0, pixels.shape[2]), (1, pixels.shape[1])):
-        found = away.any(other).nonzero()[:, 0]
+    for other, size in ((0, places.shape[1]), (1, places.shape[0])):
+        found = places.any(other).nonzero()[:, 0]
         bounds.append((int(found[0]) / size, (int(found[-1]) + 1) / size) if len(found) else (0.0, 1.0))
     (left, right), (top, bottom) = bounds
     return Region((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)

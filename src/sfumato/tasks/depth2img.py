@@ -19,6 +19,7 @@ from sfumato.pipeline.hints import on_picture
 from sfumato.pipeline.latents import encode
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
+from sfumato.pipeline.underlay import near_part
 from sfumato.settings.option import written
 from sfumato.settings.settings import Settings, sized
 from sfumato.settings.task_options import Depth2ImgOptions
@@ -88,7 +89,10 @@ def depth2img(
     run = SamplingRun.of(model, settings).from_strength(strength)
     concat = depth_map(model, start, None if depth is None else fitted(depth, *size, resize), run.shape[2:])
     init_latents = None if start is None else encode(model.vae, to_pixels(start))
+    filled = None if model.prior is None else near_part(concat)  # things are laid out where the depth has them
     how = Depth2ImgOptions(strength, resize)
     metadata = {**written(Depth2ImgOptions, how), "Depth": "yes" if depth is None else "given"}
-    plan = Plan.of(model, run, lambda one: guidance(model, one, run.sigmas, concat), init_latents, metadata=metadata)
+    plan = Plan.of(
+        model, run, lambda one: guidance(model, one, run.sigmas, concat, filled), init_latents, metadata=metadata
+    )
     return generate(model, settings, plan)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.checkpoint.formats.fp8 import EIGHTS
+from sfumato.checkpoint.formats.fp8 import EIGHTS, compact
 from sfumato.checkpoint.open import open_checkpoint
 from sfumato.errors import SfumatoError
 from sfumato.loading.inspect import inspect_checkpoint
@@ -84,3 +84,19 @@ def test_what_is_not_read_is_named(name, tensor, text, tiny, write):
 def test_a_scale_of_another_shape_is_named(tiny, write):
     tensors = scaled(tiny.original(), torch.float8_e5m2, "scale_weight", False)
     refused(write(tensors | {f"{MATRIX}.scale_weight": torch.ones(1, 7)}), "one scale, or one a row, is expected")
+
+
+def test_compact_weights_keep_what_they_say() -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(64, 64) / 10
+    small = compact(matrix)
+    assert small.dtype == torch.float8_e4m3fn
+    assert (small.float() - matrix).norm() < 0.03 * matrix.norm()
+    for weight in (
+        matrix[:8],
+        matrix.flatten(),
+        matrix * 1e-4,
+        matrix * 1e4,
+    ):  # too few, a vector, too small, too large
+        assert compact(weight).dtype == torch.float16
+    assert compact(matrix[:8]).float().sub(matrix[:8]).abs().max() < 1e-3

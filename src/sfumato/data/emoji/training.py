@@ -40,7 +40,8 @@ class EmojiOptions:
 
     Each picture is encoded on white and on `backgrounds` named colours, and `background_share` is how often captions
     ask for one of these. `styles` says how often pictures of a style come in an epoch (default 1), `subgroups` the same
-    for Unicode's subgroups of concepts, and `languages` how often captions of a language are drawn. With `scenes`, the
+    for Unicode's subgroups of concepts, of which `only` these are learnt (empty: all), and `languages` how often
+    captions of a language are drawn. With `scenes`, the
     first so many scenes of `noun_scenes` are the share `scene_share` of every batch. Raises SfumatoError for unknown
     names and shares.
     """
@@ -49,6 +50,7 @@ class EmojiOptions:
     background_share: float = captions.BACKGROUND_SHARE
     styles: dict[str, int] = field(default_factory=dict)
     subgroups: dict[str, int] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
     languages: dict[str, float] = field(default_factory=dict)
     scenes: int = 0
     scene_share: float = 0.4
@@ -113,15 +115,17 @@ class EmojiTrainingSet(EmojiData):
 
 
 class OnBackgrounds:
-    """All pictures of the set on white and on some named colours: a `protocol.PictureList`.
+    """Pictures of the set on white and on some named colours: a `protocol.PictureList`.
 
-    Variant v of picture i has the number i * (1 + backgrounds) + v. Variant 0 is white, which captions do not name.
+    `chosen` are their numbers in the set (None: all). Variant 0 of a picture is on white, which captions do not name.
     """
 
     name = "pictures"
 
-    def __init__(self, data: EmojiData, backgrounds: int) -> None:
+    def __init__(self, data: EmojiData, backgrounds: int, chosen: Sequence[int] | None = None) -> None:
         self.data, self.variants = data, 1 + backgrounds
+        self._chosen = np.array(range(len(data)) if chosen is None else chosen, np.int64)
+        self._place = {int(i): place for place, i in enumerate(self._chosen)}
         rng = stream(0, "backgrounds", 0)
         places = rng.permuted(np.tile(np.arange(len(COLOURS)), (len(data), 1)), axis=1)[:, :backgrounds]
         low, high = (np.array([getattr(colour, end) for colour in COLOURS], np.float32) for end in ("low", "high"))
@@ -129,14 +133,20 @@ class OnBackgrounds:
         white = np.full((len(data), 1, 3), 255, np.float32)
         self._places = places
         self._rgb = np.concatenate([white, (low[places] + where * (high - low)[places]).round()], 1)
-        self.fingerprint = f"{_hash(data.manifest)} on {backgrounds}"
+        some = "" if len(self._chosen) == len(data) else f" of {_hash(self._chosen.tobytes())}"
+        self.fingerprint = f"{_hash(data.manifest)} on {backgrounds}{some}"
 
     def __len__(self) -> int:
-        return len(self.data) * self.variants
+        return len(self._chosen) * self.variants
+
+    def number(self, i: int, variant: int = 0) -> int:
+        """Returns the number that a variant of the set's picture i has in this list."""
+        return self._place[i] * self.variants + variant
 
     def draw(self, numbers: np.ndarray) -> Tensor:
         """Returns the pictures with these numbers, (B, 3, S, S) in [-1, 1]."""
-        pictures, variants = np.divmod(numbers, self.variants)
+        places, variants = np.divmod(numbers, self.variants)
+        pictures = self._chosen[places]
         return compose(self.data.pictures(pictures), self._rgb[pictures, variants])
 
     def colour(self, i: int, variant: int) -> captions.Colour | None:
@@ -190,11 +200,14 @@ class CaptionedEmoji:
     def __init__(self, data: EmojiData, options: EmojiOptions, seed: int, held_out: int) -> None:
         self.data, self.options = data, options
         self._seed, self._held_out = seed, held_out
-        self._pictures = OnBackgrounds(data, options.backgrounds)
+        chosen = [i for i in range(len(data)) if self._repeats(i)]
+        self._pictures = OnBackgrounds(data, options.backgrounds, chosen)
         self._scenes = SceneList(NounScenes(data), options.scenes + held_out) if options.scenes else None
         self.parts: list[PictureList] = [self._pictures] if self._scenes is None else [self._pictures, self._scenes]
         train = data.splits["train"]
         self.epoch = np.repeat(train, [self._repeats(int(i)) for i in train])
+        if not len(self.epoch):
+            raise SfumatoError("no picture is left to learn from; see `only`, `styles` and `subgroups` in [data]")
         unseen = np.concatenate([data.splits["unseen_picture"], data.splits["unseen_concept"]])
         self._unseen = np.array([i for i in sorted(unseen) if self._repeats(int(i))], np.int64)
         weights = [options.languages.get(language, 1.0) for language in LANGUAGES]
@@ -210,7 +223,7 @@ class CaptionedEmoji:
         for i in self.epoch[shuffled(seed, "pictures", step * single, single, len(self.epoch))].tolist():
             plain = options.backgrounds == 0 or rng.random() >= options.background_share
             variant = 0 if plain else rng.randint(1, options.backgrounds)
-            numbers.append(i * self._pictures.variants + variant)
+            numbers.append(self._pictures.number(i, variant))
             colour = self._pictures.colour(i, variant)
             texts.append(captions.caption(self.data.concept(i), self.data.style(i), self._language(rng), rng, colour))
         if self._scenes:
@@ -229,7 +242,7 @@ class CaptionedEmoji:
                     self.data.prompt(self.data.subject(i), self.data.style(i), LANGUAGES[k % len(LANGUAGES)])
                     for k, i in enumerate(chosen.tolist())
                 ]
-                found[name] = chosen * self._pictures.variants, prompts
+                found[name] = np.array([self._pictures.number(int(i)) for i in chosen], np.int64), prompts
         if self._scenes:
             new = self._scenes.layouts[self.options.scenes :]
             prompts = [scene_captions.prompt(scene, LANGUAGES[k % len(LANGUAGES)]) for k, scene in enumerate(new)]
@@ -239,6 +252,8 @@ class CaptionedEmoji:
     def _repeats(self, i: int) -> int:
         """Returns how often picture i comes in an epoch."""
         options, data = self.options, self.data
+        if options.only and data.concept(i).subgroup not in options.only:
+            return 0
         return options.styles.get(data.style(i), 1) * options.subgroups.get(data.concept(i).subgroup, 1)
 
     def _language(self, rng: Random) -> str:

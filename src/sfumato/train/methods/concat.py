@@ -40,6 +40,7 @@ from sfumato.train.preparation import Tensors, prepared
 from sfumato.train.sheet import sheet
 from sfumato.train.task import Batch
 from sfumato.train.variant import Condition, Variant
+from sfumato.train.warp import warped
 
 CHUNK = 32  # examples in one file
 RATIOS = (0.5, 2.0, 10.0)  # of the validation's noise to its signal
@@ -119,6 +120,7 @@ class ConcatTask:
             cfg.views,
             model_hash(self.variant.base.path),
             DRAFT_ERROR,
+            "drafts are warped" if cfg.condition == "depth" else "",
         )
         self._empty_prompt = self.variant.conds([""], [0], side)
         self._kept = prepared(
@@ -230,18 +232,22 @@ class ConcatTask:
     def _fields(self, example: Example, number: int, latents: Tensor) -> Tensors:
         """Returns the conditioning of every view as `Variant.conds` does.
 
-        A prior would lay out a caption in its own way, which is not how this picture is. So for inpainting its draft is
-        the picture itself, with errors as large as a draft has: what is learnt is to go on from the draft.
+        A prior would lay out a caption in its own way, which is not how this picture is. So its draft is the picture
+        itself, with errors as large as a draft has: what is learnt is to go on from the draft. For depth the picture is
+        warped: what the draft shows is right, but where it ends only depth says.
         """
         base, side, views = self.variant.base, example.picture.shape[1], range(self.cfg.views)
         captions = [example.caption(self._rng(number, view)) for view in views]
+        seeds = [number * self.cfg.views + view for view in views]
+        generator = torch.Generator().manual_seed(number)
         underlays = []
-        if self.cfg.condition == "inpainting" and base.prior is not None:
-            generator = torch.Generator().manual_seed(number)
-            for _ in views:
-                noise = torch.randn(latents.shape, generator=generator).to(latents)
-                underlays.append(Underlay(latents + DRAFT_ERROR * noise, strength=0.0, goes_on=True))
-        return self.variant.conds(captions, [number * self.cfg.views + view for view in views], side, underlays)
+        for seed in seeds if base.prior is not None else ():
+            drafted = latents
+            if self.cfg.condition == "depth":
+                drafted = encode(self._vae, warped(example.picture, seed)[None].to(self.device))
+            noise = torch.randn(latents.shape, generator=generator).to(latents)
+            underlays.append(Underlay(drafted + DRAFT_ERROR * noise, strength=0.0, goes_on=True))
+        return self.variant.conds(captions, seeds, side, underlays)
 
     def _rng(self, number: int, view: int) -> Random:
         return Random(f"{number}/{view}")

@@ -58,7 +58,7 @@ class DepthNetTask:
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the L1 distance of the depth, and of its differences between neighbours."""
-        x = batch["picture"]
+        x = resized(batch["picture"], self.cfg.net.side)
         soft = F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, 1)
         x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < self.cfg.blur, soft, x)
         depth = self.networks(x).float()
@@ -96,8 +96,13 @@ class DepthNetTask:
     def _depth(self, pictures: Tensor) -> Tensor:
         """Returns the depth (B, S, S) of pictures (B, 3, S, S)."""
         weight = next(self.networks.parameters())
-        depth = self.networks(pictures.to(weight))[:, None]
+        depth = self.networks(resized(pictures, self.cfg.net.side).to(weight))[:, None]
         return F.interpolate(depth, pictures.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def resized(pictures: Tensor, side: int) -> Tensor:
+    """Returns pictures (B, 3, S, S) with sides of `side`, which is how large the network sees them."""
+    return F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 def _stacked(examples: Sequence[Example]) -> Batch:

@@ -34,6 +34,7 @@ from sfumato.train.config import LoopConfig
 from sfumato.train.latents import cached
 from sfumato.train.networks import described, new_unet, text_transformer
 from sfumato.train.objective import Objective, geometric_mean, validation_errors, whole_steps
+from sfumato.train.picture_text import PictureText, picture_tower
 from sfumato.train.precision import arithmetic
 from sfumato.train.sheet import sheet
 from sfumato.train.start import Start, gather
@@ -51,8 +52,9 @@ class LDMTraining:
     filled in. `init` is a model (a path, or "emoji") whose weights are the first ones. `length` is the number of tokens
     that the network sees, start and end included. The share `drop` of captions is left empty, for guidance. `data` are
     the options of the data set, such as `data.emoji.training.EmojiOptions`. `min_snr`, `times`, `t_shift` and `t_scale`
-    are as in `train.objective`. `train_text` trains the text tower with the denoiser. Sheets draw all `prompts` with
-    each of `sheet_endings`. `sheet_steps`, `sheet_cfg`, `sampler` and `schedule` also become the model's defaults.
+    are as in `train.objective`. `train_text` trains the text tower with the denoiser; with `text` this is a new one,
+    which learns what pictures look like before (see `train.picture_text`). Sheets draw all `prompts` with each of
+    `sheet_endings`. `sheet_steps`, `sheet_cfg`, `sampler` and `schedule` also become the model's defaults.
     """
 
     loop: LoopConfig
@@ -66,6 +68,7 @@ class LDMTraining:
     data: dict[str, Any] = field(default_factory=dict)
     objective: Objective = field(default_factory=Objective)
     train_text: bool = False
+    text: PictureText | None = None
     held_out: int = 48
     sheet_steps: int = 20
     sheet_cfg: float = 4.0
@@ -110,9 +113,16 @@ class LDMTask:
         self.cfg, self.size, self.device = cfg, data.size, device
         self._parts_of = start.parts_of
         self.vae = start.vae.to(device)
-        self.text = shortened(start.text, cfg.length, pooled=cfg.transformer is not None).to(device)
         self.tokenizer = copy.copy(start.tokenizer)
         self.tokenizer.max_length = cfg.length
+        self.pictures = data.captioned(cfg.data, cfg.loop.seed, cfg.held_out)
+        self.latents = torch.cat([cached(latents, part, self.vae) for part in self.pictures.parts])
+        if cfg.text is None:
+            self.text = shortened(start.text, cfg.length, pooled=cfg.transformer is not None).to(device)
+        else:
+            self.text = picture_tower(
+                cfg.text, start.text, self.tokenizer, self.pictures, self.latents, cfg.loop.seed, latents
+            ).to(device)
         torch.manual_seed(cfg.loop.seed)
         self.network = _network(cfg, self.vae.cfg, self.text.cfg, data.size // self.vae.cfg.factor)
         start.carry_over(self.network)
@@ -123,8 +133,6 @@ class LDMTask:
             self.networks = nn.ModuleDict({"unet": self.network, "text": self.text.requires_grad_(True)})
         self.table = table_of(cfg.prediction, cfg.objective.schedule(cfg.noise))
         self.denoiser = Denoiser(self.network, cfg.prediction, self.table)
-        self.pictures = data.captioned(cfg.data, cfg.loop.seed, cfg.held_out)
-        self.latents = torch.cat([cached(latents, part, self.vae) for part in self.pictures.parts])
 
     def batch(self, step: int) -> Batch:
         """Returns latents `x0`, `noise`, noise levels `sigma` and token `ids` of a step."""
@@ -205,17 +213,24 @@ class LDMTask:
         )
 
     def _export_variant(self, path: Path, spec: Spec, base: str) -> None:
-        """Writes another denoiser for the autoencoder and the text tower of the model `base`."""
+        """Writes another denoiser for the autoencoder and the text tower of the model `base`, or with a tower of its
+        own."""
         owner = family(spec.family)
         files = {
             name: json.loads(content)
             for name, content in folder_files(owner, spec, self.tokenizer).items()
             if name.endswith(".json") and not name.startswith(("tokenizer", "vae/"))
         }
-        tensors = {f"{owner.denoiser}/{name}": value for name, value in self.network.state_dict().items()}
-        others = [folder.name for folder in variant.place(base).iterdir() if folder.is_dir()]
-        kept = ("vae", "text_encoder", "tokenizer", "scheduler")
-        variant.write(path, base, files, tensors, sorted(set(others) - {*kept}))
+        files["tokenizer/tokenizer_config.json"] = {"model_max_length": self.cfg.length}
+        brought: dict[str, nn.Module] = {owner.denoiser: self.network}
+        kept = {"vae", "tokenizer", "scheduler"}
+        if self.cfg.text is None and not self.cfg.train_text:
+            kept.add("text_encoder")
+        else:
+            brought["text_encoder"] = self.text
+        tensors = {f"{part}/{name}": value for part, net in brought.items() for name, value in net.state_dict().items()}
+        others = {folder.name for folder in variant.place(base).iterdir() if folder.is_dir()}
+        variant.write(path, base, files, tensors, sorted(others - kept))
 
     def _cond(self, ids: Tensor) -> Cond:
         states = self.text(ids)
