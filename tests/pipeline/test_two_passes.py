@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from PIL import Image
 import sfumato
 import tiny
 from sfumato.api import StableDiffusion
+from sfumato.diffusion.sample import SAMPLERS
 from sfumato.errors import SfumatoError
+from sfumato.families import sd1
 from sfumato.nets.srvgg import SRVGGNetCompact
 from sfumato.pipeline.events import Progress
 from sfumato.provenance import infotext
+from sfumato.settings.settings import Settings
 
 OPTIONS = {"steps": 4, "cfg": 1.0, "seed": 7, "watermark": False, "width": 32, "height": 16}
 
@@ -94,6 +98,16 @@ REFUSED = [
     (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_steps=0), "hires_steps is 0"),
     (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_upscaler="no.pth"), "no model at 'no.pth'"),
     (lambda sd: sd.txt2img("a cat", hires_scale=8, width=4096), "draws at most 8192 a side"),
+    (lambda sd: sd.txt2img("a cat", hires_prompt="a dog"), "hires_prompt without hires_scale changes nothing"),
+    (lambda sd: sd.txt2img("a cat", hires_scale=2, hires_prompt=5), "hires_prompt is 5; give one text in quotes"),
+    (
+        lambda sd: sd.txt2img("a cat", hires_scale=2, hires_sampler="DPM++ 2M Karras", hires_schedule="beta"),
+        "ends in the schedule karras, but hires_schedule is 'beta'; give one",
+    ),
+    (
+        lambda sd: sd.txt2img("a cat", hires_scale=2, sampler="euler", cfg_pp=True, hires_sampler="dpm_2"),
+        "DPM2",
+    ),
     (lambda sd: sd.txt2img("a cat", tiling="z"), "unknown tiling 'z'; choose one of x, y, both"),
     (lambda sd: sd.img2img(Image.new("RGB", (32, 32)), hires_scale=2), "drawn without hires_scale; leave it out"),
     (lambda sd: sd.upscale(Image.new("RGB", (32, 32)), tiling="x"), "drawn larger without tiling; leave it out"),
@@ -106,3 +120,19 @@ def test_what_cannot_be_honoured_is_refused(
 ) -> None:
     with pytest.raises(SfumatoError, match=message):
         act(sd)
+
+
+def test_the_second_pass_has_its_own_words_sampler_and_schedule(sd: StableDiffusion) -> None:
+    options: Any = {"hires_scale": 2, "hires_strength": 1.0, "seed": 3, "width": 32, "height": 16, "steps": 3}
+    alike: Any = {"seed": 3, "width": 64, "height": 32, "steps": 3}
+    done = sd.txt2img("a cat", **options, hires_prompt="a dog", sampler="euler", hires_sampler="DPM++ 2M Karras")
+    (alone,) = sd.txt2img("a dog", **alike, sampler="dpmpp_2m", schedule="karras").images
+    assert (levels(done.images[0]) == levels(alone)).all(), "at strength 1 it draws all anew"
+    fields = infotext.parse(done.infotexts[0])[2]
+    assert (fields["Sampler"], fields["Hires sampler"]) == ("Euler", "DPM++ 2M")
+    assert (fields["Hires schedule type"], fields["Hires prompt"]) == ("Karras", "a dog")
+    suits = Settings.of(sd1.SPEC, "a cat", hires_scale=2, hires_sampler="dpmpp_2m")
+    assert suits.hires_schedule == SAMPLERS["dpmpp_2m"].schedule
+    chosen = Settings.of(sd1.SPEC, "a cat", hires_scale=2, hires_sampler="dpmpp_2m", schedule="exponential")
+    assert chosen.second_pass(sd1.SPEC).schedule == "exponential" and chosen.hires_schedule is None
+    assert Settings.of(sd1.SPEC, "a cat", hires_scale=2, hires_prompt=" ").second_pass(sd1.SPEC).prompt == "a cat"

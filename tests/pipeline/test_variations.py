@@ -7,6 +7,7 @@ import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.diffusion.rng import NoiseStream, slerp
 from sfumato.errors import SfumatoError
+from sfumato.pipeline.sampling import centred
 from sfumato.provenance import infotext
 
 SMALL = {"steps": 4, "width": 16, "height": 16, "watermark": False}
@@ -64,3 +65,20 @@ def test_without_variation_nothing_is_said_of_it(sd: StableDiffusion) -> None:
 def test_bad_options_are_refused(sd: StableDiffusion, options: dict[str, float], words: str) -> None:
     with pytest.raises(SfumatoError, match=words):
         sd.txt2img("a cat", **options, **SMALL)
+
+
+def test_noise_of_another_size_lies_in_the_middle(sd: StableDiffusion) -> None:
+    large = torch.zeros(1, 1, 5, 6)
+    assert centred(torch.ones(1, 1, 2, 3), large)[0, 0].nonzero().tolist() == [
+        [y, x] for y in (1, 2) for x in (1, 2, 3)
+    ]
+    cut = centred(torch.arange(21.0).view(1, 1, 3, 7), large)[0, 0]
+    assert (
+        cut[1:4, :5].tolist() == [[1, 2, 3, 4, 5], [8, 9, 10, 11, 12], [15, 16, 17, 18, 19]]
+        and cut.count_nonzero() == 15
+    )
+    same = sd.txt2img("a cat", seed=3, seed_resize=(16, 16), **SMALL)
+    assert same.images[0] == sd.txt2img("a cat", seed=3, **SMALL).images[0]
+    other = sd.txt2img("a cat", seed=3, seed_resize=(8, 8), **SMALL)
+    assert other.images[0] != same.images[0]
+    assert infotext.parse(other.infotexts[0])[2]["Seed resize from"] == "8x8"

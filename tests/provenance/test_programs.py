@@ -326,10 +326,14 @@ def test_the_first_pass_of_2022() -> None:
 
 def test_a_second_pass_by_its_size_and_with_its_own_settings() -> None:
     text = infotext(Denoising_strength=0.5, Hires_resize="1024x0", Hires_sampler="DDIM", Hires_CFG_Scale=7.5,
-                    Hires_upscaler="Latent (nearest-exact)")  # fmt: skip
+                    Hires_upscaler="Latent (nearest-exact)", Hires_prompt='"a tall, red house"',
+                    Hires_negative_prompt="fog", Hires_schedule_type="Use same scheduler")  # fmt: skip
     recipe = a1111.read(text)
     assert recipe.options["hires_scale"] == 2.0 and recipe.options["hires_upscaler"] == "latent"
-    lost(recipe, "Hires sampler (DDIM)", "Latent (nearest-exact)")
+    own = {"hires_sampler": "ddim", "hires_prompt": "a tall, red house", "hires_negative": "fog"}
+    assert own.items() <= recipe.options.items() and "hires_schedule" not in recipe.options
+    assert int(recipe.options["hires_strength"] * recipe.options["hires_steps"] + 1e-9) == 19
+    lost(recipe, "Latent (nearest-exact)")
     assert not any("Hires CFG" in line for line in recipe.lost)
 
 

@@ -129,6 +129,8 @@ SAID = {
     "tiling": "x", "variation_seed": 0, "variation_strength": 0.25, "original_size": (64, 32), "crop": (8, 0),
     "target_size": (32, 64), "aesthetic_score": 5.5, "switch_at": 0.75, "hires_scale": 2.0, "hires_strength": 0.25,
     "hires_steps": 4, "hires_upscaler": "lanczos", "cfg_pp": True,
+    "hires_sampler": "heun", "hires_schedule": "karras", "hires_prompt": "a tall, red house", "hires_negative": "fog",
+    "seed_resize": (64, 32),
     "lora": ("style:0.8", "folder/other.safetensors:1:0.5"), "lora_partial": True,
     "embedding": ("easynegative", "folder/other.pt"), "hypernetwork": ("anime:0.8", "other:1"),
 }  # fmt: skip
@@ -138,7 +140,7 @@ WITH = {
     "pag_interval": ("pag",), "clip_interval": ("clip_guidance",), "variation_seed": ("variation_strength",),
     "variation_strength": ("variation_seed",), "hires_strength": ("hires_scale",), "hires_steps": ("hires_scale",),
     "hires_upscaler": ("hires_scale",), "hires_scale": ("hires_strength",),
-    
+    **dict.fromkeys(("hires_sampler", "hires_schedule", "hires_prompt", "hires_negative"), ("hires_scale",)),
 }  # fmt: skip
 # Which is part of the prompt by then, or says how many pictures there are and not what one is; and controls, of which
 # the picture that they are given is not said.

@@ -57,7 +57,7 @@ def conditioning(
     without a picture.
     """
     model, spec = model.for_picture(one), model.spec
-    if underlay is None and model.prior is not None and one.control:
+    if underlay is None and model.prior is not None and one.control and one.control[0].hint != "inpaint":
         require_pictures(one.control)
         underlay = filled_part(hint_picture(one.control[0], model.depth, one.width, one.height))
     if concat is None and spec.beside_latents:

@@ -92,7 +92,13 @@ def per_picture(model: Model, make: Callable[[Settings], Made]) -> Callable[[Set
     kept: dict[tuple[object, ...], Made] = {}
 
     def made(one: Settings) -> Made:
-        key = one.prompt, one.negative, *((one.seed, one.width, one.height) if by_seed else ())
+        key = (
+            one.prompt,
+            one.negative,
+            one.hires_prompt,
+            one.hires_negative,
+            *((one.seed, one.width, one.height) if by_seed else ()),
+        )
         if key not in kept:
             if len(kept) >= MAX_KEPT:
                 kept.pop(next(iter(kept)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -18,7 +19,8 @@ from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.hub.local_models import locate
 from sfumato.images.control import PICTURE_HINTS
 from sfumato.images.control.lines import normals
-from sfumato.images.inputs import load_image
+from sfumato.images.files import on_white
+from sfumato.images.inputs import load_image, load_mask, load_rgba
 from sfumato.images.resize import fitted
 from sfumato.images.tensors import to_pixels
 from sfumato.loading.controls import UNION_KINDS, ControlModel
@@ -152,11 +154,25 @@ def hint_input(
 
 def _masked_latents(model: Model, control: Control, width: int, height: int) -> Tensor:
     """The latents of a picture whose places that are to be drawn are black, and a mask that is 1 where it stays."""
-    if control.hint != "inpaint" or not isinstance(control.image, Masked):
+    if control.hint != "inpaint":
         raise SfumatoError(f"{control.model} is for inpainting; give it there with hint=inpaint, and no picture")
     latents = encode(model.vae, (hint_pixels(model, control, width, height) * 2 - 1).clamp(min=-1))
-    mask = F.interpolate(control.image.mask.float(), (height, width), mode="nearest")
+    mask = F.interpolate(_masked(control).mask.float(), (height, width), mode="nearest")
     return torch.cat([latents, 1 - F.interpolate(mask, latents.shape[2:], mode="nearest").to(latents)], 1)
+
+
+def _masked(control: Control) -> Masked:
+    """The picture of a control for inpainting, and what of it is new: by a task's mask, else what is transparent."""
+    if isinstance(control.image, Masked):
+        return control.image
+    image = load_rgba(control.image, f"the picture of the control {control.model}")
+    if image.mode != "RGBA":
+        raise SfumatoError(
+            "the hint inpaint takes the picture and mask of inpainting; give it there without a picture, or one whose "
+            "transparent part is to be drawn"
+        )
+    part = torch.from_numpy(np.array(load_mask(image))) > 127
+    return Masked(on_white(image), part[None, None].float())
 
 
 def _kind(control: Control, loaded: ControlModel, network: nn.Module) -> int | None:
@@ -176,12 +192,9 @@ def _kind(control: Control, loaded: ControlModel, network: nn.Module) -> int | N
 def hint_pixels(model: Model, control: Control, width: int, height: int) -> Tensor:
     """A control's hint (1, 3, H, W) in [0, 1]; places that are to be drawn anew are -1 for hints of "inpaint"."""
     if control.hint == "inpaint":
-        if not isinstance(control.image, Masked):
-            raise SfumatoError("the hint inpaint takes picture and mask of the task; give it to inpainting, no picture")
-        size = (height, width)
-        pixels = to_pixels(fitted(control.image.image, width, height, "stretch")) / 2 + 0.5
-        mask = F.interpolate(control.image.mask.float(), size, mode="nearest")
-        return pixels.where(mask <= 0, -1.0)
+        seen = _masked(control)
+        pixels = to_pixels(fitted(seen.image, width, height, "stretch")) / 2 + 0.5
+        return pixels.where(F.interpolate(seen.mask.float(), (height, width), mode="nearest") <= 0, -1.0)
     return to_pixels(hint_picture(control, model.depth, width, height)) / 2 + 0.5
 
 

@@ -26,7 +26,7 @@ class SamplingRun:
     """Sampler, noise levels and sizes of a request: what its pictures share, whatever they show.
 
     `shape` is that of one picture's latents (1, C, h, w). `from_noise` says whether the list begins with nothing but
-    noise.
+    noise. `seed_shape` is the shape of another picture's latents, in whose noise the first latents begin.
     """
 
     sampler: Sampler
@@ -38,6 +38,7 @@ class SamplingRun:
     options: Mapping[str, Value] = field(default_factory=dict)
     rng: Source = "cpu"
     from_noise: bool = True
+    seed_shape: tuple[int, int, int, int] | None = None
 
     @classmethod
     def of(cls, model: Model, settings: Settings) -> SamplingRun:
@@ -46,9 +47,15 @@ class SamplingRun:
         sampler = replace(sampler, vp_init_noise=sampler.vp_init_noise or spec.vp_init_noise)
         table = model.table_for(settings.width, settings.height)
         sigmas, options = levels_of(settings, table), chosen(settings, sampler.options)
-        height, width = settings.height // spec.vae.factor, settings.width // spec.vae.factor
-        shape = (1, spec.vae.latent_channels, height, width)
-        return cls(sampler, table, sigmas, model.denoiser.path, shape, model.device, options, settings.rng)
+
+        def shape(width: int, height: int) -> tuple[int, int, int, int]:
+            return 1, spec.vae.latent_channels, max(1, height // spec.vae.factor), max(1, width // spec.vae.factor)
+
+        seed_shape = None if settings.seed_resize is None else shape(*settings.seed_resize)
+        own = shape(settings.width, settings.height)
+        return cls(
+            sampler, table, sigmas, model.denoiser.path, own, model.device, options, settings.rng, seed_shape=seed_shape
+        )
 
     def stream(self, seed: int) -> NoiseStream:
         """All noise of a picture, the first latents' being the next."""
@@ -72,13 +79,25 @@ class SamplingRun:
         takes them.
         """
         stream = self.stream(one.seed)
-        first = one.tensors.noise(stream.normal())
-        if one.variation_seed is not None:
-            first = slerp(first, self.stream(one.variation_seed).normal(), one.variation_strength)
+        first = self.first_noise(stream, one)
         x = self.initial_latents(first, init_latents)
         guidance = self.constrained(guidance, first, init_latents)
         sampling = self.sampler.job(guidance, x, self.sigmas, self.path, stream, self.table, self.options)
         return self._finished(sampling, init_latents)
+
+    def first_noise(self, stream: NoiseStream, one: Settings) -> Tensor:
+        """Returns the first noise (1, C, h, w) of one picture, whose `stream` is at its beginning."""
+        noise = one.tensors.noise(stream.normal())
+        first = noise if self.seed_shape is None else self._noise_of(one.seed)
+        if one.variation_seed is not None:
+            first = slerp(first, self._noise_of(one.variation_seed), one.variation_strength)
+        return first if self.seed_shape is None else centred(first, noise)
+
+    def _noise_of(self, seed: int) -> Tensor:
+        """The noise of a seed in the shape in which seeds are varied."""
+        if self.seed_shape is None:
+            return self.stream(seed).normal()
+        return NoiseStream(seed, self.seed_shape, self.device, self.rng).normal()
 
     def _finished(self, sampling: Job, init_latents: Tensor | None) -> Job:
         x = yield from sampling
@@ -101,6 +120,22 @@ class SamplingRun:
     def final_latents(self, x: Tensor, init_latents: Tensor | None) -> Tensor:
         """Returns the latents (1, C, h, w) that the autoencoder takes, from those that the sampler returned."""
         return last_latents(x, self.sigmas, self.sampler, self.path) if len(self.sigmas) > 1 else x
+
+
+def centred(small: Tensor, large: Tensor) -> Tensor:
+    """Returns `large` (1, C, h, w) with `small` (1, C, h', w') in its middle; what reaches beyond it is cut off.
+
+    By whole latents from the left and top, rounded as the web UI does, so that its pictures come out.
+    """
+    result = large.clone()
+    places = []
+    for inner, outer in zip(small.shape[2:], large.shape[2:], strict=True):
+        offset = (outer - inner) // 2
+        length = inner + 2 * min(offset, 0)
+        places.append((max(offset, 0), max(-offset, 0), length))
+    (y, from_y, height), (x, from_x, width) = places
+    result[:, :, y : y + height, x : x + width] = small[:, :, from_y : from_y + height, from_x : from_x + width]
+    return result
 
 
 def steps_taken(strength: float, steps: int) -> int:

@@ -59,7 +59,7 @@ def enlarged(model: Model, upscaler: PixelUpscaler | str, shape: tuple[int, int,
     return encode(model.vae, to_pixels(image))
 
 
-def described(settings: Settings, upscaler: PixelUpscaler | str) -> dict[str, object]:
+def hires_metadata(settings: Settings, upscaler: PixelUpscaler | str) -> dict[str, object]:
     """Returns the fields by which web UIs describe a second pass."""
     name = upscaler.name if isinstance(upscaler, PixelUpscaler) else upscaler.capitalize()
     return written(HiresSettings, replace(settings, hires_upscaler=name))

@@ -28,6 +28,7 @@ from sfumato.server.safety.checker import check_safety
 from sfumato.server.safety.hosts import Hosts
 from sfumato.server.safety.limits import Limits
 from sfumato.server.safety.names import Forbidden
+from sfumato.server.safety.sessions import Sessions
 from sfumato.server.tracing import RequestSpans, tracer
 from sfumato.server.trainings.runner import Trainings
 
@@ -62,7 +63,8 @@ def create_app(config: Config) -> FastAPI:
 def _guards(app: FastAPI, config: Config) -> None:
     """Adds the checks that every request passes before its route; the last one added runs first."""
     app.add_middleware(Limits)
-    app.add_middleware(Auth, config=config)
+    app.state.sessions = Sessions(config)
+    app.add_middleware(Auth, sessions=app.state.sessions)
     if config.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=config.origins, allow_methods=["*"], allow_headers=["*"],

@@ -126,6 +126,8 @@ class Options(TypedDict, total=False):
     variation_seed: int | None
     # How far to vary the picture of the seed; 1 is another picture. Default: 0.
     variation_strength: float | None
+    # Begin with the noise of a picture of this size and the same seed, in the middle.
+    seed_resize: tuple[int, int] | None
     # The size of the imagined original. Default: the drawn size.
     original_size: tuple[int, int] | None
     # What is cut off the original at its left and top. Default: 0,0.
@@ -145,3 +147,11 @@ class Options(TypedDict, total=False):
     hires_steps: int | None
     # What enlarges for it; a file is a pixel upscaler. Default: latent.
     hires_upscaler: str | Path | None
+    # Sampler of the second pass. Default: that of the first.
+    hires_sampler: str | None
+    # Schedule of the second pass. Default: that of the first.
+    hires_schedule: str | None
+    # What the second pass draws. Default: the prompt.
+    hires_prompt: str | None
+    # The negative prompt of the second pass. Default: the negative prompt.
+    hires_negative: str | None

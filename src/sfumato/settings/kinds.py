@@ -267,6 +267,19 @@ class Span(Kind):
 
 
 @dataclass(frozen=True)
+class Words(Kind):
+    """A prompt; one without words is as none."""
+
+    hint = "str"
+    metavar = "TEXT"
+
+    def checked(self, value: Any, spec: Any) -> str | None:
+        if not isinstance(value, str):
+            raise _bad(value, "give one text in quotes")
+        return value if value.strip() else None
+
+
+@dataclass(frozen=True)
 class TwoNumbers(Kind):
     """Two whole numbers, each from `low` to `high`, such as a width and a height."""
 

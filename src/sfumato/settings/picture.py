@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, get_args
 
 from sfumato.errors import OptionError
-from sfumato.settings.kinds import Choice, Number, Switch, Text, TwoNumbers, Whole
+from sfumato.settings.kinds import Choice, Number, Switch, Text, TwoNumbers, Whole, Words
 from sfumato.settings.option import option
-from sfumato.settings.sampling import MAX_PICTURES, SEEDS
+from sfumato.settings.sampling import MAX_PICTURES, SAMPLER, SCHEDULE, SEEDS
 from sfumato.spec import MAX_SIDE, Spec
 
 MAX_SCORE = 10.0
@@ -65,6 +65,10 @@ class PictureSettings:
     variation_strength: float = option(
         0.0, Number(0, 1, 0.2), "How far to vary the picture of the seed; 1 is another picture.",
         "Variation seed strength", also=("subseed_strength",),
+    )  # fmt: skip
+    seed_resize: Pair | None = option(
+        None, TwoNumbers(1, MAX_SIDE, (512, 512)), "Begin with the noise of a picture of this size and the same seed, "
+        "in the middle.", "Seed resize from", also=("seed_resize_from",),
     )  # fmt: skip
 
 
@@ -132,4 +136,20 @@ class HiresSettings:
     hires_upscaler: str = option(
         "latent", Text("latent|lanczos|FILE"), "What enlarges for it; a file is a pixel upscaler.", "Hires upscaler",
         needs="hires_scale", also=("hr_upscaler",),
+    )  # fmt: skip
+    hires_sampler: str | None = option(
+        None, SAMPLER, "Sampler of the second pass.", "Hires sampler", needs="hires_scale", absent="that of the first",
+        also=("hr_sampler_name", "hr_sampler"),
+    )  # fmt: skip
+    hires_schedule: str | None = option(
+        None, SCHEDULE, "Schedule of the second pass.", "Hires schedule type", needs="hires_scale",
+        absent="that of the first", also=("hr_scheduler",),
+    )  # fmt: skip
+    hires_prompt: str | None = option(
+        None, Words(), "What the second pass draws.", "Hires prompt", needs="hires_scale", absent="the prompt",
+        also=("hr_prompt",),
+    )  # fmt: skip
+    hires_negative: str | None = option(
+        None, Words(), "The negative prompt of the second pass.", "Hires negative prompt", needs="hires_scale",
+        absent="the negative prompt", also=("hr_negative_prompt",),
     )  # fmt: skip

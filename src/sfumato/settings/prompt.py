@@ -55,10 +55,17 @@ class StyleOptions:
 
 
 def styled(prompt: str, negative: str, options: dict[str, Any]) -> tuple[str, str]:
-    """Both prompts with the styles that options name, which are taken out of the options. Raises SfumatoError."""
+    """Both prompts with the styles that options name, which are taken out of the options. Raises SfumatoError.
+
+    Prompts that the options hold for a second pass have these styles afterwards, too.
+    """
     known = options_in(StyleOptions)
     said = StyleOptions(**checked(known, {name: options.pop(name) for name in known if name in options}))
     if not said.styles:
         return prompt, negative
     path = folder("config") / "styles.csv" if said.styles_file is None else Path(said.styles_file)
-    return apply_styles(prompt, negative, find_styles(said.styles, path))
+    styles = find_styles(said.styles, path)
+    for which, name in enumerate(("hires_prompt", "hires_negative")):
+        if isinstance(text := options.get(name), str) and text.strip():
+            options[name] = apply_styles(text, text, styles)[which]
+    return apply_styles(prompt, negative, styles)

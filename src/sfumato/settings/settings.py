@@ -36,6 +36,8 @@ from sfumato.spec import Spec
 from sfumato.text.prompt.syntax import WITH_CHANCE
 from sfumato.text.prompt.template import expand
 
+WITH_CFG_PP = [one.name for one in SAMPLERS.values() if one.cfg_pp]
+
 __all__ = ["MAX_PICTURES", "MAX_SCALE", "MAX_SEED", "Options", "Pair", "Settings", "Tiling", "sized"]
 
 
@@ -79,8 +81,13 @@ class Settings(
         one = replace(self, seed=seed, variation_seed=variation_seed, tensors=tensors)
         if self.prompt_syntax not in WITH_CHANCE:
             return one
-        prompt = expand(self.prompt, seed, self.wildcard_folder)
-        return replace(one, prompt=prompt, negative=expand(self.negative, f"{seed} negative", self.wildcard_folder))
+
+        def words(text: str | None, chance: object) -> Any:
+            return text and expand(text, chance, self.wildcard_folder)
+
+        again = words(self.hires_prompt, seed), words(self.hires_negative, f"{seed} negative")
+        prompt, negative = words(self.prompt, seed), words(self.negative, f"{seed} negative")
+        return replace(one, prompt=prompt, negative=negative, hires_prompt=again[0], hires_negative=again[1])
 
     @classmethod
     def of(
@@ -105,7 +112,7 @@ class Settings(
                 given[name] = secrets.randbelow(2**32)
         checked(OPTIONS, {name: given[name] for name in ("sampler", "schedule") if name in given}, spec)
         defaults = _defaults(spec, given, refiner)
-        given |= _sampling(spec, given)
+        given |= {**_sampling(spec, given), **_second_sampling(spec, given)}
         given = checked(OPTIONS, given, spec)
         _check_needs(given, defaults)
         settings = cls(prompt, negative, **defaults | given)
@@ -119,7 +126,7 @@ class Settings(
 
     def _check(self, spec: Spec) -> None:
         if self.cfg_pp and not SAMPLERS[self.sampler].cfg_pp:
-            raise has_no_cfg_pp(SAMPLERS[self.sampler].label, [one.name for one in SAMPLERS.values() if one.cfg_pp])
+            raise has_no_cfg_pp(SAMPLERS[self.sampler].label, WITH_CFG_PP)
         if self.best_of is not None and self.best_of < self.n:
             raise OptionError(f"`best_of` is {self.best_of}, but `n` is {self.n}; draw at least as many as are kept")
         if self.best_of is not None and self.aesthetic is None and not self.prompt.strip():
@@ -131,8 +138,11 @@ class Settings(
     def _check_hires(self, spec: Spec) -> None:
         if self.hires_scale is None:
             return
-        if self.hires_steps is not None and self.sigmas is not None:
-            raise OptionError("a list of `sigmas` is that of both passes; leave `hires_steps` out")
+        for name in ("hires_steps", "hires_schedule"):
+            if getattr(self, name) is not None and self.sigmas is not None:
+                raise OptionError(f"a list of `sigmas` is that of both passes; leave `{name}` out")
+        if self.cfg_pp and not SAMPLERS[self.hires_sampler or self.sampler].cfg_pp:
+            raise has_no_cfg_pp(SAMPLERS[self.hires_sampler or self.sampler].label, WITH_CFG_PP)
         if max(self.second_size(spec)) > spec.max_side:
             size = "x".join(map(str, self.second_size(spec)))
             most = f"{spec.title} draws at most {spec.max_side} a side"
@@ -142,6 +152,20 @@ class Settings(
         """Width and height of the second pass, the nearest that the model can draw."""
         step, scale = spec.multiple, self.hires_scale or 1
         return round(scale * self.width / step) * step, round(scale * self.height / step) * step
+
+    def second_pass(self, spec: Spec) -> Settings:
+        """The settings of the second pass: its own size, steps, sampler, schedule and prompts, else those of the first.
+
+        Embeds that stand for a prompt count only where the second pass has no prompt of its own.
+        """
+        width, height = self.second_size(spec)
+        own = {"prompt_embeds": self.hires_prompt, "negative_embeds": self.hires_negative}
+        tensors = replace(self.tensors, **{name: None for name, text in own.items() if text is not None})
+        return replace(
+            self, width=width, height=height, steps=self.hires_steps or self.steps, tensors=tensors,
+            sampler=self.hires_sampler or self.sampler, schedule=self.hires_schedule or self.schedule,
+            prompt=self.hires_prompt or self.prompt, negative=self.hires_negative or self.negative,
+        )  # fmt: skip
 
 
 def _sampling(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,6 +195,25 @@ def _sampling(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
         found["steps"], known, spaced = steps, sampler.options, ""
     options = checked_of(given.get("sampler_options", {}), known, f"{sampler.label}{spaced}")
     return {**found, "sampler": sampler.name, "schedule": schedule.name, "sampler_options": options}
+
+
+def _second_sampling(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The second pass's own sampler and schedule, if it has any; a schedule in the sampler's name counts.
+
+    Where nobody chose a schedule, a sampler of the second pass has the one that suits it. Raises SfumatoError.
+    """
+    if "hires_sampler" not in given:
+        return {}
+    name, ending, _ = split_sampler_name(given["hires_sampler"])
+    chosen, both = given.get("hires_schedule"), ("schedule", "sigmas")
+    if ending is not None and chosen is not None and schedule_name(chosen) != ending:
+        raise OptionError(
+            f"`hires_sampler` {given['hires_sampler']!r} ends in the schedule {ending}, but `hires_schedule` is "
+            f"{chosen!r}; give one"
+        )
+    suits = None if spec.prediction == "flow" or any(one in given for one in both) else SAMPLERS[name].schedule
+    schedule = chosen or ending or suits
+    return {"hires_sampler": name} | ({} if schedule is None else {"hires_schedule": schedule})
 
 
 def _defaults(spec: Spec, given: Mapping[str, Any], refiner: Spec | None) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -17,7 +17,7 @@ from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import NOTHING, Plan, generate, per_picture
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
-from sfumato.pipeline.two_passes import TwoPasses, described, enlarged, find_upscaler
+from sfumato.pipeline.two_passes import TwoPasses, enlarged, find_upscaler, hires_metadata
 from sfumato.settings.option import written
 from sfumato.settings.picture import RefinerSettings
 from sfumato.settings.settings import Settings
@@ -48,7 +48,7 @@ def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> E
     long, a clip skip that a model lacks, a refiner of other latents, an upscaler for the second pass that is none,
     or a model that needs a picture.
     """
-    model = model.for_request(settings)
+    unchanged, model = model, model.for_request(settings)
     metadata = NOTHING
     if refiner is not None and settings.switch_at is not None:
         _check_latents(model, refiner)
@@ -58,21 +58,24 @@ def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> E
     once = partial(_guidance, model, refiner, run)
     if settings.hires_scale is None:
         return generate(model, settings, Plan.of(model, run, once, metadata=metadata))
-    width, height = settings.second_size(model.spec)
-    larger: dict[str, Any] = {"width": width, "height": height, "steps": settings.hires_steps or settings.steps}
-    second = SamplingRun.of(model, replace(settings, **larger)).from_strength(settings.hires_strength)
+    second = SamplingRun.of(model, settings.second_pass(model.spec)).from_strength(settings.hires_strength)
     upscaler = find_upscaler(settings.hires_upscaler, model)
     passes = TwoPasses(run, second, partial(enlarged, model, upscaler, second.shape))
+    again = model if settings.hires_prompt is None else unchanged.for_request(settings.second_pass(model.spec))
 
     def both(one: Settings) -> tuple[Guidance, Guidance]:
-        return once(one), _guidance(model, refiner, second, replace(one, **larger), after=len(run.sigmas) - 1)
+        larger = one.second_pass(model.spec)
+        return once(one), _guidance(again, refiner, second, larger, after=len(run.sigmas) - 1)
 
     guides = per_picture(model, both)
 
     def job(one: Settings) -> Job:
         return passes.job(*guides(one), one)
 
-    plan = Plan.of(model, second, once, metadata={**metadata, **described(settings, upscaler)})
+    def described(index: int) -> Mapping[str, object]:
+        return {**metadata, **hires_metadata(settings.of_picture(index), upscaler)}
+
+    plan = Plan.of(model, second, once, metadata=described)
     return generate(model, settings, replace(plan, job=job))
 
 

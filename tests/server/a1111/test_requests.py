@@ -112,6 +112,52 @@ def test_two_units_one_of_them_on_the_picture_itself(client: httpx.Client) -> No
     assert len(images) == 1 and "Resize and Fill" in more["ControlNet 0"] and "gradient" in more["ControlNet 1"]
 
 
+def test_the_second_pass_has_its_own_words_and_sampler(client: httpx.Client) -> None:
+    body = {**SMALL, "prompt": "a cat", "styles": [], "enable_hr": True, "hr_scale": 1.5, "sampler_name": "Euler"}
+    own = {
+        "hr_sampler_name": "Heun",
+        "hr_scheduler": "Karras",
+        "hr_prompt": "a red heart, 3D",
+        "hr_negative_prompt": "fog",
+    }
+    (plain,), told = drawn(client, **body, hr_checkpoint_name="Use same checkpoint", hr_sampler_name="Use same sampler")
+    assert not any(name in told["info"]["extra_generation_params"] for name in ("Hires sampler", "Hires prompt"))
+    (other,), told = drawn(client, **body, **own)
+    more = told["info"]["extra_generation_params"]
+    assert (more["Hires sampler"], more["Hires schedule type"]) == ("Heun", "Karras")
+    assert (more["Hires prompt"], more["Hires negative prompt"]) == ("a red heart, 3D", "fog")
+    assert told["info"]["sampler_name"] == "Euler" and told["info"]["prompt"] == "a cat"
+    assert other.size == plain.size and other.tobytes() != plain.tobytes()
+
+
+def test_noise_of_another_size(client: httpx.Client) -> None:
+    (plain,), told = drawn(client, prompt="a cat", **SMALL, seed_resize_from_w=0, seed_resize_from_h=64)
+    assert (told["info"]["seed_resize_from_w"], told["info"]["seed_resize_from_h"]) == (-1, -1)
+    (resized,), told = drawn(client, prompt="a cat", **SMALL, seed_resize_from_w=96, seed_resize_from_h=64)
+    assert "Seed resize from: 96x64" in told["info"]["infotexts"][0] and resized.tobytes() != plain.tobytes()
+    assert (told["info"]["seed_resize_from_w"], told["info"]["seed_resize_from_h"]) == (96, 64)
+    (by_script,), _ = drawn(
+        client, prompt="a cat", **SMALL, alwayson_scripts={"Seed": {"args": [5, True, -1, 0, 96, 64]}}
+    )
+    assert by_script.tobytes() == resized.tobytes()
+
+
+def test_a_units_mask_is_what_it_shows(client: httpx.Client) -> None:
+    """As on the extension's canvas: marks on a part of a picture are the hint; marks on all of it are none."""
+    part = Image.new("L", (128, 128))
+    part.paste(255, (32, 32, 96, 96))
+
+    def hint(mask: Image.Image | None) -> Image.Image:
+        unit = UNIT | {"module": "none", "mask": mask and base64_of(mask)}
+        return drawn(client, prompt="a cat", **SMALL, alwayson_scripts={"ControlNet": {"args": [unit]}})[0][1]
+
+    assert hint(part).convert("L").tobytes() == part.tobytes()
+    assert hint(None).tobytes() == hint(Image.new("L", (128, 128), 255)).tobytes()
+    masked = UNIT | {"module": "inpaint_only", "mask": base64_of(part)}
+    images, _ = drawn(client, prompt="a cat", **SMALL, alwayson_scripts={"ControlNet": {"args": [masked]}})
+    assert len(images) == 1
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "part"),
     [
@@ -130,8 +176,12 @@ def test_two_units_one_of_them_on_the_picture_itself(client: httpx.Client) -> No
         ("/txt2img", {"override_settings": {"sd_model_checkpoint": "nowhere"}}, 404, "Model not found"),
         ("/txt2img", {"override_settings": {"CLIP_stop_at_last_layers": "two"}}, 400, "CLIP_stop_at_last_layers"),
         ("/txt2img", {"restore_faces": True}, 422, "restore_faces"),
-        ("/txt2img", {"seed_resize_from_w": 512}, 422, "seed_resize_from"),
-        ("/txt2img", {"enable_hr": True, "hr_prompt": "other"}, 422, "hr_prompt"),
+        ("/txt2img", {"seed_resize_from_w": 512, "seed_resize_from_h": 10**6}, 400, "seed_resize"),
+        ("/txt2img", {"enable_hr": True, "hr_sampler_name": "Oiler"}, 400, "unknown sampler"),
+        ("/txt2img", {"enable_hr": True, "hr_prompt": "<lora:../../etc/passwd:1>"}, 400, "lora in the prompt"),
+        ("/txt2img", {"enable_hr": True, "hr_checkpoint_name": "nowhere"}, 400, "unknown checkpoint"),
+        ("/txt2img", {"alwayson_scripts": {"ControlNet": {"args": [UNIT | {"module": "inpaint"}]}}}, 422, "a mask"),
+        ("/txt2img", {"alwayson_scripts": {"ControlNet": {"args": [UNIT | {"mask": 5}]}}}, 422, "no text"),
         ("/txt2img", {"enable_hr": True, "hr_resize_x": 256, "hr_resize_y": 512}, 422, "hr_resize_x"),
         ("/txt2img", {"steps": 0}, 400, "steps"),
         ("/txt2img", {"n_iter": -1}, 400, "n_iter"),

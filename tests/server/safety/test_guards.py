@@ -26,11 +26,12 @@ from sfumato.cli.main import app
 from sfumato.errors import SfumatoError
 from sfumato.server.app import create_app
 from sfumato.server.config import Config
-from sfumato.server.safety import auth
+from sfumato.server.safety import sessions
 from sfumato.server.safety.auth import Auth
 from sfumato.server.safety.connections import Patient
 from sfumato.server.safety.hosts import Hosts
 from sfumato.server.safety.limits import MAX_DEPTH, MAX_VALUES, Limits
+from sfumato.server.safety.sessions import Sessions
 from sfumato.server.safety.users import Users, add_user, read_users
 
 TOKEN = "open sesame"
@@ -76,7 +77,7 @@ def test_a_server_for_others_asks_who_they_are(tmp_path: Path) -> None:
 
 
 def test_the_token_comes_in_by_every_door() -> None:
-    client = calling(Auth(PLAIN, Config(token=TOKEN)))
+    client = calling(Auth(PLAIN, Sessions(Config(token=TOKEN))))
     assert client.get("/livez").status_code == 200
     refused = client.get("/api/echo")
     assert refused.status_code == 401 and "Basic" in refused.headers["www-authenticate"] and refused.json()["error"]
@@ -87,7 +88,7 @@ def test_the_token_comes_in_by_every_door() -> None:
 
 
 def test_a_page_gets_a_cookie_in_place_of_the_token() -> None:
-    client = calling(Auth(PLAIN, Config(token=TOKEN)))
+    client = calling(Auth(PLAIN, Sessions(Config(token=TOKEN))))
     moved = client.get("/api/echo", params={"token": TOKEN, "a": "b c"})
     assert moved.status_code == 303 and moved.headers["location"] == "/api/echo?a=b+c"
     cookie = moved.headers["set-cookie"]
@@ -95,13 +96,16 @@ def test_a_page_gets_a_cookie_in_place_of_the_token() -> None:
     assert client.get(moved.headers["location"]).json()["user"] == ""
     client.cookies.clear()
     assert client.get("/api/echo", headers={"Cookie": "sfumato=session"}).status_code == 401
-    assert calling(Auth(PLAIN, Config(token=TOKEN))).get("//evil.example/?token=" + TOKEN).headers["location"] == "/"
+    assert (
+        calling(Auth(PLAIN, Sessions(Config(token=TOKEN)))).get("//evil.example/?token=" + TOKEN).headers["location"]
+        == "/"
+    )
     with client.websocket_connect("/api/ws?token=" + TOKEN) as open:
         assert open.receive_text() == ""
 
 
 def test_users_are_told_apart(users: Path) -> None:
-    client = calling(Auth(PLAIN, Config(users=users)))
+    client = calling(Auth(PLAIN, Sessions(Config(users=users))))
     assert client.get("/api/echo", auth=("ada", "correct horse")).json()["user"] == "ada"
     assert client.get("/api/echo", headers={"Authorization": "Bearer bob:battery staple"}).json()["user"] == "bob"
     for name, password in (("ada", "battery staple"), ("eve", "correct horse"), ("ada", ""), ("", "")):
@@ -113,7 +117,7 @@ def test_users_are_told_apart(users: Path) -> None:
 def test_a_changed_password_ends_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "users"
     add_user(path, "ada", "correct horse")
-    client = calling(Auth(PLAIN, Config(users=path)))
+    client = calling(Auth(PLAIN, Sessions(Config(users=path))))
     assert client.get("/api/echo", auth=("ada", "correct horse")).status_code == 200
     add_user(path, "ada", "another horse")
     assert client.get("/api/echo", auth=("ada", "correct horse")).status_code == 401
@@ -125,7 +129,7 @@ def test_a_changed_password_ends_the_sessions_of_its_user(tmp_path: Path) -> Non
     path = tmp_path / "users"
     add_user(path, "ada", "correct horse")
     add_user(path, "bob", "battery staple")
-    client = calling(Auth(PLAIN, Config(users=path)))
+    client = calling(Auth(PLAIN, Sessions(Config(users=path))))
     assert client.get("/api/echo", params={"token": "ada:correct horse"}).status_code == 303
     assert client.get("/api/echo").json()["user"] == "ada"
     add_user(path, "bob", "another staple")
@@ -135,12 +139,12 @@ def test_a_changed_password_ends_the_sessions_of_its_user(tmp_path: Path) -> Non
 
 
 def test_guessing_is_slowed_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = calling(Auth(PLAIN, Config(token=TOKEN)))
-    for _ in range(auth.TRIES):
+    client = calling(Auth(PLAIN, Sessions(Config(token=TOKEN))))
+    for _ in range(sessions.TRIES):
         assert client.get("/api/echo", headers={"Authorization": "Bearer no"}).status_code == 401
     late = client.get("/api/echo", headers={"Authorization": "Bearer " + TOKEN})
     assert late.status_code == 429 and late.headers["retry-after"] == "60"
-    monkeypatch.setattr(auth, "PER_SECONDS", 0.0)
+    monkeypatch.setattr(sessions, "PER_SECONDS", 0.0)
     assert client.get("/api/echo", headers={"Authorization": "Bearer " + TOKEN}).status_code == 200
 
 

@@ -52,6 +52,17 @@ def test_every_dialect_asks_who_it_is(client: TestClient) -> None:
     assert client.get("/v1/images/files/" + "0" * 32 + "-0.png?until=9999999999&key=x").status_code == 404
 
 
+def test_a_form_signs_in(client: TestClient) -> None:
+    """As the web UI's toolkit has it: a name and a password as a form, and a cookie in return."""
+    assert client.post("/login", data={"username": "ada", "password": "wrong"}).status_code == 400
+    assert client.post("/login", data={"username": "ada"}).status_code == 422
+    reply = client.post("/login", data=dict(zip(("username", "password"), ADA, strict=True)))
+    assert (reply.status_code, reply.json()) == (200, {"success": True}) and ADA[1] not in reply.headers["set-cookie"]
+    assert client.get("/sdapi/v1/latent-upscale-modes").status_code == 200
+    client.cookies.clear()
+    assert client.get("/sdapi/v1/latent-upscale-modes").status_code == 401
+
+
 @pytest.mark.parametrize(
     "options",
     [{"n": 10_000}, {"width": 8192, "height": 8192, "n": 9}, {"width": 1 << 40}, {"n": 0}, {"steps": 1 << 70}],

@@ -44,8 +44,7 @@ _TOLD = {
 _HASHES = ("Lora hashes", "TI hashes", "Hypernet hashes")
 # What the second pass may have of its own; equal to the first's it is none.
 _AGAIN = {
-    "Hires CFG Scale": "CFG scale", "Hires sampler": "Sampler", "Hires schedule type": "Schedule type",
-    "Hires checkpoint": "Model",
+    "Hires CFG Scale": "CFG scale", "Hires checkpoint": "Model",
 }  # fmt: skip
 _SAME = ("Use same checkpoint", "Use same sampler", "Use same scheduler", "Use same choices")
 # The list that "Automatic" means, from version 1.9 on; before, a sampler's name ended in that of its list.
@@ -102,7 +101,7 @@ def _plain_options(recipe: Recipe, told: Mapping[str, str]) -> set[str]:
     """Take the options whose fields say just what they are; returns the names of these fields."""
     plain = {one.infotext: one for one in OPTIONS.values() if one.infotext is not None and one.name not in _APART}
     for name, one in plain.items():
-        if told.get(name) and (isinstance(one.kind, Switch) or told[name] != "False"):
+        if told.get(name) and told[name] not in _SAME and (isinstance(one.kind, Switch) or told[name] != "False"):
             recipe.take(one, told[name])
     return {*plain}
 
@@ -281,7 +280,8 @@ def _passes(recipe: Recipe, fields: Mapping[str, str]) -> None:
         recipe.options["hires_strength"] = float(share)
     elif steps:
         # Theirs takes all of its steps; k-diffusion's count one more than those on time steps.
-        taken = max(1, steps - (recipe.options.get("sampler") in _TIMESTEPS))
+        sampler = recipe.options.get("hires_sampler") or recipe.options.get("sampler")
+        taken = max(1, steps - (sampler in _TIMESTEPS))
         recipe.second_pass(taken, whole_list(steps, min(share, 0.999)))
     upscaler = fields.get("Hires upscaler", "Lanczos" if "First pass size" in fields else "Latent")
     _upscaler(recipe, upscaler)

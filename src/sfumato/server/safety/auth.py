@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import hashlib
-import hmac
-import secrets
-import time
-from collections import OrderedDict, defaultdict, deque
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
@@ -20,14 +14,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sfumato.errors import SfumatoError
 from sfumato.server.config import LOOPBACK, Config
 from sfumato.server.safety.refusal import refuse
-from sfumato.server.safety.users import Users
+from sfumato.server.safety.sessions import COOKIE, TOO_OFTEN, WAIT, Sessions, address_of
 
-OPEN = ("/livez", "/readyz")  # what everybody may ask
+OPEN = ("/livez", "/readyz", "/login")  # what everybody may ask
 SIGNED = "/v1/images/files/"  # beginning of addresses that hold a key of their own
-COOKIE = "sfumato"
 MIN_TOKEN = 8
-TRIES, PER_SECONDS = 10, 60.0  # wrong credentials that an address may send
-KEPT = 1024  # credentials that were right, and sessions
 
 
 def check_listening(config: Config) -> None:
@@ -47,31 +38,25 @@ class Auth:
     which the reply replaces by a cookie that does not contain it.
     """
 
-    def __init__(self, app: ASGIApp, config: Config):
-        self._app, self._token = app, config.token
-        self._users = None if config.users is None else Users(config.users)
-        # Credentials by their hash, and sessions: with the user, and the hash of the password that was right then.
-        self._right: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        self._wrong: dict[str, deque[float]] = defaultdict(deque)
+    def __init__(self, app: ASGIApp, sessions: Sessions):
+        self._app, self._sessions = app, sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        nobody = self._token is None and self._users is None
-        if nobody or scope["type"] not in ("http", "websocket") or _is_open(scope["path"]):
+        sessions = self._sessions
+        if sessions.everybody or scope["type"] not in ("http", "websocket") or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
-        address = scope["client"][0] if scope.get("client") else ""
-        if self._tried_too_often(address):
-            wait = {"Retry-After": f"{PER_SECONDS:.0f}"}
-            await refuse(scope, receive, send, 429, "too many wrong tokens or passwords; wait a minute", wait)
+        address = address_of(scope)
+        if sessions.tried_too_often(address):
+            await refuse(scope, receive, send, 429, TOO_OFTEN, WAIT)
             return
         given = _query_token(scope)
         user = None
         for credential in ([given] if given else []) + _credentials(Headers(scope=scope)):
-            if (user := await self._user(credential)) is not None:
+            if (user := await sessions.user(credential, address)) is not None:
                 break
-            self._wrong[address].append(time.monotonic())
         if user is None and (session := _cookie(Headers(scope=scope))) is not None:
-            user = self._user_of(session)
+            user = sessions.user_of(session)
         if user is None:
             # A script of our page shows its own form; asked by this header, the browser would show one of its own.
             by_script = Headers(scope=scope).get("sec-fetch-dest") == "empty"
@@ -84,57 +69,13 @@ class Auth:
             scope.setdefault("state", {})["user"] = user
             await self._app(scope, receive, send)
 
-    async def _user(self, credential: str) -> str | None:
-        """Returns the user of a credential, "" for the token; None for a wrong one."""
-        if self._token is not None:
-            given = credential.rpartition(":")[2] if ":" not in self._token else credential
-            if any(hmac.compare_digest(one.encode(), self._token.encode()) for one in (given, credential)):
-                return ""
-        name, colon, password = credential.partition(":")
-        if self._users is None or not colon:
-            return None
-        # A changed password must not be right any longer: the hash of the file is part of the key.
-        hash = self._hash(name)
-        key = hashlib.sha256(f"{hash}\0{credential}".encode()).hexdigest()
-        if key not in self._right:
-            if not await asyncio.to_thread(self._users.verify, name, password):
-                return None
-            self._keep(key, name)
-        return name
-
-    def _user_of(self, session: str) -> str | None:
-        """Returns the user of a session; None for an unknown one, and after the user's password was changed."""
-        user, hash = self._right.get("session " + session, (None, ""))
-        return user if user is not None and hash == self._hash(user) else None
-
-    def _hash(self, user: str) -> str:
-        """Returns the hash of a user's password as it is now, "" for nobody and for the token."""
-        return "" if self._users is None else self._users.hashes().get(user, "")
-
     async def _with_cookie(self, user: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Redirects to the same address without the token, so that it does not stay in histories and logs."""
-        session = secrets.token_urlsafe(32)
-        self._keep("session " + session, user)
         left = [(name, value) for name, value in parse_qsl(scope["query_string"].decode("latin-1")) if name != "token"]
         path = "/" + scope["path"].lstrip("/\\")
         reply = RedirectResponse(path + ("?" + urlencode(left) if left else ""), 303)
-        reply.set_cookie(COOKIE, session, httponly=True, samesite="strict")
+        self._sessions.set_cookie(reply, user)
         await reply(scope, receive, send)
-
-    def _keep(self, key: str, user: str) -> None:
-        self._right[key] = user, self._hash(user)
-        while len(self._right) > KEPT:
-            self._right.popitem(last=False)
-
-    def _tried_too_often(self, address: str) -> bool:
-        tries, now = self._wrong.get(address), time.monotonic()
-        if tries is None:
-            return False
-        while tries and tries[0] < now - PER_SECONDS:
-            tries.popleft()
-        if not tries:
-            del self._wrong[address]
-        return len(tries) >= TRIES
 
 
 def _is_open(path: str) -> bool:

@@ -151,6 +151,7 @@ def _in_prompts(request: JobRequest) -> Iterator[Path]:
     """Yields the files that tags such as <lora:NAME> name. Tags that come from wildcards are checked by the worker."""
     syntax = request.options.get("prompt_syntax") or "a1111"
     prompts: list[Any] = [request.prompt, request.negative]
+    prompts += [request.options.get(name) for name in ("hires_prompt", "hires_negative")]
     if isinstance(further := request.how.get("prompts"), list | tuple):
         prompts += further
     for text in prompts:

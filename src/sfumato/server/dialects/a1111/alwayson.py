@@ -38,10 +38,11 @@ def _refiner(body: DrawBody, asked: Asked, values: Arguments) -> Added:
 
 
 def _seed(body: DrawBody, asked: Asked, values: Arguments) -> Added:
-    seed, extra, subseed, strength = (*values, None, None, None, None)[:4]
+    seed, extra, *others = (*values, *(None,) * 6)[:6]
     changed = {"seed": seed} if isinstance(seed, int) and seed != -1 else {}
     if extra:
-        changed |= {"subseed": subseed, "subseed_strength": strength}
+        names = ("subseed", "subseed_strength", "seed_resize_from_w", "seed_resize_from_h")
+        changed |= dict(zip(names, others, strict=True))
     return Added(body.changed(**changed))
 
 

@@ -97,6 +97,9 @@ def drawable(pixels: int, step: int) -> int:
 
 def _seeds(body: DrawBody) -> dict[str, Any]:
     found: dict[str, Any] = {"seed": None if body.seed in (None, -1) and not body.said("seed") else body.seed}
+    size = body.seed_resize_from_w or 0, body.seed_resize_from_h or 0
+    if min(size) > 0:  # one side alone means nothing, as in the web UI
+        found["seed_resize"] = size
     if body.subseed_strength:
         found |= {"variation_strength": body.subseed_strength, "variation_seed": body.subseed}
         if body.subseed in (None, -1):
@@ -133,8 +136,6 @@ def _refuse_unknown(body: DrawBody) -> None:
         raise refuse("restore_faces", "there is no face restorer here; send false")
     if body.s_min_uncond:
         raise refuse("s_min_uncond", "the negative prompt counts at every step here; leave it out")
-    if (body.seed_resize_from_h or 0) > 0 or (body.seed_resize_from_w or 0) > 0:
-        raise refuse("seed_resize_from_h, seed_resize_from_w", "noise is not resized here; send -1")
 
 
 def asked_of(

@@ -17,6 +17,7 @@ from sfumato.server.jobs.job import Job, SavedPicture
 _PLAIN = {
     "Steps", "Sampler", "CFG scale", "Seed", "Size", "Model", "Model hash", "VAE", "VAE hash", "Clip skip",
     "Denoising strength", "Variation seed", "Variation seed strength", "Version",
+    "Seed resize from",
 }  # fmt: skip
 """Fields of a picture's settings that have a key of their own in the reply."""
 
@@ -35,6 +36,7 @@ def info(pictures: Sequence[Drawn], body: DrawBody, first: int = 0) -> str:
     told = [infotext.parse(one.infotext) for one in pictures]
     prompt, negative, fields = told[first] if first < len(told) else (body.prompt or "", body.negative_prompt or "", {})
     width, height = _size(fields, body)
+    resized = [_whole(side, None) for side in fields.get("Seed resize from", "x").split("x")]
     subseed = _whole(fields.get("Variation seed"), -1)
     return json.dumps({
         "prompt": prompt, "all_prompts": [one[0] for one in told[first:]],
@@ -48,7 +50,7 @@ def info(pictures: Sequence[Drawn], body: DrawBody, first: int = 0) -> str:
         "batch_size": body.batch_size or 1, "restore_faces": False, "face_restoration_model": None,
         "sd_model_name": fields.get("Model"), "sd_model_hash": fields.get("Model hash"),
         "sd_vae_name": fields.get("VAE"), "sd_vae_hash": fields.get("VAE hash"),
-        "seed_resize_from_w": -1, "seed_resize_from_h": -1,
+        "seed_resize_from_w": resized[0] or -1, "seed_resize_from_h": resized[1] or -1,
         "denoising_strength": _number(fields.get("Denoising strength"), None),
         "extra_generation_params": {name: value for name, value in fields.items() if name not in _PLAIN},
         "index_of_first_image": first, "infotexts": [one.infotext for one in pictures], "styles": body.styles or [],

@@ -30,18 +30,16 @@ def txt2img(body: Txt2ImgBody, asked: Asked, more: Mapping[str, Any]) -> JobRequ
 
 
 def _hires(body: Txt2ImgBody, asked: Asked, options: dict[str, Any]) -> dict[str, Any]:
-    for name, same in (
-        ("hr_checkpoint_name", None), ("hr_sampler_name", options.get("sampler")),
-        ("hr_scheduler", body.scheduler), ("hr_prompt", body.prompt), ("hr_negative_prompt", body.negative_prompt),
-    ):  # fmt: skip
-        value = getattr(body, name)
-        if not is_none(value) and value != same:
-            raise refuse(name, "the second pass has what the first one has; leave it out")
+    if not is_none(body.hr_checkpoint_name) and asked.files.find(body.hr_checkpoint_name or "").name != asked.model:
+        raise refuse("hr_checkpoint_name", "the second pass draws with the model of the first; leave it out")
     first, scale = _sizes(body, asked, options)
     found: dict[str, Any] = {
         "hires_scale": scale, "hires_steps": body.hr_second_pass_steps or None,
         "hires_strength": STRENGTH if body.denoising_strength is None else body.denoising_strength,
         "hires_upscaler": hires_upscaler(body.hr_upscaler, asked.files), "width": first[0], "height": first[1],
+        "hires_sampler": None if is_none(body.hr_sampler_name) else body.hr_sampler_name,
+        "hires_schedule": None if is_none(body.hr_scheduler) else body.hr_scheduler,
+        "hires_prompt": body.hr_prompt or None, "hires_negative": body.hr_negative_prompt or None,
     }  # fmt: skip
     return {name: value for name, value in found.items() if value is not None}
 

@@ -32,6 +32,8 @@ RESIZE_NAMES = {
 }  # fmt: skip
 MODE_NAMES = {shown.lower(): name for name, shown in MODES.items()}
 MAX_NUMBER = 1e6
+HALF = 127  # of a mask; what is brighter is drawn
+FAINT = 5  # levels of a mask's black and white that count as pure
 ABSENT = ("", "none", "null")
 
 
@@ -50,7 +52,12 @@ def steering(
         if unit.get("enabled", True) not in (False, None):
             option, made = _steering(unit, body, asked)
             found.setdefault(option, []).append(made)
-            if option == "control" and "image" in made and unit.get("save_detected_map", True) is not False:
+            if (
+                option == "control"
+                and "image" in made
+                and made["hint"] != "inpaint"
+                and unit.get("save_detected_map", True) is not False
+            ):
                 shown.append(_shown(made, body, asked))
     return found, shown
 
@@ -89,11 +96,17 @@ def _steering(unit: Mapping[str, Any], body: DrawBody, asked: Asked) -> tuple[st
     if any(named.split(" [")[0] in (one.name, one.path.name) for one in adapters):
         if image is None:
             raise refuse("ControlNet", f"{named} needs a picture; send image")
+        if image.part is not None and image.part.getextrema()[1] > FAINT:
+            raise refuse("ControlNet", f"{named} looks at the whole picture; leave the mask out")
         return "ip_adapter", {"model": asked.files.find(named, "ip-adapter").name, "image": image.kept(asked), **when}
     model = asked.files.find(named, "controlnet", "ControlNet").name
     hint = hint_of(str(unit.get("module") or "none"))
-    if image is None and not isinstance(body, Img2ImgBody):
+    if hint == "inpaint" and isinstance(body, Img2ImgBody) and body.mask:
+        _check_same(unit, body)
+        image = None
+    elif image is None and not isinstance(body, Img2ImgBody):
         raise refuse("ControlNet", f"{named} has no picture; send image")
+    image = image and image.shown(hint)
     low, high = (_number(unit, name, default) for name, default in (("threshold_a", LOW), ("threshold_b", HIGH)))
     if hint == "canny" and image is not None and (low, high) != (LOW, HIGH) and min(low, high) >= 0:
         hint, image = "none", image.edges(low, high)
@@ -101,14 +114,39 @@ def _steering(unit: Mapping[str, Any], body: DrawBody, asked: Asked) -> tuple[st
     return "control", made if image is None else {**made, "image": image.kept(asked)}
 
 
-class _Hinted:
-    """The picture of a unit."""
+def _check_same(unit: Mapping[str, Any], body: Img2ImgBody) -> None:
+    """Refuses a unit's picture for inpainting that is another than the one that is drawn on."""
+    given = unit.get("image") or unit.get("input_image")
+    if given is not None and given not in (body.init_images or ()):
+        raise refuse("ControlNet", "inpainting shows its own picture and mask; leave the unit's picture out")
 
-    def __init__(self, text: str):
+
+class _Hinted:
+    """The picture of a unit, and of it what its mask marks (L), if that is a part of it."""
+
+    def __init__(self, text: str, mask: str | None):
         self.image = on_white(picture_of(text, "the picture of a ControlNet unit"))
+        self.part = None if mask is None else mask_of(mask, rounded=False)
+        if self.part is not None and self.part.size != self.image.size:
+            raise refuse("ControlNet", "a unit's mask and picture have different sizes; send them in one size")
 
     def edges(self, low: float, high: float) -> _Hinted:
         self.image = canny(self.image, low, high)
+        return self
+
+    def shown(self, hint: str) -> _Hinted:
+        """The picture as a preprocessor gets it: for inpainting without what is marked, else the marks themselves.
+
+        A mask that marks all of the picture, or nothing, changes no other hint.
+        """
+        if hint == "inpaint":
+            if self.part is None or self.part.getextrema()[1] <= HALF:
+                raise refuse("ControlNet", "a unit for inpainting needs a mask that is white where to draw; send mask")
+            self.image.putalpha(self.part.point(lambda value: 0 if value > HALF else 255))
+        elif self.part is not None:
+            low, high = self.part.getextrema()
+            if high > FAINT and low < 255 - FAINT:
+                self.image = self.part.convert("RGB")
         return self
 
     def kept(self, asked: Asked) -> str:
@@ -122,11 +160,10 @@ def _picture(unit: Mapping[str, Any]) -> _Hinted | None:
         mask, given = mask or given.get("mask"), given.get("image")
     if isinstance(given, list):
         given = given[0] if given else None
-    if isinstance(mask, str) and mask and mask_of(mask).getextrema()[1]:
-        raise refuse("ControlNet", "a unit's mask is not honoured here; leave it out")
-    if given is not None and not isinstance(given, str):
-        raise refuse("ControlNet", "image is no text; send a picture in base64")
-    return _Hinted(given) if given else None
+    for what, text in (("image", given), ("mask", mask)):
+        if text and not isinstance(text, str):
+            raise refuse("ControlNet", f"{what} is no text; send a picture in base64")
+    return _Hinted(given, mask or None) if given else None
 
 
 def _number(unit: Mapping[str, Any], name: str, default: float) -> float:

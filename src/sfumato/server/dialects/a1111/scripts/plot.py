@@ -84,7 +84,7 @@ FIELDS = (
     AxisField("Prompt S/R", str, _words),
     AxisField("Prompt order", str, _order),
     AxisField("Sampler", str, _field("sampler_name"), only=False),
-    AxisField("Hires sampler", only=False),
+    AxisField("Hires sampler", str, _field("hr_sampler_name"), only=False),
     AxisField("Sampler", str, _field("sampler_name"), only=True),
     AxisField("Checkpoint name", str, _override("sd_model_checkpoint")),
     AxisField("Negative Guidance minimum sigma", float),
