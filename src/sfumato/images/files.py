@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,9 +41,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def encode(image: Image.Image, suffix: str = ".png", infotext: str | None = None) -> bytes:
+def encode(
+    image: Image.Image, suffix: str = ".png", infotext: str | None = None, texts: Mapping[str, str] | None = None
+) -> bytes:
     """The file of `image` in the format that `suffix` names (.png .jpg .jpeg .webp), with `infotext` inside it.
 
+    `texts` are further texts for a PNG by their keywords; the other formats have no place for them.
     PNG and WebP are lossless; JPEG is written at quality 95 with full colour resolution. Raises SfumatoError for an
     unknown suffix, or where the picture or the text is too large for the format.
     """
@@ -51,6 +54,10 @@ def encode(image: Image.Image, suffix: str = ".png", infotext: str | None = None
     if kind is None:
         raise SfumatoError(f"cannot write pictures as {suffix or 'a file without suffix'!r}; use {', '.join(FORMATS)}")
     options = _OPTIONS[kind] | ({} if infotext is None else text_options(kind, infotext))
+    if texts and kind == "PNG":
+        options["pnginfo"] = chunks = options.get("pnginfo") or PngInfo()
+        for keyword, text in texts.items():
+            _add_text(chunks, keyword, text)
     file = io.BytesIO()
     try:
         # Not the method of a picture that brings a text of its own.
@@ -66,12 +73,16 @@ def text_options(kind: str, infotext: str) -> dict[str, Any]:
     infotext = infotext.encode(errors="replace").decode()
     if kind == "PNG":
         chunks = PngInfo()
-        # The standard's plain chunks are Latin-1, but many hold UTF-8 and readers guess; this one says which it is.
-        (chunks.add_text if infotext.isascii() else chunks.add_itxt)(PNG_KEY, infotext)
+        _add_text(chunks, PNG_KEY, infotext)
         return {"pnginfo": chunks}
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _UTF16 + infotext.encode("utf_16_be")
     return {"exif": exif}
+
+
+def _add_text(chunks: PngInfo, keyword: str, text: str) -> None:
+    # The standard's plain chunks are Latin-1, but many hold UTF-8 and readers guess; the other says which it is.
+    (chunks.add_text if text.isascii() else chunks.add_itxt)(keyword, text)
 
 
 def save(image: Image.Image, path: str | Path, infotext: str | None = None, replace: bool = True) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from PIL import Image
 from torch import Tensor
@@ -33,7 +33,8 @@ class Progress:
 class Picture:
     """A finished picture, the seed that draws it again and its settings as text; its score if pictures are ranked.
 
-    `latents` (1, C, h, w) are what it was decoded from, None where that were several.
+    `latents` (1, C, h, w) are what it was decoded from, None where that were several. `name` is the beginning of the
+    name that its file shall have, None where that does not matter; `texts` are further texts for a PNG file.
     """
 
     index: int
@@ -42,6 +43,8 @@ class Picture:
     infotext: str
     score: float | None = None
     latents: Tensor | None = None
+    name: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 Drawing = Asking[Progress | Picture]

@@ -47,6 +47,9 @@ def read(path: str | Path) -> Recipe:
     """
     path = Path(path)
     found = _of_text(path) if path.suffix.lower() in (".txt", ".json") else Embedded.of_picture(path)
+    own = found.texts.get("parameters", "")
+    if infotext.parse(own)[2].get("Version", "").startswith(a1111.OURS):
+        return checked(a1111.read(own))  # also where a graph that this program drew lies beside it
     for reader in READERS:
         try:
             recipe = reader(found)

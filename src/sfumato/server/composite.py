@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from sfumato.errors import SfumatoError
@@ -49,3 +49,8 @@ class Composite:
             return cls(**said)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise SfumatoError(f"{name[:120]!r} names no model; give the name of one") from None
+
+
+def with_encoders(parts: Composite, *names: str) -> Composite:
+    """The model with the named text encoders; a model that is put together already has those of all its loaders."""
+    return parts if set(names) <= set(parts.text_encoders) else replace(parts, text_encoders=tuple(names))

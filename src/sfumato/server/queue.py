@@ -162,6 +162,10 @@ class Queue:
         """Returns the job with an id. Raises KeyError if there is none."""
         return await self._in_thread(self.store.get, job)
 
+    async def is_drawn(self, file: str, user: str) -> bool:
+        """Returns whether a file below the folder of outputs is a picture of a job of a user."""
+        return await self._in_thread(self.store.is_drawn, file, user)
+
     async def latest(self, **which: Any) -> list[Job]:
         """Returns the newest jobs; see `Store.latest`."""
         return await self._in_thread(lambda: self.store.latest(**which))

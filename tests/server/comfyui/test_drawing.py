@@ -5,16 +5,22 @@ from __future__ import annotations
 import io
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+from safetensors.torch import save_file
 from websockets.sync.client import connect
 
 import sfumato
 from server.comfyui.graphs import ended, image_of, txt2img
+from sfumato.errors import SfumatoError
+from sfumato.server.worker.file_names import write_numbered
 
 
 def test_the_default_graph_draws_what_txt2img_draws(client: httpx.Client) -> None:
@@ -132,3 +138,61 @@ def test_a_running_graph_is_interrupted(client: httpx.Client) -> None:
 def test_the_queue_is_empty_when_all_is_done(client: httpx.Client, prefix: str) -> None:
     assert client.get(prefix + "/queue").json() == {"queue_running": [], "queue_pending": []}
     assert client.get(prefix + "/prompt").json() == {"exec_info": {"queue_remaining": 0}}
+
+
+def test_files_hold_the_graph_and_have_the_names_that_it_gives(client: httpx.Client) -> None:
+    graph = txt2img(seed=17, batch=2)
+    graph["9"]["inputs"]["filename_prefix"] = "animals/cat %width%"
+    workflow = {"nodes": [], "title": "แมว"}
+    body = {"prompt": graph, "extra_data": {"extra_pnginfo": {"workflow": workflow, "parameters": "not ours"}}}
+    images = ended(client, client.post("/prompt", json=body).json()["prompt_id"])["outputs"]["9"]["images"]
+    names = [(one["subfolder"], one["filename"], one["type"]) for one in images]
+    first = int(names[0][1].split("_")[1])
+    assert names == [("animals", f"cat 128_{first + k:05}_.png", "output") for k in range(2)]
+    picture = Image.open(io.BytesIO(client.get("/view", params=images[0]).content))
+    assert isinstance(picture, PngImageFile)
+    assert json.loads(str(picture.text["prompt"])) == graph and json.loads(str(picture.text["workflow"])) == workflow
+    assert "a red heart" in picture.text["parameters"] and "not ours" not in picture.text["parameters"]
+    again = ended(client, client.post("/prompt", json=body).json()["prompt_id"])["outputs"]["9"]["images"]
+    assert again[0]["filename"] == f"cat 128_{first + 2:05}_.png"
+    over = {"1": {"class_type": "LoadImage", "inputs": {"image": "animals/" + names[0][1] + " [output]"}},
+            "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}  # fmt: skip
+    assert ended(client, client.post("/prompt", json={"prompt": over}).json()["prompt_id"])["outputs"]["2"]["images"]
+
+
+PREFIXES = ["../cat", "/etc/cat", "a/../../cat", "a//b", "~\0", "", "c:/cat", ".git/cat", "..\\cat", "x" * 200]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_prefixes_lead_nowhere(client: httpx.Client, prefix: str) -> None:
+    graph = txt2img()
+    graph["9"]["inputs"]["filename_prefix"] = prefix
+    reply = client.post("/prompt", json={"prompt": graph})
+    assert reply.status_code == 400 and reply.json()["node_errors"]["9"]["errors"], reply.text
+
+
+def test_a_link_in_the_outputs_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "link").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(SfumatoError, match="leads out of the folder"):
+        write_numbered(tmp_path / "outputs", "link/cat", b"x")
+    assert write_numbered(tmp_path / "outputs", "new/cat", b"x") == "new/cat_00001_.png"
+    assert write_numbered(tmp_path / "outputs", "new/cat", b"y") == "new/cat_00002_.png"
+
+
+def test_parts_that_do_not_fit_the_model_are_refused_before_a_job_exists(client: httpx.Client, tmp_path: Path) -> None:
+    (folder := tmp_path / "text_encoders").mkdir()
+    for name in ("one", "two"):
+        save_file({"text_model.embeddings.token_embedding.weight": torch.zeros(9, 8)}, folder / f"{name}.safetensors")
+    graph = txt2img()
+    graph["20"] = {"class_type": "DualCLIPLoader", "inputs": {
+        "clip_name1": "one.safetensors", "clip_name2": "two.safetensors", "type": "sdxl"}}  # fmt: skip
+    for key in ("6", "7"):
+        graph[key]["inputs"]["clip"] = ["20", 0]
+    before = client.get("/api/jobs").json()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFUMATO_MODELS", str(tmp_path))
+        reply = client.post("/prompt", json={"prompt": graph})
+    assert reply.status_code == 400 and [*reply.json()["node_errors"]] == ["20"], reply.text
+    assert reply.json()["node_errors"]["20"]["dependent_outputs"] == ["9"]
+    assert client.get("/api/jobs").json() == before

@@ -36,6 +36,7 @@ create table if not exists pictures (
     seed text not null, infotext text not null, width integer not null, height integer not null, score real,
     primary key (job, "index")
 );
+create index if not exists pictures_file on pictures (file);
 """
 _COLUMNS = (
     "number, id, user, dialect, request, priority, state, created, started, finished, attempts, error, bad_input, "
@@ -197,6 +198,13 @@ class Store:
                 )
             )  # fmt: skip
         return jobs
+
+    def is_drawn(self, file: str, user: str) -> bool:
+        """Returns whether a file is a picture of a job of a user."""
+        found = self._db.execute(
+            "select 1 from pictures p join jobs j on j.id = p.job where p.file = ? and j.user = ?", (file, user)
+        )
+        return found.fetchone() is not None
 
     def _pictures(self, job: str) -> tuple[SavedPicture, ...]:
         rows = self._db.execute(

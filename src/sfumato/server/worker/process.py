@@ -34,6 +34,7 @@ from sfumato.server.kinds import KINDS, find_kind
 from sfumato.server.kinds.base import Report
 from sfumato.server.kinds.draw import DRAWN
 from sfumato.server.worker.engine import Ended, Engine
+from sfumato.server.worker.file_names import write_numbered
 from sfumato.server.worker.messages import packed, read_message
 from sfumato.server.worker.models import Models
 from sfumato.server.worker.questions import QUESTIONS
@@ -168,12 +169,15 @@ class Worker:
 
     def _save(self, job: str, running: _Running, event: Picture) -> SavedPicture:
         index = running.offset + event.index
-        file = f"{date.today():%Y-%m-%d}/{job}-{index}.png"
-        path = self.outputs / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = encode(event.image, path.suffix, event.infotext)
-        with atomic_write(path) as target:
-            target.write(content if self._credentials is None else self._credentials.signed(content, path.suffix))
+        content = encode(event.image, ".png", event.infotext, event.texts)
+        if self._credentials is not None:
+            content = self._credentials.signed(content, ".png")
+        if event.name is None:
+            file = f"{date.today():%Y-%m-%d}/{job}-{index}.png"
+            with atomic_write(self.outputs / file) as target:
+                target.write(content)
+        else:
+            file = write_numbered(self.outputs, event.name, content)
         width, height = event.image.size
         return SavedPicture(
             index=index, file=file, seed=event.seed, infotext=event.infotext, width=width, height=height,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,8 @@ from fastapi import APIRouter, Body, Query
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from sfumato.errors import SfumatoError
+from sfumato.images.files import PNG_KEY
 from sfumato.server.dialects.base import QueueOf, UserOf
 from sfumato.server.dialects.comfyui.faults import fault, node_errors, problem_of, refused
 from sfumato.server.dialects.comfyui.history import entry, queued
@@ -19,6 +22,8 @@ from sfumato.server.kinds.graph.table import NODES, Sent
 from sfumato.server.queue import Queue
 
 NAME = "comfyui"
+MOST_TEXT = 4 << 20  # characters of all that a client has written into a picture's file
+MOST_KEYWORD = 80  # characters that a keyword of a PNG file must not reach
 MOST_JOBS = 200  # of a history that says no number
 router = APIRouter()
 
@@ -56,15 +61,34 @@ async def add_prompt(new: NewPrompt, queue: QueueOf, user: UserOf) -> Response:
         plan = await queue.in_background(planned, graph, new.partial_execution_targets)
     except GraphError as error:
         return JSONResponse(refused(error, new.prompt), 400)
-    how = {"graph": graph, "targets": list(plan.ends)}
+    how = {"graph": graph, "targets": list(plan.ends), "texts": _texts(new)}
     client = {
         "client_id": new.client_id, "prompt": new.prompt, "extra_data": new.extra_data, "outputs": list(plan.ends)
     }  # fmt: skip
-    job = await queue.submit(
-        JobRequest(kind="graph", how=how), user=user, dialect=NAME, client=client, priority=int(new.front)
-    )
+    try:
+        job = await queue.submit(
+            JobRequest(kind="graph", how=how), user=user, dialect=NAME, client=client, priority=int(new.front)
+        )
+    except GraphError as error:
+        return JSONResponse(refused(error, new.prompt), 400)
     errors = node_errors(plan.problems, plan.lost, new.prompt)
     return JSONResponse({"prompt_id": job.id, "number": job.number, "node_errors": errors})
+
+
+def _texts(new: NewPrompt) -> dict[str, str]:
+    """What is written into the pictures' files, as ComfyUI does: the graph, and what the client wants to have there.
+
+    Raises SfumatoError for texts that are too long.
+    """
+    further = new.extra_data.get("extra_pnginfo")
+    given = {"prompt": new.prompt, **(further if isinstance(further, dict) else {})}
+    texts = {
+        name: json.dumps(value) for name, value in given.items()
+        if name != PNG_KEY and 0 < len(name) < MOST_KEYWORD and name.isascii() and name.isprintable()
+    }  # fmt: skip
+    if (size := sum(map(len, texts.values()))) > MOST_TEXT:
+        raise SfumatoError(f"prompt and extra_pnginfo have {size:,} characters; send at most {MOST_TEXT:,}")
+    return texts
 
 
 async def with_pictures(queue: Queue, user: str, graph: dict[str, Any]) -> dict[str, Any]:
@@ -98,14 +122,10 @@ async def _sent(queue: Queue, user: str, value: Any) -> str | None:
 
 async def drawn_file(queue: Queue, user: str, name: str) -> Path | None:
     """The file of a picture that was drawn for a user, by its name with its folder; None where there is none."""
-    job, _, number = name.rpartition("/")[2].removesuffix(".png").rpartition("-")
-    try:
-        found = await queue.get(job)
-    except KeyError:
+    if not await queue.is_drawn(name, user):
         return None
-    file = next((one.file for one in found.pictures if str(one.index) == number), None)
-    path = None if file is None or found.user != user else queue.config.outputs / file
-    return path if path is not None and path.is_file() else None
+    path = queue.config.outputs / name
+    return path if path.is_file() else None
 
 
 async def jobs_of(queue: Queue, user: str, count: int, ended: bool = True) -> list[Job]:

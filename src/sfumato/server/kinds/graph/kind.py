@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sfumato.server.composite import Composite
+from sfumato.errors import SfumatoError
+from sfumato.server.composite import Composite, with_encoders
 from sfumato.server.jobs.job import JobRequest
 from sfumato.server.kinds.base import Begun, Bench, Desk, Kind
 from sfumato.server.kinds.graph.cache import Cache
-from sfumato.server.kinds.graph.check import Plan, planned
+from sfumato.server.kinds.graph.check import GraphError, Plan, Problem, Step, planned
 from sfumato.server.kinds.graph.nodes import ALL
 from sfumato.server.kinds.graph.run import Run
 from sfumato.server.kinds.graph.work import worked_on
@@ -20,6 +21,7 @@ assert ALL
 class Graph(Kind):
     """`how` has the `graph` in the API format, with names of sent pictures where it loads pictures, and `targets`.
 
+    It may have `texts`, which go into the files of the pictures, by their keywords.
     What nodes gave is kept for the next graph.
     """
 
@@ -29,11 +31,13 @@ class Graph(Kind):
     def checked(self, request: JobRequest, desk: Desk) -> JobRequest:
         plan = _plan(request)
         parts = parts_of(plan)
+        check_models(plan, parts, desk)
         return request if parts is None else request.but(model=parts.name)
 
     def begin(self, request: JobRequest, bench: Bench, done: int = 0) -> Begun:
         plan = _plan(request)
-        return Begun(worked_on(plan, Run(bench, parts_of(plan), request.options, done), self.cache))
+        run = Run(bench, parts_of(plan), request.options, done, texts=request.how.get("texts") or {})
+        return Begun(worked_on(plan, run, self.cache))
 
     def models(self, request: JobRequest) -> Iterable[str]:
         steps = _plan(request).steps.values()
@@ -59,6 +63,43 @@ def _plan(request: JobRequest) -> Plan:
     return planned(request.how.get("graph"), request.how.get("targets"))
 
 
+TEXT_LOADERS = {
+    "CLIPLoader": ("clip_name",),
+    "DualCLIPLoader": ("clip_name1", "clip_name2"),
+    "TripleCLIPLoader": ("clip_name1", "clip_name2", "clip_name3"),
+}
+"""The nodes that load text encoders, and their inputs that name them."""
+
+
+def check_models(plan: Plan, parts: Composite | None, desk: Desk) -> None:
+    """Raises GraphError for files that are no models and for parts that do not fit the graph's model."""
+    problems = []
+    for step in plan.steps.values():
+        try:
+            if (named := _loaded(step, parts)) is not None:
+                desk.spec(named.name)
+        except SfumatoError as error:
+            problems.append(Problem(step.key, "custom_validation_failed", "The model cannot be loaded", str(error)))
+    if problems:
+        lost = {one.node: plan.ends for one in problems}
+        found = replace(plan, problems=tuple(problems), lost=lost)
+        raise GraphError("prompt_outputs_failed_validation", "Prompt outputs failed validation", problems, found)
+
+
+def _loaded(step: Step, parts: Composite | None) -> Composite | None:
+    """The model that a loader gives or changes; None for other nodes, and for names that come from other nodes."""
+    name = step.node.name
+    file = step.inputs.get("ckpt_name" if name == "CheckpointLoaderSimple" else "vae_name")
+    if name == "CheckpointLoaderSimple":
+        return Composite(file) if isinstance(file, str) else None
+    if parts is None or name not in (*TEXT_LOADERS, "UNETLoader", "VAELoader"):
+        return None
+    if name == "VAELoader":
+        return replace(parts, vae=file) if isinstance(file, str) else None
+    texts = tuple(step.inputs[one] for one in TEXT_LOADERS.get(name, ()))
+    return with_encoders(parts, *texts) if all(isinstance(one, str) for one in texts) else None
+
+
 def parts_of(plan: Plan) -> Composite | None:
     """The model that the loaders of a graph name together: the first checkpoint or network, and its parts.
 
@@ -75,9 +116,6 @@ def parts_of(plan: Plan) -> Composite | None:
     network = named("UNETLoader", "unet_name")
     if not network:
         return None
-    texts = (
-        *named("CLIPLoader", "clip_name"), *named("DualCLIPLoader", "clip_name1", "clip_name2"),
-        *named("TripleCLIPLoader", "clip_name1", "clip_name2", "clip_name3"),
-    )  # fmt: skip
+    texts = tuple(name for node, inputs in TEXT_LOADERS.items() for name in named(node, *inputs))
     vae = named("VAELoader", "vae_name")
     return replace(Composite(network[0]), vae=vae[0] if vae else None, text_encoders=tuple(dict.fromkeys(texts)))

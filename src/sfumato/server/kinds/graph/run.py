@@ -22,7 +22,8 @@ class Run:
     """What nodes are given to work with.
 
     `parts` is the model that the graph's loaders name, put together. `options` hold for all that is shown. Of the
-    pictures that are shown, counted in `shown`, the first `done` are finished from before.
+    pictures that are shown, counted in `shown`, the first `done` are finished from before. `texts` go into the file of
+    every picture that is shown.
     """
 
     bench: Bench
@@ -30,6 +31,7 @@ class Run:
     options: Mapping[str, Any] = field(default_factory=dict)
     done: int = 0
     shown: int = 0
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def model(self, parts: Composite) -> StableDiffusion:
         """A loaded model. Raises SfumatoError as `sfumato.load`."""

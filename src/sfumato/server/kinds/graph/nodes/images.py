@@ -17,9 +17,10 @@ from sfumato.pipeline.pixel_upscaling import by_pixels
 from sfumato.pipeline.safety import blanked, safety_check
 from sfumato.provenance.watermark import mark
 from sfumato.server.composite import Composite
+from sfumato.server.kinds.graph.file_names import Prefix, filled
 from sfumato.server.kinds.graph.pixels import FILTERS, check_batch, cycled, greys, scaled
 from sfumato.server.kinds.graph.run import Making, Run
-from sfumato.server.kinds.graph.table import Choice, Number, Sent, Switch, Text, node
+from sfumato.server.kinds.graph.table import Choice, Number, Sent, Switch, node
 from sfumato.server.kinds.graph.values import Frame, Images, Mask, UpscalerRef
 from sfumato.settings.settings import Settings
 
@@ -42,9 +43,9 @@ def load(run: Run, image: Annotated[str, Sent()]) -> tuple[Images, Mask]:
 
 
 @node("SaveImage", "image", ends=True)
-def save(run: Run, images: Images, filename_prefix: Annotated[str, Text()] = "ComfyUI") -> Making[None]:
-    """Keeps pictures."""
-    yield from shown(run, images)
+def save(run: Run, images: Images, filename_prefix: Annotated[str, Prefix()] = "ComfyUI") -> Making[None]:
+    """Keeps pictures in files whose names begin with the prefix."""
+    yield from shown(run, images, filename_prefix)
 
 
 @node("PreviewImage", "image", ends=True)
@@ -53,10 +54,11 @@ def preview(run: Run, images: Images) -> Making[None]:
     yield from shown(run, images)
 
 
-def shown(run: Run, images: Images) -> Making[None]:
+def shown(run: Run, images: Images, prefix: str | None = None) -> Making[None]:
     """Hands pictures on to whoever asked; drawn ones are marked as such unless the options say no.
 
-    With the option `safety` all go through that safety checker first, whatever they were made of.
+    `prefix` begins the names of their files. With the option `safety` all go through that safety checker first,
+    whatever they were made of.
     """
     for frame in images:
         image = frame.image
@@ -66,7 +68,9 @@ def shown(run: Run, images: Images) -> Making[None]:
         image = image if blank is None else blank
         index, run.shown = run.shown, run.shown + 1
         if index >= run.done:
-            yield Picture(index - run.done, DrawnImage.of(image, frame.text), frame.seed, frame.text)
+            named = None if prefix is None else filled(prefix, *image.size)
+            drawn = DrawnImage.of(image, frame.text)
+            yield Picture(index - run.done, drawn, frame.seed, frame.text, name=named, texts=run.texts)
 
 
 def _blank(run: Run, frame: Frame) -> Image.Image | None:

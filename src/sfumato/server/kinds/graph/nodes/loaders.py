@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from sfumato.errors import SfumatoError
-from sfumato.server.composite import Composite
+from sfumato.server.composite import Composite, with_encoders
 from sfumato.server.kinds.graph.run import Run
 from sfumato.server.kinds.graph.table import Choice, File, Number, node
 from sfumato.server.kinds.graph.values import ClipRef, LoraUse, ModelRef, UpscalerRef, VaeRef
@@ -52,7 +52,7 @@ def clip(
     device: Device | None = None,
 ) -> ClipRef:  # fmt: skip
     """A text encoder from a file of its own."""
-    return ClipRef(_parts(run, clip_name))
+    return ClipRef(with_encoders(_parts(run, clip_name), clip_name))
 
 
 @node("DualCLIPLoader", "advanced/loaders", light=True)
@@ -61,13 +61,13 @@ def dual_clip(
     device: Device | None = None,
 ) -> ClipRef:  # fmt: skip
     """Two text encoders from files of their own."""
-    return ClipRef(_parts(run, clip_name1))
+    return ClipRef(with_encoders(_parts(run, clip_name1), clip_name1, clip_name2))
 
 
 @node("TripleCLIPLoader", "advanced/loaders", light=True)
 def triple_clip(run: Run, clip_name1: TextFile, clip_name2: TextFile, clip_name3: TextFile) -> ClipRef:
     """Three text encoders from files of their own, for 3 and 3.5."""
-    return ClipRef(_parts(run, clip_name1))
+    return ClipRef(with_encoders(_parts(run, clip_name1), clip_name1, clip_name2, clip_name3))
 
 
 @node("LoraLoader", "loaders", light=True)
