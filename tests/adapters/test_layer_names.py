@@ -81,6 +81,14 @@ def test_full_size_files_are_of_their_family(path: Path) -> None:
             assert spec is not None and spec.family == expected
 
 
+def test_families_of_other_widths_are_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+    monkeypatch.setattr("sfumato.adapters.made_for.layer_names", lambda spec: built.append(spec.family))
+    layer = {"lora_unet_x.lora_up.weight": (336, 4), "lora_unet_x.lora_down.weight": (4, 336)}
+    assert made_for({**layer, "lora_unet_y.lora_up.weight": (), "lora_unet_y.lora_down.weight": (0,)}, {}) is None
+    assert built == []
+
+
 def test_names_of_files_are_split() -> None:
     for name, expected in (
         ("lora_unet_mid.lora_up.weight", ("lora_unet_mid", "up")),
