@@ -82,7 +82,7 @@ class Settings(
         if self.prompt_syntax not in WITH_CHANCE:
             return one
 
-        def words(text: str | None, chance: object) -> Any:
+        def words(text: str | None, chance: int | str) -> Any:
             return text and expand(text, chance, self.wildcard_folder)
 
         again = words(self.hires_prompt, seed), words(self.hires_negative, f"{seed} negative")

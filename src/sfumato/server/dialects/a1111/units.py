@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from fastapi import HTTPException
 
 from sfumato.errors import SfumatoError, unknown
@@ -96,7 +97,7 @@ def _steering(unit: Mapping[str, Any], body: DrawBody, asked: Asked) -> tuple[st
     if any(named.split(" [")[0] in (one.name, one.path.name) for one in adapters):
         if image is None:
             raise refuse("ControlNet", f"{named} needs a picture; send image")
-        if image.part is not None and image.part.getextrema()[1] > FAINT:
+        if image.part is not None and extremes(image.part)[1] > FAINT:
             raise refuse("ControlNet", f"{named} looks at the whole picture; leave the mask out")
         return "ip_adapter", {"model": asked.files.find(named, "ip-adapter").name, "image": image.kept(asked), **when}
     model = asked.files.find(named, "controlnet", "ControlNet").name
@@ -140,17 +141,23 @@ class _Hinted:
         A mask that marks all of the picture, or nothing, changes no other hint.
         """
         if hint == "inpaint":
-            if self.part is None or self.part.getextrema()[1] <= HALF:
+            if self.part is None or extremes(self.part)[1] <= HALF:
                 raise refuse("ControlNet", "a unit for inpainting needs a mask that is white where to draw; send mask")
             self.image.putalpha(self.part.point(lambda value: 0 if value > HALF else 255))
         elif self.part is not None:
-            low, high = self.part.getextrema()
+            low, high = extremes(self.part)
             if high > FAINT and low < 255 - FAINT:
                 self.image = self.part.convert("RGB")
         return self
 
     def kept(self, asked: Asked) -> str:
         return asked.inputs.add(self.image)
+
+
+def extremes(mask: Image.Image) -> tuple[int, int]:
+    """The darkest and the brightest level of a mask."""
+    levels = np.asarray(mask)
+    return int(levels.min()), int(levels.max())
 
 
 def _picture(unit: Mapping[str, Any]) -> _Hinted | None:
