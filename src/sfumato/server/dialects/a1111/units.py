@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import HTTPException
+from PIL import Image
 
 from sfumato.errors import SfumatoError, unknown
 from sfumato.images.control.canny import HIGH, LOW, canny
