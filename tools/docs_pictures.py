@@ -238,6 +238,12 @@ def depth() -> Figure:
     return Figure([[Cell(lambda: given, "a picture"), *[Cell(partial(draw, thing), thing) for thing in things]]], 128)
 
 
+def unet() -> Figure:
+    """What the small U-Net draws."""
+    things = ["red apple", "frog", "octopus", "duck", "cactus", "strawberry", "tiger face", "red heart", "rocket"]
+    return Figure([cells(things, model="emoji-unet")], 110)
+
+
 def outpaint() -> Figure:
     scene = partial(words, SCENES[-1])
 
@@ -375,7 +381,7 @@ def curve() -> Figure:
 FIGURES: dict[str, Callable[[], Figure]] = {
     "sheet": sheet, "languages": languages, "scenes": scenes, "img2img": img2img, "variations": variations,
     "grid": grid, "augment": augment, "interpolate": interpolate, "inpaint": inpaint, "outpaint": outpaint,
-    "depth": depth,
+    "depth": depth, "unet": unet,
     "hires": hires, "upscale": upscale, "tiling": tiling, "prompts": prompts, "guidance": guidance, "codec": codec,
     "adapters": adapters, "sampler-curve": curve,
 }  # fmt: skip

@@ -34,6 +34,8 @@ from sfumato.data.emoji.training import EmojiTrainingSet  # noqa: E402
 from sfumato.images.tensors import compose, to_images, to_pixels  # noqa: E402
 from sfumato.pipeline.clip_scorer import JUDGE, load_scorer  # noqa: E402
 from sfumato.pipeline.hints import make_hint  # noqa: E402
+from sfumato.train.config import read_config  # noqa: E402
+from sfumato.train.methods.ldm import LDMTraining  # noqa: E402
 from sfumato.train.restyle import restyled  # noqa: E402
 from sfumato.train.sheet import sheet  # noqa: E402
 
@@ -63,6 +65,8 @@ DEPTHS = (
     ("a tree, 3D style", "a mushroom, 3D style"), ("a small car, 3D style", "a blue fish, 3D style"),
 )  # fmt: skip
 NEAR = 2  # pixels by which an edge may lie beside its hint
+UNET = "emoji-unet"
+ANIMALS = ("frog", "octopus", "duck", "tiger face", "strawberry", "cactus", "red heart", "banana")
 OTHER = 0.2  # of the range from -1 to 1: by how much a thing differs from its background
 SIDE, SHOWN, THUMB = 256, 4, 112
 LOOP = """
@@ -195,6 +199,26 @@ def style(data: EmojiTrainingSet, folder: Path, steps: int) -> Proof:
     figures = [
         f"distance from the negative of what was drawn before: {far:.2f} before, {near:.2f} after",
         f"likeness to that negative: {alike[0]:.2f} before, {alike[1]:.2f} after",
+    ]
+    return Proof(figures, before, after)
+
+
+def hypernetwork(data: EmojiTrainingSet, folder: Path, steps: int) -> Proof:
+    """A hypernetwork of a style, that of old photographs, for the small U-Net that ships."""
+    known = set(read_config(UNET, LDMTraining).data["only"])
+    names = [one.names["en"] for one in data.concepts if one.subgroup in known]
+    plain, names = sfumato.load(UNET), names[:: len(names) // PICTURES][:PICTURES]
+    pictures = to_images(restyled(drawn(plain, names), "sepia"))
+    place = captioned(folder / "pictures", dict(zip(map(str, range(PICTURES)), pictures, strict=True)), names)
+    recipe = f'model = "{UNET}"\nname = "sepia"\nlayers = [1, 4, 1]\n' + LOOP.format(steps=steps, batch=16, lr=4e-3)
+    export = trained("hypernetwork", recipe, place, folder)
+    before, after = (drawn(plain, ANIMALS, 50, hypernetwork=one) for one in ((), (str(export / "sepia.pt"),)))
+    wanted = restyled(before, "sepia")
+    far, near = ((pictures - wanted).square().mean().sqrt() for pictures in (before, after))
+    greyer = [(one.amax(1) - one.amin(1)).mean() for one in (before, after)]
+    figures = [
+        f"distance from the sepia of what was drawn before: {far:.2f} before, {near:.2f} after",
+        f"largest minus smallest of red, green and blue: {greyer[0]:.2f} before, {greyer[1]:.2f} after",
     ]
     return Proof(figures, before, after)
 
@@ -340,8 +364,8 @@ def taste(data: EmojiTrainingSet, folder: Path, steps: int) -> Proof:
 
 PROOFS: dict[str, tuple[Callable[[EmojiTrainingSet, Path, int], Proof], int]] = {
     "embedding": (embedding, 150), "thing": (thing, 120), "dreambooth": (dreambooth, 120), "style": (style, 500),
-    "full": (full, 300), "edges": (edges, 400), "taste": (taste, 150), "shipped": (shipped, 0),
-    "depth": (depth, 0),
+    "full": (full, 300), "edges": (edges, 400), "hypernetwork": (hypernetwork, 600), "taste": (taste, 150),
+    "shipped": (shipped, 0), "depth": (depth, 0),
 }  # fmt: skip
 
 

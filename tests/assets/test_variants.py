@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 import sfumato
@@ -15,8 +16,8 @@ from sfumato.loading.convert import convert
 from sfumato.loading.inspect import inspect_checkpoint
 from sfumato.pipeline.depth import depth_of
 
-NAMES = ("emoji-depth", "emoji-fast", "emoji-inpainting")
-MOST = 5 << 18  # bytes of each: 1.25 MiB
+NAMES = ("emoji-depth", "emoji-fast", "emoji-inpainting", "emoji-unet")
+MOST = 3 << 20  # bytes of each
 
 
 def loaded(name: str) -> StableDiffusion:
@@ -76,3 +77,25 @@ def test_the_depth_of_a_picture_is_seen() -> None:
     assert model.depth is not None
     depth = depth_of(model.depth, circle, 16, 16)[0, 0]
     assert depth[6:11, 3:8].mean() > depth.mean() + 0.5
+
+
+def test_the_small_unet_draws_what_the_prompt_says_in_six_languages() -> None:
+    model = loaded("emoji-unet")
+    assert (model.spec.family, model.spec.prediction) == ("sd1", "v") and model.prior is None
+    hearts = ("red heart", "หัวใจสีแดง", "红心", "hati merah", "червоне серце", "赤いハート")
+    for prompt, channel in (*((heart, 0) for heart in hearts), ("cactus", 1)):
+        image = np.asarray(model.txt2img(prompt, seed=1, steps=6, watermark=False).images[0], float)
+        mean = image[96:160, 96:160].mean((0, 1))
+        assert mean.argmax() == channel and mean[channel] > np.sort(mean)[1] + 30, (prompt, mean)
+        assert (image[:16].mean() > 220) and (image[-12:, :12].mean() > 220), f"{prompt}: white around it"
+
+
+@pytest.mark.slow
+def test_the_small_unet_is_a_pipeline_of_diffusers(tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    convert(find("emoji-unet").path, tmp_path / "whole", "diffusers", dtype=torch.float32)
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path / "whole", safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    made = pipeline("red heart", num_inference_steps=6, guidance_scale=2.5, generator=torch.manual_seed(1)).images[0]
+    mean = np.asarray(made, float)[96:160, 96:160].mean((0, 1))
+    assert made.size == (256, 256) and mean.argmax() == 0 and mean[0] > np.sort(mean)[1] + 30

@@ -51,7 +51,8 @@ def cached(repository: str, file: str, put: Put) -> Path:
 def test_an_empty_machine_has_the_embedded_model_and_knows_every_release() -> None:
     listed = local_models.models()
     assert [one.name for one in listed if one.path] == [
-        "emoji", "emoji-depth", "emoji-fast", "emoji-inpainting", "emoji-edges", "saturn-emoji", "sepia",
+        "emoji", "emoji-depth", "emoji-fast", "emoji-inpainting", "emoji-unet", "emoji-edges", "saturn-emoji",
+        "sepia",
     ]  # fmt: skip
     assert {one.release for one in listed} == {None, *(one.name for one in catalogue.RELEASES)}
     emoji = next(one for one in listed if one.path)

@@ -44,7 +44,7 @@ def place(base: str) -> Path:
 class Header:
     """`base` is the name of what ships with sfumato, or a path; `changes` the new fields of its JSON files.
 
-    `without` are the parts of the base that the variant does not have, by their folders.
+    `without` are the parts of the base that the variant does not have, by their names in model_index.json.
     """
 
     base: str
@@ -135,6 +135,8 @@ def merged(variant: Checkpoint, header: Header, base: Checkpoint) -> Checkpoint:
     files = {name: content for name, content in files.items() if not name.startswith(left_out)}
     for name, fields in header.changes.items():
         known = json.loads(files.get(name, b"{}"))
+        if name == "model_index.json":
+            known = {part: value for part, value in known.items() if part not in header.without}
         files[name] = (json.dumps(known | fields, indent=2, sort_keys=True) + "\n").encode()
     return Checkpoint(
         variant.path,

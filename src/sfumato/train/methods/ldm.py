@@ -223,14 +223,15 @@ class LDMTask:
         }
         files["tokenizer/tokenizer_config.json"] = {"model_max_length": self.cfg.length}
         brought: dict[str, nn.Module] = {owner.denoiser: self.network}
-        kept = {"vae", "tokenizer", "scheduler"}
+        kept = {"vae", "tokenizer"}
         if self.cfg.text is None and not self.cfg.train_text:
             kept.add("text_encoder")
         else:
             brought["text_encoder"] = self.text
         tensors = {f"{part}/{name}": value for part, net in brought.items() for name, value in net.state_dict().items()}
-        others = {folder.name for folder in variant.place(base).iterdir() if folder.is_dir()}
-        variant.write(path, base, files, tensors, sorted(others - kept))
+        index = json.loads((variant.place(base) / "model_index.json").read_text(encoding="utf-8"))
+        parts = {part for part, value in index.items() if isinstance(value, list)}
+        variant.write(path, base, files, tensors, sorted(parts - kept))
 
     def _cond(self, ids: Tensor) -> Cond:
         states = self.text(ids)
