@@ -112,6 +112,8 @@ TRIED: dict[str, tuple[Any, dict[str, Any]]] = {
     "target_size": ((64, 64), {}),
     "aesthetic_score": (0.0, {"switch_at": 0.1, "cfg": 50.0}),
     "switch_at": (0.2, {}),
+    "step_cache": ("deepcache:2", {}),
+    "token_merging": (0.75, LARGER),
     "cfg": (2.0, {}),
     "cfg_interval": ("50%-100%", {}),
     "cfg_pp": (True, {"cfg": 0.6}),

@@ -7,9 +7,10 @@ possible and sends the answers back, so one picture and a hundred mixed requests
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar, cast
 
@@ -20,6 +21,7 @@ from sfumato.diffusion import predict
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.noise_schedule import NoiseTable, Table
 from sfumato.diffusion.process import ForwardProcess, per_row, process_for
+from sfumato.diffusion.step_cache import Memory, Recall, Rule
 from sfumato.spec import Prediction
 
 
@@ -46,25 +48,32 @@ class Denoiser:
             return self.table.sigma(self.table.nearest_time(sigma))
         return sigma
 
-    def output(self, x: Tensor, sigma: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
+    def output(
+        self, x: Tensor, sigma: Tensor, cond: Cond, control: tuple[Tensor, ...] = (), recall: Recall | None = None
+    ) -> Tensor:
         """The network's own output F(c_in x, t) for x (B, C, h, w) at sigma (B,), in x's dtype and on its device.
 
-        `control` are residuals (B, ...) that the network adds to its own maps, as a ControlNet gives them.
+        `control` are residuals (B, ...) that the network adds to its own maps, as a ControlNet gives them. With
+        `recall` its inner blocks run only where they must (see `step_cache`).
         """
         weight, sigma = next(self.network.parameters()), self.level(sigma)
         c_in, _, _ = predict.preconditioning(self.prediction, sigma)
         t = self.table.network_time(sigma).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         scaled = (per_row(c_in, x) * x).to(weight.device, weight.dtype)
         extra = tuple(each.to(weight.device, weight.dtype) for each in control)
-        output = self.network(scaled, t, cond.to(weight.device, weight.dtype), *((extra,) if extra else ()))
+        recalled = {} if recall is None else {"recall": recall}
+        cond = cond.to(weight.device, weight.dtype)
+        output = self.network(scaled, t, cond, *((extra,) if extra else ()), **recalled)
         return output.to(x.device, x.dtype)
 
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
+    def __call__(
+        self, x: Tensor, sigma: Tensor, cond: Cond, control: tuple[Tensor, ...] = (), recall: Recall | None = None
+    ) -> Tensor:
         """x (B, C, h, w), sigma (B,) float64 on the CPU, cond of B rows -> x0 (B, C, h, w) of x's dtype.
 
-        `control` is as in `output`.
+        `control` and `recall` are as in `output`.
         """
-        return predict.from_output(self.prediction, self.output(x, sigma, cond, control), x, self.level(sigma))
+        return predict.from_output(self.prediction, self.output(x, sigma, cond, control, recall), x, self.level(sigma))
 
 
 Score = Callable[[Tensor], Tensor]
@@ -76,7 +85,8 @@ class Row:
     """One question: what is x0, given x (1, C, h, w) at noise level sigma under cond (one row)?
 
     With a score: where does it rise? The answer is the gradient of score(x0) with regard to x, of x's shape. `control`
-    are residuals (1, ...) that the network adds to its own maps.
+    are residuals (1, ...) that the network adds to its own maps. `memory` is what is kept of earlier questions, where
+    inner blocks of the network may be left out; rows with and without one share a call.
     """
 
     x: Tensor
@@ -85,6 +95,7 @@ class Row:
     denoiser: Denoiser
     score: Score | None = None
     control: tuple[Tensor, ...] = ()
+    memory: Memory | None = None
 
     @property
     def bucket(self) -> tuple:
@@ -161,11 +172,36 @@ def gather(
 
 def with_steps(job: Job, change: Callable[[Step], Step]) -> Job:
     """Returns the job with its steps changed, such as counted among those of a longer one."""
+    return _changed(job, lambda event: change(event) if isinstance(event, Step) else event)
+
+
+def with_step_cache(job: Job, rule: Rule) -> Job:
+    """Returns the job with a memory for its questions, by which inner blocks of networks are left out.
+
+    Questions to one network under one conditioning share a memory. Where there are several at once, as of the windows
+    of a large picture, each place in their order has its own.
+    """
+    memories: dict[tuple[object, ...], tuple[Memory, Row]] = {}  # the rows keep what the ids are of
+
+    def remembering(rows: list[Row]) -> list[Row]:
+        places: Counter[tuple[object, ...]] = Counter()
+        result = []
+        for row in rows:
+            stream = id(row.denoiser), id(row.cond), row.x.shape
+            place = *stream, places[stream]
+            places[stream] += 1
+            memory, _ = memories.setdefault(place, (Memory(rule), row))
+            result.append(row if row.score is not None else replace(row, memory=memory))
+        return result
+
+    return _changed(job, lambda event: event if isinstance(event, Step) else remembering(event))
+
+
+def _changed(job: Job, change: Callable[[list[Row] | Step], list[Row] | Step]) -> Job:
     answers: list[Tensor] | None = None
     try:
         while True:
-            event = next(job) if answers is None else job.send(answers)
-            answers = yield change(event) if isinstance(event, Step) else event
+            answers = yield change(next(job) if answers is None else job.send(answers))
     except StopIteration as stop:
         return stop.value
 
@@ -177,7 +213,9 @@ def _ask(rows: Sequence[Row]) -> list[Tensor]:
         x, cond = torch.cat([row.x for row in rows]), Cond.cat([row.cond for row in rows])
         control = tuple(torch.cat(parts) for parts in zip(*(row.control for row in rows), strict=True))
         if score is None:
-            return list(denoiser(x, sigmas, cond, control).split(1))
+            memories = [row.memory for row in rows]
+            recall = Recall(memories) if any(memories) else None
+            return list(denoiser(x, sigmas, cond, control, recall).split(1))
         scores = score(denoiser(x.requires_grad_(), sigmas, cond, control))
         return list(torch.autograd.grad(scores.sum(), x)[0].split(1))
 

@@ -9,6 +9,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.step_cache import Recall
 from sfumato.nets.controlnet import ControlNet, MMDiTControlNet, Prepared, T2IAdapter
 from sfumato.nets.mmdit import MMDiT
 
@@ -20,7 +21,8 @@ class Controlled(nn.Module):
 
     `cond.hints` are what the controls' `prepare` returned, one control's after the other's, and `cond.hint_weights` the
     strengths (B, N) of their residuals. A control is asked about the rows only in which it has any strength. Rows
-    without hints are the network's own.
+    without hints are the network's own. With `recall` inner blocks of the network are left out where they may be (see
+    `diffusion.step_cache`), those of the controls never.
     """
 
     def __init__(self, network: nn.Module, controls: Sequence[Control]):
@@ -28,7 +30,9 @@ class Controlled(nn.Module):
         self.network = network
         self.controls = nn.ModuleList(controls)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = (), recall: Recall | None = None
+    ) -> Tensor:
         plain = replace(cond, hints=(), hint_weights=())
         residuals: list[Tensor] = list(control)
         features: list[Tensor] = []
@@ -38,9 +42,8 @@ class Controlled(nn.Module):
                 features = _sum(features, scaled)
             else:
                 residuals = self._sum_of_depth(residuals, self._asked(one, x, t, plain, prepared, weights))
-        if features:
-            return self.network(x, t, plain, tuple(residuals), tuple(features))
-        return self.network(x, t, plain, tuple(residuals))
+        more = {} if recall is None else {"recall": recall}
+        return self.network(x, t, plain, tuple(residuals), *((tuple(features),) if features else ()), **more)
 
     def _active(self, cond: Cond) -> Iterator[tuple[Control, Prepared, Tensor]]:
         """Each control that has any strength, with its part of the hints and its strengths."""

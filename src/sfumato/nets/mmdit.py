@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.step_cache import Recall
 from sfumato.nets.layers import Linear
 from sfumato.nets.unet import TimeEmbedding, sinusoidal
 from sfumato.spec import MMDiTConfig
@@ -211,7 +212,9 @@ class MMDiT(nn.Module):
 
     `control` are token residuals (B, hw/p^2, D) of a ControlNet with as many blocks or fewer: each is added to the
     picture's tokens after the blocks of its share of the depth, the last block excepted. `cond.concat` joins x along
-    the channels, where `out_channels` says that there is some. Raises ValueError without pooled text.
+    the channels, where `out_channels` says that there is some. With `recall` the blocks after the first are left out
+    where they may be (see `diffusion.step_cache`): the picture's tokens change as they did before. Raises ValueError
+    without pooled text.
     """
 
     def __init__(self, cfg: MMDiTConfig):
@@ -226,7 +229,9 @@ class MMDiT(nn.Module):
         self.norm_out = Modulation(cfg.hidden, 2)
         self.proj_out = Linear(cfg.hidden, cfg.patch**2 * (cfg.out_channels or cfg.in_channels))
 
-    def forward(self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = (), recall: Recall | None = None
+    ) -> Tensor:
         if cond.pooled is None:
             raise ValueError("this transformer is conditioned on pooled text; the conditioning has none")
         p, (h, w) = self.cfg.patch, x.shape[2:]
@@ -234,11 +239,27 @@ class MMDiT(nn.Module):
             x = torch.cat([x, cond.concat], 1)
         vector = self.time_text_embed(t, cond.pooled)
         tokens, text = self.pos_embed(x), self.context_embedder(cond.tokens)
-        for i, block in enumerate(self.transformer_blocks):
-            tokens, text = block(tokens, text, vector)
-            if control and not block.last:
-                tokens = tokens + control[i * len(control) // len(self.transformer_blocks)]
+        if recall is None:
+            tokens, _ = self._through(slice(None), tokens, text, vector, control)
+        else:
+            before = tokens
+            tokens, text = self._through(slice(0, 1), tokens, text, vector, control)
+            tokens = tokens + recall.inner(tokens - before, self._change, tokens, text, vector, control)
         scale, shift = self.norm_out(vector)
         tokens = self.proj_out(modulated(tokens, shift, scale))  # (B, hw/p^2, p p C)
         patches = tokens.unflatten(2, (p, p, -1)).unflatten(1, (h // p, w // p))
         return torch.einsum("bhwpqc->bchpwq", patches).flatten(4, 5).flatten(2, 3)
+
+    def _through(
+        self, blocks: slice, tokens: Tensor, text: Tensor, vector: Tensor, control: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """The tokens of the picture and of the text after some of the blocks."""
+        for i, block in list(enumerate(self.transformer_blocks))[blocks]:
+            tokens, text = block(tokens, text, vector)
+            if control and not block.last:
+                tokens = tokens + control[i * len(control) // len(self.transformer_blocks)]
+        return tokens, text
+
+    def _change(self, tokens: Tensor, text: Tensor, vector: Tensor, control: tuple[Tensor, ...]) -> Tensor:
+        """What the blocks after the first add to the picture's tokens."""
+        return self._through(slice(1, None), tokens, text, vector, control)[0] - tokens

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.step_cache import Recall
 from sfumato.nets.blocks import Downsample
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.shared_weights import with_shared_weights
@@ -45,7 +46,9 @@ class Rolled(nn.Module):
         super().__init__()
         self.network, self.x, self.y = network, x, y
 
-    def forward(self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = ()) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = (), recall: Recall | None = None
+    ) -> Tensor:
         p, (h, w) = self.network.cfg.patch, x.shape[2:]
         shifts = [
             (a, b) for a in ((0, h // p // 2) if self.y else (0,)) for b in ((0, w // p // 2) if self.x else (0,))
@@ -62,7 +65,8 @@ class Rolled(nn.Module):
             rolled(each.transpose(1, 2).unflatten(2, (h // p, w // p)), 1).flatten(2).transpose(1, 2)
             for each in control
         )
-        answers = self.network(rolled(x, p), t.repeat(n), moved, added).chunk(n)
+        recall = None if recall is None else recall.repeated(n)
+        answers = self.network(rolled(x, p), t.repeat(n), moved, added, recall).chunk(n)
         share = _middle(h, self.y, x)[:, None] * _middle(w, self.x, x)
         blend, total = torch.zeros_like(answers[0]), torch.zeros_like(share)
         for (a, b), answer in zip(shifts, answers, strict=True):

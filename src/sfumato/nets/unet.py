@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
+from sfumato.diffusion.step_cache import Recall
 from sfumato.nets.blocks import Downsample, ResBlock, Upsample, norm_silu
 from sfumato.nets.layers import Linear, linear
 from sfumato.spec import ID_WIDTH, UNetConfig
@@ -193,15 +195,18 @@ class DownLevel(Level):
             self.downsamplers = nn.ModuleList([Downsample(cfg.channels[level])])
         self.last = last
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, added: Tensor | None = None) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, embedding: Tensor, context: Tensor, added: Tensor | None = None, first: Tensor | None = None
+    ) -> list[Tensor]:
         """Every feature map that a skip connection carries; the last is the level's output.
 
         `added` joins the map of the last block. In a level without attention that halves the map it joins the halved.
+        `first` is what the first block returns, if it is known.
         """
         maps = []
         halved = not self.last and not self.attends
         for i in range(len(self.resnets)):
-            x = self.block(i, x, embedding, context)
+            x = first if i == 0 and first is not None else self.block(i, x, embedding, context)
             if added is not None and not halved and i == len(self.resnets) - 1:
                 x = x + added
             maps.append(x)
@@ -219,8 +224,8 @@ class UpLevel(Level):
         self.last = last
 
     def forward(self, x: Tensor, skips: list[Tensor], embedding: Tensor, context: Tensor) -> Tensor:
-        """Takes its skips from the end of the list."""
-        for i in range(len(self.resnets)):
+        """Takes its skips from the end of the list. The last level leaves its last block to the caller."""
+        for i in range(len(self.resnets) - self.last):
             x = self.block(i, torch.cat([x, skips.pop()], 1), embedding, context)
         if self.last:
             return x
@@ -309,16 +314,17 @@ class UNetEncoder(nn.Module):
         return embedding
 
     def encode(
-        self, x: Tensor, embedding: Tensor, context: Tensor, features: tuple[Tensor, ...] = ()
-    ) -> tuple[list[Tensor], Tensor]:
+        self, x: Tensor, embedding: Tensor, context: Tensor, features: tuple[Tensor, ...] = (),
+        first: Tensor | None = None,
+    ) -> tuple[list[Tensor], Tensor]:  # fmt: skip
         """What `conv_in` returned (B, C, h, w) -> the maps of all skip connections, and that of the middle.
 
         `features` are those of a T2I-Adapter: one for each level, where `DownLevel` adds it, and if there is one more,
-        for the middle (Mou et al. 2023).
+        for the middle (Mou et al. 2023). `first` is what the first block of all returns, if it is known.
         """
         skips, levels = [x], len(self.down_blocks)
         for i, level in enumerate(self.down_blocks):
-            skips += level(skips[-1], embedding, context, features[i] if features else None)
+            skips += level(skips[-1], embedding, context, features[i] if features else None, None if i else first)
         x = self.mid_block(skips[-1], embedding, context)
         return skips, x + features[levels] if len(features) > levels else x
 
@@ -329,7 +335,8 @@ class UNet(UNetEncoder):
     `cond.concat` joins x along the channels. Where the configuration says so, a vector of `cond.pooled` and `cond.ids`
     or a class `cond.ids` (B, 1) joins the time, and the guidance scale `cond.guidance`. `control` adds a feature map to
     every skip connection, in the order in which the encoder makes them, and its last one to the middle (Zhang et al.
-    2023). `features` are as in `UNetEncoder.encode`.
+    2023). `features` are as in `UNetEncoder.encode`. With `recall` all between the first block and the last is left out
+    where it may be (see `diffusion.step_cache`).
     """
 
     def __init__(self, cfg: UNetConfig):
@@ -346,16 +353,32 @@ class UNet(UNetEncoder):
         self.conv_out = nn.Conv2d(widths[0], cfg.out_channels, 3, padding=1)
 
     def forward(
-        self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = (), features: tuple[Tensor, ...] = ()
-    ) -> Tensor:
+        self, x: Tensor, t: Tensor, cond: Cond, control: tuple[Tensor, ...] = (), features: tuple[Tensor, ...] = (),
+        recall: Recall | None = None,
+    ) -> Tensor:  # fmt: skip
         embedding = self.embedding(t, cond, x.dtype)
         if cond.concat is not None:
             x = torch.cat([x, cond.concat], 1)
-        context = context_of(cond)
-        skips, x = self.encode(self.conv_in(x), embedding, context, features)
+        context, x = context_of(cond), self.conv_in(x)
+        if recall is None:
+            h = self._inner(x, None, embedding, context, control, features)
+        else:
+            first = cast(Level, self.down_blocks[0]).block(0, x, embedding, context) if recall.measures else None
+            change = None if first is None else first - x
+            h = recall.inner(change, self._inner, x, first, embedding, context, control, features)
+        skip, last = x + control[0] if control else x, cast(Level, self.up_blocks[-1])
+        x = last.block(len(last.resnets) - 1, torch.cat([h, skip], 1), embedding, context)
+        return self.conv_out(norm_silu(self.conv_norm_out, x))
+
+    def _inner(
+        self, x: Tensor, first: Tensor | None, embedding: Tensor, context: Tensor, control: tuple[Tensor, ...],
+        features: tuple[Tensor, ...],
+    ) -> Tensor:  # fmt: skip
+        """What `conv_in` returned -> what the last block takes beside it."""
+        skips, x = self.encode(x, embedding, context, features, first)
         if control:
             x = x + control[-1]
             skips = [skip + extra for skip, extra in zip(skips, control[:-1], strict=True)]
         for level in self.up_blocks:
             x = level(x, skips, embedding, context)
-        return self.conv_out(norm_silu(self.conv_norm_out, x))
+        return x

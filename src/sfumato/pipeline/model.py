@@ -33,6 +33,7 @@ from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.perturbed import without_layers, without_self_attention
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.seamless import seamless
+from sfumato.nets.token_merging import with_token_merging
 from sfumato.nets.unclip import VectorStatistics
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
@@ -58,10 +59,11 @@ class View:
 
     `tiling` draws pictures whose opposite edges fit together. `without_layers` are blocks of a transformer that are
     left out (skip-layer guidance), `without_self_attention` names of modules whose self-attention is the identity
-    (perturbed-attention guidance). `adapters` are LoRAs and the like, whose differences are added to the weights of the
-    network, hypernetworks before its attentions. `slots` are LoRAs that are added at run time, to the rows of a batch
-    whose conditioning asks for them (see `nets.adapted`). `controls` are the networks that steer it by hints, `images`
-    the IP-Adapters by which it sees pictures; which hints and pictures, and how strongly, is said by conditioning.
+    (perturbed-attention guidance). `merging` is the share of places that self-attentions merge. `adapters` are LoRAs
+    and the like, whose differences are added to the weights of the network, hypernetworks before its attentions.
+    `slots` are LoRAs that are added at run time, to the rows of a batch whose conditioning asks for them (see
+    `nets.adapted`). `controls` are the networks that steer it by hints, `images` the IP-Adapters by which it sees
+    pictures; which hints and pictures, and how strongly, is said by conditioning.
     """
 
     adapters: tuple[Use, ...] = ()
@@ -69,6 +71,7 @@ class View:
     tiling: Tiling | None = None
     without_layers: tuple[int, ...] = ()
     without_self_attention: tuple[str, ...] = ()
+    merging: float = 0.0
     controls: tuple[ControlFile, ...] = ()
     images: tuple[ImagePromptFile, ...] = ()
 
@@ -143,7 +146,8 @@ class Model:
         merged, slots = self.adapters.divided(settings, self._shared.copy_fits)
         controls = tuple(ControlFile.find(one) for one in settings.control)
         images = tuple(ImagePromptFile.find(one) for one in self.adapters.image_prompts(settings))
-        key = replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots)
+        merging = settings.token_merging
+        key = replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots, merging=merging)
         return self.view(replace(key, controls=controls, images=images))
 
     def following(self, settings: Settings) -> Self:
@@ -336,6 +340,8 @@ class _Shared:
             network = without_layers(network, key.without_layers)
         if key.without_self_attention:
             network = without_self_attention(network, key.without_self_attention)
+        if key.merging:
+            network = with_token_merging(network, key.merging)
         if key.tiling is not None:
             axes = key.tiling in ("x", "both"), key.tiling in ("y", "both")
             network, vae = seamless(network, *axes), seamless(vae, *axes)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.driver import Job
+from sfumato.diffusion.driver import Job, with_step_cache
 from sfumato.diffusion.guidance import Guidance
 from sfumato.diffusion.noise_schedule import Table
 from sfumato.diffusion.options import Value
@@ -17,6 +17,7 @@ from sfumato.diffusion.process import EXPLODING, ForwardProcess
 from sfumato.diffusion.rng import NoiseStream, Source, slerp
 from sfumato.diffusion.sample import Sampler, find_sampler
 from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES, own_list, sigma_list
+from sfumato.diffusion.step_cache import parse_rule
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 
@@ -83,6 +84,8 @@ class SamplingRun:
         x = self.initial_latents(first, init_latents)
         guidance = self.constrained(guidance, first, init_latents)
         sampling = self.sampler.job(guidance, x, self.sigmas, self.path, stream, self.table, self.options)
+        if one.step_cache is not None:
+            sampling = with_step_cache(sampling, parse_rule(one.step_cache))
         return self._finished(sampling, init_latents)
 
     def first_noise(self, stream: NoiseStream, one: Settings) -> Tensor:

@@ -102,6 +102,11 @@ class Options(TypedDict, total=False):
     image_prompt: Any | None
     # How far variations may go from the picture: steps of noise on what CLIP says of it. Default: 0.
     image_noise: int | None
+    # Use the network's inner blocks again where they change little: first-block:0.1, teacache:0.2 or
+    # deepcache:3. Default: none.
+    step_cache: str | None
+    # The share of places that attention merges with others like them; 0.5 is usual. Default: 0.
+    token_merging: float | None
     # How many pictures. Default: 1.
     n: int | None
     # Draw so many, and keep those that the embedded CLIP finds nearest to the prompt.

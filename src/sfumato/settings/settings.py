@@ -30,6 +30,7 @@ from sfumato.settings.picture import (
 )
 from sfumato.settings.prompt import WordSettings, styled
 from sfumato.settings.sampling import MAX_PICTURES, MAX_SCALE, SamplingSettings
+from sfumato.settings.speed import SpeedSettings
 from sfumato.settings.table import ARGUMENTS, OPTIONS, OTHER_WAYS
 from sfumato.settings.tensors import NO_TENSORS, Tensors
 from sfumato.spec import Spec
@@ -47,6 +48,7 @@ class Settings(
     RefinerSettings,
     SizeConditioning,
     PictureSettings,
+    SpeedSettings,
     ImagePromptSettings,
     ControlSettings,
     AdapterSettings,

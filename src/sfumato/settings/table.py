@@ -10,6 +10,7 @@ from sfumato.settings.option import Option, options_in
 from sfumato.settings.picture import HiresSettings, PictureSettings, RefinerSettings, SizeConditioning
 from sfumato.settings.prompt import StyleOptions, WordSettings
 from sfumato.settings.sampling import SamplingSettings
+from sfumato.settings.speed import SpeedSettings
 
 GROUPS = (
     SamplingSettings,
@@ -19,6 +20,7 @@ GROUPS = (
     AdapterSettings,
     ControlSettings,
     ImagePromptSettings,
+    SpeedSettings,
     PictureSettings,
     SizeConditioning,
     RefinerSettings,

@@ -61,7 +61,6 @@ PACKS = {
     "ModelSamplingFlux": "ComfyUI, for Flux, whose models are not here",
     "FreeU": "ComfyUI; FreeU is not here",
     "HyperTile": "ComfyUI; HyperTile is not here",
-    "TomePatchModel": "ComfyUI; token merging is not here",
     "PatchModelAddDownscale": "ComfyUI; Deep Shrink is not here",
     "unCLIP": "ComfyUI; sfumato draws variations of a picture by its own API",
     "CLIPVision": "ComfyUI; nodes that see pictures by CLIP are not here",

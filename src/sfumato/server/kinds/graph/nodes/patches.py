@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
+from sfumato.nets.token_merging import MOST
 from sfumato.server.kinds.graph.table import Choice, Number, Switch, Text, node
 from sfumato.server.kinds.graph.values import ModelRef
 
@@ -40,6 +41,12 @@ def rescaled(model: ModelRef, multiplier: Annotated[float, Number(0.0, 1.0, 0.01
 def perturbed(model: ModelRef, scale: Scale = 3.0) -> ModelRef:
     """Guides away from the network without self-attention in its middle."""
     return model.but(pag=scale)
+
+
+@node("TomePatchModel", "model_patches/unet", light=True)
+def merged(model: ModelRef, ratio: Annotated[float, Number(0.0, 1.0, 0.01)] = 0.3) -> ModelRef:
+    """Lets attention merge a share of the places with others like them, at most all but one of four."""
+    return model.but(token_merging=min(ratio, MOST))
 
 
 @node("SkipLayerGuidanceSD3", "advanced/guidance", light=True)
