@@ -131,7 +131,7 @@ SAID = {
     "hires_steps": 4, "hires_upscaler": "lanczos", "cfg_pp": True,
     "hires_sampler": "heun", "hires_schedule": "karras", "hires_prompt": "a tall, red house", "hires_negative": "fog",
     "seed_resize": (64, 32),
-    "step_cache": "deepcache:3", "token_merging": 0.5,
+    "step_cache": "deepcache:3", "token_merging": 0.5, "decoder": "tiny",
     "lora": ("style:0.8", "folder/other.safetensors:1:0.5"), "lora_partial": True,
     "embedding": ("easynegative", "folder/other.pt"), "hypernetwork": ("anime:0.8", "other:1"),
 }  # fmt: skip

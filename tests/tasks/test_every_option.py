@@ -114,6 +114,7 @@ TRIED: dict[str, tuple[Any, dict[str, Any]]] = {
     "switch_at": (0.2, {}),
     "step_cache": ("deepcache:2", {}),
     "token_merging": (0.75, LARGER),
+    "decoder": ("tiny", {}),
     "cfg": (2.0, {}),
     "cfg_interval": ("50%-100%", {}),
     "cfg_pp": (True, {"cfg": 0.6}),

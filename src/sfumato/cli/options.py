@@ -86,6 +86,10 @@ Vae = Annotated[
     str | None,
     _machine("--vae", metavar="FILE|FOLDER", help="An autoencoder that replaces the model's, or that it lacks."),
 ]
+TinyDecoder = Annotated[
+    str | None,
+    _machine("--tiny-decoder", metavar="FILE", help="A TAESD decoder, for previews and `--decoder tiny`."),
+]
 TextEncoders = Annotated[
     list[str] | None,
     _machine(
@@ -163,6 +167,7 @@ class Loading:
     prediction: Prediction = None
     zero_snr: ZeroSnr = None
     vae: Vae = None
+    tiny_decoder: TinyDecoder = None
     text_encoder: TextEncoders = None
     t5_tokenizer: T5File = None
     t5_length: T5Length = None
@@ -191,7 +196,7 @@ class Loading:
             self.model, self.device, self.dtype, variant=self.variant,
             prediction=cast("Kind | None", self.prediction), zero_snr=self.zero_snr, vae=self.vae,
             text_encoders=self.text_encoder or (), t5_tokenizer=self.t5_tokenizer, t5_length=self.t5_length,
-            tiled_vae=self.tiled_vae,
+            tiled_vae=self.tiled_vae, tiny_decoder=self.tiny_decoder,
         )  # fmt: skip
         if not self.threads and sd.device.type == "cpu":
             parameters = sum(weight.numel() for weight in sd.denoiser.network.parameters())

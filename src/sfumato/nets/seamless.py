@@ -106,6 +106,5 @@ def seamless(network: nn.Module, x: bool, y: bool) -> nn.Module:
     result = with_shared_weights(network, exchange)
     if isinstance(result, VAE):
         result.tiled = False
-        for name in ("in_full", "in_range"):
-            vars(result).pop(name, None)  # a copy with edges
+        result.forget_copies()  # which have edges
     return result

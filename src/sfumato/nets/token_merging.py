@@ -21,7 +21,6 @@ from sfumato.nets.shared_weights import with_shared_weights
 from sfumato.nets.unet import UNet
 
 CELL = 2  # places along the side of a cell, of which one is a target that others are merged into
-MOST = 1 - 1 / CELL**2  # the share of the tokens that are no targets
 
 
 class Grid(threading.local):
@@ -117,8 +116,8 @@ def _divided(height: int, width: int) -> tuple[Tensor, Tensor]:
 def with_token_merging(network: nn.Module, share: float) -> nn.Module:
     """The network, on its own weights, whose self-attentions on its finest maps merge `share` of the places.
 
-    The share is at most `MOST`. The attentions are all of a transformer, or those of a U-Net's finest level with any,
-    else of its middle.
+    At most all are merged but the targets, which are a quarter. The attentions are all of a transformer, or those of a
+    U-Net's finest level with any, else of its middle.
     """
     result, grid = with_shared_weights(network), Grid()
     for name, attention in self_attentions(result).items():

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from sfumato.nets.blocks import Downsample, ResBlock, Upsample, norm_silu
 from sfumato.nets.layers import Linear
+from sfumato.nets.shared_weights import with_shared_weights
+from sfumato.nets.tiny_decoder import TinyDecoder
 from sfumato.spec import VAEConfig
 
 EPS = 1e-6
@@ -146,13 +148,15 @@ class Decoder(nn.Module):
 class VAE(nn.Module):
     """Encoder, decoder and the 1x1 convolutions between, if any; latents here are unscaled (see `VAEConfig.scale`).
 
-    `tiled` says whether tasks put pictures through it in tiles: all, none, or by default large ones.
+    `tiled` says whether tasks put pictures through it in tiles: all, none, or by default large ones. `tiny`, if
+    there is one, makes the pictures that tasks draw; all else is decoded as ever.
     """
 
     def __init__(self, cfg: VAEConfig):
         super().__init__()
         self.cfg = cfg
         self.tiled: bool | None = None
+        self.tiny: TinyDecoder | None = None
         self.encoder = Encoder(cfg)
         self.decoder = Decoder(cfg)
         if cfg.quant_convs:
@@ -171,6 +175,11 @@ class VAE(nn.Module):
     def in_full(self) -> VAE:
         """Returns this autoencoder in float32, which is made once and kept."""
         return copy.deepcopy(self).float()
+
+    def forget_copies(self) -> None:
+        """Forgets the copies that were kept, after a change of its modules."""
+        for name in ("in_full", "in_range"):
+            vars(self).pop(name, None)
 
     def encode(self, x: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] -> moments (B, 2C, H/f, W/f): mean, then log-variance."""
@@ -193,6 +202,14 @@ class VAE(nn.Module):
         if self.cfg.mean:
             mean = mean * per_channel(self.cfg.std, mean) + per_channel(self.cfg.mean, mean)
         return mean
+
+
+def with_tiny_decoder(vae: VAE, tiny: TinyDecoder) -> VAE:
+    """The autoencoder, on its own weights, with a tiny decoder for the pictures that tasks draw."""
+    result = with_shared_weights(vae)
+    result.forget_copies()
+    result.tiny = tiny
+    return result
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from sfumato.diffusion.driver import Event, Failed, Finished, Job, Step, collect
 from sfumato.diffusion.guidance import Guidance
 from sfumato.images.drawn import DrawnImage
 from sfumato.pipeline.events import Drawing, Events, Picture, Progress
-from sfumato.pipeline.latents import decode, preview
+from sfumato.pipeline.latents import decode
 from sfumato.pipeline.metadata import describe
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.ranking import Ranking
@@ -146,7 +146,7 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
         return Picture(index, DrawnImage.of(image, text), one.seed, text, score, latents)
 
     at_once = pictures_at_once(*plan.size, model.device)
-    drawing = _drawing(jobs, finish, lambda: model.preview_colours, at_once)
+    drawing = _drawing(jobs, finish, model.preview, at_once)
     return Events(drawing if ranking is None else ranking.best(drawing), ROWS_OF_PICTURE * at_once)
 
 
@@ -163,27 +163,26 @@ def _templates(templates: Settings | None, one: Settings) -> Metadata:
 def run(
     jobs: Sequence[Callable[[], Job]],
     finish: Callable[[int, Tensor], Picture],
-    colours: Callable[[], Tensor],
+    preview: Callable[[Tensor], Image.Image],
     at_once: int,
 ) -> Events:
     """Run `jobs` to their end, `at_once` side by side; yields a `Progress` a step, and what `finish` makes of each end.
 
     For what is no picture with settings; tasks call `generate`. Raises as `generate`.
     """
-    return Events(_drawing(jobs, finish, colours, at_once), ROWS_OF_PICTURE * at_once)
+    return Events(_drawing(jobs, finish, preview, at_once), ROWS_OF_PICTURE * at_once)
 
 
 def _drawing(
     jobs: Sequence[Callable[[], Job]],
     finish: Callable[[int, Tensor], Picture],
-    colours: Callable[[], Tensor],
+    preview: Callable[[Tensor], Image.Image],
     at_once: int,
 ) -> Drawing:
     def picture_of(start: int, event: tuple[int, Event]) -> Iterator[Progress | Picture]:
         match event:
             case number, Step(index=index, total=total, sigma=sigma, x=x, x0=x0):
-                shown = partial(_preview, x0, colours)
-                yield Progress(start + number, index + 1, total, shown, sigma, x, x0)
+                yield Progress(start + number, index + 1, total, partial(preview, x0), sigma, x, x0)
             case number, Finished(x=x):
                 yield finish(start + number, x)
             case _, Failed(error=error):
@@ -193,7 +192,3 @@ def _drawing(
         for start in range(0, len(jobs), at_once):
             group = [job() for job in jobs[start : start + at_once]]
             yield from emitting(collected(group), partial(picture_of, start))
-
-
-def _preview(x0: Tensor, colours: Callable[[], Tensor]) -> Image.Image:
-    return preview(x0, colours())

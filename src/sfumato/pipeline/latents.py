@@ -13,6 +13,7 @@ from sfumato.errors import SfumatoError, warn
 from sfumato.images.tensors import to_images
 from sfumato.nets import tiled_vae
 from sfumato.nets.composer import Autoencoding
+from sfumato.nets.tiny_decoder import TinyDecoder
 from sfumato.nets.vae import VAE
 
 TILED_ABOVE = 1536 * 1536  # pixels; whole, 1.x's autoencoder then takes 10 GB in float32
@@ -25,7 +26,7 @@ def decode(vae: VAE, latents: Tensor) -> Image.Image:
     """
     if not _finite(latents):
         raise SfumatoError("the network's estimates are not finite; load the model as float32")
-    pixels = _decoded(vae, latents)
+    pixels = _decoded(vae, latents) if vae.tiny is None else _tiny(vae.tiny, latents)
     if not _finite(pixels):
         raise SfumatoError("the autoencoder's picture is not finite, even in float32; give another one")
     return to_images(pixels)[0]
@@ -88,6 +89,17 @@ def preview_colours(vae: VAE) -> Tensor:
     latents = flat[:, :, None, None].expand(-1, -1, 4, 4)
     colours = torch.cat([_decoded(vae, part).mean((2, 3)).cpu() for part in latents.split(8)])
     return torch.linalg.lstsq(torch.cat([flat, torch.ones_like(flat[:, :1])], 1), colours).solution
+
+
+def tiny_preview(latents: Tensor, tiny: TinyDecoder) -> Image.Image:
+    """Returns the picture that a tiny decoder makes of latents (1, C, h, w)."""
+    return to_images(_tiny(tiny, latents))[0]
+
+
+@torch.no_grad()
+def _tiny(tiny: TinyDecoder, latents: Tensor) -> Tensor:
+    weight = next(tiny.parameters())
+    return tiny(latents.to(weight.device, weight.dtype)).float()
 
 
 def preview(latents: Tensor, colours: Tensor) -> Image.Image:

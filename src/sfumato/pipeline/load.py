@@ -14,6 +14,7 @@ from sfumato.errors import SfumatoError, warn
 from sfumato.families.layouts.clip_vision import LAION
 from sfumato.hub.local_models import EMBEDDED, locate
 from sfumato.loading.load import Parts, load_parts
+from sfumato.loading.tiny_decoder import load_tiny_decoder
 from sfumato.nets.t5 import T5
 from sfumato.pipeline.model import Model
 from sfumato.runtime.device import choose_device, choose_dtype, memory_for
@@ -35,6 +36,7 @@ def load(
     t5_tokenizer: str | Path | None = None,
     t5_length: int | None = None,
     tiled_vae: bool | None = None,
+    tiny_decoder: str | Path | None = None,
 ) -> Model:
     """Load a model: a checkpoint file, a diffusers folder, a name (see `hub.local_models.find`), or the embedded one.
 
@@ -56,7 +58,8 @@ def load(
     `t5_tokenizer` is the spiece.model or tokenizer.json for a model of 3 or 3.5 that brings none (in `tokenizer_3`, or
     beside its file); without it T5 is not used, and SfumatoWarning says so. `t5_length` is how many tokens T5 reads at
     least: 256 as in diffusers by default, 77 in the original code. `tiled_vae` puts all pictures through the
-    autoencoder in tiles, or none; else those above `latents.TILED_ABOVE`.
+    autoencoder in tiles, or none; else those above `latents.TILED_ABOVE`. `tiny_decoder` is a file of TAESD, or of
+    diffusers' AutoencoderTiny: it makes the previews, and the pictures that ask for it (the option `decoder`).
 
     Raises SfumatoError for a file that is missing, broken or no Stable Diffusion model, for a part that does not fit or
     that nothing gives, and for a variant that its family does not have.
@@ -84,7 +87,12 @@ def load(
         t5 = replace(parts.spec.text_3, length=t5_length)
         parts = replace(parts, spec=replace(parts.spec, text_3=t5))
     parts.vae.tiled = tiled_vae
-    return assemble(parts, T5Tokenizer.from_file(pieces) if pieces is not None and "text_3" in parts.networks else None)
+    model = assemble(
+        parts, T5Tokenizer.from_file(pieces) if pieces is not None and "text_3" in parts.networks else None
+    )
+    if tiny_decoder is not None:
+        model.tiny_decoder = load_tiny_decoder(tiny_decoder, model.spec, model.dtype, model.device)
+    return model
 
 
 def assemble(parts: Parts, t5_tokenizer: T5Tokenizer | None = None, tokenizer: CLIPTokenizer | None = None) -> Model:

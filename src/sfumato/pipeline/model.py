@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from sfumato.adapters.merged import hyped, merged
@@ -21,6 +22,7 @@ from sfumato.checkpoint.checkpoint import WeightFile
 from sfumato.checkpoint.hashes import model_hash
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.noise_schedule import Table, table_of
+from sfumato.errors import OptionError
 from sfumato.families import family
 from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.loading.controls import ControlModel
@@ -33,10 +35,11 @@ from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.perturbed import without_layers, without_self_attention
 from sfumato.nets.prior import ScenePrior
 from sfumato.nets.seamless import seamless
+from sfumato.nets.tiny_decoder import TinyDecoder
 from sfumato.nets.token_merging import with_token_merging
 from sfumato.nets.unclip import VectorStatistics
 from sfumato.nets.unet import UNet
-from sfumato.nets.vae import VAE
+from sfumato.nets.vae import VAE, with_tiny_decoder
 from sfumato.pipeline.adapter_memory import CopyFits
 from sfumato.pipeline.adapters import Adapters
 from sfumato.pipeline.clip_scorer import PERCEPTOR, ClipScorer, load_scorer
@@ -44,7 +47,7 @@ from sfumato.pipeline.controls import ControlFile, LoadedControls
 from sfumato.pipeline.guides import Wrap
 from sfumato.pipeline.image_prompts import ImagePromptFile, LoadedImagePrompts
 from sfumato.pipeline.image_prompts import Loaded as LoadedImage
-from sfumato.pipeline.latents import preview_colours
+from sfumato.pipeline.latents import preview, preview_colours, tiny_preview
 from sfumato.settings.settings import Settings, Tiling
 from sfumato.spec import Spec
 from sfumato.text.encode import TextEncoder
@@ -59,11 +62,12 @@ class View:
 
     `tiling` draws pictures whose opposite edges fit together. `without_layers` are blocks of a transformer that are
     left out (skip-layer guidance), `without_self_attention` names of modules whose self-attention is the identity
-    (perturbed-attention guidance). `merging` is the share of places that self-attentions merge. `adapters` are LoRAs
-    and the like, whose differences are added to the weights of the network, hypernetworks before its attentions.
-    `slots` are LoRAs that are added at run time, to the rows of a batch whose conditioning asks for them (see
-    `nets.adapted`). `controls` are the networks that steer it by hints, `images` the IP-Adapters by which it sees
-    pictures; which hints and pictures, and how strongly, is said by conditioning.
+    (perturbed-attention guidance). `merging` is the share of places that self-attentions merge, `decoder` "tiny" where
+    the tiny decoder makes the pictures. `adapters` are LoRAs and the like, whose differences are added to the weights
+    of the network, hypernetworks before its attentions. `slots` are LoRAs that are added at run time, to the rows of a
+    batch whose conditioning asks for them (see `nets.adapted`). `controls` are the networks that steer it by hints,
+    `images` the IP-Adapters by which it sees pictures; which hints and pictures, and how strongly, is said by
+    conditioning.
     """
 
     adapters: tuple[Use, ...] = ()
@@ -72,6 +76,7 @@ class View:
     without_layers: tuple[int, ...] = ()
     without_self_attention: tuple[str, ...] = ()
     merging: float = 0.0
+    decoder: str = "full"
     controls: tuple[ControlFile, ...] = ()
     images: tuple[ImagePromptFile, ...] = ()
 
@@ -146,8 +151,8 @@ class Model:
         merged, slots = self.adapters.divided(settings, self._shared.copy_fits)
         controls = tuple(ControlFile.find(one) for one in settings.control)
         images = tuple(ImagePromptFile.find(one) for one in self.adapters.image_prompts(settings))
-        merging = settings.token_merging
-        key = replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots, merging=merging)
+        key = replace(self.key, tiling=settings.tiling, adapters=merged, slots=slots)
+        key = replace(key, merging=settings.token_merging, decoder=settings.decoder)
         return self.view(replace(key, controls=controls, images=images))
 
     def following(self, settings: Settings) -> Self:
@@ -218,6 +223,8 @@ class Model:
             network.to(device=device, dtype=None if exact else dtype)
         for name in ("in_full", "in_range"):
             vars(self.vae).pop(name, None)
+        if self.tiny_decoder is not None:
+            self.tiny_decoder.to(device=device, dtype=dtype)
         self._shared.moved()
         self.denoiser, self.vae, self.encode = self._shared.networks(self.key)
         return self
@@ -242,6 +249,21 @@ class Model:
     def preview_colours(self) -> Tensor:
         """See `latents.preview_colours`."""
         return self._shared.preview_colours
+
+    @property
+    def tiny_decoder(self) -> TinyDecoder | None:
+        """The decoder of previews, and of pictures with `decoder="tiny"`; all views have it."""
+        return self._shared.tiny
+
+    @tiny_decoder.setter
+    def tiny_decoder(self, tiny: TinyDecoder | None) -> None:
+        self._shared.tiny = tiny
+        self._shared.moved()
+
+    def preview(self, latents: Tensor) -> Image.Image:
+        """Returns a rough picture of latents (1, C, h, w): of the tiny decoder, or with a pixel for every place."""
+        tiny = self.tiny_decoder
+        return preview(latents, self.preview_colours) if tiny is None else tiny_preview(latents, tiny)
 
     @property
     def perceptor(self) -> ClipScorer:
@@ -272,6 +294,7 @@ class _Shared:
         self.made: dict[View, _Networks] = {View(): _Networks(denoiser, vae, encode)}
         self.encoders: dict[tuple[Use, ...], TextEncoder] = {(): encode}
         self.copy_fits = CopyFits(denoiser.network, family(spec.family).denoiser, spec)
+        self.tiny: TinyDecoder | None = None
         self._controls = LoadedControls()
         self._images = LoadedImagePrompts()
 
@@ -328,6 +351,13 @@ class _Shared:
         for name in ("preview_colours", "perceptor"):
             vars(self).pop(name, None)
 
+    def required_tiny(self) -> TinyDecoder:
+        """The tiny decoder. Raises OptionError where none was loaded."""
+        if self.tiny is None:
+            give = 'load the model with one, such as `tiny_decoder="taesd_decoder.safetensors"`'
+            raise OptionError(f"`decoder` is 'tiny', but the model was loaded without a tiny decoder; {give}")
+        return self.tiny
+
     def _make(self, key: View) -> _Networks:
         adapted = View(adapters=key.adapters, slots=key.slots)
         if key == adapted:
@@ -340,6 +370,8 @@ class _Shared:
             network = without_layers(network, key.without_layers)
         if key.without_self_attention:
             network = without_self_attention(network, key.without_self_attention)
+        if key.decoder == "tiny":
+            vae = with_tiny_decoder(vae, self.required_tiny())
         if key.merging:
             network = with_token_merging(network, key.merging)
         if key.tiling is not None:

@@ -105,8 +105,11 @@ class Options(TypedDict, total=False):
     # Use the network's inner blocks again where they change little: first-block:0.1, teacache:0.2 or
     # deepcache:3. Default: none.
     step_cache: str | None
-    # The share of places that attention merges with others like them; 0.5 is usual. Default: 0.
+    # The share of places that attention merges with others like them. Default: 0.
     token_merging: float | None
+    # What makes the picture of latents: the model's own decoder, or the tiny one that it was loaded
+    # with. Default: full.
+    decoder: str | None
     # How many pictures. Default: 1.
     n: int | None
     # Draw so many, and keep those that the embedded CLIP finds nearest to the prompt.

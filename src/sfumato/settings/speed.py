@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 
 from sfumato.diffusion.step_cache import parse_rule
 from sfumato.errors import SfumatoError
-from sfumato.settings.kinds import Kind, Number
+from sfumato.settings.kinds import Choice, Kind, Number
 from sfumato.settings.option import option
+
+MAX_MERGED = 0.75  # one place of four stays
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class SpeedSettings:
         "teacache:0.2 or deepcache:3.", "Step Cache", absent="none",
     )  # fmt: skip
     token_merging: float = option(
-        0.0, Number(0, 0.75, 0.5), "The share of places that attention merges with others like them; 0.5 is usual.",
+        0.0, Number(0, MAX_MERGED, 0.5), "The share of places that attention merges with others like them.",
         "Token merging ratio", also=("token_merging_ratio",),
+    )  # fmt: skip
+    decoder: str = option(
+        "full", Choice(("full", "tiny")), "What makes the picture of latents: the model's own decoder, or the tiny one "
+        "that it was loaded with.", "VAE Decoder", words={"tiny": "TAESD"}, also=("sd_vae_decode_method",),
     )  # fmt: skip

@@ -100,7 +100,7 @@ def decompress(model: Model, data: bytes, steps: int = 1, noise: float = 0.0, se
     def finish(index: int, x: Tensor) -> Picture:
         return Picture(index, decode(model.vae, x).crop((0, 0, stored.width, stored.height)), seed, "")
 
-    return run([job], finish, lambda: model.preview_colours, 1)
+    return run([job], finish, model.preview, 1)
 
 
 def fingerprint(vae: VAE) -> int:

@@ -18,7 +18,6 @@ from sfumato.diffusion.noise_schedule import FlowTable, Table
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.errors import SfumatoError
 from sfumato.pipeline.events import Progress
-from sfumato.pipeline.latents import preview
 from sfumato.pipeline.metadata import describe
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.sampling import SamplingRun
@@ -162,7 +161,7 @@ def sampled(run: Run, asked: Sampling) -> Making[Latent]:
         return graph_run.job(conditions.guidance(), own, init)
 
     jobs = [partial(job, row) for row in range(count)]
-    done = yield from drawn(jobs, lambda: model.preview_colours, pictures_at_once(*size, model.device))
+    done = yield from drawn(jobs, model.preview, pictures_at_once(*size, model.device))
     fields = written(Img2ImgOptions, Img2ImgOptions(asked.strength)) if not latent.empty else {}
     texts = []
     for row in range(count):
@@ -178,14 +177,16 @@ def _to(mask: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(mask.float(), tuple(size), mode="bilinear", antialias=True).clamp(0, 1)
 
 
-def drawn(jobs: Sequence[Callable[[], Job]], colours: Callable[[], Tensor], at_once: int) -> Making[list[Tensor]]:
+def drawn(
+    jobs: Sequence[Callable[[], Job]], preview: Callable[[Tensor], Image.Image], at_once: int
+) -> Making[list[Tensor]]:
     """Runs jobs to their ends, `at_once` side by side; yields their steps and returns what they return."""
     done: dict[int, Tensor] = {}
 
     def told(start: int, event: tuple[int, Event]) -> Iterator[Progress]:
         match event:
             case number, Step(index=index, total=total, sigma=sigma, x=x, x0=x0):
-                yield Progress(start + number, index + 1, total, partial(_shown, x0, colours), sigma, x, x0)
+                yield Progress(start + number, index + 1, total, partial(preview, x0), sigma, x, x0)
             case number, Finished(x=x):
                 done[start + number] = x
             case _, Failed(error=error):
@@ -196,7 +197,3 @@ def drawn(jobs: Sequence[Callable[[], Job]], colours: Callable[[], Tensor], at_o
             group = [job() for job in jobs[start : start + at_once]]
             yield from emitting(collected(group), partial(told, start))
     return [done[k] for k in range(len(jobs))]
-
-
-def _shown(x0: Tensor, colours: Callable[[], Tensor]) -> Image.Image:
-    return preview(x0, colours())

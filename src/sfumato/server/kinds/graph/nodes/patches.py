@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from sfumato.nets.token_merging import MOST
 from sfumato.server.kinds.graph.table import Choice, Number, Switch, Text, node
 from sfumato.server.kinds.graph.values import ModelRef
+from sfumato.settings.speed import MAX_MERGED
 
 Scale = Annotated[float, Number(0.0, 100.0, 0.01)]
 Share = Annotated[float, Number(0.0, 1.0, 0.001)]
@@ -46,7 +46,7 @@ def perturbed(model: ModelRef, scale: Scale = 3.0) -> ModelRef:
 @node("TomePatchModel", "model_patches/unet", light=True)
 def merged(model: ModelRef, ratio: Annotated[float, Number(0.0, 1.0, 0.01)] = 0.3) -> ModelRef:
     """Lets attention merge a share of the places with others like them, at most all but one of four."""
-    return model.but(token_merging=min(ratio, MOST))
+    return model.but(token_merging=min(ratio, MAX_MERGED))
 
 
 @node("SkipLayerGuidanceSD3", "advanced/guidance", light=True)
