@@ -210,15 +210,16 @@ def hypernetwork(data: EmojiTrainingSet, folder: Path, steps: int) -> Proof:
     plain, names = sfumato.load(UNET), names[:: len(names) // PICTURES][:PICTURES]
     pictures = to_images(restyled(drawn(plain, names), "sepia"))
     place = captioned(folder / "pictures", dict(zip(map(str, range(PICTURES)), pictures, strict=True)), names)
-    recipe = f'model = "{UNET}"\nname = "sepia"\nlayers = [1, 4, 1]\n' + LOOP.format(steps=steps, batch=16, lr=4e-3)
+    recipe = f'model = "{UNET}"\nname = "sepia"\nlayers = [1, 1]\n' + LOOP.format(steps=steps, batch=16, lr=4e-3)
     export = trained("hypernetwork", recipe, place, folder)
     before, after = (drawn(plain, ANIMALS, 50, hypernetwork=one) for one in ((), (str(export / "sepia.pt"),)))
     wanted = restyled(before, "sepia")
     far, near = ((pictures - wanted).square().mean().sqrt() for pictures in (before, after))
-    greyer = [(one.amax(1) - one.amin(1)).mean() for one in (before, after)]
+    spread = [(one.amax(1) - one.amin(1)).mean() for one in (before, after, wanted)]
     figures = [
         f"distance from the sepia of what was drawn before: {far:.2f} before, {near:.2f} after",
-        f"largest minus smallest of red, green and blue: {greyer[0]:.2f} before, {greyer[1]:.2f} after",
+        f"largest minus smallest of red, green and blue: {spread[0]:.2f} before, {spread[1]:.2f} after, "
+        f"{spread[2]:.2f} in sepia",
     ]
     return Proof(figures, before, after)
 
@@ -364,7 +365,7 @@ def taste(data: EmojiTrainingSet, folder: Path, steps: int) -> Proof:
 
 PROOFS: dict[str, tuple[Callable[[EmojiTrainingSet, Path, int], Proof], int]] = {
     "embedding": (embedding, 150), "thing": (thing, 120), "dreambooth": (dreambooth, 120), "style": (style, 500),
-    "full": (full, 300), "edges": (edges, 400), "hypernetwork": (hypernetwork, 600), "taste": (taste, 150),
+    "full": (full, 300), "edges": (edges, 400), "hypernetwork": (hypernetwork, 900), "taste": (taste, 150),
     "shipped": (shipped, 0), "depth": (depth, 0),
 }  # fmt: skip
 
