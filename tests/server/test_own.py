@@ -141,3 +141,10 @@ def test_what_is_not_here(client: httpx.Client) -> None:
     assert client.get("/livez").text == "ok"
     assert "sfumato_workers_ready 1" in client.get("/metrics").text
     assert [one["loaded"] for one in client.get("/api/models").json() if one["name"] == "emoji"]
+
+
+def test_numbers_that_the_database_cannot_hold_are_refused(client: httpx.Client) -> None:
+    for path in (f"/api/jobs?before={2**70}", f"/api/jobs?before=-{2**70}", f"/api/gallery?offset={2**70}"):
+        assert client.get(path).status_code == 422, path
+    place = {"job": "x", "index": 2**70}
+    assert client.post("/api/gallery/mark", json={"pictures": [place], "favourite": True}).status_code == 422

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
+from pydantic import Field
 from starlette.requests import HTTPConnection
 
 from sfumato.server.queue import Queue
@@ -35,6 +36,8 @@ def _user(connection: HTTPConnection) -> str:
     return getattr(connection.state, "user", "")
 
 
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""A whole number that the database can hold."""
 QueueOf = Annotated[Queue, Depends(_queue)]
 """The queue, as a parameter of a route."""
 UserOf = Annotated[str, Depends(_user)]

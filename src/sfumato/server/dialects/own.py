@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sfumato.errors import SfumatoError
 from sfumato.hub.local_models import models
-from sfumato.server.dialects.base import Dialect, QueueOf, UserOf
+from sfumato.server.dialects.base import Dialect, QueueOf, UserOf, Whole
 from sfumato.server.jobs.job import Job, JobRequest, State
 from sfumato.server.queue import Queue
 from sfumato.server.watchers import JobEvent
@@ -110,7 +110,7 @@ async def list_jobs(
     queue: QueueOf,
     user: UserOf,
     count: Annotated[int, Query(ge=1, le=500)] = 50,
-    before: int | None = None,
+    before: Whole | None = None,
     state: Annotated[list[State] | None, Query()] = None,
 ) -> list[JobView]:
     """List jobs, newest first."""

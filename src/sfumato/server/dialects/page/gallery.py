@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sfumato.files import atomic_write
 from sfumato.images.files import on_white
 from sfumato.images.inputs import load_rgba
-from sfumato.server.dialects.base import QueueOf, UserOf
+from sfumato.server.dialects.base import QueueOf, UserOf, Whole
 from sfumato.server.dialects.own import find
 from sfumato.server.jobs.gallery import Gallery, Place, Search, Shown
 from sfumato.server.queue import Queue
@@ -49,7 +49,7 @@ class Found(BaseModel):
 
 class PlaceView(BaseModel):
     job: str = Field(max_length=64)
-    index: int
+    index: Whole
 
 
 class Places(BaseModel):
@@ -93,7 +93,7 @@ async def list_pictures(
     queue: QueueOf,
     user: UserOf,
     search: SearchOf,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[Whole, Query(ge=0)] = 0,
     count: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Found:
     """List finished pictures, newest first."""
