@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sfumato.nets.layers import linear
 
+SAME = 1e-3  # how far one number in float32 may be off, of the largest
 SIDE = 2048  # of the matrices whose product shows what the processor can do
 COLUMNS = [
     "", "seconds", "diffusers", "ratio", "processor time", "peak MB", "diffusers", "over the floor", "diffusers",
@@ -108,12 +109,19 @@ def peak_memory(step: Callable[[], object]) -> int:
     return taken("VmHWM:") - before
 
 
-def race(name: str, ours: Callable[[], Tensor], theirs: Callable[[], Tensor], flops: int, rounds: int) -> list[str]:
+def race(
+    name: str,
+    ours: Callable[[], Tensor],
+    theirs: Callable[[], Tensor],
+    flops: int,
+    rounds: int,
+    tolerance: float = SAME,
+) -> list[str]:
     """A row of `COLUMNS`: ratios to the rival in the same round, processor time over that of `flops` in a large matrix
     product. Raises AssertionError where the two do not compute the same.
     """
     mine, other = ours(), theirs()
-    assert (mine - other).abs().max() <= 1e-3 * other.abs().max(), f"{name}: the rivals compute different things"
+    assert (mine - other).abs().max() <= tolerance * other.abs().max(), f"{name}: the rivals compute different things"
     memory = [peak_memory(step) for step in (ours, theirs)]
     matrix = torch.randn(SIDE, SIDE)
     times = interleaved({"ours": ours, "theirs": theirs, "product": lambda: linear(matrix, matrix)}, rounds)

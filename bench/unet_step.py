@@ -1,6 +1,8 @@
-"""One guidance step (two rows) of every family's network at full width, float32: ours against diffusers'.
+"""One guidance step (two rows) of every family's network at full width: ours against diffusers' in float32.
 
-python bench/unet_step.py [FAMILY ...] [--side 32] [--depth 2] [--rounds 5] [--threads 1]
+python bench/unet_step.py [FAMILY ...] [--side 32] [--depth 2] [--rounds 5] [--threads 1] [--dtype bfloat16]
+
+`--dtype` is the precision of ours; the column of names then says how far it is from float32, relative to its norm.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import torch
 from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from common import COLUMNS, count_flops, race, show, twins
+from common import COLUMNS, SAME, count_flops, race, show, twins
 from sfumato.checkpoint.diffusers_config import mmdit_to, unet_to
 from sfumato.diffusion.cond import Cond
 from sfumato.families import FAMILIES
@@ -20,6 +22,7 @@ from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.spec import MMDiTConfig, Spec, UNetConfig
 
+ROUNDED = 0.2  # how far one number in half precision may be off, of the largest
 WINDOW = 77  # tokens of a prompt; the transformers read T5's beside CLIP's
 
 
@@ -61,7 +64,7 @@ def ask(network: nn.Module, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
     return network(x, t, cond.tokens, class_labels=classes).sample
 
 
-def row(spec: Spec, side: int, depth: int, rounds: int) -> list[str]:
+def row(spec: Spec, side: int, depth: int, rounds: int, dtype: torch.dtype) -> list[str]:
     config = shallow(spec.backbone, depth)
 
     def built() -> nn.Module:
@@ -71,8 +74,17 @@ def row(spec: Spec, side: int, depth: int, rounds: int) -> list[str]:
     with torch.device("meta"):
         ours, theirs = built(), rival(config, side)
     twins(ours, theirs)
-    given = inputs(spec, config, side)
-    return race(spec.family, lambda: ours(*given), lambda: ask(theirs, *given), flops, rounds)
+    x, t, cond = inputs(spec, config, side)
+    ours.to(dtype)
+
+    def step() -> Tensor:
+        return ours(x.to(dtype), t, cond.to(x.device, dtype)).float()
+
+    name, exact = spec.family, dtype == torch.float32
+    if not exact:
+        truth = ask(theirs, x, t, cond)
+        name += f" ({(step() - truth).norm() / truth.norm():.2%})"
+    return race(name, step, lambda: ask(theirs, x, t, cond), flops, rounds, SAME if exact else ROUNDED)
 
 
 @torch.inference_mode()
@@ -83,11 +95,12 @@ def main() -> None:
     arguments.add_argument("--depth", type=int, default=2, help="at most so many transformer layers in a row")
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of ours")
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     specs = [family.spec for family in FAMILIES if family.name in options.families]
-    rows = [row(spec, options.side, options.depth, options.rounds) for spec in specs]
-    title = f"step of two rows, {options.side}x{options.side} latents, float32, {options.threads} threads"
+    rows = [row(spec, options.side, options.depth, options.rounds, getattr(torch, options.dtype)) for spec in specs]
+    title = f"step of two rows, {options.side}x{options.side} latents, {options.dtype}, {options.threads} threads"
     show(f"{title}, at most {options.depth} layers in a row", COLUMNS, rows)
 
 

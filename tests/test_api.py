@@ -205,6 +205,19 @@ def test_half_precision_draws_nearly_the_same(sd: StableDiffusion, model: str, d
     assert np.abs(levels(half) - levels(full)).mean() < 4
 
 
+@pytest.mark.parametrize(
+    ("native", "small", "expected"),
+    [(True, 0, torch.bfloat16), (True, 10**9, torch.float32), (False, 0, torch.float32)],
+)
+def test_auto_takes_bfloat16_where_a_large_model_gains_by_it(
+    native: bool, small: int, expected: torch.dtype, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfumato.pipeline.load.multiplies_bfloat16", lambda: native)
+    monkeypatch.setattr("sfumato.pipeline.load.SMALL", small)
+    assert sfumato.load(model, "cpu", "auto").dtype == expected
+    assert sfumato.load(model, "cpu").dtype == torch.float32
+
+
 def test_an_autoencoder_that_overflows_in_half_precision_decodes_in_full(sd: StableDiffusion, model: str) -> None:
     half = sfumato.load(model, dtype="float16")
     for one in (half, sd):

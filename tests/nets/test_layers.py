@@ -58,6 +58,25 @@ def test_gradients_are_torchs(learns: str, products: list[torch.Size]) -> None:
     assert not products
 
 
+@pytest.mark.parametrize("native", [True, False])
+@torch.no_grad()
+def test_bfloat16_goes_the_shorter_road_where_the_processor_multiplies_it(
+    native: bool, products: list[torch.Size], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "multiplies_bfloat16", lambda: native)
+    for layer, x, short in (
+        (Linear(40, 24), torch.randn(2, 3, 40), native),
+        (Conv2d(48, 96, 3), torch.randn(1, 48, 3, 3), native),
+        (Conv2d(48, 96, 3), torch.randn(1, 48, 6, 6), False),  # coarse in float32 alone
+    ):
+        products.clear()
+        expected = layer.double()(x.double())
+        result = layer.bfloat16()(x.bfloat16())
+        assert result.dtype == torch.bfloat16
+        assert (result - expected).norm() < 0.01 * expected.norm()
+        assert bool(products) == short
+
+
 @torch.no_grad()
 def test_other_precisions_are_torchs(products: list[torch.Size]) -> None:
     layer, x = Linear(8, 16), torch.randn(2, 8)

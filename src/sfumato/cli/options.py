@@ -118,7 +118,8 @@ TiledVae = Annotated[
 ]
 Device = Annotated[str | None, _machine(help="cpu, cuda, cuda:1, mps. Default: a GPU where there is one.")]
 Dtype = Annotated[
-    str | None, _machine(help="float32, float16 or bfloat16. Default: float16 on CUDA and float32 elsewhere.")
+    str | None,
+    _machine(help="float32, float16, bfloat16, or auto: the fastest. Default: float16 on CUDA and float32 elsewhere."),
 ]
 Threads = Annotated[
     int | None,
@@ -188,6 +189,7 @@ class Loading:
         import torch
 
         import sfumato
+        from sfumato.pipeline.load import faster_in_bfloat16
         from sfumato.runtime.threads import fitting_threads
 
         if self.threads:
@@ -198,12 +200,14 @@ class Loading:
             text_encoders=self.text_encoder or (), t5_tokenizer=self.t5_tokenizer, t5_length=self.t5_length,
             tiled_vae=self.tiled_vae, tiny_decoder=self.tiny_decoder,
         )  # fmt: skip
+        parameters = sum(weight.numel() for weight in sd.denoiser.network.parameters())
         if not self.threads and sd.device.type == "cpu":
-            parameters = sum(weight.numel() for weight in sd.denoiser.network.parameters())
             torch.set_num_threads(fitting_threads(parameters, torch.get_num_threads()))
         dtype = next(sd.denoiser.network.parameters()).dtype
         where = f"{sd.device}, {dtype}, {torch.get_num_threads()} threads".replace("torch.", "")
         status.loaded(f"{sd.name} ({sd.spec.title}; {where})")
+        if self.dtype is None and faster_in_bfloat16(parameters, sd.device):
+            status.say("note: --dtype auto draws nearly the same pictures here sooner, in less memory (bfloat16)")
         return sd
 
 

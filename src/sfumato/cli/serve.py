@@ -56,7 +56,8 @@ def serve(
         typer.Option(help="Device: cpu, cuda:0 ... Give several, and each has a worker.", show_default="the best one"),
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="Type of the weights: float32, float16 or bfloat16.", show_default=False)
+        str | None,
+        typer.Option(help="Type of the weights: float32, float16, bfloat16, or auto: the fastest.", show_default=False),
     ] = None,
     memory: Annotated[
         float | None,

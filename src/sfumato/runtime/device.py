@@ -15,6 +15,7 @@ DTYPES = {
     "float16": torch.float16, "fp16": torch.float16,
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
 }  # fmt: skip
+AUTO = "auto"  # the precision that a model is fastest in
 
 
 def choose_device(name: str | torch.device | None) -> torch.device:
@@ -32,15 +33,15 @@ def choose_device(name: str | torch.device | None) -> torch.device:
 
 
 def choose_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The named precision; by default float16 on a CUDA device and float32 elsewhere."""
-    if name is None:
+    """The named precision; by default, and for "auto", float16 on a CUDA device and float32 elsewhere."""
+    if name is None or name == AUTO:
         return torch.float16 if device.type == "cuda" else torch.float32
     if isinstance(name, torch.dtype):
         if name in DTYPES.values():
             return name
     elif isinstance(name, str) and name.lower() in DTYPES:
         return DTYPES[name.lower()]
-    raise unknown("dtype", name, ("float32", "float16", "bfloat16"))
+    raise unknown("dtype", name, ("float32", "float16", "bfloat16", AUTO))
 
 
 def pictures_at_once(width: int, height: int, device: torch.device) -> int:
