@@ -29,7 +29,7 @@ def multiplies_bfloat16() -> bool:
 
     Others go by way of float32 and are slower.
     """
-    features = getattr(torch.cpu, "get_capabilities", dict)()
+    features: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(features.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
