@@ -170,6 +170,15 @@ def test_a_transformer_that_tiles_remembers_its_rolled_copies_apart() -> None:
     assert rows == [4, 4]
 
 
+@pytest.mark.parametrize("kind", ["unet", "mmdit"])
+@torch.no_grad()
+def test_a_rule_that_counts_reads_no_numbers_of_the_network(kind: str) -> None:
+    net, memory = network(kind).to("meta"), Memory(EveryNth(2))
+    given = Cond(torch.empty(1, 5, 24, device="meta"), torch.empty(1, 16, device="meta"))
+    for _ in range(3):
+        net(torch.empty(1, 4, 8, 8, device="meta"), torch.empty(1, device="meta"), given, recall=Recall([memory]))
+
+
 @torch.no_grad()
 def test_a_controlled_network_hands_the_memories_on() -> None:
     net = network("unet")

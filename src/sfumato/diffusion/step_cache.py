@@ -143,7 +143,11 @@ class Recall:
         `run(*given)` runs them. `given` are tensors of B rows, tuples of such, or None; it gets the rows only that must
         run. `change` (B, ...) is what the first block added to its input, if any rule measures.
         """
-        changes = [None] * len(self.memories) if change is None else list(change.split(1))
+        measured = [None] * len(self.memories) if change is None else change.split(1)
+        changes = [
+            row if memory is not None and memory.rule.measures else None
+            for memory, row in zip(self.memories, measured, strict=True)
+        ]
         asked = [k for k, one in enumerate(self.memories) if one is None or not one.suffices(changes[k])]
         made: dict[int, Tensor] = {}
         if asked:
