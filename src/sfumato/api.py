@@ -84,9 +84,12 @@ class StableDiffusion(Model):
         *,
         refiner: Model | None = None,
         latents: Tensor | None = None, prompt_embeds: Embeds | None = None, negative_embeds: Embeds | None = None,
+        attention: bool = False,
         **options: Unpack[Options],
     ) -> Events:  # fmt: skip
         """Draw pictures from words and yield every step and every finished picture; see `events` and `txt2img`.
+
+        With `attention` every step has maps of where the picture attends to which word (`Progress.attention`).
 
         >>> import sfumato
         >>> for event in sfumato.load().stream("a red heart", seed=5, steps=2, width=128, height=128):
@@ -100,8 +103,11 @@ class StableDiffusion(Model):
         """
         tensors = Tensors.of(latents, prompt_embeds, negative_embeds)
         return self.events(
-            Txt2ImgRequest(prompt=prompt, negative=negative, options=options, tensors=tensors, refiner=refiner)
-        )
+            Txt2ImgRequest(
+                prompt=prompt, negative=negative, options=options, tensors=tensors, refiner=refiner,
+                attention=attention,
+            )
+        )  # fmt: skip
 
     def txt2img(
         self,

@@ -53,6 +53,18 @@ def test_a_picture_is_the_one_that_python_draws(client: httpx.Client) -> None:
         assert got.text["parameters"] == job["pictures"][index]["infotext"]
 
 
+def test_a_watched_picture_says_where_it_attends_to_which_word(client: httpx.Client) -> None:
+    job = drawn(client, prompt="a red heart", options=QUICK, how={"attention": True})
+    said = [one["attention"] for one in job["told"] if one["event"] == "report"]
+    assert [one["step"] for one in said] == [1, 2] and said[-1] == job["report"]["attention"]
+    assert said[0]["words"] == ["red heart", "(ground)"] and 0 < said[0]["shares"][0] < 1
+    assert [max(base64.b64decode(one)) for one in said[0]["maps"]] == [255, 255]
+    assert len(base64.b64decode(said[0]["maps"][0])) == said[0]["height"] * said[0]["width"] == 16
+    assert sum("preview" in one for one in job["told"]) == 2
+    refused = client.post("/api/jobs", json={"prompt": "a", "options": QUICK, "how": {"attention": "yes"}})
+    assert refused.status_code == 400 and "give true or false" in refused.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("kind", "how"),
     [

@@ -28,6 +28,7 @@ export interface Model {
   name: string; what: string; family: string | null; kind: string; licence: string | null; size: number | null;
   loaded: boolean;
 }
+export interface Memory { dtype: string; weights: Record<string, number>; width: number; height: number; loading: number; drawing: number }
 export interface Training {
   id: string; name: string; kind: string; model: string; word: string; state: "running" | "stopped" | "done" | "failed";
   step: number; steps: number; pictures: number; created: number; curves: Record<string, [number, number][]>; says: string;

@@ -4,7 +4,9 @@ import { ApiError, get, post, type Job, type JobPicture, type Request } from "./
 import { t } from "./i18n";
 import { say, toast } from "./toasts";
 
-export interface Frame { step: number; preview: string }
+/** Where a picture attended to which word at a step: the mean share, and the map of each word, a byte a place in base64. */
+export interface Attention { picture: number; step: number; words: string[]; shares: number[]; height: number; width: number; maps: string[] }
+export interface Frame { step: number; preview: string; attention?: Attention | undefined }
 export interface Live {
   job: Job;
   progress: number;
@@ -12,10 +14,13 @@ export interface Live {
   previews: Record<number, string>;
   /** The first picture's previews, step by step. */
   frames: Frame[];
+  /** What was told last of the first picture. */
+  attention?: Attention | undefined;
 }
 interface Said {
   event: string; job: string; preview?: string; picture?: number; step?: number; progress?: number;
   seconds_left?: number | null; index?: number; infotext?: string; width?: number; height?: number;
+  attention?: Attention;
 }
 
 const KEPT = 40; // jobs that are remembered
@@ -104,11 +109,14 @@ function hear(said: Said): void {
     case "progress":
       change(id, (one) => {
         const preview = said.preview;
-        const first = preview && said.picture === 0 ? [...one.frames, { step: said.step!, preview }] : one.frames;
+        const first = preview && said.picture === 0 ? [...one.frames, { step: said.step!, preview, attention: one.attention?.step === said.step ? one.attention : undefined }] : one.frames;
         return { progress: said.progress!, secondsLeft: said.seconds_left ?? null, frames: first,
           job: { ...one.job, state: "running", position: null },
           previews: preview ? { ...one.previews, [said.picture!]: preview } : one.previews };
       });
+      break;
+    case "report":
+      if (said.attention?.picture === 0) change(id, () => ({ attention: said.attention }));
       break;
     case "picture": {
       const picture: JobPicture = { index: said.index!, url: `/api/jobs/${id}/pictures/${said.index}`,

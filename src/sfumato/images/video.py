@@ -30,23 +30,26 @@ def check_motion(path: Path) -> None:
 def save_motion(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
     """Write RGB frames of one size, `fps` a second, over and over; at once or not at all. Raises as `check_motion`."""
     check_motion(path)
-    file = io.BytesIO()
-    if path.suffix.lower() == ".mp4":
-        _mp4(frames, file, fps)
-    else:
-        kind = ANIMATED[path.suffix.lower()]
-        options = {"lossless": True} if kind == "WEBP" else {}
-        first, *rest = frames
-        first.save(file, kind, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, **options)
+    content = _mp4(frames, fps) if path.suffix.lower() == ".mp4" else animated(frames, path.suffix.lower(), fps)
     with atomic_write(path) as target:
-        target.write(file.getvalue())
+        target.write(content)
 
 
-def _mp4(frames: Sequence[Image.Image], file: io.BytesIO, fps: float) -> None:
+def animated(frames: Sequence[Image.Image], suffix: str, fps: float) -> bytes:
+    """RGB frames of one size, `fps` a second, over and over, as a file of one of the `ANIMATED` suffixes."""
+    file, kind = io.BytesIO(), ANIMATED[suffix]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    first, *rest = frames
+    first.save(file, kind, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, **options)
+    return file.getvalue()
+
+
+def _mp4(frames: Sequence[Image.Image], fps: float) -> bytes:
     from fractions import Fraction
 
     import av
 
+    file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         # Most players read only this layout of colours, which wants even sides.
@@ -56,3 +59,4 @@ def _mp4(frames: Sequence[Image.Image], file: io.BytesIO, fps: float) -> None:
             pixels = np.ascontiguousarray(np.asarray(frame)[: stream.height, : stream.width])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
         container.mux(stream.encode())
+    return file.getvalue()

@@ -12,12 +12,24 @@ from sfumato.diffusion.driver import Asking, answered
 
 
 @dataclass(frozen=True, eq=False)
+class WordMaps:
+    """Where a picture attends to which word of its prompt, as the network had it at one step.
+
+    `maps` (words, h, w) are the shares of each place's attention that the words get, means over all heads and blocks.
+    """
+
+    words: tuple[str, ...]
+    maps: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Progress:
     """One step of one picture was taken; `preview()` makes a small, rough picture of what it will become.
 
     The step left the latents `x` (1, C, h, w) of the noise level `sigma`, for which the network's estimate of the
     finished latents was `x0`, of the same shape; these three are None where the step is none of a sampler's, as when
     pixels are enlarged. Steps are counted from 1. The tensors are the sampler's own: copy what is to be changed.
+    `attention` is there where it was asked for, at steps that the network under the prompt was asked about.
     """
 
     picture: int
@@ -27,6 +39,7 @@ class Progress:
     sigma: float | None = None
     x: Tensor | None = None
     x0: Tensor | None = None
+    attention: WordMaps | None = None
 
 
 @dataclass(frozen=True, eq=False)

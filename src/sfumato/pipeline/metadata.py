@@ -32,7 +32,7 @@ def describe(model: Model, one: Settings, metadata: Mapping[str, object]) -> str
         fields[f"IP-Adapter {number}"] = seen.written(file.path.stem)
     fields["Image prompt"] = unclip.described(one)
     prompt, said = described(one, model.adapters.unsaid(one))
-    guides = ", ".join(name for name, _ in model.guides) or None
+    guides = ", ".join(name for name, _ in model.guides if name) or None
     fields |= {
         **said,
         **hashes(one, model.adapters.uses(one)),

@@ -12,6 +12,7 @@ from sfumato.diffusion.driver import Job
 from sfumato.diffusion.guidance import Guidance, switch_at
 from sfumato.diffusion.noise_schedule import Table
 from sfumato.errors import SfumatoError
+from sfumato.pipeline.attention import with_word_maps
 from sfumato.pipeline.conditioning import guidance
 from sfumato.pipeline.events import Events
 from sfumato.pipeline.generate import NOTHING, Plan, generate, per_picture
@@ -27,9 +28,11 @@ from sfumato.tasks.request import Request
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Txt2ImgRequest(Request):
-    """Pictures from words, which a `refiner` may finish."""
+    """Pictures from words, which a `refiner` may finish. With `attention` every step says where it attends to which
+    word, see `Progress`."""
 
     refiner: Model | None = None
+    attention: bool = False
 
     def settings(self, spec: Spec) -> Settings:
         if not isinstance(self.refiner, Model | None):
@@ -38,7 +41,9 @@ class Txt2ImgRequest(Request):
         return Settings.of(spec, self.prompt, self.negative, refiner=refiner, **self.options)
 
     def draw(self, model: Model, settings: Settings) -> Events:
-        return txt2img(model, settings, self.refiner)
+        if not self.attention:
+            return txt2img(model, settings, self.refiner)
+        return with_word_maps(model, settings, lambda watched: txt2img(watched, settings, self.refiner))
 
 
 def txt2img(model: Model, settings: Settings, refiner: Model | None = None) -> Events:

@@ -207,6 +207,10 @@ class CLIPTokenizer:
         """Text of `ids`, one space between words; bytes that are not UTF-8 become U+FFFD."""
         return self._backend.decode(list(ids), skip_special_tokens=False).replace(END_OF_WORD, " ").rstrip(" ")
 
+    def ends_word(self, id: int) -> bool:
+        """Whether a word ends with this id."""
+        return (self._backend.id_to_token(id) or "").endswith(END_OF_WORD)
+
     def byte_lengths(self, ids: Sequence[int]) -> list[int]:
         """Returns how many bytes of text, in UTF-8 and without white space, each id stands for; 0 for bos and eos."""
         special = self._special.values()

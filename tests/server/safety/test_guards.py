@@ -87,6 +87,18 @@ def test_the_token_comes_in_by_every_door() -> None:
         assert client.get("/api/echo", headers={"Authorization": wrong}).status_code == 401
 
 
+def test_our_page_asks_by_its_own_form_and_not_by_the_browsers() -> None:
+    client = calling(Auth(PLAIN, Config(token=TOKEN)))
+    assert client.get("/").status_code == client.get("/web/index.js").status_code == 200
+    for path, method in (("/web", "get"), ("/", "post"), ("/docs", "get"), ("/?token=wrong", "get")):
+        assert getattr(client, method)(path).status_code == 401, path
+    assert client.get("/", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    for headers in ({"Accept": "text/html,*/*"}, {"Sec-Fetch-Dest": "empty"}):
+        refused = client.get("/api/echo", headers=headers)
+        assert refused.status_code == 401 and "www-authenticate" not in refused.headers
+        assert "log in at the server's first page" in refused.json()["error"]
+
+
 def test_a_page_gets_a_cookie_in_place_of_the_token() -> None:
     client = calling(Auth(PLAIN, Sessions(Config(token=TOKEN))))
     moved = client.get("/api/echo", params={"token": TOKEN, "a": "b c"})

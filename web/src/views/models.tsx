@@ -1,6 +1,7 @@
 /** Models and adapters that are here: what each is, its licence, what it takes; and new ones, learnt of pictures. */
+import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import type { Model } from "../api";
+import { get, type Memory, type Model } from "../api";
 import { faces, form, loadModels, loadOptions, models, set } from "../form";
 import { t } from "../i18n";
 import { open } from "../place";
@@ -8,6 +9,15 @@ import { Face } from "../parts/face";
 import { Train } from "./models/train";
 
 const bytes = (n: number | null): string => n === null ? "" : n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.ceil(n / 1e3)} kB`;
+
+/** What memory models take, by their names; or why that cannot be said. */
+const memory = signal<Record<string, Memory | string>>({});
+
+async function count(name: string): Promise<void> {
+  if (memory.value[name]) return;
+  const found = await get<Memory>(`/models/memory?model=${encodeURIComponent(name)}`).catch((error: Error) => error.message);
+  memory.value = { ...memory.value, [name]: found };
+}
 
 export function Models() {
   useEffect(() => void loadModels().catch(() => undefined), []);
@@ -32,7 +42,18 @@ function Card({ one }: { one: Model }) {
       {one.licence && <div><dt>{t("licence")}</dt><dd>{one.licence}</dd></div>}
       {one.size !== null && <div><dt>{t("file_size")}</dt><dd>{bytes(one.size)}</dd></div>}
     </dl>
+    {one.kind === "model" && <details onToggle={(event) => event.currentTarget.open && void count(one.name)}><summary>{t("memory")}</summary><Plan of={memory.value[one.name]} /></details>}
     {one.kind === "model" && <button aria-pressed={used} onClick={() => { set({ model: one.name }); void loadOptions(); open("draw"); }}>{t("draw_with")}</button>}
     {one.kind === "lora" && <button aria-pressed={on} onClick={() => set({ loras: on ? loras.filter((lora) => lora.name !== one.name) : [...loras, { name: one.name, weight: 1 }] })}>{t("draw_with")}</button>}
   </article>;
+}
+
+function Plan({ of }: { of: Memory | string | undefined }) {
+  if (of === undefined) return <p class="muted" role="status">{t("reading")}</p>;
+  if (typeof of === "string") return <p class="note" role="status">{of}</p>;
+  const rows: [string, number][] = [
+    ...Object.entries(of.weights).map(([part, size]): [string, number] => [`${t("memory_weights")}: ${part}`, size]),
+    [t("memory_loading"), of.loading], [t("memory_drawing", { size: `${of.width}×${of.height}` }), of.drawing],
+  ];
+  return <dl class="settings">{rows.map(([name, size]) => <div key={name}><dt>{name}</dt><dd>{bytes(size)}</dd></div>)}<div><dt>dtype</dt><dd>{of.dtype}</dd></div></dl>;
 }

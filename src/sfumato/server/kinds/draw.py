@@ -55,6 +55,12 @@ class Form:
     further: tuple[str, ...] = ()
 
 
+def _txt2img(given: Given, pictures: Mapping[str, Image.Image], how: Given) -> Request:
+    if not isinstance(how.get("attention", False), bool):
+        raise SfumatoError(f"attention is {how['attention']!r}; give true or false")
+    return Txt2ImgRequest(**how, **given)
+
+
 def _inpaint(given: Given, pictures: Mapping[str, Image.Image], how: Given) -> Request:
     image, mask = split_image_and_mask(pictures["image"], pictures.get("mask"))
     return InpaintRequest(image=image, mask=mask, how=InpaintOptions(**how), **given)
@@ -83,7 +89,7 @@ def _rgb(pictures: Mapping[str, Image.Image]) -> Given:
 
 
 DRAWN: dict[str, Form] = {
-    "txt2img": Form(lambda given, pictures, how: Txt2ImgRequest(**given)),
+    "txt2img": Form(_txt2img, further=("attention",)),
     "img2img": Form(
         lambda given, pictures, how: Img2ImgRequest(**_rgb(pictures), **asdict(Img2ImgOptions(**how)), **given),
         ("image",), ("image",), (Img2ImgOptions,),

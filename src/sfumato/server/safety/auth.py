@@ -50,18 +50,21 @@ class Auth:
         if sessions.tried_too_often(address):
             await refuse(scope, receive, send, 429, TOO_OFTEN, WAIT)
             return
-        given = _query_token(scope)
+        given, headers = _query_token(scope), Headers(scope=scope)
+        if _is_page(scope) and not given and "authorization" not in headers:
+            await self._app(scope, receive, send)
+            return
         user = None
-        for credential in ([given] if given else []) + _credentials(Headers(scope=scope)):
+        for credential in ([given] if given else []) + _credentials(headers):
             if (user := await sessions.user(credential, address)) is not None:
                 break
-        if user is None and (session := _cookie(Headers(scope=scope))) is not None:
+        if user is None and (session := _cookie(headers)) is not None:
             user = sessions.user_of(session)
         if user is None:
-            # A script of our page shows its own form; asked by this header, the browser would show one of its own.
-            by_script = Headers(scope=scope).get("sec-fetch-dest") == "empty"
-            ask = {} if by_script else {"WWW-Authenticate": 'Basic realm="sfumato", charset="UTF-8"'}
+            # Our page has a form of its own; asked by this header, the browser would show another one before it.
+            ask = {} if _by_browser(headers) else {"WWW-Authenticate": 'Basic realm="sfumato", charset="UTF-8"'}
             message = "a token or password is needed; send `Authorization: Bearer TOKEN`, or name and password"
+            message += ", or log in at the server's first page, /"
             await refuse(scope, receive, send, 401, message, ask)
         elif given and scope["type"] == "http" and scope["method"] == "GET":
             await self._with_cookie(user, scope, receive, send)
@@ -80,6 +83,16 @@ class Auth:
 
 def _is_open(path: str) -> bool:
     return path in OPEN or path.startswith(SIGNED)
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether a file of our page is asked for: these hold nothing of anybody, and the page shows a form to log in."""
+    path = scope["path"]
+    return scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and (path == "/" or path.startswith("/web/"))
+
+
+def _by_browser(headers: Headers) -> bool:
+    return headers.get("sec-fetch-dest") == "empty" or "text/html" in headers.get("accept", "")
 
 
 def _query_token(scope: Scope) -> str | None:

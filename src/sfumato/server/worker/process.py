@@ -5,6 +5,7 @@ It ends when its input does, so that it never outlives the server.
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -26,7 +27,7 @@ from sfumato.api import StableDiffusion
 from sfumato.errors import SfumatoError, SfumatoWarning
 from sfumato.files import atomic_write
 from sfumato.images.files import encode
-from sfumato.pipeline.events import Picture, Progress
+from sfumato.pipeline.events import Picture, Progress, WordMaps
 from sfumato.provenance.credentials import Credentials
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest, SavedPicture
@@ -162,10 +163,14 @@ class Worker:
 
     def _progress(self, job: str, running: _Running, event: Progress) -> None:
         payload, now = b"", time.monotonic()
-        if now - running.shown >= PREVIEW_EVERY:
+        step = {"picture": running.offset + event.picture, "step": event.step, "steps": event.steps}
+        if event.attention is not None:
+            said = {"attention": {**step, **_maps(event.attention)}}
+            running.report = said  # the last step's is what stays
+            self.say({"say": "report", "job": job, "data": said})
+        if event.attention is not None or now - running.shown >= PREVIEW_EVERY:
             running.shown, payload = now, _jpeg(event.preview())
-        message = {"say": "progress", "job": job, "picture": running.offset + event.picture}
-        self.say({**message, "step": event.step, "steps": event.steps}, payload)
+        self.say({"say": "progress", "job": job, **step}, payload)
 
     def _save(self, job: str, running: _Running, event: Picture) -> SavedPicture:
         index = running.offset + event.index
@@ -192,6 +197,21 @@ class Worker:
         ours = isinstance(error, SfumatoError)
         text = str(error) if ours else f"{type(error).__name__}: {error}"
         self.say({"say": "failed", "job": job, "error": text, "bad_input": ours})
+
+
+def _maps(attention: WordMaps) -> dict[str, Any]:
+    """Word maps for JSON: of each word its mean share of the attention, and its map, a byte a place, in base64.
+
+    The largest share of a map is 255.
+    """
+    maps = attention.maps.float()
+    top = maps.amax((1, 2), keepdim=True).clamp(min=1e-9)
+    rows = (255 * maps / top).round().byte().flatten(1).numpy()
+    return {
+        "words": attention.words, "shares": [round(share, 4) for share in maps.mean((1, 2)).tolist()],
+        "height": maps.shape[1], "width": maps.shape[2],
+        "maps": [base64.b64encode(row.tobytes()).decode() for row in rows],
+    }  # fmt: skip
 
 
 def _jpeg(image: Image.Image) -> bytes:
