@@ -110,14 +110,14 @@ def test_options_have_the_models_own_defaults(drawn: httpx.Client) -> None:
 
 
 def test_what_memory_a_model_takes(drawn: httpx.Client) -> None:
-    said = drawn.get("/api/models/memory").json()
+    said = drawn.get("/api/memory").json()
     assert said["dtype"] == "float32" and set(said["weights"]) >= {"transformer", "vae", "text"}
     assert said["drawing"] > sum(said["weights"].values()) > said["weights"]["transformer"] > 0
-    half = drawn.get("/api/models/memory", params={"dtype": "float16"}).json()
+    half = drawn.get("/api/memory", params={"dtype": "float16"}).json()
     assert 2 * half["weights"]["vae"] == said["weights"]["vae"]
     for model in ("nowhere", "../emoji"):
-        assert drawn.get("/api/models/memory", params={"model": model}).status_code == 400
-    assert drawn.get("/api/models/memory", params={"dtype": "int8"}).status_code == 422
+        assert drawn.get("/api/memory", params={"model": model}).status_code == 400
+    assert drawn.get("/api/memory", params={"dtype": "int8"}).status_code == 422
 
 
 def test_pictures_in_motion(drawn: httpx.Client) -> None:
@@ -126,7 +126,7 @@ def test_pictures_in_motion(drawn: httpx.Client) -> None:
         reply = drawn.get(f"/api/jobs/{job}/animation", params={"format": kind, "back": back, "fps": 10})
         film = Image.open(io.BytesIO(reply.content))
         assert reply.headers["content-type"].startswith("image/") and (film.n_frames, film.size) == (frames, (64, 64))
-        film.seek(1)
+        film.load()
         assert film.info["duration"] == 100
     single = found(drawn, words="teapot")[0]["job"]
     refused = drawn.get(f"/api/jobs/{single}/animation")

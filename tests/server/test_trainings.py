@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -14,8 +17,9 @@ from PIL import Image, ImageDraw
 
 from server.conftest import serving
 from sfumato.server.config import Config
+from sfumato.server.trainings import runner
 from sfumato.server.trainings.runner import Trainings
-from sfumato.server.trainings.training import RECORD, Training
+from sfumato.server.trainings.training import RECORD, Training, state_of
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +124,48 @@ def test_what_cannot_be_put_among_the_models_is_said(tmp_path: Path, monkeypatch
     (tmp_path / "home" / "models" / "Lora" / "x.safetensors").write_bytes(b"another")
     settled = Trainings(tmp_path).settle(done)
     assert (settled.file, settled.problem) == ("x-2", "")
+
+
+TRAINER = """#!/bin/sh
+cd {folder}
+mkdir -p run/export
+echo '{{"step": 1, "loss": 0.5}}' > run/log.jsonl
+while [ ! -e go ]; do sleep 0.02; done
+echo learnt > run/export/balls.safetensors
+echo '{{"step": 2, "loss": 0.4}}' >> run/log.jsonl
+touch run/report.html
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_server_that_was_killed_lists_its_training_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """The trainer outlives a killed server; `killed`: it is killed as well, as when a machine stops."""
+    monkeypatch.setenv("SFUMATO_HOME", str(tmp_path / "home"))
+    before, folder, trainer = Trainings(tmp_path / "all"), tmp_path / "all" / "x", tmp_path / "trainer"
+    (folder / "pictures").mkdir(parents=True)
+    one = Training(id="x", user="ann", name="balls", kind="lora", model="emoji", steps=2, pictures=1, created=1.0)
+    one.write(folder)
+    trainer.write_text(TRAINER.format(folder=folder))
+    trainer.chmod(0o700)
+    monkeypatch.setattr(runner.sys, "executable", str(trainer))
+    monkeypatch.setattr(runner.threading, "Thread", Mock())  # nobody waits for its end: that server is gone
+    before.resume(one)
+    again = Trainings(tmp_path / "all")
+    (found,) = again.of("ann")
+    assert again.running() == "x" and state_of(found, folder, True) == "running"
+    until = time.monotonic() + 60
+    if killed:
+        _, process = (tmp_path / "all" / runner.LOCK).read_text().split()
+        os.killpg(int(process), signal.SIGKILL)
+    else:
+        (folder / "go").touch()
+    while again.running() is not None and time.monotonic() < until:
+        time.sleep(0.02)
+    settled = again.settle(again.get("x", "ann"))
+    assert state_of(settled, folder, False) == ("stopped" if killed else "done")
+    assert settled.file == (None if killed else "balls")
 
 
 def test_each_user_has_trainings_of_their_own(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ class AttentionMaps:
     def _cross(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
         x, context = given
         if isinstance(module, SeesImages):
-            module, context = module.attention, context[:, : -sum(module.counts) - 1]
+            context = context[:, : -sum(module.counts) - 1]
+            module = module.attention
         q, k = module.in_heads(module.to_q(x)), module.in_heads(module.to_k(context))  # type: ignore[operator]
         self._add(q[0], k[0], 0)
 

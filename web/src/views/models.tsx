@@ -15,7 +15,7 @@ const memory = signal<Record<string, Memory | string>>({});
 
 async function count(name: string): Promise<void> {
   if (memory.value[name]) return;
-  const found = await get<Memory>(`/models/memory?model=${encodeURIComponent(name)}`).catch((error: Error) => error.message);
+  const found = await get<Memory>(`/memory?model=${encodeURIComponent(name)}`).catch((error: Error) => error.message);
   memory.value = { ...memory.value, [name]: found };
 }
 

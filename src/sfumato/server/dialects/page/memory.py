@@ -38,7 +38,7 @@ class PlanView(BaseModel):
     drawing: int
 
 
-@router.get("/models/memory")
+@router.get("/memory")
 async def get_memory(
     queue: QueueOf, model: str = EMBEDDED, dtype: Literal["float32", "float16", "bfloat16"] | None = None
 ) -> PlanView:
