@@ -14,7 +14,7 @@ from sfumato.diffusion.driver import Denoiser, Row, emitting
 from sfumato.diffusion.guidance import Estimate, Guide
 from sfumato.nets.attention_maps import AttentionMaps
 from sfumato.pipeline.attention_words import Named, things_named, words_named
-from sfumato.pipeline.events import Events, Picture, Progress, WordMaps
+from sfumato.pipeline.events import Drawing, Events, Picture, Progress, WordMaps
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 from sfumato.text.prompt.emphasis import Spans
@@ -41,7 +41,8 @@ def with_word_maps(model: Model, settings: Settings, draw: Callable[[Model], Eve
             event = replace(event, attention=_of_words(named, maps))
         yield event
 
-    return Events(emitting(events.drawing, change), events.max_rows)
+    drawing: Drawing = emitting(events.drawing, change)  # type: ignore[arg-type]  # mypy joins the union to object
+    return Events(drawing, events.max_rows)
 
 
 @dataclass(eq=False)

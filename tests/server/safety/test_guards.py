@@ -88,7 +88,7 @@ def test_the_token_comes_in_by_every_door() -> None:
 
 
 def test_our_page_asks_by_its_own_form_and_not_by_the_browsers() -> None:
-    client = calling(Auth(PLAIN, Config(token=TOKEN)))
+    client = calling(Auth(PLAIN, Sessions(Config(token=TOKEN))))
     for path in ("/", "/web/index.js"):
         assert client.get(path).status_code != 401
     for path, method in (("/web", "get"), ("/", "post"), ("/docs", "get"), ("/?token=wrong", "get")):
