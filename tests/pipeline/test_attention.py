@@ -72,7 +72,7 @@ def test_every_sampler_reports_maps(sd: StableDiffusion, sampler: str) -> None:
 
 @pytest.mark.parametrize("options", [
     {"cfg": 1.0}, {"cfg_rescale": 0.5}, {"apg": True}, {"pag": 2.0}, {"tiling": "both"}, {"cfg_interval": "0%-40%"},
-    {"n": 3}, {"hires_scale": 2.0, "hires_steps": 2},
+    {"n": 3}, {"token_merging": 0.5}, {"step_cache": "deepcache:2"}, {"hires_scale": 2.0, "hires_steps": 2},
 ], ids=str)  # fmt: skip
 def test_every_step_has_maps_with_other_options(sd: StableDiffusion, options: dict) -> None:
     maps, pictures = watched(sd, "a cat", **options)
@@ -90,8 +90,11 @@ def test_attention_is_shared_among_all_tokens(sd: StableDiffusion) -> None:
     maps = AttentionMaps(sd.denoiser.network)
     maps.network(torch.randn(2, 4, 12, 8), torch.tensor([5.0, 900.0]), Cond(torch.randn(2, 77, 32)))
     shares = maps.take()
-    assert shares.shape == (77, 6, 4) and torch.allclose(shares.sum(0), torch.ones(6, 4), atol=1e-5)
+    assert (
+        shares is not None and shares.shape == (77, 6, 4) and torch.allclose(shares.sum(0), torch.ones(6, 4), atol=1e-5)
+    )
     alone = AttentionMaps(sd.denoiser.network)
+    assert alone.take() is None
     with pytest.raises(ValueError, match="not in a Linear"):
         AttentionMaps(torch.nn.Linear(1, 1))
     assert not sd.denoiser.network._forward_pre_hooks and alone.network is not sd.denoiser.network
@@ -106,7 +109,7 @@ def test_large_maps_are_made_smaller(sd: StableDiffusion) -> None:
 def test_a_joint_attention(tmp_path: Path) -> None:
     with pytest.warns(SfumatoWarning, match="without T5's tokenizer"):
         sd = sfumato.load(tiny.save(tmp_path / "sd3", family("sd3_medium")))
-    maps, _ = watched(sd, "a cat, a", width=128, height=64, steps=1)
+    maps, _ = watched(sd, "a cat, a", width=128, height=64, steps=1, token_merging=0.5)
     assert maps[0].words == ("a", "cat", "a") and maps[0].maps.shape == (3, 4, 8)
 
 

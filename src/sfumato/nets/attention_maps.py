@@ -13,6 +13,7 @@ from sfumato.nets import mmdit
 from sfumato.nets.ip_adapter import SeesImages
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.shared_weights import with_shared_weights
+from sfumato.nets.token_merging import MergedAttention
 from sfumato.nets.unet import TransformerLayer, UNet
 
 PATCH = 2  # latents along an edge of a map's finest place
@@ -40,9 +41,12 @@ class AttentionMaps:
                 module.attn.register_forward_pre_hook(self._joint)
         self._size, self._maps, self._count = (0, 0), torch.zeros(0), 0
 
-    def take(self) -> Tensor:
-        """The maps (tokens, h, w) of the last call: the share of a place's attention that each token gets."""
-        return self._maps / max(1, self._count)
+    def take(self) -> Tensor | None:
+        """The maps (tokens, h, w) of the last call: the share of a place's attention that each token gets.
+
+        None where the call left out all attentions to the text (see `diffusion.step_cache`).
+        """
+        return self._maps / self._count if self._count else None
 
     def _begin(self, module: nn.Module, given: tuple[Any, ...]) -> None:
         height, width = given[0].shape[2:]
@@ -58,7 +62,8 @@ class AttentionMaps:
 
     def _joint(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
         x, text = given
-        q, k, _ = module.projected(x, text)  # type: ignore[operator]
+        attention = module.attention if isinstance(module, MergedAttention) else module
+        q, k, _ = attention.projected(x, text)  # type: ignore[operator]
         self._add(q[0, :, : x.shape[1]], k[0], x.shape[1])
 
     def _add(self, q: Tensor, k: Tensor, first: int) -> None:

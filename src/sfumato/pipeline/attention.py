@@ -76,7 +76,8 @@ class _Seen:
                 return (yield rows)
             own, maps = watched(first.denoiser)
             answers = yield [replace(row, denoiser=own) if row.question == first.question else row for row in rows]
-            self.keep(first.x, maps.take())
+            if (taken := maps.take()) is not None:
+                self.keep(first.x, taken)
             return answers
 
         def denoise(x: Tensor, sigma: float) -> Estimate:
