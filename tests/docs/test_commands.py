@@ -37,7 +37,7 @@ STANDS_FOR = {
 }
 # Options that make a command short, unless it gives them itself.
 SHORT = {
-    "txt2img": ["--steps", "2"],
+    "txt2img": ["--steps", "2", "--size", "128x128"],
     "img2img": ["--steps", "2"],
     "inpaint": ["--steps", "2"],
     "outpaint": ["--steps", "2"],
@@ -88,6 +88,7 @@ def _sfumato(words: list[str]) -> None:
         words = [STANDS_FOR.get(word, word) for word in words]
     options = SHORT.get(words[0], [])
     given = set(words) | ({"--steps"} if {"--sigmas", "--upscaler"} & set(words) else set())
+    given |= {"--size"} if {"--width", "--height"} & set(words) else set()
     if words[0] in WRITES:  # the folder has pictures of all names that pages speak of
         words = [*words, "--overwrite"]
     short = [word for k in range(0, len(options), 2) if options[k] not in given for word in options[k : k + 2]]
