@@ -172,3 +172,11 @@ def test_deleted_files_go_after_a_while(tmp_path: Path, monkeypatch: pytest.Monk
         assert len(list(tmp_path.glob("outputs/*/*.png"))) == 1
         client.post("/api/gallery/mark", json={"pictures": [{"job": job, "index": 0}], "deleted": True})
         assert not list(tmp_path.glob("outputs/*/*.png")) and found(client) == []
+
+
+def test_an_empty_gallery_has_nothing_similar(drawn: httpx.Client) -> None:
+    every = {"pictures": places(found(drawn, count=500))}
+    drawn.post("/api/gallery/mark", json={**every, "deleted": True})
+    reply = drawn.get("/api/gallery/similar", params={"text": "a teapot"})
+    drawn.post("/api/gallery/mark", json={**every, "deleted": False})
+    assert (reply.status_code, reply.json()) == (200, {"total": 0, "pictures": []})

@@ -172,7 +172,8 @@ async def similar(
             raise HTTPException(404, "this picture is not in the gallery")
     found = [place for place, vector in vectors if len(vector) == len(wanted)]
     table = np.frombuffer(b"".join(vector for _, vector in vectors if len(vector) == len(wanted)), np.float32)
-    scores = table.reshape(len(found), -1) @ np.frombuffer(wanted, np.float32)
+    like = np.frombuffer(wanted, np.float32)
+    scores = table.reshape(len(found), len(like)) @ like
     best = [found[k] for k in np.argsort(-scores, kind="stable")[:count]]
     shown = await queue.gallery(lambda one: one.get(user, best))
     return Found(total=len(shown), pictures=list(map(_view, shown)))
