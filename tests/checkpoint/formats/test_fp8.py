@@ -72,7 +72,6 @@ def refused(path, text):
             torch.ones(()),
             "the scale of a float32 tensor, which is not read; give it as float16",
         ),
-        (f"{MATRIX}.weight.quant_state.bitsandbytes__nf4", torch.zeros(4), "is quantised by bitsandbytes"),
         (f"{MATRIX}.SCB", torch.zeros(4), "is quantised by bitsandbytes"),
         (f"{MATRIX}.qweight", torch.zeros(4), "is quantised by AWQ, GPTQ or SVDQuant"),
     ],

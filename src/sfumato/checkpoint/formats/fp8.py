@@ -17,11 +17,11 @@ MARKS = re.compile(r"(.+\.)?scaled_fp8|.+\.(scale_input|input_scale)")
 DESCRIBED = re.compile(r"(.+)\.comfy_quant")
 # Formats that are not floating point with a scale, each by a name that it adds to those of a network.
 OTHERS = (
-    (re.compile(r".+\.quant_state\.bitsandbytes__\w+|.+\.(SCB|absmax|quant_map)"), "bitsandbytes"),
+    (re.compile(r".+\.(SCB|absmax|quant_map)"), "bitsandbytes in 8 bits"),
     (re.compile(r".+\.(qweight|wscales)"), "AWQ, GPTQ or SVDQuant"),
 )
 LARGE, LOST = 4096, 0.04  # values from which a weight is large, and the share of its norm that 8 bits may lose
-ADVICE = "give it as float16, bfloat16, float8 or GGUF"
+ADVICE = "give it as float16, bfloat16, float8, NF4 or GGUF"
 
 
 def values(file: WeightFile, tensors: dict[str, Stored]) -> dict[str, Stored]:
