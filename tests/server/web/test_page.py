@@ -194,6 +194,7 @@ def test_the_steps_are_shown_with_and_without_guidance_and_by_word(opened: Any) 
     page.wait_for_selector(".along:nth-of-type(1) li:nth-child(3) img[alt='With guidance, Picture']")
     page.wait_for_selector(".along:nth-of-type(2) li:nth-child(3) img[alt='Without guidance, Picture']")
     page.click(".learn .chip:has-text('rocket')")
+    page.wait_for_selector(".film:nth-child(2) .heat[aria-label$='rocket']")
     light = (
         "[...document.querySelectorAll('.heat')].map(one => {"
         "const {data} = one.getContext('2d').getImageData(0, 0, one.width, one.height);"
@@ -202,6 +203,7 @@ def test_the_steps_are_shown_with_and_without_guidance_and_by_word(opened: Any) 
     )
     right = page.evaluate(light)
     page.click(".learn .chip:has-text('heart')")
+    page.wait_for_selector(".film:nth-child(2) .heat[aria-label$='heart']")
     left = page.evaluate(light)
     assert len(right) == 2 and right[0] > 1.2 and left[0] < right[0] / 1.5
     page.locator(".along .thumb").nth(1).click()

@@ -1,6 +1,6 @@
 /** Learn: how one picture came to be, from noise to the end, with and without guidance, and which word it looked at where. */
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { wholeNumber } from "../api";
 import { form, option, request } from "../form";
 import { t } from "../i18n";
@@ -75,7 +75,7 @@ function Film({ step, prompt, title }: { step: Step; prompt: string; title?: str
 /** A map as light where a word is looked at, and shade elsewhere. */
 function Heat({ of, map }: { of: Attention; map: string }) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const values = atob(map), pixels = new ImageData(of.width, of.height);
     for (let k = 0; k < values.length; k++) pixels.data[4 * k + 3] = 230 - 0.9 * values.charCodeAt(k);
     canvas.current?.getContext("2d")?.putImageData(pixels, 0, 0);
