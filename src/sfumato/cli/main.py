@@ -90,7 +90,7 @@ FEW_OWNERS = 3  # an option that more of them have is no hint
 
 BASIC = "What everybody needs"
 PANELS = (
-    BASIC, "Arguments", "Options", "On a picture", "The way", "Pictures", "Sampling", "Words", "Guidance",
+    BASIC, "Arguments", "Options", "On a picture", "The way", "Pictures", "Sampling", "Words", "Guidance", "Speed",
     "Adapters", "Second, larger pass", "XL", "Model and machine", "Output",
 )  # fmt: skip
 FIRST = ("--out", "--model", "--size", "--steps", "--cfg", "--seed")
