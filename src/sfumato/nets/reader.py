@@ -58,16 +58,19 @@ SIDES = 4  # to what a value belongs: the thing before it, the thing after it, t
 
 
 def value_ranges(cfg: PriorConfig) -> dict[str, range]:
-    """The places of a lexicon's values by the field that they are of, in their fields' order; "not said" is none."""
+    """The places of a lexicon's values by the field that they are of, in their fields' order; "not said" is none.
+
+    The last, "surface", is no field: it marks what may lie behind things, whose colour is the ground's.
+    """
     sizes = {"count": MAX_COUNT, "tint": cfg.tints - 1, "size": len(SIZES), "pose": len(POSES)}
-    sizes |= {"place": len(PLACES), "style": cfg.styles, "ground": cfg.grounds - 1}
+    sizes |= {"place": len(PLACES), "style": cfg.styles, "ground": cfg.grounds - 1, "surface": 1}
     ends = list(accumulate(sizes.values()))
     return {name: range(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
 
 def value_count(cfg: PriorConfig) -> int:
     """How many values a lexicon knows."""
-    return value_ranges(cfg)["ground"].stop
+    return value_ranges(cfg)["surface"].stop
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,12 +45,30 @@ def colour_words(colour: Colour, word: str, language: str, gender: str = "n") ->
             return {"c": word}
 
 
-def counted_form(name: Name, count: int) -> tuple[str, str, str]:
-    """Returns a name as two or more of it are said, the gender that goes with it, and the table of its numbers."""
-    if count > 4 and "M" in name.cases:
+def counted_form(name: Name, count: int, collective: bool = False) -> tuple[str, str, str]:
+    """Returns a name as two or more of it are said, the gender that goes with it, and the table of its numbers.
+
+    `collective` says fewer than five as Ukrainian says more, "пара котів" and not "два коти".
+    """
+    if (count > 4 or collective) and "M" in name.cases:
         return (*name.cases["M"], "numbers_many")
     text, gender = (name.plural, "p") if name.plural else (name.text, name.gender)
     return text, gender, "numbers_known" if name.two and count < 5 else "numbers"
+
+
+def surface_words(surface: str, words: dict[str, str], language: str) -> dict[str, str]:
+    """Returns the forms of what lies behind things, such as a wall, and of its colour, by slot.
+
+    {s} is the noun. Ukrainian nouns come as "стіна/стіні/стіною/f" and have {sl} locative and {si} instrumental
+    besides; `words` are the forms of the colour, of which those in these cases are made to agree.
+    """
+    if language != "uk":
+        return words | {"s": surface}
+    noun, locative, instrumental, gender = surface.split("/")
+    agreed = {"c": agree(words["m"], gender)}
+    if gender == "f":
+        agreed |= {"l": words["m"][:-2] + "ій", "i": agree(words["m"], "fi")}
+    return words | agreed | {"s": noun, "sl": locative, "si": instrumental}
 
 
 @cache

@@ -18,7 +18,7 @@ AROUND = ("relations.", "places.", "numbers.", "ground.", "joins.")  # tables of
 PICTURES = ("emoji", "icon", "picture", "image", "drawing")
 # What prompts say all the time, though it is also the name of a thing or has the form of one: a bullseye is "的".
 COMMON = word_list("的 加 家 ok ок одна таке потім лівий при plus плюс")
-MOST = 80  # concepts that share a keyword; what more share tells next to nothing
+MOST = 70  # concepts that share a keyword; what more share tells next to nothing
 
 
 def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:

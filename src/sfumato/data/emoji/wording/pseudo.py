@@ -117,6 +117,15 @@ def _gibberish(language: str, rng: Random) -> str:
     return "".join(rng.choice(onsets) + rng.choice(vowels) + rng.choice(closings) for _ in syllables)
 
 
+def pseudo_surface(language: str, rng: Random) -> str:
+    """Returns a noun that does not exist, as `forms.surface_words` takes what lies behind things."""
+    noun = _gibberish(language, rng)
+    if language != "uk":
+        return noun
+    stem = noun.rstrip("аеиіоуяюєйьв") + rng.choice("бдзклмнпрст")
+    return rng.choice((f"{stem}/{stem}і/{stem}ом/m", f"{stem}а/{stem}і/{stem}ою/f"))
+
+
 def noisy(text: str, language: str, rng: Random) -> str:
     """Returns the text with such words before it, after it or both."""
     before, behind = rng.choice(((1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (1, 1), (2, 1), (4, 0)))

@@ -7,14 +7,14 @@ from random import Random
 
 from sfumato.data.emoji.wording import english
 from sfumato.data.emoji.wording.asked import Asked, Thing
-from sfumato.data.emoji.wording.forms import COMMAS, LIST_COMMAS, case_slots, row_patterns
+from sfumato.data.emoji.wording.forms import COMMAS, LIST_COMMAS, case_slots, row_patterns, surface_words
 from sfumato.data.emoji.wording.lexicon import SPACELESS, Template, lexicon, loose
 from sfumato.data.emoji.wording.names import names, slip
-from sfumato.data.emoji.wording.pseudo import noisy
+from sfumato.data.emoji.wording.pseudo import noisy, pseudo_surface, pseudo_word
 from sfumato.data.emoji.wording.things import Phrase, ThingSpeaker
 
 ENGLISH_STYLE_SHARE = 0.03
-NOISE_SHARE = {False: 0.12, True: 0.05}
+NOISE_SHARE = {False: 0.12, True: 0.08}
 LOOSE_SHARE = {False: 0.35, True: 0.65}
 CLAUSE_SHARE = 0.25
 CASE_TRIES = 5
@@ -29,6 +29,10 @@ WAYS = ("near", "tail", "picture", "comma", "head")
 WAY_WEIGHTS = {False: (0.2, 0.28, 0.25, 0.17, 0.1), True: (0.0, 0.36, 0.26, 0.26, 0.12)}
 GROUND_WAYS = ("tail", "comma", "head")
 GROUND_WEIGHTS = (0.5, 0.38, 0.12)
+# Shares of the backgrounds that are said of a thing behind, "in front of a blue wall", and of those things that do not
+# exist: so a colour of something that no lexicon knows is learnt to be the background's.
+SURFACE_SHARE = {False: 0.4, True: 0.15}
+NO_SURFACE_SHARE = 0.4
 
 GAP_SHARE = 0.25  # of the requests with a space around their things, in languages that write words together
 BARE_SHARE = 0.15  # of the lists without "and", and of the styles and backgrounds without the comma before them
@@ -168,9 +172,13 @@ class _Speaker(ThingSpeaker):
 
     def _grounded(self, text: str) -> str:
         assert self.asked.ground is not None
-        pattern = self.pick(self.half.tables[f"ground.{self.ground_way}"])
         many = self.several or self.asked.things[0].count > 1
         words = self.colour_words(self.asked.ground)
+        if not self.held and self.rng.random() < SURFACE_SHARE[self.plain]:
+            pattern = self.rng.choice(self.half.tables[f"ground.surface_{self.ground_way}"])
+            words = surface_words(self._surface(), words, self.language) | {"w": pseudo_word(self.language, self.rng)}
+        else:
+            pattern = self.pick(self.half.tables[f"ground.{self.ground_way}"])
         if self.ground_way == "tail" and "{x}" in pattern:
             return pattern.format(x=text, **words)
         said = pattern.format(it="them" if many else "it", **words)
@@ -181,6 +189,12 @@ class _Speaker(ThingSpeaker):
                 return f"{text}{self._comma()}{said}"
             case _:
                 return said + text
+
+    def _surface(self) -> str:
+        """Something that may lie behind things, which at times does not exist."""
+        if self.rng.random() < NO_SURFACE_SHARE:
+            return pseudo_surface(self.language, self.rng)
+        return self.pick(self.half.tables["ground.surfaces"])
 
     def _bare(self) -> bool:
         return not self.held and self.rng.random() < BARE_SHARE

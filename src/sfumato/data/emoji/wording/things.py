@@ -28,11 +28,12 @@ TYPO_SHARE = 0.08
 WIDE_SHARE = 0.02
 PLURAL_SHARE = 0.1
 ADJECTIVE_SHARE = {False: 0.25, True: 0.08}
-PSEUDO_SHARE = 0.04
+PSEUDO_SHARE = {False: 0.04, True: 0.02}
 SECOND_ADJECTIVE_SHARE = 0.2
 TAIL_SHARE = 0.25
 COLOUR_SYNONYM_SHARE = 0.25
 OTHER_COUNTER_SHARE = 0.15
+COLLECTIVE_SHARE = 0.25
 
 # How often a single thing gets a determiner, where the language does not ask for one; English mostly says "a".
 DETERMINED_SHARE = {"en": 0.35, "th": 0.2, "zh": 0.5, "id": 0.4, "uk": 0.12, "ja": 0.1}
@@ -69,26 +70,29 @@ class ThingSpeaker:
         name = known[0]
         if len(known) > 1 and not case and rng.random() < OTHER_SHARE:
             name = rng.choice(known[1:])
-        text, gender = self._called(thing, name, case)
+        text, gender, numbers = self._called(thing, name, case)
         if text is None:
             return Phrase(thing.concept.emoji, thing.concept.emoji)
         many = thing.count > 1
         modifiers = self.half.modifiers[gender]
         text, tail = self._described(text, thing, modifiers, gender)
         if many:
-            text = self._counted(text, thing.count, name)
+            text = self._counted(text, f"{numbers}.{thing.count}", name)
         bare = self._tailed(text, tail, thing, gender)
         if many or (self.article == "bare" and self.language == "en"):
             return Phrase(bare, bare)
         return Phrase(bare, self._tailed(self._determined(text, name, modifiers), tail, thing, gender))
 
-    def _called(self, thing: Thing, name: Name, case: str | None) -> tuple[str | None, str]:
-        """The name in the form that is wanted (None: its emoji), and the gender that goes with it."""
-        rng, language = self.rng, self.language
+    def _called(self, thing: Thing, name: Name, case: str | None) -> tuple[str | None, str, str]:
+        """The name in the form that is wanted (None: its emoji), the gender that goes with it, and the table of its
+        numbers, which one thing has none of."""
         if thing.count > 1:
-            return counted_form(name, thing.count)[:2]
-        if case:
-            return name.cases[case]
+            return counted_form(name, thing.count, not self.held and self.rng.random() < COLLECTIVE_SHARE)
+        return (*name.cases[case], "") if case else (*self._alone(thing, name), "")
+
+    def _alone(self, thing: Thing, name: Name) -> tuple[str | None, str]:
+        """The name of one thing in some form (None: its emoji), and the gender that goes with it."""
+        rng, language = self.rng, self.language
         text = name.text
         if not self.several and not self.held:
             chance = rng.random()
@@ -132,7 +136,7 @@ class ThingSpeaker:
             text = _put(rng.choice(modifiers.adjectives), text)
             if not self.several and rng.random() < SECOND_ADJECTIVE_SHARE:
                 text = _put(rng.choice(modifiers.adjectives), text)
-        elif chance > 1 - PSEUDO_SHARE and not self.several:
+        elif chance > 1 - PSEUDO_SHARE[self.several]:
             text = pseudo_adjective(text, self.language, rng, self.held, gender)
         return text, tail
 
@@ -156,8 +160,8 @@ class ThingSpeaker:
         colour = self.colour_words(thing.colour, gender) if thing.colour else {}
         return pattern.format(n=text, its="their" if many else "its", **{"is": "are" if many else "is"}, **colour)
 
-    def _counted(self, text: str, count: int, name: Name) -> str:
-        pattern = self.pick(self.half.tables[f"{counted_form(name, count)[2]}.{count}"])
+    def _counted(self, text: str, table: str, name: Name) -> str:
+        pattern = self.pick(self.half.tables[table])
         return pattern.format(n=text, k=self._counter(name), two=name.two)
 
     def _counter(self, name: Name) -> str:

@@ -1,6 +1,7 @@
 """All phrases that say a number, colour, size, pose, place or style, for a lexicon.
 
-They are what the patterns of training say around a name: "{n} turned upside down" has one for a pose.
+They are what the patterns of training say around a name: "{n} turned upside down" has one for a pose. What may lie
+behind things, such as a wall, is known besides: a colour of it is the background's.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ def _all() -> Iterator[tuple[str, str, int]]:
             those = [one for way in ("noun", "near", "tail") for one in half.tables[f"styles.{style}.{way}"]]
             found = {phrase for phrase in _around(those) if len(phrase) <= STYLE_LENGTH}
             yield from ((phrase, "style", place) for phrase in found.union(STYLE_WORDS[language][style]))
+        for surface in half.tables["ground.surfaces"]:
+            yield from ((form, "surface", 0) for form in surface.split("/")[:3])
     yield from ((word, "count", count - 1) for word, count in UKRAINIAN.items())
 
 
