@@ -42,7 +42,15 @@ def test_equal_things_do_not_cover_each_other(count: int):
         assert len(found) == count and {spot.group for spot in found} == {0}
         for k, a in enumerate(found):
             assert a.side / 2 - 1e-9 <= a.x <= 1 - a.side / 2 + 1e-9
-            assert all(max(abs(a.x - b.x), abs(a.y - b.y)) > 0.8 * a.side for b in found[:k])
+            assert all(max(abs(a.x - b.x), abs(a.y - b.y)) > a.side + 0.04 for b in found[:k])
+
+
+def test_neighbours_lie_apart():
+    two, three = [Group(3), Group(2, "big")], [Group(), Group(2), Group(size="big")]
+    for arrangement, groups in (("left", two), ("above", two), ("row", three)):
+        for found in several(arrangement=arrangement, groups=groups):
+            for k, a in enumerate(found):
+                assert all(max(abs(a.x - b.x), abs(a.y - b.y)) > (a.side + b.side) / 2 + 0.04 for b in found[:k])
 
 
 def test_sizes_and_poses():

@@ -27,6 +27,7 @@ MAX_GROUPS = 4
 MAX_THINGS = 6  # in a picture
 ALONE = (0.8, 0.94)  # the longer edge of a thing that has the picture to itself
 WANDER = 0.02  # how far from its place a thing may lie
+GAP = 0.05  # between neighbours, so that things can be told apart and counted
 LEAN = (14.0, 32.0)  # degrees of a tilted thing, to either side
 
 
@@ -78,7 +79,8 @@ def spots(arrangement: Arrangement, place: Place | None, groups: Sequence[Group]
     result = []
     for number, (group, region) in enumerate(zip(groups, regions(arrangement, place, groups, rng), strict=True)):
         order = int(arrangement == "front" and number == 0)
-        for x, y, side in _filled(region, group, len(groups) == 1 and place is None, rng):
+        neighbours = len(groups) > 1 and arrangement != "front"
+        for x, y, side in _filled(region, group, len(groups) == 1 and place is None, neighbours, rng):
             angle, mirrored = _posed(group.pose, rng)
             result.append(Spot(x, y, side, angle, mirrored, number, order))
     return result
@@ -144,23 +146,34 @@ def _share(groups: Sequence[Group]) -> float:
     return min(max(weight[0] / sum(weight), 0.36), 0.64)
 
 
-def _filled(region: Region, group: Group, alone: bool, rng: Random) -> list[tuple[float, float, float]]:
-    """Middle and longer edge of each thing of a group in its region."""
+def _filled(
+    region: Region, group: Group, alone: bool, neighbours: bool, rng: Random
+) -> list[tuple[float, float, float]]:
+    """Middle and longer edge of each thing of a group in its region, which has the picture to itself (`alone`) or
+    others beside it (`neighbours`)."""
     count = group.count
+    if count > 1:  # all of it lies in the picture
+        x, y = (
+            min(max(at, edge / 2), 1 - edge / 2) for at, edge in ((region.x, region.width), (region.y, region.height))
+        )
+        region = replace(region, x=x, y=y)
     rows, columns = _grid(region, count, rng)
     width, height = region.width / columns, region.height / rows
     cell = min(width, height, 0.5 if count > 1 else 1.0)
     low, high = {"small": (0.36, 0.48), "big": (0.93, 0.99), None: ALONE if alone and count == 1 else (0.82, 0.92)}[
         group.size
     ]
-    side = cell * rng.uniform(low, high)
+    side, room = cell * rng.uniform(low, high), 1.0
+    if neighbours or count > 1:
+        side = min(side, cell - GAP)
+        room = max(0.0, min(width, height) - side - GAP) / 2  # on either side
     found = []
     for k in range(count):
         row, column = divmod(k, columns)
         in_row = min(columns, count - row * columns)  # the last row may be shorter, and is centred
         x = region.x + (column - (in_row - 1) / 2) * width
         y = region.y + (row - (rows - 1) / 2) * height
-        slack = WANDER if group.size != "small" else 4 * WANDER * min(1.0, cell)
+        slack = min(room, WANDER if group.size != "small" else 4 * WANDER * min(1.0, cell))
         x, y = x + rng.uniform(-slack, slack), y + rng.uniform(-slack, slack)
         found.append((min(max(x, side / 2), 1 - side / 2), min(max(y, side / 2), 1 - side / 2), side))
     return found

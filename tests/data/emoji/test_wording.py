@@ -12,6 +12,7 @@ from sfumato.data.emoji.nouns import TINTS, nouns
 from sfumato.data.emoji.wording import Asked, Thing, canonical, is_held, keywords, nothing, say, say_keywords, typo
 from sfumato.data.emoji.wording.declension import instrumental, plurals
 from sfumato.data.emoji.wording.english import countable, plural, with_article
+from sfumato.data.emoji.wording.forms import colour_words, surface_words
 from sfumato.data.emoji.wording.lexicon import agree, fillers, lexicon
 from sfumato.data.emoji.wording.names import names as names_of_concept
 from sfumato.data.emoji.wording.names import slip
@@ -92,6 +93,34 @@ def test_held_patterns_never_occur_in_training(language):
     assert {name: set(train.tables[name]) & set(held.tables[name]) for name in tables} == {
         name: set() for name in tables
     }
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_background_of_training_is_a_held_one(language):
+    """Those that are made of a pattern and of what lies behind; words for colours are compared as one."""
+    train, held = lexicon(language, False).tables, lexicon(language, True).tables
+    blank = {slot: "{c}" for slot in "cakligmx"} | {"it": "it", "w": "w"}
+    for way in ("tail", "comma", "head"):
+        kept = {pattern.format(**blank) for pattern in held[f"ground.{way}"]}
+        for surface in train["ground.surfaces"]:
+            nouns = dict(zip(("s", "sl", "si"), surface.split("/"), strict=False))
+            made = {pattern.format(**blank | nouns) for pattern in train[f"ground.surface_{way}"]}
+            assert not made & kept, (surface, way)
+
+
+def test_ukrainian_says_what_lies_behind_in_its_case():
+    blue = colour_words(next(c for c in COLOURS if c.name == "blue"), "синє", "uk")
+    pattern = "на {l} {sl}, перед {i} {si}, {c} {s}"
+    wall, sheet = (
+        pattern.format(**surface_words(noun, blue, "uk")) for noun in ("стіна/стіні/стіною/f", "аркуш/аркуші/аркушем/m")
+    )
+    assert wall == "на синій стіні, перед синьою стіною, синя стіна"
+    assert sheet == "на синьому аркуші, перед синім аркушем, синій аркуш"
+
+
+def test_ukrainian_says_a_few_things_in_two_ways():
+    texts = {say(Asked((Thing(FOX, 2),)), "uk", Random(seed), plain=True).lower() for seed in range(300)}
+    assert any("дві лисиці" in text for text in texts) and any("пара лисиць" in text for text in texts)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -397,7 +426,8 @@ def test_a_typo_is_one_slip(language):
 def test_both_halves_have_the_same_tables(language):
     text = (resources.files("sfumato.data.emoji.wording") / f"{language}.toml").read_text(encoding="utf-8")
     train, held = (set(_leaves(tomllib.loads(text)[half])) for half in ("train", "held"))
-    ours = {name for name in train | held if not name.startswith(("lists.", "colours.", "places."))}
+    some = ("lists.", "colours.", "places.", "ground.surface", "numbers_many.")
+    ours = {name for name in train | held if not name.startswith(some)}
     assert ours & train == ours & held
 
 
