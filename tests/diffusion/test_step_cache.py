@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 import tiny
+from sfumato.diffusion.cache_rules import Accumulated, EveryNth, FirstBlock, parse_rule
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.driver import Denoiser, Job, Step, with_step_cache
 from sfumato.diffusion.guidance import cfg, network_guide
@@ -13,7 +14,7 @@ from sfumato.diffusion.process import EXPLODING
 from sfumato.diffusion.rng import NoiseStream
 from sfumato.diffusion.sample import SAMPLERS
 from sfumato.diffusion.sigma_schedules import sigma_list
-from sfumato.diffusion.step_cache import Accumulated, EveryNth, FirstBlock, Memory, Recall, parse_rule
+from sfumato.diffusion.step_cache import Memory, Recall
 from sfumato.errors import SfumatoError
 from sfumato.nets.controlled import Controlled
 from sfumato.nets.mmdit import MMDiT

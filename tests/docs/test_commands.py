@@ -37,7 +37,7 @@ STANDS_FOR = {
 }
 # Options that make a command short, unless it gives them itself.
 SHORT = {
-    "txt2img": ["--steps", "2", "--size", "128x128"],
+    "txt2img": ["--steps", "2", "--size", "256x256"],
     "img2img": ["--steps", "2"],
     "inpaint": ["--steps", "2"],
     "outpaint": ["--steps", "2"],

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.diffusion import predict
+from sfumato.diffusion.cache_rules import Rule
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.noise_schedule import NoiseTable, Table
 from sfumato.diffusion.process import ForwardProcess, per_row, process_for
-from sfumato.diffusion.step_cache import Memory, Recall, Rule
+from sfumato.diffusion.step_cache import Memory, Recall
 from sfumato.spec import Prediction
 
 

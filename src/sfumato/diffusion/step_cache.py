@@ -7,8 +7,6 @@ again. What is kept belongs to one picture under one conditioning (`Memory`), so
 
 from __future__ import annotations
 
-import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,75 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.errors import SfumatoError
-
-_FORM = re.compile(r"\s*([a-z-]+)\s*[:=]\s*(\d+(?:\.\d+)?)\s*")
-
-
-@dataclass(frozen=True)
-class Rule(ABC):
-    """Says when the inner blocks of a network are left out. `measures` says whether it looks at the first block."""
-
-    measures = False
-
-    @abstractmethod
-    def reuses(self, memory: Memory, change: Tensor | None) -> bool:
-        """Whether the row may use again what `memory` has of its inner blocks.
-
-        `change` is what the first block adds to its input, where the rule measures.
-        """
-
-
-@dataclass(frozen=True)
-class FirstBlock(Rule):
-    """First-block caching: while the first block's change differs by less than `threshold` from that at the last run.
-
-    The difference is the mean of the absolute differences, as a share of the mean absolute value before.
-    """
-
-    threshold: float
-    measures = True
-
-    def reuses(self, memory: Memory, change: Tensor | None) -> bool:
-        return _difference(change, memory.change) < self.threshold
-
-
-@dataclass(frozen=True)
-class Accumulated(Rule):
-    """TeaCache (Liu et al. 2024): while the differences of all steps since the last run sum to less than `threshold`.
-
-    Measured, as for `FirstBlock`, by what the first block adds, and without a polynomial that is fitted to one model.
-    """
-
-    threshold: float
-    measures = True
-
-    def reuses(self, memory: Memory, change: Tensor | None) -> bool:
-        return memory.drift + _difference(change, memory.latest) < self.threshold
-
-
-@dataclass(frozen=True)
-class EveryNth(Rule):
-    """DeepCache (Ma et al. 2023): the inner blocks run at one of `n` questions."""
-
-    n: int
-
-    def reuses(self, memory: Memory, change: Tensor | None) -> bool:
-        return memory.reused < self.n - 1
-
-
-def parse_rule(text: str) -> Rule:
-    """The rule that a text says: "first-block:0.1", "teacache:0.2" or "deepcache:3". Raises SfumatoError."""
-    match = _FORM.fullmatch(text) if isinstance(text, str) else None
-    name, number = (match[1], float(match[2])) if match else ("", 0.0)
-    if name == "deepcache" and number in range(2, 1001):
-        return EveryNth(int(number))
-    if name in (kinds := {"first-block": FirstBlock, "teacache": Accumulated}) and 0 < number <= 10:
-        return kinds[name](number)
-    raise SfumatoError(
-        f"the step cache is {text!r}; give deepcache with a whole number from 2, such as deepcache:3, or first-block "
-        "or teacache with a number up to 10, such as first-block:0.1 or teacache:0.2"
-    )
+from sfumato.diffusion.cache_rules import Rule, difference
 
 
 @dataclass(eq=False)
@@ -113,7 +43,7 @@ class Memory:
         if inner is not None:
             self.inner, self.change, self.drift, self.reused = inner, change, 0.0, 0
         else:
-            self.drift += 0.0 if change is None else _difference(change, self.latest)
+            self.drift += 0.0 if change is None else difference(change, self.latest)
             self.reused += 1
         self.latest = change
 
@@ -167,10 +97,3 @@ def _selected(given: Any, rows: Tensor | None) -> Any:
     if isinstance(given, tuple):
         return tuple(_selected(each, rows) for each in given)
     return given[rows.to(given.device)]
-
-
-def _difference(now: Tensor | None, before: Tensor | None) -> float:
-    """The mean absolute difference as a share of the mean absolute value before; infinite with nothing before."""
-    if now is None or before is None:
-        return float("inf")
-    return float((now.float() - before.float()).abs().mean() / before.float().abs().mean())

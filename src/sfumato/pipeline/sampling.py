@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from sfumato.diffusion.cache_rules import parse_rule
 from sfumato.diffusion.driver import Job, with_step_cache
 from sfumato.diffusion.guidance import Guidance
 from sfumato.diffusion.noise_schedule import Table
@@ -17,7 +18,6 @@ from sfumato.diffusion.process import EXPLODING, ForwardProcess
 from sfumato.diffusion.rng import NoiseStream, Source, slerp
 from sfumato.diffusion.sample import Sampler, find_sampler
 from sfumato.diffusion.sigma_schedules import SIGMA_SCHEDULES, own_list, sigma_list
-from sfumato.diffusion.step_cache import parse_rule
 from sfumato.pipeline.model import Model
 from sfumato.settings.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sfumato.diffusion.step_cache import parse_rule
+from sfumato.diffusion.cache_rules import parse_rule
 from sfumato.errors import SfumatoError
 from sfumato.settings.kinds import Choice, Kind, Number
 from sfumato.settings.option import option
@@ -15,7 +15,7 @@ MAX_MERGED = 0.75  # one place of four stays
 
 @dataclass(frozen=True)
 class StepCache(Kind):
-    """A rule of `diffusion.step_cache`."""
+    """A rule of `diffusion.cache_rules`."""
 
     metavar = "RULE:NUMBER"
 
