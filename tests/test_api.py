@@ -186,7 +186,7 @@ def test_the_model_that_ships_draws_in_half_precision(
     embedded: StableDiffusion, dtype: torch.dtype, recwarn: pytest.WarningsRecorder
 ) -> None:
     half, options = sfumato.load(dtype=dtype), {"seed": 5, "steps": 2}
-    options |= {"width": 128, "height": 192}
+    options |= {"width": 64, "height": 96}
     found, full = (one.txt2img("a red heart", **options)[0] for one in (half, embedded))
     assert np.abs(levels(found) - levels(full)).mean() < 3
     found, full = (one.img2img(full, "a blue heart", strength=0.5, **options)[0] for one in (half, embedded))

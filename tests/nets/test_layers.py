@@ -84,3 +84,13 @@ def test_other_precisions_are_torchs(products: list[torch.Size]) -> None:
         assert layer(x).dtype == torch.bfloat16
     assert layer.double()(x.double()).dtype == torch.float64
     assert not products
+
+
+def test_convolutions_in_float16_are_as_near_as_float16_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = layers.Conv2d(8, 6, 3).requires_grad_(False)
+    x = torch.randn(2, 8, 12, 10, generator=torch.Generator().manual_seed(0))
+    exact, layer = layer(x), layer.half()
+    for native in (False, True):
+        monkeypatch.setattr(layers, "multiplies_float16", lambda native=native: native)
+        found = layer(x.half())
+        assert found.dtype == torch.float16 and torch.allclose(found.float(), exact, atol=4e-3)

@@ -7,6 +7,8 @@ patches of the map. On coarse maps with many channels that product takes a fract
 
 bfloat16 takes the same road where the processor multiplies it by itself; its smaller weights are copied sooner, so only
 coarser maps are worth it.
+
+float16 torch convolves on most processors number by number; by way of float32 it takes a thirtieth of the time.
 """
 
 from __future__ import annotations
@@ -29,8 +31,18 @@ def multiplies_bfloat16() -> bool:
 
     Others go by way of float32 and are slower.
     """
-    features: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(features.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return _can("avx512_bf16", "amx_bf16")
+
+
+@cache
+def multiplies_float16() -> bool:
+    """Returns whether this processor multiplies matrices of float16 by itself."""
+    return _can("avx512_fp16", "amx_fp16")
+
+
+def _can(*features: str) -> bool:
+    here: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(here.get(name, False) for name in features)
 
 
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -79,6 +91,9 @@ class Conv2d(nn.Conv2d):
         super().__init__(cin, cout, kernel, stride, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_cpu and x.dtype == self.weight.dtype == torch.float16 and not multiplies_float16():
+            bias = None if self.bias is None else self.bias.float()
+            return F.conv2d(x.float(), self.weight.float(), bias, self.stride, self.padding).to(x.dtype)
         pointwise = self.kernel_size == self.stride == (1, 1)
         # Twice as many weights as the patches have numbers, or in bfloat16 eight times: where it was measured to pay.
         coarse = self.out_channels > (2 if x.dtype == torch.float32 else 8) * x[:, 0].numel()
