@@ -9,7 +9,7 @@ only how a code becomes a picture.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from sfumato.data.protocol import Captioned
 from sfumato.errors import SfumatoError
 from sfumato.nets.clip import CLIPText
-from sfumato.spec import CLIPTextConfig
 from sfumato.text.tokenizer import CLIPTokenizer
 from sfumato.train.precision import bf16_pays
 from sfumato.train.preparation import Tensors, kept, shown
-from sfumato.train.text_tower import EMBEDDING_STD, shrink_embeddings
+from sfumato.train.text_tower import EMBEDDING_STD, TowerSize, shrink_embeddings, tower_config
 
 COMPONENTS = 2  # times the tower's width: principal components that its states say
 WARMUP, DECAY = 50, 0.01
+SMOOTHING = 0.08  # share of the latest step in the error that is printed
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,13 @@ def picture_tower(
     Its vectors of tokens begin as the principal components of those of `words`, a tower with the same tokenizer. The
     result is kept in a file of `folder`, which names what it was made from.
     """
-    tower = CLIPText(_sizes(cfg, words.cfg, tokenizer))
+    size = TowerSize(width=cfg.width, layers=cfg.layers, heads=cfg.heads, max_length=tokenizer.max_length)
+    tower = CLIPText(replace(tower_config(size, tokenizer), vocab_size=words.cfg.vocab_size))
     parts = [part.fingerprint for part in pictures.parts]
     made_from = repr((cfg, tower.cfg, seed, parts, tuple(latents.shape), latents[0].double().sum().item()))
     file = folder / f"text-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}.safetensors"
     tower.load_state_dict(kept(file, lambda: _learnt(tower, cfg, words, tokenizer, pictures, latents, seed)))
     return tower.eval().requires_grad_(False)
-
-
-def _sizes(cfg: PictureText, like: CLIPTextConfig, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=like.vocab_size,
-        hidden_size=cfg.width,
-        intermediate_size=4 * cfg.width,
-        layers=cfg.layers,
-        heads=cfg.heads,
-        max_length=tokenizer.max_length,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
 
 
 def _learnt(
@@ -114,7 +101,7 @@ def _learnt(
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
-        error += (loss.item() - error) * min(1.0, 20 / cfg.batch)
+        error += (loss.item() - error) * SMOOTHING
         if (step + 1) % max(1, cfg.steps // 10) == 0:
             print(f"text {step + 1}/{cfg.steps}  left of the pictures' variance {error:.3f}", flush=True)
     return {name: value.detach().clone() for name, value in tower.state_dict().items()}
