@@ -30,7 +30,7 @@ async def serving(*routes: web.RouteDef) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def until(true: Callable[[], object], seconds: float = 20) -> None:
+async def until(true: Callable[[], object], seconds: float = 120) -> None:
     """Waits until something is true."""
     end = time.monotonic() + seconds
     while not true():

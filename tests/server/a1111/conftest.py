@@ -13,4 +13,4 @@ import webuiapi
 def api(server: str) -> Iterator[webuiapi.WebUIApi]:
     """The client, with the settings of a new user."""
     yield webuiapi.WebUIApi(baseurl=f"{server}/sdapi/v1", sampler="Euler", steps=2)
-    httpx.post(f"{server}/sdapi/v1/options", json={"sd_model_checkpoint": None, "samples_format": "png"})
+    httpx.post(f"{server}/sdapi/v1/options", json={"sd_model_checkpoint": None, "samples_format": "png"}, timeout=120)

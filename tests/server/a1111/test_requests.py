@@ -276,5 +276,5 @@ def test_two_calls_at_once(server: str) -> None:
         assert not one.post("/internal/progress", json={"id_task": "mine"}).json()["completed"]
         one.post(V1 + "/interrupt")
         assert long.result(60)[0] == [] and len(short.result(60)[0]) == 2
-    jobs = httpx.get(server + "/api/jobs", params={"count": 3}).json()
+    jobs = httpx.get(server + "/api/jobs", params={"count": 3}, timeout=120).json()
     assert [job["state"] for job in jobs] == ["done", "done", "cancelled"]

@@ -38,7 +38,7 @@ def test_the_default_graph_draws_what_txt2img_draws(client: httpx.Client) -> Non
 
 def test_a_client_as_comfyui_documents_it(server: str, client: httpx.Client) -> None:
     """Queues over HTTP, waits on the web socket until the node is null, then fetches the history's pictures."""
-    with connect(server.replace("http", "ws") + "/ws?clientId=watcher", open_timeout=20) as socket:
+    with connect(server.replace("http", "ws") + "/ws?clientId=watcher", open_timeout=120) as socket:
         graph = txt2img(seed=11, steps=3)
         reply = client.post("/prompt", json={"prompt": graph, "client_id": "watcher"}).json()
         kinds: list[str] = []
@@ -70,11 +70,11 @@ def test_a_client_as_comfyui_documents_it(server: str, client: httpx.Client) -> 
 def test_what_did_not_change_is_not_worked_on_again(server: str, client: httpx.Client) -> None:
     graph = txt2img(seed=21)
     first = ended(client, client.post("/prompt", json={"prompt": graph}).json()["prompt_id"])
-    with connect(server.replace("http", "ws") + "/ws?clientId=again", open_timeout=20) as socket:
+    with connect(server.replace("http", "ws") + "/ws?clientId=again", open_timeout=120) as socket:
         again = client.post("/prompt", json={"prompt": graph, "client_id": "again"}).json()["prompt_id"]
         cached: list[str] = []
         while True:
-            message = socket.recv(timeout=60)
+            message = socket.recv(timeout=120)
             said = json.loads(message) if isinstance(message, str) else {"type": ""}
             if said["type"] == "execution_cached" and said["data"]["prompt_id"] == again:
                 cached = said["data"]["nodes"]

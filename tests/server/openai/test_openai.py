@@ -42,11 +42,11 @@ def test_pictures_in_base64_and_by_address(ai: openai.OpenAI) -> None:
         prompt="a red heart", model="dall-e-2", size="64x64", quality="low", output_format="webp", output_compression=50
     )
     url = (reply.data or [])[0].url or ""
-    got = httpx.get(url)
+    got = httpx.get(url, timeout=120)
     assert got.headers["content-type"] == "image/webp" and opened(got.content).size == (64, 64)
     assert opened(got.content).format == "WEBP"
-    assert httpx.get(url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 404
-    assert httpx.get(url.replace("until=", "until=9")).status_code == 404
+    assert httpx.get(url[:-1] + ("0" if url[-1] != "0" else "1"), timeout=120).status_code == 404
+    assert httpx.get(url.replace("until=", "until=9"), timeout=120).status_code == 404
 
 
 def test_previews_come_before_pictures(ai: openai.OpenAI) -> None:

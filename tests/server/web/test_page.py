@@ -69,7 +69,7 @@ def test_draws_what_is_written_and_keeps_it(opened: Any, server: str) -> None:
     page.click(".cell.done")
     page.wait_for_selector("dialog dt:has-text('Steps') + dd:has-text('3')")
     page.keyboard.press("Escape")
-    assert httpx.get(f"{server}/api/gallery", params={"words": "green frog"}).json()["total"] == 1
+    assert httpx.get(f"{server}/api/gallery", params={"words": "green frog"}, timeout=120).json()["total"] == 1
     page.reload()
     assert page.wait_for_selector("#prompt").input_value() == "a green frog"
     page.wait_for_selector(".cell.done img[alt='a green frog']")
@@ -108,7 +108,9 @@ def test_keyboard_alone(opened: Any) -> None:
 
 
 def test_gallery_finds_deletes_and_undoes(opened: Any, server: str) -> None:
-    job = httpx.post(f"{server}/api/jobs", json={"prompt": "a paper crane", "options": {**QUICK, "n": 2}}).json()["id"]
+    job = httpx.post(
+        f"{server}/api/jobs", json={"prompt": "a paper crane", "options": {**QUICK, "n": 2}}, timeout=120
+    ).json()["id"]
     httpx.get(f"{server}/api/jobs/{job}/events", timeout=120)
     page = opened("gallery")
     page.fill("input[type=search]", "paper crane")
@@ -139,8 +141,8 @@ def test_a_painted_mask_is_drawn_anew_and_the_rest_stays(opened: Any, server: st
     page.fill("#prompt", "a red heart")
     page.click(".edit button.primary")
     page.wait_for_selector(".edit .cell.done img")
-    shown = httpx.get(f"{server}/api/gallery", params={"words": "Mask", "count": 1}).json()["pictures"][0]
-    drawn = Image.open(io.BytesIO(httpx.get(server + shown["url"]).content)).convert("RGB")
+    shown = httpx.get(f"{server}/api/gallery", params={"words": "Mask", "count": 1}, timeout=120).json()["pictures"][0]
+    drawn = Image.open(io.BytesIO(httpx.get(server + shown["url"], timeout=120).content)).convert("RGB")
     blue = Image.new("RGB", (1, 1), "skyblue").getpixel((0, 0))
     assert shown["kind"] == "inpaint" and drawn.size == (128, 128)
     assert max(abs(a - b) for a, b in zip(drawn.getpixel((4, 4)), blue, strict=True)) < 6
@@ -213,11 +215,13 @@ def test_the_steps_are_shown_with_and_without_guidance_and_by_word(opened: Any) 
 
 def test_models_and_loras_are_picked_by_picture(opened: Any, server: str) -> None:
     options = {**QUICK, "lora": ["sepia:1"]}
-    job = httpx.post(f"{server}/api/jobs", json={"prompt": "a face", "options": options}).json()["id"]
+    job = httpx.post(f"{server}/api/jobs", json={"prompt": "a face", "options": options}, timeout=120).json()["id"]
     httpx.get(f"{server}/api/jobs/{job}/events", timeout=120)
-    drawn = httpx.get(f"{server}/api/gallery", params={"model": "emoji-fast", "count": 500}).json()["pictures"]
+    drawn = httpx.get(f"{server}/api/gallery", params={"model": "emoji-fast", "count": 500}, timeout=120).json()[
+        "pictures"
+    ]
     places = [{"job": one["job"], "index": one["index"]} for one in drawn]  # by tests that ran before
-    httpx.post(f"{server}/api/gallery/mark", json={"pictures": places, "deleted": True})
+    httpx.post(f"{server}/api/gallery/mark", json={"pictures": places, "deleted": True}, timeout=120)
     page = opened()
     page.click("details.more summary")
     page.wait_for_selector(f".lora:has-text('sepia') img[src*='{job}']")
