@@ -69,7 +69,7 @@ TASKS: dict[str, Task] = {
     "txt2img 3.5": lambda load, o: load("sd35_medium").txt2img(PROMPT, **SIZE | o),
     "img2img": lambda load, o: load("sd1").img2img(picture(), PROMPT, strength=1, **SIZE | o),
     "inpaint": lambda load, o: load("sd1").inpaint(picture(), PROMPT, mask=hole(), **SIZE | o),
-    "outpaint": lambda load, o: load("sd1").outpaint(picture(), PROMPT, right=40, bottom=40, **SIZE | o),
+    "outpaint": lambda load, o: load("sd1").outpaint(picture(), PROMPT, right=16, bottom=16, **SIZE | o),
     "depth2img": lambda load, o: load("sd2_depth").depth2img(picture(), PROMPT, strength=1, **SIZE | o),
     "upscale": lambda load, o: load("sd1").upscale(picture(), PROMPT, strength=1, **o),
     "upscale x4": lambda load, o: load("sd2_upscaler").upscale(picture(16, 16), PROMPT, **o),
@@ -86,14 +86,14 @@ TRIED: dict[str, tuple[Any, dict[str, Any]]] = {
     "sampler": ("heun", {}),
     "schedule": ("karras", {}),
     "sampler_options": ({"s_churn": 1.0}, {}),
-    "sigmas": ([9.0, 2.0, 0.0], {"steps": None, "schedule": None}),
+    "sigmas": ([9.0, 2.0, 0.0], {"steps": None, "schedule": None, "sigmas": [9.0, 5.0, 0.0]}),
     "clip_skip": (2, {}),
     "n": (2, {}),
     "best_of": (2, {}),
     "aesthetic": (..., {"best_of": 2}),
     "clip_vision": (..., {"best_of": 2}),
     "safety": (..., {}),
-    "watermark": (False, {"width": 256, "height": 256}),
+    "watermark": (False, {"width": 256, "height": 256, "steps": 1}),
     "variation_seed": (5, {"variation_strength": 0.5}),
     "variation_strength": (0.5, {}),
     "seed_resize": ((16, 48), {}),
@@ -154,6 +154,7 @@ RELEASES = {
     "upscale x4": "sd2_upscaler",
 }
 IN_3_5 = {"pag_layers": ("transformer_blocks.0",), "sigmas": [0.9, 0.4, 0.0]}
+BESIDE_IN_3_5 = {"sigmas": [0.9, 0.6, 0.0]}
 
 
 def test_every_option_is_tried() -> None:
@@ -228,6 +229,7 @@ def asked(
     value, context = TRIED[option]
     if task == "txt2img 3.5":
         value = IN_3_5.get(option, value)
+        context = {name: BESIDE_IN_3_5.get(name, one) for name, one in context.items()}
     without = {**BASE, **context}
     if "styles" in context or option == "styles":
         without["styles_file"] = str(words / "styles.csv")
