@@ -77,6 +77,27 @@ def test_reads_what_torch_writes(tmp_path, callback, new):
             assert torch.equal(read, tensor), name
 
 
+def test_paths_of_python_3_13_do_no_harm(tmp_path, monkeypatch):
+    """There their classes live in another module."""
+
+    class PosixPath:
+        __module__, __qualname__ = "pathlib._local", "PosixPath"
+
+        def __init__(self, *parts):
+            self.parts = parts
+
+        def __reduce__(self):
+            return PosixPath, self.parts
+
+    module = types.ModuleType("pathlib._local")
+    module.PosixPath = PosixPath
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": tensors(), "data": PosixPath("/", "data")}, path)
+    with open_checkpoint(path) as checkpoint:
+        assert set(checkpoint.tensors) == set(tensors())
+
+
 def test_content_decides_not_the_name(tmp_path, write):
     path = write({"a": torch.ones(2)}, "really_safetensors.ckpt")
     with open_checkpoint(path) as checkpoint:

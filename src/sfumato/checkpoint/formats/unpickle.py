@@ -87,6 +87,8 @@ BUILTINS = (
     *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "long", "object", "range"),
     *("set", "slice", "str", "tuple", "type", "unicode", "xrange"),
 )
+PATHLIB = ("pathlib", "pathlib._local")  # the second one where Python 3.13 writes paths
+PATHS = ("Path", "PosixPath", "PurePath", "PurePosixPath", "WindowsPath")
 INERT_NAMES = {
     ("argparse", "Namespace"),
     ("collections", "defaultdict"),
@@ -100,7 +102,7 @@ INERT_NAMES = {
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
-    *(("pathlib", name) for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "WindowsPath")),
+    *((module, name) for module in PATHLIB for name in PATHS),
     *((module, name) for module in ("builtins", "__builtin__") for name in BUILTINS),
     ("torch", "device"),
     ("torch", "Generator"),
