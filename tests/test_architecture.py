@@ -59,7 +59,7 @@ ALLOWED = {
     ),
     "server": (
         "api", "tasks", "pipeline", "settings", "provenance", "images", "hub", "runtime", "loading", "diffusion",
-        "text", "adapters",
+        "text", "adapters", "train",
     ),
     "client": (),
     "bot": ("client",),

@@ -8,18 +8,26 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 from unittest.mock import Mock
 
 import httpx
 import pytest
 from PIL import Image, ImageDraw
 
+import tiny
 from server.conftest import serving
+from sfumato.hub.local_models import ROOMS
+from sfumato.loading.save import save_folder
 from sfumato.server.config import Config
 from sfumato.server.trainings import runner
+from sfumato.server.trainings.offers import OFFERS, Hint
 from sfumato.server.trainings.runner import Trainings
 from sfumato.server.trainings.training import RECORD, Training, state_of
+from sfumato.train.hints import HintTraining
+from tiny.models import TINY, random_model
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +85,65 @@ def test_a_lora_is_learnt_and_drawn_with(at_home: tuple[httpx.Client, Path]) -> 
     assert client.get("/api/trainings").json() == [] and (home / "models" / "Lora" / "balls.safetensors").is_file()
 
 
+WAYS = {
+    "dreambooth": ("lora", {"word": "sks ball", "like": "ball"}), "full": ("model", {}), "inpaint": ("model", {}),
+    "textual-inversion": ("embedding", {"like": "red"}), "hypernetwork": ("hypernetwork", {}), "lcm": ("lora", {}),
+    "controlnet": ("controlnet", {"hint": "scribble"}), "t2i-adapter": ("controlnet", {"hint": "lineart"}),
+}  # fmt: skip
+
+
+def test_every_method_of_pictures_and_a_model_is_offered(at_home: tuple[httpx.Client, Path]) -> None:
+    client, _ = at_home
+    listed = {one["name"]: one for one in client.get("/api/trainings/methods").json()}
+    assert {name: one["result"] for name, one in listed.items()} == {"lora": "lora"} | {
+        name: result for name, (result, _) in WAYS.items()
+    }
+    assert listed.keys() == OFFERS.keys() and {one["result"] for one in listed.values()} <= {*ROOMS.values()}
+    lacking = {name for name, one in listed.items() if one["misfit"]}
+    assert lacking == {"hypernetwork", "textual-inversion", "t2i-adapter"}
+    assert set(get_args(Hint)) <= {*get_args(get_type_hints(HintTraining)["hint"])}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", WAYS)
+def test_what_each_method_makes_is_listed_and_drawn_with(
+    at_home: tuple[httpx.Client, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    client, home = at_home
+    offer, small = OFFERS[method], {"data.resolution": 64, "sheet_steps": 2}
+    small |= {"class_pictures": 2, "class_steps": 2} if method == "dreambooth" else {}
+    monkeypatch.setitem(OFFERS, method, replace(offer, keys=lambda one: {**offer.keys(one), **small}))
+    if not (folder := home / "models" / "Stable-diffusion" / "tiny").is_dir():
+        model = random_model(TINY)
+        tiny.WORDS.save(tmp_path)
+        save_folder(folder, model.spec, model.networks, tokenizer_folder=tmp_path)
+    assert not any(one["misfit"] for one in client.get("/api/trainings/methods?model=tiny").json())
+    result, more = WAYS[method]
+    begun = asked(client, f"my-{method}", method=method, model="tiny", steps=2, **more)
+    assert begun.status_code == 201, begun.text
+    done = ended(client, begun.json()["id"])
+    assert (done["state"], done["file"], done["result"]) == ("done", f"my-{method}", result), done
+    assert done["curves"]["loss"] and done["samples"] and done["report"]
+    found = [one for one in client.get("/api/models").json() if one["name"] == done["file"]]
+    assert [one["kind"] for one in found] == [result]
+    body = {"prompt": "a red heart", "model": "tiny", "options": {"steps": 2, "width": 64, "height": 64}}
+    if result == "model":
+        body["model"] = done["file"]
+    elif result == "embedding":
+        body["prompt"] = f"a {done['file']}"
+    elif result == "controlnet":
+        body["options"]["control"] = [{"model": done["file"], "image": sent(client, "red"), "hint": more["hint"]}]
+    else:
+        body["options"][result] = [f"{done['file']}:1"]
+    if method == "inpaint":
+        body |= {"kind": "inpaint", "pictures": {name: sent(client, "red") for name in ("image", "mask")}}
+    job = client.post("/api/jobs", json=body)
+    assert job.status_code == 201, job.text
+    client.get(f"/api/jobs/{job.json()['id']}/events")
+    drawn = client.get(f"/api/jobs/{job.json()['id']}").json()
+    assert drawn["state"] == "done", drawn["error"]
+
+
 def test_what_was_stopped_goes_on_and_errors_are_shown(at_home: tuple[httpx.Client, Path]) -> None:
     client, _ = at_home
     long = asked(client, "long", steps=2000).json()["id"]
@@ -97,6 +164,8 @@ def test_what_was_stopped_goes_on_and_errors_are_shown(at_home: tuple[httpx.Clie
 
 @pytest.mark.parametrize("change", [
     {"name": "../out"}, {"name": ""}, {"model": "nowhere"}, {"word": "sks"}, {"kind": "magic"}, {"pictures": []},
+    {"method": "vae"}, {"method": "dreambooth", "word": "sks"}, {"method": "hypernetwork"}, {"hint": "scribble"},
+    {"method": "textual-inversion", "like": "dog"}, {"method": "full", "name": "emoji"},
     {"pictures": [{"picture": "input:" + 64 * "0", "caption": "a"}]}, {"steps": 0},
     {"pictures": [{"picture": "/etc/passwd", "caption": "a"}]}, {"pictures": [{"picture": "input:" + 64 * "0"}]},
 ])  # fmt: skip

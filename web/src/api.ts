@@ -19,7 +19,7 @@ export interface Shown {
 export interface Found { total: number; pictures: Shown[] }
 export interface Option {
   name: string; type: "whole" | "number" | "switch" | "choice" | "names" | "pair" | "text"; help: string; panel: string;
-  default: unknown; low: number | null; high: number | null; step: number | null; choices: string[]; labels: string[];
+  default: unknown; infotext: string | null; low: number | null; high: number | null; step: number | null; choices: string[]; labels: string[];
 }
 export interface Options {
   model: string; title: string; family: string; inpaints: boolean; options: Option[]; tasks: Record<string, Option[]>;
@@ -30,10 +30,11 @@ export interface Model {
 }
 export interface Memory { dtype: string; weights: Record<string, number>; width: number; height: number; loading: number; drawing: number }
 export interface Training {
-  id: string; name: string; kind: string; model: string; word: string; state: "running" | "stopped" | "done" | "failed";
+  id: string; name: string; method: string; result: string; hint: string; kind: string; model: string; word: string; state: "running" | "stopped" | "done" | "failed";
   step: number; steps: number; pictures: number; created: number; curves: Record<string, [number, number][]>; says: string;
   samples: Record<string, string>; report: string | null; file: string | null;
 }
+export interface Method { name: string; result: string; steps: number; required: string[]; optional: string[]; misfit: string }
 export interface Piece { text: string; weight: number }
 export interface Tokens {
   prompt: string; window: number; adapters: string[]; notes: { text: string; start: number; end: number }[];

@@ -81,6 +81,15 @@ export const emoji = (): boolean => (options.value?.family ?? "emoji").includes(
 /** The prompt with the style chips that are on. */
 export const styled = (): string => [form.value.prompt.trim(), ...form.value.styles].filter(Boolean).join(", ");
 
+/** Has the next picture drawn with a file of some kind; an embedding is a word of the prompt. */
+export function drawWith(kind: string, name: string): void {
+  const { loras, prompt, options } = form.value;
+  if (kind === "model") { set({ model: name }); void loadOptions(); }
+  else if (kind === "lora") set({ loras: [...loras.filter((one) => one.name !== name), { name, weight: 1 }] });
+  else if (kind === "embedding") { if (!prompt.includes(name)) set({ prompt: `${prompt} ${name}`.trim() }); }
+  else if (kind === "hypernetwork") setOption(kind, [...new Set([...(options[kind] as string[] | undefined ?? []), `${name}:1`])]);
+}
+
 /** The request that the form describes. */
 export function request(): Request {
   const one = form.value, [width, height] = sizeOf(one.aspect);

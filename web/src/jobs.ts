@@ -6,7 +6,7 @@ import { say, toast } from "./toasts";
 
 /** Where a picture attended to which word at a step: the mean share, and the map of each word, a byte a place in base64. */
 export interface Attention { picture: number; step: number; words: string[]; shares: number[]; height: number; width: number; maps: string[] }
-export interface Frame { step: number; preview: string; attention?: Attention | undefined }
+export interface Frame { step: number; preview: string; attention?: Attention | null | undefined }
 export interface Live {
   job: Job;
   progress: number;
@@ -75,8 +75,19 @@ function keep(job: Job): void {
   const all = { ...jobs.value, [job.id]: {
     previews: {}, frames: [], ...old, job, progress: job.progress, secondsLeft: job.seconds_left } };
   for (const one of Object.values(all).sort((a, b) => b.job.number - a.job.number).slice(KEPT))
-    if (ended(one.job)) delete all[one.job.id];
+    if (ended(one.job) && !one.job.request.how.attention) delete all[one.job.id];
   jobs.value = all;
+}
+
+/** The jobs whose steps the server has kept. */
+export async function loadFilms(): Promise<void> {
+  for (const job of await get<Job[]>("/films")) if (!jobs.value[job.id]) keep(job);
+}
+
+/** The steps of a job that ended before the page was opened. */
+export async function loadFrames(id: string): Promise<void> {
+  const frames = await get<Frame[]>(`/jobs/${id}/frames`);
+  change(id, () => ({ frames }));
 }
 
 function change(id: string, changed: (one: Live) => Partial<Live>): void {

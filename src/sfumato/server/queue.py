@@ -17,6 +17,7 @@ from sfumato.hub.local_models import EMBEDDED, models
 from sfumato.provenance.credentials import Credentials
 from sfumato.server.config import Config
 from sfumato.server.desk import Desk
+from sfumato.server.films import Films
 from sfumato.server.jobs.gallery import Gallery
 from sfumato.server.jobs.inputs import Inputs, find_inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
@@ -68,12 +69,13 @@ class Queue:
         self.credentials = None if config.credentials is None else Credentials(*config.credentials)
         self.draining = False
         self.counts: dict[str, int] = defaultdict(int)
-        self.watchers = Watchers(JobSpans(tracer()))
         self._looking: asyncio.Task[object] | None = None
         self._questions: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._dispatching = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "sfumato-store")
         self._checks = ThreadPoolExecutor(2, "sfumato-checks")
+        self.films = Films(config.folder / "films", self._checks)
+        self.watchers = Watchers(JobSpans(tracer()), self.films)
         self.store: Store
 
     async def open(self) -> None:

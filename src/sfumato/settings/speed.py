@@ -18,6 +18,7 @@ class StepCache(Kind):
     """A rule of `diffusion.cache_rules`."""
 
     metavar = "RULE:NUMBER"
+    choices: ClassVar[tuple[str, ...]] = ("first-block:0.1", "teacache:0.2", "deepcache:3")  # that do well, for menus
 
     def checked(self, value: Any, spec: Any) -> str:
         try:
@@ -34,8 +35,8 @@ class SpeedSettings:
     PANEL: ClassVar[str] = "Speed"
 
     step_cache: str | None = option(
-        None, StepCache(), "Use the network's inner blocks again where they change little: first-block:0.1, "
-        "teacache:0.2 or deepcache:3.", "Step Cache", absent="none",
+        None, StepCache(), "Use the network's inner blocks again where they change little: "
+        f"{', '.join(StepCache.choices[:-1])} or {StepCache.choices[-1]}.", "Step Cache", absent="none",
     )  # fmt: skip
     token_merging: float = option(
         0.0, Number(0, MAX_MERGED, 0.5), "The share of places that attention merges with others like them.",

@@ -11,10 +11,12 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, Literal, get_type_hints
 
 if TYPE_CHECKING:
     from sfumato.train.task import MethodTask
+
+Need = Literal["U-Net", "vectors"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Method:
     which loss, and what lies in RUN/export afterwards. `module` is its file under `methods`, by default named like the
     method. A method with `own_pictures` asks its data only for `samples`, so a user's pictures will do as well.
     `recipe` is the name of the recipe that ships for all models; without one, the user must give a recipe.
+    `result` is the kind of what lies in RUN/export, as `hub.local_models` calls kinds, if one draws with it.
+    `needs` are what not every model has: a U-Net, or a text encoder that is read by vectors, without a scene prior.
     `former` marks the old name of another command, which help and docs leave out.
     """
 
@@ -47,6 +51,8 @@ class Method:
     inputs: tuple[Input, ...] = ()
     own_pictures: bool = False
     recipe: str = ""
+    result: str = ""
+    needs: tuple[Need, ...] = ()
     former: bool = False
 
     @property
@@ -156,6 +162,7 @@ METHODS: tuple[Method, ...] = (
         loss="squared error of the network's output",
         export="a variant, one file",
         inputs=CONCAT,
+        result="model",
     ),
     Method(
         "beside",
@@ -174,6 +181,7 @@ METHODS: tuple[Method, ...] = (
         loss="squared error of the flow",
         export="an embedding, one file",
         inputs=(Input("pictures", Path, "Folder with pictures of the thing alone, one in each.", "FOLDER"), INIT),
+        result="embedding",
     ),
     Method(
         "lora",
@@ -184,6 +192,7 @@ METHODS: tuple[Method, ...] = (
         inputs=(MODEL,),
         own_pictures=True,
         recipe="lora",
+        result="lora",
     ),
     Method(
         "full",
@@ -194,6 +203,7 @@ METHODS: tuple[Method, ...] = (
         inputs=(MODEL,),
         own_pictures=True,
         recipe="full",
+        result="model",
     ),
     Method(
         "dreambooth",
@@ -203,6 +213,8 @@ METHODS: tuple[Method, ...] = (
         export="a LoRA, one file, or the model, a diffusers folder",
         inputs=(MODEL,),
         own_pictures=True,
+        recipe="dreambooth",
+        result="lora",
     ),
     Method(
         "textual-inversion",
@@ -212,6 +224,9 @@ METHODS: tuple[Method, ...] = (
         export="an embedding, one file",
         inputs=(MODEL,),
         own_pictures=True,
+        recipe="textual-inversion",
+        result="embedding",
+        needs=("vectors",),
     ),
     Method(
         "hypernetwork",
@@ -222,6 +237,8 @@ METHODS: tuple[Method, ...] = (
         inputs=(MODEL,),
         own_pictures=True,
         recipe="hypernetwork",
+        result="hypernetwork",
+        needs=("U-Net",),
     ),
     Method(
         "dpo",
@@ -232,6 +249,7 @@ METHODS: tuple[Method, ...] = (
         inputs=(MODEL, Input("rejected", Path, "Folder of the pictures liked less, named as in --data.", "FOLDER")),
         own_pictures=True,
         recipe="dpo",
+        result="lora",
     ),
     Method(
         "controlnet",
@@ -242,6 +260,7 @@ METHODS: tuple[Method, ...] = (
         inputs=(MODEL,),
         own_pictures=True,
         recipe="controlnet",
+        result="controlnet",
     ),
     Method(
         "t2i-adapter",
@@ -252,6 +271,8 @@ METHODS: tuple[Method, ...] = (
         inputs=(MODEL,),
         own_pictures=True,
         recipe="t2i-adapter",
+        result="controlnet",
+        needs=("U-Net",),
     ),
     Method(
         "ip-adapter",
@@ -261,6 +282,8 @@ METHODS: tuple[Method, ...] = (
         export="the IP-Adapter in its authors' names, one file",
         inputs=(MODEL,),
         own_pictures=True,
+        result="ip-adapter",
+        needs=("U-Net",),
     ),
     Method(
         "inpaint",
@@ -271,6 +294,7 @@ METHODS: tuple[Method, ...] = (
         inputs=(MODEL,),
         own_pictures=True,
         recipe="inpaint",
+        result="model",
     ),
     Method(
         "depth",
@@ -284,6 +308,7 @@ METHODS: tuple[Method, ...] = (
         ),
         own_pictures=True,
         recipe="depth",
+        result="model",
     ),
     Method(
         "control",
@@ -306,6 +331,7 @@ METHODS: tuple[Method, ...] = (
         inputs=(MODEL,),
         own_pictures=True,
         recipe="lcm",
+        result="lora",
     ),
     Method(
         "distil",
@@ -314,8 +340,15 @@ METHODS: tuple[Method, ...] = (
         loss="pseudo-Huber distance of the estimate from the end of the path",
         export="a variant, one file",
         inputs=(INIT, ADAPTER),
+        result="model",
     ),
 )
+
+
+def of_pictures_alone() -> list[Method]:
+    """Returns the methods that need nothing but pictures with captions and a model, and make what one draws with."""
+    fit = [one for one in METHODS if one.own_pictures and one.inputs == (MODEL,) and one.recipe and one.result]
+    return [one for one in fit if not one.former]
 
 
 def table() -> str:

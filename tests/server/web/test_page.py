@@ -6,6 +6,7 @@ import io
 import re
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ import httpx
 import pytest
 from PIL import Image, PngImagePlugin
 
+import tiny
 from server.conftest import serving
+from sfumato.loading.save import save_folder
 from sfumato.server.config import Config
 from sfumato.server.safety.users import add_user
+from sfumato.server.trainings.offers import OFFERS
+from tiny.models import TINY, random_model
 
 ROOT = Path(__file__).parents[3]
 Page = Any
@@ -211,6 +216,12 @@ def test_the_steps_are_shown_with_and_without_guidance_and_by_word(opened: Any) 
     page.locator(".along .thumb").nth(1).click()
     page.wait_for_selector(".film:nth-child(2) figcaption:has-text('Without guidance, Step 2')")
     page.wait_for_selector(".heat[aria-label='Where the picture attends to: heart']")
+    page.reload()
+    page.wait_for_selector(".along:nth-of-type(1) li:nth-child(3) img[alt='With guidance, Picture']")
+    page.wait_for_selector(".along:nth-of-type(2) li:nth-child(3) img[alt='Without guidance, Picture']")
+    page.locator(".along .thumb").first.click()
+    page.click(".learn .chip:has-text('rocket')")
+    page.wait_for_selector(".film:nth-child(2) .heat[aria-label$='rocket']")
 
 
 def test_models_and_loras_are_picked_by_picture(opened: Any, server: str) -> None:
@@ -328,7 +339,7 @@ def test_a_lora_is_taught_by_pictures(opened: Any, tmp_path: Path, monkeypatch: 
     page.set_input_files(".train input[type=file]", [*files, text])
     page.wait_for_selector(".shown img[alt='a navy sheet']")
     page.fill(".train .fields .wide input", "a sheet")
-    page.get_by_label("Name of the LoRA").fill("sheets")
+    page.get_by_label("Name", exact=True).fill("sheets")
     page.locator(".train input[type=number]").fill("3")
     page.click(".train button.primary")
     page.wait_for_selector(".run h3:has-text('sheets') .count:has-text('is being learnt')")
@@ -338,6 +349,32 @@ def test_a_lora_is_taught_by_pictures(opened: Any, tmp_path: Path, monkeypatch: 
     assert (tmp_path / "models" / "Lora" / "sheets.safetensors").is_file()
     page.click(".run button:has-text('Draw with it')")
     page.wait_for_selector(".composer .lora:has-text('sheets') :checked", state="attached")
+
+
+@pytest.mark.slow
+def test_a_word_is_taught_and_drawn_with(opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFUMATO_HOME", str(tmp_path))
+    offer = OFFERS["textual-inversion"]
+    small = {"data.resolution": 64, "sheet_steps": 2}
+    monkeypatch.setitem(OFFERS, "textual-inversion", replace(offer, keys=lambda one: {**offer.keys(one), **small}))
+    model = random_model(TINY)
+    tiny.WORDS.save(tmp_path / "words")
+    folder = tmp_path / "models" / "Stable-diffusion" / "tiny"
+    save_folder(folder, model.spec, model.networks, tokenizer_folder=tmp_path / "words")
+    page = opened("models", form='{"prompt": "a red", "options": {"steps": 2}, "model": "tiny"}')
+    page.wait_for_selector("h4:has-text('tiny')")
+    page.set_input_files(
+        ".train input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": png("red", 64)}
+    )
+    page.click(".methods label:has-text('Textual inversion')")
+    page.fill(".train .fields .wide input", "a sheet")
+    page.get_by_label("Name", exact=True).fill("my-sheet")
+    page.get_by_label("Used like").fill("red")
+    assert page.locator(".train input[type=number]").input_value() == "3000"
+    page.locator(".train input[type=number]").fill("2")
+    page.click(".train button.primary")
+    page.click(".run:has-text('my-sheet') button:has-text('Draw with it')")
+    assert page.wait_for_selector("#prompt").input_value() == "a red my-sheet"
 
 
 VIEWS = ("draw", "edit", "gallery", "more", "models", "learn")

@@ -2,14 +2,15 @@
 import { signal } from "@preact/signals";
 import type { Option } from "../api";
 import { ASPECTS, emoji, faces, form, loadFaces, loadOptions, models, option, options, request, set, setOption, sizeOf } from "../form";
-import { t, type Key } from "../i18n";
+import { t } from "../i18n";
 import { submit } from "../jobs";
+import { choiceName, optionName, panelName } from "../names";
 import { Face } from "./face";
 import { Prompt } from "./prompt";
 
 const OWN_STYLES = ["3D style", "flat icon", "gradient style", "noto style", "blob style", "twemoji style"];
 const STYLES = ["photo", "watercolour", "ink drawing", "oil painting", "pixel art", "cinematic light"];
-const SHOWN_FIRST = ["steps", "cfg", "sampler", "schedule", "tiling", "best_of", "cfg_rescale", "hires_scale", "watermark"];
+const SHOWN_FIRST = ["steps", "cfg", "sampler", "schedule", "tiling", "best_of", "cfg_rescale", "hires_scale", "step_cache", "token_merging", "watermark"];
 const busy = signal(false);
 
 export async function draw(): Promise<void> {
@@ -58,6 +59,7 @@ const changedCount = (): number => Object.keys(form.value.options).length + form
 
 function More() {
   const known = options.value?.options ?? [];
+  const others = known.filter((one) => ["whole", "number", "switch", "choice"].includes(one.type) && !SHOWN_FIRST.includes(one.name) && !["seed", "width", "height", "n"].includes(one.name) && !(one.name in form.value.options));
   const first = SHOWN_FIRST.map((name) => known.find((one) => one.name === name)).filter((one): one is Option => !!one);
   return <div class="fields">
     <label class="wide">{t("negative")}<textarea rows={2} value={form.value.negative} onInput={(event) => set({ negative: event.currentTarget.value })} /></label>
@@ -70,8 +72,9 @@ function More() {
     })}
     <label>{t("further_option")}<select value="" onChange={(event) => { const one = option(event.currentTarget.value); if (one) setOption(one.name, one.default ?? one.low ?? one.choices[0] ?? ""); event.currentTarget.value = ""; }}>
       <option value="">{t("choose")}</option>
-      {known.filter((one) => ["whole", "number", "switch", "choice"].includes(one.type) && !SHOWN_FIRST.includes(one.name) && !["seed", "width", "height", "n"].includes(one.name) && !(one.name in form.value.options))
-        .map((one) => <option key={one.name} value={one.name}>{one.name.replaceAll("_", " ")}</option>)}
+      {[...new Set(others.map((one) => one.panel))].map((panel) => <optgroup key={panel} label={panelName(panel)}>
+        {others.filter((one) => one.panel === panel).map((one) => <option key={one.name} value={one.name}>{optionName(one.name)}</option>)}
+      </optgroup>)}
     </select></label>
     {changedCount() > 0 && <button type="button" class="link" onClick={() => set({ options: {}, loras: [], negative: "" })}>{t("reset")}</button>}
   </div>;
@@ -104,15 +107,15 @@ function Loras() {
 
 /** An option as its kind is best given; its help comes from the table that the command line has too. */
 export function Field({ option: one, value, change }: { option: Option; value: unknown; change: (value: unknown) => void }) {
-  const name = t(`option_${one.name}` as Key), label = name.startsWith("option_") ? one.name.replaceAll("_", " ") : name;
+  const label = optionName(one.name), chosen = (choice: string): string => choiceName(choice, one.labels[one.choices.indexOf(choice)]);
   const told = one.default === null || typeof one.default === "object" ? "" : String(one.default);
   if (one.type === "switch") return <label class="check" title={one.help}>
     <input type="checkbox" checked={Boolean(value ?? one.default)} onChange={(event) => change(event.currentTarget.checked === one.default ? undefined : event.currentTarget.checked)} />{label}
   </label>;
-  if (one.type === "choice") return <label title={one.help}>{label}
+  if (one.choices.length > 0) return <label title={one.help}>{label}
     <select value={String(value ?? "")} onChange={(event) => change(event.currentTarget.value || undefined)}>
-      <option value="">{told ? `${one.labels[one.choices.indexOf(told)] ?? told}` : t("off")}</option>
-      {one.choices.map((choice, k) => choice !== told && <option key={choice} value={choice}>{one.labels[k]}</option>)}
+      <option value="">{told ? chosen(told) : t("off")}</option>
+      {one.choices.map((choice) => choice !== told && <option key={choice} value={choice}>{chosen(choice)}</option>)}
     </select>
   </label>;
   const numeric = one.type === "whole" || one.type === "number";
@@ -120,6 +123,6 @@ export function Field({ option: one, value, change }: { option: Option; value: u
     {numeric
       ? <input type="number" step={one.type === "whole" ? one.step ?? 1 : "any"} min={one.low ?? undefined} max={one.high ?? undefined} placeholder={told || t("automatic")}
           value={value === undefined ? "" : String(value)} onInput={(event) => { const given = event.currentTarget.valueAsNumber; change(Number.isNaN(given) ? undefined : given); }} />
-      : <input value={value === undefined ? "" : String(value)} placeholder={told || t("automatic")} onInput={(event) => change(event.currentTarget.value || undefined)} />}
+      : <input value={value === undefined ? "" : String(value)} placeholder={told || t("automatic")} onInput={(event) => change(event.currentTarget.value ? one.type === "names" ? event.currentTarget.value.split(",").map((each) => each.trim()) : event.currentTarget.value : undefined)} />}
   </label>;
 }

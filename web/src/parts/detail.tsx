@@ -1,7 +1,9 @@
 /** A picture shown large, with its settings and all that can be done with it. */
 import { useEffect, useRef } from "preact/hooks";
 import type { Shown } from "../api";
+import { options } from "../form";
 import { date, t } from "../i18n";
+import { optionName, settingName } from "../names";
 import { detail } from "../place";
 import { copy, mark, remove, reuse, sendTo, vary } from "./actions";
 
@@ -56,10 +58,16 @@ function Inside({ one }: { one: Shown }) {
       </div>
       {one.infotext && <>
         <h3>{t("settings")} <button class="link" onClick={() => void copy(one.infotext)}>{t("copy")}</button></h3>
-        <dl class="settings">{fields(one.infotext).map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}</dl>
+        <dl class="settings">{fields(one.infotext).map(([name, value]) => <div key={name}><dt>{fieldName(name)}</dt><dd>{value}</dd></div>)}</dl>
       </>}
     </div>
   </div>;
+}
+
+/** What a field of a picture's settings is called: as the option that it is written for. */
+function fieldName(name: string): string {
+  const option = options.value?.options.find((one) => one.infotext === name);
+  return name === "Model" ? t("model") : option ? optionName(option.name) : settingName(name);
 }
 
 /** The fields in the last line of a picture's settings. */

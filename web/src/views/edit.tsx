@@ -23,6 +23,11 @@ const blur = signal(4);
 const fillWith = signal("fill");
 const margins = signal<Record<(typeof EDGES)[number], number>>({ left: 0, right: 64, top: 0, bottom: 0 });
 const hint = signal({ model: "", hint: "canny", weight: 1 });
+/** Has the next picture follow the lines of one, by a ControlNet that draws along with a model. */
+export function steerBy(model: string): void {
+  way.value = "control";
+  hint.value = { ...hint.value, model };
+}
 const hintJob = signal<string>("");
 const job = signal<string | null>(null);
 
@@ -126,7 +131,7 @@ function Settings() {
       <input type="number" min={0} max={1024} step={8} value={margins.value[edge]} onInput={(event) => { margins.value = { ...margins.value, [edge]: event.currentTarget.valueAsNumber || 0 }; }} /></label>)}</div>;
     case "control": return <div class="fields">
       <label>{t("controlnet")}<select value={model} onChange={(event) => { hint.value = { ...hint.value, model: event.currentTarget.value }; }}>{nets.map((one) => <option key={one.name}>{one.name}</option>)}</select></label>
-      <label>{t("hint")}<select value={hint.value.hint} onChange={(event) => { hint.value = { ...hint.value, hint: event.currentTarget.value }; }}>{HINTS.map((one) => <option key={one}>{one}</option>)}</select></label>
+      <label>{t("hint")}<select value={hint.value.hint} onChange={(event) => { hint.value = { ...hint.value, hint: event.currentTarget.value }; }}>{HINTS.map((one) => <option key={one} value={one}>{t(`hint_${one}` as Key)}</option>)}</select></label>
       <Slider name={t("strength")} value={weight} most={2} change={(value) => { hint.value = { ...hint.value, weight: value }; }} />
       <button type="button" onClick={() => void preview()}>{t("show_hint")}</button>
       {jobs.value[hintJob.value] && <div class="wide"><Pictures live={jobs.value[hintJob.value]!} /></div>}

@@ -1,19 +1,17 @@
 /** Learn: how one picture came to be, from noise to the end, with and without guidance, and which word it looked at where. */
 import { signal } from "@preact/signals";
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { wholeNumber } from "../api";
 import { form, option, request } from "../form";
 import { t } from "../i18n";
-import { jobs, ordered, submit, type Attention, type Frame, type Live } from "../jobs";
+import { ended, loadFilms, loadFrames, ordered, submit, type Attention, type Frame, type Live } from "../jobs";
 import { Progress } from "../parts/progress";
 
 const STEPS = 24, GROUND = "(ground)";
 const chosen = signal<string | null>(null);
-const at = signal(0);
+const at = signal(Number.MAX_SAFE_INTEGER);
 /** The word whose map lies over the picture, by its place among the words. */
 const word = signal<number | null>(null);
-/** The jobs that drew the same picture without guidance, by the job with it. */
-const without = signal<Record<string, string>>({});
 
 /** Draws the picture of the form, and the same from the same noise without guidance. */
 async function watch(): Promise<void> {
@@ -24,8 +22,27 @@ async function watch(): Promise<void> {
   chosen.value = made.id;
   at.value = Number.MAX_SAFE_INTEGER;
   if (Number(asked.options.cfg ?? option("cfg")?.default) === 1) return;
-  const plain = await submit({ ...one, options: { ...one.options, cfg: 1 } }, false);
-  if (plain) without.value = { ...without.value, [made.id]: plain.id };
+  await submit({ ...one, options: { ...one.options, cfg: 1 } }, false);
+}
+
+/** What two jobs have in common that draw the same with and without guidance; null where a job shows no attention. */
+function sameBut(live: Live): string | null {
+  const { model, prompt, negative, options, how } = live.job.request;
+  const others = Object.entries(options).filter(([name]) => name !== "cfg").sort();
+  return how.attention ? JSON.stringify([model, prompt, negative, others]) : null;
+}
+
+const plain = (live: Live): boolean => Number(live.job.request.options.cfg) === 1;
+/** The job that drew the same picture without guidance. */
+const without = (live: Live, all: Live[]): Live | undefined =>
+  plain(live) ? undefined : all.find((one) => plain(one) && sameBut(one) !== null && sameBut(one) === sameBut(live));
+
+/** Fetches steps that the page has not seen, once for each job. */
+const fetched = new Set<string>();
+function fetchFrames(live: Live | undefined): void {
+  if (!live || live.frames.length || !live.job.request.how.attention || !ended(live.job) || fetched.has(live.job.id)) return;
+  fetched.add(live.job.id);
+  void loadFrames(live.job.id).catch(() => fetched.delete(live.job.id));
 }
 
 interface Step { url: string; name: string; attention: Attention | null }
@@ -38,16 +55,19 @@ function stepsOf(live: Live | undefined): Step[] {
 }
 
 export function Learn() {
-  const plain = Object.values(without.value);
-  const list = ordered.value.filter((one) => one.frames.length > 0 && !plain.includes(one.job.id));
-  const live = list.find((one) => one.job.id === chosen.value) ?? list[0], other = jobs.value[without.value[live?.job.id ?? ""] ?? ""];
+  const seen = ordered.value.filter((one) => one.frames.length > 0 || (one.job.request.how.attention && one.job.pictures.length > 0));
+  const partners = seen.map((one) => without(one, seen));
+  const list = seen.filter((one) => !partners.includes(one));
+  const live = list.find((one) => one.job.id === chosen.value) ?? list[0], other = live && without(live, seen);
+  useEffect(() => void loadFilms().catch(() => undefined), []);
+  useEffect(() => { fetchFrames(live); fetchFrames(other); }, [live?.job.id, other?.job.id, live?.job.state, other?.job.state]);
   const steps = stepsOf(live), others = stepsOf(other), k = Math.min(at.value, steps.length - 1), now = steps[k];
   return <div class="learn">
     <h2>{t("learn_title")}</h2>
     <p class="muted">{t("learn_hint")}</p>
     <button class="primary" disabled={!form.value.prompt} onClick={() => void watch()}>{t("draw_and_watch")}</button>
     {!form.value.prompt && <p class="muted">{t("learn_no_prompt")}</p>}
-    {list.length > 1 && <label>{t("picture")}<select value={live?.job.id} onChange={(event) => { chosen.value = event.currentTarget.value; at.value = 0; }}>{list.map(({ job }) => <option key={job.id} value={job.id}>{job.request.prompt || job.kind}</option>)}</select></label>}
+    {list.length > 1 && <label>{t("picture")}<select value={live?.job.id} onChange={(event) => { chosen.value = event.currentTarget.value; at.value = Number.MAX_SAFE_INTEGER; }}>{list.map(({ job }) => <option key={job.id} value={job.id}>{job.request.prompt || job.kind}</option>)}</select></label>}
     {live && now && <>
       <Progress live={live} />
       <div class="row looked">

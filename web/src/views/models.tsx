@@ -2,11 +2,14 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { get, type Memory, type Model } from "../api";
-import { faces, form, loadModels, loadOptions, models, set } from "../form";
+import { faces, form, loadModels, models, set } from "../form";
 import { t } from "../i18n";
-import { open } from "../place";
+import { kindName } from "../names";
 import { Face } from "../parts/face";
 import { Train } from "./models/train";
+import { useIt } from "./models/use";
+
+const DRAWN_WITH = ["embedding", "hypernetwork", "controlnet"]; // besides models and LoRAs, which can be switched off here, too
 
 const bytes = (n: number | null): string => n === null ? "" : n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.ceil(n / 1e3)} kB`;
 
@@ -26,8 +29,8 @@ export function Models() {
     <Train />
     <h2>{t("models_here")}</h2>
     <p class="muted">{t("models_hint")}</p>
-    {kinds.map((kind) => <section key={kind} aria-label={kind}>
-      <h3>{kind}</h3>
+    {kinds.map((kind) => <section key={kind} aria-label={kindName(kind)}>
+      <h3>{kindName(kind)}</h3>
       <div class="shelf">{models.value.filter((one) => one.kind === kind).map((one) => <Card key={one.name} one={one} />)}</div>
     </section>)}
   </div>;
@@ -43,7 +46,8 @@ function Card({ one }: { one: Model }) {
       {one.size !== null && <div><dt>{t("file_size")}</dt><dd>{bytes(one.size)}</dd></div>}
     </dl>
     {one.kind === "model" && <details onToggle={(event) => event.currentTarget.open && void count(one.name)}><summary>{t("memory")}</summary><Plan of={memory.value[one.name]} /></details>}
-    {one.kind === "model" && <button aria-pressed={used} onClick={() => { set({ model: one.name }); void loadOptions(); open("draw"); }}>{t("draw_with")}</button>}
+    {one.kind === "model" && <button aria-pressed={used} onClick={() => useIt(one.kind, one.name)}>{t("draw_with")}</button>}
+    {DRAWN_WITH.includes(one.kind) && <button onClick={() => useIt(one.kind, one.name)}>{t("draw_with")}</button>}
     {one.kind === "lora" && <button aria-pressed={on} onClick={() => set({ loras: on ? loras.filter((lora) => lora.name !== one.name) : [...loras, { name: one.name, weight: 1 }] })}>{t("draw_with")}</button>}
   </article>;
 }

@@ -53,6 +53,14 @@ class PictureView(BaseModel):
     score: float | None
 
 
+class FrameView(BaseModel):
+    """A step of a picture: its preview as a data URL, and where the picture attended to which word."""
+
+    step: int
+    preview: str
+    attention: dict[str, Any] | None
+
+
 class JobView(BaseModel):
     """The state of a job. Times are seconds since 1970; `progress` is from 0 to 1, `seconds_left` an estimate."""
 
@@ -127,6 +135,25 @@ async def find(queue: Queue, job: str, user: str) -> Job:
     if found is None or found.user != user:
         raise HTTPException(404, f"there is no job {job[:64]!r}")
     return found
+
+
+@router.get("/films")
+async def list_films(queue: QueueOf, user: UserOf, count: Annotated[int, Query(ge=1, le=100)] = 20) -> list[JobView]:
+    """List the newest jobs whose steps were kept, which are those that asked for attention."""
+    found: list[JobView] = []
+    for name in await queue.in_background(queue.films.jobs):
+        with suppress(HTTPException):
+            found.append(view(queue, await find(queue, name, user)))
+        if len(found) == count:
+            break
+    return found
+
+
+@router.get("/jobs/{job}/frames")
+async def get_frames(job: str, queue: QueueOf, user: UserOf) -> list[FrameView]:
+    """Get the steps of a job's first picture; none unless the job asked for attention and has ended."""
+    found = await find(queue, job, user)
+    return [FrameView(**one) for one in await queue.in_background(queue.films.frames, found.id)]
 
 
 @router.get("/jobs/{job}")

@@ -21,7 +21,7 @@ from PIL import Image
 
 from sfumato.errors import SfumatoError
 from sfumato.files import atomic_write
-from sfumato.hub.local_models import in_rooms
+from sfumato.hub.local_models import ROOMS, found
 from sfumato.images.inputs import load_rgba
 from sfumato.server.trainings.training import RECORD, Training, run_of, state_of
 from sfumato.user_config import own_models
@@ -67,9 +67,9 @@ class Trainings:
     def begin(self, training: Training, pictures: Sequence[tuple[Path, str]]) -> Training:
         """Starts a training of pictures, each with its caption. Raises SfumatoError for what cannot be begun."""
         if NAME.fullmatch(training.name) is None:
-            raise SfumatoError(f"{training.name[:60]!r} is no name of a LoRA; use letters, digits, _ and -, at most 60")
-        if training.name in in_rooms("lora"):
-            raise SfumatoError(f"there is a LoRA called {training.name!r} already; choose another name")
+            raise SfumatoError(f"{training.name[:60]!r} is no name for it; use letters, digits, _ and -, at most 60")
+        if training.name in _taken(result := training.how.result):
+            raise SfumatoError(f"there is a {result} called {training.name!r} already; choose another name")
         self._check_free()
         training = replace(training, id=uuid.uuid4().hex, created=time.time(), pictures=len(pictures))
         folder = self.place(training.id)
@@ -100,7 +100,7 @@ class Trainings:
             self.stop(training)
 
     def forget(self, training: Training) -> None:
-        """Removes a training and its files; a finished LoRA stays. Raises SfumatoError for one that runs."""
+        """Removes a training and its files; a finished result stays. Raises SfumatoError for one that runs."""
         if self.running() == training.id:
             raise SfumatoError("this training runs; stop it first")
         shutil.rmtree(self.place(training.id))
@@ -137,19 +137,19 @@ class Trainings:
         self.settle(Training.read(folder))
 
     def settle(self, training: Training) -> Training:
-        """Brings the LoRA of a training that is done to where the models are listed, once."""
+        """Brings the result of a training that is done to where the models are listed, once."""
         folder = self.place(training.id)
         if training.file is not None or state_of(training, folder, self.running() == training.id) != "done":
             return training
         with self._turn:
             training = Training.read(folder)
-            source = next((run_of(folder) / "export").glob("*.safetensors"), None)
+            source = _exported(run_of(folder) / "export")
             if training.file is not None or source is None:
                 return training
             try:
-                training = replace(training, file=_placed(source, training.name), problem="")
+                training = replace(training, file=_placed(source, training.name, training.how.result), problem="")
             except (OSError, SfumatoError) as error:
-                training = replace(training, problem=f"the LoRA cannot be put among the models: {error}")
+                training = replace(training, problem=f"the result cannot be put among the models: {error}")
             training.write(folder)
         return training
 
@@ -186,12 +186,30 @@ def _copy(path: Path, target: Path) -> None:
         shutil.copyfile(path, target.with_suffix(suffix))
 
 
-def _placed(source: Path, name: str) -> str:
-    """Copies a LoRA to where the models are listed, and returns the name that it has there, which is a new one."""
-    taken = in_rooms("lora")
+def _exported(export: Path) -> Path | None:
+    """What a run has exported: a whole model's folder, or one file of weights."""
+    if (export / "model_index.json").is_file():
+        return export
+    return next((path for suffix in ("safetensors", "pt") for path in export.glob(f"*.{suffix}")), None)
+
+
+def _taken(kind: str) -> set[str]:
+    """The names that files and folders of a kind have on this machine."""
+    return {one.name for one in found() if one.kind == kind}
+
+
+def _placed(source: Path, name: str, kind: str) -> str:
+    """Copies a result to where the models are listed, and returns the name that it has there, which is a new one."""
+    taken = _taken(kind)
     name = next(one for one in (name, *(f"{name}-{k}" for k in range(2, 10_000))) if one not in taken)
-    target = own_models() / "Lora" / f"{name}.safetensors"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as content, atomic_write(target) as file:
+    room = own_models() / next(room for room, held in ROOMS.items() if held == kind)
+    room.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        part = room / f".{name}.part"  # a name that no list shows
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(source, part)
+        part.rename(room / name)
+        return name
+    with source.open("rb") as content, atomic_write(room / f"{name}{source.suffix}") as file:
         shutil.copyfileobj(content, file)
     return name

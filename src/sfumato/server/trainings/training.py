@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sfumato.adapters.learned import Kind
 from sfumato.files import atomic_write
+from sfumato.server.trainings.offers import OFFERS, Asked
 
 State = Literal["running", "stopped", "done", "failed"]
 RECORD = "training.json"
@@ -19,24 +19,19 @@ LOSSES = ("loss", "val/loss")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """A LoRA to be learnt of pictures with captions; `kind` is the kind of its differences.
+class Training(Asked):
+    """What is learnt of a model, from so many pictures with captions.
 
-    `word` is a new word for what the pictures show, read like the known word `like`, for models with a scene prior.
     `created` is in seconds since 1970. `ended` is how the trainer's process ended (None: that is not known), and `file`
-    is the finished LoRA's name in the list of models; `problem` says why it is not there.
+    is the name of the result in the list of models; `problem` says why it is not there.
     """
 
     id: str
     user: str
-    name: str
-    kind: Kind
     model: str
     steps: int
     pictures: int
     created: float
-    word: str = ""
-    like: str = ""
     ended: int | None = None
     file: str | None = None
     problem: str = ""
@@ -54,15 +49,13 @@ class Training:
     def command(self, folder: Path) -> list[str]:
         """What follows `sfumato` on the command line. The same command goes on with a run that was stopped."""
         keys: dict[str, object] = {
-            "kind": self.kind, "name": self.name, "loop.log_every": max(1, self.steps // MOST_POINTS),
-            "loop.sample_every": max(1, self.steps // 6), "loop.validate_every": max(1, self.steps // 6),
-            "loop.checkpoint_minutes": 2.0,
+            "loop.log_every": max(1, self.steps // MOST_POINTS), "loop.sample_every": max(1, self.steps // 6),
+            "loop.validate_every": max(1, self.steps // 6), "loop.checkpoint_minutes": 2.0,
+            **OFFERS[self.method].keys(self),
         }  # fmt: skip
-        if self.word:
-            keys |= {"word": self.word, "like": self.like}
         changed = [f"--set={name}={json.dumps(value, ensure_ascii=False)}" for name, value in keys.items()]
         places = ["--data", str(folder / "pictures"), "--out", str(run_of(folder))]
-        return ["train", "lora", "--model", self.model, *places, "--steps", str(self.steps), *changed]
+        return ["train", self.method, "--model", self.model, *places, "--steps", str(self.steps), *changed]
 
 
 def run_of(folder: Path) -> Path:

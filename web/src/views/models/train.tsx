@@ -1,10 +1,10 @@
-/** Trains a LoRA of dropped pictures, and shows how it goes. */
+/** Learns something of dropped pictures, and shows how it goes. */
 import { useEffect } from "preact/hooks";
 import type { Training } from "../../api";
 import { emoji, form, set } from "../../form";
 import { t, type Key } from "../../i18n";
-import { open } from "../../place";
-import { begin, drop, given, KINDS, look, lookNoMore, plan, starting, take, tell, trainings } from "./training";
+import { begin, chosen, drop, given, HINTS, KINDS, loadMethods, look, lookNoMore, methods, plan, starting, take, tell, trainings } from "./training";
+import { useIt } from "./use";
 
 const change = (part: Partial<typeof plan.value>): void => { plan.value = { ...plan.value, ...part }; };
 
@@ -26,8 +26,23 @@ export function Train() {
   </section>;
 }
 
+const plain = (method: string): string => method.replaceAll("-", "_");
+const methodName = (method: string): string => t(`method_${plain(method)}` as Key);
+
+/** The methods, each with what it is good for. */
+function Methods() {
+  return <fieldset class="methods"><legend>{t("train_method")}</legend>{methods.value.map(({ name, misfit }) => <label key={name}>
+    <input type="radio" name="method" checked={plan.value.method === name} disabled={!!misfit} onChange={() => change({ method: name, steps: null })} />
+    <span><b>{methodName(name)}</b>{misfit && ` (${t("train_misfit")})`}<span class="muted">{t(`method_${plain(name)}_good` as Key)}</span></span>
+  </label>)}</fieldset>;
+}
+
 function Plan() {
-  const one = plan.value, model = form.value.model;
+  const one = plan.value, model = form.value.model, method = chosen();
+  useEffect(() => { if (model) void loadMethods().catch(() => undefined); }, [model]);
+  const needed = (name: string): boolean => !!method?.required.includes(name);
+  // A word of one's own means something to models that remember things; other models learn it from the captions.
+  const asked = (name: string): boolean => needed(name) || !!method?.optional.includes(name) && (method.name !== "lora" || name === "kind" || emoji());
   return <form class="fields-column" onSubmit={(event) => { event.preventDefault(); void begin(); }}>
     <ul class="shown">{given.value.map((each) => <li key={each.id}>
       <img src={each.url} alt={each.caption || each.file.name} />
@@ -35,17 +50,20 @@ function Plan() {
         onInput={(event) => { given.value = given.value.map((other) => other.id === each.id ? { ...other, caption: event.currentTarget.value } : other); }} />
       <button type="button" class="icon" aria-label={t("train_drop_one", { name: each.file.name })} onClick={() => drop(each.id)}>×</button>
     </li>)}</ul>
+    <Methods />
     <div class="fields">
-      <label class="wide">{t("train_caption")}<input value={one.caption} maxLength={2000} required={given.value.some((each) => !each.caption)} onInput={(event) => change({ caption: event.currentTarget.value })} /></label>
-      <label>{t("train_name")}<input value={one.name} required pattern="[A-Za-z0-9][A-Za-z0-9_\-]*" maxLength={60} title={t("train_name_hint")} onInput={(event) => change({ name: event.currentTarget.value })} /></label>
-      <label>{t("train_kind")}<select value={one.kind} onChange={(event) => change({ kind: event.currentTarget.value as typeof one.kind })}>
+      <label class="wide">{t("train_caption")}<input value={one.caption} maxLength={2000} required={!needed("word") && given.value.some((each) => !each.caption)} onInput={(event) => change({ caption: event.currentTarget.value })} /></label>
+      <label title={method?.result === "embedding" ? t("train_name_is_word") : undefined}>{t("train_name")}<input value={one.name} required pattern="[A-Za-z0-9][A-Za-z0-9_\-]*" maxLength={60} title={t("train_name_hint")} onInput={(event) => change({ name: event.currentTarget.value })} /></label>
+      {asked("kind") && <label>{t("train_kind")}<select value={one.kind} onChange={(event) => change({ kind: event.currentTarget.value as typeof one.kind })}>
         {KINDS.map((kind) => <option key={kind} value={kind}>{{ lora: "LoRA", dora: "DoRA", loha: "LoHa", lokr: "LoKr" }[kind]}</option>)}
-      </select></label>
-      <label>{t("option_steps")}<input type="number" min={1} max={100000} value={one.steps} required onInput={(event) => change({ steps: event.currentTarget.valueAsNumber || 1 })} /></label>
-      {emoji() && <>
-        <label title={t("train_word_hint")}>{t("train_word")}<input value={one.word} maxLength={60} required={!!one.like} placeholder="sks planet" onInput={(event) => change({ word: event.currentTarget.value })} /></label>
-        <label title={t("train_word_hint")}>{t("train_like")}<input value={one.like} maxLength={60} required={!!one.word} placeholder="planet" onInput={(event) => change({ like: event.currentTarget.value })} /></label>
-      </>}
+      </select></label>}
+      {asked("hint") && <label>{t("hint")}<select value={one.hint} onChange={(event) => change({ hint: event.currentTarget.value as typeof one.hint })}>
+        {HINTS.map((hint) => <option key={hint} value={hint}>{t(`hint_${hint}` as Key)}</option>)}
+      </select></label>}
+      <label>{t("option_steps")}<input type="number" min={1} max={100000} value={one.steps ?? method?.steps ?? ""} required onInput={(event) => change({ steps: event.currentTarget.valueAsNumber || 1 })} /></label>
+      {asked("word") && <label title={t("train_word_hint")}>{t("train_word")}<input value={one.word} maxLength={60} required={needed("word") || !!one.like} placeholder="sks planet" onInput={(event) => change({ word: event.currentTarget.value })} /></label>}
+      {asked("like") && <label title={t("train_word_hint")}>{t("train_like")}<input value={one.like} maxLength={60} required={needed("like") || asked("word") && !!one.word} placeholder="planet" onInput={(event) => change({ like: event.currentTarget.value })} /></label>}
+      {method?.result === "embedding" && <p class="muted wide">{t("train_name_is_word")}</p>}
     </div>
     <button class="primary" disabled={starting.value}>{t("train_start", { model })}</button>
   </form>;
@@ -54,7 +72,7 @@ function Plan() {
 function Run({ one }: { one: Training }) {
   const going = one.state === "running", sheets = Object.entries(one.samples), [step, url] = sheets.at(-1) ?? [];
   return <article class="run" aria-labelledby={"run-" + one.id}>
-    <h3 id={"run-" + one.id}>{one.name} <span class="count">{t(`training_${one.state}` as Key)}</span></h3>
+    <h3 id={"run-" + one.id}>{one.name} <span class="muted">{methodName(one.method)}</span> <span class="count">{t(`training_${one.state}` as Key)}</span></h3>
     <progress aria-label={one.name} max={one.steps} value={one.step} />
     <p class="muted">{t("train_step", { n: one.step, all: one.steps })}</p>
     {one.says && !one.file && <pre class={one.state === "failed" ? "note" : "muted"}>{one.says}</pre>}
@@ -64,9 +82,8 @@ function Run({ one }: { one: Training }) {
     </div>
     <div class="actions">
       {one.file && <button type="button" onClick={() => {
-        const { loras } = form.value, name = one.file!;
-        set({ model: one.model, loras: [...loras.filter((other) => other.name !== name), { name, weight: 1 }] });
-        open("draw");
+        if (one.result !== "model") set({ model: one.model });
+        useIt(one.result, one.file!);
       }}>{t("draw_with")}</button>}
       {one.report && <a class="button" href={one.report} target="_blank">{t("train_report")}</a>}
       {going && <button type="button" onClick={() => void tell(one, "stop")}>{t("train_stop")}</button>}

@@ -1,17 +1,24 @@
 /** Trainings on the server, and the pictures that are gathered for the next one. */
 import { signal } from "@preact/signals";
-import { get, post, remove, sendPicture, type Training } from "../../api";
+import { get, post, remove, sendPicture, type Method, type Training } from "../../api";
 import { form, loadModels } from "../../form";
 import { t } from "../../i18n";
 import { say, toast } from "../../toasts";
 
 export const KINDS = ["lora", "dora", "loha", "lokr"] as const;
+export const HINTS = ["canny", "gradient", "scribble", "lineart"] as const;
 export interface Given { id: number; file: File; url: string; caption: string }
 const WAIT = 2000; // milliseconds between looks at a training that runs
 
 export const trainings = signal<Training[]>([]);
 export const given = signal<Given[]>([]);
-export const plan = signal({ name: "", kind: "lora" as (typeof KINDS)[number], steps: 400, caption: "", word: "", like: "" });
+/** The methods by which the form's model can be trained. */
+export const methods = signal<Method[]>([]);
+const EMPTY = { name: "", method: "lora", kind: "lora" as (typeof KINDS)[number], hint: "canny" as (typeof HINTS)[number],
+  steps: null as number | null, caption: "", word: "", like: "" };
+/** What is to be learnt; where `steps` is null, as many as the method proposes. */
+export const plan = signal(EMPTY);
+export const chosen = (): Method | undefined => methods.value.find((one) => one.name === plan.value.method);
 export const starting = signal(false);
 let last = 0, timer = 0;
 
@@ -43,15 +50,21 @@ export async function look(): Promise<void> {
   if (trainings.value.some((one) => one.state === "running")) timer = window.setTimeout(() => void look().catch(() => undefined), WAIT);
 }
 
+export async function loadMethods(): Promise<void> {
+  methods.value = await get<Method[]>(`/trainings/methods?model=${encodeURIComponent(form.value.model)}`);
+  if (chosen()?.misfit) plan.value = { ...plan.value, method: "lora" };
+}
+
 export const lookNoMore = (): void => clearTimeout(timer);
 
 export async function begin(): Promise<void> {
-  const { caption, ...rest } = plan.value;
+  const { caption, name, method, steps, ...rest } = plan.value, asks = [...chosen()?.required ?? [], ...chosen()?.optional ?? []];
+  const answers = Object.entries(rest).filter(([key]) => asks.includes(key));
   starting.value = true;
   try {
     const pictures = [];
-    for (const one of given.value) pictures.push({ picture: await sendPicture(one.file), caption: one.caption || caption });
-    await post("/trainings", { ...rest, model: form.value.model, pictures });
+    for (const one of given.value) pictures.push({ picture: await sendPicture(one.file), caption: one.caption || caption || rest.word });
+    await post("/trainings", { name, method, steps, ...Object.fromEntries(answers), model: form.value.model, pictures });
     given.value.forEach((one) => URL.revokeObjectURL(one.url));
     given.value = [];
     plan.value = { ...plan.value, name: "" };

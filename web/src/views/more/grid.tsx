@@ -4,6 +4,7 @@ import type { Option } from "../../api";
 import { options, request } from "../../form";
 import { t } from "../../i18n";
 import { cancel, ended, jobs, submit } from "../../jobs";
+import { optionName } from "../../names";
 import { Pictures } from "../../parts/progress";
 
 interface Axis { name: string; values: string }
@@ -64,18 +65,20 @@ function AxisFields({ axis }: { axis: "x" | "y" | "z" }) {
   return <div class="row">
     <label>{axis.toUpperCase()}<select onChange={(event) => change({ name: event.currentTarget.value })}>
       <option value="" selected={!one.name}>–</option><option value="prompt" selected={one.name === "prompt"}>{t("prompt_axis")}</option>
-      {options.value?.options.filter((each) => ["whole", "number", "choice", "switch"].includes(each.type)).map((each) => <option key={each.name} value={each.name} selected={each.name === one.name}>{each.name.replaceAll("_", " ")}</option>)}
+      {options.value?.options.filter((each) => ["whole", "number", "choice", "switch"].includes(each.type)).map((each) => <option key={each.name} value={each.name} selected={each.name === one.name}>{optionName(each.name)}</option>)}
     </select></label>
     <label class="grow">{t("values")}<textarea rows={1} disabled={!one.name} value={one.values} placeholder="1, 2, 3 – 1..3:0.5" onInput={(event) => change({ values: event.currentTarget.value })} /></label>
   </div>;
 }
 
+const axisName = ({ name }: Axis): string => name === "prompt" ? t("prompt_axis") : name && optionName(name);
+
 function Table({ z }: { z: string }) {
   const { x, y } = begun.value;
-  return <div class="scroll" tabIndex={0} role="region" aria-label={`${begun.value.z.name} ${z}`.trim() || t("more_grid")}><table class="xyz">
-    {z && <caption>{begun.value.z.name.replaceAll("_", " ")} {z}</caption>}
-    <thead><tr><td />{valuesOf(x).map((a) => <th key={a} scope="col">{x.name.replaceAll("_", " ")} {a}</th>)}</tr></thead>
-    <tbody>{valuesOf(y).map((b) => <tr key={b}><th scope="row">{y.name.replaceAll("_", " ")} {b}</th>
+  return <div class="scroll" tabIndex={0} role="region" aria-label={`${axisName(begun.value.z)} ${z}`.trim() || t("more_grid")}><table class="xyz">
+    {z && <caption>{axisName(begun.value.z)} {z}</caption>}
+    <thead><tr><td />{valuesOf(x).map((a) => <th key={a} scope="col">{axisName(x)} {a}</th>)}</tr></thead>
+    <tbody>{valuesOf(y).map((b) => <tr key={b}><th scope="row">{axisName(y)} {b}</th>
       {valuesOf(x).map((a) => {
         const live = jobs.value[cells.value.find((cell) => cell.x === a && cell.y === b && cell.z === z)?.job ?? ""];
         return <td key={a}>{live?.job.error ? <p class="note">{live.job.error}</p> : live ? <Pictures live={live} /> : null}</td>;

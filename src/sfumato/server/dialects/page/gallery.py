@@ -138,6 +138,7 @@ async def mark(marks: Marks, queue: QueueOf, user: UserOf) -> dict[str, int]:
     for file in gone:
         for path in (queue.config.outputs / file, _small_file(queue, file)):
             path.unlink(missing_ok=True)
+        queue.films.forget(Path(file).stem.rpartition("-")[0])
     return {"changed": count}
 
 

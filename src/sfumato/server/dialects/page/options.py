@@ -26,13 +26,17 @@ LABELS = {"sampler": SAMPLER_NAMES, "schedule": SCHEDULE_NAMES}
 
 
 class OptionView(BaseModel):
-    """An option; `low`, `high` and `step` are of numbers, `choices` and their `labels` of words."""
+    """An option; `low`, `high` and `step` are of numbers, `choices` and their `labels` of words.
+
+    Of a text, `choices` are examples. `infotext` is its name in a picture's settings.
+    """
 
     name: str
     type: str
     help: str
     panel: str
     default: Any
+    infotext: str | None
     low: float | None
     high: float | None
     step: float | None
@@ -73,10 +77,10 @@ def _view(one: Option, spec: Spec) -> OptionView:
     if isinstance(default, type):
         default = default()
     low, high, step = (_number(getattr(kind, name, None), spec) for name in ("low", "high", "step"))
-    choices = list(kind.choices) if isinstance(kind, Choice) else list(kind.names()) if isinstance(kind, Named) else []
+    choices = list(kind.names()) if isinstance(kind, Named) else list(getattr(kind, "choices", ()))
     return OptionView(
         name=one.name, type=next((name for known, name in TYPES if isinstance(kind, known)), "text"), help=one.help,
-        panel=one.panel, default=default, low=low, high=high, step=step, choices=choices,
+        panel=one.panel, default=default, infotext=one.infotext, low=low, high=high, step=step, choices=choices,
         labels=[LABELS[one.name][name].label if one.name in LABELS else name for name in choices],
     )  # fmt: skip
 

@@ -15,8 +15,10 @@ from sfumato.server.composite import Composite
 from sfumato.server.dialects.base import QueueOf, UserOf
 from sfumato.server.jobs.job import JobRequest
 from sfumato.server.trainings import training as files
+from sfumato.server.trainings.offers import OFFERS, Hint, method_of, misfit, offered, proposed_steps
 from sfumato.server.trainings.runner import Trainings
 from sfumato.server.trainings.training import State, Training
+from sfumato.train.registry import Method
 
 router = APIRouter()
 MOST_PICTURES = 1000
@@ -40,26 +42,32 @@ class Captioned(BaseModel):
 
 
 class NewTraining(BaseModel):
-    """A LoRA to be learnt. `word` is a new word for what the pictures show, read like the known word `like`."""
+    """Something to be learnt. `word` is a new word for what the pictures show, used like the known word `like`."""
 
     model_config = ConfigDict(extra="forbid")
     name: str = Field(description="The file's name, without ending: letters, digits, _ and -.")
-    kind: Kind = "lora"
+    method: str = Field("lora", description="One that GET /api/trainings/methods lists.", max_length=40)
+    kind: Kind = Field("lora", description="The kind of a LoRA's differences.")
     model: str | None = Field(None, description="The name of a model on this machine; else the server's own.")
-    steps: int = Field(400, ge=1, le=100_000)
+    steps: int | None = Field(None, ge=1, le=100_000, description="By default those that the method proposes.")
     word: str = Field("", max_length=60)
     like: str = Field("", max_length=60)
+    hint: Hint = Field("canny", description="What a ControlNet or a T2I-Adapter follows.")
     pictures: list[Captioned] = Field(min_length=1, max_length=MOST_PICTURES)
 
 
 class TrainingView(BaseModel):
     """A training as it stands. `curves` are (step, value) of losses; `says` is what the trainer said last.
 
-    `samples` are the addresses of sheets of pictures by the step, `file` is the LoRA's name once it is done.
+    `samples` are the addresses of sheets of pictures by the step. `result` is the kind of what is learnt, as GET
+    /api/models calls kinds, and `file` its name there once it is done.
     """
 
     id: str
     name: str
+    method: str
+    result: str
+    hint: str
     kind: str
     model: str
     word: str
@@ -83,12 +91,29 @@ def _view(trainings: Trainings, one: Training) -> TrainingView:
     lines = files.told(folder)[-8 if state == "failed" else -1 :]
     address = f"/api/trainings/{one.id}"
     return TrainingView(
-        id=one.id, name=one.name, kind=one.kind, model=one.model, word=one.word, state=state,
+        id=one.id, name=one.name, method=one.method, result=one.how.result, hint=one.hint, kind=one.kind,
+        model=one.model, word=one.word, state=state,
         step=max((step for step, _ in curves["loss"]), default=0), steps=one.steps, pictures=one.pictures,
         created=one.created, curves=curves, says=one.problem or "\n".join(lines),
         samples={step: f"{address}/samples/{step}" for step in files.samples(folder)},
         report=f"{address}/report" if files.report_of(folder).is_file() else None, file=one.file,
     )  # fmt: skip
+
+
+class MethodView(BaseModel):
+    """A method that a training may have. `learns` and `result` say what is trained, and which kind of file comes of it.
+
+    `required` are what it asks for besides a name, pictures with captions and steps, `optional` what may be given.
+    `misfit` is empty, or says why the model cannot be trained so.
+    """
+
+    name: str
+    learns: str
+    result: str
+    steps: int
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    misfit: str
 
 
 def _find(trainings: Trainings, training: str, user: str) -> Training:
@@ -104,18 +129,34 @@ async def list_trainings(queue: QueueOf, user: UserOf, trainings: TrainingsOf) -
     return await queue.in_background(lambda: [_view(trainings, one) for one in trainings.of(user)])
 
 
+@router.get("/trainings/methods")
+async def list_methods(queue: QueueOf, model: str | None = None) -> list[MethodView]:
+    """The methods by which a model can be trained on pictures; by default the server's own model."""
+    model = model or queue.default_model
+    await queue.checked(JobRequest(model=model))
+    spec = await queue.in_background(queue.desk.spec, model)
+    return [
+        MethodView(
+            name=one.name, learns=one.learns, result=one.result, steps=proposed_steps(one),
+            required=OFFERS[one.name].required, optional=OFFERS[one.name].optional, misfit=misfit(one, spec),
+        )
+        for one in offered()
+    ]  # fmt: skip
+
+
 @router.post("/trainings", status_code=201)
 async def start_training(new: NewTraining, queue: QueueOf, user: UserOf, trainings: TrainingsOf) -> TrainingView:
-    """Learn a LoRA of pictures, beside the drawing and at low priority; one training runs at a time."""
-    if bool(new.word) != bool(new.like):
-        raise SfumatoError("word and like belong together: a new word, and a known one that is used like it")
+    """Learn something of pictures, beside the drawing and at low priority; one training runs at a time."""
+    method = _asked(new)
     model = new.model or queue.default_model
     if Composite.of(model).further:
         raise SfumatoError("a training takes a model as its file is; give a model's name alone")
     await queue.checked(JobRequest(model=model))
+    if lacking := misfit(method, await queue.in_background(queue.desk.spec, model)):
+        raise SfumatoError(f"{model} {lacking}, which {method.name} needs; choose another model or method")
     asked = Training(
-        id="", user=user, name=new.name, kind=new.kind, model=model, steps=new.steps, pictures=len(new.pictures),
-        created=0, word=new.word, like=new.like,
+        id="", user=user, name=new.name, method=new.method, kind=new.kind, model=model, pictures=len(new.pictures),
+        steps=new.steps or proposed_steps(method), created=0, word=new.word, like=new.like, hint=new.hint,
     )  # fmt: skip
 
     def begin() -> TrainingView:
@@ -125,6 +166,24 @@ async def start_training(new: NewTraining, queue: QueueOf, user: UserOf, trainin
         return _view(trainings, trainings.begin(asked, pictures))
 
     return await queue.in_background(begin)
+
+
+def _asked(new: NewTraining) -> Method:
+    """The method of a request. Raises SfumatoError for one that is not offered, and for what it lacks or cannot use."""
+    try:
+        method = method_of(new.method)
+    except KeyError:
+        names = ", ".join(one.name for one in offered())
+        raise SfumatoError(f"{new.method!r} is no method that a server trains by; give one of {names}") from None
+    offer = OFFERS[method.name]
+    if missing := [name for name in offer.required if not getattr(new, name).strip()]:
+        raise SfumatoError(f"{method.name} needs {' and '.join(missing)}; see GET /api/trainings/methods")
+    given = new.model_fields_set & {"kind", "word", "like", "hint"} - {*offer.required, *offer.optional}
+    if useless := sorted(name for name in given if getattr(new, name) != NewTraining.model_fields[name].default):
+        raise SfumatoError(f"{method.name} has no use for {' and '.join(useless)}; leave that out")
+    if "word" in offer.optional and bool(new.word) != bool(new.like):
+        raise SfumatoError("word and like belong together: a new word, and a known one that is used like it")
+    return method
 
 
 @router.post("/trainings/{training}/stop")
@@ -153,7 +212,7 @@ async def resume_training(training: str, queue: QueueOf, user: UserOf, trainings
 
 @router.delete("/trainings/{training}", status_code=204)
 async def forget_training(training: str, queue: QueueOf, user: UserOf, trainings: TrainingsOf) -> None:
-    """Remove a training and its files. The LoRA of one that is done stays."""
+    """Remove a training and its files. The result of one that is done stays."""
     await queue.in_background(lambda: trainings.forget(_find(trainings, training, user)))
 
 
