@@ -100,7 +100,9 @@ def test_every_method_of_pictures_and_a_model_is_offered(at_home: tuple[httpx.Cl
     }
     assert listed.keys() == OFFERS.keys() and {one["result"] for one in listed.values()} <= {*ROOMS.values()}
     lacking = {name for name, one in listed.items() if one["misfit"]}
-    assert lacking == {"hypernetwork", "textual-inversion", "t2i-adapter"}
+    assert lacking == {"hypernetwork", "textual-inversion", "t2i-adapter", "inpaint"}
+    seeing = client.get("/api/trainings/methods?model=emoji-inpainting").json()
+    assert all("from a picture" in one["misfit"] for one in seeing if one["name"] != "inpaint")
     assert set(get_args(Hint)) <= {*get_args(get_type_hints(HintTraining)["hint"])}
 
 
@@ -158,8 +160,8 @@ def test_what_was_stopped_goes_on_and_errors_are_shown(at_home: tuple[httpx.Clie
         time.sleep(0.2)
     client.post(f"/api/trainings/{long}/stop")
     assert ended(client, long)["state"] == "stopped"
-    failed = ended(client, asked(client, "wrong", model="emoji-inpainting").json()["id"])
-    assert failed["state"] == "failed" and "give a model that draws from words alone" in failed["says"]
+    failed = ended(client, asked(client, "wrong", model="emoji-unet", word="sks", like="ball").json()["id"])
+    assert failed["state"] == "failed" and "leave out `word`" in failed["says"]
 
 
 @pytest.mark.parametrize("change", [

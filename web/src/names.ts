@@ -13,6 +13,8 @@ const said = (key: string, found: string, name: string): string => found === key
 export const optionName = (name: string): string => said(`option_${name}`, t(`option_${name}` as Key), name);
 export const panelName = (name: string): string => said(`panel_${plain(name)}`, t(`panel_${plain(name)}` as Key), name);
 export const kindName = (name: string): string => said(`kind_${plain(name)}`, t(`kind_${plain(name)}` as Key), name);
+/** A network of a model. */
+export const partName = (name: string): string => said(`part_${name}`, t(`part_${name}` as Key), name);
 export const choiceName = (value: string, label = value): string => PROPER[value] ?? said(`choice_${value}`, t(`choice_${value}` as Key), label);
 /** A field that a picture's file has, which mostly is an option under another name. */
 export const settingName = (name: string): string => said(`setting_${plain(name)}`, t(`setting_${plain(name)}` as Key), name);

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_type_hints
 if TYPE_CHECKING:
     from sfumato.train.task import MethodTask
 
-Need = Literal["U-Net", "vectors"]
+Need = Literal["U-Net", "no scene prior"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Method:
     method. A method with `own_pictures` asks its data only for `samples`, so a user's pictures will do as well.
     `recipe` is the name of the recipe that ships for all models; without one, the user must give a recipe.
     `result` is the kind of what lies in RUN/export, as `hub.local_models` calls kinds, if one draws with it.
-    `needs` are what not every model has: a U-Net, or a text encoder that is read by vectors, without a scene prior.
+    `needs` are what not every model fulfils.
     `former` marks the old name of another command, which help and docs leave out.
     """
 
@@ -226,7 +226,7 @@ METHODS: tuple[Method, ...] = (
         own_pictures=True,
         recipe="textual-inversion",
         result="embedding",
-        needs=("vectors",),
+        needs=("no scene prior",),
     ),
     Method(
         "hypernetwork",
@@ -295,6 +295,7 @@ METHODS: tuple[Method, ...] = (
         own_pictures=True,
         recipe="inpaint",
         result="model",
+        needs=("no scene prior",),
     ),
     Method(
         "depth",

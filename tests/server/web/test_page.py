@@ -380,17 +380,55 @@ def test_a_word_is_taught_and_drawn_with(opened: Any, tmp_path: Path, monkeypatc
 VIEWS = ("draw", "edit", "gallery", "more", "models", "learn")
 
 
-def test_axe_finds_nothing(opened: Any) -> None:
-    axe = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
-    if not axe.is_file():
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """What finds barriers, as a script."""
+    file = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+    if not file.is_file():
         pytest.skip("needs axe-core: make page")
+    return file.read_text(encoding="utf-8")
+
+
+def barriers(page: Page, axe: str) -> list[tuple[str, list[str]]]:
+    page.wait_for_timeout(300)
+    page.evaluate(axe)
+    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in page.evaluate("axe.run()")["violations"]]
+
+
+def test_axe_finds_nothing(opened: Any, axe: str) -> None:
     page = opened(color_scheme="dark")
-    page.evaluate(axe.read_text(encoding="utf-8"))
     for view in VIEWS:
         page.evaluate(f"location.hash = '{view}'")
-        page.wait_for_timeout(300)
-        found = page.evaluate("axe.run()")["violations"]
-        assert not [(one["id"], [node["html"] for node in one["nodes"]]) for one in found], view
+        assert barriers(page, axe) == [], view
+    page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<img src=x>')")
+    assert [name for name, _ in barriers(page, axe)] == ["image-alt"]
+
+
+@pytest.mark.parametrize(
+    "language", ["uk", *(pytest.param(other, marks=pytest.mark.slow) for other in ("en", "th", "zh", "id", "ja"))]
+)
+def test_axe_finds_nothing_where_pictures_are_and_all_is_open(opened: Any, axe: str, language: str) -> None:
+    page = opened(form='{"prompt": "a cup", "options": {"steps": 2}, "model": "emoji"}', locale=language)
+    page.click(".composer button.primary")
+    page.click(".composer summary")
+    page.wait_for_selector(".cell.done img")
+    assert barriers(page, axe) == [], "draw"
+    page.click(".cell.done")
+    page.wait_for_selector("dialog[open] .actions")
+    assert barriers(page, axe) == [], "detail"
+    page.locator("dialog .actions button").nth(2).click()
+    page.wait_for_selector(".sheet")
+    assert barriers(page, axe) == [], "edit"
+    page.evaluate("location.hash = 'gallery'")
+    page.locator(".pick").first.check(force=True)
+    page.click(".gallery summary")
+    assert barriers(page, axe) == [], "gallery"
+    page.evaluate("location.hash = 'models'")
+    page.set_input_files(
+        ".train input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": png("red", 64)}
+    )
+    page.wait_for_selector(".methods input")
+    assert barriers(page, axe) == [], "models"
 
 
 @pytest.mark.slow

@@ -1,18 +1,12 @@
 /** Draw: what is asked for on one side, what becomes of it on the other. */
-import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
-import { get, type Found, type Shown } from "../api";
 import { t } from "../i18n";
-import { active, cancel, current, jobs, news, ordered, type Live } from "../jobs";
+import { active, cancel, current, jobs, ordered, type Live } from "../jobs";
 import { Composer } from "../parts/composer";
+import { Latest } from "../parts/latest";
 import { Pictures, Progress } from "../parts/progress";
-import { detail, open } from "../place";
-
-const LATEST = 18;
-const latest = signal<Shown[]>([]);
+import { detail } from "../place";
 
 export function Draw() {
-  useEffect(() => void get<Found>(`/gallery?count=${LATEST}`).then((found) => { latest.value = found.pictures; }).catch(() => undefined), [news.value]);
   const live = current.value ? jobs.value[current.value] : undefined;
   return <div class="draw">
     <h2 class="hidden">{t("view_draw")}</h2>
@@ -21,11 +15,7 @@ export function Draw() {
       {live ? <><Pictures live={live} /><Progress live={live} /></> : <Welcome />}
       {active.value.length > (live && active.value.includes(live) ? 1 : 0) && <Waiting shown={live} />}
     </section>
-    {latest.value.length > 0 && <section class="latest" aria-label={t("latest")}>
-      <h3>{t("latest")} <button class="link" onClick={() => open("gallery")}>{t("all")}</button></h3>
-      <div class="strip">{latest.value.map((one) => <button key={one.url} class="thumb" aria-haspopup="dialog" onClick={() => { detail.value = { shown: one, list: latest.value }; }}>
-        <img src={one.small} alt={one.prompt || one.kind} loading="lazy" /></button>)}</div>
-    </section>}
+    <Latest dialog choose={(one, list) => { detail.value = { shown: one, list }; }} />
   </div>;
 }
 

@@ -7,6 +7,7 @@ import { t, type Key } from "../i18n";
 import { jobs, submit } from "../jobs";
 import { active, addLayer, base, Canvas, layers, maskBlob, pictureBlob, start, toggleLayer, Tools } from "../parts/canvas";
 import { ModelPicker } from "../parts/composer";
+import { Latest } from "../parts/latest";
 import { Pictures, Progress } from "../parts/progress";
 import { Prompt } from "../parts/prompt";
 import { sent } from "../place";
@@ -121,6 +122,7 @@ function Begin() {
     <p class="muted">{t("edit_begin_hint")}</p>
     <label class="button">{t("open_picture")}<input class="hidden" type="file" accept="image/*" onChange={(event) => { const file = event.currentTarget.files?.[0]; if (file) void load(file); }} /></label>
     <button onClick={() => { way.value = "img2img"; void start({ width, height }); }}>{t("empty_sheet")}</button>
+    <Latest choose={(one) => { sent.value = one; }} />
   </div>;
 }
 

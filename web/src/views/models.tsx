@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import { get, type Memory, type Model } from "../api";
 import { faces, form, loadModels, models, set } from "../form";
 import { t } from "../i18n";
-import { kindName } from "../names";
+import { kindName, partName } from "../names";
 import { Face } from "../parts/face";
 import { Train } from "./models/train";
 import { useIt } from "./models/use";
@@ -56,8 +56,8 @@ function Plan({ of }: { of: Memory | string | undefined }) {
   if (of === undefined) return <p class="muted" role="status">{t("reading")}</p>;
   if (typeof of === "string") return <p class="note" role="status">{of}</p>;
   const rows: [string, number][] = [
-    ...Object.entries(of.weights).map(([part, size]): [string, number] => [`${t("memory_weights")}: ${part}`, size]),
+    ...Object.entries(of.weights).map(([part, size]): [string, number] => [`${t("memory_weights")}: ${partName(part)}`, size]),
     [t("memory_loading"), of.loading], [t("memory_drawing", { size: `${of.width}×${of.height}` }), of.drawing],
   ];
-  return <dl class="settings">{rows.map(([name, size]) => <div key={name}><dt>{name}</dt><dd>{bytes(size)}</dd></div>)}<div><dt>dtype</dt><dd>{of.dtype}</dd></div></dl>;
+  return <dl class="settings">{rows.map(([name, size]) => <div key={name}><dt>{name}</dt><dd>{bytes(size)}</dd></div>)}<div><dt>{t("memory_precision")}</dt><dd>{of.dtype}</dd></div></dl>;
 }

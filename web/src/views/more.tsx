@@ -6,6 +6,7 @@ import { take } from "../form";
 import { t, type Key } from "../i18n";
 import { optionName } from "../names";
 import { draw } from "../parts/composer";
+import { Latest } from "../parts/latest";
 import { dropped, open, sent } from "../place";
 import { Compare } from "./more/compare";
 import { Grid } from "./more/grid";
@@ -50,6 +51,7 @@ export function More() {
           <Enlarge one={one} />{one.shown && <Vary shown={one.shown} />}<Interrogate one={one} /><Compress one={one} />
         </div>
       </div>}
+      {!one && <Latest choose={(chosen) => { sent.value = chosen; }} />}
     </section>
     <section class="card" aria-label={t("with_words")}>
       <div class="chips" role="group" aria-label={t("with_words")}>{(Object.keys(TOOLS) as (keyof typeof TOOLS)[]).map((name) =>

@@ -77,8 +77,9 @@ OFFERS: Mapping[str, Offer] = {
 
 
 def offered() -> list[Method]:
-    """The methods that a server can start, in the registry's order."""
-    return of_pictures_alone()
+    """The methods that a server can start, the usual choice first."""
+    order = [*OFFERS]
+    return sorted(of_pictures_alone(), key=lambda one: order.index(one.name))
 
 
 def method_of(name: str) -> Method:
@@ -87,11 +88,13 @@ def method_of(name: str) -> Method:
 
 
 def misfit(method: Method, spec: Spec) -> str:
-    """What the method needs and a model lacks, as the end of a sentence about the model; else nothing."""
+    """Why a model cannot be trained by the method, as the end of a sentence about the model; else nothing."""
+    if method.name != "inpaint" and (spec.beside_latents or spec.low_res is not None):
+        return "works from a picture, and not from words alone"
     if "U-Net" in method.needs and spec.transformer is not None:
         return "has no U-Net"
-    if "vectors" in method.needs and spec.prior is not None:
-        return "reads words by a memory of things, not by vectors"
+    if "no scene prior" in method.needs and spec.prior is not None:
+        return "has a scene prior"
     return ""
 
 

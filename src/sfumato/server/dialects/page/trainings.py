@@ -153,7 +153,7 @@ async def start_training(new: NewTraining, queue: QueueOf, user: UserOf, trainin
         raise SfumatoError("a training takes a model as its file is; give a model's name alone")
     await queue.checked(JobRequest(model=model))
     if lacking := misfit(method, await queue.in_background(queue.desk.spec, model)):
-        raise SfumatoError(f"{model} {lacking}, which {method.name} needs; choose another model or method")
+        raise SfumatoError(f"{model} {lacking}, so {method.name} cannot train it; choose another model or method")
     asked = Training(
         id="", user=user, name=new.name, method=new.method, kind=new.kind, model=model, pictures=len(new.pictures),
         steps=new.steps or proposed_steps(method), created=0, word=new.word, like=new.like, hint=new.hint,
