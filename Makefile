@@ -38,7 +38,7 @@ test: lint
 	$(BIN)/pytest -q $(PARALLEL)
 	@$(MAKE) --no-print-directory verify
 
-test-full: lint
+test-full: lint .venv/installed-cluster
 	$(BIN)/pytest -q $(PARALLEL) -m "slow or not slow"
 	@$(MAKE) --no-print-directory verify
 
@@ -83,6 +83,10 @@ docs-pictures: .venv/installed
 
 .venv/installed-test: .venv/installed
 	$(BIN)/pip install --quiet --constraint .venv/constraints.txt --editable '.[test]'
+	touch $@
+
+.venv/installed-cluster: .venv/installed-test
+	$(BIN)/pip install --quiet --constraint .venv/constraints.txt --editable '.[cluster]'
 	touch $@
 
 .venv/installed-docs: .venv/installed

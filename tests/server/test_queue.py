@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sfumato.errors import SfumatoError
-from sfumato.server import queue as module
 from sfumato.server.config import Config
 from sfumato.server.jobs.job import JobRequest, State
 from sfumato.server.queue import Queue, QueueFull, Stopping
@@ -41,18 +40,13 @@ class Pretended:
         return [one["job"] for one in self.sent if one["do"] == "start"]
 
 
-@pytest.fixture(autouse=True)
-def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "Link", Pretended)
-
-
 def request(**options: Any) -> JobRequest:
     return JobRequest(prompt="a cat", options={"steps": 2, "width": 512, "height": 512, **options})
 
 
 def run(test: Any, folder: Path, **config: Any) -> None:
     async def opened() -> None:
-        queue = Queue(Config(folder=folder, drain=0.1, **config))
+        queue = Queue(Config(folder=folder, drain=0.1, **config), Pretended)
         await queue.open()
         try:
             await test(queue, queue.links[0])

@@ -31,13 +31,17 @@ from sfumato.server.safety.names import Forbidden
 from sfumato.server.safety.sessions import Sessions
 from sfumato.server.tracing import RequestSpans, tracer
 from sfumato.server.trainings.runner import Trainings
+from sfumato.server.worker.link import Link, ProcessLink
 
 log = logging.getLogger(LOGGER)
 
 
-def create_app(config: Config) -> FastAPI:
-    """Returns the application of a server with these settings; its queue works as long as the application runs."""
-    queue, trainings = Queue(config), Trainings(config.folder / "trainings")
+def create_app(config: Config, link: type[Link] = ProcessLink) -> FastAPI:
+    """Returns the application of a server with these settings; its queue works as long as the application runs.
+
+    `link` is the kind of its workers.
+    """
+    queue, trainings = Queue(config, link), Trainings(config.folder / "trainings")
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:

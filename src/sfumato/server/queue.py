@@ -26,7 +26,7 @@ from sfumato.server.live_jobs import LiveJob, LiveJobs
 from sfumato.server.logs import LOGGER
 from sfumato.server.tracing import JobSpans, tracer
 from sfumato.server.watchers import JobEvent, Watchers
-from sfumato.server.worker.link import Link
+from sfumato.server.worker.link import Link, ProcessLink
 
 LONGEST_ANSWER = 30.0  # seconds
 ADVICE = "wait until a job is done, or cancel one"
@@ -56,15 +56,18 @@ class Stopping(SfumatoError):
 
 
 class Queue:
-    """All jobs of a server. Its methods are called on the event loop; the database works in a thread of its own."""
+    """All jobs of a server. Its methods are called on the event loop; the database works in a thread of its own.
 
-    def __init__(self, config: Config):
+    `link` is the kind of its workers.
+    """
+
+    def __init__(self, config: Config, link: type[Link] = ProcessLink):
         self.config = config
         self.inputs = Inputs(config.inputs)
         self.desk = Desk(self.inputs, config)
         if config.model is not None:
             self.desk.spec(config.model)
-        self.links = [Link(config, device, self._heard) for device in config.devices]
+        self.links = [link(config, device, self._heard) for device in config.devices]
         self.live = LiveJobs(self.links, config.at_once)
         self.credentials = None if config.credentials is None else Credentials(*config.credentials)
         self.draining = False

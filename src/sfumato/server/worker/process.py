@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -44,6 +44,7 @@ BEAT = 1.0  # seconds between signs of life
 PREVIEW_EVERY = 0.25  # seconds between two previews of a job
 PREVIEW_SIDE = 512  # pixels of a preview's longer side at most
 Message = Mapping[str, Any]
+Send = Callable[[bytes], object]
 
 
 @dataclass
@@ -60,21 +61,30 @@ class Worker:
     """Takes commands, works on jobs, and reports what happens."""
 
     def __init__(
-        self, models: Models, inputs: Inputs, outputs: Path, exact: bool, out: BinaryIO, safety: str | None = None,
+        self, models: Models, inputs: Inputs, outputs: Path, exact: bool, send: Send, safety: str | None = None,
         credentials: Credentials | None = None,
     ):  # fmt: skip
         self.models, self.inputs, self.outputs = models, inputs, outputs
         self._safety, self._credentials = safety, credentials
         self.engine = Engine(exact)
-        self._out, self._lock = out, threading.Lock()
+        self._send, self._lock = send, threading.Lock()
         self._running: dict[str, _Running] = {}
         self.commands: queue.SimpleQueue[Message] = queue.SimpleQueue()
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], send: Send) -> Worker:
+        """Returns a worker with the settings of `worker_settings`. `send` gets each of its messages as bytes."""
+        models = Models(settings["device"], settings["dtype"], settings["memory"])
+        key = settings["credentials"]
+        return cls(
+            models, Inputs(Path(settings["inputs"])), Path(settings["outputs"]), settings["exact"], send,
+            settings["safety"], Credentials(*map(Path, key)) if key else None,
+        )  # fmt: skip
 
     def say(self, message: Message, payload: bytes = b"") -> None:
         """Sends a message; any thread may call this."""
         with self._lock:
-            self._out.write(packed(message, payload))
-            self._out.flush()
+            self._send(packed(message, payload))
 
     def model(self, name: str) -> StableDiffusion:
         """Returns a loaded model by name; the models of running jobs stay loaded."""
@@ -223,30 +233,30 @@ def _jpeg(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
+def beat(worker: Worker) -> None:
+    """Gives signs of life for ever."""
+    while True:
+        worker.say({"say": "alive"})
+        time.sleep(BEAT)
+
+
 def _listen(worker: Worker, commands: BinaryIO) -> None:
     while (message := read_message(commands)) is not None:
         worker.commands.put(message[0])
     os._exit(0)  # the server is gone: whatever is being drawn has nobody to go to
 
 
-def _beat(worker: Worker) -> None:
-    while True:
-        worker.say({"say": "alive"})
-        time.sleep(BEAT)
-
-
 def main() -> None:
     """Runs a worker with the settings on the command line, a JSON object."""
-    given = json.loads(sys.argv[1])
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything prints goes to the log and not among the messages
-    models = Models(given["device"], given["dtype"], given["memory"])
-    key = given["credentials"]
-    worker = Worker(
-        models, Inputs(Path(given["inputs"])), Path(given["outputs"]), given["exact"], out, given["safety"],
-        Credentials(*map(Path, key)) if key else None,
-    )  # fmt: skip
-    for work, more in ((_listen, (worker, sys.stdin.buffer)), (_beat, (worker,))):
+
+    def send(message: bytes) -> None:
+        out.write(message)
+        out.flush()
+
+    worker = Worker.of(json.loads(sys.argv[1]), send)
+    for work, more in ((_listen, (worker, sys.stdin.buffer)), (beat, (worker,))):
         threading.Thread(target=work, args=more, daemon=True).start()
     with suppress(BrokenPipeError):  # the server is gone
         worker.run()
