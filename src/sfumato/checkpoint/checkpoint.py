@@ -85,9 +85,14 @@ class WeightFile:
             self._mapped = _map_privately(self.raw.fileno(), self)
         return self._mapped
 
+    def hold(self) -> None:
+        """Map the file now, so that it can be read after it is closed."""
+        assert self._map is not None
+
     def view(self, start: int, count: int, dtype: torch.dtype) -> Tensor:
         """`count` elements from byte `start`: a view of the map, or a copy where the file does not align them."""
-        self.check_unchanged()
+        if not self.raw.closed:
+            self.check_unchanged()
         if count == 0:
             return torch.empty(0, dtype=dtype)
         if start % dtype.itemsize:
@@ -149,7 +154,7 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 class Stored:
     """Where one tensor lies: `start` in bytes, `stride` in elements (None: contiguous).
 
-    `check` raises SfumatoError where the file says that its data are damaged.
+    `check` raises SfumatoError where the file says that its data are damaged. What is `kept` is not released.
     """
 
     file: WeightFile
@@ -158,6 +163,7 @@ class Stored:
     dtype: torch.dtype
     stride: tuple[int, ...] | None = None
     check: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+    kept: bool = field(default=False, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
@@ -187,7 +193,9 @@ class Stored:
         return copy
 
     def release(self) -> None:
-        self.file.release(self.start, self.span)
+        """Let go of the memory that reading took, unless it is to be kept."""
+        if not self.kept:
+            self.file.release(self.start, self.span)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ import typer
 
 from sfumato.cli.from_table import completion
 from sfumato.cli.options import Prediction, TextEncoders, Vae, Variant, ZeroSnr, model_names
+from sfumato.errors import SfumatoError
 
 if TYPE_CHECKING:
     from sfumato.adapters.describe import Description
+    from sfumato.loading.inspect import Inspection
     from sfumato.spec import Prediction as Kind
 
 SHOWN = 10
@@ -34,7 +36,18 @@ def inspect(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what memory FILE takes, or the family of that name at full size.")
     ] = False,
-    dtype: Annotated[str, typer.Option(help="For --plan: float32, float16 or bfloat16.")] = "float16",
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="For --plan: the limit, such as 4G, that drawing with --memory would keep to."
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="For --plan: float32, float16 or bfloat16. Default: float16; with --memory what drawing takes here."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every name.")] = False,
 ) -> None:
     """Say what FILE is: family, layout, types, parameters of each part, metadata, and what is missing.
@@ -43,8 +56,10 @@ def inspect(
     whether or not it can be drawn with, and with 2 when it cannot be read.
     """
     if plan:
-        _print_plan(Path(file), dtype, vae, text_encoder or [], as_json)
+        _print_plan(Path(file), dtype, vae, text_encoder or [], memory, as_json)
         return
+    if memory is not None:
+        raise SfumatoError("--memory is for the plan; add --plan")
     from sfumato.hub.local_models import locate
     from sfumato.loading.inspect import inspect_checkpoint
     from sfumato.loading.resolve import Overrides
@@ -60,6 +75,10 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(found.record()))
         return
+    _print_model(found)
+
+
+def _print_model(found: Inspection) -> None:
     lines = [
         ("model", found.what),
         ("layout", f"{found.layout} ({found.container})" if found.layout else found.container),
@@ -97,7 +116,6 @@ def inspect(
 def _adapter(file: str) -> tuple[Path, Description] | None:
     """The adapter that a path or name means; None where it means something else."""
     from sfumato.adapters.describe import describe_file
-    from sfumato.errors import SfumatoError
     from sfumato.hub.local_adapters import IMAGE_KIND, KINDS, find_adapter
 
     path = Path(file).expanduser()
@@ -127,10 +145,14 @@ def _print_adapter(path: Path, found: Description, as_json: bool) -> None:
             typer.echo(f"{name:<10} {_printable(text)}")
 
 
-def _print_plan(file: Path, dtype: str, vae: str | None, text_encoders: list[str], as_json: bool) -> None:
+def _print_plan(
+    file: Path, dtype: str | None, vae: str | None, text_encoders: list[str], memory: str | None, as_json: bool
+) -> None:
     from sfumato.loading.memory import memory_plan
+    from sfumato.runtime.device import choose_device, choose_dtype
 
-    plan = memory_plan(file, dtype, vae, text_encoders)
+    kind = "float16" if memory is None else str(choose_dtype(None, choose_device(None))).removeprefix("torch.")
+    plan = memory_plan(file, dtype or kind, vae, text_encoders, memory)
     if as_json:
         typer.echo(json.dumps(plan.record()))
         return
@@ -144,6 +166,12 @@ def _print_plan(file: Path, dtype: str, vae: str | None, text_encoders: list[str
         ("drawing one picture, all networks in memory", plan.drawing),
     ):
         typer.echo(f"{_gigabytes(size)}  {name}")
+    if plan.budget is None:
+        return
+    typer.echo(f"{_gigabytes(plan.budget.peak)}  drawing one picture with --memory {memory}:")
+    for part, held in plan.parts.items():
+        typer.echo(f"{part:<12}{plan.budget.manner(part, held)}")
+    typer.echo(f"{'decoding':<12}{'whole' if plan.budget.tile is None else f'in tiles of {plan.budget.tile} pixels'}")
 
 
 def _gigabytes(size: int) -> str:

@@ -116,6 +116,14 @@ TiledVae = Annotated[
         help="Put pictures through the autoencoder in tiles, in less memory and more time. Default: only large ones.",
     ),
 ]
+Memory = Annotated[
+    str | None,
+    _machine(
+        metavar="SIZE",
+        help="What drawing may take, such as 4G: what does not fit stays in the model's file and is read layer by "
+        "layer. `sfumato inspect FILE --plan --memory 4G` prints the plan.",
+    ),
+]
 Device = Annotated[str | None, _machine(help="cpu, cuda, cuda:1, mps. Default: a GPU where there is one.")]
 Dtype = Annotated[
     str | None,
@@ -173,6 +181,7 @@ class Loading:
     t5_tokenizer: T5File = None
     t5_length: T5Length = None
     tiled_vae: TiledVae = None
+    memory: Memory = None
     device: Device = None
     dtype: Dtype = None
     threads: Threads = None
@@ -198,7 +207,7 @@ class Loading:
             self.model, self.device, self.dtype, variant=self.variant,
             prediction=cast("Kind | None", self.prediction), zero_snr=self.zero_snr, vae=self.vae,
             text_encoders=self.text_encoder or (), t5_tokenizer=self.t5_tokenizer, t5_length=self.t5_length,
-            tiled_vae=self.tiled_vae, tiny_decoder=self.tiny_decoder,
+            tiled_vae=self.tiled_vae, tiny_decoder=self.tiny_decoder, memory=self.memory,
         )  # fmt: skip
         parameters = sum(weight.numel() for weight in sd.denoiser.network.parameters())
         if not self.threads and sd.device.type == "cpu":

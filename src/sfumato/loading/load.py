@@ -6,6 +6,7 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -20,6 +21,7 @@ from sfumato.families.base import Family
 from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.loading.components import lacking
 from sfumato.loading.resolve import Overrides, Resolved, opened_model
+from sfumato.loading.streaming import Source, streams
 from sfumato.nets.clip import CLIPText
 from sfumato.nets.clip_vision import CLIPVision
 from sfumato.nets.prior import ScenePrior
@@ -29,6 +31,7 @@ from sfumato.spec import CLIPTextConfig, Prediction, Spec
 from sfumato.text.tokenizer import CLIPTokenizer
 
 SHOWN = 10  # names listed in an error
+NOTHING: Mapping[str, int] = MappingProxyType({})
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -118,6 +121,7 @@ def load_parts(
     vae: str | Path | None = None,
     text_encoders: Sequence[str | Path] = (),
     without: tuple[str, ...] = (),
+    streamed: Mapping[str, int] = NOTHING,
 ) -> Parts:
     """Load a complete model from a single file or a diffusers folder, and files of parts that it lacks.
 
@@ -128,7 +132,8 @@ def load_parts(
     that shapes do not show, such as a number of heads), `variant` which release it is of those with the same shapes,
     `prediction` what the network predicts, `zero_snr` whether its noise levels end at pure noise. Parts named in
     `without` are left in the file. A tensor that needs no conversion stays a view of the file, so that loading takes
-    the size of the result and little more.
+    the size of the result and little more. Large weights of parts named in `streamed` are read, and unpacked, whenever
+    they are used; so many bytes of the file as it says are kept in memory then, the others are let go of.
 
     Raises SfumatoError when the file is not a complete model: every tensor that is missing, left over, of another shape
     or not finite is named. So is a part that is missing whole, and one given apart that does not fit.
@@ -140,7 +145,8 @@ def load_parts(
         networks, match = {part: net for part, net in plan.networks.items() if part not in without}, plan.match
         for part, network in networks.items():
             reads = spec.prior is not None and part not in (family.denoiser, "vae")
-            fill(network, part, plan, checkpoint, torch.float32 if reads and dtype else dtype, torch.device(device))
+            kind, where = torch.float32 if reads and dtype else dtype, torch.device(device)
+            fill(network, part, plan, checkpoint, kind, where, streamed.get(part))
         checkpoint.check_unchanged()
         used = [checkpoint.tensors[name] for name in match.names.values()]
         tokenizers = (checkpoint.path / name for name in family.layouts[layout].tokenizers)
@@ -271,12 +277,23 @@ def fill(
     checkpoint: Checkpoint,
     dtype: torch.dtype | None,
     device: torch.device,
+    kept: int | None = None,
 ) -> None:
-    """Give a network that was built on the meta device its parameters."""
+    """Give a network that was built on the meta device its parameters.
+
+    Unless `kept` is None, large weights are streamed, of which so many bytes stay in memory (see `load_parts`).
+    """
     state: dict[str, Tensor] = {}
     names = plan.match.names
+    shapes = network.state_dict()
     for rule in plan.keymap.parts[part]:
         stored = [checkpoint.tensors[names[name]] for name in rule.theirs]
+        if kept is not None and streams([shapes[name] for name in rule.ours]):
+            size = sum(one.span for one in stored)
+            source = Source(rule, stored, [names[name] for name in rule.theirs], checked, kept=size <= kept)
+            kept -= min(size, kept)
+            state |= source.weights([shapes[name] for name in rule.ours], dtype, device)
+            continue
         raw = [checked(one, names[name]) for one, name in zip(stored, rule.theirs, strict=True)]
         tensors = [tensor.to(device, dtype or tensor.dtype) for tensor in rule.transform.to_ours(raw)]
         if dtype is not None and any(torch.finfo(dtype).max < torch.finfo(one.dtype).max for one in stored):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,19 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from sfumato.checkpoint.checkpoint import Checkpoint
 from sfumato.diffusion.cond import Cond
 from sfumato.errors import SfumatoError
 from sfumato.families import FAMILIES, family
-from sfumato.loading.load import compare
-from sfumato.loading.resolve import opened_model
+from sfumato.loading.budget import LIBRARY, Budget, Part, fit, parse_memory
+from sfumato.loading.load import Plan, compare
+from sfumato.loading.resolve import NONE, Overrides, opened_model
+from sfumato.nets.tiled_vae import decoder_halo
 from sfumato.nets.unet import UNet
 from sfumato.nets.vae import VAE
 from sfumato.spec import ID_WIDTH, Spec
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-LIBRARY = 300 * 10**6  # bytes of the interpreter with torch and this package
 TOKENS = 77  # of a text encoder
 
 
@@ -33,7 +36,8 @@ class MemoryPlan:
     """Bytes; `file` is None without a file.
 
     `step` and `decode` are what a denoising step of two rows (guidance) and the decoding of one picture take beside the
-    weights at `width` x `height`, without the workspace of kernels.
+    weights at `width` x `height`, without the workspace of kernels. `parts` are the networks as `budget` counts them,
+    which says how the model is held within a limit; None without one.
     """
 
     title: str
@@ -46,6 +50,8 @@ class MemoryPlan:
     height: int
     step: int
     decode: int
+    parts: dict[str, Part]
+    budget: Budget | None
 
     @property
     def loading(self) -> int:
@@ -59,7 +65,10 @@ class MemoryPlan:
 
     def record(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        return asdict(self) | {"loading": self.loading, "drawing": self.drawing}
+        record = asdict(replace(self, budget=None)) | {"loading": self.loading, "drawing": self.drawing}
+        if self.budget is not None:
+            record["budget"] = vars(self.budget) | {"streamed": dict(self.budget.streamed)}
+        return record
 
 
 def memory_plan(
@@ -67,36 +76,68 @@ def memory_plan(
     dtype: str = "float32",
     vae: str | Path | None = None,
     text_encoders: Sequence[str | Path] = (),
+    memory: str | int | None = None,
+    overrides: Overrides = NONE,
 ) -> MemoryPlan:
     """The plan of a model file or folder, with parts given apart as in `load_parts`, or of a family at its full size.
 
-    Only headers are read. Raises SfumatoError for what could not be loaded, and for an unknown dtype.
+    `memory` is a limit, such as "4G", within which drawing shall stay (`MemoryPlan.budget`). Only headers are read.
+    Raises SfumatoError for what could not be loaded, for an unknown dtype, and for a limit that is too small.
     """
     if dtype not in DTYPES:
         raise SfumatoError(f"unknown dtype {dtype!r}; choose {', '.join(DTYPES)}")
+    limit = None if memory is None else parse_memory(memory)
     if str(name_or_path) in {one.name for one in FAMILIES}:
         chosen = family(str(name_or_path))
-        return _plan(chosen.spec, chosen.build(chosen.spec), dtype, None)
-    with opened_model(name_or_path, vae, text_encoders) as model:
-        return _plan(model.spec, compare(model).networks, dtype, model.checkpoint.size)
+        return _plan(chosen.spec, chosen.build(chosen.spec), dtype, None, {}, limit)
+    with opened_model(name_or_path, vae, text_encoders, overrides) as model:
+        plan = compare(model)
+        stored = {part: _stored(model.checkpoint, plan, part) for part in plan.networks}
+        return _plan(model.spec, plan.networks, dtype, model.checkpoint.size, stored, limit)
 
 
-def _plan(spec: Spec, networks: Mapping[str, nn.Module], dtype: str, file: int | None) -> MemoryPlan:
+def _stored(checkpoint: Checkpoint, plan: Plan, part: str) -> int:
+    names = {plan.match.names.get(name, name) for rule in plan.keymap.parts[part] for name in rule.theirs}
+    return sum(checkpoint.tensors[name].span for name in names if name in checkpoint.tensors)
+
+
+def _plan(
+    spec: Spec, networks: Mapping[str, nn.Module], dtype: str, file: int | None, stored: Mapping[str, int],
+    limit: int | None,
+) -> MemoryPlan:  # fmt: skip
     kind = DTYPES[dtype]
     sizes = {part: [tensor.numel() for tensor in network.state_dict().values()] for part, network in networks.items()}
     width, height = spec.defaults.width, spec.defaults.height
-    denoiser, vae = networks["unet" if spec.transformer is None else "transformer"].to(kind), networks["vae"].to(kind)
+    drawing = family(spec.family).denoiser
+    denoiser, vae = networks[drawing].to(kind), networks["vae"].to(kind)
+    weights = {part: sum(counts) * kind.itemsize for part, counts in sizes.items()}
+    order = sorted(sizes, key=lambda part: (part != drawing, part != "vae"))  # what is worth keeping first
+    # The largest weight is read, perhaps as float32, converted, and put in another order by the kernel that uses it.
+    parts = {
+        part: Part(weights[part], stored.get(part, weights[part]), max(sizes[part]) * (4 + 2 * kind.itemsize))
+        for part in order
+    }
+    step = _peak(lambda: _step(denoiser, spec, width, height, kind))
+
+    @cache
+    def decode(tile: int | None) -> int:
+        return _peak(lambda: _decode(vae, spec, width, height, kind, tile))
+
     return MemoryPlan(
         title=spec.title,
         dtype=dtype,
         file=file,
         parameters={part: sum(counts) for part, counts in sizes.items()},
-        weights={part: sum(counts) * kind.itemsize for part, counts in sizes.items()},
+        weights=weights,
         largest=max(max(counts) for counts in sizes.values()) * kind.itemsize,
         width=width,
         height=height,
-        step=_peak(lambda: _step(denoiser, spec, width, height, kind)),
-        decode=_peak(lambda: _decode(vae, spec, width, height, kind)),
+        step=step,
+        decode=decode(None),
+        parts=parts,
+        budget=None
+        if limit is None
+        else fit(parts, step, decode, limit, f"{spec.title} at {width}x{height} in {dtype}"),
     )
 
 
@@ -121,10 +162,14 @@ def _step(denoiser: nn.Module, spec: Spec, width: int, height: int, dtype: torch
     )
 
 
-def _decode(vae: nn.Module, spec: Spec, width: int, height: int, dtype: torch.dtype) -> None:
+def _decode(vae: nn.Module, spec: Spec, width: int, height: int, dtype: torch.dtype, tile: int | None) -> None:
+    """Decodes a picture, or of one in tiles the largest tile with its margin, which takes nearly all of the memory."""
     if isinstance(vae, VAE):
         side = spec.vae.factor
-        vae.decode(torch.empty(1, spec.vae.latent_channels, height // side, width // side, dtype=dtype))
+        h, w = height // side, width // side
+        if tile is not None:
+            h, w = (min(one, tile // side + 2 * decoder_halo(spec.vae)) for one in (h, w))
+        vae.decode(torch.empty(1, spec.vae.latent_channels, h, w, dtype=dtype))
 
 
 class _FusedAttention(TorchFunctionMode):

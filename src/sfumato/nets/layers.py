@@ -100,7 +100,8 @@ class Conv2d(nn.Conv2d):
         if not (pointwise or coarse) or not _short(x, self.weight, self.bias):
             return super().forward(x)
         patches = x.flatten(2) if pointwise else F.unfold(x, self.kernel_size, 1, self.kernel_size[0] // 2, self.stride)
-        maps = torch.stack([_product(self.weight.flatten(1), one.T) for one in patches.contiguous()])
+        weight = self.weight.flatten(1)
+        maps = torch.stack([_product(weight, one.T) for one in patches.contiguous()])
         if self.bias is not None:
             maps += self.bias[:, None]
         return maps.unflatten(2, [(side - 1) // self.stride[0] + 1 for side in x.shape[2:]])

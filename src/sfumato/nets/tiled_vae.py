@@ -19,14 +19,14 @@ from sfumato.nets.tiles import Tile, tiles
 from sfumato.nets.vae import VAE
 from sfumato.spec import VAEConfig
 
-SIDE = 768  # of a tile, in pixels
+SIDE = 768  # of a tile, in pixels, unless the autoencoder says otherwise
 TOLERANCE = 1e-3  # of the statistics, in standard deviations; a tenth of an 8-bit step in the picture
 
 
 def encode(vae: VAE, x: Tensor) -> Tensor:
     """`VAE.encode` of pictures (B, 3, H, W) whose sides are multiples of the factor."""
     factor = vae.cfg.factor
-    cut = tiles(x.shape[2:], SIDE // factor * factor, encoder_halo(vae.cfg))
+    cut = tiles(x.shape[2:], (vae.tile or SIDE) // factor * factor, encoder_halo(vae.cfg))
     coarse = torch.cat([_tiled(vae.encoder, "start", one, cut) for one in x.split(1)])
     moments = vae.encoder.finish(coarse)
     return vae.quant_conv(moments) if vae.cfg.quant_convs else moments
@@ -35,7 +35,7 @@ def encode(vae: VAE, x: Tensor) -> Tensor:
 def decode(vae: VAE, z: Tensor) -> Tensor:
     """`VAE.decode` of unscaled latents (B, C, h, w)."""
     coarse = vae.decoder.start(vae.post_quant_conv(z) if vae.cfg.quant_convs else z)
-    cut = tiles(z.shape[2:], SIDE // vae.cfg.factor, decoder_halo(vae.cfg))
+    cut = tiles(z.shape[2:], (vae.tile or SIDE) // vae.cfg.factor, decoder_halo(vae.cfg))
     return torch.cat([_tiled(vae.decoder, "finish", one, cut) for one in coarse.split(1)])
 
 

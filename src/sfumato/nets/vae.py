@@ -148,14 +148,16 @@ class Decoder(nn.Module):
 class VAE(nn.Module):
     """Encoder, decoder and the 1x1 convolutions between, if any; latents here are unscaled (see `VAEConfig.scale`).
 
-    `tiled` says whether tasks put pictures through it in tiles: all, none, or by default large ones. `tiny`, if
-    there is one, makes the pictures that tasks draw; all else is decoded as ever.
+    `tiled` says whether tasks put pictures through it in tiles: all, none, or by default large ones, and `tile` how
+    many pixels wide a tile is; None takes `tiled_vae.SIDE`. `tiny`, if there is one, makes the pictures that tasks
+    draw; all else is decoded as ever.
     """
 
     def __init__(self, cfg: VAEConfig):
         super().__init__()
         self.cfg = cfg
         self.tiled: bool | None = None
+        self.tile: int | None = None
         self.tiny: TinyDecoder | None = None
         self.encoder = Encoder(cfg)
         self.decoder = Decoder(cfg)

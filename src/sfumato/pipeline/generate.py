@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from sfumato.diffusion.driver import Event, Failed, Finished, Job, Step, collected, emitting
 from sfumato.diffusion.guidance import Guidance
+from sfumato.errors import warn
 from sfumato.images.drawn import DrawnImage
 from sfumato.pipeline.events import Drawing, Events, Picture, Progress
 from sfumato.pipeline.latents import decode
@@ -120,6 +122,9 @@ def generate(model: Model, settings: Settings, plan: Plan, pictures: Sequence[Se
     if pictures is None:
         pictures = [settings.of_picture(index) for index in range(settings.draws)]
     model.check_files()
+    if model.planned is not None and prod(plan.size) > prod(model.planned):
+        sizes = ["x".join(map(str, size)) for size in (model.planned, plan.size)]
+        warn(f"memory was planned for pictures of {sizes[0]}; those of {sizes[1]} take more than the limit")
     assert settings.tiling == model.key.tiling, "a task draws on the view that tiles, or refuses tiling"
     ranking, check = Ranking.of(model, settings), safety_check(model, settings)
     jobs: list[Callable[[], Job]] = [partial(plan.job, one) for one in pictures]

@@ -13,12 +13,15 @@ from sfumato.diffusion.noise_schedule import table_of
 from sfumato.errors import SfumatoError, warn
 from sfumato.families.layouts.clip_vision import LAION
 from sfumato.hub.local_models import EMBEDDED, locate
+from sfumato.loading.budget import Budget
 from sfumato.loading.load import Parts, load_parts
+from sfumato.loading.memory import memory_plan
+from sfumato.loading.resolve import Overrides
 from sfumato.loading.tiny_decoder import load_tiny_decoder
 from sfumato.nets.layers import multiplies_bfloat16
 from sfumato.nets.t5 import T5
 from sfumato.pipeline.model import Model
-from sfumato.runtime.device import AUTO, choose_device, choose_dtype, memory_for
+from sfumato.runtime.device import AUTO, choose_device, choose_dtype, give_back_at_once, memory_for
 from sfumato.runtime.threads import SMALL
 from sfumato.spec import Prediction
 from sfumato.text.encode import MAX_T5, T5Reader, TextEncoder
@@ -39,6 +42,7 @@ def load(
     t5_length: int | None = None,
     tiled_vae: bool | None = None,
     tiny_decoder: str | Path | None = None,
+    memory: str | int | None = None,
 ) -> Model:
     """Load a model: a checkpoint file, a diffusers folder, a name (see `hub.local_models.find`), or the embedded one.
 
@@ -64,6 +68,10 @@ def load(
     autoencoder in tiles, or none; else those above `latents.TILED_ABOVE`. `tiny_decoder` is a file of TAESD, or of
     diffusers' AutoencoderTiny: it makes the previews, and the pictures that ask for it (the option `decoder`).
 
+    `memory` ("4G", or bytes) is what drawing a picture of the model's own size shall take at most. What does not fit
+    stays in the file, as it is stored there, and is read and unpacked layer by layer (see `loading.memory`, whose plan
+    this follows); pictures are the same. Such a model cannot be moved or changed, and its file must stay.
+
     Raises SfumatoError for a file that is missing, broken or no Stable Diffusion model, for a part that does not fit or
     that nothing gives, and for a variant that its family does not have.
     """
@@ -77,27 +85,48 @@ def load(
     pieces = next(beside, None) if t5_tokenizer is None else Path(t5_tokenizer)
     if dtype == AUTO and faster_in_bfloat16(_size(path), where):
         dtype = torch.bfloat16
+    kind, autoencoder = choose_dtype(dtype, where), None if vae is None else locate(vae, "vae")[0]
+    budget = None
+    if memory is not None:
+        give_back_at_once()
+        told = Overrides(variant, prediction, zero_snr)
+        budget = memory_plan(path, str(kind).removeprefix("torch."), autoencoder, encoders, memory, told).budget
     with memory_for(f"to load {path}; load it as float16 or close other programs"):
         parts = load_parts(
-            path, dtype=choose_dtype(dtype, where), device=where, prediction=prediction, variant=variant,
-            zero_snr=zero_snr,
-            vae=None if vae is None else locate(vae, "vae")[0], text_encoders=encoders,
-            without=("text_3",) if pieces is None else (),
+            path, dtype=kind, device=where, prediction=prediction, variant=variant, zero_snr=zero_snr,
+            vae=autoencoder, text_encoders=encoders, without=("text_3",) if pieces is None else (),
+            streamed={} if budget is None else budget.streamed,
         )  # fmt: skip
     if parts.spec.text_3 is None and (t5_tokenizer is not None or t5_length is not None):
         raise SfumatoError(f"{parts.spec.title} does not read T5; leave its tokenizer and length out")
-    if t5_length is not None and parts.spec.text_3 is not None:
-        if type(t5_length) is not int or not 1 <= t5_length <= MAX_T5:
-            raise SfumatoError(f"T5's length is {t5_length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")
-        t5 = replace(parts.spec.text_3, length=t5_length)
-        parts = replace(parts, spec=replace(parts.spec, text_3=t5))
+    parts = parts if t5_length is None else _with_t5_length(parts, t5_length)
     parts.vae.tiled = tiled_vae
     model = assemble(
         parts, T5Tokenizer.from_file(pieces) if pieces is not None and "text_3" in parts.networks else None
     )
+    if budget is not None:
+        _keep_to(budget, model)
     if tiny_decoder is not None:
         model.tiny_decoder = load_tiny_decoder(tiny_decoder, model.spec, model.dtype, model.device)
     return model
+
+
+def _with_t5_length(parts: Parts, length: int) -> Parts:
+    """The parts with T5 reading so many tokens, where they have one. Raises SfumatoError for no such number."""
+    if parts.spec.text_3 is None:
+        return parts
+    if type(length) is not int or not 1 <= length <= MAX_T5:
+        raise SfumatoError(f"T5's length is {length!r}; choose 1 to {MAX_T5} tokens, such as 77 or 256")
+    return replace(parts, spec=replace(parts.spec, text_3=replace(parts.spec.text_3, length=length)))
+
+
+def _keep_to(budget: Budget, model: Model) -> None:
+    """Make a model that was loaded by a budget draw by it as well."""
+    model.planned = (model.spec.defaults.width, model.spec.defaults.height)
+    if budget.tile is not None and model.vae.tiled is None:
+        model.vae.tiled, model.vae.tile = True, budget.tile
+    if budget.streamed:
+        model.adapters.merge = False  # into a copy of the weights, for which there is no room
 
 
 def faster_in_bfloat16(size: int, device: torch.device) -> bool:

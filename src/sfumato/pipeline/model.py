@@ -22,11 +22,12 @@ from sfumato.checkpoint.checkpoint import WeightFile
 from sfumato.checkpoint.hashes import model_hash
 from sfumato.diffusion.driver import Denoiser
 from sfumato.diffusion.noise_schedule import Table, table_of
-from sfumato.errors import OptionError
+from sfumato.errors import OptionError, SfumatoError
 from sfumato.families import family
 from sfumato.families.layouts.depth_net import DepthNetwork
 from sfumato.loading.controls import ControlModel
 from sfumato.loading.safety import SafetyCheck
+from sfumato.loading.streaming import is_streamed
 from sfumato.nets.clip_vision import CLIPVision
 from sfumato.nets.controlled import Control, Controlled
 from sfumato.nets.controlnet import MMDiTControlNet
@@ -48,7 +49,7 @@ from sfumato.pipeline.guides import Wrap
 from sfumato.pipeline.image_prompts import ImagePromptFile, LoadedImagePrompts
 from sfumato.pipeline.image_prompts import Loaded as LoadedImage
 from sfumato.pipeline.latents import preview, preview_colours, tiny_preview
-from sfumato.settings.settings import Settings, Tiling
+from sfumato.settings.settings import Pair, Settings, Tiling
 from sfumato.spec import Spec
 from sfumato.text.encode import TextEncoder
 
@@ -91,7 +92,8 @@ class Model:
 
     `encode` reads prompts, `depth` sees the depth of a picture for a network that is conditioned on it, `prior` lays
     out what a prompt leaves open, `image` sees the picture that a network of unCLIP varies, `path` is where the model
-    was loaded from. `safety_checker`, None unless it is set, blanks pictures that it finds unsafe.
+    was loaded from. `planned` is the size of pictures that a limit of memory was planned for. `safety_checker`, None
+    unless it is set, blanks pictures that it finds unsafe.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Model:
         self.prior = prior
         self.files = files
         self.image, self.statistics = image, statistics
+        self.planned: Pair | None = None
         self.guides: tuple[tuple[str, Wrap], ...] = ()
         self.safety_checker: SafetyCheck | None = None
         self.key = View()
@@ -216,8 +219,11 @@ class Model:
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move all networks to a device, or into a precision, in place; returns the model.
 
-        A prior and the text tower that it reads stay in float32, as when they are loaded.
+        A prior and the text tower that it reads stay in float32, as when they are loaded. Raises SfumatoError for a
+        model that was loaded within a limit of memory, whose weights stay in their file.
         """
+        if any(is_streamed(network) for network in self.networks.values()):
+            raise SfumatoError(f"{self.name} was loaded with `memory`, so it cannot be moved; load it again instead")
         for part, network in self.networks.items():
             exact = self.spec.prior is not None and part not in (family(self.spec.family).denoiser, "vae")
             network.to(device=device, dtype=None if exact else dtype)
