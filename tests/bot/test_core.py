@@ -19,6 +19,8 @@ from sfumato.errors import SfumatoError
 class Screen:
     """A place that remembers what was shown."""
 
+    sign = "!"
+
     def __init__(self) -> None:
         self.shown: list[Message] = []
 
@@ -181,6 +183,7 @@ def test_moderation(studio: Studio) -> None:
 
 def test_options_are_told(bot: Bot) -> None:
     text = say(bot, "help").last.text
+    assert "!imagine PROMPT: " in text and "/imagine" not in text
     assert all(f"--{name} " in text for name in OPTIONS)
     values: dict[str, Any] = read("x --private --model emoji").given
     assert values == {"private": True, "model": "emoji"} and not read("x --private off").private

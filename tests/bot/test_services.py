@@ -142,6 +142,8 @@ def test_discord(bot: Bot, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> N
             await service.command("imagine", {"name": "prompt", "type": 3, "value": "a cat"},
                                   {"name": "size", "type": 3, "value": "huge"})  # fmt: skip
             await until(lambda: "512x768" in service.last)
+            await service.press("x.77", "Cancel")
+            await until(lambda: "only the person who asked" in service.last)
             await program.close()
             await running
 
@@ -152,4 +154,7 @@ def test_discord(bot: Bot, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> N
     assert options["prompt"]["required"] and options["steps"]["description"] == "How many steps."
     assert service.intents == 0, "the bot reads no messages"
     hidden = [one.get("data", {}).get("flags", 0) for one in service.of("callback")]
-    assert hidden == [0, 0, 0, 64, 64]
+    assert hidden == [0, 0, 0, 64, 64, 0]
+    kinds = [one["type"] for one in service.of("callback")]
+    assert kinds == [5, 5, 5, 5, 5, 6], "an answer comes, but for Cancel, below whose message nothing else is to stand"
+    assert service.of("edit")[-1]["flags"] == 64

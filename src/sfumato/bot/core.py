@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from sfumato.bot.limits import Blocklist, Ledger, Limits, Moderation
-from sfumato.bot.words import HELP, Asked, read
+from sfumato.bot.words import Asked, help_text, read
 from sfumato.client import Client, ClientJob
 from sfumato.errors import SfumatoError
 
@@ -23,7 +23,6 @@ MOST_BLENDED, SIDE = 5, 512
 SEEDS = 2**32
 CAPTIONS = 5
 VARY, UPSCALE, REDRAW, CANCEL = "v", "u", "r", "x"
-COMMANDS = ("imagine", "blend", "describe", "queue", "help")
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,12 @@ class Message:
 
 
 class Place(Protocol):
-    """The place where a command was given. It shows messages, each in place of the one before."""
+    """The place where a command was given. It shows messages, each in place of the one before.
+
+    Commands there begin with `sign`.
+    """
+
+    sign: str
 
     async def show(self, message: Message) -> None: ...
 
@@ -85,7 +89,7 @@ class Bot:
                 case "queue":
                     await place.show(Message(await self._queue(user), private=True))
                 case _:
-                    await place.show(Message(HELP, private=True))
+                    await place.show(Message(help_text(place.sign), private=True))
         except SfumatoError as error:
             await place.show(Message(f"Not done: {error}", private=private))
 
@@ -125,7 +129,7 @@ class Bot:
 
     async def _imagine(self, asked: Asked, user: str, place: Place, pictures: Sequence[bytes]) -> None:
         if not asked.prompt:
-            raise SfumatoError("there is no prompt; write what to draw, such as /imagine a red heart")
+            raise SfumatoError(f"there is no prompt; write what to draw, such as {place.sign}imagine a red heart")
         request: dict[str, Any] = {"options": asked.options()}
         if pictures:
             request |= {"kind": "img2img", "pictures": {"image": pictures[0]}, "how": _strength(asked)}

@@ -9,24 +9,31 @@ from typing import Any
 import discord
 from discord import app_commands
 
-from sfumato.bot.core import Bot, Message
+from sfumato.bot.core import CANCEL, Bot, Message
 from sfumato.bot.words import OPTIONS, asked
 from sfumato.errors import SfumatoError
 
 LONGEST = 2000  # characters of a message
+PRIVATE = ("queue", "help")  # commands that are answered to the person alone
 HELPS = {name: one.help for name, one in OPTIONS.items()}
 Interaction = discord.Interaction
 
 
 class Answer:
-    """The answer to an interaction, which is shown to the person alone if its first message is private."""
+    """The answer to an interaction, which is shown to the person alone if it is private when it begins."""
+
+    sign = "/"
 
     def __init__(self, interaction: Interaction):
         self._interaction = interaction
 
-    async def show(self, message: Message) -> None:
+    async def begin(self, private: bool) -> None:
+        """Says that an answer comes, which Discord waits for three seconds only."""
         if not self._interaction.response.is_done():
-            await self._interaction.response.defer(ephemeral=message.private, thinking=True)
+            await self._interaction.response.defer(ephemeral=private, thinking=True)
+
+    async def show(self, message: Message) -> None:
+        await self.begin(message.private)
         files = [discord.File(io.BytesIO(one), f"picture-{k}.png") for k, one in enumerate(message.pictures, 1)]
         view = discord.ui.View(timeout=None) if message.buttons else None
         if view is not None:
@@ -34,6 +41,18 @@ class Answer:
                 view.add_item(Press(one.action, one.label))
         text = message.text[:LONGEST]
         await self._interaction.edit_original_response(content=text, attachments=files, view=view)
+
+
+class Aside:
+    """What is said of a button that needs no answer: only problems, to the person alone, below what is there."""
+
+    sign = "/"
+
+    def __init__(self, interaction: Interaction):
+        self._interaction = interaction
+
+    async def show(self, message: Message) -> None:
+        await self._interaction.followup.send(message.text[:LONGEST], ephemeral=True)
 
 
 class Press(
@@ -50,7 +69,14 @@ class Press(
         return cls(match["action"], item.label or "")
 
     async def callback(self, interaction: Interaction[Any]) -> None:
-        await interaction.client.bot.press(self.action, str(interaction.user.id), Answer(interaction))
+        place: Answer | Aside
+        if self.action.startswith(CANCEL):
+            await interaction.response.defer()
+            place = Aside(interaction)
+        else:
+            place = Answer(interaction)
+            await place.begin("p" in self.action.partition(".")[0])
+        await interaction.client.bot.press(self.action, str(interaction.user.id), place)
 
 
 class Discord(discord.Client):
@@ -75,6 +101,7 @@ async def _do(
     bot, place = interaction.client.bot, Answer(interaction)
     try:
         said = asked(prompt, {key: value for key, value in given.items() if value is not None})
+        await place.begin(said.private or name in PRIVATE)
         pictures = [await one.read() for one in files if one is not None]
     except (SfumatoError, discord.HTTPException) as error:
         await place.show(Message(f"Not done: {error}", private=True))

@@ -26,16 +26,20 @@ from nio import (
 )
 from PIL import Image
 
-from sfumato.bot.core import COMMANDS, MOST_BLENDED, Bot, Message
+from sfumato.bot.core import MOST_BLENDED, Bot, Message
+from sfumato.bot.words import COMMANDS
 from sfumato.errors import SfumatoError
 
 HOMESERVER = "https://matrix.org"
 PRESS = "press"
+SIGN = "!"  # of commands, because clients use / for commands of their own
 WAIT = 30_000  # milliseconds that a request for news may take
 
 
 class Room:
     """The room where a command was given; private answers go to a room with that person alone."""
+
+    sign = SIGN
 
     def __init__(self, chat: Matrix, room: str, person: str):
         self._chat, self._room, self._person = chat, room, person
@@ -45,7 +49,7 @@ class Room:
         room = await self._chat.own_room(self._person) if message.private else self._room
         for number, file in enumerate(message.pictures, 1):
             await self._chat.send(room, await self._chat.picture(file, f"picture-{number}.png"))
-        text = "\n".join([message.text, *(f"{one.label}: !{PRESS} {one.action}" for one in message.buttons)])
+        text = "\n".join([message.text, *(f"{one.label}: {SIGN}{PRESS} {one.action}" for one in message.buttons)])
         content: dict[str, Any] = {"msgtype": "m.notice", "body": text}
         if self._shown is not None:
             content = {**content, "body": f"* {text}", "m.new_content": dict(content)}
@@ -115,8 +119,8 @@ class Matrix:
     async def _heard(self, room: MatrixRoom, event: RoomMessageText) -> None:
         recent = time.time() - event.server_timestamp / 1000 < 300
         head, _, text = event.body.rpartition("\n\n")[2].partition(" ")  # before that stands what is answered
-        name = head.removeprefix("!").lower()
-        if event.sender != self.client.user_id and recent and head[:1] == "!" and name in (*COMMANDS, PRESS):
+        name = head.removeprefix(SIGN).lower()
+        if event.sender != self.client.user_id and recent and head[:1] == SIGN and name in (*COMMANDS, PRESS):
             task = asyncio.create_task(self._answer(room.room_id, event, name, text))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -19,8 +19,8 @@ from telegram import Message as Written
 from telegram.error import BadRequest, Forbidden
 from telegram.ext import Application, CallbackQueryHandler, ContextTypes, MessageHandler, filters
 
-from sfumato.bot.core import COMMANDS, Bot, Message
-from sfumato.bot.words import HELP
+from sfumato.bot.core import Bot, Message
+from sfumato.bot.words import COMMANDS
 
 IN_A_ROW = 4  # buttons
 ALBUMS, ALBUM_COMES = 64, 1.5  # that are remembered; seconds until all pictures of one are there
@@ -30,6 +30,8 @@ Context = ContextTypes.DEFAULT_TYPE
 
 class Chat:
     """The chat where a command was given; private answers go to the person's own chat with the bot."""
+
+    sign = "/"
 
     def __init__(self, api: Api, chat: int, person: int):
         self._api, self._chat, self._person = api, chat, person
@@ -113,9 +115,7 @@ def run(token: str, bot: Bot, address: str | None = None) -> None:
 
 
 async def _introduce(made: Application) -> None:
-    lines = [line.partition(":") for line in HELP.splitlines() if line.startswith("/")]
-    about = {head.split()[0].strip("/,"): text.strip() for head, _, text in lines}
-    await made.bot.set_my_commands([BotCommand(name, about.get(name, "What I can do.")) for name in COMMANDS])
+    await made.bot.set_my_commands([BotCommand(name, does) for name, (_, does) in COMMANDS.items()])
 
 
 def _command(written: Written, own: str) -> tuple[str, str]:

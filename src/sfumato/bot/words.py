@@ -100,10 +100,18 @@ def _value(name: str, value: Any) -> Any:
         raise SfumatoError(f"--{name} takes a {kind}, not {str(value)[:40]!r}") from None
 
 
-HELP = "\n".join([
-    "/imagine PROMPT: draws pictures; the buttons below them vary and enlarge each",
-    "/blend PROMPT, with two pictures or more: draws a mixture of them",
-    "/describe, with a picture: says what it shows",
-    "/queue: says how long the queue is, and how your jobs stand",
-    "Options: " + ", ".join(f"--{name} ({one.help.rstrip('.').lower()})" for name, one in OPTIONS.items()),
-])  # fmt: skip
+COMMANDS = {
+    "imagine": (" PROMPT", "draws pictures; what stands below them varies and enlarges each"),
+    "blend": (" PROMPT, with two pictures or more", "draws a mixture of them"),
+    "describe": (", with a picture", "says what it shows"),
+    "queue": ("", "says how long the queue is, and how your jobs stand"),
+    "help": ("", "lists commands and options"),
+}
+"""What follows each command, and what it does."""
+
+
+def help_text(sign: str) -> str:
+    """Returns what a person can write, in a service whose commands begin with `sign`."""
+    lines = [f"{sign}{name}{given}: {does}" for name, (given, does) in COMMANDS.items()]
+    options = ", ".join(f"--{name} ({one.help.rstrip('.').lower()})" for name, one in OPTIONS.items())
+    return "\n".join([*lines, f"Options: {options}"])

@@ -67,7 +67,7 @@ function AxisFields({ axis }: { axis: "x" | "y" | "z" }) {
       <option value="" selected={!one.name}>–</option><option value="prompt" selected={one.name === "prompt"}>{t("prompt_axis")}</option>
       {options.value?.options.filter((each) => ["whole", "number", "choice", "switch"].includes(each.type)).map((each) => <option key={each.name} value={each.name} selected={each.name === one.name}>{optionName(each.name)}</option>)}
     </select></label>
-    <label class="grow">{t("values")}<textarea rows={1} disabled={!one.name} value={one.values} placeholder="1, 2, 3 – 1..3:0.5" onInput={(event) => change({ values: event.currentTarget.value })} /></label>
+    <label class="grow">{t("values")}<textarea rows={1} dir={one.name === "prompt" ? "auto" : "ltr"} disabled={!one.name} value={one.values} placeholder="1, 2, 3 – 1..3:0.5" onInput={(event) => change({ values: event.currentTarget.value })} /></label>
   </div>;
 }
 
