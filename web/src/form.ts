@@ -1,6 +1,7 @@
 /** What the user is about to ask for. It outlives the tab. */
 import { effect, signal } from "@preact/signals";
 import { get, wholeNumber, type Model, type Option, type Options, type Request, type Shown } from "./api";
+import { choiceName } from "./names";
 import { toast } from "./toasts";
 
 export interface Lora { name: string; weight: number }
@@ -66,6 +67,12 @@ export async function loadOptions(): Promise<void> {
 }
 
 export const option = (name: string): Option | undefined => options.value?.options.find((one) => one.name === name);
+
+/** The value of an option in words, where it is one of several. */
+export function valueName(name: string, value: string): string {
+  const one = option(name), k = one?.choices.indexOf(value) ?? -1;
+  return k < 0 ? value : choiceName(value, one!.labels[k]);
+}
 
 /** Width and height of an aspect, as many pixels as the model's own size has. */
 export function sizeOf(aspect: string): [number, number] {

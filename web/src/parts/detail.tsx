@@ -67,7 +67,7 @@ function Inside({ one }: { one: Shown }) {
 /** What a field of a picture's settings is called: as the option that it is written for. */
 function fieldName(name: string): string {
   const option = options.value?.options.find((one) => one.infotext === name);
-  return name === "Model" ? t("model") : option ? optionName(option.name) : settingName(name);
+  return name === "Model" ? t("model") : option && name !== "Size" ? optionName(option.name) : settingName(name);
 }
 
 /** The fields in the last line of a picture's settings. */

@@ -1,4 +1,5 @@
 /** Draw: what is asked for on one side, what becomes of it on the other. */
+import { useEffect, useRef } from "preact/hooks";
 import { t } from "../i18n";
 import { active, cancel, current, jobs, ordered, type Live } from "../jobs";
 import { Composer } from "../parts/composer";
@@ -7,14 +8,17 @@ import { Pictures, Progress } from "../parts/progress";
 import { detail } from "../place";
 
 export function Draw() {
+  const stage = useRef<HTMLElement>(null), before = useRef(current.value);
+  // What is drawn is seen, also by those who asked for it far below.
+  useEffect(() => { if (before.current !== current.value) stage.current?.scrollIntoView({ block: "nearest" }); before.current = current.value; }, [current.value]);
   const live = current.value ? jobs.value[current.value] : undefined;
   return <div class="draw">
     <h2 class="hidden">{t("view_draw")}</h2>
     <Composer />
-    <section class="stage" aria-label={t("result")}>
+    <section ref={stage} class="stage" aria-label={t("result")}><div class="held">
       {live ? <><Pictures live={live} /><Progress live={live} /></> : <Welcome />}
       {active.value.length > (live && active.value.includes(live) ? 1 : 0) && <Waiting shown={live} />}
-    </section>
+    </div></section>
     <Latest dialog choose={(one, list) => { detail.value = { shown: one, list }; }} />
   </div>;
 }

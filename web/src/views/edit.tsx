@@ -1,6 +1,6 @@
 /** Edit: a picture painted on, then drawn anew in part, as a whole, beyond its edges, or along its lines. */
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { pictureFile, sendPicture, wholeNumber, type Shown } from "../api";
 import { form, models, option, set, sizeOf, styled } from "../form";
 import { t, type Key } from "../i18n";
@@ -83,6 +83,8 @@ export function Edit() {
     set({ prompt: one.prompt, styles: [] });
     void pictureFile(one.url).then(load);
   }, [sent.value]);
+  const result = useRef<HTMLDivElement>(null);
+  useEffect(() => result.current?.scrollIntoView({ block: "nearest" }), [job.value]);
   if (!base.value) return <Begin />;
   const live = job.value ? jobs.value[job.value] : undefined;
   return <div class="edit">
@@ -106,10 +108,10 @@ export function Edit() {
       <p class="muted">{t(`way_${way.value}_hint` as Key)}</p>
       <Prompt submit={() => void draw()} />
       <Settings />
-      <ModelPicker />
+      <details><summary>{t("model")}: {form.value.model}</summary><ModelPicker /></details>
       <button class="primary">{t("draw")}</button>
-      {live && <><Pictures live={live} /><Progress live={live} />
-        {live.job.pictures[0] && <button type="button" onClick={() => void pictureFile(live.job.pictures[0]!.url).then(load)}>{t("go_on_with_it")}</button>}</>}
+      {live && <div class="fields-column" ref={result}><Pictures live={live} /><Progress live={live} />
+        {live.job.pictures[0] && <button type="button" onClick={() => void pictureFile(live.job.pictures[0]!.url).then(load)}>{t("go_on_with_it")}</button>}</div>}
       <button type="button" class="link" onClick={() => { base.value = null; }}>{t("another_picture")}</button>
     </form>
   </div>;

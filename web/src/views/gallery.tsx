@@ -79,9 +79,11 @@ export function Gallery() {
     <Search />
     <p class="muted count-line" role="status">{likeness.value !== null ? <>{t("similar_to", { what: likeness.value })} <button class="link" onClick={() => search({})}>{t("show_all")}</button></> : t("pictures_found", { n: total.value })}</p>
     {chosen.length > 0 && <Chosen list={chosen} />}
-    {total.value === 0 ? <p class="empty">{t("gallery_empty")}</p> : <Grid />}
+    {total.value === 0 ? <p class="empty">{filtered() ? <>{t("nothing_found")} <button class="link" onClick={() => search(EMPTY)}>{t("show_all")}</button></> : t("gallery_empty")}</p> : <Grid />}
   </div>;
 }
+
+const filtered = (): boolean => likeness.value !== null || Object.values(query.value).some(Boolean);
 
 function Search() {
   const one = query.value, { models, folders } = facets.value;

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { dataUrl, pictureFile, post, type Recipe, type Shown } from "../api";
-import { take } from "../form";
+import { take, valueName } from "../form";
 import { t, type Key } from "../i18n";
 import { optionName } from "../names";
 import { draw } from "../parts/composer";
@@ -71,7 +71,7 @@ function Read({ one }: { one: Working }) {
     <p>{recipe.prompt}</p>
     {recipe.negative && <p class="muted">{t("negative")}: {recipe.negative}</p>}
     <dl class="settings">{[["seed", recipe.seed], ...Object.entries(recipe.options)].filter(([name, value]) => value !== null && name !== "n").filter(([name], k) => k === 0 || name !== "seed")
-      .map(([name, value]) => <div key={String(name)}><dt>{optionName(String(name))}</dt><dd>{typeof value === "object" ? JSON.stringify(value) : String(value)}</dd></div>)}</dl>
+      .map(([name, value]) => <div key={String(name)}><dt>{optionName(String(name))}</dt><dd>{typeof value === "object" ? JSON.stringify(value) : valueName(String(name), String(value))}</dd></div>)}</dl>
     {recipe.rules.length > 0 && <><h4>{t("followed")}</h4><ul>{recipe.rules.map((line) => <li key={line}>{line}</li>)}</ul></>}
     {recipe.lost.length > 0 && <><h4>{t("not_honoured")}</h4><ul class="lost">{recipe.lost.map((line) => <li key={line}>{line}</li>)}</ul></>}
     <div class="actions">

@@ -1,7 +1,7 @@
 /** X/Y/Z: a table with a picture for each pair of values, a table for each third value; cells fill in as they are drawn. */
 import { signal } from "@preact/signals";
 import type { Option } from "../../api";
-import { options, request } from "../../form";
+import { option, options, request, valueName } from "../../form";
 import { t } from "../../i18n";
 import { cancel, ended, jobs, submit } from "../../jobs";
 import { optionName } from "../../names";
@@ -60,10 +60,16 @@ export function Grid() {
   </div>;
 }
 
+/** Values to begin with, so that nobody needs to know how the choices are called. */
+function proposed(name: string): string {
+  const one = option(name);
+  return one?.type === "switch" ? "true, false" : one?.choices.slice(0, 4).join(", ") ?? "";
+}
+
 function AxisFields({ axis }: { axis: "x" | "y" | "z" }) {
   const one = axes.value[axis], change = (more: Partial<Axis>): void => { axes.value = { ...axes.value, [axis]: { ...one, ...more } }; };
   return <div class="row">
-    <label>{axis.toUpperCase()}<select onChange={(event) => change({ name: event.currentTarget.value })}>
+    <label>{axis.toUpperCase()}<select onChange={(event) => { const name = event.currentTarget.value; change({ name, values: proposed(name) }); }}>
       <option value="" selected={!one.name}>–</option><option value="prompt" selected={one.name === "prompt"}>{t("prompt_axis")}</option>
       {options.value?.options.filter((each) => ["whole", "number", "choice", "switch"].includes(each.type)).map((each) => <option key={each.name} value={each.name} selected={each.name === one.name}>{optionName(each.name)}</option>)}
     </select></label>
@@ -76,9 +82,9 @@ const axisName = ({ name }: Axis): string => name === "prompt" ? t("prompt_axis"
 function Table({ z }: { z: string }) {
   const { x, y } = begun.value;
   return <div class="scroll" tabIndex={0} role="region" aria-label={`${axisName(begun.value.z)} ${z}`.trim() || t("more_grid")}><table class="xyz">
-    {z && <caption>{axisName(begun.value.z)} {z}</caption>}
-    <thead><tr><td />{valuesOf(x).map((a) => <th key={a} scope="col">{axisName(x)} {a}</th>)}</tr></thead>
-    <tbody>{valuesOf(y).map((b) => <tr key={b}><th scope="row">{axisName(y)} {b}</th>
+    {z && <caption>{axisName(begun.value.z)} {valueName(begun.value.z.name, z)}</caption>}
+    <thead><tr><td />{valuesOf(x).map((a) => <th key={a} scope="col">{axisName(x)} {valueName(x.name, a)}</th>)}</tr></thead>
+    <tbody>{valuesOf(y).map((b) => <tr key={b}><th scope="row">{axisName(y)} {valueName(y.name, b)}</th>
       {valuesOf(x).map((a) => {
         const live = jobs.value[cells.value.find((cell) => cell.x === a && cell.y === b && cell.z === z)?.job ?? ""];
         return <td key={a}>{live?.job.error ? <p class="note">{live.job.error}</p> : live ? <Pictures live={live} /> : null}</td>;
