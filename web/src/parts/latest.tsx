@@ -9,13 +9,13 @@ import { open } from "../place";
 const LATEST = 18;
 const latest = signal<Shown[]>([]);
 
-/** `dialog` says that a choice opens the large view. */
-export function Latest({ choose, dialog }: { choose: (one: Shown, list: Shown[]) => void; dialog?: boolean }) {
+/** At most `most` pictures; `dialog` says that a choice opens the large view. */
+export function Latest({ choose, dialog, most = LATEST }: { choose: (one: Shown, list: Shown[]) => void; dialog?: boolean; most?: number }) {
   useEffect(() => void get<Found>(`/gallery?count=${LATEST}`).then((found) => { latest.value = found.pictures; }).catch(() => undefined), [news.value]);
   if (!latest.value.length) return null;
   return <section class="latest" aria-label={t("latest")}>
     <h3>{t("latest")} <button type="button" class="link" onClick={() => open("gallery")}>{t("all")}</button></h3>
-    <div class="strip">{latest.value.map((one) => <button key={one.url} type="button" class="thumb" aria-haspopup={dialog ? "dialog" : undefined} onClick={() => choose(one, latest.value)}>
+    <div class="strip">{latest.value.slice(0, most).map((one) => <button key={one.url} type="button" class="thumb" aria-haspopup={dialog ? "dialog" : undefined} onClick={() => choose(one, latest.value)}>
       <img src={one.small} alt={one.prompt || one.kind} loading="lazy" /></button>)}</div>
   </section>;
 }

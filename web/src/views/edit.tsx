@@ -124,7 +124,7 @@ function Begin() {
     <p class="muted">{t("edit_begin_hint")}</p>
     <label class="button">{t("open_picture")}<input class="hidden" type="file" accept="image/*" onChange={(event) => { const file = event.currentTarget.files?.[0]; if (file) void load(file); }} /></label>
     <button onClick={() => { way.value = "img2img"; void start({ width, height }); }}>{t("empty_sheet")}</button>
-    <Latest choose={(one) => { sent.value = one; }} />
+    <Latest most={9} choose={(one) => { sent.value = one; }} />
   </div>;
 }
 

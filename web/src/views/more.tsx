@@ -51,7 +51,7 @@ export function More() {
           <Enlarge one={one} />{one.shown && <Vary shown={one.shown} />}<Interrogate one={one} /><Compress one={one} />
         </div>
       </div>}
-      {!one && <Latest choose={(chosen) => { sent.value = chosen; }} />}
+      {!one && <Latest most={9} choose={(chosen) => { sent.value = chosen; }} />}
     </section>
     <section class="card" aria-label={t("with_words")}>
       <div class="chips" role="group" aria-label={t("with_words")}>{(Object.keys(TOOLS) as (keyof typeof TOOLS)[]).map((name) =>
