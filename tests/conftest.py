@@ -59,6 +59,7 @@ def golden() -> Path:
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that would leave this machine fails."""
+    monkeypatch.setenv("SFUMATO_OFFLINE", "")  # a command with --offline sets it for its whole process
     connect = socket.socket.connect
 
     def local_only(self: socket.socket, address: object) -> None:
