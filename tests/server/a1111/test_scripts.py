@@ -9,8 +9,10 @@ from PIL import Image
 
 from sfumato.errors import SfumatoError
 from sfumato.server.composite import Composite
+from sfumato.server.config import Config
+from sfumato.server.desk import Desk
 from sfumato.server.dialects.a1111.bodies import Img2ImgBody, Txt2ImgBody
-from sfumato.server.dialects.a1111.common import asked_of
+from sfumato.server.dialects.a1111.common import asked_of, shared_options
 from sfumato.server.dialects.a1111.local import LocalFiles
 from sfumato.server.dialects.a1111.options import DEFAULTS
 from sfumato.server.dialects.a1111.scripts.plot import Plot, fields_of
@@ -18,6 +20,7 @@ from sfumato.server.dialects.a1111.scripts.sheet import sheets
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest
 from sfumato.server.safety.names import check_names
+from sfumato.settings.speed import MAX_MERGED
 
 
 def cells(*args: object, **fields: object) -> list[Txt2ImgBody]:
@@ -94,3 +97,18 @@ def test_a_chosen_vae_belongs_to_the_model(tmp_path: Path, monkeypatch: pytest.M
             check_names(JobRequest(model=Composite("emoji", bad).name))
     with pytest.raises(SfumatoError, match="unknown VAE"):
         asked_of(Txt2ImgBody(override_settings={"sd_vae": "hard"}), kept, LocalFiles(), Inputs(tmp_path), named.append)
+
+
+def test_the_share_that_attention_merges_is_an_option(tmp_path: Path) -> None:
+    inputs = Inputs(tmp_path)
+    spec_of = Desk(inputs, Config(folder=tmp_path)).spec
+    kept = {**DEFAULTS, "sd_model_checkpoint": "emoji", "token_merging_ratio_img2img": 0.25}
+
+    def merged(body: Txt2ImgBody | Img2ImgBody) -> float | None:
+        asked = asked_of(body, kept, LocalFiles(), inputs, spec_of)
+        return shared_options(body, asked).get("token_merging")
+
+    assert merged(Txt2ImgBody()) is None
+    assert merged(Txt2ImgBody(override_settings={"token_merging_ratio": 0.5})) == 0.5
+    assert merged(Txt2ImgBody(override_settings={"token_merging_ratio": 0.9})) == MAX_MERGED
+    assert merged(Img2ImgBody(override_settings={"token_merging_ratio": 0.5})) == 0.25

@@ -14,12 +14,13 @@ from sfumato.errors import SfumatoError
 from sfumato.provenance.readers import a1111 as infotext_reader
 from sfumato.provenance.recipe import Recipe
 from sfumato.server.composite import Composite
-from sfumato.server.dialects.a1111.bodies import DrawBody
+from sfumato.server.dialects.a1111.bodies import DrawBody, Img2ImgBody
 from sfumato.server.dialects.a1111.local import LocalFiles
 from sfumato.server.dialects.a1111.options import AUTOMATIC_VAE, EMPHASES, NOISE, overridden
 from sfumato.server.jobs.inputs import Inputs
 from sfumato.server.jobs.job import JobRequest
 from sfumato.server.strong_guidance import tamed
+from sfumato.settings.speed import MAX_MERGED
 from sfumato.spec import Spec
 
 NONE = ("", "none", "automatic", "use same checkpoint", "use same sampler", "use same scheduler")
@@ -82,12 +83,18 @@ def shared_options(body: DrawBody, asked: Asked) -> dict[str, Any]:
         "clip_skip": chosen["CLIP_stop_at_last_layers"] if chosen["CLIP_stop_at_last_layers"] > 1 else None,
         "rng": NOISE[chosen["randn_source"]] if chosen["randn_source"] != "CPU" else None,
         "emphasis": EMPHASES[chosen["emphasis"]] if chosen["emphasis"] != "Original" else None,
-        **_seeds(body), **_sampler(body, asked),
+        "token_merging": _merged(body, chosen) or None, **_seeds(body), **_sampler(body, asked),
     }  # fmt: skip
     for name in ("width", "height"):
         if (pixels := getattr(body, name)) is not None:
             options[name] = drawable(pixels, asked.step)
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _merged(body: DrawBody, chosen: Mapping[str, Any]) -> float:
+    """The share of places that attention merges; what img2img has of its own counts before what all have."""
+    own = chosen["token_merging_ratio_img2img"] if isinstance(body, Img2ImgBody) else 0
+    return min(own or chosen["token_merging_ratio"], MAX_MERGED)
 
 
 def drawable(pixels: int, step: int) -> int:

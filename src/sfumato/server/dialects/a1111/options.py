@@ -11,6 +11,7 @@ from typing import Any
 from sfumato.errors import OptionError, SfumatoError
 from sfumato.files import atomic_write
 from sfumato.server.dialects.a1111.local import LocalFiles, title
+from sfumato.settings.checks import is_number
 from sfumato.settings.table import OPTIONS
 
 FILE = "a1111-options.json"
@@ -27,6 +28,8 @@ DEFAULTS: dict[str, Any] = {
     "emphasis": "Original",
     "eta_ancestral": 1.0,
     "eta_ddim": 0.0,
+    "token_merging_ratio": 0.0,
+    "token_merging_ratio_img2img": 0.0,
     "samples_format": "png",
 }
 """What can be set, and what it is until somebody does; the checkpoint is then the server's own."""
@@ -94,10 +97,13 @@ def _layers(files: LocalFiles, value: Any) -> int:
         raise SfumatoError(str(error).replace("clip_skip", "CLIP_stop_at_last_layers")) from None
 
 
-def _eta(files: LocalFiles, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise SfumatoError(f"eta is {value!r}; give a number from 0 to 1")
-    return float(value)
+def _share(name: str) -> Callable[[LocalFiles, Any], float]:
+    def check(files: LocalFiles, value: Any) -> float:
+        if not is_number(value) or not 0 <= value <= 1:
+            raise SfumatoError(f"{name} is {value!r}; give a number from 0 to 1")
+        return float(value)
+
+    return check
 
 
 def _one_of(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> Callable[[LocalFiles, Any], str]:
@@ -121,8 +127,10 @@ CHECKS: dict[str, Callable[[LocalFiles, Any], Any]] = {
     "CLIP_stop_at_last_layers": _layers,
     "randn_source": _one_of("randn_source", NOISE),
     "emphasis": _one_of("emphasis", EMPHASES),
-    "eta_ancestral": _eta,
-    "eta_ddim": _eta,
+    **{
+        name: _share(name)
+        for name in ("eta_ancestral", "eta_ddim", "token_merging_ratio", "token_merging_ratio_img2img")
+    },
     "samples_format": _one_of("samples_format", SAMPLES),
 }
 """How a value is checked, by the setting's name; for a request's override_settings too."""

@@ -110,7 +110,7 @@ FIELDS = (
     AxisField("Styles", str, _styles),
     AxisField("UniPC Order", int),
     AxisField("Face restore"),
-    AxisField("Token merging ratio", float),
+    AxisField("Token merging ratio", float, _override("token_merging_ratio")),
     AxisField("Token merging ratio high-res", float),
     AxisField("Always discard next-to-last sigma"),
     AxisField("SGM noise multiplier"),
