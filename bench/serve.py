@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import tempfile
 import threading
 import time
@@ -15,33 +16,31 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import uvicorn
 from rich.console import Console
 from rich.table import Table
 
-from sfumato.server.app import create_app
 from sfumato.server.config import Config
+from sfumato.server.serve import serve
 
 PROMPTS = ("a red heart", "two cats and a dog", "a rocket on a blue background", "สุนัข", "яблуко", "花")
 
 
 @contextmanager
 def serving(config: Config) -> Iterator[str]:
-    """The address of a server whose worker is ready."""
-    server = uvicorn.Server(uvicorn.Config(create_app(config), host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    """The address of a server, in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, its = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(replace(config, port=0), its.send))
+    process.start()
     try:
-        yield address
+        yield ours.recv()
     finally:
-        server.should_exit = True
-        thread.join()
+        process.terminate()
+        process.join()
 
 
 def call(url: str, body: object = None) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sfumato.server.jobs.job import JobRequest, SavedPicture, State
-from sfumato.server.jobs.store import KeyConflict, Store
+from sfumato.server.jobs.store import KeyConflict, Reader, Store
 
 REQUEST = JobRequest(prompt="a cat", options={"steps": 2})
 PICTURE = SavedPicture(index=0, file="a/b.png", seed=2**64 - 1, infotext="a cat", width=64, height=32, score=0.5)
@@ -62,3 +63,15 @@ def test_latest(tmp_path: Path) -> None:
         assert [one.error for one in store.latest(states=["failed"])] == ["why"]
         store.delete(one.id for one in store.latest(user="b"))
         assert len(store.latest()) == 2
+
+
+def test_what_is_written_can_be_read_elsewhere_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    with Store(path) as store, closing(Reader(path)) as reader:
+        job, _ = store.add(REQUEST, user="ada", dialect="api")
+        assert reader.get(job.id) == job and reader.latest(user="ada") == [job]
+        store.start(job.id)
+        with store._transaction():  # a reader does not wait for it
+            store._db.execute("update jobs set state = 'done'")
+            assert reader.get(job.id).state is State.RUNNING
+        assert reader.get(job.id).state is State.DONE

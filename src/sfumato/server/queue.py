@@ -21,7 +21,7 @@ from sfumato.server.films import Films
 from sfumato.server.jobs.gallery import Gallery
 from sfumato.server.jobs.inputs import Inputs, find_inputs
 from sfumato.server.jobs.job import Job, JobRequest, SavedPicture, State
-from sfumato.server.jobs.store import MAX_STARTS, TOO_OFTEN, Store
+from sfumato.server.jobs.store import MAX_STARTS, TOO_OFTEN, Reader, Store
 from sfumato.server.live_jobs import LiveJob, LiveJobs
 from sfumato.server.logs import LOGGER
 from sfumato.server.tracing import JobSpans, tracer
@@ -56,7 +56,8 @@ class Stopping(SfumatoError):
 
 
 class Queue:
-    """All jobs of a server. Its methods are called on the event loop; the database works in a thread of its own.
+    """All jobs of a server. Its methods are called on the event loop; the database is written in a thread of its own,
+    and read in another, because a commit waits for the disk.
 
     `link` is the kind of its workers.
     """
@@ -76,14 +77,17 @@ class Queue:
         self._questions: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._dispatching = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "sfumato-store")
+        self._reading = ThreadPoolExecutor(1, "sfumato-reader")
         self._checks = ThreadPoolExecutor(2, "sfumato-checks")
         self.films = Films(config.folder / "films", self._checks)
         self.watchers = Watchers(JobSpans(tracer()), self.films)
         self.store: Store
+        self._reader: Reader
 
     async def open(self) -> None:
         """Opens the database, takes up what a crash left, and starts the workers."""
         self.store = await self._in_thread(Store, self.config.database)
+        self._reader = await self._read(Reader, self.config.database)
         again, given_up = await self._in_thread(self.store.recover)
         for job in given_up:
             log.warning("job %s is given up: %s", job.id, job.error)
@@ -114,7 +118,9 @@ class Queue:
             await link.stop()
         for one in self.live.running:  # nothing died: the next start draws them as if they had never begun
             await self._in_thread(self.store.queue_again, one.job.id, True)
+        await self._read(self._reader.close)
         await self._in_thread(self.store.close)
+        self._reading.shutdown()
         self._thread.shutdown()
         self._checks.shutdown(wait=False, cancel_futures=True)
 
@@ -165,15 +171,15 @@ class Queue:
 
     async def get(self, job: str) -> Job:
         """Returns the job with an id. Raises KeyError if there is none."""
-        return await self._in_thread(self.store.get, job)
+        return await self._read(self._reader.get, job)
 
     async def is_drawn(self, file: str, user: str) -> bool:
         """Returns whether a file below the folder of outputs is a picture of a job of a user."""
-        return await self._in_thread(self.store.is_drawn, file, user)
+        return await self._read(self._reader.is_drawn, file, user)
 
     async def latest(self, **which: Any) -> list[Job]:
-        """Returns the newest jobs; see `Store.latest`."""
-        return await self._in_thread(lambda: self.store.latest(**which))
+        """Returns the newest jobs; see `Reader.latest`."""
+        return await self._read(lambda: self._reader.latest(**which))
 
     @property
     def default_model(self) -> str:
@@ -368,3 +374,6 @@ class Queue:
 
     async def _in_thread(self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*given, **named))
+
+    async def _read(self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, lambda: work(*given, **named))

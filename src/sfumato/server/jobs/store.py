@@ -48,17 +48,14 @@ class KeyConflict(SfumatoError):
     """An idempotency key that was used for a different request before."""
 
 
-class Store:
-    """Jobs and their pictures. Only one process may open it, and only one thread at a time may call its methods."""
+class Reader:
+    """Reads jobs and their pictures, over a connection of its own, so that it need not wait for what is being written.
+
+    Only one thread at a time may call its methods.
+    """
 
     def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._db.execute("pragma journal_mode = wal")
-        self._db.execute("pragma synchronous = full")
-        self._db.execute("pragma foreign_keys = on")
-        self._db.executescript(_SCHEMA)
-        self.gallery = Gallery(self._db)
 
     def close(self) -> None:
         self._db.close()
@@ -68,6 +65,78 @@ class Store:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def get(self, job: str) -> Job:
+        """Returns the job with an id. Raises KeyError if there is none."""
+        found = self._jobs(f"select {_COLUMNS} from jobs where id = ?", (job,))
+        if not found:
+            raise KeyError(job)
+        return found[0]
+
+    def unfinished(self) -> list[Job]:
+        """Returns queued and running jobs, in the order of their arrival."""
+        return self._jobs(f"select {_COLUMNS} from jobs where state in ('queued', 'running') order by number")
+
+    def latest(
+        self, count: int = 50, before: int | None = None, user: str | None = None, states: Sequence[str] = ()
+    ) -> list[Job]:
+        """Returns jobs, newest first: of a user, in some states, and those that arrived before a number."""
+        where, values = ["1"], list[Any]()
+        for condition, value in (("number < ?", before), ("user = ?", user)):
+            if value is not None:
+                where.append(condition)
+                values.append(value)
+        if states:
+            where.append(f"state in ({','.join('?' * len(states))})")
+            values += states
+        sql = f"select {_COLUMNS} from jobs where {' and '.join(where)} order by number desc limit ?"
+        return self._jobs(sql, (*values, count))
+
+    def _jobs(self, sql: str, values: Sequence[object] = ()) -> list[Job]:
+        jobs = []
+        for row in self._db.execute(sql, values).fetchall():
+            number, id, user, dialect, request, priority, state, *times, attempts, error, bad, client, report = row
+            created, started, finished = times
+            jobs.append(
+                Job(
+                    id=id, number=number, user=user, dialect=dialect, request=JobRequest.of(json.loads(request)),
+                    priority=priority, state=State(state), created=created, started=started, finished=finished,
+                    attempts=attempts, error=error, bad_input=bool(bad), client=json.loads(client),
+                    report=json.loads(report), pictures=self._pictures(id),
+                )
+            )  # fmt: skip
+        return jobs
+
+    def is_drawn(self, file: str, user: str) -> bool:
+        """Returns whether a file is a picture of a job of a user."""
+        found = self._db.execute(
+            "select 1 from pictures p join jobs j on j.id = p.job where p.file = ? and j.user = ?", (file, user)
+        )
+        return found.fetchone() is not None
+
+    def _pictures(self, job: str) -> tuple[SavedPicture, ...]:
+        rows = self._db.execute(
+            'select "index", file, seed, infotext, width, height, score from pictures where job = ? order by "index"',
+            (job,),
+        )
+        return tuple(
+            SavedPicture(index=row[0], file=row[1], seed=int(row[2]), infotext=row[3], width=row[4], height=row[5],
+                         score=row[6])
+            for row in rows
+        )  # fmt: skip
+
+
+class Store(Reader):
+    """Jobs and their pictures. Only one process may open it, and only one thread at a time may call its methods."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = full")
+        self._db.execute("pragma foreign_keys = on")
+        self._db.executescript(_SCHEMA)
+        self.gallery = Gallery(self._db)
 
     def add(
         self,
@@ -100,32 +169,6 @@ class Store:
                  json.dumps(dict(client or {})), key, body),
             )  # fmt: skip
         return self.get(new), True
-
-    def get(self, job: str) -> Job:
-        """Returns the job with an id. Raises KeyError if there is none."""
-        found = self._jobs(f"select {_COLUMNS} from jobs where id = ?", (job,))
-        if not found:
-            raise KeyError(job)
-        return found[0]
-
-    def unfinished(self) -> list[Job]:
-        """Returns queued and running jobs, in the order of their arrival."""
-        return self._jobs(f"select {_COLUMNS} from jobs where state in ('queued', 'running') order by number")
-
-    def latest(
-        self, count: int = 50, before: int | None = None, user: str | None = None, states: Sequence[str] = ()
-    ) -> list[Job]:
-        """Returns jobs, newest first: of a user, in some states, and those that arrived before a number."""
-        where, values = ["1"], list[Any]()
-        for condition, value in (("number < ?", before), ("user = ?", user)):
-            if value is not None:
-                where.append(condition)
-                values.append(value)
-        if states:
-            where.append(f"state in ({','.join('?' * len(states))})")
-            values += states
-        sql = f"select {_COLUMNS} from jobs where {' and '.join(where)} order by number desc limit ?"
-        return self._jobs(sql, (*values, count))
 
     def inputs(self) -> set[str]:
         """Returns the names of all pictures that jobs use."""
@@ -183,39 +226,6 @@ class Store:
     def _change(self, job: str, what: str, *values: object) -> None:
         with self._transaction():
             self._db.execute(f"update jobs set {what} where id = ?", (*values, job))
-
-    def _jobs(self, sql: str, values: Sequence[object] = ()) -> list[Job]:
-        jobs = []
-        for row in self._db.execute(sql, values).fetchall():
-            number, id, user, dialect, request, priority, state, *times, attempts, error, bad, client, report = row
-            created, started, finished = times
-            jobs.append(
-                Job(
-                    id=id, number=number, user=user, dialect=dialect, request=JobRequest.of(json.loads(request)),
-                    priority=priority, state=State(state), created=created, started=started, finished=finished,
-                    attempts=attempts, error=error, bad_input=bool(bad), client=json.loads(client),
-                    report=json.loads(report), pictures=self._pictures(id),
-                )
-            )  # fmt: skip
-        return jobs
-
-    def is_drawn(self, file: str, user: str) -> bool:
-        """Returns whether a file is a picture of a job of a user."""
-        found = self._db.execute(
-            "select 1 from pictures p join jobs j on j.id = p.job where p.file = ? and j.user = ?", (file, user)
-        )
-        return found.fetchone() is not None
-
-    def _pictures(self, job: str) -> tuple[SavedPicture, ...]:
-        rows = self._db.execute(
-            'select "index", file, seed, infotext, width, height, score from pictures where job = ? order by "index"',
-            (job,),
-        )
-        return tuple(
-            SavedPicture(index=row[0], file=row[1], seed=int(row[2]), infotext=row[3], width=row[4], height=row[5],
-                         score=row[6])
-            for row in rows
-        )  # fmt: skip
 
     def _transaction(self) -> _Transaction:
         return _Transaction(self._db)
