@@ -139,9 +139,12 @@ def test_a_cluster_draws_what_one_machine_draws_and_loses_no_job(tmp_path: Path)
         assert pictures(client, quick, log) == alone
 
 
-def test_what_a_cluster_cannot_do_is_refused(tmp_path: Path) -> None:
+def test_what_a_cluster_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sfumato.server import cluster as ours
 
+    monkeypatch.delenv("SFUMATO_TOKEN", raising=False)
+    with pytest.raises(SfumatoError, match="--token"):
+        ours.app({"folder": str(tmp_path)})
     assert ours.ClusterConfig.of({"folder": str(tmp_path), "replicas": "3", "exact": "true"}).devices == (None,) * 3
     for given, why in (
         ({"port": 80}, "serve start"), ({"replicas": 0}, "1 or more"), ({"folders": "x"}, "folders"),

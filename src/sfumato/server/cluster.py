@@ -33,6 +33,7 @@ from sfumato.files import atomic_write
 from sfumato.server.app import create_app
 from sfumato.server.config import Config
 from sfumato.server.logs import LOGGER, write_logs
+from sfumato.server.safety.auth import check_listening
 from sfumato.server.safety.connections import MAX_CONNECTIONS
 from sfumato.server.serve import locked
 from sfumato.server.worker.link import Heard, Link
@@ -79,6 +80,7 @@ class ClusterConfig(Config):
 def app(given: dict[str, Any]) -> serve.Application:
     """Returns the application for `serve run` and for `import_path`; `given` are the fields of `ClusterConfig`."""
     config = ClusterConfig.of(given)
+    check_listening(config)  # here too, so that whoever starts it is told at once
     gpus = float("GPU" in ray.cluster_resources()) if config.gpus is None else config.gpus
     drawer = serve.deployment(
         Drawer, name="Drawer", num_replicas=config.replicas, max_ongoing_requests=1,
