@@ -11,7 +11,7 @@ from typing import Any
 
 from sfumato.checkpoint import embedded_files, variant
 from sfumato.checkpoint.checkpoint import Checkpoint, Stored, WeightFile
-from sfumato.checkpoint.formats import fp8, gguf_file, nf4, safetensors_file, torch_file
+from sfumato.checkpoint.formats import fp8, gguf_file, nf4, safetensors_file, svdquant, torch_file
 from sfumato.errors import SfumatoError
 
 MAX_JSON = 16 << 20
@@ -139,7 +139,7 @@ def open_file(path: Path) -> Checkpoint:
     try:
         container, parse = _format(file)
         tensors, metadata = parse(file)
-        tensors = fp8.values(file, nf4.values(file, tensors))
+        tensors = fp8.values(file, nf4.values(file, svdquant.values(file, tensors, metadata)))
         files, metadata = embedded_files.unpack(metadata, path)
         configs = embedded_files.configs(files, path)
     except BaseException:

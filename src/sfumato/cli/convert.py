@@ -48,6 +48,10 @@ def convert(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of IN's tokenizer, if that is not CLIP's own and IN brings none.")
     ] = None,
+    quantise: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Store the large weights of what draws in fewer bits: fp8, int8, svdq-int4."),
+    ] = None,
     proof: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the table of all tensors goes; else OUT.proof.tsv.")
     ] = None,
@@ -84,6 +88,7 @@ def convert(
             vae=None if vae is None else locate(vae, "vae")[0],
             text_encoders=[locate(one, "text encoder")[0] for one in text_encoder or ()],
             tokenizer=tokenizer,
+            quantise=quantise,
             force=force,
             progress=progress,
         )

@@ -14,7 +14,8 @@ import torch
 
 from sfumato.errors import unknown
 from sfumato.loading.conversion.account import Account, Row, Source
-from sfumato.loading.conversion.proof import Proof, prove
+from sfumato.loading.conversion.proof import Proof, measure, prove
+from sfumato.loading.conversion.quantised import KINDS
 from sfumato.loading.conversion.writing import (
     Progress,
     check_places,
@@ -49,6 +50,7 @@ def convert(
     vae: str | Path | None = None,
     text_encoders: Sequence[str | Path] = (),
     tokenizer: str | Path | None = None,
+    quantise: str | None = None,
     max_file_size: int = MAX_FILE,
     force: bool = False,
     progress: Progress = lambda done, total, what: None,
@@ -57,13 +59,16 @@ def convert(
 
     `dtype` None keeps every tensor's type. `ema` takes the averaged weights in place of the plain ones. `variant`,
     `prediction`, `zero_snr`, `vae` and `text_encoders` are as in `load_parts`; `tokenizer` is the folder of the
-    tokenizer of a single file whose vocabulary is not CLIP's own. `force` replaces an `out` that exists.
-    `progress(bytes done, bytes in all, what)` may raise to stop.
+    tokenizer of a single file whose vocabulary is not CLIP's own. `quantise` ("fp8", "int8", "svdq-int4") stores the
+    large weights of what draws in fewer bits; the proof then says how much each of them lost. `force` replaces an `out`
+    that exists. `progress(bytes done, bytes in all, what)` may raise to stop.
 
     At most one tensor beyond the mapped input is in memory. `out` appears when it is whole and proved, or not at all.
     Raises SfumatoError when the input is not a complete model, when the output cannot be written, and naming the
     tensor when a value does not fit in `dtype`.
     """
+    if quantise is not None and quantise not in KINDS:
+        raise unknown("kind of quantisation", quantise, KINDS)
     source, out = Path(source), Path(out)
     check_places(source, out, layout, force)
     overrides = Overrides(variant, prediction, zero_snr)
@@ -78,13 +83,15 @@ def convert(
         whole = found == layout and model.components.keys() == model.given
         account = Account(origin, layout, spec if whole else family.layouts[layout].fit(spec, checkpoint.known_shapes))
         account.fill()
+        if quantise is not None:
+            account.quantise(quantise)
         clip = None if tokenizer is None else CLIPTokenizer.from_folder(tokenizer)
         files = folder_files_of(origin, clip, told, carries=layout == found)
         check_space(out.parent, account.nbytes)
         with draft_beside(out) as draft:
             steps = steps_of(2 * account.nbytes, progress)
             write(account, draft, files, max_file_size, steps)
-            rows = prove(account, draft, steps)
+            rows = (prove if quantise is None else measure)(account, draft, steps)
             checkpoint.check_unchanged()
             put(draft, out)
     return Proof(source, out, family.name, (found, layout), tuple(rows))

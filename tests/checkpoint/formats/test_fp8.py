@@ -73,7 +73,7 @@ def refused(path, text):
             "the scale of a float32 tensor, which is not read; give it as float16",
         ),
         (f"{MATRIX}.SCB", torch.zeros(4), "is quantised by bitsandbytes"),
-        (f"{MATRIX}.qweight", torch.zeros(4), "is quantised by AWQ, GPTQ or SVDQuant"),
+        (f"{MATRIX}.qweight", torch.zeros(4), "is quantised by AWQ or GPTQ"),
     ],
 )
 def test_what_is_not_read_is_named(name, tensor, text, tiny, write):

@@ -18,10 +18,10 @@ DESCRIBED = re.compile(r"(.+)\.comfy_quant")
 # Formats that are not floating point with a scale, each by a name that it adds to those of a network.
 OTHERS = (
     (re.compile(r".+\.(SCB|absmax|quant_map)"), "bitsandbytes in 8 bits"),
-    (re.compile(r".+\.(qweight|wscales)"), "AWQ, GPTQ or SVDQuant"),
+    (re.compile(r".+\.(qweight|wscales)"), "AWQ or GPTQ"),
 )
 LARGE, LOST = 4096, 0.04  # values from which a weight is large, and the share of its norm that 8 bits may lose
-ADVICE = "give it as float16, bfloat16, float8, NF4 or GGUF"
+ADVICE = "give it as float16, bfloat16, float8, int8, NF4, SVDQuant or GGUF"
 
 
 def values(file: WeightFile, tensors: dict[str, Stored]) -> dict[str, Stored]:
@@ -38,7 +38,7 @@ def values(file: WeightFile, tensors: dict[str, Stored]) -> dict[str, Stored]:
             _check_described(file, name, result.pop(name))
         elif (match := SCALE.fullmatch(name)) and f"{match[1]}.weight" in tensors:
             weight = tensors[f"{match[1]}.weight"]
-            if weight.dtype not in EIGHTS:
+            if weight.dtype not in (*EIGHTS, torch.int8):
                 raise file.error(
                     f"holds {quote(name)}, the scale of a {weight.kind} tensor, which is not read; {ADVICE}"
                 )
@@ -69,7 +69,7 @@ def _check_described(file: WeightFile, name: str, stored: Stored) -> None:
         kind = stated["format"]
     except (ValueError, TypeError, LookupError) as error:
         raise file.error(f"describes its quantisation wrongly in {quote(name)}; download it again") from error
-    if kind not in ("float8_e4m3fn", "float8_e5m2"):
+    if kind not in ("float8_e4m3fn", "float8_e5m2", "int8_tensorwise"):
         raise file.error(f"is quantised as {quote(str(kind))}, which is not read; {ADVICE}")
 
 

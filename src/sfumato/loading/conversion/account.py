@@ -15,6 +15,7 @@ from sfumato.checkpoint.open import REMAINDER
 from sfumato.errors import SfumatoError
 from sfumato.families import Family
 from sfumato.families.base import Layout
+from sfumato.loading.conversion.quantised import quantised
 from sfumato.loading.load import Plan, checked
 from sfumato.loading.save import Entry
 from sfumato.spec import Spec
@@ -90,12 +91,24 @@ class Account:
         self.networks = {part: network for part, network in built.items() if part in source.plan.networks}
         self.keymap = source.family.keymap(spec, layout, self.networks)
         self.entries: dict[str, Entry] = {}
+        self.quantised: dict[str, Entry] | None = None
+        self.metadata = dict(source.checkpoint.metadata)
         self.remainder: dict[str, Entry] = {}
         self.rows: list[Row] = []
 
     @property
+    def written(self) -> dict[str, Entry]:
+        """What is written of `entries`: they themselves, or what a quantiser makes of them."""
+        return self.entries if self.quantised is None else self.quantised
+
+    @property
     def nbytes(self) -> int:
-        return sum(entry.nbytes for entry in (*self.entries.values(), *self.remainder.values()))
+        return sum(entry.nbytes for entry in (*self.written.values(), *self.remainder.values()))
+
+    def quantise(self, kind: str) -> None:
+        """Write the large weights of the network that draws in fewer bits."""
+        self.quantised, told = quantised(self.entries, kind, self.target.prefixes[self.source.family.denoiser])
+        self.metadata |= told
 
     def fill(self) -> None:
         """Give every tensor of both sides its row. Raises ValueError where a family's layouts do not fit together."""

@@ -67,6 +67,26 @@ def prove(account: Account, draft: Path, steps: Progress) -> list[Row]:
         return rows
 
 
+def measure(account: Account, draft: Path, steps: Progress) -> list[Row]:
+    """Read a quantised result back: the rows with what its weights lost. Raises SfumatoError where one is missing."""
+    rows = []
+    with open_checkpoint(draft) as result:
+        check_read_back(account, result)
+        for row in account.rows:
+            inner = "" if row.name is None else row.name.removeprefix(f"{REMAINDER}/")
+            stored = result.tensors.get(inner, result.remainder.get(inner))
+            entry = account.entries.get(inner, account.remainder.get(inner))
+            if stored is None or entry is None:
+                rows.append(row)
+                continue
+            after, before = stored.read(), entry.make()
+            kind, lost = stored.kind, _rounding(before, after)
+            rows.append(replace(row, shape=stored.shape, dtype=kind, sha256=_sha256(after), error=lost))
+            stored.release()
+            steps(entry.nbytes, 0, "proving")
+    return rows
+
+
 def check_read_back(account: Account, result: Checkpoint) -> tuple[str, Plan]:
     """The layout of what was written, and how its tensors compare with the model's; their values are not read.
 

@@ -31,17 +31,17 @@ Progress = Callable[[int, int, str], None]
 
 
 def write(account: Account, draft: Path, files: Mapping[str, bytes], max_file_size: int, steps: Progress) -> None:
-    entries = {name: _counted(name, entry, steps) for name, entry in account.entries.items()}
+    entries = {name: _counted(name, entry, steps) for name, entry in account.written.items()}
     if account.layout != "diffusers":
         metadata = {
             "format": "pt",
-            **account.source.checkpoint.metadata,
+            **account.metadata,
             **embedded_files.pack(_needed_in_header(account, files)),
         }
         heads = {name: (entry.shape, entry.dtype) for name, entry in entries.items()}
         safetensors_file.write(draft, heads, lambda name: entries[name].make(), metadata)
         return
-    write_folder(draft, entries, files, max_file_size, account.source.checkpoint.metadata)
+    write_folder(draft, entries, files, max_file_size, account.metadata)
     if account.remainder:
         heads = {name: (entry.shape, entry.dtype) for name, entry in account.remainder.items()}
         safetensors_file.write(draft / REMAINDER, heads, lambda name: account.remainder[name].make())
