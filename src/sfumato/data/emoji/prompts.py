@@ -19,7 +19,7 @@ from sfumato.nets.prior import Understood
 
 # Shares of the prompts; the rest are requests. Plain requests say nothing but what is asked for, and seldom a style or
 # a background, so that not all short prompts are names.
-BARE, KEYWORDS, NOTHING, PLAIN = 0.09, 0.12, 0.03, 0.42
+BARE, KEYWORDS, NOTHING, PLAIN = 0.09, 0.15, 0.03, 0.38
 UNADORNED = 0.5  # share of the plain requests without colours, sizes and poses
 # Share of the requests, of free and of plain ones, that are for things of `nouns`, which people ask for most.
 EVERYDAY = (0.3, 0.6)
@@ -144,7 +144,8 @@ class EmojiPrompts:
             if words:
                 first, *others = (self._with_keyword[language, word] for word in words)
                 fitting = sorted(first.intersection(*others))
-                return self._prompt(wording.say_keywords(words, language, rng), _alone(concept), fitting)
+                said = wording.say_keywords if held else wording.ask_for_keywords
+                return self._prompt(said(words, language, rng), _alone(concept), fitting)
 
     def _prompt(self, text: str, asked: Asked, fitting: Sequence[int] = ()) -> Prompt:
         things = tuple(

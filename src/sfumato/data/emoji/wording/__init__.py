@@ -2,7 +2,7 @@
 
 from sfumato.data.emoji.wording.asked import Asked, Thing
 from sfumato.data.emoji.wording.canonical import canonical
-from sfumato.data.emoji.wording.keywords import is_held, keywords, nothing, say_keywords
+from sfumato.data.emoji.wording.keywords import ask_for_keywords, is_held, keywords, nothing, say_keywords
 from sfumato.data.emoji.wording.names import typo
 from sfumato.data.emoji.wording.phrases import phrases
 from sfumato.data.emoji.wording.say import say
@@ -11,6 +11,7 @@ from sfumato.data.emoji.wording.values import values
 __all__ = [
     "Asked",
     "Thing",
+    "ask_for_keywords",
     "canonical",
     "is_held",
     "keywords",

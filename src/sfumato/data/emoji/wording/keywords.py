@@ -8,11 +8,15 @@ from functools import cache
 from random import Random
 
 from sfumato.data.emoji.captions import KEYWORDS_LENGTH, Concept
-from sfumato.data.emoji.wording.lexicon import fillers, loose
+from sfumato.data.emoji.wording import english
+from sfumato.data.emoji.wording.lexicon import fillers, lexicon, loose
 from sfumato.data.emoji.wording.pseudo import pseudo_word
 
 HELD_EVERY = 5
 TRIES = 12
+FRAMED_SHARE = 0.4  # of the keywords in requests
+FRAMES = ("tags", "pictures", "plain", "ask")
+FRAME_WEIGHTS = (0.4, 0.3, 0.15, 0.15)
 COMMAS = {"en": ", ", "th": " ", "zh": "，", "id": ", ", "uk": ", ", "ja": "、"}
 
 
@@ -57,6 +61,22 @@ def say_keywords(words: Sequence[str], language: str, rng: Random) -> str:
     """
     text = rng.choices((COMMAS[language], " ", ", "), (0.45, 0.4, 0.15))[0].join(rng.sample(list(words), len(words)))
     return text if rng.random() < 0.65 else rng.choice(loose(language)["keywords"]).format(w=text)
+
+
+def ask_for_keywords(words: Sequence[str], language: str, rng: Random) -> str:
+    """Keywords as `say_keywords` has them, at times in the place of a name: "portrait of a king, watercolour"."""
+    text = say_keywords(words, language, rng)
+    if rng.random() > FRAMED_SHARE:
+        return text
+    half = lexicon(language, False)
+    frames = half.frames[rng.choices(FRAMES, FRAME_WEIGHTS)[0]]
+    frame = rng.choice([frame for frame in frames if not frame.slots & {"v", "w", "n1"}])
+    picture = rng.choice(half.tables["pictures.words"])
+    values = {"x": text, "s": text, "p": picture, "q": picture}
+    if language == "en":
+        values |= {"p": english.with_article(picture)}
+        values |= {"x": english.with_article(text)} if rng.random() < 0.5 else {}
+    return " ".join(half.render(frame, values, rng).split())
 
 
 def nothing(language: str, rng: Random) -> str:

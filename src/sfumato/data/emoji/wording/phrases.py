@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from functools import cache
 
 from sfumato.data.emoji.captions import LANGUAGES, Concept
 from sfumato.data.emoji.wording.lexicon import SPACELESS, agree, lexicon
 from sfumato.data.emoji.wording.names import names
-from sfumato.data.emoji.wording.values import holds_value, says_value, values
+from sfumato.data.emoji.wording.values import holds_value, parts, says_value, values
 from sfumato.data.emoji.wording.word_list import word_list
-from sfumato.nets.lexicon import NOTHING, phrase_form
+from sfumato.nets.lexicon import LONGEST, NOTHING, phrase_form
 
 AROUND = ("relations.", "places.", "numbers.", "ground.", "joins.")  # tables of wording
 PICTURES = ("emoji", "icon", "picture", "image", "drawing")
 # What prompts say all the time, though it is also the name of a thing or has the form of one: a bullseye is "的".
 COMMON = word_list("的 加 家 ok ок одна таке потім лівий при plus плюс")
+# Small words of English that are keywords of some sign or button, and say nothing in a sentence.
+SMALL = word_list("a an and at by for in is it of on or the to with")
 MOST = 70  # concepts that share a keyword; what more share tells next to nothing
 
 
@@ -38,7 +40,7 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
                 for form in forms:
                     if form:
                         named[form.casefold()].add(number)
-            for word in concept.keywords[language]:
+            for word in set(concept.keywords[language]) - SMALL:
                 said_of[word.casefold()].add(number)
     for phrase, numbers in named.items():
         if phrase_form(phrase) in _unnamed():
@@ -49,9 +51,28 @@ def phrases(concepts: Mapping[int, Concept]) -> Iterator[tuple[str, int, bool]]:
             plain = _uncoloured(phrase)
             coloured = set().union(*(known.get(one, ()) for one in plain for known in (named, said_of)))
             yield from ((phrase, number, False) for number in sorted(numbers - named.get(phrase, set()) - coloured))
+    known = {phrase_form(phrase) for phrase in (*named, *said_of)}
+    yield from ((tag, NOTHING, False) for tag in sorted(_tags_around(known)))
     for word in sorted(_words_around() - named.keys() - said_of.keys()):
         if not holds_value(word):
             yield word, NOTHING, False
+
+
+def _tags_around(known: Set[str]) -> set[str]:
+    """Returns tags that are no phrase, but have one inside: of those whose forms are `known`, or one for a value."""
+    tags = {
+        literal.casefold()
+        for language in LANGUAGES
+        for template in lexicon(language, False).lists["tag"]
+        for literal, _ in template.parts
+    }
+    forms = {tag: phrase_form(tag) for tag in tags}
+    outside = {tag: form for tag, form in forms.items() if form not in known and not says_value(tag)}
+    return {
+        tag
+        for tag, form in outside.items()
+        if len(tag) <= LONGEST and (holds_value(tag) or not known.isdisjoint(parts(form)))
+    }
 
 
 def _uncoloured(phrase: str) -> list[str]:

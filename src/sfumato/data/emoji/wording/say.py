@@ -22,7 +22,7 @@ CASES = frozenset("vw")
 
 # Frames by how often they stand around one thing and around several.
 GROUPS = ("plain", "pictures", "ask", "tags", "chat")
-GROUP_WEIGHTS = {False: (0.32, 0.16, 0.3, 0.13, 0.09), True: (0.48, 0.14, 0.26, 0.07, 0.05)}
+GROUP_WEIGHTS = {False: (0.27, 0.19, 0.26, 0.2, 0.08), True: (0.43, 0.14, 0.25, 0.13, 0.05)}
 HELD_GROUP_WEIGHTS = (0.15, 0.2, 0.4, 0.15, 0.1)
 # How a style is said: before the name, after the subject, as the picture word, behind a comma, in front.
 WAYS = ("near", "tail", "picture", "comma", "head")

@@ -38,7 +38,7 @@ def values() -> tuple[tuple[str, str, int], ...]:
     kept = []
     for form, said in sorted(_said().items()):
         fields = {field for field, _ in said}
-        inside = {value for part in _parts(form) for value in _said().get(part, ()) if value[0] in fields}
+        inside = {value for part in parts(form) for value in _said().get(part, ()) if value[0] in fields}
         if inside != set(said):
             kept += [(phrase, field, place) for (field, place), phrase in sorted(said.items())]
     return tuple(kept)
@@ -51,7 +51,7 @@ def says_value(phrase: str) -> bool:
 
 def holds_value(phrase: str) -> bool:
     """Whether a phrase is one for a value or has one inside."""
-    return says_value(phrase) or any(part in _said() for part in _parts(phrase_form(phrase)))
+    return says_value(phrase) or any(part in _said() for part in parts(phrase_form(phrase)))
 
 
 @cache
@@ -63,8 +63,8 @@ def _said() -> dict[str, dict[tuple[str, int], str]]:
     return dict(found)
 
 
-def _parts(form: str) -> Iterator[str]:
-    """Everything that stands in a phrase by itself, but not the whole."""
+def parts(form: str) -> Iterator[str]:
+    """Yields everything that stands in the form of a phrase by itself, but not the whole."""
     edges = [k for k in range(len(form) + 1) if is_edge(form, k)]
     for start in edges:
         yield from (form[start:end] for end in edges if end > start and end - start < len(form))
