@@ -66,6 +66,18 @@ def test_a_style_with_a_number_in_it_is_no_number(table):
     assert not said(table, "จิ้งจอก 3 มิติ")["count"] and not said(table, "狐狸三维")["count"]
 
 
+@pytest.mark.parametrize("tag", ["f/1.8", "--ar 16:9", "3 point lighting", "black outline", "1980s"])
+def test_tags_of_prompts_say_no_value(table, tag):
+    assert not any(said(table, f"a fox, {tag}").values())
+
+
+def test_a_word_that_is_a_sign_elsewhere_is_no_keyword():
+    fox = Concept(
+        "1f98a", "🦊", "animals-nature", "animal-mammal", FOX.names, {one: ("on", "wild") for one in LANGUAGES}
+    )
+    assert {"on", "wild"} & {phrase for phrase, number, _ in phrases({0: fox}) if number == 0} == {"wild"}
+
+
 def test_shades_have_the_tint_that_is_nearest(table):
     assert TINTS[tint_of("dark green") - 1] == "green" and TINTS[tint_of("lavender") - 1] == "purple"
     assert not tint_of("white") and not said(table, "a white fox")["tint"]

@@ -9,7 +9,18 @@ import pytest
 
 from sfumato.data.emoji.captions import COLOURS, LANGUAGES, STYLES, Concept, prompt
 from sfumato.data.emoji.nouns import TINTS, nouns
-from sfumato.data.emoji.wording import Asked, Thing, canonical, is_held, keywords, nothing, say, say_keywords, typo
+from sfumato.data.emoji.wording import (
+    Asked,
+    Thing,
+    ask_for_keywords,
+    canonical,
+    is_held,
+    keywords,
+    nothing,
+    say,
+    say_keywords,
+    typo,
+)
 from sfumato.data.emoji.wording.declension import instrumental, plurals
 from sfumato.data.emoji.wording.english import countable, plural, with_article
 from sfumato.data.emoji.wording.forms import colour_words, surface_words
@@ -402,6 +413,17 @@ def test_held_keywords_are_never_those_of_training(language):
         assert said and all(is_held(FOX, words) == held for words in said)
         assert {len(words) for words in said} == ({2, 3} if held else {1, 2, 3})
     assert all(word in say_keywords(("ab", "cd"), language, rng) for word in ("ab", "cd") for _ in range(50))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_keywords_stand_in_requests_as_names_do(language):
+    rng = Random(5)
+    texts = [ask_for_keywords(("abcd",), language, rng) for _ in range(300)]
+    assert all("abcd" in text.lower() for text in texts)
+    tags = {literal for template in lexicon(language, False).lists["tag"] for literal, _ in template.parts}
+    assert sum(any(tag in text for tag in tags) for text in texts) > 20
+    pictures = lexicon(language, False).tables["pictures.words"]
+    assert sum(any(word in text for word in pictures) for text in texts) > 20
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
