@@ -14,6 +14,7 @@ from PIL import Image
 import sfumato
 from sfumato.api import StableDiffusion
 from sfumato.data.emoji.captions import LANGUAGES
+from sfumato.data.emoji.everyday import concept_names
 from sfumato.diffusion.cond import Cond
 from sfumato.hub.local_models import embedded_model
 from sfumato.loading.convert import convert
@@ -109,12 +110,24 @@ def test_diffusers_computes_the_same(model: StableDiffusion) -> None:
         ("a dog to the right of a cat", ["cat", "dog"], "left"),
         ("three rockets on a dark blue background", ["rocket"], "one"),
         ("pizza", ["pizza"], "one"),
+        # As people write to larger models.
+        ("a cute kitten, watercolor, 4k, trending on artstation", ["cat"], "one"),
+        ("oil painting of a sunflower in the style of van gogh", ["sunflower"], "one"),
+        ("a robot, concept art, by greg rutkowski, unreal engine", ["robot"], "one"),
+        ("cyberpunk samurai cat, neon lights, highly detailed, artstation", ["cat"], "one"),
+        ("wolf howling at the moon", ["wolf", "moon"], "left"),
+        ("a frog on a mushroom", ["frog", "mushroom"], "above"),
+        ("梵高风格的向日葵", ["sunflower"], "one"),
+        ("キツネの肖像画、油絵", ["fox"], "one"),
     ],
 )
 def test_prompts_are_read(model: StableDiffusion, prompt: str, concepts: list[str], arrangement: str) -> None:
     assert model.prior is not None
     found = model.prior.understand(model.encode.words(prompt))
+    names = concept_names()
     assert found.arrangement == arrangement and len(found.things) == len(concepts)
+    for thing, concept in zip(found.things, concepts, strict=True):
+        assert concept in names[thing.concept] and thing.group.count == (3 if "three" in prompt else 1)
 
 
 def test_what_names_nothing_is_told_as_nothing(model: StableDiffusion) -> None:
