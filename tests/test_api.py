@@ -297,7 +297,7 @@ def test_unknown_devices_are_refused(device: object) -> None:
         sfumato.load(None, device)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("dtype", ["", "int8", "float64", 5, ["float16"], torch.int8, float])
+@pytest.mark.parametrize("dtype", ["", "int4", "float64", 5, ["float16"], torch.int8, float])
 def test_unknown_types_are_refused(dtype: object) -> None:
     with pytest.raises(SfumatoError, match="unknown dtype"):
         sfumato.load(None, "cpu", dtype)  # type: ignore[arg-type]

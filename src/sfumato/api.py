@@ -23,13 +23,14 @@ from sfumato.loading.upscalers import PixelUpscaler, load_upscaler
 from sfumato.pipeline.events import Events, Picture
 from sfumato.pipeline.guides import Wrap, find_guide
 from sfumato.pipeline.latents import decode, encode
+from sfumato.pipeline.load import beside_int8
 from sfumato.pipeline.load import load as load_model
 from sfumato.pipeline.model import Model
 from sfumato.pipeline.prompts import embeds_of
 from sfumato.pipeline.sampling import SamplingRun
 from sfumato.pipeline.save import save_model
 from sfumato.provenance.read import read
-from sfumato.runtime.device import choose_device, choose_dtype
+from sfumato.runtime.device import INT8, choose_device, choose_dtype
 from sfumato.settings.image_prompt import ImagePromptSettings
 from sfumato.settings.settings import MAX_SEED, Options, Settings
 from sfumato.settings.task_options import InpaintOptions, Start, UpscaleOptions
@@ -372,7 +373,12 @@ class StableDiffusion(Model):
         if isinstance(device, torch.dtype):
             device, dtype = None, device
         where = None if device is None else choose_device(device)
-        return super().to(where, None if dtype is None else choose_dtype(dtype, where or self.device))
+        target = where or self.device
+        if dtype is None:
+            return super().to(where)
+        result = super().to(where, beside_int8(target) if dtype == INT8 else choose_dtype(dtype, target))
+        result.multiply_in_int8(dtype == INT8)
+        return result
 
     def guided_by(self, *guides: str | Wrap) -> StableDiffusion:
         """This model, on the same weights, with further guides around those of the options; see docs/samplers.md.
@@ -398,8 +404,7 @@ class StableDiffusion(Model):
         return save_model(self, Path(path), choose_dtype(dtype or self.dtype, self.device))
 
     def __repr__(self) -> str:
-        precision = str(self.dtype).removeprefix("torch.")
-        return f"<StableDiffusion {self.name!r}: {self.spec.title}, {precision} on {self.device}>"
+        return f"<StableDiffusion {self.name!r}: {self.spec.title}, {self.precision} on {self.device}>"
 
     def grid(
         self,

@@ -127,7 +127,10 @@ Memory = Annotated[
 Device = Annotated[str | None, _machine(help="cpu, cuda, cuda:1, mps. Default: a GPU where there is one.")]
 Dtype = Annotated[
     str | None,
-    _machine(help="float32, float16, bfloat16, or auto: the fastest. Default: float16 on CUDA and float32 elsewhere."),
+    _machine(
+        help="float32, float16, bfloat16, int8 (processors with AVX-512 VNNI), or auto: the fastest of the exact ones. "
+        "Default: float16 on CUDA and float32 elsewhere.",
+    ),
 ]
 Threads = Annotated[
     int | None,
@@ -212,8 +215,7 @@ class Loading:
         parameters = sum(weight.numel() for weight in sd.denoiser.network.parameters())
         if not self.threads and sd.device.type == "cpu":
             torch.set_num_threads(fitting_threads(parameters, torch.get_num_threads()))
-        dtype = next(sd.denoiser.network.parameters()).dtype
-        where = f"{sd.device}, {dtype}, {torch.get_num_threads()} threads".replace("torch.", "")
+        where = f"{sd.device}, {sd.precision}, {torch.get_num_threads()} threads"
         status.loaded(f"{sd.name} ({sd.spec.title}; {where})")
         if self.dtype is None and faster_in_bfloat16(parameters, sd.device):
             status.say("note: --dtype auto draws nearly the same pictures here sooner, in less memory (bfloat16)")

@@ -57,7 +57,10 @@ def serve(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(help="Type of the weights: float32, float16, bfloat16, or auto: the fastest.", show_default=False),
+        typer.Option(
+            help="Precision: float32, float16, bfloat16, int8, or auto: the fastest of the exact ones.",
+            show_default=False,
+        ),
     ] = None,
     memory: Annotated[
         float | None,

@@ -44,9 +44,11 @@ def upscale(
     from sfumato.cli.draw import draw, follow
     from sfumato.loading.upscalers import load_upscaler
     from sfumato.pipeline.pixel_upscaling import by_pixels
+    from sfumato.runtime.device import INT8
     from sfumato.tasks.upscale import UpscaleRequest
 
-    pixels = None if how.upscaler is None else load_upscaler(how.upscaler, loading.device, loading.dtype)
+    dtype = None if loading.dtype == INT8 else loading.dtype  # which is for the network that draws
+    pixels = None if how.upscaler is None else load_upscaler(how.upscaler, loading.device, dtype)
     sd = None if pixels_alone else loading.load()
     for name, image in zip(names, images, strict=True):
         where = destination.for_source(name)

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.nets.int8 import int8_conv2d, int8_linear
+
 FURTHER = 1 << 24  # ids from here on are no words of a vocabulary, but vectors that stand for words of a prompt
 
 _onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
@@ -40,6 +42,12 @@ def multiplies_float16() -> bool:
     return _can("avx512_fp16", "amx_fp16")
 
 
+@cache
+def multiplies_int8() -> bool:
+    """Returns whether this processor multiplies whole numbers of 8 bits by itself (AVX-512 VNNI or AMX)."""
+    return _can("avx512_vnni", "amx_int8") and hasattr(torch.ops.onednn, "qconv_pointwise")
+
+
 def _can(*features: str) -> bool:
     here: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(here.get(name, False) for name in features)
@@ -50,7 +58,7 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     return _onednn(a, b, bias, "none", [], "")  # the last three would fuse a function
 
 
-def _short(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+def shorter(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether `_product` may stand in, of which torch knows neither gradient nor autocast."""
     learns = any(one is not None and one.requires_grad for one in (x, weight, bias))
     return (
@@ -65,14 +73,23 @@ def _short(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     )
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (..., K), weight (N, K), bias (N) -> (..., N)."""
-    return _product(x.contiguous(), weight, bias) if _short(x, weight, bias) else F.linear(x, weight, bias)
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, int8: bool = False) -> Tensor:
+    """x (..., K), weight (N, K) or (N, K, 1, 1), bias (N) -> (..., N).
+
+    With `int8` rows of places, (B, L, K), are multiplied in 8 bits, but not vectors of whole pictures, (B, K).
+    """
+    short = shorter(x, weight, bias)
+    if int8 and short and x.ndim > 2:
+        return int8_linear(x, weight, bias)
+    weight = weight.flatten(1)
+    return _product(x.contiguous(), weight, bias) if short else F.linear(x, weight, bias)
 
 
 class Linear(nn.Linear):
+    int8 = False  # whether it multiplies in 8 bits: see `nets.int8`
+
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias, self.int8)
 
 
 def look_up(table: nn.Embedding, ids: Tensor, further: Tensor | None) -> Tensor:
@@ -87,6 +104,8 @@ def look_up(table: nn.Embedding, ids: Tensor, further: Tensor | None) -> Tensor:
 class Conv2d(nn.Conv2d):
     """A convolution with an odd kernel and zeros around: x (B, C, h, w) -> (B, N, h, w), or the sides over `stride`."""
 
+    int8 = False  # as in `Linear`
+
     def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1):
         super().__init__(cin, cout, kernel, stride, padding=kernel // 2)
 
@@ -94,10 +113,12 @@ class Conv2d(nn.Conv2d):
         if x.is_cpu and x.dtype == self.weight.dtype == torch.float16 and not multiplies_float16():
             bias = None if self.bias is None else self.bias.float()
             return F.conv2d(x.float(), self.weight.float(), bias, self.stride, self.padding).to(x.dtype)
+        if self.int8 and shorter(x, self.weight, self.bias):
+            return int8_conv2d(x, self.weight, self.bias, self.stride[0], self.kernel_size[0] // 2)
         pointwise = self.kernel_size == self.stride == (1, 1)
         # Twice as many weights as the patches have numbers, or in bfloat16 eight times: where it was measured to pay.
         coarse = self.out_channels > (2 if x.dtype == torch.float32 else 8) * x[:, 0].numel()
-        if not (pointwise or coarse) or not _short(x, self.weight, self.bias):
+        if not (pointwise or coarse) or not shorter(x, self.weight, self.bias):
             return super().forward(x)
         patches = x.flatten(2) if pointwise else F.unfold(x, self.kernel_size, 1, self.kernel_size[0] // 2, self.stride)
         weight = self.weight.flatten(1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.step_cache import Recall
+from sfumato.nets.attend import attend
 from sfumato.nets.layers import Linear
 from sfumato.nets.unet import TimeEmbedding, sinusoidal
 from sfumato.spec import MMDiTConfig
@@ -83,8 +84,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         q, k, v = self.projected(x, text)
-        mask = _blind(x.shape[1], q) if self.identity else None
-        h = F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
+        h = F.scaled_dot_product_attention(q, k, v, _blind(x.shape[1], q)) if self.identity else attend(q, k, v)
+        h = h.transpose(1, 2).flatten(2)
         out = self.to_out[0](h[:, : x.shape[1]])
         return out, None if text is None or self.last else self.to_add_out(h[:, x.shape[1] :])
 

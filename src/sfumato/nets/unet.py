@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sfumato.diffusion.cond import Cond
 from sfumato.diffusion.step_cache import Recall
+from sfumato.nets.attend import attend
 from sfumato.nets.blocks import Downsample, ResBlock, Upsample, norm_silu
 from sfumato.nets.layers import Linear, linear
 from sfumato.spec import ID_WIDTH, UNetConfig
@@ -81,7 +82,7 @@ class Attention(nn.Module):
 
     def looked(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries (B, nh, L, hs) look at keys and values (B, M, C) -> (B, nh, L, hs)."""
-        return F.scaled_dot_product_attention(q, self.in_heads(k), self.in_heads(v))
+        return attend(q, self.in_heads(k), self.in_heads(v))
 
     def put_out(self, h: Tensor) -> Tensor:
         """What all heads saw (B, nh, L, hs) -> (B, L, C)."""
@@ -143,11 +144,13 @@ def _map(tokens: Tensor, size: torch.Size) -> Tensor:
 class Pointwise(nn.Conv2d):
     """A product over the channels of tokens (B, L, C), whose weights are kept as those of a 1x1 convolution."""
 
+    int8 = False  # as in `Linear`
+
     def __init__(self, cin: int, cout: int):
         super().__init__(cin, cout, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return linear(tokens, self.weight.flatten(1), self.bias)
+        return linear(tokens, self.weight, self.bias, self.int8)
 
 
 class SpatialTransformer(nn.Module):

@@ -18,10 +18,10 @@ from sfumato.loading.load import Parts, load_parts
 from sfumato.loading.memory import memory_plan
 from sfumato.loading.resolve import Overrides
 from sfumato.loading.tiny_decoder import load_tiny_decoder
-from sfumato.nets.layers import multiplies_bfloat16
+from sfumato.nets.layers import multiplies_bfloat16, multiplies_int8
 from sfumato.nets.t5 import T5
 from sfumato.pipeline.model import Model
-from sfumato.runtime.device import AUTO, choose_device, choose_dtype, give_back_at_once, memory_for
+from sfumato.runtime.device import AUTO, INT8, choose_device, choose_dtype, give_back_at_once, memory_for
 from sfumato.runtime.threads import SMALL
 from sfumato.spec import Prediction
 from sfumato.text.encode import MAX_T5, T5Reader, TextEncoder
@@ -54,6 +54,7 @@ def load(
 
     `device` None takes a GPU where there is one; `dtype` None means float16 on CUDA and float32 elsewhere. "auto" means
     the same, but bfloat16 for a large model on a processor that multiplies it by itself (see `faster_in_bfloat16`).
+    "int8" lets the network that draws multiply in 8 bits (see `nets.int8`); all else is as `beside_int8` says.
 
     Several releases have the same tensors. Official files are known by hash, or name and size; of others counts what
     they say of themselves (see `loading.evidence`), else they are taken for the larger and slower release. Three
@@ -83,9 +84,7 @@ def load(
     encoders = [locate(one, "text encoder")[0] for one in text_encoders]
     beside = (found for one in (path, *encoders) if (found := find_t5_tokenizer(one)) is not None)
     pieces = next(beside, None) if t5_tokenizer is None else Path(t5_tokenizer)
-    if dtype == AUTO and faster_in_bfloat16(_size(path), where):
-        dtype = torch.bfloat16
-    kind, autoencoder = choose_dtype(dtype, where), None if vae is None else locate(vae, "vae")[0]
+    kind, autoencoder = _dtype_for(dtype, path, where, memory), None if vae is None else locate(vae, "vae")[0]
     budget = None
     if memory is not None:
         give_back_at_once()
@@ -106,6 +105,7 @@ def load(
     )
     if budget is not None:
         _keep_to(budget, model)
+    model.multiply_in_int8(dtype == INT8)
     if tiny_decoder is not None:
         model.tiny_decoder = load_tiny_decoder(tiny_decoder, model.spec, model.dtype, model.device)
     return model
@@ -135,6 +135,29 @@ def faster_in_bfloat16(size: int, device: torch.device) -> bool:
     Small models gain nothing: in them products of matrices are not what takes the time.
     """
     return device.type == "cpu" and size >= SMALL and multiplies_bfloat16()
+
+
+def beside_int8(device: torch.device) -> torch.dtype:
+    """Returns the precision of all that is not multiplied in 8 bits: bfloat16 where the processor multiplies it.
+
+    Raises SfumatoError for a device that does not multiply in 8 bits.
+    """
+    if device.type != "cpu" or not multiplies_int8():
+        lacks = "a processor with AVX-512 VNNI or AMX, which this machine lacks"
+        wants = lacks if device.type == "cpu" else f"a processor, and the model is for {device.type}"
+        raise SfumatoError(f"dtype 'int8' wants {wants}; choose auto")
+    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+
+
+def _dtype_for(
+    dtype: str | torch.dtype | None, path: Path, device: torch.device, memory: str | int | None
+) -> torch.dtype:
+    """Returns the precision in which the weights of a file are loaded, in whole (`memory` None) or layer by layer."""
+    if dtype == INT8 and memory is not None:
+        raise SfumatoError("dtype 'int8' keeps its weights in memory twice; leave `memory` out, or choose bfloat16")
+    if dtype == INT8:
+        return beside_int8(device)
+    return torch.bfloat16 if dtype == AUTO and faster_in_bfloat16(_size(path), device) else choose_dtype(dtype, device)
 
 
 def _size(path: Path) -> int:

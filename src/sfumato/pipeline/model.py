@@ -31,6 +31,7 @@ from sfumato.loading.streaming import is_streamed
 from sfumato.nets.clip_vision import CLIPVision
 from sfumato.nets.controlled import Control, Controlled
 from sfumato.nets.controlnet import MMDiTControlNet
+from sfumato.nets.int8 import use_int8, uses_int8
 from sfumato.nets.ip_adapter import with_image_prompts
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.perturbed import without_layers, without_self_attention
@@ -49,6 +50,7 @@ from sfumato.pipeline.guides import Wrap
 from sfumato.pipeline.image_prompts import ImagePromptFile, LoadedImagePrompts
 from sfumato.pipeline.image_prompts import Loaded as LoadedImage
 from sfumato.pipeline.latents import preview, preview_colours, tiny_preview
+from sfumato.runtime.device import INT8
 from sfumato.settings.settings import Pair, Settings, Tiling
 from sfumato.spec import Spec
 from sfumato.text.encode import TextEncoder
@@ -206,6 +208,12 @@ class Model:
         return next(self.denoiser.network.parameters()).dtype
 
     @property
+    def precision(self) -> str:
+        """What messages call the precision of the network that draws, such as "float32" or "int8 and bfloat16"."""
+        kind = str(self.dtype).removeprefix("torch.")
+        return f"{INT8} and {kind}" if uses_int8(self.denoiser.network) else kind
+
+    @property
     def networks(self) -> dict[str, nn.Module]:
         """Every network by the name of its part; changing one in place changes all views of the model."""
         denoiser, vae, encode = self._shared.made[View()]
@@ -234,6 +242,11 @@ class Model:
         self._shared.moved()
         self.denoiser, self.vae, self.encode = self._shared.networks(self.key)
         return self
+
+    def multiply_in_int8(self, on: bool) -> None:
+        """Let the network that draws multiply in 8 bits, or no longer, in place; see `nets.int8`."""
+        use_int8(self.networks[family(self.spec.family).denoiser], on)
+        self._shared.moved()
 
     @property
     def table(self) -> Table:

@@ -19,6 +19,7 @@ DTYPES = {
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt
 LARGE_BLOCK = 1 << 20  # bytes
 AUTO = "auto"  # the precision that a model is fastest in
+INT8 = "int8"  # the network that draws multiplies in 8 bits: see `nets.int8`
 
 
 def choose_device(name: str | torch.device | None) -> torch.device:
