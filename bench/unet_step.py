@@ -18,6 +18,7 @@ from common import COLUMNS, SAME, count_flops, race, show, twins
 from sfumato.checkpoint.diffusers_config import mmdit_to, unet_to
 from sfumato.diffusion.cond import Cond
 from sfumato.families import FAMILIES
+from sfumato.nets.int8 import use_int8
 from sfumato.nets.mmdit import MMDiT
 from sfumato.nets.unet import UNet
 from sfumato.spec import MMDiTConfig, Spec, UNetConfig
@@ -64,7 +65,7 @@ def ask(network: nn.Module, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
     return network(x, t, cond.tokens, class_labels=classes).sample
 
 
-def row(spec: Spec, side: int, depth: int, rounds: int, dtype: torch.dtype) -> list[str]:
+def row(spec: Spec, side: int, depth: int, rounds: int, dtype: torch.dtype, int8: bool) -> list[str]:
     config = shallow(spec.backbone, depth)
 
     def built() -> nn.Module:
@@ -76,11 +77,13 @@ def row(spec: Spec, side: int, depth: int, rounds: int, dtype: torch.dtype) -> l
     twins(ours, theirs)
     x, t, cond = inputs(spec, config, side)
     ours.to(dtype)
+    if int8:
+        use_int8(ours)
 
     def step() -> Tensor:
         return ours(x.to(dtype), t, cond.to(x.device, dtype)).float()
 
-    name, exact = spec.family, dtype == torch.float32
+    name, exact = spec.family, dtype == torch.float32 and not int8
     if not exact:
         truth = ask(theirs, x, t, cond)
         name += f" ({(step() - truth).norm() / truth.norm():.2%})"
@@ -95,11 +98,13 @@ def main() -> None:
     arguments.add_argument("--depth", type=int, default=2, help="at most so many transformer layers in a row")
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of ours")
+    arguments.add_argument("--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="of ours")
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     specs = [family.spec for family in FAMILIES if family.name in options.families]
-    rows = [row(spec, options.side, options.depth, options.rounds, getattr(torch, options.dtype)) for spec in specs]
+    int8 = options.dtype == "int8"  # between the products all else is in bfloat16
+    dtype = torch.bfloat16 if int8 else getattr(torch, options.dtype)
+    rows = [row(spec, options.side, options.depth, options.rounds, dtype, int8) for spec in specs]
     title = f"step of two rows, {options.side}x{options.side} latents, {options.dtype}, {options.threads} threads"
     show(f"{title}, at most {options.depth} layers in a row", COLUMNS, rows)
 

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -78,6 +79,15 @@ def test_a_model_is_put_in_8_bits_and_back() -> None:
     assert "int8" in repr(sd.to(dtype="int8"))
     with pytest.raises(SfumatoError, match="leave `memory` out"):
         sfumato.load(dtype="int8", memory="4G")
+
+
+@can
+def test_a_model_draws_nearly_the_same_with_a_lora_too() -> None:
+    exact, rounded = sfumato.load(), sfumato.load(dtype="int8")
+    for lora in ([], ["sepia"]):
+        pictures = [sd.txt2img("a red heart", seed=3, steps=4, lora=lora).images[0] for sd in (exact, rounded)]
+        one, other = (np.asarray(picture, float) for picture in pictures)
+        assert 0 < np.abs(one - other).mean() < 4
 
 
 def test_other_processors_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
