@@ -155,7 +155,7 @@ def test_a_model_moved_is_as_if_it_was_loaded_there(sd: StableDiffusion, model: 
     with pytest.raises(SfumatoError, match="cannot be used here"):
         sd.to("cuda:99")
     with pytest.raises(SfumatoError, match="unknown dtype"):
-        sd.to(dtype="int8")
+        sd.to(dtype="int4")
 
 
 @pytest.mark.parametrize("release", ["sd1", "sd2", "sdxl", "sd2_depth"])

@@ -199,7 +199,7 @@ def test_a_full_disk_is_told_in_one_line(draw: Run, tmp_path: Path, monkeypatch:
         ("-n 0", "--number is 0"),
         ("--device tpu", "device 'tpu'"),
         ("--device meta", "device 'meta'"),
-        ("--dtype int8", "dtype 'int8'"),
+        ("--dtype int4", "dtype 'int4'"),
         ("--model nowhere", "no model at 'nowhere'"),
         ("--model .", "holds no weights"),
         ("--model ~nobody/cat.ckpt", "no model at"),
