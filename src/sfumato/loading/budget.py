@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from sfumato.errors import SfumatoError
 
-LIBRARY = 350 * 10**6  # bytes of the interpreter with torch and this package
+LIBRARY = 400 * 10**6  # bytes of the interpreter with torch and this package
 WORKSPACE = 1.5  # what kernels take beside the tensors that they work on, as a factor of these
 TILES = (None, 768, 512, 384, 256)  # sides in pixels of the autoencoder's tiles; None: the picture as a whole
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
